@@ -1,0 +1,39 @@
+"""What a plugin implements, one module per kind. Fusions need torch, so theirs are imported when first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fusionkit.contracts.backbone import Backbone
+from fusionkit.contracts.component import Component
+from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts.extractor import Extractor, Located
+from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.task import SingleLabel
+
+if TYPE_CHECKING:
+    from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
+
+__all__ = [
+    "UNLABELLED",
+    "Backbone",
+    "Component",
+    "Extractor",
+    "FaceDataset",
+    "FittedFusion",
+    "FrameTable",
+    "Fusion",
+    "FusionOutput",
+    "Located",
+    "SingleLabel",
+    "Smoother",
+    "StackedFusion",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"FittedFusion", "Fusion", "FusionOutput", "StackedFusion"}:
+        from fusionkit.contracts import fusion
+
+        return getattr(fusion, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

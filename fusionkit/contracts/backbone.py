@@ -1,0 +1,103 @@
+"""The contract of a backbone: one view of a face in, one embedding out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fusionkit.contracts.component import Component
+from fusionkit.errors import PluginError
+
+Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
+
+
+class Backbone(Component, ABC):
+    """Embeds views.
+
+    The kernel resizes every view to ``input_size`` with ``interpolation`` and hands over uint8; normalising by
+    ``mean`` and ``std`` is the backbone's own work, since only it knows where and in which precision that is cheapest.
+
+    Attributes:
+        mean: per RGB channel, of values scaled to 0..1.
+        std: per RGB channel, of values scaled to 0..1.
+        interpolation: how the kernel resizes views.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    interpolation: Interpolation = "linear"
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """D, the width of the embedding."""
+
+    @property
+    @abstractmethod
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels of the views it takes."""
+
+    @abstractmethod
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        """Embed a batch.
+
+        Args:
+            views: (B, H, W, 3) uint8 RGB of ``input_size``.
+
+        Returns:
+            (B, D) float32. A row must not depend on the other rows of the batch.
+        """
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``; optional."""
+        raise NotImplementedError(f"backbone {type(self).__name__} gives no tokens")
+
+    def prepare(self, device: str, precision: str) -> None:
+        """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``); default: nothing."""
+
+    def precision(self, device: str) -> str:
+        """The precision that pays on this device; it enters the identity of embeddings. Default: ``float32``."""
+        return "float32"
+
+    def cost(self) -> tuple[int, float]:
+        """(parameters, GFLOP of one view); (0, 0.0) for a backbone without parameters."""
+        return 0, 0.0
+
+    # -- what the kernel calls -------------------------------------------------------------------------------------
+
+    def __call__(self, views: np.ndarray, tokens: int = 0) -> np.ndarray:
+        """:meth:`embed`, or :meth:`tokens` pooled to ``tokens`` of them, with input and output checked.
+
+        Returns:
+            (B, D) float32, or (B, tokens, D) float32 where ``tokens`` > 0.
+
+        Raises:
+            PluginError: if the shape is not that of the contract.
+        """
+        name = type(self).__name__
+        if views.dtype != np.uint8 or views.shape[1:] != (*self.input_size, 3):
+            raise PluginError(f"backbone {name} takes uint8 (B, {self.input_size}, 3), not {views.dtype} {views.shape}")
+        values = np.asarray(self.tokens(views) if tokens else self.embed(views), dtype=np.float32)
+        expected = "(B, K, D)" if tokens else "(B, D)"
+        if values.ndim != (3 if tokens else 2) or len(values) != len(views) or values.shape[-1] != self.dim:
+            raise PluginError(
+                f"backbone {name} gave {values.shape}; expected {expected} with B={len(views)}, D={self.dim}"
+            )
+        return pool_tokens(values, tokens) if tokens else values
+
+
+def pool_tokens(tokens: np.ndarray, count: int) -> np.ndarray:
+    """Average runs of neighbouring tokens: (B, K, D) to (B, count, D); runs differ by one where K is no multiple.
+
+    Raises:
+        PluginError: if there are fewer tokens than asked for.
+    """
+    length = tokens.shape[1]
+    if length < count:
+        raise PluginError(f"the backbone gives {length} tokens a view, fewer than the {count} asked for")
+    edges = np.linspace(0, length, count + 1).round().astype(int)
+    return np.stack([tokens[:, a:b].mean(1) for a, b in pairwise(edges)], axis=1)

@@ -1,0 +1,29 @@
+"""What every component of every kind shares."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Component:
+    """Base of data sets, extractors, backbones, fusions and smoothers.
+
+    A component's options are the keyword arguments of its ``__init__``, by name, with defaults where there is one.
+    They come from a config or the command line, so they are plain data: numbers, strings, booleans, lists, dicts.
+
+    Attributes:
+        kind: singular name of the kind, as in error messages.
+        revision: raise it when the same options give other results than before; stored results then count as stale.
+        provided: arguments of ``__init__`` that the kernel passes, and which are therefore not options.
+        files: options that name a local file whose *bytes* decide the results (weights, a template): their content
+            enters the identity of results, their path does not.
+        places: options that say only where data lie (a root folder) and never enter the identity of results.
+        examples: option sets that are cheap to build and run; tests and the conformance kit use each of them.
+    """
+
+    kind: ClassVar[str] = "component"
+    revision: ClassVar[int] = 1
+    provided: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ()
+    places: ClassVar[tuple[str, ...]] = ()
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)

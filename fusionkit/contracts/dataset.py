@@ -1,0 +1,208 @@
+"""The contract of a data set: a table of frames, and the images (or ready embeddings) of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fusionkit.contracts.component import Component
+from fusionkit.errors import DataError
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTable:
+    """The frames of a data set as columns of one length N, ordered by clip and by frame number within a clip.
+
+    Attributes:
+        clip: (N,) str; the frames of one person in one video. A still image is a clip of one frame.
+        number: (N,) int64; the frame's number in its clip, in frames. Gaps in it are gaps in time.
+        label: (N,) int64 in ``-1 .. C-1``; -1 is unlabelled.
+        subject: (N,) str; who it is, empty where that is unknown.
+        split: (N,) str in ``train``, ``val``, ``test``; all empty where the data set has no official split.
+        video: (N,) str; the raw video the clip was taken from; several people of one video share it. Empty: the clip.
+    """
+
+    clip: np.ndarray
+    number: np.ndarray
+    label: np.ndarray
+    subject: np.ndarray
+    split: np.ndarray
+    video: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        clip: Sequence[str] | np.ndarray,
+        number: Sequence[int] | np.ndarray,
+        label: Sequence[int] | np.ndarray,
+        *,
+        subject: Sequence[str] | np.ndarray | None = None,
+        split: Sequence[str] | np.ndarray | None = None,
+        video: Sequence[str] | np.ndarray | None = None,
+    ) -> FrameTable:
+        """Build a table from plain columns; the optional ones are empty where they are not given."""
+        blank = np.full(len(clip), "", dtype=np.str_)
+
+        def text(column: Sequence[str] | np.ndarray | None) -> np.ndarray:
+            return blank if column is None else np.asarray(column, dtype=np.str_)
+
+        return cls(
+            clip=np.asarray(clip, dtype=np.str_),
+            number=np.asarray(number, dtype=np.int64),
+            label=np.asarray(label, dtype=np.int64),
+            subject=text(subject),
+            split=text(split),
+            video=text(video),
+        )
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    @cached_property
+    def unit(self) -> np.ndarray:
+        """(N,) str: what statistics resample: the subject where known, else the raw video, else the clip."""
+        return np.where(self.subject != "", self.subject, np.where(self.video != "", self.video, self.clip))
+
+    def take(self, rows: np.ndarray) -> FrameTable:
+        """The table of the given rows (indices or a mask), in that order."""
+        return FrameTable(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def digest(self) -> str:
+        """Hash of every value in the table (16 hex digits)."""
+        state = hashlib.sha256()
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if column.dtype.kind == "U":
+                state.update("\n".join(column.tolist()).encode())
+            else:
+                state.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
+            state.update(f"|{field.name}|{len(column)}|".encode())
+        return state.hexdigest()[:16]
+
+
+class FaceDataset(Component, ABC):
+    """Faces with labels.
+
+    A data set gives either images (implement :meth:`read`) or ready embeddings (set ``views`` and implement
+    :meth:`embeddings`); the kernel then skips extractors and backbones and fuses what it is given.
+    """
+
+    kind: ClassVar[str] = "dataset"
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The C class names, in the order of the label numbers."""
+
+    @property
+    @abstractmethod
+    def frames(self) -> FrameTable:
+        """The table of all frames, unlabelled ones and those without an image too. Computed once."""
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        """The images of some rows.
+
+        Args:
+            rows: (n,) int64, indices into the table.
+
+        Returns:
+            n images, each RGB uint8 of shape (H, W, 3) and of any size, or None where the frame has no readable image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no images")
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the ready embeddings, for a data set that has no images."""
+        return ()
+
+    def embeddings(self, view: str, rows: np.ndarray) -> np.ndarray:
+        """Ready embeddings of one view: (n, D) float32; a row of NaN is a missing view."""
+        raise NotImplementedError(f"{type(self).__name__} gives no ready embeddings")
+
+    def content(self) -> str:
+        """What decides the images besides the table, as text: relative paths and sizes, generator options.
+
+        Never root paths: the same data elsewhere is the same data.
+        """
+        return ""
+
+    def where(self, row: int) -> str:
+        """How to name a row to a person: a file where there is one."""
+        return f"clip {self.frames.clip[row]!r} frame {self.frames.number[row]}"
+
+    # -- what the kernel calls -------------------------------------------------------------------------------------
+
+    def table(self) -> FrameTable:
+        """The checked table.
+
+        Raises:
+            DataError: if columns differ in length, labels are out of range, a clip is out of order or a frame is twice.
+        """
+        frames, name = self.frames, type(self).__name__
+        lengths = {field.name: len(getattr(frames, field.name)) for field in fields(frames)}
+        if len(set(lengths.values())) != 1:
+            raise DataError(f"{name}: columns of the frame table differ in length: {lengths}")
+        if len(frames) == 0:
+            raise DataError(f"{name}: there are no frames")
+        classes = self.classes
+        if len(set(classes)) != len(classes):
+            raise DataError(f"{name}: class names repeat: {', '.join(classes)}")
+        bad = np.flatnonzero((frames.label < UNLABELLED) | (frames.label >= len(classes)))
+        if len(bad):
+            raise DataError(
+                f"{name}: label {frames.label[bad[0]]} at {self.where(int(bad[0]))} is not in -1..{len(classes) - 1}"
+            )
+        unknown = sorted(set(np.unique(frames.split).tolist()) - {"", "train", "val", "test"})
+        if unknown:
+            raise DataError(f"{name}: split names must be train, val or test, not {', '.join(unknown)}")
+        change = frames.clip[1:] != frames.clip[:-1]
+        starts = np.flatnonzero(np.r_[True, change])
+        if len(np.unique(frames.clip[starts])) != len(starts):
+            raise DataError(f"{name}: the frames of a clip must stand together in the table")
+        wrong = np.flatnonzero(~change & (np.diff(frames.number) <= 0))
+        if len(wrong):
+            raise DataError(f"{name}: {self.where(int(wrong[0]) + 1)}: frame numbers must rise within a clip")
+        return frames
+
+    def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        """:meth:`read` with the result checked.
+
+        Raises:
+            DataError: if the count, type or shape of what was read is not as promised.
+        """
+        images = self.read(rows)
+        if len(images) != len(rows):
+            raise DataError(f"{type(self).__name__}.read gave {len(images)} images for {len(rows)} rows")
+        for row, image in zip(rows, images, strict=True):
+            if image is not None and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
+                raise DataError(
+                    f"{type(self).__name__}: {self.where(int(row))} is {image.dtype} {image.shape}, not uint8 (H, W, 3)"
+                )
+        return images
+
+    def ready(self, view: str, rows: np.ndarray) -> np.ndarray:
+        """:meth:`embeddings` with the result checked.
+
+        Raises:
+            DataError: if shape or type are not as promised.
+        """
+        values: Any = self.embeddings(view, rows)
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(rows):
+            raise DataError(
+                f"{type(self).__name__}: embeddings of view {view!r} must be (n, D) for {len(rows)} rows, "
+                f"not {getattr(values, 'shape', type(values).__name__)}"
+            )
+        return values.astype(np.float32, copy=False)
+
+    def fingerprint(self) -> str:
+        """Hash of the classes, the table and the content (16 hex digits): the identity of the data."""
+        text = "\n".join([type(self).__name__, *self.classes, self.table().digest(), self.content()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,242 @@
+"""The contract of a fusion: the embeddings of one frame's views in, one joint embedding or logits out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fusionkit.contracts.component import Component
+from fusionkit.errors import PluginError
+
+Views = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class FusionOutput:
+    """What a fusion gives: an embedding, which gets a linear head, or logits, which get none.
+
+    Attributes:
+        embedding: (B, out_dim), or None.
+        logits: (B, C), or None; the base fills it in where there is only an embedding.
+        view_logits: (B, C) of single views, for losses on them; or None.
+    """
+
+    embedding: Tensor | None = None
+    logits: Tensor | None = None
+    view_logits: Views | None = None
+
+
+class Fusion(Component, nn.Module):
+    """Fuses the views of a frame and is trained with the head behind it.
+
+    Views come main first, then the auxiliary ones in canonical order. A row whose view is missing holds that view's
+    training mean (zero, where features are standardised) and False in ``present``.
+
+    Args:
+        in_dims: width D_v of each view's embedding, main view first.
+        num_classes: C.
+
+    Attributes:
+        needs: ``pooled`` views are (B, D_v); ``tokens`` are (B, K, D_v), with K in ``token_count``.
+        missing: ``masked`` if :meth:`fuse` reads ``present``, ``imputed`` if it relies on the training mean.
+        recipe: what this fusion changes in the default recipe, a config's own recipe going before it.
+        token_count: K, for ``needs = 'tokens'``.
+        criterion: (logits (B, C), target (B,)) to a scalar; the recipe sets it, plain cross-entropy until then.
+    """
+
+    kind: ClassVar[str] = "fusion"
+    provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
+    needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
+    recipe: ClassVar[dict[str, Any]] = {}
+    token_count: int = 0
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__()
+        self.in_dims = dict(in_dims)
+        self.num_classes = num_classes
+        self.criterion: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
+        self.head: nn.Module | None = None
+
+    @property
+    def main(self) -> str:
+        """Name of the main view."""
+        return next(iter(self.in_dims))
+
+    @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """Names of the auxiliary views, in canonical order; empty where there is only one view."""
+        return tuple(self.in_dims)[1:]
+
+    def fuse(self, views: Views, present: Views) -> Tensor | FusionOutput:
+        """Fuse a batch.
+
+        Args:
+            views: (B, D_v) float a view, or (B, K, D_v) where ``needs = 'tokens'``.
+            present: (B,) bool a view.
+
+        Returns:
+            (B, out_dim), which gets a linear head; or a :class:`FusionOutput`.
+        """
+        raise NotImplementedError
+
+    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
+        """The training loss, a scalar: ``criterion`` on the logits unless a fusion says otherwise."""
+        assert output.logits is not None
+        return self.criterion(output.logits, target)
+
+    def after_backward(self) -> None:
+        """Called between the backward pass and the optimiser's step; does nothing by default."""
+
+    # -- what the kernel calls -------------------------------------------------------------------------------------
+
+    def attach_head(self) -> None:
+        """Run once on two made-up rows, and add the linear head where :meth:`fuse` gives an embedding.
+
+        Raises:
+            PluginError: if :meth:`fuse` fails or gives something of the wrong kind or shape.
+        """
+        training = self.training
+        self.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            lead = (2, self.token_count) if self.needs == "tokens" else (2,)
+            views = {name: torch.randn(*lead, width) for name, width in self.in_dims.items()}
+            output = self._fused(views, {name: torch.ones(2, dtype=torch.bool) for name in views})
+        if output.logits is None and output.embedding is not None:
+            self.head = nn.Linear(output.embedding.shape[1], self.num_classes)
+        self.train(training)
+
+    def forward(self, views: Views, present: Views | None = None) -> FusionOutput:
+        """:meth:`fuse`, checked, with the head applied: the logits are always there.
+
+        Args:
+            views: as for :meth:`fuse`, one for each of ``in_dims``.
+            present: as for :meth:`fuse`; all present where None.
+
+        Raises:
+            PluginError: once, with the fusion's name, the views and their shapes, whatever went wrong inside.
+        """
+        if present is None:
+            some = next(iter(views.values()))
+            everything = torch.ones(len(some), dtype=torch.bool, device=some.device)
+            present = dict.fromkeys(views, everything)
+        output = self._fused(views, present)
+        if output.logits is not None:
+            return output
+        if self.head is None:
+            raise PluginError(
+                f"fusion {type(self).__name__} gives an embedding and has no head yet", hint="call attach_head() first"
+            )
+        return replace(output, logits=self.head(output.embedding))
+
+    def _fused(self, views: Views, present: Views) -> FusionOutput:
+        try:
+            output = self.fuse(views, present)
+        except Exception as error:
+            raise PluginError(f"{self._on(views)} failed: {type(error).__name__}: {error}") from error
+        if isinstance(output, Tensor):
+            output = FusionOutput(embedding=output)
+        if not isinstance(output, FusionOutput):
+            raise PluginError(f"{self._on(views)} gave {type(output).__name__}, not a tensor or a FusionOutput")
+        rows = len(next(iter(views.values())))
+        if output.logits is not None:
+            self._expect(output.logits, (rows, self.num_classes), "logits", views)
+        elif output.embedding is not None:
+            self._expect(output.embedding, (rows, None), "an embedding", views)
+        else:
+            raise PluginError(f"{self._on(views)} gave neither an embedding nor logits")
+        return output
+
+    def _expect(self, value: Tensor, shape: tuple[int, int | None], what: str, views: Views) -> None:
+        if value.ndim != 2 or value.shape[0] != shape[0] or shape[1] not in (None, value.shape[1]):
+            wanted = f"({shape[0]}, {'out_dim' if shape[1] is None else shape[1]})"
+            raise PluginError(f"{self._on(views)} gave {what} of shape {tuple(value.shape)}; expected {wanted}")
+
+    def _on(self, views: Views) -> str:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
+        return f"fusion {type(self).__name__} on views {shapes}"
+
+
+class StackedFusion(Fusion):
+    """The short way to write a fusion: the base stacks the views, the plugin combines them.
+
+    Args:
+        in_dims: width of each view's embedding, main view first.
+        num_classes: C.
+        width: project every view to this width; None projects, to the largest width, only where widths differ.
+    """
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int, width: int | None = None) -> None:
+        super().__init__(in_dims, num_classes)
+        widths = set(in_dims.values())
+        self.width = width or max(widths)
+        self.project = (
+            nn.ModuleList([nn.Linear(dim, self.width) for dim in in_dims.values()])
+            if width is not None or len(widths) > 1
+            else None
+        )
+
+    def combine(self, views: Tensor, present: Tensor) -> Tensor:
+        """Combine a batch.
+
+        Args:
+            views: (B, V, D), main view first.
+            present: (B, V) bool.
+
+        Returns:
+            (B, out_dim).
+        """
+        raise NotImplementedError
+
+    def fuse(self, views: Views, present: Views) -> Tensor | FusionOutput:
+        """Project where needed, stack, :meth:`combine`."""
+        values = [views[name] for name in self.in_dims]
+        if self.project is not None:
+            values = [layer(value) for layer, value in zip(self.project, values, strict=True)]
+        return self.combine(torch.stack(values, 1), torch.stack([present[name] for name in self.in_dims], 1))
+
+
+class FittedFusion(Component, ABC):
+    """A fusion that is fitted in one go, with scikit-learn's manners, instead of by gradient steps.
+
+    Args:
+        in_dims: width D_v of each view's embedding, main view first.
+        num_classes: C.
+    """
+
+    kind: ClassVar[str] = "fusion"
+    provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        self.in_dims = dict(in_dims)
+        self.num_classes = num_classes
+
+    @abstractmethod
+    def fit(self, views: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        """Fit on the training frames.
+
+        Args:
+            views: (N, D_v) float32 a view; a missing view holds its training mean.
+            y: (N,) int64 in 0..C-1.
+            groups: (N,) str: the unit of each frame, for inner cross-validation that keeps units together.
+            seed: seeds whatever is random.
+        """
+
+    @abstractmethod
+    def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        """Probabilities (N, C) of frames."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, as named arrays: a head is stored without pickle."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what :meth:`state` gave."""

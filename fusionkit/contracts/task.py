@@ -1,0 +1,46 @@
+"""What is predicted and how it is judged. One task so far: one label a frame, out of C classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SingleLabel:
+    """One of C classes a frame, judged by the macro-F1 over pooled frames.
+
+    Reference: the protocol of the ABAW expression challenge: the unweighted mean of the per-class F1 over all annotated
+    frames, pooled and not per video (https://affective-behavior-analysis-in-the-wild.github.io/6th/).
+    """
+
+    num_classes: int
+
+    def counts(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Confusion counts (C, C) int64: rows are the truth, columns the prediction.
+
+        Args:
+            truth: (N,) int64 in 0..C-1.
+            predicted: (N,) int64 in 0..C-1.
+        """
+        c = self.num_classes
+        counts: np.ndarray = np.bincount(truth * c + predicted, minlength=c * c)
+        return counts.reshape(c, c)
+
+    def per_class_f1(self, counts: np.ndarray) -> np.ndarray:
+        """F1 of each class, (..., C), from confusion counts (..., C, C).
+
+        NaN where a class is in neither the truth nor the predictions: there is nothing to judge, which is not a zero.
+        """
+        hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
+        both = counts.sum(-1) + counts.sum(-2)
+        return np.divide(2.0 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
+
+    def metric(self, counts: np.ndarray) -> float:
+        """Macro-F1 in 0..1 of one confusion matrix (C, C): the mean F1 of the classes that are present in the truth.
+
+        NaN where no frame is annotated.
+        """
+        present = counts.sum(-1) > 0
+        return float(self.per_class_f1(counts)[present].mean()) if present.any() else float("nan")

@@ -1,0 +1,47 @@
+"""The errors that fusionkit raises on purpose: one line of what was wrong and where, and a hint of what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class FusionKitError(Exception):
+    """Base of every error raised on purpose.
+
+    Args:
+        message: one line: what was wrong, and where.
+        hint: one line: what would be right. Empty where the message already says so.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message} ({self.hint})" if self.hint else message
+
+
+class ConfigError(FusionKitError):
+    """The request is wrong; nothing has run.
+
+    Args:
+        problems: every problem that was found, in the order of the config; a lone string counts as one problem.
+        hint: one line: what would be right.
+    """
+
+    def __init__(self, problems: str | Iterable[str], *, hint: str = "") -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems), hint=hint)
+
+
+class PluginError(FusionKitError):
+    """A component is missing, cannot be imported, clashes with another or breaks its contract."""
+
+
+class DataError(FusionKitError):
+    """A data set or a stored file does not hold what it should."""
+
+
+class CellError(FusionKitError):
+    """One piece of work failed; the others go on."""

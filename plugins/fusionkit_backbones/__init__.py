@@ -1,0 +1,1 @@
+"""Backbones: any timm model, and training-free descriptors to hold it against."""

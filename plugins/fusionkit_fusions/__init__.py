@@ -1,0 +1,1 @@
+"""Plain fusions: what any other fusion has to beat."""
