@@ -25,8 +25,9 @@ class SingleLabel:
             predicted: (N,) int64 in 0..C-1.
         """
         c = self.num_classes
-        counts: np.ndarray = np.bincount(truth * c + predicted, minlength=c * c)
-        return counts.reshape(c, c)
+        flat: np.ndarray = np.bincount(truth * c + predicted, minlength=c * c)
+        square: np.ndarray = flat.reshape(c, c)
+        return square
 
     def per_class_f1(self, counts: np.ndarray) -> np.ndarray:
         """F1 of each class, (..., C), from confusion counts (..., C, C).
@@ -35,7 +36,8 @@ class SingleLabel:
         """
         hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
         both = counts.sum(-1) + counts.sum(-2)
-        return np.divide(2.0 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
+        f1: np.ndarray = np.divide(2.0 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
+        return f1
 
     def metric(self, counts: np.ndarray) -> float:
         """Macro-F1 in 0..1 of one confusion matrix (C, C): the mean F1 of the classes that are present in the truth.

@@ -1,0 +1,162 @@
+"""The Python calls: what the commands do, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fusionkit import __version__
+from fusionkit.config import GridConfig, resolve
+from fusionkit.config_file import find_config, read_config
+from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
+from fusionkit.errors import CellError, ConfigError
+from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.plan import Plan, make_plan
+from fusionkit.grid.progress import Progress
+from fusionkit.grid.run import Outcome, RunOptions, run
+from fusionkit.report.csv_files import write_csv_files
+from fusionkit.report.results import Results
+
+DEFAULT_CONFIG = "bench/quickstart"
+_PROVENANCE = ("torch", "timm", "numpy", "opencv-python", "scikit-learn", "mmengine")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A checked request, ready to run; nothing has been written yet."""
+
+    plan: Plan
+    folder: RunFolder
+    store: EmbeddingStore
+    options: RunOptions
+
+
+def prepare(
+    config: str | None = None,
+    *,
+    overrides: dict[str, Any] | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    fail_fast: bool = False,
+    retry_failed: bool = False,
+) -> Prepared:
+    """Check a request and plan its work.
+
+    Args:
+        config: a file, or the name of a shipped config; the quickstart where None.
+        overrides: config keys that go before those of the file.
+        settings: ``key=value`` with dotted keys, applied to the file's values.
+        out: the run's folder; ``runs/<config name>-<hash8>`` where None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        fail_fast: stop at the first failure.
+        retry_failed: try again what failed before.
+
+    Raises:
+        ConfigError: if anything about the request is wrong, everything at once.
+        DataError: if the data are missing or cannot serve.
+    """
+    path = find_config(config or DEFAULT_CONFIG)
+    raw = {**read_config(path, settings), **(overrides or {})}
+    grid = resolve(raw, path.stem)
+    chosen = choose_device(device)
+    plan = make_plan(grid, chosen)
+    folder = RunFolder(Path(out) if out is not None else default_folder(grid))
+    options = RunOptions(device=chosen, fail_fast=fail_fast, retry_failed=retry_failed)
+    return Prepared(plan, folder, EmbeddingStore(cache_folder()), options)
+
+
+def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
+    """Run what was prepared, and write the CSV files.
+
+    Raises:
+        ConfigError: if the folder holds results of another protocol, or cannot be written.
+        CellError: at the first failure, with ``fail_fast``.
+    """
+    prepared.folder.merge(prepared.plan, provenance(prepared.options.device))
+    outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
+    results = Results(prepared.folder)
+    write_csv_files(results)
+    return outcome, results
+
+
+def bench(config: str | None = None, *, out: str | Path | None = None, device: str = "auto", **keys: Any) -> Results:
+    """Run a grid and return its results.
+
+    Args:
+        config: a file, or the name of a shipped config; the quickstart where None.
+        out: the run's folder; ``runs/<config name>-<hash8>`` where None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that go before those of the file.
+
+    Raises:
+        ConfigError: if anything about the request is wrong, everything at once.
+        DataError: if the data are missing or cannot serve.
+        CellError: if no cell at all could be made.
+    """
+    outcome, results = execute(prepare(config, overrides=keys, out=out, device=device))
+    if outcome.failed and not any(row.score for row in results.rows):
+        name, message = next(iter(outcome.failed.items()))
+        raise CellError(f"every cell failed, {name} for one: {message}")
+    return results
+
+
+def default_folder(grid: GridConfig) -> Path:
+    """``runs/<config name>-<hash8>``."""
+    return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
+
+
+def choose_device(device: str) -> str:
+    """``auto`` to the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        ConfigError: if the device is unknown or not there.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda:0" if there else "cpu"
+    if device == "cpu":
+        return device
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise ConfigError(f"unknown device {device!r}", hint="auto, cpu, cuda or cuda:N")
+    if not there or int(index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)")
+    return f"cuda:{index or 0}"
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """With what a grid was run: versions, machine, device, command, state of the git checkout it was run in."""
+    versions = {}
+    for name in _PROVENANCE:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "unknown"
+    return {
+        "fusionkit": __version__,
+        "python": platform.python_version(),
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": 1,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip()

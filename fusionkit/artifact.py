@@ -1,0 +1,147 @@
+"""Stored results: a folder of files that is written whole or not at all, and whose bytes are checked when read.
+
+A folder is written beside its place, synced and renamed; ``done.json`` in it holds the size and hash of every file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fusionkit.errors import DataError
+from fusionkit.identity import canonical
+
+MARKER = "done.json"
+SCHEMA = 1
+
+
+def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, Any] | None = None) -> None:
+    """Write a folder of files so that it exists whole or not at all; one that is already there is replaced.
+
+    Raises:
+        DataError: if it cannot be written (full disk, no permission); nothing half-written is left.
+    """
+    marker = {
+        "schema": SCHEMA,
+        "files": {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in files.items()},
+        "meta": dict(meta or {}),
+    }
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        aside.mkdir(parents=True)
+        for name, data in {**files, MARKER: canonical(marker).encode()}.items():
+            _write_synced(aside / name, data)
+        _put_in_place(aside, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file by renaming, so that a reader sees the old bytes or the new ones.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_synced(aside, data)
+        aside.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_artifact(folder: Path) -> dict[str, bytes] | None:
+    """The files of a folder, or None if it is not there, not complete, or any byte is not what was written.
+
+    Raises:
+        DataError: if it was written by a later version of fusionkit.
+    """
+    marker = _marker(folder)
+    if marker is None:
+        return None
+    files: dict[str, bytes] = {}
+    for name, (size, checksum) in marker["files"].items():
+        try:
+            data = (folder / name).read_bytes()
+        except OSError:
+            return None
+        if len(data) != size or hashlib.sha256(data).hexdigest() != checksum:
+            return None
+        files[name] = data
+    return files
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """What was noted with a folder, or None if it is not there or a file of it has the wrong size.
+
+    Cheaper than :func:`read_artifact`: sizes are compared, bytes are not hashed.
+    """
+    marker = _marker(folder)
+    if marker is None:
+        return None
+    for name, (size, _) in marker["files"].items():
+        try:
+            if (folder / name).stat().st_size != size:
+                return None
+        except OSError:
+            return None
+    meta: dict[str, Any] = marker["meta"]
+    return meta
+
+
+def _marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        marker = json.loads((folder / MARKER).read_bytes())
+        schema = marker["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if schema > SCHEMA:
+        raise DataError(f"{folder} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
+    return marker if isinstance(marker.get("files"), dict) else None
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    try:
+        aside.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        # Something stands there: out of the way first, since a folder that is not empty cannot be renamed over.
+        old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+        folder.rename(old)
+        aside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(folder.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> DataError:
+    """The error of a place that cannot be written, in one line."""
+    reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+    return DataError(f"{path} cannot be written: {reason}")

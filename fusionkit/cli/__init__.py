@@ -1,0 +1,25 @@
+"""The command line: one module per command; each parses, calls and prints, and has no logic of its own."""
+
+from __future__ import annotations
+
+import typer
+
+from fusionkit.cli import bench, info, listing, preview
+
+app = typer.Typer(
+    name="fusionkit",
+    help="Compare region views, backbones, fusions and temporal smoothers for facial expression recognition.",
+    epilog="Start with:  fusionkit bench --regions eye,mouth --fusion concat",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("bench")(bench.bench)
+app.command("list")(listing.list_components)
+app.command("info")(info.info)
+app.command("preview")(preview.preview)
+
+
+def main() -> None:
+    """The ``fusionkit`` command."""
+    app()

@@ -1,0 +1,195 @@
+"""``fusionkit bench``: run a benchmark grid."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+
+if TYPE_CHECKING:
+    from fusionkit.api import Prepared
+    from fusionkit.grid.run import Outcome
+    from fusionkit.report.results import Results
+
+AXES, HOW, RUN = "What is compared", "How heads are trained", "How it runs"
+
+
+def bench(
+    config: Annotated[
+        str | None, typer.Argument(help="A config file, or the name of a shipped one. Default: bench/quickstart.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Data set, as name:key=value,... Repeat for several.", rich_help_panel=AXES)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="auto, official, holdout:test=0.2 or kfold:k=5.", rich_help_panel=AXES)
+    ] = None,
+    extractor: Annotated[list[str] | None, typer.Option(help="Says where regions are.", rich_help_panel=AXES)] = None,
+    backbone: Annotated[list[str] | None, typer.Option(help="Embeds views.", rich_help_panel=AXES)] = None,
+    main: Annotated[
+        str | None, typer.Option(help="The main view, 'face'; 'none' leaves it out.", rich_help_panel=AXES)
+    ] = None,
+    regions: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One region set: the auxiliary views, as eye,mouth. Repeat to compare sets. A view is face, a region, "
+            "eye+mouth (stacked), keep:eye+mouth or drop:mouth (the rest, or the region, blacked out).",
+            rich_help_panel=AXES,
+        ),
+    ] = None,
+    subsets: Annotated[
+        list[str] | None, typer.Option(help="Every non-empty subset of these views.", rich_help_panel=AXES)
+    ] = None,
+    fusion: Annotated[
+        list[str] | None, typer.Option(help="Fusions, as concat,mlp:hidden=128.", rich_help_panel=AXES)
+    ] = None,
+    smoother: Annotated[
+        list[str] | None, typer.Option(help="Temporal smoothers, as none,window:width=25.", rich_help_panel=AXES)
+    ] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="key=value: lr, epochs, batch_size, ...", rich_help_panel=HOW)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Heads a cell, seeds 0..N-1.", rich_help_panel=HOW)] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="What delta is taken to: main (face alone), a region set, or none.", rich_help_panel=HOW),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="About this many frames a split, to try things.", rich_help_panel=HOW)
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any config key, dotted: recipe.lr=1e-4.", rich_help_panel=HOW)
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's folder. Default: runs/<config>-<hash>.", rich_help_panel=RUN),
+    ] = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="A Python file that registers components.", rich_help_panel=RUN)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.", rich_help_panel=RUN)] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failed cell.", rich_help_panel=RUN)
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel=RUN)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=RUN)] = False,
+) -> None:
+    """Run a benchmark grid: every region set with every fusion and smoother, over seeds.
+
+    Each piece of work is done once and kept: the same command again, or a larger grid in the same folder, reuses it.
+
+    Examples:
+
+      fusionkit bench --regions eye,mouth --fusion concat
+
+      fusionkit bench --dataset folder:root=faces --main none --regions nose --regions eye+mouth --fusion mlp
+
+      fusionkit bench bench/regions --seeds 3 --dry-run
+    """
+    given = {
+        "datasets": dataset,
+        "extractor": extractor,
+        "backbones": backbone,
+        "fusions": fusion,
+        "smoothers": smoother,
+        "split": split,
+        "main": main,
+        "regions": regions or ([] if subsets else None),
+        "subsets": subsets,
+        "recipe": recipe,
+        "seeds": seeds,
+        "reference": reference,
+        "limit": limit,
+        "plugins": plugin,
+    }
+    with reporting(debug):
+        from fusionkit.api import prepare
+
+        prepared = prepare(
+            config,
+            overrides=_overrides(given),
+            settings=set_ or (),
+            out=out_dir,
+            device=device,
+            fail_fast=fail_fast,
+            retry_failed=retry_failed,
+        )
+        if dry_run:
+            _print_plan(prepared)
+            return
+        _run(prepared)
+
+
+def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """Options that were given, as config values."""
+    from fusionkit.spec import Spec, split_outside, split_specs
+
+    found = {key: value for key, value in given.items() if value is not None}
+    for key in ("datasets", "extractor", "backbones", "fusions", "smoothers"):
+        if key in found:
+            found[key] = split_specs(found[key])
+    if "recipe" in found:
+        items = [item for text in found["recipe"] for item in split_outside(text)]
+        found["recipe"] = dict(Spec.parse(f"recipe:{','.join(items)}").options)
+    return found
+
+
+def _run(prepared: Prepared) -> None:
+    from fusionkit.api import execute
+    from fusionkit.cli.progress import BarProgress, LineProgress
+
+    started = time.monotonic()
+    progress = BarProgress(err) if is_interactive() else LineProgress(err)
+    outcome, results = execute(prepared, progress)
+    print_results(results)
+    _print_outcome(outcome, prepared, time.monotonic() - started)
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+
+
+def print_results(results: Results) -> None:
+    """The table, what it is about, and what to be careful of."""
+    from fusionkit.report.table import caption, results_table, warnings
+
+    out.print()
+    out.print(results_table(results))
+    for line in caption(results):
+        out.print(escape(line), style="dim", highlight=False)
+    for line in warnings(results):
+        err.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
+
+
+def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None:
+    out.print(
+        f"{outcome.fitted} heads trained, {outcome.scored} cells scored, {outcome.reused} cells reused "
+        f"in {seconds:.1f} s; results in {prepared.folder.path}/results.csv",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    for name in outcome.unreadable:
+        err.print(f"[yellow]without an image:[/] {escape(name)}", soft_wrap=True)
+    for name, message in outcome.failed.items():
+        err.print(f"[red]failed[/] {escape(name)}: {escape(message)}", soft_wrap=True)
+    if outcome.failed:
+        err.print(
+            f"{len(outcome.failed)} cell(s) failed; tracebacks in {prepared.folder.path}/failures; "
+            "--retry-failed tries them again",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _print_plan(prepared: Prepared) -> None:
+    from fusionkit.report.plan_table import plan_lines
+
+    for line in plan_lines(prepared.plan, prepared.folder, prepared.store):
+        out.print(escape(line), highlight=False, soft_wrap=True)

@@ -1,0 +1,54 @@
+"""What commands share: where they print, and how an error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fusionkit.errors import CellError, ConfigError, FusionKitError
+
+out = Console()
+err = Console(stderr=True)
+
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def reporting(debug: bool, *, code: int = REFUSED) -> Iterator[None]:
+    """Turn an error raised on purpose into its line and an exit code; ``debug`` lets it through with its traceback.
+
+    Args:
+        debug: show the traceback.
+        code: the exit code of a refused request.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("\n[yellow]interrupted[/]; what is finished is kept: the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    except FusionKitError as error:
+        if debug:
+            raise
+        tell(error)
+        raise typer.Exit(FAILED if isinstance(error, CellError) else code) from None
+
+
+def tell(error: FusionKitError) -> None:
+    """Print an error: a line a problem, and the hint."""
+    problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
+    for problem in problems:
+        line = f"[bold red]error:[/] {escape(problem)}"
+        err.print(
+            line + (f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""),
+            soft_wrap=True,
+        )
+
+
+def is_interactive() -> bool:
+    """Whether somebody is looking: progress is drawn, not written line by line."""
+    return sys.stderr.isatty()

@@ -1,0 +1,71 @@
+"""``fusionkit info``: what a component does, and its options."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fusionkit.cli.console import out, reporting
+from fusionkit.errors import ConfigError
+from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A component's name, or kind/name where several kinds have it.")],
+    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Describe a component: summary, options with types and defaults, reference, origin.
+
+    Examples:
+
+      fusionkit info concat
+
+      fusionkit info smoothers/none
+    """
+    with reporting(debug):
+        for path in plugin or ():
+            from fusionkit.plugin_file import load_plugin_file
+
+            load_plugin_file(path)
+        for registry in _having(name):
+            _describe(registry, name.rpartition("/")[2])
+
+
+def _having(name: str) -> list[ComponentRegistry]:
+    kind, _, bare = name.rpartition("/")
+    found = [
+        registry
+        for key, registry in REGISTRIES.items()
+        if kind in ("", key, registry.kind) and bare in registry.names()
+    ]
+    if not found:
+        known = sorted({known for registry in REGISTRIES.values() for known in registry.names()})
+        raise ConfigError(f"unknown component {name!r}{did_you_mean(bare, known)}", hint="fusionkit list")
+    return found
+
+
+def _describe(registry: ComponentRegistry, name: str) -> None:
+    from fusionkit.options import Option, options_of
+
+    cls: type[Any] = registry.get(name)
+    origin = registry.origins()[name][0]
+    out.print(f"[bold]{escape(name)}[/]  {registry.kind} from {escape(origin.brought_by)} ({escape(origin.target)})\n")
+    out.print(escape(inspect.cleandoc(cls.__doc__ or "no description")), highlight=False)
+    options: dict[str, Option] = options_of(cls)
+    if not options:
+        out.print("\nno options\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("option", "type", "default"):
+        table.add_column(column)
+    for option in options.values():
+        default = "[yellow]required[/]" if option.required else escape(repr(option.default))
+        table.add_row(escape(option.name), escape(option.type_name), default)
+    out.print()
+    out.print(table)
+    out.print()

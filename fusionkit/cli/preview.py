@@ -1,0 +1,39 @@
+"""``fusionkit preview``: look at the frames, their boxes, and the views that are cut from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.console import out, reporting
+
+
+def preview(
+    dataset: Annotated[str, typer.Option(help="Data set, as name:key=value,...")] = "synthetic",
+    extractor: Annotated[str, typer.Option(help="Says where regions are.")] = "template",
+    regions: Annotated[str, typer.Option(help="Views to show beside the face.")] = "eye,mouth,nose,eye+mouth",
+    frames: Annotated[int, typer.Option(min=1, max=200, help="Frames a class.")] = 8,
+    out_file: Annotated[Path, typer.Option("--out", help="The PNG to write.")] = Path("preview.png"),
+    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Write a contact sheet: frames of each class with region boxes, and below them each view as it is cut.
+
+    Examples:
+
+      fusionkit preview --dataset synthetic
+
+      fusionkit preview --dataset folder:root=faces --regions eye,mouth --out faces.png
+    """
+    with reporting(debug):
+        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.report.contact_sheet import write_contact_sheet
+        from fusionkit.spec import Spec
+        from fusionkit.views import parse_region_set
+
+        for path in plugin or ():
+            load_plugin_file(path)
+        write_contact_sheet(Spec.parse(dataset), Spec.parse(extractor), parse_region_set(regions), frames, out_file)
+        out.print(f"wrote {out_file}", highlight=False)

@@ -1,0 +1,329 @@
+"""A grid's description: raw config values checked, all mistakes at once, and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fusionkit.contracts.dataset import FaceDataset
+from fusionkit.errors import ConfigError, FusionKitError
+from fusionkit.identity import digest
+from fusionkit.plugin_file import load_module, load_plugin_file
+from fusionkit.recipe import Recipe
+from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
+from fusionkit.spec import Spec
+from fusionkit.splits import split_problems
+from fusionkit.views import RegionSet, View, parse_region_set, regions_of, subsets
+
+T = TypeVar("T")
+
+KEYS = (
+    "datasets",
+    "split",
+    "extractor",
+    "backbones",
+    "main",
+    "regions",
+    "subsets",
+    "fusions",
+    "smoothers",
+    "recipe",
+    "seeds",
+    "reference",
+    "limit",
+    "plugins",
+    "custom_imports",
+)
+
+
+@dataclass(frozen=True)
+class BackboneChoice:
+    """A backbone for every view, or one per view with a default.
+
+    Attributes:
+        default: for views that have none of their own; None where every view must have one.
+        per_view: view (as written) to backbone.
+    """
+
+    default: Spec | None
+    per_view: tuple[tuple[str, Spec], ...] = ()
+
+    def of(self, view: View) -> Spec:
+        """The backbone of one view.
+
+        Raises:
+            ConfigError: if the view has none.
+        """
+        chosen = dict(self.per_view).get(str(view), self.default)
+        if chosen is None:
+            raise ConfigError(f"no backbone for view {str(view)!r}", hint="name one, or a default")
+        return chosen
+
+    def specs(self) -> list[Spec]:
+        """Every backbone that is named."""
+        return [*([self.default] if self.default else []), *(spec for _, spec in self.per_view)]
+
+    def __str__(self) -> str:
+        parts = [f"{view}={spec}" for view, spec in self.per_view]
+        if not parts:
+            return str(self.default)
+        return "|".join(parts + ([f"default={self.default}"] if self.default else []))
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """A checked grid: every axis with its points, in the order in which they were given.
+
+    Attributes:
+        reference: the row that ``delta`` is taken to: None, ``main`` (the main view alone with a linear head) or a
+            region set, which then stands with the first fusion.
+        plugins: Python files that register components; every process loads them.
+        modules: importable modules that do.
+    """
+
+    name: str
+    datasets: tuple[Spec, ...]
+    split: Spec
+    extractors: tuple[Spec, ...]
+    backbones: tuple[BackboneChoice, ...]
+    main: View | None
+    regions: tuple[RegionSet, ...]
+    fusions: tuple[Spec, ...]
+    smoothers: tuple[Spec, ...]
+    recipe: tuple[tuple[str, Any], ...]
+    seeds: tuple[int, ...]
+    reference: str | RegionSet | None
+    limit: int | None
+    plugins: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """The grid as plain data, as a JSON or YAML config would state it (code to import apart)."""
+        reference = self.reference
+        return {
+            "datasets": [str(spec) for spec in self.datasets],
+            "split": str(self.split),
+            "extractor": [str(spec) for spec in self.extractors],
+            "backbones": [_backbone_value(choice) for choice in self.backbones],
+            "main": str(self.main) if self.main else "none",
+            "regions": [region_text(views) for views in self.regions],
+            "fusions": [str(spec) for spec in self.fusions],
+            "smoothers": [str(spec) for spec in self.smoothers],
+            "recipe": dict(self.recipe),
+            "seeds": list(self.seeds),
+            "reference": region_text(reference) if isinstance(reference, tuple) else reference or "none",
+            "limit": self.limit,
+        }
+
+    def digest(self) -> str:
+        """Hash of the description (16 hex digits)."""
+        return digest(self.describe())
+
+
+def region_text(views: RegionSet) -> str:
+    """A region set as it is written: ``eye,mouth``."""
+    return ",".join(map(str, views))
+
+
+def _backbone_value(choice: BackboneChoice) -> Any:
+    if not choice.per_view:
+        return str(choice.default)
+    named = {view: str(spec) for view, spec in choice.per_view}
+    return {**named, "default": str(choice.default)} if choice.default else named
+
+
+def resolve(raw: Mapping[str, Any], name: str) -> GridConfig:
+    """Check raw config values and freeze them.
+
+    Args:
+        raw: the keys of :data:`KEYS`, as read from a file and overridden by the command line.
+        name: what to call the grid.
+
+    Raises:
+        ConfigError: with every problem that was found; nothing has run.
+    """
+    return _Resolver(raw).resolve(name)
+
+
+class _Resolver:
+    """Reads one key at a time and keeps every complaint."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = raw
+        self.problems: list[str] = []
+
+    def resolve(self, name: str) -> GridConfig:
+        for key in self.raw:
+            if key not in KEYS:
+                self.problems.append(f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}")
+        plugins, modules = self._code()
+        main = self._main()
+        grid = GridConfig(
+            name=name,
+            datasets=self._specs("datasets", DATASETS),
+            split=self._split(),
+            extractors=self._specs("extractor", EXTRACTORS),
+            backbones=self._backbones(),
+            main=main,
+            regions=self._regions(),
+            fusions=self._specs("fusions", FUSIONS),
+            smoothers=self._specs("smoothers", SMOOTHERS),
+            recipe=self._recipe(),
+            seeds=self._seeds(),
+            reference=self._reference(main),
+            limit=self._limit(),
+            plugins=plugins,
+            modules=modules,
+        )
+        self._check_views(grid)
+        if self.problems:
+            raise ConfigError(self.problems)
+        return grid
+
+    def _each(self, key: str, values: Iterable[Any], make: Callable[[Any], T]) -> list[T]:
+        """What ``make`` gives for each value; a value that it refuses is a problem and is left out."""
+        made: list[T] = []
+        for value in values:
+            try:
+                made.append(make(value))
+            except ConfigError as error:
+                lines = error.problems if len(error.problems) > 1 else [str(error)]
+                self.problems += [f"{key}: {line}" for line in lines]
+        return made
+
+    def _one(self, key: str, value: Any, make: Callable[[Any], T]) -> T | None:
+        return next(iter(self._each(key, [value], make)), None)
+
+    def _code(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Import plugin files and modules: their components must be known before names are checked."""
+        files = tuple(_listed(self.raw.get("plugins")))
+        imports = self.raw.get("custom_imports")
+        modules = tuple(_listed(imports.get("imports") if isinstance(imports, Mapping) else imports))
+        for load, items in ((load_plugin_file, files), (load_module, modules)):
+            for item in items:
+                try:
+                    load(str(item))
+                except FusionKitError as error:
+                    self.problems.append(str(error))
+        return tuple(map(str, files)), tuple(map(str, modules))
+
+    def _specs(self, key: str, registry: ComponentRegistry) -> tuple[Spec, ...]:
+        given = _listed(self.raw.get(key))
+        if not given:
+            self.problems.append(f"{key}: nothing is named")
+        return _unique(self._each(key, given, lambda value: self._checked(key, value, registry)))
+
+    def _checked(self, key: str, value: object, registry: ComponentRegistry) -> Spec:
+        spec = Spec.of(value)
+        self.problems += [f"{key}: {problem}" for problem in registry.problems(spec)]
+        return spec
+
+    def _split(self) -> Spec:
+        spec = self._one("split", self.raw.get("split", "auto"), Spec.of) or Spec("auto")
+        self.problems += split_problems(spec)
+        return spec
+
+    def _backbones(self) -> tuple[BackboneChoice, ...]:
+        given = _listed(self.raw.get("backbones"))
+        if not given:
+            self.problems.append("backbones: nothing is named")
+        return _unique(self._each("backbones", given, self._backbone))
+
+    def _backbone(self, value: object) -> BackboneChoice:
+        if not isinstance(value, Mapping) or "type" in value:
+            return BackboneChoice(self._checked("backbones", value, BACKBONES))
+        named = {str(View.parse(view)): item for view, item in value.items() if view != "default"}
+        per_view = tuple((view, self._checked("backbones", item, BACKBONES)) for view, item in sorted(named.items()))
+        default = self._checked("backbones", value["default"], BACKBONES) if "default" in value else None
+        return BackboneChoice(default, per_view)
+
+    def _main(self) -> View | None:
+        value = self.raw.get("main", "face")
+        return None if value in (None, "none") else self._one("main", str(value), View.parse)
+
+    def _regions(self) -> tuple[RegionSet, ...]:
+        found = self._each("regions", _listed(self.raw.get("regions")), parse_region_set)
+        for players in self._each("subsets", _listed(self.raw.get("subsets")), parse_region_set):
+            found += subsets(players)
+        if not found and not self.problems:
+            self.problems.append("regions: no region set is named")
+        return _unique(found)
+
+    def _recipe(self) -> tuple[tuple[str, Any], ...]:
+        given = self.raw.get("recipe") or {}
+        if not isinstance(given, Mapping):
+            self.problems.append(f"recipe: {given!r} is not a mapping of options")
+            return ()
+        self.problems += [f"recipe: {problem}" for problem in Recipe.problems(given)]
+        return tuple(sorted(given.items()))
+
+    def _seeds(self) -> tuple[int, ...]:
+        value = self.raw.get("seeds", 5)
+        seeds = range(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        good = isinstance(seeds, (range, list, tuple)) and len(seeds) > 0
+        if not good or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+            self.problems.append(f"seeds: {value!r} is not a number of seeds above 0, or a list of them")
+            return ()
+        return _unique(seeds)
+
+    def _limit(self) -> int | None:
+        value = self.raw.get("limit")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            self.problems.append(f"limit: {value!r} is not a number of frames above 0")
+            return None
+        return value
+
+    def _reference(self, main: View | None) -> str | RegionSet | None:
+        value = self.raw.get("reference", "main" if main else None)
+        if value == "none":
+            return None
+        if value is None:
+            # Without a main view the first region set is what the others are held against.
+            given = _listed(self.raw.get("regions")) or _listed(self.raw.get("subsets"))
+            return self._one("reference", given[0], parse_region_set) if given else None
+        if value == "main":
+            if main is None:
+                self.problems.append("reference: there is no main view to stand alone (main = none)")
+            return "main"
+        return self._one("reference", value, parse_region_set)
+
+    def _check_views(self, grid: GridConfig) -> None:
+        """Every view has its backbone, and every region is offered by every extractor."""
+        sets = [*grid.regions, *([grid.reference] if isinstance(grid.reference, tuple) else [])]
+        views = {view for region_set in sets for view in region_set} | ({grid.main} if grid.main else set())
+        for choice in grid.backbones:
+            self._each("backbones", sorted(views, key=str), choice.of)
+        if self.problems or all(_brings_embeddings(spec) for spec in grid.datasets):
+            return
+        for spec in grid.extractors:
+            try:
+                offered = EXTRACTORS.build(spec).regions
+            except FusionKitError as error:
+                self.problems.append(f"extractor: {error}")
+                continue
+            for region in sorted(regions_of(views) - set(offered)):
+                self.problems.append(
+                    f"regions: extractor {str(spec)!r} has no region {region!r}{did_you_mean(region, offered)}; "
+                    f"it has {', '.join(offered)}"
+                )
+
+
+def _brings_embeddings(spec: Spec) -> bool:
+    cls = DATASETS.get(spec.name)
+    return cls.embeddings is not FaceDataset.embeddings
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _unique(items: Iterable[T]) -> tuple[T, ...]:
+    """Each once, in order: naming a point of an axis twice runs it once."""
+    kept: list[T] = []
+    for item in items:
+        if item not in kept:
+            kept.append(item)
+    return tuple(kept)

@@ -1,0 +1,1 @@
+"""One cell's way through, in reading order: source, embed, features, fit, smooth, score."""

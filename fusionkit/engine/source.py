@@ -1,0 +1,98 @@
+"""A data set as the engine sees it: built, its table checked, cut down to ``limit`` frames a split if asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.identity import digest
+from fusionkit.registry import DATASETS
+from fusionkit.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set and the rows of it that take part.
+
+    Attributes:
+        spec: what was asked for.
+        dataset: the built component.
+        rows: (N,) int64, rows of the data set's own table, rising.
+        table: (N,) the table of these rows.
+        fingerprint: identity of the data and of the choice of rows.
+    """
+
+    spec: Spec
+    dataset: FaceDataset
+    rows: np.ndarray
+    table: FrameTable
+    fingerprint: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.dataset.classes
+
+    def where(self, row: int) -> str:
+        """How to name a row to a person."""
+        return self.dataset.where(int(self.rows[row]))
+
+    def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        """Images of rows of this source."""
+        return self.dataset.images(self.rows[rows])
+
+
+def open_source(spec: Spec, limit: int | None) -> Source:
+    """Build a data set and check its table.
+
+    Raises:
+        ConfigError: if the options are refused.
+        DataError: if the data are missing, empty or inconsistent.
+    """
+    dataset: FaceDataset = DATASETS.build(spec)
+    table = dataset.table()
+    fingerprint = dataset.fingerprint()
+    rows = np.arange(len(table))
+    if limit is not None:
+        rows = limited(table, limit)
+        table = table.take(rows)
+        fingerprint = digest([fingerprint, table.digest()])
+    return Source(spec, dataset, rows, table, fingerprint)
+
+
+def limited(table: FrameTable, limit: int) -> np.ndarray:
+    """About ``limit`` frames of each split, by whole units, the classes taken in turn: for trying things quickly.
+
+    Returns:
+        (n,) int64 rows, rising.
+    """
+    kept: list[np.ndarray] = []
+    for split in np.unique(table.split):
+        rows = np.flatnonzero(table.split == split)
+        kept.append(rows if len(rows) <= limit else _whole_units(table, rows, limit))
+    return np.sort(np.concatenate(kept))
+
+
+def _whole_units(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
+    units, codes = np.unique(table.unit[rows], return_inverse=True)
+    labels = table.label[rows]
+    classes = int(table.label.max()) + 1
+    counts = np.zeros((len(units), classes + 1), dtype=int)
+    np.add.at(counts, (codes, np.where(labels == UNLABELLED, classes, labels)), 1)
+    # A unit counts for the class in which it stands out against the whole; the shuffle is fixed, like a split.
+    share = counts[:, :classes] / np.maximum(counts[:, :classes].sum(0), 1)
+    queues: dict[int, list[int]] = {}
+    for unit in np.random.default_rng(0).permutation(len(units)).tolist():
+        queues.setdefault(int(share[unit].argmax()), []).append(unit)
+    chosen: list[int] = []
+    frames = 0
+    sizes = np.bincount(codes)
+    while frames < limit and any(queues.values()):
+        for queue in queues.values():
+            if queue and frames < limit:
+                chosen.append(queue.pop())
+                frames += int(sizes[chosen[-1]])
+    taken: np.ndarray = rows[np.isin(codes, chosen)]
+    return taken

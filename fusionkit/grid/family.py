@@ -1,0 +1,165 @@
+"""One family: its smoother's open options chosen on dev over all seeds, then every cell smoothed and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from fusionkit.contracts.dataset import FrameTable
+from fusionkit.contracts.smoother import Smoother
+from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.engine.features import load_features
+from fusionkit.engine.score import dev_metric, score
+from fusionkit.engine.smooth import fit_smoother, smooth, smoother_input
+from fusionkit.engine.trial import Trial
+from fusionkit.grid.folder import RunFolder, StoredLogits
+from fusionkit.grid.plan import Family
+from fusionkit.options import defaults_filled
+from fusionkit.registry import SMOOTHERS
+from fusionkit.spec import Spec
+from fusionkit.stats import accuracy, macro_f1, uar
+
+
+class FamilyScorer:
+    """Scores the cells of a family, those of earlier grids in the same folder too.
+
+    Args:
+        family: of the plan.
+        record: the family as ``grid.json`` holds it: the union of its cells.
+        folder: of the run.
+        store: of the embeddings, for smoothers that need them.
+        backbone_cost: (parameters, GFLOP) of the backbones behind a frame's views.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        record: dict[str, Any],
+        folder: RunFolder,
+        store: EmbeddingStore,
+        backbone_cost: tuple[int, float],
+    ) -> None:
+        self.family = family
+        self.folder = folder
+        self.store = store
+        self.backbone_cost = backbone_cost
+        self.cells = [cell for cell in record["cells"] if folder.has_head(cell["head"])]
+        self.trials = {head.trial.fold.name: head.trial for head in family.heads}
+        self.reused = 0
+
+    def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Cell id and what makes it, for every cell that is not there."""
+        ready = self._ready()
+        for cell in self.cells:
+            if cell["id"] in ready:
+                self.reused += 1
+            else:
+                yield cell["id"], partial(self._make, cell)
+
+    def _ready(self) -> set[str]:
+        """The cells that stand: stored, undamaged, and with options that were chosen over the same heads as now."""
+        stored = {cell["id"]: self.folder.read_cell(cell["id"]) for cell in self.cells}
+        open_options = bool(self._candidates)
+        return {
+            name
+            for name, cell in stored.items()
+            if cell is not None and (not open_options or cell.info["chosen_over"] == self._heads)
+        }
+
+    @property
+    def _heads(self) -> list[str]:
+        return sorted(cell["head"] for cell in self.cells)
+
+    @cached_property
+    def _candidates(self) -> list[Spec]:
+        """The smoother with each combination of values for its options that are ``auto``; empty if none is."""
+        spec = self.family.smoother
+        cls = SMOOTHERS.get(spec.name)
+        values = defaults_filled(cls, spec.options)
+        open_options = [name for name in cls.auto if values[name] == "auto"]
+        if not open_options:
+            return []
+        return [
+            Spec(spec.name, {**spec.options, **dict(zip(open_options, choice, strict=True))})
+            for choice in product(*(cls.auto[name] for name in open_options))
+        ]
+
+    @cached_property
+    def chosen(self) -> Spec:
+        """The smoother with every option settled: of equal candidates the first, which is the mildest."""
+        if not self._candidates:
+            return self.family.smoother
+        scores = [np.mean([self._dev_score(cell, spec) for cell in self.cells]) for spec in self._candidates]
+        return self._candidates[int(np.argmax(scores))]
+
+    def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
+        trial = self.trials[cell["fold"]]
+        smoother: Smoother = SMOOTHERS.build(spec)
+        logits = self.folder.read_logits(cell["head"])
+        if smoother.fitted:
+            self._fit(smoother, trial, logits, cell["seed"])
+        probs = self._smoothed(smoother, trial, trial.dev_table, logits.dev, "dev")
+        return dev_metric(trial.task, probs, trial.rows.dev_label)
+
+    def _make(self, cell: dict[str, Any]) -> None:
+        trial = self.trials[cell["fold"]]
+        smoother: Smoother = SMOOTHERS.build(self.chosen)
+        logits = self.folder.read_logits(cell["head"])
+        if smoother.fitted:
+            self._fit(smoother, trial, logits, cell["seed"])
+        probs = self._smoothed(smoother, trial, trial.test_table, logits.test, "test")
+        result = score(trial.task, probs, trial.sealed)
+        total = result.counts.sum(0)
+        per_class = trial.task.per_class_f1(total)
+        info = {
+            "seed": cell["seed"],
+            "fold": cell["fold"],
+            "smoother": str(self.chosen),
+            "chosen_over": self._heads if self._candidates else [],
+            "dev_macro_f1": _number(self._dev_score(cell, self.chosen)),
+            "macro_f1": _number(macro_f1(total)),
+            "accuracy": _number(accuracy(total)),
+            "uar": _number(uar(total)),
+            "ece": _number(result.ece),
+            "per_class_f1": dict(zip(trial.source.classes, map(_number, per_class), strict=True)),
+            "n_clips": len(np.unique(trial.sealed.clip[trial.sealed.annotated])),
+            "n_frames": int(total.sum()),
+            "covered": int(logits.test_whole[trial.sealed.annotated].sum()),
+            "params": logits.info["params"] + self.backbone_cost[0],
+            "gflops": logits.info["gflops"] + self.backbone_cost[1],
+            "best_epoch": logits.info["best_epoch"],
+            "predicted_classes": result.predicted,
+        }
+        self.folder.write_cell(cell["id"], result, info)
+        self.folder.forget_failure(cell["id"])
+
+    def _fit(self, smoother: Smoother, trial: Trial, logits: StoredLogits, seed: int) -> None:
+        seen = ~np.isnan(logits.dev[:, 0])
+        x = smoother_input(smoother, logits.dev, self._embeddings(smoother, trial, "dev"))
+        fit_smoother(smoother, trial.dev_table, seen, x, trial.rows.dev_label, seed)
+
+    def _smoothed(
+        self, smoother: Smoother, trial: Trial, table: FrameTable, logits: np.ndarray, part: str
+    ) -> np.ndarray:
+        seen = ~np.isnan(logits[:, 0])
+        x = smoother_input(smoother, logits, self._embeddings(smoother, trial, part))
+        return smooth(smoother, table, seen, x, trial.prior)
+
+    def _embeddings(self, smoother: Smoother, trial: Trial, part: str) -> np.ndarray | None:
+        """(n, sum of D_v): all views of a frame side by side, for a smoother that needs embeddings."""
+        if smoother.needs != "embeddings":
+            return None
+        head = self.family.heads[0]
+        keys = {name: embedding.key for name, embedding in head.embeddings.items()}
+        features = load_features(self.store, keys, trial.rows, standardize=head.recipe.standardize)
+        views = (features.dev if part == "dev" else features.test).views.values()
+        return np.concatenate([view.reshape(len(view), -1) for view in views], axis=1)
+
+
+def _number(value: Any) -> float | None:
+    """A number for JSON; None for NaN."""
+    return None if np.isnan(value) else float(value)

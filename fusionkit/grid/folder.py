@@ -1,0 +1,225 @@
+"""The folder of a run: heads, cells, failures and ``grid.json``; everything that reports and predictions need."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionkit.artifact import SCHEMA, read_artifact, unwritable, write_artifact, write_file
+from fusionkit.engine.fit import Head
+from fusionkit.engine.score import Score
+from fusionkit.errors import ConfigError, DataError
+from fusionkit.grid.plan import Family, HeadWork, Plan
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLogits:
+    """What the later stages need of a head.
+
+    Attributes:
+        dev: (m, C) float32, NaN rows for frames without any view.
+        test: (k, C) float32.
+        test_whole: (k,) bool: the test frames that have every view.
+        info: what else is known: parameters, history, kept epoch.
+    """
+
+    dev: np.ndarray
+    test: np.ndarray
+    test_whole: np.ndarray
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCell:
+    """A scored cell: its confusion counts per unit, and its scalars."""
+
+    units: np.ndarray
+    counts: np.ndarray
+    info: dict[str, Any]
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: the folder; made when it is first written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # -- the grid --------------------------------------------------------------------------------------------------
+
+    def load_grid(self) -> dict[str, Any] | None:
+        """``grid.json``, or None in a new folder.
+
+        Raises:
+            DataError: if it cannot be read, or was written by a later version.
+        """
+        file = self.path / "grid.json"
+        if not file.exists():
+            return None
+        try:
+            grid: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            schema = grid["schema"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file} is not a grid of fusionkit: {error}") from error
+        if schema > SCHEMA:
+            raise DataError(f"{file} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
+        return grid
+
+    def merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
+        """Add a plan to the folder, which then holds the union of all its grids.
+
+        Raises:
+            ConfigError: if the folder holds results of another protocol, or cannot be written.
+        """
+        grid = self.load_grid()
+        if grid and grid["protocol"] != plan.protocol:
+            raise ConfigError(
+                f"{self.path} holds results of other data or another split: {'; '.join(grid['data'])}, "
+                f"not {'; '.join(plan.data)}",
+                hint="choose another --out",
+            )
+        grid = grid or {"schema": SCHEMA, "protocol": plan.protocol, "data": plan.data, "grids": [], "families": []}
+        description = {"name": plan.grid.name, **plan.grid.describe()}
+        grid["grids"] = [item for item in grid["grids"] if item["description"] != description]
+        grid["grids"].append({"description": description, "provenance": provenance})
+        families = {item["id"]: item for item in grid["families"]}
+        for family in plan.families:
+            _merge_family(families, family)
+        grid["families"] = list(families.values())
+        grid["notes"] = plan.notes
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_file(self.path / "grid.json", json.dumps(grid, indent=1, ensure_ascii=False).encode())
+        except OSError as error:
+            raise ConfigError(str(unwritable(self.path, error))) from error
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+
+    # -- heads -----------------------------------------------------------------------------------------------------
+
+    def has_head(self, head: str) -> bool:
+        """Whether a head is stored whole and undamaged."""
+        return read_artifact(self.path / "heads" / head) is not None
+
+    def write_head(self, work: str, head: Head, cost: dict[str, float]) -> None:
+        """Store a trained head with its logits."""
+        from safetensors.numpy import save
+
+        info = {
+            "params": head.params,
+            "gflops": head.gflops,
+            "history": head.history,
+            "best_epoch": head.best_epoch,
+        }
+        state = {name: np.ascontiguousarray(value) for name, value in head.state.items()}
+        files = {
+            "head.safetensors": save(state),
+            "dev_logits.npy": _npy(head.dev_logits),
+            "test_logits.npy": _npy(head.test_logits),
+            "test_whole.npy": _npy(head.test_whole),
+            "head.json": json.dumps(info, indent=1).encode(),
+            "cost.json": json.dumps(cost).encode(),
+        }
+        write_artifact(self.path / "heads" / work, files)
+        self.forget_failure(work)
+
+    def read_logits(self, head: str) -> StoredLogits:
+        """The logits of a stored head.
+
+        Raises:
+            DataError: if they are missing or damaged.
+        """
+        files = self._read("heads", head)
+        return StoredLogits(
+            dev=np.load(io.BytesIO(files["dev_logits.npy"]), allow_pickle=False),
+            test=np.load(io.BytesIO(files["test_logits.npy"]), allow_pickle=False),
+            test_whole=np.load(io.BytesIO(files["test_whole.npy"]), allow_pickle=False),
+            info=json.loads(files["head.json"]),
+        )
+
+    def head_cost(self, head: str) -> dict[str, float]:
+        """What a head cost to train: seconds, peak memory."""
+        cost: dict[str, float] = json.loads(self._read("heads", head)["cost.json"])
+        return cost
+
+    # -- cells -----------------------------------------------------------------------------------------------------
+
+    def read_cell(self, cell: str) -> StoredCell | None:
+        """A scored cell, or None if it is not there or damaged."""
+        files = read_artifact(self.path / "cells" / cell)
+        if files is None:
+            return None
+        with np.load(io.BytesIO(files["counts.npz"]), allow_pickle=False) as arrays:
+            return StoredCell(arrays["units"], arrays["counts"], json.loads(files["cell.json"]))
+
+    def write_cell(self, cell: str, score: Score, info: dict[str, Any]) -> None:
+        """Store a scored cell."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, units=score.units, counts=score.counts.astype(np.uint32))
+        files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(info, indent=1).encode()}
+        write_artifact(self.path / "cells" / cell, files)
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def failure(self, work: str) -> str | None:
+        """Why a piece of work failed the last time, or None."""
+        try:
+            message: str = json.loads((self.path / "failures" / f"{work}.json").read_text(encoding="utf-8"))["message"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return message
+
+    def write_failure(self, work: str, message: str, trace: str) -> None:
+        """Note a failure, with its traceback in a file of its own."""
+        folder = self.path / "failures"
+        write_file(folder / f"{work}.txt", trace.encode())
+        write_file(folder / f"{work}.json", json.dumps({"message": message}).encode())
+
+    def forget_failure(self, work: str) -> None:
+        """The work has succeeded."""
+        for ending in ("json", "txt"):
+            (self.path / "failures" / f"{work}.{ending}").unlink(missing_ok=True)
+
+    def _read(self, kind: str, name: str) -> dict[str, bytes]:
+        files = read_artifact(self.path / kind / name)
+        if files is None:
+            raise DataError(f"{self.path / kind / name} is missing or damaged", hint="run again: it is made anew")
+        return files
+
+
+def _merge_family(families: dict[str, dict[str, Any]], family: Family) -> None:
+    cells = {cell["id"]: cell for cell in families.get(family.id, {}).get("cells", [])}
+    for head in family.heads:
+        cells[family.cell_id(head)] = _cell_record(family, head)
+    ordered = sorted(cells.values(), key=lambda cell: (cell["seed"], cell["fold"]))
+    families[family.id] = {
+        "id": family.id,
+        "axes": asdict(family.axes),
+        "reference": family.reference,
+        "cells": ordered,
+    }
+
+
+def _cell_record(family: Family, head: HeadWork) -> dict[str, Any]:
+    return {"id": family.cell_id(head), "head": head.id, "seed": head.seed, "fold": head.trial.fold.name}
+
+
+def failed_cells(folder: RunFolder, cells: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Cell id to message, for those whose head or cell failed."""
+    found = {cell["id"]: folder.failure(cell["id"]) or folder.failure(cell["head"]) for cell in cells}
+    return {cell: message for cell, message in found.items() if message}
+
+
+def _npy(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,133 @@
+"""Who is who: canonical JSON, digests, and the identity of a component (options, revision, source, file contents)."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Hashable
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from fusionkit.errors import ConfigError
+from fusionkit.options import defaults_filled
+from fusionkit.registry import ComponentRegistry
+from fusionkit.spec import Spec
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises:
+        ConfigError: if the value is not plain data, or holds NaN or infinity.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{value!r} is not plain data: {error}") from error
+
+
+def digest(value: Any) -> str:
+    """Hash of the canonical JSON: 16 hex digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def component_identity(registry: ComponentRegistry, spec: Spec) -> dict[str, Any]:
+    """What decides the results of a component: name, all options, revision, source, and the bytes of its files.
+
+    Raises:
+        ConfigError: if a file that it names cannot be read.
+    """
+    cls = registry.get(spec.name)
+    options = {name: value for name, value in defaults_filled(cls, spec.options).items() if name not in cls.places}
+    for name in cls.files:
+        if options.get(name):
+            options[name] = file_digest(options[name], f"{registry.kind} {spec.name!r}: {name}")
+    return {
+        "name": spec.name,
+        "options": options,
+        "revision": cls.revision,
+        "source": source_digest(cast("Hashable", cls)),
+    }
+
+
+def file_digest(path: str, what: str) -> str:
+    """Hash of a file's bytes (16 hex digits).
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    file = Path(path).expanduser()
+    try:
+        state = file.stat()
+        return _bytes_digest(file, state.st_mtime_ns, state.st_size)
+    except OSError as error:
+        raise ConfigError(f"{what} = {path!r} cannot be read: {error.strerror}") from error
+
+
+@cache
+def _bytes_digest(file: Path, changed: int, size: int) -> str:  # noqa: ARG001  (a changed file is read again)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+@cache
+def source_digest(cls: Hashable) -> str:
+    """Hash of the source of a component: its module, its bases' modules, and what they import of their own package.
+
+    The kernel's own modules do not count: they carry revisions.
+    """
+    modules: set[str] = set()
+    for base in inspect.getmro(cast("type", cls)):
+        if base.__module__.partition(".")[0] not in ("fusionkit", "torch", "builtins", "abc", "typing"):
+            _collect(base.__module__, modules)
+    state = hashlib.sha256()
+    for name in sorted(modules):
+        path = _source(name)
+        if path:
+            state.update(path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def _collect(name: str, seen: set[str]) -> None:
+    path = _source(name)
+    if name in seen or path is None:
+        return
+    seen.add(name)
+    package = name.partition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parent = _absolute(node, name, path)
+            imported = [parent, *(f"{parent}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for other in imported:
+            if other.partition(".")[0] == package:
+                _collect(other, seen)
+
+
+def _absolute(node: ast.ImportFrom, name: str, path: Path) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = name.split(".")
+    parents = parts[: len(parts) - node.level + (path.name == "__init__.py")]
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
+def _source(name: str) -> Path | None:
+    module = sys.modules.get(name)
+    try:
+        if module is not None:
+            found = inspect.getsourcefile(module)
+        else:
+            spec = importlib.util.find_spec(name)
+            found = spec.origin if spec else None
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
+    return Path(found) if found and found.endswith(".py") and Path(found).is_file() else None

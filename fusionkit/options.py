@@ -1,0 +1,108 @@
+"""The options of a component, read off its ``__init__``, and the check of given ones against them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+_PLAIN = (int, float, str, bool, type(None))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name, type annotation and default (``inspect.Parameter.empty`` where it must be given)."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def type_name(self) -> str:
+        """The type as text: ``int``, ``'self' | 'local'``, ..."""
+        return _type_name(self.annotation)
+
+
+def options_of(cls: type[Any]) -> dict[str, Option]:
+    """The options of a component's class, in the order of its ``__init__``."""
+    # Straight off __init__: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    try:
+        hints = typing.get_type_hints(cls.__init__)
+    except (NameError, TypeError):
+        hints = {}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+        for parameter in parameters
+        if parameter.kind in named and parameter.name not in cls.provided
+    }
+
+
+def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options with every default filled in, so that ``hog`` and ``hog:size=48`` are the same choice."""
+    filled = {option.name: option.default for option in options_of(cls).values() if not option.required}
+    return {**filled, **given}
+
+
+def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the given options: unknown, missing, or of the wrong type."""
+    known = options_of(cls)
+    problems = [
+        f"option {name!r} is missing" for name, option in known.items() if option.required and name not in given
+    ]
+    for name, value in given.items():
+        if name not in known:
+            if _takes_any(cls):
+                continue
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'no options'}"
+            problems.append(f"unknown option {name!r} ({meant})")
+        elif not _fits(value, known[name].annotation):
+            problems.append(f"option {name} = {value!r} is not {known[name].type_name}")
+    return problems
+
+
+def _takes_any(cls: type[Any]) -> bool:
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value fits a plain annotation; an annotation that is not plain fits everything."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, choice) for choice in get_args(annotation))
+    if annotation is None:
+        return value is None
+    if annotation not in _PLAIN:
+        return True
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+def _type_name(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return " | ".join(map(repr, get_args(annotation)))
+    if origin in (Union, types.UnionType):
+        return " | ".join(_type_name(choice) for choice in get_args(annotation))
+    if annotation in (None, type(None)):
+        return "null"
+    if annotation is Any:
+        return "any"
+    return str(annotation) if origin else getattr(annotation, "__name__", str(annotation))

@@ -1,0 +1,223 @@
+"""The five registries: components by name, found through entry points or registered by a decorator.
+
+Names are listed without importing anything; a component is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fusionkit.errors import ConfigError, FusionKitError, PluginError
+from fusionkit.options import check_options
+from fusionkit.spec import Spec
+
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
+
+T = TypeVar("T", bound=type)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a name comes from: the object's path, and the distribution (with version) or the module that brings it."""
+
+    target: str
+    brought_by: str
+
+
+class ComponentRegistry:
+    """The components of one kind; thin over :class:`mmengine.registry.Registry`, which holds the imported classes.
+
+    Args:
+        kind: singular, as in messages: ``fusion``.
+        contracts: ``module:Class`` of every contract, one of which a component must implement.
+    """
+
+    def __init__(self, kind: str, *contracts: str) -> None:
+        self.kind = kind
+        self.group = f"fusionkit.{kind}s"
+        self._contracts = contracts
+        self._registered: dict[str, Origin] = {}
+
+    @cached_property
+    def _classes(self) -> Registry:
+        from mmengine.registry import Registry
+
+        return Registry(self.kind, scope="fusionkit")
+
+    @cached_property
+    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            same = found.setdefault(point.name, [])
+            # One distribution can be seen twice (an editable install leaves its metadata in two places).
+            if all((other.value, _distribution(other)) != (point.value, _distribution(point)) for other in same):
+                same.append(point)
+        return found
+
+    def origins(self) -> dict[str, list[Origin]]:
+        """Every name with where it comes from, sorted; more than one origin is a clash. Imports nothing."""
+        origins = {
+            name: [Origin(point.value, _distribution(point)) for point in points]
+            for name, points in self._entry_points.items()
+        }
+        for name, origin in self._registered.items():
+            origins.setdefault(name, []).append(origin)
+        return dict(sorted(origins.items()))
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return list(self.origins())
+
+    def register_module(
+        self, name: str | None = None, *, force: bool = False, module: T | None = None
+    ) -> Callable[[T], T] | T:
+        """Register a class, as a decorator or directly.
+
+        Args:
+            name: the component's name; the class's name in kebab-case (``GatedSum`` as ``gated-sum``) where None.
+            force: replace a component of that name.
+            module: the class, where it is not used as a decorator.
+
+        Raises:
+            PluginError: if the name is taken, malformed, or the class does not implement the kind's contract.
+        """
+
+        def register(cls: T) -> T:
+            self._register(name or kebab(cls.__name__), cls, force)
+            return cls
+
+        return register if module is None else register(module)
+
+    def _register(self, name: str, cls: type, force: bool) -> None:
+        if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name):
+            raise PluginError(f"{name!r} is not a {self.kind}'s name", hint="lower case letters, digits, - and _")
+        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", f"module {cls.__module__}")
+        taken = self.origins().get(name, [])
+        if taken and taken != [origin] and not force:
+            raise PluginError(
+                f"{self.kind} {name!r} is registered twice: {_describe(taken[0])} and {_describe(origin)}",
+                hint="rename one of them, or pass force=True to replace it",
+            )
+        self._check_contract(name, cls)
+        if force:
+            self._entry_points.pop(name, None)
+        self._registered[name] = origin
+        self._classes.register_module(name=name, module=cls, force=True)
+
+    def get(self, name: str) -> type[Any]:
+        """The class of a name, imported if it was not yet.
+
+        Raises:
+            ConfigError: for a dotted path or an unknown name.
+            PluginError: if its module cannot be imported, two distributions claim the name, or it breaks the contract.
+        """
+        if "." in name:
+            raise ConfigError(
+                f"{self.kind} {name!r} is a dotted path", hint="only registered names are resolved; register it first"
+            )
+        origins = self.origins().get(name)
+        if origins is None:
+            raise ConfigError(f"unknown {self.kind} {name!r}{_suggest(name, self.names())}")
+        if len(origins) > 1:
+            raise PluginError(
+                f"{self.kind} {name!r} is claimed twice: {' and '.join(map(_describe, origins))}",
+                hint="uninstall one of them",
+            )
+        if name not in self._classes.module_dict:
+            self._classes.register_module(name=name, module=self._load(name))
+        cls: type[Any] = self._classes.module_dict[name]
+        return cls
+
+    def _load(self, name: str) -> type[Any]:
+        point = self._entry_points[name][0]
+        try:
+            cls = point.load()
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        self._check_contract(name, cls)
+        return cls  # type: ignore[no-any-return]
+
+    def _check_contract(self, name: str, cls: object) -> None:
+        contracts = tuple(_resolve(path) for path in self._contracts)
+        if not isinstance(cls, type) or not issubclass(cls, contracts):
+            wanted = " or ".join(contract.__name__ for contract in contracts)
+            raise PluginError(f"{self.kind} {name!r} must be a subclass of {wanted}, not {cls!r}")
+
+    def problems(self, spec: Spec) -> list[str]:
+        """Everything that is wrong with a spec's name and options; empty where it can be built."""
+        try:
+            cls = self.get(spec.name)
+        except FusionKitError as error:
+            return [str(error)]
+        return [f"{self.kind} {spec.name!r}: {problem}" for problem in check_options(cls, spec.options)]
+
+    def build(self, spec: Spec, **provided: Any) -> Any:
+        """An instance of the spec's component.
+
+        Args:
+            spec: name and options.
+            provided: the arguments that the kernel passes (``in_dims``, ...).
+
+        Raises:
+            ConfigError: if name or options are wrong, or the component refuses them.
+            PluginError: if the component fails otherwise.
+        """
+        problems = self.problems(spec)
+        if problems:
+            raise ConfigError(problems)
+        try:
+            return self.get(spec.name)(**provided, **spec.options)
+        except FusionKitError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self.kind} {spec} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def kebab(name: str) -> str:
+    """A class's name in kebab-case: ``GatedSum`` to ``gated-sum``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'concat'?)``, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    return f"{did_you_mean(name, known)}; known: {', '.join(known) or 'none'}"
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
+
+
+def _describe(origin: Origin) -> str:
+    return f"{origin.target} ({origin.brought_by})"
+
+
+def _resolve(path: str) -> type[Any]:
+    module, _, name = path.partition(":")
+    cls: type[Any] = getattr(importlib.import_module(module), name)
+    return cls
+
+
+DATASETS = ComponentRegistry("dataset", "fusionkit.contracts.dataset:FaceDataset")
+EXTRACTORS = ComponentRegistry("extractor", "fusionkit.contracts.extractor:Extractor")
+BACKBONES = ComponentRegistry("backbone", "fusionkit.contracts.backbone:Backbone")
+FUSIONS = ComponentRegistry("fusion", "fusionkit.contracts.fusion:Fusion", "fusionkit.contracts.fusion:FittedFusion")
+SMOOTHERS = ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
+
+REGISTRIES = {
+    registry.group.partition(".")[2]: registry for registry in (DATASETS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)
+}

@@ -1,0 +1,79 @@
+"""The CSV files of a run folder: results.csv (a row a family), cells.csv (a row a cell), costs.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fusionkit.artifact import write_file
+from fusionkit.report.results import Results, Row
+
+AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
+RESULT_COLUMNS = (
+    *AXES,
+    *("n_seeds", "n_units", "n_clips", "n_frames", "macro_f1", "macro_f1_sd", "macro_f1_lo", "macro_f1_hi"),
+    *("delta", "delta_lo", "delta_hi", "p", "p_holm", "accuracy", "uar", "ece", "coverage", "params", "gflops"),
+)
+CELL_COLUMNS = (
+    *AXES,
+    *("seed", "fold", "cell", "chosen_smoother", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
+    *("best_epoch", "predicted_classes", "state", "error"),
+)
+COST_COLUMNS = ("cell", "head", "views", "fusion", "smoother", "seed", "fold", "fit_seconds", "peak_mib")
+
+
+def write_csv_files(results: Results) -> None:
+    """Write the three files.
+
+    Raises:
+        DataError: if one cannot be written.
+    """
+    path = results.folder.path
+    write_file(path / "results.csv", _csv(RESULT_COLUMNS, map(result_record, results.rows)))
+    cells = results.cells()
+    write_file(path / "cells.csv", _csv(CELL_COLUMNS, map(_cell_record, cells)))
+    costs = [_cost_record(results, cell) for cell in cells if cell["state"] == "done"]
+    write_file(path / "costs.csv", _csv(COST_COLUMNS, costs))
+
+
+def result_record(row: Row) -> dict[str, Any]:
+    """One row by column name; NaN and None stand for what is not known."""
+    record: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
+    if row.score:
+        record |= {"n_units": row.score.n_units, "macro_f1": row.score.value, "macro_f1_sd": row.sd}
+        record |= {"macro_f1_lo": row.score.low, "macro_f1_hi": row.score.high}
+    if row.delta:
+        record |= {"delta": row.delta.value, "delta_lo": row.delta.low, "delta_hi": row.delta.high}
+        record |= {"p": row.p, "p_holm": row.p_holm}
+    for name in ("n_clips", "n_frames", "params"):
+        if name in record:
+            record[name] = round(record[name])
+    return record
+
+
+def _cell_record(cell: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = cell.get("smoother", "")
+    return {**cell, **cell["axes"], "cell": cell["id"], "chosen_smoother": chosen}
+
+
+def _cost_record(results: Results, cell: Mapping[str, Any]) -> dict[str, Any]:
+    cost = results.folder.head_cost(cell["head"])
+    return {**cell, **cell["axes"], "cell": cell["id"], **cost}
+
+
+def _csv(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(record.get(column)) for column in columns] for record in records)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""The results as a table for the terminal, and the lines that say what to make of it."""
+
+from __future__ import annotations
+
+import math
+
+from rich.table import Table
+from rich.text import Text
+
+from fusionkit.report.results import Results, Row
+from fusionkit.stats import FEW_UNITS
+
+_CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
+
+
+def results_table(results: Results) -> Table:
+    """The table: axes that vary become columns, axes that do not stand in the caption."""
+    rows = results.rows
+    varying = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (*varying, "views", "fusion", "smoother"):
+        table.add_column(name, overflow="fold")
+    for name in ("macro-F1", "95 % interval", "delta", "95 % interval", "p (Holm)", "coverage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    best = max((row.score.value for row in rows if row.score), default=float("nan"))
+    for row in rows:
+        table.add_row(*[getattr(row.axes, name) for name in varying], *_cells(row, best))
+    return table
+
+
+def _cells(row: Row, best: float) -> list[Text]:
+    axes = [row.axes.views, row.axes.fusion, _smoother(row)]
+    texts = [Text(text, style="" if not row.is_reference else "dim") for text in axes]
+    if row.score is None:
+        reason = "failed" if row.failures else "not run"
+        return [*texts, Text(reason, style="red" if row.failures else "yellow"), *[Text("")] * 5]
+    value = Text(_share(row.score.value), style="bold" if row.score.value == best else "")
+    delta = [Text("reference" if row.is_reference else "", style="dim"), Text(""), Text("")]
+    if row.delta:
+        delta = [
+            Text(_signed(row.delta.value)),
+            Text(_range(row.delta.low, row.delta.high, _signed)),
+            Text(_p(row.p_holm)),
+        ]
+    coverage = f"{100 * row.means['coverage']:.1f} %"
+    return [*texts, value, Text(_range(row.score.low, row.score.high, _share)), *delta, Text(coverage)]
+
+
+def caption(results: Results) -> list[str]:
+    """What the numbers are: the axes that do not vary, n, and how the intervals were made."""
+    rows = [row for row in results.rows if row.score]
+    if not rows:
+        return []
+    first = rows[0]
+    assert first.score is not None
+    fixed = {name: {getattr(row.axes, name) for row in rows} for name in _CONTEXT}
+    lines = [" · ".join(f"{name} {values.pop()}" for name, values in fixed.items() if len(values) == 1)]
+    seeds = sorted({len(row.seeds) for row in rows})
+    lines.append(
+        f"test: {first.score.n_units:,} units, {first.means['n_clips']:,.0f} clips, {first.means['n_frames']:,.0f} frames; "
+        f"{'-'.join(map(str, seeds))} seed(s); intervals: delete-one-unit jackknife with Student's t; "
+        "p: unit-swap permutation"
+    )
+    return lines
+
+
+def warnings(results: Results) -> list[str]:
+    """What a reader must know before believing the table."""
+    found = list(results.grid.get("notes", []))
+    scored = [row for row in results.rows if row.score]
+    if scored and min(row.score.n_units for row in scored if row.score) < FEW_UNITS:
+        units = min(row.score.n_units for row in scored if row.score)
+        found.append(f"only {units} units were tested: intervals and tests are rough below {FEW_UNITS}")
+    collapsed = [
+        f"{cell['axes']['views']}/{cell['axes']['fusion']}/{cell['axes']['smoother']}/{cell['seed']}"
+        for cell in results.cells()
+        if cell.get("predicted_classes") == 1
+    ]
+    if collapsed:
+        found.append(f"{len(collapsed)} cell(s) predict one class only, {collapsed[0]} for one")
+    return found
+
+
+def _smoother(row: Row) -> str:
+    asked, chosen = row.axes.smoother, row.chosen
+    return asked if asked == chosen else f"{chosen} (auto)"
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def _range(low: float, high: float, write: object) -> str:
+    assert callable(write)
+    return f"[{write(low)}, {write(high)}]"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
