@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ from rich.markup import escape
 
 from fusionkit.errors import CellError, ConfigError, FusionKitError
 
-out = Console()
-err = Console(stderr=True)
+# What is piped into a file is not folded at the 80 columns that a terminal would have.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+
+out = Console(width=_WIDTH)
+err = Console(stderr=True, width=_WIDTH)
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
@@ -42,11 +46,8 @@ def tell(error: FusionKitError) -> None:
     """Print an error: a line a problem, and the hint."""
     problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
     for problem in problems:
-        line = f"[bold red]error:[/] {escape(problem)}"
-        err.print(
-            line + (f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""),
-            soft_wrap=True,
-        )
+        hint = f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""
+        err.print(f"[bold red]error:[/] {escape(problem)}{hint}", soft_wrap=True)
 
 
 def is_interactive() -> bool:

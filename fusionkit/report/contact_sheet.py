@@ -1,4 +1,4 @@
-"""A contact sheet: frames of each class with their region boxes, and each view as it is cut, for a person to look at."""
+"""A contact sheet: frames of each class with their region boxes, and each view as it is cut, to be looked at."""
 
 from __future__ import annotations
 

@@ -17,33 +17,35 @@ def results_table(results: Results) -> Table:
     """The table: axes that vary become columns, axes that do not stand in the caption."""
     rows = results.rows
     varying = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
+    partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (*varying, "views", "fusion", "smoother"):
-        table.add_column(name, overflow="fold")
-    for name in ("macro-F1", "95 % interval", "delta", "95 % interval", "p (Holm)", "coverage"):
+        table.add_column(name, overflow="fold", min_width=8)
+    for name in ("macro-F1 [95 %]", "delta [95 %]", "p Holm", *(["covered"] if partly else [])):
         table.add_column(name, justify="right", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
-        table.add_row(*[getattr(row.axes, name) for name in varying], *_cells(row, best))
+        axes = [Text(getattr(row.axes, name)) for name in varying]
+        table.add_row(*axes, *_cells(row, best), *([_coverage(row)] if partly else []))
     return table
 
 
 def _cells(row: Row, best: float) -> list[Text]:
-    axes = [row.axes.views, row.axes.fusion, _smoother(row)]
-    texts = [Text(text, style="" if not row.is_reference else "dim") for text in axes]
+    axes = [Text(text) for text in (row.axes.views, row.axes.fusion, _smoother(row))]
     if row.score is None:
         reason = "failed" if row.failures else "not run"
-        return [*texts, Text(reason, style="red" if row.failures else "yellow"), *[Text("")] * 5]
-    value = Text(_share(row.score.value), style="bold" if row.score.value == best else "")
-    delta = [Text("reference" if row.is_reference else "", style="dim"), Text(""), Text("")]
+        return [*axes, Text(reason, style="red" if row.failures else "yellow"), Text(""), Text("")]
+    value = Text(f"{_share(row.score.value)} {_range(row.score.low, row.score.high, _share)}")
+    if row.score.value == best:
+        value.stylize("bold")
     if row.delta:
-        delta = [
-            Text(_signed(row.delta.value)),
-            Text(_range(row.delta.low, row.delta.high, _signed)),
-            Text(_p(row.p_holm)),
-        ]
-    coverage = f"{100 * row.means['coverage']:.1f} %"
-    return [*texts, value, Text(_range(row.score.low, row.score.high, _share)), *delta, Text(coverage)]
+        delta = Text(f"{_signed(row.delta.value)} {_range(row.delta.low, row.delta.high, _signed)}")
+        return [*axes, value, delta, Text(_p(row.p_holm))]
+    return [*axes, value, Text("reference" if row.is_reference else "", style="dim"), Text("")]
+
+
+def _coverage(row: Row) -> Text:
+    return Text(f"{100 * row.means['coverage']:.1f} %" if row.means else "")
 
 
 def caption(results: Results) -> list[str]:
@@ -57,8 +59,9 @@ def caption(results: Results) -> list[str]:
     lines = [" · ".join(f"{name} {values.pop()}" for name, values in fixed.items() if len(values) == 1)]
     seeds = sorted({len(row.seeds) for row in rows})
     lines.append(
-        f"test: {first.score.n_units:,} units, {first.means['n_clips']:,.0f} clips, {first.means['n_frames']:,.0f} frames; "
-        f"{'-'.join(map(str, seeds))} seed(s); intervals: delete-one-unit jackknife with Student's t; "
+        f"test: {first.score.n_units:,} units, {first.means['n_clips']:,.0f} clips, "
+        f"{first.means['n_frames']:,.0f} frames; {'-'.join(map(str, seeds))} seed(s); "
+        "intervals: delete-one-unit jackknife with Student's t; "
         "p: unit-swap permutation"
     )
     return lines
