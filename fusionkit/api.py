@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,7 @@ def prepare(
     settings: Iterable[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
-    fail_fast: bool = False,
-    retry_failed: bool = False,
+    options: RunOptions | None = None,
 ) -> Prepared:
     """Check a request and plan its work.
 
@@ -55,8 +54,7 @@ def prepare(
         settings: ``key=value`` with dotted keys, applied to the file's values.
         out: the run's folder; ``runs/<config name>-<hash8>`` where None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        fail_fast: stop at the first failure.
-        retry_failed: try again what failed before.
+        options: how it is carried out; its device is replaced by the one above.
 
     Raises:
         ConfigError: if anything about the request is wrong, everything at once.
@@ -68,8 +66,7 @@ def prepare(
     chosen = choose_device(device)
     plan = make_plan(grid, chosen)
     folder = RunFolder(Path(out) if out is not None else default_folder(grid))
-    options = RunOptions(device=chosen, fail_fast=fail_fast, retry_failed=retry_failed)
-    return Prepared(plan, folder, EmbeddingStore(cache_folder()), options)
+    return Prepared(plan, folder, EmbeddingStore(cache_folder()), replace(options or RunOptions(), device=chosen))
 
 
 def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
@@ -86,13 +83,21 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     return outcome, results
 
 
-def bench(config: str | None = None, *, out: str | Path | None = None, device: str = "auto", **keys: Any) -> Results:
+def bench(
+    config: str | None = None,
+    *,
+    out: str | Path | None = None,
+    device: str = "auto",
+    options: RunOptions | None = None,
+    **keys: Any,
+) -> Results:
     """Run a grid and return its results.
 
     Args:
         config: a file, or the name of a shipped config; the quickstart where None.
         out: the run's folder; ``runs/<config name>-<hash8>`` where None.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        options: how it is carried out (executor, workers, ...).
         keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that go before those of the file.
 
     Raises:
@@ -100,7 +105,7 @@ def bench(config: str | None = None, *, out: str | Path | None = None, device: s
         DataError: if the data are missing or cannot serve.
         CellError: if no cell at all could be made.
     """
-    outcome, results = execute(prepare(config, overrides=keys, out=out, device=device))
+    outcome, results = execute(prepare(config, overrides=keys, out=out, device=device, options=options))
     if outcome.failed and not any(row.score for row in results.rows):
         name, message = next(iter(outcome.failed.items()))
         raise CellError(f"every cell failed, {name} for one: {message}")

@@ -30,7 +30,7 @@ class Estimate:
         value: mean over seeds.
         low: lower bound; NaN where there are fewer than two units.
         high: upper bound; NaN as ``low``.
-        se: standard error, of units and seeds together; NaN as ``low``.
+        se: standard error of units, seeds and bias correction together; NaN as ``low``.
         n_units: U.
         n_seeds: S.
     """
@@ -82,9 +82,10 @@ def interval(counts: np.ndarray, level: float = 0.95) -> Estimate:
         level: coverage, 0..1.
 
     Returns:
-        The value as it is, with bounds around the value less its jackknife bias: with few units the F1 of a rare class
-        comes out too low. The variance between seeds, over S, is added to that of the units. Student's t has the
-        degrees of freedom that the two variances deserve, at most U - 1 for the units. Clipped to 0..1.
+        The value as it is. Its bounds lie around the value less its jackknife bias, since with few units the F1 of a
+        rare class comes out too low; the variance of the units has the square of that correction added, and that
+        between seeds, over S. Student's t has the degrees of freedom that these variances deserve: U - 1 and S - 1,
+        fewer where few units make most of the variance. Clipped to 0..1.
 
     Raises:
         DataError: if the counts are no such array.
@@ -243,14 +244,15 @@ def _estimate(full: np.ndarray, left_out: np.ndarray, level: float, low: float) 
     if units < 2:
         return Estimate(value, float("nan"), float("nan"), float("nan"), units, seeds)
     left = left_out.mean(0)
-    of_units = float((units - 1) * left.var())
+    bias = (units - 1) * (float(left.mean()) - value)
+    # A corrected value varies more than a plain one; the square of the correction makes up for that.
+    of_units = (units - 1) * float(left.var()) + bias**2
     of_seeds = float(full.var(ddof=1) / seeds) if seeds > 1 else 0.0
     se = (of_units + of_seeds) ** 0.5
-    centre = value - (units - 1) * (float(left.mean()) - value)
     # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
     doubt = of_units**2 / _freedom(left) + of_seeds**2 / max(seeds - 1, 1)
     reach = float(t.ppf((1 + level) / 2, se**4 / doubt)) * se if doubt > 0 else 0.0
-    bounds = np.clip([min(centre - reach, value), max(centre + reach, value)], low, 1.0)
+    bounds = np.clip([min(value - bias - reach, value), max(value - bias + reach, value)], low, 1.0)
     return Estimate(value, float(bounds[0]), float(bounds[1]), se, units, seeds)
 
 

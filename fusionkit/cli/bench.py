@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -73,6 +73,13 @@ def bench(
         list[str] | None, typer.Option(help="A Python file that registers components.", rich_help_panel=RUN)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)] = "auto",
+    executor: Annotated[
+        Literal["processes", "serial"], typer.Option(help="Who works: a pool, or this process.", rich_help_panel=RUN)
+    ] = "processes",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", rich_help_panel=RUN)] = 0,
+    cell_timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds that one piece of work may take.", rich_help_panel=RUN)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.", rich_help_panel=RUN)] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failed cell.", rich_help_panel=RUN)
@@ -112,15 +119,22 @@ def bench(
     }
     with reporting(debug):
         from fusionkit.api import prepare
+        from fusionkit.grid.run import RunOptions
 
+        options = RunOptions(
+            executor=executor,
+            workers=workers,
+            cell_timeout=cell_timeout,
+            fail_fast=fail_fast,
+            retry_failed=retry_failed,
+        )
         prepared = prepare(
             config,
             overrides=_overrides(given),
             settings=set_ or (),
             out=out_dir,
             device=device,
-            fail_fast=fail_fast,
-            retry_failed=retry_failed,
+            options=options,
         )
         if dry_run:
             _print_plan(prepared)
@@ -175,6 +189,8 @@ def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None
         highlight=False,
         soft_wrap=True,
     )
+    for note in outcome.notes:
+        err.print(escape(note), soft_wrap=True)
     for name in outcome.unreadable:
         err.print(f"[yellow]without an image:[/] {escape(name)}", soft_wrap=True)
     for name, message in outcome.failed.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
-from fusionkit.engine.embeddings import SHARD, EmbeddingStore, shard_count
+from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError
 from fusionkit.identity import component_identity, digest
@@ -81,13 +81,19 @@ def backbone_cost(spec: Spec) -> tuple[int, float]:
 
 
 def embed(
-    source: Source, wanted: list[Embedding], store: EmbeddingStore, device: str, advance: Callable[[int], None]
+    source: Source,
+    wanted: Sequence[Embedding],
+    shards: Iterable[int],
+    store: EmbeddingStore,
+    device: str,
+    advance: Callable[[int], None],
 ) -> None:
-    """Make every missing shard of the wanted embeddings; all of them share one extractor.
+    """Make those of the shards that are missing; all the embeddings share one extractor.
 
     Args:
         source: the data.
         wanted: embeddings of this source.
+        shards: which shards to look at.
         store: where shards go; finished ones stay when this is interrupted.
         device: where backbones run.
         advance: told how many frames are done, as they are.
@@ -101,13 +107,13 @@ def embed(
     extractor: Extractor | None = None
     if any(item.view != FACE and item.backbone is not None for item in wanted):
         extractor = EXTRACTORS.build(wanted[0].extractor)
-    for index in range(shard_count(len(source.table))):
+    for index in shards:
         now = [item for item in wanted if index in lacking[item.key]]
         rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
-        made = [item for item in now if item.backbone is not None]
         for item in now:
             if item.backbone is None:
                 store.write(item.key, index, source.dataset.ready(str(item.view), source.rows[rows]), ())
+        made = [item for item in now if item.backbone is not None]
         if made:
             _embed_shard(source, index, rows, made, extractor, store, device, advance)
         else:

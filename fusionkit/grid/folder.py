@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fusionkit.artifact import SCHEMA, read_artifact, unwritable, write_artifact, write_file
+from fusionkit.artifact import SCHEMA, read_artifact, read_meta, unwritable, write_artifact, write_file
+from fusionkit.engine.features import FoldRows
 from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
@@ -103,6 +104,24 @@ class RunFolder:
             raise ConfigError(str(unwritable(self.path, error))) from error
         except DataError as error:
             raise ConfigError(str(error)) from error
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    def write_rows(self, name: str, rows: FoldRows) -> None:
+        """Store the rows of a fold, once; test labels are not among them."""
+        folder = self.path / "rows" / name
+        if read_meta(folder) is None:
+            write_artifact(folder, {f"{item.name}.npy": _npy(getattr(rows, item.name)) for item in fields(rows)})
+
+    def read_rows(self, name: str) -> FoldRows:
+        """The rows of a fold.
+
+        Raises:
+            DataError: if they are missing or damaged.
+        """
+        files = self._read("rows", name)
+        arrays = {file.removesuffix(".npy"): np.load(io.BytesIO(data)) for file, data in files.items()}
+        return FoldRows(**arrays)
 
     # -- heads -----------------------------------------------------------------------------------------------------
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import resource
-import time
-import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from fusionkit.engine.embed import Embedding, backbone_cost, embed
-from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.features import Features, load_features
-from fusionkit.engine.fit import fit
+from fusionkit.engine.embed import Embedding, backbone_cost
+from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError, FusionKitError
+from fusionkit.errors import CellError
+from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
 from fusionkit.grid.family import FamilyScorer
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
 
 
@@ -29,11 +26,17 @@ class RunOptions:
 
     Attributes:
         device: where embedding and training run: ``cpu``, ``cuda:0``.
+        executor: who does the work.
+        workers: processes at most; 0 for one a core.
+        cell_timeout: seconds that one piece of work may take; None for no limit.
         fail_fast: stop at the first failure.
         retry_failed: try again what failed in an earlier run.
     """
 
     device: str = "cpu"
+    executor: Literal["serial", "processes"] = "serial"
+    workers: int = 0
+    cell_timeout: float | None = None
     fail_fast: bool = False
     retry_failed: bool = False
 
@@ -49,6 +52,7 @@ class Outcome:
         reused: cells that stood ready.
         failed: cell name to message.
         unreadable: a line for each data set with frames that gave no image.
+        notes: what else a user should know.
     """
 
     embedded: int = 0
@@ -57,6 +61,7 @@ class Outcome:
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions, progress: Progress) -> Outcome:
@@ -66,15 +71,8 @@ def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOption
         CellError: at the first failure, with ``fail_fast``.
         KeyboardInterrupt: as it comes; all finished pieces are kept.
     """
-    import torch
-
-    torch.set_num_threads(1)  # one thread or two give different bits, and two collapse beside a busy neighbour
+    single_thread()
     return _Run(plan, folder, store, options, progress).run()
-
-
-def lacking_heads(plan: Plan, folder: RunFolder) -> list[HeadWork]:
-    """The heads that are not stored, in plan order."""
-    return [head for head in plan.heads.values() if not folder.has_head(head.id)]
 
 
 class _Run:
@@ -89,7 +87,7 @@ class _Run:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        lacking = lacking_heads(self.plan, self.folder)
+        lacking = [head for head in self.plan.heads.values() if not self.folder.has_head(head.id)]
         heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]
         broken = self._embed(heads + self._smoothed_by_embeddings())
         self._fit(heads, broken)
@@ -97,6 +95,29 @@ class _Run:
         self._collect_failures()
         self._collect_unreadable()
         return self.outcome
+
+    def _executor(self, tasks: int) -> Executor:
+        """The chosen executor, or this process where a pool would not pay or could not start."""
+        workers = min(self.options.workers or os.cpu_count() or 1, tasks)
+        alone = workers < 2 and self.options.cell_timeout is None
+        if self.options.executor == "serial" or alone:
+            return Serial()
+        if not can_spawn():
+            note = 'working in one process: a notebook, or a script without if __name__ == "__main__", cannot spawn'
+            if note not in self.outcome.notes:
+                self.outcome.notes.append(note)
+            return Serial()
+        code = Code(self.plan.grid.plugins, self.plan.grid.modules)
+        return Processes(workers, self.options.cell_timeout, code)
+
+    def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
+        """Carry out tasks; stop at the first failure if so asked."""
+        for task, failure in self._executor(len(tasks)).run(tasks, self.progress.advance):
+            if failure and self.options.fail_fast:
+                raise CellError(f"{task.name}: {failure.message}")
+            done(task, failure)
+
+    # -- embed -----------------------------------------------------------------------------------------------------
 
     def _smoothed_by_embeddings(self) -> list[HeadWork]:
         """Heads whose cells are still to be made by a smoother that looks at embeddings."""
@@ -107,77 +128,102 @@ class _Run:
             and any(self.folder.read_cell(family.cell_id(head)) is None for head in family.heads)
         ]
 
-    # -- embed -----------------------------------------------------------------------------------------------------
-
-    def _embed(self, heads: list[HeadWork]) -> dict[str, BaseException]:
-        """Make what the heads (and smoothers of embeddings) need; the embeddings that failed, with their errors."""
+    def _embed(self, heads: list[HeadWork]) -> dict[str, Failure]:
+        """Make what the heads need; the keys of the embeddings that failed, with why."""
         groups: dict[tuple[int, str], tuple[Source, dict[str, Embedding]]] = {}
         for head in heads:
             source = head.trial.source
             for embedding in head.embeddings.values():
                 group = groups.setdefault((id(source), str(embedding.extractor)), (source, {}))
                 group[1].setdefault(embedding.key, embedding)
-        broken: dict[str, BaseException] = {}
-        todo = [(source, self._lacking(source, wanted.values())) for source, wanted in groups.values()]
-        todo = [(source, wanted) for source, wanted in todo if wanted]
-        total = sum(len(source.table) for source, _ in todo)
-        if not todo:
-            return broken
-        with self.progress.stage("embed", total, "frames"):
-            for source, wanted in todo:
-                self.outcome.embedded += len(source.table) * len(wanted)
-                broken.update(self._embed_group(source, wanted))
+        tasks = [task for source, wanted in groups.values() for task in self._embed_tasks(source, wanted.values())]
+        failed: list[EmbedTask] = []
+        broken: dict[str, Failure] = {}
+
+        def done(task: Task, failure: Failure | None) -> None:
+            assert isinstance(task, EmbedTask)
+            if failure and len(task.wanted) == 1:
+                broken[task.wanted[0].key] = failure
+            elif failure:
+                failed.append(task)
+
+        if tasks:
+            total = sum(task.frames for task in tasks)
+            with self.progress.stage("embed", total, "frames"):
+                self._do(tasks, self._counted(done))
+                # What failed is done again view by view, so that only the broken views are lost.
+                self._do([_alone(task, item) for task in failed for item in task.wanted], done)
         return broken
 
-    def _lacking(self, source: Source, wanted: Iterable[Embedding]) -> list[Embedding]:
-        rows = len(source.table)
-        return [embedding for embedding in wanted if self.store.missing(embedding.key, rows, verify=True)]
+    def _counted(self, done: Callable[[Task, Failure | None], None]) -> Callable[[Task, Failure | None], None]:
+        def told(task: Task, failure: Failure | None) -> None:
+            assert isinstance(task, EmbedTask)
+            self.outcome.embedded += task.frames * len(task.wanted)
+            done(task, failure)
 
-    def _embed_group(self, source: Source, wanted: list[Embedding]) -> dict[str, BaseException]:
-        """All views in one pass; if that fails, one by one, so that only the broken ones are lost."""
-        try:
-            embed(source, wanted, self.store, self.options.device, self.progress.advance)
-        except Exception as error:
-            if self.options.fail_fast:
-                raise _as_cell_error(str(wanted[0]), error) from error
-            if len(wanted) == 1:
-                return {wanted[0].key: error}
-            found: dict[str, BaseException] = {}
-            for embedding in wanted:
-                found.update(self._embed_group(source, [embedding]))
-            return found
-        return {}
+        return told
+
+    def _embed_tasks(self, source: Source, wanted: Iterable[Embedding]) -> list[EmbedTask]:
+        """A task for each shard that some embedding lacks."""
+        lacking: dict[int, list[Embedding]] = {}
+        for embedding in wanted:
+            for shard in self.store.missing(embedding.key, len(source.table), verify=True):
+                lacking.setdefault(shard, []).append(embedding)
+        return [
+            EmbedTask(
+                name=f"embedding {', '.join(map(str, items))}, shard {shard}",
+                dataset=source.spec,
+                limit=self.plan.grid.limit,
+                wanted=tuple(items),
+                shards=(shard,),
+                frames=min(len(source.table) - shard * SHARD, SHARD),
+                cache=self.store.root,
+                device=self.options.device,
+            )
+            for shard, items in sorted(lacking.items())
+        ]
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
-    def _fit(self, heads: list[HeadWork], broken: dict[str, BaseException]) -> None:
+    def _fit(self, heads: list[HeadWork], broken: dict[str, Failure]) -> None:
         if not heads:
             return
-        features = _FeatureCache(self.store)
-        with self.progress.stage("fit", len(heads), "heads"):
-            # Heads on the same features follow each other, so that features are read once.
-            for head in sorted(heads, key=lambda head: (id(head.trial), list(head.embeddings))):
-                errors = [broken[item.key] for item in head.embeddings.values() if item.key in broken]
-                task = partial(_raise, errors[0]) if errors else partial(self._fit_head, head, features)
-                if self._guarded(head.id, head.name, task):
-                    self.outcome.fitted += 1
-                self.progress.advance()
+        sound: list[HeadWork] = []
+        for head in heads:
+            errors = [broken[item.key] for item in head.embeddings.values() if item.key in broken]
+            if errors:
+                self._failed(head.id, head.name, errors[0])
+            else:
+                sound.append(head)
 
-    def _fit_head(self, head: HeadWork, cache: _FeatureCache) -> None:
-        started = time.perf_counter()
-        trial = head.trial
-        head_result = fit(
-            cache.get(head),
-            trial.rows,
-            trial.task.num_classes,
-            head.fusion,
-            head.recipe,
-            head.seed,
-            self.options.device,
+        def done(task: Task, failure: Failure | None) -> None:
+            assert isinstance(task, FitTask)
+            if failure:
+                self._failed(task.head, task.name, failure)
+            else:
+                self.outcome.fitted += 1
+
+        with self.progress.stage("fit", len(sound), "heads"):
+            # Heads on the same features follow each other, so that a process reads them once.
+            ordered = sorted(sound, key=lambda head: (head.trial.fold.name, list(head.embeddings)))
+            self._do([self._fit_task(head) for head in ordered], done)
+
+    def _fit_task(self, head: HeadWork) -> FitTask:
+        rows = f"{head.trial.source.fingerprint[:8]}-{head.trial.fold.digest[:8]}"
+        self.folder.write_rows(rows, head.trial.rows)
+        return FitTask(
+            name=head.name,
+            head=head.id,
+            folder=self.folder.path,
+            cache=self.store.root,
+            keys=tuple((name, embedding.key) for name, embedding in head.embeddings.items()),
+            rows=rows,
+            classes=head.trial.task.num_classes,
+            fusion=head.fusion,
+            recipe=head.recipe,
+            seed=head.seed,
+            device=self.options.device,
         )
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
-        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak}
-        self.folder.write_head(head.id, head_result, cost)
 
     # -- smooth and score ------------------------------------------------------------------------------------------
 
@@ -188,31 +234,30 @@ class _Run:
         families = self.plan.families
         with self.progress.stage("score", len(families), "rows"):
             for family in families:
-                scorer = FamilyScorer(family, records[family.id], self.folder, self.store, self._costs(family.heads[0]))
+                scorer = FamilyScorer(family, records[family.id], self.folder, self.store, _costs(family.heads[0]))
                 for cell, task in scorer.tasks():
-                    if self._guarded(cell, f"{family.axes.name}", task):
+                    if self._guarded(cell, family.axes.name, task):
                         self.outcome.scored += 1
                 self.outcome.reused += scorer.reused
                 self.progress.advance()
 
-    def _costs(self, head: HeadWork) -> tuple[int, float]:
-        """(parameters, GFLOP) of the backbones behind a head: weights count once, work once a view."""
-        specs = [str(embedding.backbone) for embedding in head.embeddings.values() if embedding.backbone]
-        costs = {str(item.backbone): backbone_cost(item.backbone) for item in head.embeddings.values() if item.backbone}
-        return sum(params for params, _ in costs.values()), sum(costs[spec][1] for spec in specs)
-
     def _guarded(self, work: str, name: str, task: Callable[[], Any]) -> bool:
-        """Run one piece; a failure is written down and does not stop the others."""
+        """Run one piece here; a failure is written down and does not stop the others."""
         try:
             task()
         except Exception as error:
+            failure = Failure.of(error)
             if self.options.fail_fast:
-                raise _as_cell_error(name, error) from error
-            message = _one_line(error)
-            self.folder.write_failure(work, message, "".join(traceback.format_exception(error)))
-            self.progress.failed(name, message)
+                raise CellError(f"{name}: {failure.message}") from error
+            self._failed(work, name, failure)
             return False
         return True
+
+    # -- afterwards ------------------------------------------------------------------------------------------------
+
+    def _failed(self, work: str, name: str, failure: Failure) -> None:
+        self.folder.write_failure(work, failure.message, failure.trace)
+        self.progress.failed(name, failure.message)
 
     def _collect_failures(self) -> None:
         for family in self.plan.families:
@@ -235,31 +280,12 @@ class _Run:
                 self.outcome.unreadable.append(line)
 
 
-class _FeatureCache:
-    """The features that were used last."""
-
-    def __init__(self, store: EmbeddingStore) -> None:
-        self.store = store
-        self.key: object = None
-        self.features: Features | None = None
-
-    def get(self, head: HeadWork) -> Features:
-        keys = {name: embedding.key for name, embedding in head.embeddings.items()}
-        key = (id(head.trial), tuple(keys.items()), head.recipe.standardize)
-        if self.features is None or key != self.key:
-            self.features = load_features(self.store, keys, head.trial.rows, standardize=head.recipe.standardize)
-            self.key = key
-        return self.features
+def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:
+    return replace(task, name=f"embedding {embedding}", wanted=(embedding,))
 
 
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def _as_cell_error(name: str, error: Exception) -> CellError:
-    return CellError(f"{name}: {_one_line(error)}")
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error) if isinstance(error, FusionKitError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+def _costs(head: HeadWork) -> tuple[int, float]:
+    """(parameters, GFLOP) of the backbones behind a head: weights count once, work once a view."""
+    backbones = [embedding.backbone for embedding in head.embeddings.values() if embedding.backbone]
+    costs = {str(spec): backbone_cost(spec) for spec in backbones}
+    return sum(params for params, _ in costs.values()), sum(costs[str(spec)][1] for spec in backbones)
