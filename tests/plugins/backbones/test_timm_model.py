@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError
+from fusionkit_backbones.precision import has_native_bfloat16
+from fusionkit_backbones.timm_model import TimmModel, _as_tokens
+
+TINY = "test_vit"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def views_of(backbone: TimmModel, count: int = 4, seed: int = 0) -> np.ndarray:
+    shape = (count, *backbone.input_size, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def seeded(name: str, seed: int = 0, **options) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model(name, **options).eval()
+
+
+def by_hand(views: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """(B, 3, H, W): scaled to 0..1, then (v - mean) / std, channel by channel."""
+    scaled = views.astype(np.float64) / 255
+    planes = [(scaled[..., c] - mean[c]) / std[c] for c in range(3)]
+    return torch.from_numpy(np.stack(planes, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        (TINY, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("test_efficientnet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
+def test_embedding_is_that_of_the_model_called_by_hand(name, mean, std):
+    backbone = TimmModel(model=name)
+    views = views_of(backbone)
+    with torch.no_grad():
+        expected = seeded(name, num_classes=0)(by_hand(views, mean, std)).numpy()
+    assert backbone.mean == mean
+    assert backbone.std == std
+    np.testing.assert_allclose(backbone(views), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_embedding_is_what_a_full_model_hands_to_its_classifier():
+    backbone = TimmModel(model=TINY, seed=3)
+    full = seeded(TINY, seed=3)
+    full.load_state_dict(backbone._model.state_dict(), strict=False)
+    handed_over = []
+    full.head.register_forward_pre_hook(lambda _, inputs: handed_over.append(inputs[0]))
+    views = views_of(backbone)
+    with torch.no_grad():
+        full(by_hand(views, (0.5,) * 3, (0.5,) * 3))
+    np.testing.assert_allclose(backbone(views), handed_over[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [TINY, "test_resnet", "test_convnext"])
+def test_bfloat16_keeps_the_direction_of_the_embedding(name):
+    if not has_native_bfloat16("cpu"):
+        pytest.skip("this processor has no native bfloat16")
+    backbone = TimmModel(model=name)
+    views = views_of(backbone, 8)
+    exact = backbone(views)
+    assert backbone.precision("cpu") == "bfloat16"
+    backbone.prepare("cpu", "bfloat16")
+    rounded = backbone(views)
+    cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    assert cosine.min() > 0.999
+
+
+def test_float32_after_bfloat16_is_exact_again():
+    backbone = TimmModel(model=TINY)
+    views = views_of(backbone)
+    backbone.prepare("cpu", "float32")
+    before = backbone(views)
+    backbone.prepare("cpu", "bfloat16")
+    backbone.prepare("cpu", "float32")
+    assert np.array_equal(backbone(views), before)
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("", "float32")])
+def test_automatic_precision_follows_the_processor(monkeypatch, flag, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False, flag: True})
+    assert TimmModel(model=TINY).precision("cpu") == expected
+    assert TimmModel(model=TINY, precision="float32").precision("cpu") == "float32"
+    assert TimmModel(model=TINY, precision="bfloat16").precision("cpu") == "bfloat16"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_native_bfloat16_on_graphics_cards_starts_at_compute_capability_8(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert has_native_bfloat16("cuda:0") is expected
+
+
+@pytest.mark.parametrize("options", TimmModel.examples)
+def test_row_does_not_depend_on_the_others(options):
+    backbone = TimmModel(**options)
+    views = views_of(backbone, 4)
+    others = views_of(backbone, 4, seed=1)
+    others[2] = views[2]
+    assert backbone(views)[2].tobytes() == backbone(others)[2].tobytes()
+
+
+def test_views_may_be_read_only():
+    backbone = TimmModel(model=TINY)
+    views = views_of(backbone)
+    expected = backbone(views)
+    views.flags.writeable = False
+    assert np.array_equal(backbone(views), expected)
+
+
+def test_random_weights_follow_the_seed_alone():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = TimmModel(model=TINY)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    views = views_of(first)
+    assert np.array_equal(TimmModel(model=TINY, seed=0)(views), first(views))
+    assert not np.allclose(TimmModel(model=TINY, seed=1)(views), first(views))
+
+
+def test_size_pool_and_interpolation_reach_the_contract():
+    backbone = TimmModel(model=TINY, size=96, pool="avg")
+    assert backbone.input_size == (96, 96)
+    assert backbone.interpolation == "cubic"
+    assert TimmModel(model="test_resnet").interpolation == "linear"
+    assert TimmModel(model="test_resnet", pool="catavgmax").dim == 2 * TimmModel(model="test_resnet").dim
+    model = seeded(TINY, num_classes=0, global_pool="avg", img_size=96)
+    views = views_of(backbone)
+    with torch.no_grad():
+        expected = model(by_hand(views, (0.5,) * 3, (0.5,) * 3)).numpy()
+    np.testing.assert_allclose(backbone(views), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_of_a_transformer_leave_out_its_class_token():
+    backbone = TimmModel(model=TINY)
+    views = views_of(backbone, 2)
+    with torch.no_grad():
+        features = seeded(TINY, num_classes=0).forward_features(by_hand(views, (0.5,) * 3, (0.5,) * 3)).numpy()
+    np.testing.assert_allclose(backbone.tokens(views), features[:, 1:], rtol=1e-4, atol=1e-4)
+    assert backbone(views, tokens=4).shape == (2, 4, backbone.dim)
+
+
+def test_prefix_tokens_are_counted_where_the_family_does_not_say():
+    silent = torch.nn.Module()
+    assert _as_tokens(torch.zeros(1, 49, 8), silent).shape == (1, 49, 8)
+    silent.cls_token4 = torch.nn.Parameter(torch.zeros(1, 1, 8))
+    assert _as_tokens(torch.zeros(1, 50, 8), silent).shape == (1, 49, 8)
+    silent.num_prefix_tokens = 5
+    assert _as_tokens(torch.zeros(1, 54, 8), silent).shape == (1, 49, 8)
+
+
+def test_tokens_of_maps_with_channels_last_run_along_the_rows():
+    model = torch.nn.Module()
+    model.output_fmt = "NHWC"
+    maps = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    assert torch.equal(_as_tokens(maps, model)[1, 4 * 2 + 1], maps[1, 2, 1])
+
+
+def test_tokens_of_a_conv_net_run_along_the_rows_of_its_map():
+    backbone = TimmModel(model="test_resnet", size=96)
+    views = views_of(backbone, 2)
+    with torch.no_grad():
+        maps = seeded("test_resnet", num_classes=0).forward_features(by_hand(views, backbone.mean, backbone.std))
+    tokens = backbone.tokens(views)
+    assert tokens.shape == (2, 9, backbone.dim)
+    for row in range(3):
+        for column in range(3):
+            np.testing.assert_allclose(tokens[:, 3 * row + column], maps[:, :, row, column], rtol=1e-4, atol=1e-4)
+
+
+def test_model_whose_features_are_no_tokens_says_so():
+    backbone = TimmModel(model="mobilenetv3_small_050", size=64)
+    with pytest.raises(PluginError) as error:
+        backbone.tokens(views_of(backbone, 1))
+    assert str(error.value).startswith(
+        "timm: model mobilenetv3_small_050 has no tokens of width D=1024: its features are (1, 288, 2, 2)"
+    )
+
+
+def test_cost_of_a_transformer_counts_its_attention():
+    backbone = TimmModel(model=TINY)
+    parameters, gflop = backbone.cost()
+    blocks, width, tokens, patches = 6, 64, 101, 100
+    block = backbone._model.blocks[0]
+    linear = sum(layer.weight.numel() for layer in block.modules() if isinstance(layer, torch.nn.Linear))
+    per_block = 2 * tokens * linear + 2 * (2 * tokens * tokens * width)  # the projections; scores and their sums
+    embedding = 2 * patches * backbone._model.patch_embed.proj.weight.numel()
+    assert len(backbone._model.blocks) == blocks
+    assert gflop == pytest.approx((blocks * per_block + embedding) / 1e9, rel=1e-9)
+    assert parameters == sum(value.size for value in map(np.asarray, backbone._model.state_dict().values()))
+
+
+def test_cost_stays_the_same_in_another_precision():
+    backbone = TimmModel(model=TINY)
+    before = backbone.cost()
+    backbone.prepare("cpu", "bfloat16")
+    assert backbone.cost() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "vit_tinny_patch16_224"}, "timm: no model is called 'vit_tinny_patch16_224' (nearest: vit_tiny_"),
+        ({"model": "hf-hub:timm/x"}, "timm: no model is called 'hf-hub:timm/x'"),
+        ({"model": f"{TINY}.best"}, "timm: Invalid pretrained tag (best) for test_vit. (there are: test_vit.r160_in1k"),
+        ({"model": TINY, "pretrained": "yes"}, "timm: pretrained='yes' is neither true nor false"),
+        ({"model": TINY, "precision": "half"}, "timm: precision='half' is none of auto, float32, bfloat16"),
+        ({"model": TINY, "size": "96"}, "timm: size='96' is not a whole number of at least 1"),
+        ({"model": TINY, "seed": -1}, "timm: seed=-1 is not a whole number of at least 0"),
+        ({"model": TINY, "size": 3}, "timm: model test_vit cannot embed views of 3 x 3 pixels: "),
+        ({"model": TINY, "pool": "best"}, "timm: model test_vit cannot be built with pretrained=False, pool='best', "),
+        ({"model": TINY, "pool": ""}, "timm: model test_vit with pool='' gives (1, 101, 64), not (1, D)"),
+        ({"model": TINY, "checkpoint": "no/such.pth"}, "checkpoint no/such.pth is not a file"),
+        ({"model": TINY, "pretrained": True, "checkpoint": "w.pth"}, "timm: pretrained=true and checkpoint are two "),
+        ({"model": "test_vit_relpos", "pretrained": True}, "timm: no pretrained weights were published for test_vit_"),
+    ],
+)
+def test_wrong_option_is_refused_in_one_line(options, message):
+    with pytest.raises(ConfigError) as error:
+        TimmModel(**options)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def empty_hub(monkeypatch, tmp_path):
+    """A hub cache without files, behind which there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_pretrained_without_network_fails_soon_in_one_line(empty_hub, monkeypatch, caplog, offline):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    start = time.perf_counter()
+    with pytest.raises(FusionKitError) as error:
+        TimmModel(model=TINY, pretrained=True)
+    assert time.perf_counter() - start < 5
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("timm: the pretrained weights of test_vit are not in the local cache")
+    assert error.value.hint == "give checkpoint=FILE with local weights"
+    assert not caplog.records  # no retries were announced
+
+
+def test_pretrained_takes_cached_weights_without_network(empty_hub):
+    trained = seeded(TINY, seed=9)
+    repository = Path(empty_hub) / "models--timm--test_vit.r160_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    (repository / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    save_file(trained.state_dict(), repository / "snapshots" / ("a" * 40) / "model.safetensors")
+    backbone = TimmModel(model=TINY, pretrained=True)
+    weights = backbone._model.state_dict()
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in weights.items())
+    assert set(trained.state_dict()) - set(weights) == {"head.weight", "head.bias"}
+
+
+def test_pretrained_whose_download_breaks_off_is_a_data_error(monkeypatch):
+    def broken(*args, **options):
+        raise OSError("connection reset\nby peer")
+
+    monkeypatch.setattr("fusionkit_backbones.pretrained._silence_of_hub", lambda: "")
+    monkeypatch.setattr(timm, "create_model", broken)
+    with pytest.raises(DataError) as error:
+        TimmModel(model=TINY, pretrained=True)
+    assert "\n" not in str(error.value)
+    assert "connection reset" in str(error.value)
+
+
+def test_checkpoint_gives_the_embedding_of_its_weights(tmp_path):
+    trained = seeded(TINY, seed=4)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    backbone = TimmModel(model=TINY, checkpoint=str(tmp_path / "w.safetensors"))
+    views = views_of(backbone)
+    trained.reset_classifier(0)
+    with torch.no_grad():
+        expected = trained(by_hand(views, (0.5,) * 3, (0.5,) * 3)).numpy()
+    np.testing.assert_allclose(backbone(views), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(TimmModel(model=TINY)(views), expected, rtol=1e-2)
+
+
+def test_checkpoint_for_another_size_is_refused(tmp_path):
+    save_file(seeded(TINY).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match=r"1 misshaped: pos_embed \(1, 101, 64\) instead of \(1, 37, 64\)"):
+        TimmModel(model=TINY, checkpoint=str(tmp_path / "w.safetensors"), size=96)
+
+
+def test_import_is_light():
+    code = "import sys, fusionkit_backbones.timm_model; print(sorted({'torch', 'timm'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
