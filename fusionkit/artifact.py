@@ -1,6 +1,7 @@
 """Stored results: a folder of files that is written whole or not at all, and whose bytes are checked when read.
 
-A folder is written beside its place, synced and renamed; ``done.json`` in it holds the size and hash of every file.
+A folder is written beside its place, synced and renamed; ``done.json`` in it holds the size and hash of every file,
+and its own.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import DataError
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.identity import canonical
 
 MARKER = "done.json"
 SCHEMA = 1
+_SEAL = "sha256"  # the key under which the marker holds the hash of the rest of itself
+_ATTEMPTS = 10
 
 
 def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, Any] | None = None) -> None:
@@ -28,11 +32,12 @@ def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, 
     Raises:
         DataError: if it cannot be written (full disk, no permission); nothing half-written is left.
     """
-    marker = {
+    marker: dict[str, Any] = {
         "schema": SCHEMA,
         "files": {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in files.items()},
         "meta": dict(meta or {}),
     }
+    marker[_SEAL] = _seal(marker)
     aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
         aside.mkdir(parents=True)
@@ -59,7 +64,8 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written cannot be cleaned either: the first error counts
+            aside.unlink()
 
 
 def read_artifact(folder: Path) -> dict[str, bytes] | None:
@@ -103,27 +109,45 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
 
 def _marker(folder: Path) -> dict[str, Any] | None:
     try:
-        marker = json.loads((folder / MARKER).read_bytes())
-        schema = marker["schema"]
-    except (OSError, ValueError, KeyError, TypeError):
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_bytes())
+        sound = marker.pop(_SEAL) == _seal(marker)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return None
+    if not sound:
+        return None
+    schema = marker["schema"]
     if schema > SCHEMA:
         raise DataError(f"{folder} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
-    return marker if isinstance(marker.get("files"), dict) else None
+    return marker
+
+
+def _seal(marker: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(marker).encode()).hexdigest()
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
-    try:
-        aside.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        # Something stands there: out of the way first, since a folder that is not empty cannot be renamed over.
-        old = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-        folder.rename(old)
-        aside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+    # A folder that is not empty cannot be renamed over, and between two steps another process may put its own there.
+    for attempt in range(_ATTEMPTS):
+        try:
+            aside.rename(folder)
+            break
+        except OSError as error:
+            in_the_way = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+            if not in_the_way or attempt == _ATTEMPTS - 1:
+                raise
+        _remove(folder)
     _sync_folder(folder.parent)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder or file as a whole, by renaming it first."""
+    doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):  # another process was faster
+        path.rename(doomed)
+        if doomed.is_dir():
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            doomed.unlink()
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -158,20 +158,20 @@ class _Resolver:
             if key not in KEYS:
                 self.problems.append(f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}")
         plugins, modules = self._code()
-        main = self._main()
+        regions = self._regions()
         grid = GridConfig(
             name=name,
             datasets=self._specs("datasets", DATASETS),
             split=self._split(),
             extractors=self._specs("extractor", EXTRACTORS),
             backbones=self._backbones(),
-            main=main,
-            regions=self._regions(),
+            main=self._main(),
+            regions=regions,
             fusions=self._specs("fusions", FUSIONS),
             smoothers=self._specs("smoothers", SMOOTHERS),
             recipe=self._recipe(),
             seeds=self._seeds(),
-            reference=self._reference(main),
+            reference=self._reference(regions),
             limit=self._limit(),
             plugins=plugins,
             modules=modules,
@@ -199,6 +199,8 @@ class _Resolver:
         """Import plugin files and modules: their components must be known before names are checked."""
         files = tuple(_listed(self.raw.get("plugins")))
         imports = self.raw.get("custom_imports")
+        if isinstance(imports, Mapping) and "imports" not in imports:
+            self.problems.append(f"custom_imports: {dict(imports)!r} has no 'imports', the list of modules")
         modules = tuple(_listed(imports.get("imports") if isinstance(imports, Mapping) else imports))
         for load, items in ((load_plugin_file, files), (load_module, modules)):
             for item in items:
@@ -221,7 +223,7 @@ class _Resolver:
 
     def _split(self) -> Spec:
         spec = self._one("split", self.raw.get("split", "auto"), Spec.of) or Spec("auto")
-        self.problems += split_problems(spec)
+        self.problems += [f"split: {problem}" for problem in split_problems(spec)]
         return spec
 
     def _backbones(self) -> tuple[BackboneChoice, ...]:
@@ -233,21 +235,26 @@ class _Resolver:
     def _backbone(self, value: object) -> BackboneChoice:
         if not isinstance(value, Mapping) or "type" in value:
             return BackboneChoice(self._checked("backbones", value, BACKBONES))
-        named = {str(View.parse(view)): item for view, item in value.items() if view != "default"}
-        per_view = tuple((view, self._checked("backbones", item, BACKBONES)) for view, item in sorted(named.items()))
-        default = self._checked("backbones", value["default"], BACKBONES) if "default" in value else None
-        return BackboneChoice(default, per_view)
+        named: dict[str, Spec] = {}
+        for written, item in value.items():
+            view = "default" if written == "default" else str(View.parse(written))
+            if view in named:
+                raise ConfigError(f"view {view!r} is given two backbones")
+            named[view] = self._checked("backbones", item, BACKBONES)
+        default = named.pop("default", None)
+        return BackboneChoice(default, tuple(sorted(named.items())))
 
     def _main(self) -> View | None:
         value = self.raw.get("main", "face")
-        return None if value in (None, "none") else self._one("main", str(value), View.parse)
+        return None if value in (None, "none") else self._one("main", value, View.parse)
 
     def _regions(self) -> tuple[RegionSet, ...]:
-        found = self._each("regions", _listed(self.raw.get("regions")), parse_region_set)
-        for players in self._each("subsets", _listed(self.raw.get("subsets")), parse_region_set):
-            found += subsets(players)
-        if not found and not self.problems:
+        given, players = _listed(self.raw.get("regions")), _listed(self.raw.get("subsets"))
+        if not given and not players:
             self.problems.append("regions: no region set is named")
+        found = self._each("regions", given, parse_region_set)
+        for views in self._each("subsets", players, parse_region_set):
+            found += subsets(views)
         return _unique(found)
 
     def _recipe(self) -> tuple[tuple[str, Any], ...]:
@@ -255,14 +262,15 @@ class _Resolver:
         if not isinstance(given, Mapping):
             self.problems.append(f"recipe: {given!r} is not a mapping of options")
             return ()
-        self.problems += [f"recipe: {problem}" for problem in Recipe.problems(given)]
-        return tuple(sorted(given.items()))
+        problems = Recipe.problems(given)
+        self.problems += [f"recipe: {problem}" for problem in problems]
+        return () if problems else tuple(sorted(given.items()))
 
     def _seeds(self) -> tuple[int, ...]:
         value = self.raw.get("seeds", 5)
         seeds = range(value) if isinstance(value, int) and not isinstance(value, bool) else value
         good = isinstance(seeds, (range, list, tuple)) and len(seeds) > 0
-        if not good or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        if not good or not all(type(seed) is int and seed >= 0 for seed in seeds):
             self.problems.append(f"seeds: {value!r} is not a number of seeds above 0, or a list of them")
             return ()
         return _unique(seeds)
@@ -274,16 +282,16 @@ class _Resolver:
             return None
         return value
 
-    def _reference(self, main: View | None) -> str | RegionSet | None:
-        value = self.raw.get("reference", "main" if main else None)
+    def _reference(self, regions: Sequence[RegionSet]) -> str | RegionSet | None:
+        alone = self.raw.get("main", "face") not in (None, "none")
+        value = self.raw.get("reference")
         if value == "none":
             return None
         if value is None:
             # Without a main view the first region set is what the others are held against.
-            given = _listed(self.raw.get("regions")) or _listed(self.raw.get("subsets"))
-            return self._one("reference", given[0], parse_region_set) if given else None
+            return "main" if alone else next(iter(regions), None)
         if value == "main":
-            if main is None:
+            if not alone:
                 self.problems.append("reference: there is no main view to stand alone (main = none)")
             return "main"
         return self._one("reference", value, parse_region_set)
@@ -294,19 +302,26 @@ class _Resolver:
         views = {view for region_set in sets for view in region_set} | ({grid.main} if grid.main else set())
         for choice in grid.backbones:
             self._each("backbones", sorted(views, key=str), choice.of)
-        if self.problems or all(_brings_embeddings(spec) for spec in grid.datasets):
+        known = [spec for spec in grid.datasets if not DATASETS.problems(spec)]
+        if known and all(_brings_embeddings(spec) for spec in known):
             return
+        # A misspelt view would silently be given no backbone of its own.
+        views |= {View.parse(view) for choice in grid.backbones for view, _ in choice.per_view}
         for spec in grid.extractors:
-            try:
-                offered = EXTRACTORS.build(spec).regions
-            except FusionKitError as error:
-                self.problems.append(f"extractor: {error}")
-                continue
-            for region in sorted(regions_of(views) - set(offered)):
-                self.problems.append(
-                    f"regions: extractor {str(spec)!r} has no region {region!r}{did_you_mean(region, offered)}; "
-                    f"it has {', '.join(offered)}"
-                )
+            if not EXTRACTORS.problems(spec):
+                self._check_regions(spec, regions_of(views))
+
+    def _check_regions(self, extractor: Spec, needed: set[str]) -> None:
+        try:
+            offered = EXTRACTORS.build(extractor).regions
+        except FusionKitError as error:
+            self.problems.append(f"extractor: {error}")
+            return
+        for region in sorted(needed - set(offered)):
+            self.problems.append(
+                f"regions: extractor {str(extractor)!r} has no region {region!r}"
+                f"{did_you_mean(region, [*offered, 'face'])}; it has {', '.join(offered)}"
+            )
 
 
 def _brings_embeddings(spec: Spec) -> bool:
@@ -322,8 +337,4 @@ def _listed(value: Any) -> Sequence[Any]:
 
 def _unique(items: Iterable[T]) -> tuple[T, ...]:
     """Each once, in order: naming a point of an axis twice runs it once."""
-    kept: list[T] = []
-    for item in items:
-        if item not in kept:
-            kept.append(item)
-    return tuple(kept)
+    return tuple(dict.fromkeys(items))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, cause_of
 from fusionkit.registry import did_you_mean
 from fusionkit.spec import parse_value
 
@@ -52,54 +53,126 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read, or a data config asks for code.
     """
+    if path.suffix in _DATA:
+        config = _read_data(path, ())
+    elif path.suffix == ".py":
+        config = _read_code(path)
+    else:
+        raise ConfigError(f"{path}: a config ends in .py, .yaml or .json, not in {path.suffix!r}")
+    for text in overrides:
+        _override(config, text)
+    # What a .py config imports or defines to help itself is no key.
+    return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
+
+
+def _read_code(path: Path) -> dict[str, Any]:
     from mmengine.config import Config
 
-    if path.suffix in _DATA:
-        _refuse_code(path, ())
-    elif path.suffix != ".py":
-        raise ConfigError(f"{path}: a config ends in .py, .yaml or .json, not in {path.suffix!r}")
+    _check_code_bases(path, ())
     try:
         config = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
-    except Exception as error:
-        raise ConfigError(f"{path}: {type(error).__name__}: {_first_line(error)}") from error
-    changes = dict(_override(text) for text in overrides)
-    try:
-        config.merge_from_dict(changes)
-    except Exception as error:
-        raise ConfigError(f"--set {' '.join(changes)}: {_first_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
     plain: dict[str, Any] = config.to_dict()
-    return {key: value for key, value in plain.items() if not key.startswith("_")}
+    return plain
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
-
-
-def _override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r} is not key=value", hint="recipe.lr=1e-3 for example")
-    return key.strip(), parse_value(value)
-
-
-def _refuse_code(path: Path, seen: tuple[Path, ...]) -> None:
-    """Parse a data config and its bases as plain data, before mmengine's loader, which runs YAML tags, sees them."""
-    import yaml
-
+def _check_code_bases(path: Path, seen: tuple[Path, ...]) -> None:
+    """Refuse data bases of code: mmengine would load them itself, and its YAML loader runs Python tags."""
+    path = path.resolve()
     if path in seen:
         raise ConfigError(f"{path} is its own base")
     try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+    for base in _named_bases(tree):
+        if Path(base).suffix in _DATA:
+            raise ConfigError(f"{path}: base {base!r} is not Python", hint="a .py config has .py bases")
+        _check_code_bases(path.parent / base, (*seen, path))
+
+
+def _named_bases(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "_base_" for target in targets):
+            assert isinstance(node, ast.Assign)
+            for part in ast.walk(node.value):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str) and "." in part.value:
+                    yield part.value
+
+
+def _override(config: dict[str, Any], text: str) -> None:
+    """Apply one ``key=value``: a dotted key walks into mappings by name and into lists by number."""
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {text!r} is not key=value", hint="recipe.lr=1e-3 for example")
+    node: Any = config
+    for depth, step in enumerate(path):
+        where = ".".join(path[:depth]) or "the config"
+        last = depth == len(path) - 1
+        if isinstance(node, dict):
+            if last:
+                node[step] = parse_value(value)
+            else:
+                node = node.setdefault(step, {})
+        elif isinstance(node, list):
+            if not step.isdecimal() or int(step) >= len(node):
+                raise ConfigError(f"--set {text!r}: {where} is a list of {len(node)}", hint=f"0..{len(node) - 1}")
+            if last:
+                node[int(step)] = parse_value(value)
+            else:
+                node = node[int(step)]
+        else:
+            raise ConfigError(f"--set {text!r}: {where} is {node!r}, which has nothing inside", hint="set it whole")
+
+
+def _read_data(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """A data config merged into its bases.
+
+    mmengine never sees the file: its loader runs YAML tags, and its substitution of ``{{...}}`` can make up a tag in a
+    text that had none.
+    """
+    from mmengine.config import Config
+
+    path = path.resolve()
+    if path in seen:
+        raise ConfigError(f"{path} is its own base")
+    data = _parse_data(path)
+    bases = data.pop("_base_", [])
+    merged: dict[str, Any] = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or Path(base).suffix not in _DATA or "::" in base:
+            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="a data config has data bases")
+        brought = _read_data(path.parent / base, (*seen, path))
+        twice = sorted(brought.keys() & merged)
+        if twice:
+            raise ConfigError(f"{path}: two of its bases set {', '.join(twice)}")
+        merged |= brought
+    try:
+        config = Config(merged)
+        config.merge_from_dict(data)
+        plain: dict[str, Any] = config.to_dict()
+    except Exception as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+    return plain
+
+
+def _parse_data(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not plain data: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not plain data: {cause_of(error)}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys, not {type(data).__name__}")
-    if "custom_imports" in data:
-        raise ConfigError(f"{path}: custom_imports is code", hint="use a .py config, or --plugin FILE.py")
-    bases = data.get("_base_", [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        file = path.parent / str(base)
-        if file.suffix not in _DATA or "::" in str(base):
-            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="a data config has data bases")
-        _refuse_code(file, (*seen, path))
+    for key in data:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: key {key!r} is not text")
+    for key in ("custom_imports", "plugins"):
+        if key in data:
+            raise ConfigError(f"{path}: {key} is code", hint="use a .py config, or --plugin FILE.py")
+    return data

@@ -45,3 +45,9 @@ class DataError(FusionKitError):
 
 class CellError(FusionKitError):
     """One piece of work failed; the others go on."""
+
+
+def cause_of(error: BaseException) -> str:
+    """Somebody else's error on one line: ``ValueError: what it said``."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

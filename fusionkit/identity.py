@@ -8,11 +8,13 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any, cast
 
+from fusionkit.contracts.component import Component
 from fusionkit.errors import ConfigError
 from fusionkit.options import defaults_filled
 from fusionkit.registry import ComponentRegistry
@@ -26,9 +28,11 @@ def canonical(value: Any) -> str:
         ConfigError: if the value is not plain data, or holds NaN or infinity.
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()  # refuses half a surrogate pair, as in a path of undecodable bytes
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{value!r} is not plain data: {error}") from error
+    return text
 
 
 def digest(value: Any) -> str:
@@ -65,8 +69,8 @@ def file_digest(path: str, what: str) -> str:
     try:
         state = file.stat()
         return _bytes_digest(file, state.st_mtime_ns, state.st_size)
-    except OSError as error:
-        raise ConfigError(f"{what} = {path!r} cannot be read: {error.strerror}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{what} = {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 @cache
@@ -79,18 +83,46 @@ def _bytes_digest(file: Path, changed: int, size: int) -> str:  # noqa: ARG001  
 def source_digest(cls: Hashable) -> str:
     """Hash of the source of a component: its module, its bases' modules, and what they import of their own package.
 
-    The kernel's own modules do not count: they carry revisions.
+    The kernel's own modules do not count: they carry revisions. Nor do libraries that a component derives from: their
+    versions are provenance. A class that was typed in, in a notebook, counts by its compiled code.
     """
+    top = cast("type", cls)
+    own = top.__module__.partition(".")[0]
     modules: set[str] = set()
-    for base in inspect.getmro(cast("type", cls)):
-        if base.__module__.partition(".")[0] not in ("fusionkit", "torch", "builtins", "abc", "typing"):
-            _collect(base.__module__, modules)
     state = hashlib.sha256()
+    for base in inspect.getmro(top):
+        package = base.__module__.partition(".")[0]
+        if package == "fusionkit" or not (package == own or issubclass(base, Component)):
+            continue
+        if _source(base.__module__):
+            _collect(base.__module__, modules)
+        else:
+            state.update("\n".join(_typed_in(base)).encode())
     for name in sorted(modules):
         path = _source(name)
         if path:
             state.update(path.read_bytes())
     return state.hexdigest()[:16]
+
+
+def _typed_in(cls: type) -> Iterator[str]:
+    """What a class without a file does: its methods' code and its plain attributes, by name."""
+    for name, member in sorted(vars(cls).items()):
+        function = getattr(member, "fget", getattr(member, "__func__", member))  # of a property, of a static method
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            yield f"{name} {''.join(_instructions(code))}"
+        elif not name.startswith("__") and isinstance(member, (int, float, str, bool, tuple, dict)):
+            yield f"{name} {member!r}"
+
+
+def _instructions(code: CodeType) -> Iterator[str]:
+    yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames}"
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:
+            yield str(sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant))
 
 
 def _collect(name: str, seen: set[str]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
+import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -38,8 +40,8 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     try:
         hints = typing.get_type_hints(cls.__init__)
-    except (NameError, TypeError):
-        hints = {}
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        hints = {}  # an annotation that only a type checker can follow: the option is taken as it comes
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
@@ -49,9 +51,16 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
 
 def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given options with every default filled in, so that ``hog`` and ``hog:size=48`` are the same choice."""
-    filled = {option.name: option.default for option in options_of(cls).values() if not option.required}
-    return {**filled, **given}
+    """The given options with every default filled in, so that ``hog`` and ``hog:size=48`` are the same choice.
+
+    A whole number for a float is made one: ``lr=1`` and ``lr=1.0`` are the same choice too.
+    """
+    known = options_of(cls)
+    filled = {option.name: option.default for option in known.values() if not option.required}
+    return {
+        name: float(value) if type(value) is int and name in known and known[name].annotation is float else value
+        for name, value in {**filled, **given}.items()
+    }
 
 
 def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
@@ -62,14 +71,24 @@ def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
     ]
     for name, value in given.items():
         if name not in known:
-            if _takes_any(cls):
+            if _takes_any(cls) and name not in cls.provided:
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'no options'}"
             problems.append(f"unknown option {name!r} ({meant})")
         elif not _fits(value, known[name].annotation):
-            problems.append(f"option {name} = {value!r} is not {known[name].type_name}")
+            right = _as_json(value, known[name].annotation)
+            problems.append(f"option {name} = {value!r} is not {known[name].type_name}{right}")
     return problems
+
+
+def _as_json(value: Any, annotation: Any) -> str:
+    """`` (write true)`` for ``'True'``, `` (write 0.5)`` for ``'.5'``: what Python reads as the right type."""
+    try:
+        meant = ast.literal_eval(value) if isinstance(value, str) else value
+        return f" (write {json.dumps(meant)})" if _fits(meant, annotation) and meant != value else ""
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        return ""
 
 
 def _takes_any(cls: type[Any]) -> bool:
@@ -86,6 +105,13 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, choice) for choice in get_args(annotation))
     if annotation is None:
         return value is None
+    if origin in (list, tuple, Sequence):
+        inner = get_args(annotation)[:1] if origin is not tuple or get_args(annotation)[1:] == (...,) else ()
+        return isinstance(value, (list, tuple)) and all(_fits(item, each) for item in value for each in inner)
+    if annotation in (list, tuple):
+        return isinstance(value, (list, tuple))
+    if annotation is dict or origin in (dict, Mapping):
+        return isinstance(value, Mapping)
     if annotation not in _PLAIN:
         return True
     if annotation is float:

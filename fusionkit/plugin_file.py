@@ -8,21 +8,28 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from fusionkit.errors import ConfigError, PluginError
+from fusionkit.errors import ConfigError, PluginError, cause_of
+from fusionkit.registry import LONE_FILE
+
+_LOADED: dict[str, str] = {}  # module to the hash of the bytes it was made of
 
 
 def load_plugin_file(path: str) -> None:
-    """Import a file once; its ``register_module`` decorators make its components known.
+    """Import a file, again if it has changed; its ``register_module`` decorators make its components known.
 
     Raises:
         ConfigError: if there is no such file.
         PluginError: if it fails while it is imported.
     """
-    file = Path(path).expanduser().resolve()
-    if not file.is_file() or file.suffix != ".py":
-        raise ConfigError(f"plugin {path!r} is not a Python file")
-    name = f"fusionkit_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
+    try:
+        file = Path(path).expanduser().resolve(strict=True)
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"plugin {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if file.suffix != ".py":
+        raise ConfigError(f"plugin {path!r} is not a Python file", hint="its name ends in .py")
+    name = f"{LONE_FILE}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if name in sys.modules and _LOADED.get(name) == content:
         return
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -31,9 +38,10 @@ def load_plugin_file(path: str) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"plugin {path!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"plugin {path!r} cannot be imported: {cause_of(error)}") from error
+    _LOADED[name] = content
 
 
 def load_module(name: str) -> None:
@@ -44,8 +52,8 @@ def load_module(name: str) -> None:
     """
     try:
         importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
-            f"custom_imports: {name!r} cannot be imported: {type(error).__name__}: {error}",
+            f"custom_imports: {name!r} cannot be imported: {cause_of(error)}",
             hint="is it installed, or its folder in PYTHONPATH?",
         ) from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
-from fusionkit.options import check_options
+from fusionkit.errors import ConfigError
+from fusionkit.options import check_options, defaults_filled
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,30 @@ class Recipe:
     def problems(cls, given: Mapping[str, Any]) -> list[str]:
         """Everything that is wrong with given values."""
         found = check_options(cls, given)
-        for name, low in {"lr": 0.0, "batch_size": 0, "epochs": 0}.items():
-            if isinstance(given.get(name), (int, float)) and given[name] <= low:
-                found.append(f"option {name} = {given[name]!r} must be above {low}")
-        for name in ("weight_decay", "patience"):
-            if isinstance(given.get(name), (int, float)) and given[name] < 0:
-                found.append(f"option {name} = {given[name]!r} must not be negative")
+        numbers = {name: value for name, value in given.items() if type(value) in (int, float)}
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                found.append(f"option {name} = {value!r} must be finite")
+            elif name in ("lr", "batch_size", "epochs") and value <= 0:
+                found.append(f"option {name} = {value!r} must be above 0")
+            elif name in ("weight_decay", "patience") and value < 0:
+                found.append(f"option {name} = {value!r} must not be negative")
         return found
 
     @classmethod
     def of(cls, *layers: Mapping[str, Any]) -> Self:
-        """The defaults, overridden by each layer in turn: what the fusion asks for, then what the config says."""
+        """The defaults, overridden by each layer in turn: what the fusion asks for, then what the config says.
+
+        Raises:
+            ConfigError: if a layer holds something wrong.
+        """
         merged: dict[str, Any] = {}
         for layer in layers:
             merged.update(layer)
-        return cls(**merged)
+        problems = cls.problems(merged)
+        if problems:
+            raise ConfigError([f"recipe: {problem}" for problem in problems])
+        return cls(**defaults_filled(cls, merged))
 
     def describe(self) -> dict[str, Any]:
         """Every value, by name."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fusionkit.errors import ConfigError, FusionKitError, PluginError
+from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
 from fusionkit.options import check_options
 from fusionkit.spec import Spec
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mmengine.registry import Registry
 
 T = TypeVar("T", bound=type)
+
+LONE_FILE = "fusionkit_plugin_"  # how modules are named that are made of a lone file
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ class ComponentRegistry:
             for name, points in self._entry_points.items()
         }
         for name, origin in self._registered.items():
-            origins.setdefault(name, []).append(origin)
+            same = origins.setdefault(name, [])
+            # A class may be declared as an entry point and carry the decorator as well: that is one component.
+            if all(other.target != origin.target for other in same):
+                same.append(origin)
         return dict(sorted(origins.items()))
 
     def names(self) -> list[str]:
@@ -90,8 +96,11 @@ class ComponentRegistry:
             PluginError: if the name is taken, malformed, or the class does not implement the kind's contract.
         """
 
+        if name is not None and not isinstance(name, str):
+            raise PluginError(f"a {self.kind}'s name must be text, not {name!r}", hint="@register_module() has brackets")
+
         def register(cls: T) -> T:
-            self._register(name or kebab(cls.__name__), cls, force)
+            self._register(kebab(cls.__name__) if name is None else name, cls, force)
             return cls
 
         return register if module is None else register(module)
@@ -99,11 +108,11 @@ class ComponentRegistry:
     def _register(self, name: str, cls: type, force: bool) -> None:
         if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name):
             raise PluginError(f"{name!r} is not a {self.kind}'s name", hint="lower case letters, digits, - and _")
-        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", f"module {cls.__module__}")
-        taken = self.origins().get(name, [])
-        if taken and taken != [origin] and not force:
+        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", _brought_by(cls))
+        others = [other for other in self.origins().get(name, []) if other.target != origin.target]
+        if others and not force:
             raise PluginError(
-                f"{self.kind} {name!r} is registered twice: {_describe(taken[0])} and {_describe(origin)}",
+                f"{self.kind} {name!r} is registered twice: {_describe(others[0])} and {_describe(origin)}",
                 hint="rename one of them, or pass force=True to replace it",
             )
         self._check_contract(name, cls)
@@ -140,9 +149,9 @@ class ComponentRegistry:
         point = self._entry_points[name][0]
         try:
             cls = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
-                f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {type(error).__name__}: {error}"
+                f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {cause_of(error)}"
             ) from error
         self._check_contract(name, cls)
         return cls  # type: ignore[no-any-return]
@@ -180,7 +189,7 @@ class ComponentRegistry:
         except FusionKitError:
             raise
         except Exception as error:
-            raise PluginError(f"{self.kind} {spec} cannot be built: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
 
 
 def kebab(name: str) -> str:
@@ -188,9 +197,9 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """`` (did you mean 'concat'?)``, or nothing where no name is near."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
@@ -200,6 +209,11 @@ def _suggest(name: str, known: list[str]) -> str:
 
 def _distribution(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
+
+
+def _brought_by(cls: type) -> str:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"file {file}" if file and cls.__module__.startswith(LONE_FILE) else f"module {cls.__module__}"
 
 
 def _describe(origin: Origin) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPENING, _CLOSING = "[{(", "]})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spec:
     """A component by its registered name, with the options that are given (defaults are not filled in).
 
@@ -23,7 +24,13 @@ class Spec:
     """
 
     name: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, Spec) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
     def __str__(self) -> str:
         if not self.options:
@@ -38,7 +45,7 @@ class Spec:
             ConfigError: if the text is not of the form.
         """
         name, colon, rest = text.strip().partition(":")
-        if "." in name:
+        if "." in name and "=" not in name:
             raise ConfigError(f"{text!r}: a component is named as it is registered, not by a dotted path")
         if not NAME.fullmatch(name):
             raise ConfigError(
@@ -62,19 +69,31 @@ class Spec:
         """A spec from a config's value: the text of a SPEC, or a dict with ``type`` and options.
 
         Raises:
-            ConfigError: if it is neither.
+            ConfigError: if it is neither, or an option is not plain data.
         """
         if isinstance(value, Spec):
             return value
         if isinstance(value, str):
             return cls.parse(value)
         if isinstance(value, Mapping) and isinstance(value.get("type"), str):
-            options = {str(key): item for key, item in value.items() if key != "type"}
-            name = cls.parse(value["type"])
-            return cls(name.name, {**name.options, **options})
+            named = cls.parse(value["type"])
+            given = {key: _plain(key, item, named.name) for key, item in value.items() if key != "type"}
+            return cls(named.name, {**named.options, **given})
         raise ConfigError(
             f"{value!r} is not a component", hint="dict(type='name', option=value) or 'name:option=value'"
         )
+
+
+def _plain(key: object, value: object, name: str) -> Any:
+    """An option's value as JSON would bring it back: what is written down must read the same again."""
+    if not isinstance(key, str) or not OPTION.fullmatch(key):
+        raise ConfigError(f"{name!r}: {key!r} is not an option's name")
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError(
+            f"{name!r}: option {key} = {value!r} is not plain data", hint="finite numbers, text, lists and dicts"
+        ) from None
 
 
 def split_outside(text: str, separator: str = ",") -> list[str]:
@@ -111,13 +130,14 @@ def _pieces(text: str, separator: str) -> Iterator[str]:
 
 
 def _end_of_quote(text: str, start: int) -> int:
-    """Where the quote that opens at ``start`` closes; a backslash protects the next character."""
-    place = start + 1
+    """Where the quote that opens at ``start`` closes; between double quotes a backslash protects what follows it."""
+    quote, place = text[start], start + 1
     while place < len(text):
-        if text[place] == text[start]:
+        if text[place] == quote:
             return place
-        place += 2 if text[place] == "\\" else 1
-    raise ConfigError(f"{text!r} leaves a quote open")
+        place += 2 if text[place] == "\\" and quote == '"' else 1
+    hint = "single quotes take a backslash as it is" if quote == '"' and "\\" in text else ""
+    raise ConfigError(f"{text!r} leaves a quote open", hint=hint)
 
 
 def _opens_quote(text: str, place: int) -> bool:
@@ -150,19 +170,26 @@ def split_specs(texts: Iterable[str]) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """A value on the command line: JSON where it is JSON, else the text itself; quotes are taken off."""
+    """A value on the command line: JSON where it is JSON, else the text itself; quotes are taken off.
+
+    What stands in double quotes is JSON where it can be (``"a\\tb"`` holds a tab); in single quotes it stays as it is.
+    """
     text = text.strip()
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except ValueError:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError):
         pass
-    if len(text) >= 2 and text[0] == text[-1] == "'":
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1]
     return text
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(name)
+def _finite(text: str) -> float:
+    """A number, but not NaN, Infinity or 1e999: those have no canonical JSON and stay text."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _write(value: Any) -> str:

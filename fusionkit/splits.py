@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from fusionkit.registry import did_you_mean
 from fusionkit.spec import Spec
 
 _RANDOM_STATE = 0
+_FINEST = 20  # parts that units are dealt into at most: shares are met to a twentieth
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,8 @@ class Official:
         if "train" not in named or not named & {"val", "test"}:
             have = ", ".join(sorted(named - {""})) or "none"
             raise DataError(
-                f"the data set has no official train and val or test split (it has: {have})", hint="holdout"
+                f"the data set has no official train split with val or test beside it (it has: {have})",
+                hint="split = holdout carves them",
             )
         part = np.where(table.split == "train", "train", np.where(table.split == "", "", "test")).astype("<U5")
         if {"val", "test"} <= named:
@@ -195,11 +198,15 @@ def _class_counts(table: FrameTable, fold: Fold, part: str, classes: int) -> np.
 
 
 def _leaks(table: FrameTable, fold: Fold) -> list[str]:
-    train, test = (set(table.unit[fold.rows(part)].tolist()) for part in ("train", "test"))
-    shared = sorted(train & test)
-    if not shared:
-        return []
-    return [f"split {fold.name}: {len(shared)} unit(s), {shared[0]!r} for one, are both trained on and tested"]
+    units = {part: set(table.unit[fold.rows(part)].tolist()) for part in ("train", "dev", "test")}
+    notes: list[str] = []
+    for part, done in (("train", "trained on"), ("dev", "chosen on")):
+        shared = sorted(units[part] & units["test"])
+        if shared:
+            notes.append(
+                f"split {fold.name}: {len(shared)} unit(s), {shared[0]!r} for one, are both {done} and tested"
+            )
+    return notes
 
 
 def carve(part: np.ndarray, table: FrameTable, name: str, share: float) -> np.ndarray:
@@ -208,9 +215,13 @@ def carve(part: np.ndarray, table: FrameTable, name: str, share: float) -> np.nd
     Raises:
         DataError: if there are too few units.
     """
-    folds = max(round(1 / share), 2)
+    units = len(np.unique(table.unit[(part == "train") & (table.label != UNLABELLED)]))
+    dealt = Fraction(share).limit_denominator(max(min(_FINEST, units), 1))
+    if not 0 < dealt < 1:
+        raise DataError(f"{units} unit(s) with labels are too few to carve {share:g} of them out as {name}")
+    groups = _group_folds(part, table, dealt.denominator)
     out = part.copy()
-    out[_group_folds(part, table, folds) == 0] = name
+    out[(groups >= 0) & (groups < dealt.numerator)] = name
     return out
 
 
@@ -221,7 +232,9 @@ def _group_folds(part: np.ndarray, table: FrameTable, k: int) -> np.ndarray:
     rows = np.flatnonzero((part == "train") & (table.label != UNLABELLED))
     units, codes = np.unique(table.unit[rows], return_inverse=True)
     if len(units) < k:
-        raise DataError(f"{len(units)} units are too few for {k} parts", hint="a larger share, or fewer folds")
+        raise DataError(f"{len(units)} unit(s) with labels are too few for {k} parts")
+    if np.bincount(table.label[rows]).max() < k:
+        raise DataError(f"no class has the {k} labelled frames that {k} parts need")
     # The grouped splitter walks over groups in Python; where every unit is one frame the plain one serves and is fast.
     alone = len(units) == len(rows)
     kind = StratifiedKFold if alone else StratifiedGroupKFold

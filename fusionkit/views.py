@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -15,7 +15,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.spec import split_outside
 
 _REGION = re.compile(r"[a-z][a-z0-9_-]*")
-_FORMS = "face, a region, region+region, keep:region+region or drop:region+region"
+_FORMS = "face, a region, region+region, keep:region+region or drop:region+region, in lower case"
 
 
 @dataclass(frozen=True, order=True)
@@ -34,26 +34,26 @@ class View:
         return {"face": "face", "crop": regions}.get(self.form, f"{self.form}:{regions}")
 
     @classmethod
-    def parse(cls, text: str) -> View:
+    def parse(cls, text: object) -> View:
         """Read a view.
 
         Raises:
             ConfigError: if it is malformed.
         """
+        if not isinstance(text, str):
+            raise ConfigError(f"{text!r} is not a view", hint=_FORMS)
         text = text.strip()
         if text == "face":
             return cls("face")
         form, colon, rest = text.partition(":")
-        if not colon:
-            form, rest = "crop", text
-        regions = rest.split("+")
-        if form not in ("crop", "keep", "drop") or not all(_REGION.fullmatch(region) for region in regions):
+        regions = (rest if colon else text).split("+")
+        if (colon and form not in ("keep", "drop")) or not all(map(_REGION.fullmatch, regions)):
             raise ConfigError(f"{text!r} is not a view", hint=_FORMS)
         if "face" in regions:
             raise ConfigError(f"{text!r}: 'face' is a view of its own, not a region", hint=_FORMS)
         if len(set(regions)) != len(regions):
             raise ConfigError(f"{text!r} names a region twice")
-        if form == "crop":
+        if not colon:
             return cls("crop", tuple(regions))
         return cls("keep" if form == "keep" else "drop", tuple(sorted(regions)))
 
@@ -62,18 +62,19 @@ RegionSet = tuple[View, ...]
 FACE = View("face")
 
 
-def parse_region_set(value: str | Sequence[str]) -> RegionSet:
+def parse_region_set(value: object) -> RegionSet:
     """A region set from ``'eye,mouth'`` or ``['eye', 'mouth']``.
 
     Raises:
         ConfigError: if a view is malformed or stands twice, or there is none.
     """
-    texts = split_outside(value) if isinstance(value, str) else list(value)
-    views = tuple(View.parse(text) for text in texts)
+    if not isinstance(value, (str, list, tuple)):
+        raise ConfigError(f"{value!r} is not a region set", hint="'eye,mouth' for example")
+    views = tuple(View.parse(text) for text in (split_outside(value) if isinstance(value, str) else value))
     if not views:
         raise ConfigError("a region set is empty", hint="'eye,mouth' for example")
     if len(set(views)) != len(views):
-        raise ConfigError(f"region set {','.join(texts)!r} names a view twice")
+        raise ConfigError(f"region set {','.join(map(str, views))!r} names a view twice")
     return views
 
 
@@ -128,8 +129,13 @@ def cut(frame: np.ndarray, boxes: Mapping[str, np.ndarray], view: View) -> np.nd
 def _edges(box: np.ndarray) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of an upright box in whole pixels, at least one wide and high."""
     x, y, width, height = (float(value) for value in box[:4])
-    x0, y0 = round(x - width / 2), round(y - height / 2)
-    return x0, y0, max(round(x + width / 2), x0 + 1), max(round(y + height / 2), y0 + 1)
+    x0, y0 = _nearest(x - width / 2), _nearest(y - height / 2)
+    return x0, y0, max(_nearest(x + width / 2), x0 + 1), max(_nearest(y + height / 2), y0 + 1)
+
+
+def _nearest(value: float) -> int:
+    """The nearest whole number, halves up: ``round`` takes halves to even, which bends sizes by where a box stands."""
+    return math.floor(value + 0.5)
 
 
 def _crop(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -146,7 +152,7 @@ def _crop(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
         out[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
         return out
     x, y, w, h, angle = (float(value) for value in box)
-    width, height = max(round(w), 1), max(round(h), 1)
+    width, height = max(_nearest(w), 1), max(_nearest(h), 1)
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = (width - 1) / 2, (height - 1) / 2
     # A pixel of the view comes from the box's centre plus its place as seen from the view's centre, turned.
@@ -172,12 +178,16 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _fill(mask: np.ndarray, box: np.ndarray) -> None:
-    import cv2
-
     if box[4] == 0:
         x0, y0, x1, y1 = _edges(box)
         mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 1
         return
     x, y, w, h, angle = (float(value) for value in box)
-    corners = cv2.boxPoints(((x - 0.5, y - 0.5), (w, h), angle))
-    cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    half_wide, half_high = (abs(w * cos) + abs(h * sin)) / 2, (abs(w * sin) + abs(h * cos)) / 2
+    left, top = max(math.floor(x - half_wide), 0), max(math.floor(y - half_high), 0)
+    near = mask[top : max(math.ceil(y + half_high), 0), left : max(math.ceil(x + half_wide), 0)]
+    # A pixel belongs to the box if its centre does, as seen along the box's own axes.
+    down, right = np.ogrid[: near.shape[0], : near.shape[1]]
+    right, down = right + (left + 0.5 - x), down + (top + 0.5 - y)
+    near[(np.abs(right * cos + down * sin) <= w / 2) & (np.abs(down * cos - right * sin) <= h / 2)] = 1

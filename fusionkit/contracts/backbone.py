@@ -54,7 +54,7 @@ class Backbone(Component, ABC):
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
         """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``; optional."""
-        raise NotImplementedError(f"backbone {type(self).__name__} gives no tokens")
+        raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="a fusion of pooled views takes it")
 
     def prepare(self, device: str, precision: str) -> None:
         """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``); default: nothing."""

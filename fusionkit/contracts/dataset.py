@@ -182,10 +182,9 @@ class FaceDataset(Component, ABC):
         if len(images) != len(rows):
             raise DataError(f"{type(self).__name__}.read gave {len(images)} images for {len(rows)} rows")
         for row, image in zip(rows, images, strict=True):
-            if image is not None and (image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3):
-                raise DataError(
-                    f"{type(self).__name__}: {self.where(int(row))} is {image.dtype} {image.shape}, not uint8 (H, W, 3)"
-                )
+            if image is not None and not _is_rgb(image):
+                found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+                raise DataError(f"{type(self).__name__}: {self.where(int(row))} is {found}, not uint8 (H, W, 3)")
         return images
 
     def ready(self, view: str, rows: np.ndarray) -> np.ndarray:
@@ -203,6 +202,12 @@ class FaceDataset(Component, ABC):
         return values.astype(np.float32, copy=False)
 
     def fingerprint(self) -> str:
-        """Hash of the classes, the table and the content (16 hex digits): the identity of the data."""
-        text = "\n".join([type(self).__name__, *self.classes, self.table().digest(), self.content()])
+        """Hash of the revision, classes, table and content (16 hex digits): the identity of the data."""
+        name = f"{type(self).__name__}/{self.revision}"
+        text = "\n".join([name, *self.classes, self.table().digest(), self.content()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_rgb(image: Any) -> bool:
+    """Whether it is uint8 (H, W, 3) with at least one pixel."""
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size > 0

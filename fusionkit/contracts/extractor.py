@@ -53,15 +53,21 @@ class Extractor(Component, ABC):
         Raises:
             PluginError: if the shapes are not those of the contract.
         """
+        name = type(self).__name__
         found = self.locate(frames)
+        if not isinstance(found, Located):
+            raise PluginError(f"extractor {name} gave {type(found).__name__}, not Located")
         shape = (len(frames), len(self.regions))
-        boxes = np.array(found.boxes, dtype=np.float32)
-        score = np.array(found.score, dtype=np.float32)
+        boxes, score = np.asarray(found.boxes), np.asarray(found.score)
         if boxes.shape != (*shape, 5) or score.shape != shape:
             raise PluginError(
-                f"extractor {type(self).__name__} gave boxes {boxes.shape} and scores {score.shape}; "
+                f"extractor {name} gave boxes {boxes.shape} and scores {score.shape}; "
                 f"expected {(*shape, 5)} and {shape} for {shape[0]} frames and {shape[1]} regions"
             )
+        marks = found.landmarks
+        if marks is not None and (marks.ndim != 3 or marks.shape[::2] != (shape[0], 2)):
+            raise PluginError(f"extractor {name} gave landmarks {marks.shape}; expected ({shape[0]}, K, 2)")
+        boxes, score = boxes.astype(np.float32), score.astype(np.float32)
         usable = np.isfinite(boxes).all(-1) & (boxes[..., 2] > 0) & (boxes[..., 3] > 0)
         boxes[~usable] = np.nan
         score[~usable] = 0.0

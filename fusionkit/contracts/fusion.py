@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.contracts.component import Component
-from fusionkit.errors import PluginError
+from fusionkit.errors import ConfigError, PluginError, cause_of
 
 Views = dict[str, Tensor]
 
@@ -140,7 +140,7 @@ class Fusion(Component, nn.Module):
         try:
             output = self.fuse(views, present)
         except Exception as error:
-            raise PluginError(f"{self._on(views)} failed: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{self._on(views)} failed: {cause_of(error)}") from error
         if isinstance(output, Tensor):
             output = FusionOutput(embedding=output)
         if not isinstance(output, FusionOutput):
@@ -155,6 +155,8 @@ class Fusion(Component, nn.Module):
         return output
 
     def _expect(self, value: Tensor, shape: tuple[int, int | None], what: str, views: Views) -> None:
+        if not isinstance(value, Tensor):
+            raise PluginError(f"{self._on(views)} gave {what} of type {type(value).__name__}, not a tensor")
         if value.ndim != 2 or value.shape[0] != shape[0] or shape[1] not in (None, value.shape[1]):
             wanted = f"({shape[0]}, {'out_dim' if shape[1] is None else shape[1]})"
             raise PluginError(f"{self._on(views)} gave {what} of shape {tuple(value.shape)}; expected {wanted}")
@@ -175,6 +177,8 @@ class StackedFusion(Fusion):
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, width: int | None = None) -> None:
         super().__init__(in_dims, num_classes)
+        if width is not None and width < 1:
+            raise ConfigError(f"option width = {width} must be at least 1")
         widths = set(in_dims.values())
         self.width = width or max(widths)
         self.project = (

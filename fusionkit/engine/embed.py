@@ -13,8 +13,8 @@ from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError
-from fusionkit.identity import component_identity, digest
+from fusionkit.errors import CellError, DataError, FusionKitError, PluginError
+from fusionkit.identity import canonical, component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.spec import Spec
 from fusionkit.views import FACE, View, cut
@@ -64,15 +64,18 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
     return Embedding(digest(identity), extractor, view, backbone, tokens)
 
 
-_BUILT: dict[str, Backbone] = {}
+_BUILT: dict[tuple[type[Any], str], Backbone] = {}
 
 
 def _shared_backbone(spec: Spec) -> Backbone:
-    """One instance a process: weights are read once, for planning and for embedding."""
-    name = str(spec)
-    if name not in _BUILT:
-        _BUILT[name] = BACKBONES.build(spec)
-    return _BUILT[name]
+    """One instance a process: weights are read once, for planning and for embedding.
+
+    A notebook may replace the class or the weights between two grids, so they are part of the key.
+    """
+    key = (BACKBONES.get(spec.name), canonical(component_identity(BACKBONES, spec)))
+    if key not in _BUILT:
+        _BUILT[key] = BACKBONES.build(spec)
+    return _BUILT[key]
 
 
 def backbone_cost(spec: Spec) -> tuple[int, float]:
@@ -100,24 +103,35 @@ def embed(
 
     Raises:
         CellError: if a backbone gives a value that is not finite.
-        PluginError: if a component breaks its contract.
-        DataError: if a shard cannot be written.
+        PluginError: if a component fails or breaks its contract.
+        DataError: if a shard cannot be written, or a ready embedding is neither whole nor missing as a whole.
     """
-    lacking = {item.key: set(store.missing(item.key, len(source.table), verify=True)) for item in wanted}
     extractor: Extractor | None = None
     if any(item.view != FACE and item.backbone is not None for item in wanted):
         extractor = EXTRACTORS.build(wanted[0].extractor)
     for index in shards:
-        now = [item for item in wanted if index in lacking[item.key]]
+        now = [item for item in wanted if not store.has(item.key, index, verify=True)]
         rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
         for item in now:
             if item.backbone is None:
-                store.write(item.key, index, source.dataset.ready(str(item.view), source.rows[rows]), ())
+                store.write(item.key, index, _ready(source, item, rows), ())
         made = [item for item in now if item.backbone is not None]
         if made:
             _embed_shard(source, index, rows, made, extractor, store, device, advance)
         else:
             advance(len(rows))
+
+
+def _ready(source: Source, embedding: Embedding, rows: np.ndarray) -> np.ndarray:
+    values = source.dataset.ready(str(embedding.view), source.rows[rows])
+    bad = np.flatnonzero(~np.isfinite(values).all(1) & ~np.isnan(values).all(1))
+    if len(bad):
+        raise DataError(
+            f"data set {source.spec}: view {str(embedding.view)!r} of {len(bad)} frame(s), "
+            f"{source.where(int(rows[bad[0]]))} for one, is not finite",
+            hint="a missing view is a row of NaN",
+        )
+    return values
 
 
 def _embed_shard(
@@ -185,13 +199,25 @@ class _Stream:
             view: Any = views[place]
             self.batch[place] = cv2.resize(view, (width, height), interpolation=flag)
         if there:
-            values = self.backbone(self.batch, self.embedding.tokens)
+            values = self._embedded()
             rows = start + np.array(there)
             self.values[rows] = values[there]
             self.present[rows] = True
 
+    def _embedded(self) -> np.ndarray:
+        try:
+            return self.backbone(self.batch, self.embedding.tokens)
+        except FusionKitError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
     def finished(self, source: Source, rows: np.ndarray) -> np.ndarray:
-        stored = self.values.astype(np.float16)
+        with np.errstate(over="ignore"):
+            stored = self.values.astype(np.float16)
         good = np.isfinite(stored).reshape(len(stored), -1).all(1)
         bad = np.flatnonzero(self.present & ~good)
         if len(bad):

@@ -48,8 +48,12 @@ class EmbeddingStore:
             rows: how many rows it has.
             verify: compare every byte with its checksum, not only sizes.
         """
+        return [index for index in range(shard_count(rows)) if not self.has(key, index, verify=verify)]
+
+    def has(self, key: str, index: int, *, verify: bool) -> bool:
+        """Whether one shard is there and undamaged; ``verify`` as for :meth:`missing`."""
         check = read_artifact if verify else read_meta
-        return [index for index in range(shard_count(rows)) if check(self._shard(key, index)) is None]
+        return check(self._shard(key, index)) is not None
 
     def write(self, key: str, index: int, values: np.ndarray, unreadable: Iterable[str]) -> None:
         """Store one shard.

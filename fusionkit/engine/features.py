@@ -99,7 +99,9 @@ def load_features(store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *
     mean: Arrays = {}
     scale: Arrays = {}
     for name, key in keys.items():
-        values = [store.read(key, part) for part in (rows.train, rows.dev, rows.test)]
+        # In one go: reading a part by itself would open and check the shards that it shares with the others again.
+        everything = store.read(key, np.concatenate([rows.train, rows.dev, rows.test]))
+        values = np.split(everything, np.cumsum([len(rows.train), len(rows.dev)]))
         there = [_present(part) for part in values]
         if not there[0].any():
             raise CellError(f"view {name!r} is missing in every training frame: nothing to learn from")

@@ -8,6 +8,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
+from fusionkit.errors import PluginError
 
 REVISION = 1  # raise when the same logits give other probabilities than before
 
@@ -50,13 +51,16 @@ def smooth(smoother: Smoother, table: FrameTable, seen: np.ndarray, x: np.ndarra
 
     Returns:
         (n, C) float64, rows sum to one.
+
+    Raises:
+        PluginError: if the smoother breaks its contract.
     """
     out = np.tile(prior.astype(np.float64), (len(table), 1))
     for clip in clips(table):
         there = np.flatnonzero(seen[clip]) + clip.start
         if not len(there):
             continue
-        out[there] = smoother(x[there], table.number[there])
+        out[there] = _expected(smoother, smoother(x[there], table.number[there]), (len(there), len(prior)))
         absent = np.flatnonzero(~seen[clip]) + clip.start
         if len(absent):
             out[absent] = out[there[_nearest(table.number[there], table.number[absent])]]
@@ -75,6 +79,13 @@ def fit_smoother(
             found.append((x[there], table.number[there]))
             truth.append(labels[there])
     smoother.fit(found, truth, seed)
+
+
+def _expected(smoother: Smoother, probs: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    # A smoother of embeddings knows C only from its labels, and its base cannot check it.
+    if probs.shape != shape:
+        raise PluginError(f"smoother {type(smoother).__name__} gave {probs.shape}; expected {shape}")
+    return probs
 
 
 def _nearest(have: np.ndarray, want: np.ndarray) -> np.ndarray:

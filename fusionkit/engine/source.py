@@ -63,7 +63,9 @@ def open_source(spec: Spec, limit: int | None) -> Source:
 
 
 def limited(table: FrameTable, limit: int) -> np.ndarray:
-    """About ``limit`` frames of each split, by whole units, the classes taken in turn: for trying things quickly.
+    """About ``limit`` frames of each split, by whole clips, the classes taken in turn: for trying things quickly.
+
+    Every class of a split keeps at least one clip, whatever the limit.
 
     Returns:
         (n,) int64 rows, rising.
@@ -71,28 +73,29 @@ def limited(table: FrameTable, limit: int) -> np.ndarray:
     kept: list[np.ndarray] = []
     for split in np.unique(table.split):
         rows = np.flatnonzero(table.split == split)
-        kept.append(rows if len(rows) <= limit else _whole_units(table, rows, limit))
+        kept.append(rows if len(rows) <= limit else _whole_clips(table, rows, limit))
     return np.sort(np.concatenate(kept))
 
 
-def _whole_units(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
-    units, codes = np.unique(table.unit[rows], return_inverse=True)
+def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
+    names, codes = np.unique(table.clip[rows], return_inverse=True)
     labels = table.label[rows]
     classes = int(table.label.max()) + 1
-    counts = np.zeros((len(units), classes + 1), dtype=int)
+    counts = np.zeros((len(names), classes + 1), dtype=int)
     np.add.at(counts, (codes, np.where(labels == UNLABELLED, classes, labels)), 1)
-    # A unit counts for the class in which it stands out against the whole; the shuffle is fixed, like a split.
+    # A clip counts for the class in which it stands out against the whole; the shuffle is fixed, like a split.
     share = counts[:, :classes] / np.maximum(counts[:, :classes].sum(0), 1)
     queues: dict[int, list[int]] = {}
-    for unit in np.random.default_rng(0).permutation(len(units)).tolist():
-        queues.setdefault(int(share[unit].argmax()), []).append(unit)
+    for clip in np.random.default_rng(0).permutation(len(names)).tolist():
+        queues.setdefault(int(share[clip].argmax()), []).append(clip)
     chosen: list[int] = []
-    frames = 0
-    sizes = np.bincount(codes)
-    while frames < limit and any(queues.values()):
+    frames, sizes = 0, np.bincount(codes)
+    first_round = True
+    while any(queues.values()) and (first_round or frames < limit):
         for queue in queues.values():
-            if queue and frames < limit:
+            if queue and (first_round or frames < limit):
                 chosen.append(queue.pop())
                 frames += int(sizes[chosen[-1]])
+        first_round = False
     taken: np.ndarray = rows[np.isin(codes, chosen)]
     return taken
