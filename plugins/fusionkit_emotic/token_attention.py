@@ -1,0 +1,67 @@
+"""Attention over the channels of pooled features: a feature vector read as a row of narrow tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TokenAttention(nn.Module):
+    """One head of attention over tokens of ``token_width`` channels, asked by several queries at once.
+
+    Its projections are those of ``nn.MultiheadAttention(embed_dim=token_width, num_heads=1)``, with the same
+    initialisation, and so is its scale, ``1 / sqrt(token_width)``.
+
+    Args:
+        token_width: t, channels a token.
+        window: tokens in a window; a token attends within its own window only. None: to all tokens.
+        init_scale: multiplies the query and the key weight at initialisation, so the scores by its square.
+    """
+
+    def __init__(self, token_width: int, window: int | None = None, init_scale: float = 1.0) -> None:
+        super().__init__()
+        self.token_width = token_width
+        self.window = window
+        self.query = nn.Linear(token_width, token_width)
+        self.key = nn.Linear(token_width, token_width)
+        self.value = nn.Linear(token_width, token_width)
+        self.out = nn.Linear(token_width, token_width)
+        self._initialise(init_scale)
+
+    def _initialise(self, scale: float) -> None:
+        # nn.MultiheadAttention draws the three input weights as one (3t, t) matrix, which sets their range.
+        stacked = torch.empty(3 * self.token_width, self.token_width)
+        nn.init.xavier_uniform_(stacked)
+        with torch.no_grad():
+            for layer, weight in zip((self.query, self.key, self.value), stacked.chunk(3), strict=True):
+                layer.weight.copy_(weight)
+                layer.bias.zero_()
+            self.query.weight.mul_(scale)
+            self.key.weight.mul_(scale)
+            self.out.bias.zero_()
+
+    def forward(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend.
+
+        All queries share the key and the value, so they are joined along the token axis and answered in one call.
+
+        Args:
+            queries: (B, Q, D), D a multiple of the window's channels.
+            key: (B, D).
+            value: (B, D).
+
+        Returns:
+            (B, Q, D).
+        """
+        rows, count, width = queries.shape
+        tokens = self.window or width // self.token_width
+        windows = width // (tokens * self.token_width)
+        asked = queries.view(rows, count, windows, tokens, self.token_width).transpose(1, 2)
+        answered = functional.scaled_dot_product_attention(
+            self.query(asked.reshape(rows, windows, count * tokens, self.token_width)),
+            self.key(key.view(rows, windows, tokens, self.token_width)),
+            self.value(value.view(rows, windows, tokens, self.token_width)),
+        )
+        answers: Tensor = self.out(answered).view(rows, windows, count, tokens, self.token_width)
+        return answers.transpose(1, 2).reshape(rows, count, width)
