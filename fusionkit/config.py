@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.errors import ConfigError, FusionKitError
 from fusionkit.identity import digest
+from fusionkit.options import defaults_filled
 from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.recipe import Recipe
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
@@ -167,7 +168,7 @@ class _Resolver:
             backbones=self._backbones(),
             main=self._main(),
             regions=regions,
-            fusions=self._specs("fusions", FUSIONS),
+            fusions=self._fusions(),
             smoothers=self._specs("smoothers", SMOOTHERS),
             recipe=self._recipe(),
             seeds=self._seeds(),
@@ -221,9 +222,33 @@ class _Resolver:
         self.problems += [f"{key}: {problem}" for problem in registry.problems(spec)]
         return spec
 
+    def _fusions(self) -> tuple[Spec, ...]:
+        specs = self._specs("fusions", FUSIONS)
+        for spec in specs:
+            asked = {} if FUSIONS.problems(spec) else getattr(FUSIONS.get(spec.name), "recipe", {})
+            found = Recipe.problems(asked)
+            self.problems += [f"fusions: the recipe that fusion {spec.name!r} asks for: {problem}" for problem in found]
+        return specs
+
+    def _smoothers(self) -> tuple[Spec, ...]:
+        """Smoothers are cheap to build, so that values which they refuse come to light before anything runs."""
+        specs = self._specs("smoothers", SMOOTHERS)
+        for spec in specs:
+            if not SMOOTHERS.problems(spec):
+                self._built("smoothers", SMOOTHERS, _settled(spec))
+        return specs
+
+    def _built(self, key: str, registry: ComponentRegistry, spec: Spec) -> Any:
+        """The component; None where it cannot be built, which is then a problem."""
+        try:
+            return registry.build(spec)
+        except FusionKitError as error:
+            self.problems.append(f"{key}: {error}")
+            return None
+
     def _split(self) -> Spec:
         spec = self._one("split", self.raw.get("split", "auto"), Spec.of) or Spec("auto")
-        self.problems += [f"split: {problem}" for problem in split_problems(spec)]
+        self.problems += split_problems(spec)
         return spec
 
     def _backbones(self) -> tuple[BackboneChoice, ...]:
@@ -312,16 +337,23 @@ class _Resolver:
                 self._check_regions(spec, regions_of(views))
 
     def _check_regions(self, extractor: Spec, needed: set[str]) -> None:
-        try:
-            offered = EXTRACTORS.build(extractor).regions
-        except FusionKitError as error:
-            self.problems.append(f"extractor: {error}")
+        built = self._built("extractor", EXTRACTORS, extractor)
+        if built is None:
             return
+        offered = built.regions
         for region in sorted(needed - set(offered)):
             self.problems.append(
                 f"regions: extractor {str(extractor)!r} has no region {region!r}"
                 f"{did_you_mean(region, [*offered, 'face'])}; it has {', '.join(offered)}"
             )
+
+
+def _settled(smoother: Spec) -> Spec:
+    """The smoother with the mildest candidate for each option that is ``auto``."""
+    cls = SMOOTHERS.get(smoother.name)
+    options = defaults_filled(cls, smoother.options)
+    automatic = {name: values[0] for name, values in cls.auto.items() if options.get(name) == "auto"}
+    return Spec(smoother.name, {**options, **automatic})
 
 
 def _brings_embeddings(spec: Spec) -> bool:

@@ -95,9 +95,8 @@ class ComponentRegistry:
         Raises:
             PluginError: if the name is taken, malformed, or the class does not implement the kind's contract.
         """
-
         if name is not None and not isinstance(name, str):
-            raise PluginError(f"a {self.kind}'s name must be text, not {name!r}", hint="@register_module() has brackets")
+            raise PluginError(f"a {self.kind}'s name must be text, not {name!r}", hint="write @register_module()")
 
         def register(cls: T) -> T:
             self._register(kebab(cls.__name__) if name is None else name, cls, force)

@@ -172,7 +172,7 @@ def split_specs(texts: Iterable[str]) -> list[str]:
 def parse_value(text: str) -> Any:
     """A value on the command line: JSON where it is JSON, else the text itself; quotes are taken off.
 
-    What stands in double quotes is JSON where it can be (``"a\\tb"`` holds a tab); in single quotes it stays as it is.
+    Text in double quotes is JSON where it can be, so that backslashes mean something; in single quotes they do not.
     """
     text = text.strip()
     try:

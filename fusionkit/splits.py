@@ -203,9 +203,7 @@ def _leaks(table: FrameTable, fold: Fold) -> list[str]:
     for part, done in (("train", "trained on"), ("dev", "chosen on")):
         shared = sorted(units[part] & units["test"])
         if shared:
-            notes.append(
-                f"split {fold.name}: {len(shared)} unit(s), {shared[0]!r} for one, are both {done} and tested"
-            )
+            notes.append(f"split {fold.name}: {len(shared)} unit(s), {shared[0]!r} for one, are both {done} and tested")
     return notes
 
 

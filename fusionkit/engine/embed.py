@@ -64,18 +64,15 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
     return Embedding(digest(identity), extractor, view, backbone, tokens)
 
 
-_BUILT: dict[tuple[type[Any], str], Backbone] = {}
+_BUILT: dict[str, Backbone] = {}
 
 
 def _shared_backbone(spec: Spec) -> Backbone:
-    """One instance a process: weights are read once, for planning and for embedding.
-
-    A notebook may replace the class or the weights between two grids, so they are part of the key.
-    """
-    key = (BACKBONES.get(spec.name), canonical(component_identity(BACKBONES, spec)))
-    if key not in _BUILT:
-        _BUILT[key] = BACKBONES.build(spec)
-    return _BUILT[key]
+    """One instance a process: weights are read once, for planning and for embedding, unless their file has changed."""
+    identity = digest(component_identity(BACKBONES, spec))
+    if identity not in _BUILT:
+        _BUILT[identity] = BACKBONES.build(spec)
+    return _BUILT[identity]
 
 
 def backbone_cost(spec: Spec) -> tuple[int, float]:

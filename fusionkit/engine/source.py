@@ -80,7 +80,7 @@ def limited(table: FrameTable, limit: int) -> np.ndarray:
 def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
     names, codes = np.unique(table.clip[rows], return_inverse=True)
     labels = table.label[rows]
-    classes = int(table.label.max()) + 1
+    classes = max(int(table.label.max()) + 1, 1)  # where nothing is labelled, the split says so
     counts = np.zeros((len(names), classes + 1), dtype=int)
     np.add.at(counts, (codes, np.where(labels == UNLABELLED, classes, labels)), 1)
     # A clip counts for the class in which it stands out against the whole; the shuffle is fixed, like a split.

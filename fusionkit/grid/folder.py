@@ -16,6 +16,7 @@ from fusionkit.engine.features import FoldRows
 from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import Family, HeadWork, Plan
 
 
@@ -81,6 +82,16 @@ class RunFolder:
         Raises:
             ConfigError: if the folder holds results of another protocol, or cannot be written.
         """
+        self._refuse_other_protocol(plan)
+        try:
+            with waiting_lease(self.path / "leases" / "grid"):
+                self._merge(plan, provenance)
+        except OSError as error:
+            raise ConfigError(str(unwritable(self.path, error))) from error
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+
+    def _refuse_other_protocol(self, plan: Plan) -> None:
         grid = self.load_grid()
         if grid and grid["protocol"] != plan.protocol:
             raise ConfigError(
@@ -88,7 +99,16 @@ class RunFolder:
                 f"not {'; '.join(plan.data)}",
                 hint="choose another --out",
             )
-        grid = grid or {"schema": SCHEMA, "protocol": plan.protocol, "data": plan.data, "grids": [], "families": []}
+
+    def _merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
+        self._refuse_other_protocol(plan)
+        grid = self.load_grid() or {
+            "schema": SCHEMA,
+            "protocol": plan.protocol,
+            "data": plan.data,
+            "grids": [],
+            "families": [],
+        }
         description = {"name": plan.grid.name, **plan.grid.describe()}
         grid["grids"] = [item for item in grid["grids"] if item["description"] != description]
         grid["grids"].append({"description": description, "provenance": provenance})
@@ -97,13 +117,7 @@ class RunFolder:
             _merge_family(families, family)
         grid["families"] = list(families.values())
         grid["notes"] = plan.notes
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_file(self.path / "grid.json", json.dumps(grid, indent=1, ensure_ascii=False).encode())
-        except OSError as error:
-            raise ConfigError(str(unwritable(self.path, error))) from error
-        except DataError as error:
-            raise ConfigError(str(error)) from error
+        write_file(self.path / "grid.json", json.dumps(grid, indent=1, ensure_ascii=False).encode())
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

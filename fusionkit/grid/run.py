@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,10 +15,13 @@ from fusionkit.errors import CellError
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
 from fusionkit.grid.family import FamilyScorer
 from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
+
+_POLL = 0.5  # s between looks at work that another run is at
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,19 @@ class _Run:
         return Processes(workers, self.options.cell_timeout, code)
 
     def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
-        """Carry out tasks; stop at the first failure if so asked."""
-        for task, failure in self._executor(len(tasks)).run(tasks, self.progress.advance):
-            if failure and self.options.fail_fast:
-                raise CellError(f"{task.name}: {failure.message}")
-            done(task, failure)
+        """Carry out tasks; what another run is at is waited for. Stop at the first failure if so asked."""
+        while tasks:
+            elsewhere: list[Task] = []
+            for task, failure in self._executor(len(tasks)).run(tasks, self.progress.advance):
+                if failure and failure.busy:
+                    elsewhere.append(task)
+                elif failure and self.options.fail_fast:
+                    raise CellError(f"{task.name}: {failure.message}")
+                else:
+                    done(task, failure)
+            if elsewhere:
+                time.sleep(_POLL)
+            tasks = elsewhere
 
     # -- embed -----------------------------------------------------------------------------------------------------
 
@@ -174,8 +186,9 @@ class _Run:
                 name=f"embedding {', '.join(map(str, items))}, shard {shard}",
                 dataset=source.spec,
                 limit=self.plan.grid.limit,
+                fingerprint=source.fingerprint,
                 wanted=tuple(items),
-                shards=(shard,),
+                shard=shard,
                 frames=min(len(source.table) - shard * SHARD, SHARD),
                 cache=self.store.root,
                 device=self.options.device,
@@ -235,9 +248,10 @@ class _Run:
         with self.progress.stage("score", len(families), "rows"):
             for family in families:
                 scorer = FamilyScorer(family, records[family.id], self.folder, self.store, _costs(family.heads[0]))
-                for cell, task in scorer.tasks():
-                    if self._guarded(cell, family.axes.name, task):
-                        self.outcome.scored += 1
+                with waiting_lease(self.folder.path / "leases" / f"score-{family.id}"):
+                    for cell, task in scorer.tasks():
+                        if self._guarded(cell, family.axes.name, task):
+                            self.outcome.scored += 1
                 self.outcome.reused += scorer.reused
                 self.progress.advance()
 

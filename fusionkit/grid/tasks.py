@@ -15,8 +15,9 @@ from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import fit
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import FusionKitError
+from fusionkit.errors import DataError, FusionKitError
 from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.lease import lease, leases
 from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.recipe import Recipe
 from fusionkit.spec import Spec
@@ -49,11 +50,13 @@ class Failure:
         message: one line.
         trace: the traceback, or what is known instead of one.
         retryable: the work itself may be sound: its process was lost, or memory ran out.
+        busy: nothing failed: another run is at this work.
     """
 
     message: str
     trace: str
     retryable: bool = False
+    busy: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -62,21 +65,25 @@ class Failure:
         return cls(one_line(error), "".join(traceback.format_exception(error)), lost_memory)
 
 
+ELSEWHERE = Failure("another run is at it", "", busy=True)
+
+
 @dataclass(frozen=True)
 class EmbedTask:
-    """Some shards of some embeddings of one data set.
+    """One shard of some embeddings of one data set: its frames are read once for all that lack it.
 
     Attributes:
         name: for people.
-        shards: which shards; each is read once for all the embeddings that lack it.
-        frames: how many frames that is.
+        fingerprint: of the data, as they were when the work was planned.
+        frames: how many frames the shard has.
     """
 
     name: str
     dataset: Spec
     limit: int | None
+    fingerprint: str
     wanted: tuple[Embedding, ...]
-    shards: tuple[int, ...]
+    shard: int
     frames: int
     cache: Path
     device: str
@@ -86,20 +93,19 @@ class EmbedTask:
         """What progress counts: frames."""
         return self.frames
 
-    def run(self, advance: Callable[[int], None]) -> None:
-        """Make the shards.
+    def run(self, advance: Callable[[int], None]) -> Failure | None:
+        """Make the shard, those embeddings apart that another run is making.
 
         Args:
             advance: told how many frames are done, as they are.
         """
-        embed(
-            _source(str(self.dataset), self.limit),
-            self.wanted,
-            self.shards,
-            EmbeddingStore(self.cache),
-            self.device,
-            advance,
-        )
+        paths = [self.cache / "leases" / f"{item.key}-{self.shard:05d}" for item in self.wanted]
+        with leases(paths) as mine:
+            free = [item for item, own in zip(self.wanted, mine, strict=True) if own]
+            if free:
+                source = _source(self.dataset, self.limit, self.fingerprint)
+                embed(source, free, [self.shard], EmbeddingStore(self.cache), self.device, advance)
+        return None if len(free) == len(self.wanted) else ELSEWHERE
 
 
 @dataclass(frozen=True)
@@ -129,14 +135,22 @@ class FitTask:
         """What progress counts: heads."""
         return 1
 
-    def run(self, advance: Callable[[int], None]) -> None:
-        """Train the head and store it."""
+    def run(self, advance: Callable[[int], None]) -> Failure | None:
+        """Train the head and store it, unless another run does or has."""
+        folder = RunFolder(self.folder)
+        with lease(self.folder / "leases" / self.head) as mine:
+            if not mine:
+                return ELSEWHERE
+            if not folder.has_head(self.head):
+                self._train(folder)
+        return None
+
+    def _train(self, folder: RunFolder) -> None:
         started = time.perf_counter()
         rows, features = _features(self.folder, self.cache, self.rows, self.keys, self.recipe.standardize)
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
-        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak}
-        RunFolder(self.folder).write_head(self.head, head, cost)
+        folder.write_head(self.head, head, {"fit_seconds": time.perf_counter() - started, "peak_mib": peak})
 
 
 Task = EmbedTask | FitTask
@@ -154,10 +168,9 @@ def single_thread() -> None:
 def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
     """Do a piece of work; an exception becomes a failure."""
     try:
-        task.run(advance)
+        return task.run(advance)
     except Exception as error:  # noqa: BLE001  (whatever a plugin raises stays with its own piece of work)
         return Failure.of(error)
-    return None
 
 
 def one_line(error: BaseException) -> str:
@@ -166,15 +179,21 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-_SOURCES: dict[tuple[str, int | None], Source] = {}
+_SOURCES: dict[str, Source] = {}
 
 
-def _source(dataset: str, limit: int | None) -> Source:
-    """A data set, opened once a process."""
-    key = (dataset, limit)
-    if key not in _SOURCES:
-        _SOURCES[key] = open_source(Spec.parse(dataset), limit)
-    return _SOURCES[key]
+def _source(dataset: Spec, limit: int | None, fingerprint: str) -> Source:
+    """A data set, opened once a process.
+
+    Raises:
+        DataError: if the data are no longer those that the work was planned for.
+    """
+    if fingerprint not in _SOURCES:
+        source = open_source(dataset, limit)
+        if source.fingerprint != fingerprint:
+            raise DataError(f"data set {dataset} has changed since this run began", hint="run again")
+        _SOURCES[fingerprint] = source
+    return _SOURCES[fingerprint]
 
 
 @lru_cache(maxsize=1)
