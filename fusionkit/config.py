@@ -169,7 +169,7 @@ class _Resolver:
             main=self._main(),
             regions=regions,
             fusions=self._fusions(),
-            smoothers=self._specs("smoothers", SMOOTHERS),
+            smoothers=self._smoothers(),
             recipe=self._recipe(),
             seeds=self._seeds(),
             reference=self._reference(regions),

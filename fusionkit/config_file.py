@@ -35,7 +35,7 @@ def find_config(name: str) -> Path:
     Raises:
         ConfigError: if there is none.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
     if path.is_file():
         return path
     shipped = shipped_folder() / f"{name}.py"

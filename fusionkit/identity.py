@@ -65,8 +65,8 @@ def file_digest(path: str, what: str) -> str:
     Raises:
         ConfigError: if it cannot be read.
     """
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         state = file.stat()
         return _bytes_digest(file, state.st_mtime_ns, state.st_size)
     except (OSError, RuntimeError, ValueError) as error:

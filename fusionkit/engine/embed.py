@@ -14,7 +14,7 @@ from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, DataError, FusionKitError, PluginError
-from fusionkit.identity import canonical, component_identity, digest
+from fusionkit.identity import component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.spec import Spec
 from fusionkit.views import FACE, View, cut

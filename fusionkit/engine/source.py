@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.identity import digest
+from fusionkit.identity import digest, source_digest
 from fusionkit.registry import DATASETS
 from fusionkit.spec import Spec
 
@@ -53,7 +55,9 @@ def open_source(spec: Spec, limit: int | None) -> Source:
     """
     dataset: FaceDataset = DATASETS.build(spec)
     table = dataset.table()
-    fingerprint = dataset.fingerprint()
+    # Code that reads or draws the data decides them as much as the files do.
+    cls = type(dataset)
+    fingerprint = digest([dataset.fingerprint(), cls.revision, source_digest(cast("Hashable", cls))])
     rows = np.arange(len(table))
     if limit is not None:
         rows = limited(table, limit)
