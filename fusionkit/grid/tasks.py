@@ -158,9 +158,11 @@ Task = EmbedTask | FitTask
 
 def single_thread() -> None:
     """One thread: one or two give different bits, and two collapse beside a busy neighbour."""
+    import cv2
     import torch
     from threadpoolctl import threadpool_limits
 
+    cv2.setNumThreads(1)
     torch.set_num_threads(1)
     threadpool_limits(1)
 

@@ -1,1 +1,1 @@
-"""Data sets: folders of images, and the procedural faces that need no download."""
+"""Data sets that are read from disk."""
