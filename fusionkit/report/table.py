@@ -61,7 +61,7 @@ def caption(results: Results) -> list[str]:
     lines.append(
         f"test: {first.score.n_units:,} units, {first.means['n_clips']:,.0f} clips, "
         f"{first.means['n_frames']:,.0f} frames; {'-'.join(map(str, seeds))} seed(s); "
-        "intervals: delete-one-unit jackknife with Student's t; "
+        "intervals: delete-one-unit jackknife-t; "
         "p: unit-swap permutation"
     )
     return lines
