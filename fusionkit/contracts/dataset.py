@@ -136,7 +136,7 @@ class FaceDataset(Component, ABC):
 
     def where(self, row: int) -> str:
         """How to name a row to a person: a file where there is one."""
-        return f"clip {self.frames.clip[row]!r} frame {self.frames.number[row]}"
+        return f"clip {str(self.frames.clip[row])!r} frame {self.frames.number[row]}"
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
@@ -202,9 +202,8 @@ class FaceDataset(Component, ABC):
         return values.astype(np.float32, copy=False)
 
     def fingerprint(self) -> str:
-        """Hash of the revision, classes, table and content (16 hex digits): the identity of the data."""
-        name = f"{type(self).__name__}/{self.revision}"
-        text = "\n".join([name, *self.classes, self.table().digest(), self.content()])
+        """Hash of the classes, the table and the content (16 hex digits): the identity of the data."""
+        text = "\n".join([type(self).__name__, *self.classes, self.table().digest(), self.content()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
