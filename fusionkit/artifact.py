@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, StorageError
 from fusionkit.identity import canonical
 
 MARKER = "done.json"
@@ -30,7 +30,7 @@ def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, 
     """Write a folder of files so that it exists whole or not at all; one that is already there is replaced.
 
     Raises:
-        DataError: if it cannot be written (full disk, no permission); nothing half-written is left.
+        StorageError: if it cannot be written (full disk, no permission); nothing half-written is left.
     """
     marker: dict[str, Any] = {
         "schema": SCHEMA,
@@ -54,7 +54,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Write one file by renaming, so that a reader sees the old bytes or the new ones.
 
     Raises:
-        DataError: if it cannot be written.
+        StorageError: if it cannot be written.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -165,7 +165,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def unwritable(path: Path, error: OSError) -> DataError:
+def unwritable(path: Path, error: OSError) -> StorageError:
     """The error of a place that cannot be written, in one line."""
     reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-    return DataError(f"{path} cannot be written: {reason}")
+    return StorageError(f"{path} cannot be written: {reason}")

@@ -43,6 +43,10 @@ class DataError(FusionKitError):
     """A data set or a stored file does not hold what it should."""
 
 
+class StorageError(DataError):
+    """A place cannot be written: the disk is full, or permission is lacking. It ends a run, which can be resumed."""
+
+
 class CellError(FusionKitError):
     """One piece of work failed; the others go on."""
 

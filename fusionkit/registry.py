@@ -65,12 +65,16 @@ class ComponentRegistry:
                 same.append(point)
         return found
 
-    def origins(self) -> dict[str, list[Origin]]:
-        """Every name with where it comes from, sorted; more than one origin is a clash. Imports nothing."""
-        origins = {
+    @cached_property
+    def _declared(self) -> dict[str, list[Origin]]:
+        return {
             name: [Origin(point.value, _distribution(point)) for point in points]
             for name, points in self._entry_points.items()
         }
+
+    def origins(self) -> dict[str, list[Origin]]:
+        """Every name with where it comes from, sorted; more than one origin is a clash. Imports nothing."""
+        origins = {name: list(declared) for name, declared in self._declared.items()}
         for name, origin in self._registered.items():
             same = origins.setdefault(name, [])
             # A class may be declared as an entry point and carry the decorator as well: that is one component.
@@ -117,6 +121,7 @@ class ComponentRegistry:
         self._check_contract(name, cls)
         if force:
             self._entry_points.pop(name, None)
+            self._declared.pop(name, None)
         self._registered[name] = origin
         self._classes.register_module(name=name, module=cls, force=True)
 

@@ -1,8 +1,11 @@
-"""What every test shares: a cache of its own, so that no test reads what another, or a user's run, has stored."""
+"""What every test shares: a cache of its own, and registries that forget what a test has registered."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from fusionkit.registry import REGISTRIES
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +14,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "cache"
     monkeypatch.setenv("FUSIONKIT_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture(autouse=True)
+def own_registrations() -> Iterator[None]:
+    """Components that a test registers, by a plugin file or directly, are gone when it is over."""
+    before = {name: dict(registry._registered) for name, registry in REGISTRIES.items()}
+    yield
+    for name, registry in REGISTRIES.items():
+        for added in registry._registered.keys() - before[name].keys():
+            del registry._registered[added]
+            registry._classes.module_dict.pop(added, None)

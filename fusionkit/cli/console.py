@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fusionkit.errors import CellError, ConfigError, FusionKitError
+from fusionkit.errors import CellError, ConfigError, FusionKitError, StorageError
 
 # What is piped into a file is not folded at the 80 columns that a terminal would have.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
@@ -39,7 +39,7 @@ def reporting(debug: bool, *, code: int = REFUSED) -> Iterator[None]:
         if debug:
             raise
         tell(error)
-        raise typer.Exit(FAILED if isinstance(error, CellError) else code) from None
+        raise typer.Exit(FAILED if isinstance(error, (CellError, StorageError)) else code) from None
 
 
 def tell(error: FusionKitError) -> None:

@@ -120,8 +120,6 @@ def load_features(store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *
     train, dev, test = (
         Part({name: read[name][i] for name in keys}, {name: present[name][i] for name in keys}) for i in range(3)
     )
-    if not standardize:
-        mean = {name: np.zeros_like(value) for name, value in mean.items()}
     return Features(train, dev, test, mean, scale)
 
 

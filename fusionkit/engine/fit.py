@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.fusion import FittedFusion, Fusion, Views
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import Features, FoldRows, Part
-from fusionkit.errors import CellError
+from fusionkit.errors import CellError, PluginError
 from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS
 from fusionkit.spec import Spec
@@ -110,6 +110,8 @@ class _Training:
         self.dev = _tensors(features.dev, device)
         self.dev_seen = features.dev.seen
         self.dev_label = rows.dev_label
+        if not ((rows.dev_label != UNLABELLED) & self.dev_seen).any():
+            raise CellError("no dev frame has both a label and a view: there is nothing to choose an epoch on")
         self.features = features
         self.generator = torch.Generator().manual_seed(seed)
         fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
@@ -209,10 +211,13 @@ def _optimizer(recipe: Recipe, fusion: Fusion) -> torch.optim.Optimizer:
 
 def _fit_at_once(fusion: FittedFusion, features: Features, rows: FoldRows, spec: Spec, seed: int) -> Head:
     kept = np.flatnonzero(features.train.seen)
-    fusion.fit(features.train.take(kept).views, rows.train_label[kept], rows.train_unit[kept], seed)
+    train = features.train.take(kept).views
+    with _named(spec, train):
+        fusion.fit(train, rows.train_label[kept], rows.train_unit[kept], seed)
 
     def logits(part: Part) -> np.ndarray:
-        probs = np.asarray(fusion.predict_proba(part.views), dtype=np.float64)
+        with _named(spec, part.views):
+            probs = np.asarray(fusion.predict_proba(part.views), dtype=np.float64)
         if probs.shape != (len(part.seen), fusion.num_classes):
             raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(part.seen), fusion.num_classes)}")
         values: np.ndarray = np.log(np.maximum(probs, 1e-12)).astype(np.float32)
@@ -231,6 +236,16 @@ def _fit_at_once(fusion: FittedFusion, features: Features, rows: FoldRows, spec:
         history=[],
         best_epoch=0,
     )
+
+
+@contextmanager
+def _named(spec: Spec, views: dict[str, np.ndarray]) -> Iterator[None]:
+    """A fitted fusion's error with its name, the views and their shapes."""
+    try:
+        yield
+    except Exception as error:
+        named = ", ".join(f"{name} {value.shape}" for name, value in views.items())
+        raise PluginError(f"fusion {spec} on views {named} failed: {type(error).__name__}: {error}") from error
 
 
 def _refuse_bad(logits: np.ndarray, spec: Spec, views: dict[str, Any]) -> None:

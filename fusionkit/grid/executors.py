@@ -39,7 +39,6 @@ class Serial:
 
     def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
         """Do every task."""
-        single_thread()
         for task in tasks:
             live = _Live(advance)
             failure = attempt(task, live)

@@ -12,7 +12,7 @@ import numpy as np
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.features import load_features
+from fusionkit.engine.features import Features, load_features
 from fusionkit.engine.score import dev_metric, score
 from fusionkit.engine.smooth import fit_smoother, smooth, smoother_input
 from fusionkit.engine.trial import Trial
@@ -50,6 +50,7 @@ class FamilyScorer:
         self.cells = [cell for cell in record["cells"] if folder.has_head(cell["head"])]
         self.trials = {head.trial.fold.name: head.trial for head in family.heads}
         self.reused = 0
+        self._features: dict[str, Features] = {}
 
     def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Cell id and what makes it, for every cell that is not there."""
@@ -153,9 +154,12 @@ class FamilyScorer:
         """(n, sum of D_v): all views of a frame side by side, for a smoother that needs embeddings."""
         if smoother.needs != "embeddings":
             return None
-        head = self.family.heads[0]
-        keys = {name: embedding.key for name, embedding in head.embeddings.items()}
-        features = load_features(self.store, keys, trial.rows, standardize=head.recipe.standardize)
+        name = trial.fold.name
+        if name not in self._features:
+            head = self.family.heads[0]
+            keys = {view: embedding.key for view, embedding in head.embeddings.items()}
+            self._features[name] = load_features(self.store, keys, trial.rows, standardize=head.recipe.standardize)
+        features = self._features[name]
         views = (features.dev if part == "dev" else features.test).views.values()
         return np.concatenate([view.reshape(len(view), -1) for view in views], axis=1)
 

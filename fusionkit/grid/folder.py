@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.artifact import SCHEMA, read_artifact, read_meta, unwritable, write_artifact, write_file
+from fusionkit.artifact import SCHEMA, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.engine.features import FoldRows
 from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import Family, HeadWork, Plan
+from fusionkit.identity import digest
+
+_ANEW = "move it away and run the grids again: finished work is reused"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +65,20 @@ class RunFolder:
         """``grid.json``, or None in a new folder.
 
         Raises:
-            DataError: if it cannot be read, or was written by a later version.
+            DataError: if it is damaged, or was written by a later version.
         """
         file = self.path / "grid.json"
         if not file.exists():
             return None
         try:
             grid: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            schema = grid["schema"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file} is not a grid of fusionkit: {error}") from error
-        if schema > SCHEMA:
+            schema, seal = grid["schema"], grid.pop("seal", "")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file} is not a grid of fusionkit, or is damaged", hint=_ANEW) from error
+        if isinstance(schema, int) and schema > SCHEMA:
             raise DataError(f"{file} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
+        if seal != digest(grid):
+            raise DataError(f"{file} is damaged: it is not as it was written", hint=_ANEW)
         return grid
 
     def merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
@@ -115,16 +120,20 @@ class RunFolder:
         families = {item["id"]: item for item in grid["families"]}
         for family in plan.families:
             _merge_family(families, family)
+        # A component has changed: the rows of the old one stand for nothing that can be run any more.
+        current = {_place(asdict(family.axes)): family.id for family in plan.families}
+        families = {key: item for key, item in families.items() if current.get(_place(item["axes"]), key) == key}
         grid["families"] = list(families.values())
         grid["notes"] = plan.notes
-        write_file(self.path / "grid.json", json.dumps(grid, indent=1, ensure_ascii=False).encode())
+        sealed = {**grid, "seal": digest(grid)}
+        write_file(self.path / "grid.json", json.dumps(sealed, indent=1, ensure_ascii=False).encode())
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
     def write_rows(self, name: str, rows: FoldRows) -> None:
         """Store the rows of a fold, once; test labels are not among them."""
         folder = self.path / "rows" / name
-        if read_meta(folder) is None:
+        if read_artifact(folder) is None:
             write_artifact(folder, {f"{item.name}.npy": _npy(getattr(rows, item.name)) for item in fields(rows)})
 
     def read_rows(self, name: str) -> FoldRows:
@@ -143,11 +152,19 @@ class RunFolder:
         """Whether a head is stored whole and undamaged."""
         return read_artifact(self.path / "heads" / head) is not None
 
-    def write_head(self, work: str, head: Head, cost: dict[str, float]) -> None:
-        """Store a trained head with its logits."""
+    def write_head(self, work: str, head: Head, about: dict[str, Any], cost: dict[str, float]) -> None:
+        """Store a trained head with its logits.
+
+        Args:
+            work: its id.
+            head: what was trained.
+            about: of what, and how: what is needed to build it again.
+            cost: seconds, memory.
+        """
         from safetensors.numpy import save
 
         info = {
+            **about,
             "params": head.params,
             "gflops": head.gflops,
             "history": head.history,
@@ -180,8 +197,9 @@ class RunFolder:
         )
 
     def head_cost(self, head: str) -> dict[str, float]:
-        """What a head cost to train: seconds, peak memory."""
-        cost: dict[str, float] = json.loads(self._read("heads", head)["cost.json"])
+        """What a head cost to train: seconds, peak memory; empty where the head is not there."""
+        files = read_artifact(self.path / "heads" / head)
+        cost: dict[str, float] = json.loads(files["cost.json"]) if files else {}
         return cost
 
     # -- cells -----------------------------------------------------------------------------------------------------
@@ -240,6 +258,10 @@ def _merge_family(families: dict[str, dict[str, Any]], family: Family) -> None:
         "reference": family.reference,
         "cells": ordered,
     }
+
+
+def _place(axes: dict[str, str]) -> str:
+    return json.dumps(axes, sort_keys=True)
 
 
 def _cell_record(family: Family, head: HeadWork) -> dict[str, Any]:

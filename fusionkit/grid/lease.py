@@ -13,8 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from fusionkit.artifact import unwritable
 
 HEARTBEAT = 5.0  # s between touches of a held lease
 STALE = 60.0  # s without a touch after which a holder counts as dead; many heartbeats, since a busy machine may stall
@@ -29,9 +31,18 @@ def lease(path: Path) -> Iterator[bool]:
 
     Yields:
         Whether it is ours; if not, somebody alive holds it.
+
+    Raises:
+        StorageError: if the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mine = _claim(path) or (_is_dead(path) and _clear(path) and _claim(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mine = _claim(path)
+        if not mine:
+            dead = _dead(path)
+            mine = dead is not None and _clear(path, dead) and _claim(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
     if not mine:
         yield False
         return
@@ -71,20 +82,20 @@ def _claim(path: Path) -> bool:
     return True
 
 
-def _is_dead(path: Path) -> bool:
-    """Whether the holder is a process of this machine that is gone, or has not touched the lease for long."""
+def _dead(path: Path) -> int | None:
+    """The file (its inode) of a lease whose holder is gone; None if the holder lives, or has just let go.
+
+    Gone is who has not touched the lease for long, or was a process of this machine that is no more.
+    """
     try:
-        holder = json.loads(path.read_text())
+        state = path.stat()
+        text = path.read_text()
     except FileNotFoundError:
-        return True
-    except (OSError, ValueError):
-        holder = {}  # just made, and not written yet: only its age can tell
+        return None
+    holder = json.loads(text) if text else {}  # just made, and not written yet: only its age can tell
     if holder.get("host") == socket.gethostname() and not _runs(int(holder["pid"])):
-        return True
-    try:
-        return _folder_time(path.parent) - path.stat().st_mtime > STALE
-    except FileNotFoundError:
-        return True
+        return state.st_ino
+    return state.st_ino if _folder_time(path.parent) - state.st_mtime > STALE else None
 
 
 def _folder_time(folder: Path) -> float:
@@ -107,15 +118,24 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _clear(path: Path) -> bool:
-    """Take a dead lease away; of several who try, the rename lets one through."""
+def _clear(path: Path, dead: int) -> bool:
+    """Take a dead lease away. Of several who try, the rename lets one through.
+
+    Whoever comes late finds that what it renamed is no longer the dead file but a new holder's, and puts it back.
+    """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.rename(aside)
     except FileNotFoundError:
         return True
-    aside.unlink(missing_ok=True)
-    return True
+    try:
+        if aside.stat().st_ino == dead:
+            return True
+        with suppress(FileExistsError):
+            os.link(aside, path)
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class _Heart:
@@ -143,10 +163,8 @@ class _Heart:
             with self.lock:
                 held = list(self.held)
             for path in held:
-                try:
+                with suppress(OSError):  # released in between, or taken over: results are written whole either way
                     os.utime(path)
-                except OSError:
-                    continue  # released in between, or taken over: results are written whole either way
 
 
 _HEART = _Heart()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from fusionkit.config import BackboneChoice, GridConfig
@@ -209,9 +209,10 @@ def _family(
     )
     spec = Spec.parse(smoother)
     identity = {
-        "axes": {name: value for name, value in asdict(axes).items() if name not in ("dataset", "smoother", "recipe")},
+        "main": axes.main,
+        "embeddings": [[name, embedding.key] for name, embedding in heads[0].embeddings.items()],
+        "folds": [trial.fold.digest for trial in context.trials],
         "recipe": recipe.describe(),
-        "data": context.trials[0].source.fingerprint,
         "fusion": component_identity(FUSIONS, fusion),
         "smoother": component_identity(SMOOTHERS, spec),
         "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fusionkit.engine.embed import Embedding, backbone_cost
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError
+from fusionkit.errors import CellError, StorageError
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
 from fusionkit.grid.family import FamilyScorer
 from fusionkit.grid.folder import RunFolder
@@ -73,10 +73,14 @@ def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOption
 
     Raises:
         CellError: at the first failure, with ``fail_fast``.
+        StorageError: if results cannot be written; what is finished is kept.
         KeyboardInterrupt: as it comes; all finished pieces are kept.
     """
-    single_thread()
-    return _Run(plan, folder, store, options, progress).run()
+    give_back = single_thread()
+    try:
+        return _Run(plan, folder, store, options, progress).run()
+    finally:
+        give_back()
 
 
 class _Run:
@@ -121,6 +125,8 @@ class _Run:
             for task, failure in self._executor(len(tasks)).run(tasks, self.progress.advance):
                 if failure and failure.busy:
                     elsewhere.append(task)
+                elif failure and failure.fatal:
+                    raise StorageError(failure.message, hint="what is finished is kept; the same command goes on")
                 elif failure and self.options.fail_fast:
                     raise CellError(f"{task.name}: {failure.message}")
                 else:
@@ -259,6 +265,8 @@ class _Run:
         """Run one piece here; a failure is written down and does not stop the others."""
         try:
             task()
+        except StorageError:
+            raise
         except Exception as error:
             failure = Failure.of(error)
             if self.options.fail_fast:
@@ -274,11 +282,15 @@ class _Run:
         self.progress.failed(name, failure.message)
 
     def _collect_failures(self) -> None:
+        """What failed, of what is still not there: a note may outlive a kill that came after the work was done."""
         for family in self.plan.families:
+            folds = len({head.trial.fold.name for head in family.heads}) > 1
             for head in family.heads:
-                message = self.folder.failure(family.cell_id(head)) or self.folder.failure(head.id)
-                if message:
-                    self.outcome.failed[f"{family.axes.name}/{head.seed}"] = message
+                cell = family.cell_id(head)
+                message = self.folder.failure(cell) or self.folder.failure(head.id)
+                if message and self.folder.read_cell(cell) is None:
+                    fold = f"/{head.trial.fold.name}" if folds else ""
+                    self.outcome.failed[f"{family.axes.name}/{head.seed}{fold}"] = message
 
     def _collect_unreadable(self) -> None:
         keys = {

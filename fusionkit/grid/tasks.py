@@ -15,7 +15,7 @@ from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import fit
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import DataError, FusionKitError
+from fusionkit.errors import DataError, FusionKitError, StorageError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lease import lease, leases
 from fusionkit.plugin_file import load_module, load_plugin_file
@@ -51,18 +51,21 @@ class Failure:
         trace: the traceback, or what is known instead of one.
         retryable: the work itself may be sound: its process was lost, or memory ran out.
         busy: nothing failed: another run is at this work.
+        fatal: no other work can succeed either: results cannot be written.
     """
 
     message: str
     trace: str
     retryable: bool = False
     busy: bool = False
+    fatal: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The failure that an exception means."""
         lost_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        return cls(one_line(error), "".join(traceback.format_exception(error)), lost_memory)
+        trace = "".join(traceback.format_exception(error))
+        return cls(one_line(error), trace, retryable=lost_memory, fatal=isinstance(error, StorageError))
 
 
 ELSEWHERE = Failure("another run is at it", "", busy=True)
@@ -150,21 +153,41 @@ class FitTask:
         rows, features = _features(self.folder, self.cache, self.rows, self.keys, self.recipe.standardize)
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
-        folder.write_head(self.head, head, {"fit_seconds": time.perf_counter() - started, "peak_mib": peak})
+        about = {
+            "views": [name for name, _ in self.keys],
+            "classes": self.classes,
+            "fusion": str(self.fusion),
+            "recipe": self.recipe.describe(),
+            "seed": self.seed,
+        }
+        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak}
+        folder.write_head(self.head, head, about, cost)
 
 
 Task = EmbedTask | FitTask
 
 
-def single_thread() -> None:
-    """One thread: one or two give different bits, and two collapse beside a busy neighbour."""
+def single_thread() -> Callable[[], None]:
+    """One thread: one or two give different bits, and two collapse beside a busy neighbour.
+
+    Returns:
+        What gives a process its threads back.
+    """
     import cv2
     import torch
     from threadpoolctl import threadpool_limits
 
+    before = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    threadpool_limits(1)
+    limits = threadpool_limits(1)
+
+    def undo() -> None:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
+        limits.restore_original_limits()
+
+    return undo
 
 
 def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:

@@ -1,0 +1,237 @@
+"""Tasks on the machines of a Ray cluster, or on a Ray of this machine; data travel through shared storage."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusionkit.errors import ConfigError, cause_of
+from fusionkit.grid.executors import Results
+from fusionkit.grid.ray_cluster import connect, ray_module
+from fusionkit.grid.ray_worker import Clock, Order, shared, work
+from fusionkit.grid.tasks import Code, Failure, Task, one_line
+
+_NODES_LOST = 3  # how many nodes may die under a task before that counts as its failure
+_TICK = 1.0  # s between looks at the cluster's size, and at who takes too long
+_GRACE = 3.0  # s that interrupted tasks have to give their leases back
+_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_NODE_DIED = Failure("its node died", "its node died", retryable=True)
+
+
+class RayExecutor:
+    """Tasks as Ray tasks of one core and one thread each.
+
+    A task whose node dies is sent out again; one whose process died, or that ran out of memory, is tried once more,
+    alone. Ray's own retries are off: what its memory monitor kills it would retry without end.
+
+    Args:
+        address: of a running Ray: ``auto``, ``host:port`` or ``ray://host:port``; None starts one on this machine.
+        workers: tasks at a time at most; 0 for as many as the cluster takes.
+        timeout: seconds that one task may take, from when it starts; None for no limit.
+        code: what each worker imports first.
+        gpus_per_task: share of a GPU that a task on a CUDA device takes; 0 for a whole one.
+    """
+
+    def __init__(
+        self, address: str | None, workers: int, timeout: float | None, code: Code, gpus_per_task: float = 0.0
+    ) -> None:
+        self.address = address
+        self.workers = workers
+        self.timeout = timeout
+        self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
+        self.gpus_per_task = gpus_per_task
+        self._undo: list[Callable[[], object]] = []
+
+    def connect(self) -> None:
+        """Reach the cluster, or start Ray here; needed only to know early whether that works.
+
+        Raises:
+            ConfigError: if Ray is not installed, or cannot be reached.
+        """
+        self._undo += connect(self.address, self.workers)
+
+    def close(self) -> None:
+        """Leave the cluster; a Ray that was started here is stopped."""
+        while self._undo:
+            self._undo.pop(0)()
+
+    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
+        """Do every task; steps are told of when a task is over.
+
+        Raises:
+            ConfigError: if the cluster cannot be reached, or has no GPU for a task that needs one.
+            StorageError: if the folders that tasks share cannot be written.
+        """
+        self.connect()
+        again: list[Task] = []
+        with shared(tasks) as token:
+            order = Order(self.code, str(Path.cwd()), token)
+            flights = _Flights(ray_module(), order, self.timeout, self.gpus_per_task or 1.0)
+            for task, failure in flights.run(tasks, self.workers):
+                if failure and failure.retryable:
+                    again.append(task)
+                else:
+                    advance(task.steps)
+                    yield task, failure
+            for task in again:
+                for _, failure in flights.run([task], 1):
+                    advance(task.steps)
+                    yield task, failure
+
+
+@dataclass
+class _Flying:
+    """A task that is out: in a queue of Ray's, or at work."""
+
+    task: Task
+    number: int
+    nodes_lost: int
+    late: bool = False
+
+
+class _Flights:
+    """Sends tasks out, never more at a time than a limit, and takes in what comes back.
+
+    Args:
+        ray: the connected module.
+        order: what each worker is told.
+        timeout: seconds that one task may take.
+        share: of a GPU, for a task on one.
+    """
+
+    def __init__(self, ray: Any, order: Order, timeout: float | None, share: float) -> None:
+        self.ray = ray
+        self.order = order
+        self.timeout = timeout
+        self.share = share
+        self.out: dict[Any, _Flying] = {}
+        self.sent = 0
+        self.cores = 0
+        self.looked = -_TICK
+        kept = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        self.environment = {"env_vars": _THREADS | kept}
+        # max_calls=0: else Ray ends the process of a GPU task after each one, and with it the features it holds.
+        self.on_cpu, self.on_gpu = (
+            ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(work) for gpus in (0, share)
+        )
+        self.clock = None if timeout is None else self._start_clock()
+
+    def run(self, tasks: Iterable[Task], limit: int) -> Results:
+        """Do tasks.
+
+        Args:
+            tasks: what to do.
+            limit: tasks out at most; 0 for two for each core of the cluster, so that no core waits for the next.
+        """
+        waiting = iter(tasks)
+        lost: deque[_Flying] = deque()
+        try:
+            while True:
+                self._send(waiting, lost, limit or self._twice_the_cores())
+                if not self.out:
+                    return
+                for flying, failure in self._back():
+                    if failure is _NODE_DIED and flying.nodes_lost < _NODES_LOST:
+                        lost.append(flying)
+                    else:
+                        yield flying.task, failure
+                self._stop_late()
+        finally:
+            self._recall()
+
+    # -- out -------------------------------------------------------------------------------------------------------
+
+    def _send(self, waiting: Iterator[Task], lost: deque[_Flying], room: int) -> None:
+        while len(self.out) < room:
+            if lost:
+                flying = lost.popleft()
+                self._launch(flying.task, flying.nodes_lost + 1)
+            elif (task := next(waiting, None)) is not None:
+                self._launch(task, 0)
+            else:
+                return
+
+    def _launch(self, task: Task, nodes_lost: int) -> None:
+        on_gpu = task.device.startswith("cuda")
+        if on_gpu and self.ray.cluster_resources().get("GPU", 0) < self.share:
+            raise ConfigError(f"the Ray cluster has no GPU for {task.name}", hint="--device cpu, or nodes with GPUs")
+        self.sent += 1
+        remote = (self.on_gpu if on_gpu else self.on_cpu).options(name=task.name, runtime_env=self.environment)
+        self.out[remote.remote(task, self.order, self.clock, self.sent)] = _Flying(task, self.sent, nodes_lost)
+
+    def _twice_the_cores(self) -> int:
+        """Of the cluster as it is now: nodes come and go."""
+        if time.monotonic() - self.looked >= _TICK:
+            self.looked = time.monotonic()
+            self.cores = int(self.ray.cluster_resources().get("CPU", 0))
+        return max(2, 2 * self.cores)
+
+    # -- back ------------------------------------------------------------------------------------------------------
+
+    def _back(self) -> Iterator[tuple[_Flying, Failure | None]]:
+        """What is over, after a moment's wait."""
+        tick = _TICK if self.timeout is None else min(_TICK, self.timeout / 4)
+        done, _ = self.ray.wait(list(self.out), num_returns=1, timeout=tick)
+        if done:
+            done, _ = self.ray.wait(list(self.out), num_returns=len(self.out), timeout=0)
+        for ref in done:
+            flying = self.out.pop(ref)
+            yield flying, self._outcome(ref, flying)
+
+    def _outcome(self, ref: Any, flying: _Flying) -> Failure | None:
+        try:
+            failure: Failure | None = self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:
+            return Failure(one_line(error.cause), str(error))
+        except self.ray.exceptions.RayError as error:
+            return self._too_long() if flying.late else _system_failure(self.ray.exceptions, error)
+        return failure
+
+    def _recall(self) -> None:
+        """Cancel what is out: politely first, so that leases are given back, then by force."""
+        left = list(self.out)
+        self.out.clear()
+        if not left or not self.ray.is_initialized():
+            return
+        for ref in left:
+            self.ray.cancel(ref)
+        _, left = self.ray.wait(left, num_returns=len(left), timeout=_GRACE)
+        for ref in left:
+            self.ray.cancel(ref, force=True)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _start_clock(self) -> Any:
+        """On the head node, whose loss ends the cluster anyway; it takes no core."""
+        actor = self.ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(Clock)
+        return actor.options(runtime_env=self.environment).remote()
+
+    def _stop_late(self) -> None:
+        if self.clock is None or not self.out:
+            return
+        oldest = min(flying.number for flying in self.out.values())
+        late = set(self.ray.get(self.clock.late.remote(self.timeout, oldest)))
+        for ref, flying in self.out.items():
+            if flying.number in late and not flying.late:
+                flying.late = True
+                self.ray.cancel(ref, force=True)
+
+    def _too_long(self) -> Failure:
+        message = f"took longer than {self.timeout:g} s (--cell-timeout) and was stopped"
+        return Failure(message, message)
+
+
+def _system_failure(errors: Any, error: BaseException) -> Failure:
+    """What an error of Ray's own means for the task."""
+    if isinstance(error, errors.NodeDiedError | errors.ObjectLostError):
+        return _NODE_DIED
+    if isinstance(error, errors.OutOfMemoryError):
+        return Failure("its machine ran out of memory, and its process was stopped", str(error), retryable=True)
+    if isinstance(error, errors.WorkerCrashedError):
+        return Failure("its process died", str(error), retryable=True)
+    return Failure(cause_of(error), str(error), retryable=not isinstance(error, errors.RuntimeEnvSetupError))

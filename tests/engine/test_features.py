@@ -1,0 +1,151 @@
+"""Features are standardised and imputed as fitted on the training frames, and on nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+
+from fusionkit.engine import embeddings
+from fusionkit.engine.embeddings import EmbeddingStore, shard_count
+from fusionkit.engine.features import FoldRows, Part, load_features
+from fusionkit.errors import CellError
+
+RNG = np.random.default_rng(3)
+ROWS = 60
+
+
+def fold(train: list[int], dev: list[int], test: list[int]) -> FoldRows:
+    return FoldRows(
+        train=np.array(train),
+        train_label=np.zeros(len(train), int),
+        train_unit=np.array(["u"] * len(train)),
+        dev=np.array(dev),
+        dev_label=np.zeros(len(dev), int),
+        test=np.array(test),
+    )
+
+
+FOLD = fold([*range(0, 60, 2)], [*range(1, 60, 4)], [*range(3, 60, 4)])
+
+
+def stored(folder: Path, **views: np.ndarray) -> EmbeddingStore:
+    store = EmbeddingStore(folder)
+    for key, values in views.items():
+        for index in range(shard_count(len(values))):
+            store.write(key, index, values[index * embeddings.SHARD : (index + 1) * embeddings.SHARD], ())
+    return store
+
+
+def sample(*shape: int) -> np.ndarray:
+    values = RNG.normal(3, 2, size=(ROWS, *shape)) * np.linspace(0.1, 30, shape[-1])
+    return values.astype(np.float16)
+
+
+def test_standardisation_equals_scikit_learns_on_the_training_rows(tmp_path: Path) -> None:
+    values = sample(5)
+    features = load_features(stored(tmp_path, k=values), {"face": "k"}, FOLD, standardize=True)
+    scaler = StandardScaler().fit(values[FOLD.train].astype(np.float64))
+    for part, rows in (("train", FOLD.train), ("dev", FOLD.dev), ("test", FOLD.test)):
+        np.testing.assert_allclose(
+            getattr(features, part).views["face"], scaler.transform(values[rows].astype(np.float64)), atol=1e-5
+        )
+    np.testing.assert_allclose(features.mean["face"], scaler.mean_, rtol=1e-6)
+    np.testing.assert_allclose(features.scale["face"], scaler.scale_, rtol=1e-6)
+    assert features.widths == {"face": 5}
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_missing_view_holds_the_training_mean_of_the_frames_that_have_it(tmp_path: Path, standardize: bool) -> None:
+    values = sample(4)
+    gone = np.array([0, 2, 1, 3, 7])
+    values[gone] = np.nan
+    features = load_features(stored(tmp_path, k=values), {"face": "k"}, FOLD, standardize=standardize)
+    mean = np.nanmean(values[FOLD.train].astype(np.float64), 0)
+    for part, rows in ((features.train, FOLD.train), (features.dev, FOLD.dev), (features.test, FOLD.test)):
+        lost = np.isin(rows, gone)
+        np.testing.assert_array_equal(part.present["face"], ~lost)
+        expected = np.zeros(4) if standardize else mean
+        np.testing.assert_allclose(part.views["face"][lost], np.tile(expected, (lost.sum(), 1)), atol=1e-5)
+        assert np.isfinite(part.views["face"]).all()
+
+
+def test_what_dev_and_test_hold_does_not_move_the_scaling(tmp_path: Path) -> None:
+    values = sample(3)
+    other = values.copy()
+    other[np.r_[FOLD.dev, FOLD.test]] *= 7
+    first = load_features(stored(tmp_path / "a", k=values), {"face": "k"}, FOLD, standardize=True)
+    second = load_features(stored(tmp_path / "b", k=other), {"face": "k"}, FOLD, standardize=True)
+    np.testing.assert_array_equal(first.mean["face"], second.mean["face"])
+    np.testing.assert_array_equal(first.scale["face"], second.scale["face"])
+    np.testing.assert_array_equal(first.train.views["face"], second.train.views["face"])
+
+
+def test_without_standardising_values_stay_as_they_are(tmp_path: Path) -> None:
+    values = sample(3)
+    features = load_features(stored(tmp_path, k=values), {"face": "k"}, FOLD, standardize=False)
+    np.testing.assert_array_equal(features.test.views["face"], values[FOLD.test].astype(np.float32))
+    # The mean stays known, since a missing view holds it.
+    np.testing.assert_allclose(features.mean["face"], values[FOLD.train].mean(0), rtol=1e-3)
+    np.testing.assert_array_equal(features.scale["face"], np.ones(3))
+
+
+def test_a_constant_feature_becomes_zero_and_nothing_explodes(tmp_path: Path) -> None:
+    values = sample(3)
+    values[:, 1] = 0.1
+    values[:, 2] = 0.0
+    features = load_features(stored(tmp_path, k=values), {"face": "k"}, FOLD, standardize=True)
+    np.testing.assert_allclose(features.test.views["face"][:, 1:], 0, atol=1e-6)
+    np.testing.assert_array_equal(features.scale["face"][1:], [1, 1])
+
+
+def test_tokens_share_mean_and_scale_over_their_places(tmp_path: Path) -> None:
+    values = sample(2, 3)
+    values[4] = np.nan
+    features = load_features(stored(tmp_path, k=values), {"face": "k"}, FOLD, standardize=True)
+    flat = values[FOLD.train].astype(np.float64).reshape(-1, 3)
+    scaler = StandardScaler().fit(flat[~np.isnan(flat[:, 0])])
+    found = features.dev.views["face"]
+    reference = scaler.transform(values[FOLD.dev].astype(np.float64).reshape(-1, 3)).reshape(-1, 2, 3)
+    np.testing.assert_allclose(found, reference, atol=1e-5)
+    np.testing.assert_allclose(features.train.views["face"][2], 0, atol=1e-6)
+
+
+def test_a_view_that_no_training_frame_has_is_an_error_that_names_it(tmp_path: Path) -> None:
+    values = sample(3)
+    values[FOLD.train] = np.nan
+    with pytest.raises(CellError, match="view 'nose' is missing in every training frame"):
+        load_features(stored(tmp_path, k=values), {"nose": "k"}, FOLD, standardize=True)
+
+
+def test_views_keep_their_order_and_each_has_its_own_width(tmp_path: Path) -> None:
+    store = stored(tmp_path, a=sample(3), b=sample(5))
+    features = load_features(store, {"nose": "b", "eye": "a"}, FOLD, standardize=True)
+    assert list(features.widths.items()) == [("nose", 5), ("eye", 3)]
+
+
+def test_a_shard_is_read_once_for_the_three_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "SHARD", 16)
+    store = stored(tmp_path, k=sample(3))
+    looked: list[str] = []
+    reading = embeddings.read_artifact
+    monkeypatch.setattr(embeddings, "read_artifact", lambda folder: looked.append(folder.name) or reading(folder))
+    features = load_features(store, {"face": "k"}, FOLD, standardize=False)
+    assert sorted(looked) == ["00000", "00001", "00002", "00003"]
+    np.testing.assert_array_equal(features.dev.views["face"], store.read("k", FOLD.dev))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_seen_means_any_view_and_whole_means_all(flags: list[tuple[bool, bool]]) -> None:
+    a, b = (np.array(column) for column in zip(*flags, strict=True))
+    part = Part({"a": np.arange(len(a)), "b": np.arange(len(b))}, {"a": a, "b": b})
+    assert part.seen.tolist() == [x or y for x, y in flags]
+    assert part.whole.tolist() == [x and y for x, y in flags]
+    kept = part.take(np.flatnonzero(part.seen))
+    assert kept.seen.all()
+    assert kept.views["b"].tolist() == [i for i, (x, y) in enumerate(flags) if x or y]

@@ -1,0 +1,307 @@
+"""A head is trained as the recipe says: to the optimum, repeatably, and never quietly wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
+
+from fusionkit.contracts.fusion import Fusion
+from fusionkit.engine.features import Features, FoldRows, Part
+from fusionkit.engine.fit import Head, criterion, fit, needs_of
+from fusionkit.errors import CellError, PluginError
+from fusionkit.recipe import Recipe
+from fusionkit.registry import FUSIONS
+from fusionkit.spec import Spec
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+SIZES = {"train": 300, "dev": 120, "test": 90}
+
+
+def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = False) -> tuple[Features, FoldRows]:
+    """Three overlapping clouds in two views; some views are missing, some frames have none."""
+    rng = np.random.default_rng(seed)
+    centres = {"face": rng.normal(size=(3, 4)), "eye": rng.normal(size=(3, 3))}
+    parts, labels = {}, {}
+    for name, size in SIZES.items():
+        label = rng.choice(3, size=size, p=[0.6, 0.3, 0.1] if skew else None)
+        views = {
+            view: (centre[label] + spread * rng.normal(size=(size, centre.shape[1]))).astype(np.float32)
+            for view, centre in centres.items()
+        }
+        present = {view: rng.random(size) >= missing for view in views}
+        for view, values in views.items():
+            values[~present[view]] = 0
+        parts[name], labels[name] = Part(views, present), label
+    dev_label = labels["dev"].copy()
+    dev_label[::9] = -1
+    rows = FoldRows(
+        train=np.arange(300),
+        train_label=labels["train"],
+        train_unit=np.array([f"u{n // 10}" for n in range(300)]),
+        dev=np.arange(300, 420),
+        dev_label=dev_label,
+        test=np.arange(420, 510),
+    )
+    zeros = {"face": np.zeros(4, np.float32), "eye": np.zeros(3, np.float32)}
+    return Features(parts["train"], parts["dev"], parts["test"], zeros, zeros), rows
+
+
+def trained(fusion: str = "toy-recorder", recipe: Recipe | None = None, seed: int = 0, **data: Any) -> Head:
+    features, rows = made(**data)
+    return fit(features, rows, 3, Spec.parse(fusion), recipe or Recipe(epochs=5, lr=0.02), seed, "cpu")
+
+
+def side_by_side(part: Part) -> np.ndarray:
+    return np.hstack([part.views["face"], part.views["eye"]])
+
+
+@pytest.mark.parametrize("weights", ["balanced", "none"])
+def test_a_linear_head_reaches_the_optimum_of_scikit_learns_logistic_regression(weights: Any) -> None:
+    features, rows = made(skew=True)
+    recipe = Recipe(epochs=400, lr=0.02, weight_decay=0.0, batch_size=300, patience=0, class_weights=weights)
+    head = fit(features, rows, 3, Spec("toy-recorder"), recipe, 0, "cpu")
+    kept = features.train.seen
+    model = LogisticRegression(
+        C=np.inf, class_weight=None if weights == "none" else "balanced", max_iter=5000, tol=1e-8
+    )
+    model.fit(side_by_side(features.train)[kept], rows.train_label[kept])
+    seen = features.test.seen
+    np.testing.assert_allclose(
+        softmax(head.test_logits[seen], axis=1), model.predict_proba(side_by_side(features.test)[seen]), atol=0.01
+    )
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not() -> None:
+    one, again, other = trained(seed=3), trained(seed=3), trained(seed=4)
+    for name in ("dev_logits", "test_logits"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+    for name, value in one.state.items():
+        np.testing.assert_array_equal(value, again.state[name])
+    assert one.history == again.history
+    assert not np.array_equal(one.test_logits, other.test_logits, equal_nan=True)
+
+
+def test_what_was_drawn_before_does_not_matter_and_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(1)
+    one = trained()
+    torch.rand(7)
+    before = torch.random.get_rng_state()
+    two = trained()
+    assert torch.equal(before, torch.random.get_rng_state())
+    np.testing.assert_array_equal(one.test_logits, two.test_logits)
+
+
+def test_early_stopping_keeps_the_best_epoch_and_stops_after_patience() -> None:
+    features, rows = made()
+    head = trained(recipe=Recipe(epochs=60, lr=0.05, patience=3))
+    assert head.best_epoch == int(np.argmax(head.history)) + 1
+    assert len(head.history) == min(head.best_epoch + 3, 60) < 60
+    known = (rows.dev_label >= 0) & features.dev.seen
+    kept = f1_score(rows.dev_label[known], head.dev_logits[known].argmax(1), average="macro")
+    assert kept == pytest.approx(max(head.history))
+
+
+def test_the_kept_epoch_equals_a_run_that_ends_there() -> None:
+    long = trained(recipe=Recipe(epochs=60, lr=0.05, patience=3))
+    short = trained(recipe=Recipe(epochs=long.best_epoch, lr=0.05, patience=0))
+    np.testing.assert_array_equal(long.test_logits, short.test_logits)
+
+
+def test_without_patience_the_last_epoch_is_kept() -> None:
+    head = trained(recipe=Recipe(epochs=7, lr=0.05, patience=0))
+    assert head.best_epoch == len(head.history) == 7
+
+
+def test_class_weights_equal_scikit_learns() -> None:
+    target = np.random.default_rng(0).choice(4, 200, p=[0.7, 0.2, 0.06, 0.04])
+    loss = criterion(Recipe(), torch.from_numpy(target), 4)
+    weights = compute_class_weight("balanced", classes=np.arange(4), y=target)
+    logits, truth = np.random.default_rng(1).normal(size=(50, 4)), target[:50]
+    picked = -np.log(softmax(logits, axis=1)[np.arange(50), truth])
+    expected = (weights[truth] * picked).sum() / weights[truth].sum()
+    assert loss(torch.from_numpy(logits).float(), torch.from_numpy(truth)).item() == pytest.approx(expected, rel=1e-5)
+    plain = criterion(Recipe(class_weights="none"), torch.from_numpy(target), 4)
+    assert plain(torch.from_numpy(logits).float(), torch.from_numpy(truth)).item() == pytest.approx(
+        picked.mean(), rel=1e-5
+    )
+
+
+def test_frames_without_any_view_are_not_trained_on_and_have_nan_logits() -> None:
+    features, _ = made(missing=0.3)
+    head = trained(missing=0.3, recipe=Recipe(epochs=2))
+    for part, logits in ((features.dev, head.dev_logits), (features.test, head.test_logits)):
+        np.testing.assert_array_equal(np.isnan(logits).all(1), ~part.seen)
+        np.testing.assert_array_equal(np.isnan(logits).any(1), ~part.seen)
+    assert (~features.test.seen).any()
+    np.testing.assert_array_equal(head.test_whole, features.test.present["face"] & features.test.present["eye"])
+    targets = [item for item in Recorder.given if isinstance(item, Tensor)]
+    assert sum(len(target) for target in targets) == 2 * features.train.seen.sum()
+
+
+def test_every_training_frame_is_visited_once_an_epoch() -> None:
+    features, _ = made(missing=0.0)
+    trained(missing=0.0, recipe=Recipe(epochs=1, batch_size=100))
+    batches = [item[0]["face"] for item in Recorder.given if isinstance(item, tuple) and len(item[0]["face"]) == 100]
+    visited = np.concatenate([batch.numpy() for batch in batches])
+    assert sorted(map(tuple, visited.tolist())) == sorted(map(tuple, features.train.views["face"].tolist()))
+
+
+def test_a_last_batch_of_one_row_is_left_out() -> None:
+    class Normed(Fusion):
+        """Batch normalisation refuses a single row."""
+
+        def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+            super().__init__(in_dims, num_classes)
+            self.norm = torch.nn.BatchNorm1d(in_dims["face"])
+
+        def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+            return self.norm(views["face"])
+
+    with registered(FUSIONS, "toy-normed", Normed):
+        head = trained("toy-normed", recipe=Recipe(epochs=1, batch_size=299), missing=0.0)
+    assert np.isfinite(head.test_logits).all()
+
+
+def test_parameters_and_flops_are_counted() -> None:
+    head = trained()
+    assert head.params == 7 * 3 + 3
+    assert head.gflops == pytest.approx(2 * 7 * 3 / 1e9)
+
+
+def test_the_stored_head_gives_its_logits_again() -> None:
+    features, _ = made()
+    head = trained()
+    weight, bias = head.state["fusion.head.weight"], head.state["fusion.head.bias"]
+    seen = features.test.seen
+    np.testing.assert_allclose(
+        head.test_logits[seen], side_by_side(features.test)[seen] @ weight.T + bias, atol=1e-5, rtol=1e-5
+    )
+    assert {"mean.face", "scale.face", "mean.eye", "scale.eye"} <= set(head.state)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "error", "message"),
+    [
+        (
+            "toy-wrong-shape",
+            PluginError,
+            r"WrongShape on views face \(2, 4\), eye \(2, 3\) gave.*\(1, 4\); expected \(2,",
+        ),
+        ("toy-nan", CellError, r"fusion toy-nan: the loss is nan in epoch 1 on views face \(256, 4\), eye \(256, 3\)"),
+        (
+            "toy-nan-logits",
+            CellError,
+            r"fusion toy-nan-logits gave logits that are not finite on views face \(120, 4\)",
+        ),
+        (
+            "toy-raises",
+            PluginError,
+            r"Raises on views face \(256, 4\), eye \(256, 3\) failed: ValueError: gates are shut",
+        ),
+    ],
+)
+def test_a_broken_fusion_is_named_with_its_views_and_shapes(fusion: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        trained(fusion, missing=0.0)
+
+
+def test_a_loss_that_explodes_is_an_error() -> None:
+    with pytest.raises(CellError, match=r"toy-recorder: the loss is (nan|inf)|not finite"):
+        trained(recipe=Recipe(epochs=50, lr=1e38, optimizer="adam"))
+
+
+def test_dev_frames_without_any_view_or_label_leave_nothing_to_choose_on() -> None:
+    features, rows = made()
+    for flags in features.dev.present.values():
+        flags[:] = False
+    with pytest.raises(CellError, match="dev"):
+        fit(features, rows, 3, Spec("toy-recorder"), Recipe(epochs=2), 0, "cpu")
+
+
+def test_a_fitted_fusion_equals_scikit_learn_and_gets_training_frames_only() -> None:
+    features, rows = made(missing=0.3)
+    head = fit(features, rows, 3, Spec("toy-forest"), Recipe(), 5, "cpu")
+    kept, seen = features.train.seen, features.test.seen
+    model = LogisticRegression(max_iter=1000, random_state=5)
+    model.fit(side_by_side(features.train)[kept], rows.train_label[kept])
+    np.testing.assert_allclose(
+        softmax(head.test_logits[seen].astype(np.float64), axis=1),
+        model.predict_proba(side_by_side(features.test)[seen]),
+        rtol=1e-4,
+    )
+    assert np.isnan(head.test_logits[~seen]).all()
+    views, y, groups, seed = Forest.given[0]
+    assert seed == 5
+    assert y.tolist() == rows.train_label[kept].tolist()
+    assert groups.tolist() == rows.train_unit[kept].tolist()
+    assert len(views["face"]) == kept.sum()
+    np.testing.assert_array_equal(head.state["fusion.coef"], model.coef_)
+    assert head.params == model.coef_.size + model.intercept_.size
+    assert (head.gflops, head.history, head.best_epoch) == (0.0, [], 0)
+
+
+class TooWide(Forest):
+    """One class too many."""
+
+    def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        probs = super().predict_proba(views)
+        return np.hstack([probs, probs[:, :1]])
+
+
+class Unsure(Forest):
+    """Not a number."""
+
+    def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        return super().predict_proba(views) * np.nan
+
+
+class Shut(Forest):
+    """Raises."""
+
+    def fit(self, views: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        raise ValueError("gates are shut")
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (TooWide, r"toy-broken gave \(120, 4\); expected \(120, 3\)"),
+        (Unsure, r"toy-broken gave logits that are not finite on views face \(120, 4\), eye \(120, 3\)"),
+    ],
+)
+def test_a_broken_fitted_fusion_is_named(cls: type, message: str) -> None:
+    with registered(FUSIONS, "toy-broken", cls), pytest.raises(CellError, match=message):
+        trained("toy-broken", missing=0.0)
+
+
+def test_a_fitted_fusion_that_raises_is_named_with_its_views_and_shapes() -> None:
+    with (
+        registered(FUSIONS, "toy-shut", Shut),
+        pytest.raises(PluginError, match=r"toy-shut.*face \(300, 4\), eye \(300, 3\).*ValueError: gates are shut"),
+    ):
+        trained("toy-shut", missing=0.0)
+
+
+def test_tokens_are_asked_for_by_the_fusion_or_its_option() -> None:
+    class Tokens(Fusion):
+        needs = "tokens"
+        token_count = 4
+
+        def __init__(self, in_dims: dict[str, int], num_classes: int, token_count: int = 4) -> None:
+            super().__init__(in_dims, num_classes)
+
+    with registered(FUSIONS, "toy-tokens", Tokens):
+        assert needs_of(Spec("toy-tokens")) == 4
+        assert needs_of(Spec("toy-tokens", {"token_count": 9})) == 9
+    assert needs_of(Spec("toy-sum")) == 0
+    assert needs_of(Spec("toy-forest")) == 0

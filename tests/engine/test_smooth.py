@@ -1,0 +1,143 @@
+"""Smoothing goes clip by clip, respects gaps, and gives every frame a prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax as scipy_softmax
+from toy_components import Box, Learned, Plain
+
+from fusionkit.contracts import FrameTable, Smoother
+from fusionkit.engine.smooth import clips, fit_smoother, smooth, smoother_input, softmax
+from fusionkit.errors import PluginError
+
+PRIOR = np.array([0.5, 0.3, 0.2])
+
+
+def table(*lengths: int, numbers: list[int] | None = None) -> FrameTable:
+    clip = np.repeat([f"c{n}" for n in range(len(lengths))], lengths)
+    found = numbers or [number for length in lengths for number in range(length)]
+    return FrameTable.of(clip, found, [-1] * len(clip))
+
+
+def probs(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet([1, 1, 1], n)
+
+
+def imputed_by_hand(made: np.ndarray, frames: FrameTable, seen: np.ndarray) -> np.ndarray:
+    out = made.copy()
+    for row in np.flatnonzero(~seen):
+        near = [
+            (abs(int(frames.number[other]) - int(frames.number[row])), int(frames.number[other]), other)
+            for other in range(len(frames))
+            if seen[other] and frames.clip[other] == frames.clip[row]
+        ]
+        out[row] = made[min(near)[2]] if near else PRIOR
+    return out
+
+
+def test_softmax_equals_scipys_and_stands_large_logits() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * 200
+    np.testing.assert_allclose(softmax(logits), scipy_softmax(logits.astype(np.float64), axis=1), rtol=1e-12)
+    assert np.isnan(softmax(np.array([[np.nan] * 3]))).all()
+
+
+def test_clips_are_the_runs_of_one_name() -> None:
+    assert [(part.start, part.stop) for part in clips(table(3, 1, 4))] == [(0, 3), (3, 4), (4, 8)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_unseen_frames_take_the_nearest_frame_of_their_clip_or_the_prior(data: Any) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    numbers: list[int] = []
+    for length in lengths:
+        numbers += sorted(data.draw(st.sets(st.integers(0, 20), min_size=length, max_size=length)))
+    frames = table(*lengths, numbers=numbers)
+    seen = np.array(data.draw(st.lists(st.booleans(), min_size=len(frames), max_size=len(frames))))
+    x = probs(len(frames))
+    x[~seen] = np.nan
+    found = smooth(Plain(), frames, seen, x, PRIOR)
+    np.testing.assert_allclose(found, imputed_by_hand(x, frames, seen), rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_window_sees_its_own_clip_and_frame_numbers_only(data: Any) -> None:
+    lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
+    numbers: list[int] = []
+    for length in lengths:
+        numbers += sorted(data.draw(st.sets(st.integers(0, 15), min_size=length, max_size=length)))
+    frames = table(*lengths, numbers=numbers)
+    seen = np.array(data.draw(st.lists(st.booleans(), min_size=len(frames), max_size=len(frames))))
+    x = probs(len(frames))
+    reference = np.tile(PRIOR, (len(frames), 1))
+    for row in np.flatnonzero(seen):
+        around = [
+            x[other]
+            for other in np.flatnonzero(seen)
+            if frames.clip[other] == frames.clip[row] and abs(int(frames.number[other] - frames.number[row])) <= 1
+        ]
+        reference[row] = np.mean(around, axis=0)
+    found = smooth(Box(3), frames, seen, x, PRIOR)
+    np.testing.assert_allclose(found, imputed_by_hand(reference, frames, seen), rtol=1e-12)
+
+
+def test_changing_one_clip_changes_no_other() -> None:
+    frames, x = table(4, 4), probs(8)
+    other = x.copy()
+    other[:4] = probs(4, seed=9)
+    one, two = (smooth(Box(9), frames, np.ones(8, bool), values, PRIOR) for values in (x, other))
+    np.testing.assert_array_equal(one[4:], two[4:])
+    assert not np.allclose(one[:4], two[:4])
+
+
+def test_every_row_sums_to_one() -> None:
+    class Doubled(Smoother):
+        def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+            return 2 * x
+
+    found = smooth(Doubled(), table(5, 2), np.array([1, 1, 0, 1, 1, 0, 0], bool), probs(7), PRIOR)
+    np.testing.assert_allclose(found.sum(1), 1)
+
+
+@pytest.mark.parametrize("needs", ["probs", "logits", "embeddings"])
+def test_a_smoother_is_given_what_it_needs(needs: str) -> None:
+    class Asking(Plain):
+        pass
+
+    Asking.needs = needs  # type: ignore[assignment]
+    logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    embeddings = np.arange(8.0, dtype=np.float32).reshape(4, 2)
+    expected = {"probs": scipy_softmax(logits.astype(float), axis=1), "logits": logits, "embeddings": embeddings}
+    found = smoother_input(Asking(), logits, embeddings)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected[needs], rtol=1e-6)
+
+
+def test_a_smoother_of_embeddings_that_gives_the_wrong_width_is_refused() -> None:
+    class Narrow(Smoother):
+        needs = "embeddings"
+
+        def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+            return np.ones((len(x), 1))
+
+    with pytest.raises(PluginError, match=r"smoother Narrow gave \(4, 1\); expected \(4, 3\)"):
+        smooth(Narrow(), table(4), np.ones(4, bool), np.ones((4, 7)), PRIOR)
+
+
+def test_a_learned_smoother_gets_clips_with_their_seen_frames_numbers_and_labels() -> None:
+    Learned.given.clear()
+    frames = table(3, 2, 2, numbers=[0, 4, 5, 1, 2, 7, 9])
+    seen = np.array([1, 0, 1, 1, 1, 0, 0], bool)
+    x, labels = probs(7), np.array([0, 1, 2, -1, 1, 0, 0])
+    fit_smoother(Learned(), frames, seen, x, labels, 11)
+    ((found, truth, seed),) = Learned.given
+    assert seed == 11
+    assert [numbers.tolist() for _, numbers in found] == [[0, 5], [1, 2]]
+    assert [part.tolist() for part in truth] == [[0, 2], [-1, 1]]
+    np.testing.assert_array_equal(found[0][0], x[[0, 2]])

@@ -1,0 +1,169 @@
+"""The CSV files have the columns that scripts rely on, with values that anybody can recompute."""
+
+from __future__ import annotations
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
+
+from fusionkit.grid.folder import RunFolder
+from fusionkit.report.csv_files import write_csv_files
+from fusionkit.stats import interval, paired_difference
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+RESULTS = (
+    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,n_seeds,n_units,n_clips,n_frames,macro_f1,"
+    "macro_f1_sd,macro_f1_lo,macro_f1_hi,delta,delta_lo,delta_hi,p,p_holm,accuracy,uar,ece,coverage,params,gflops"
+)
+AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
+
+
+def read(run: Path, name: str) -> list[dict[str, str]]:
+    with (run / name).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def run(tmp_path: Path, toy_house: None) -> Path:  # noqa: F811
+    _, results = carry_out(toy_plan(datasets=["toy-blobs:noise=70.0"]), tmp_path / "run")
+    write_csv_files(results)
+    return tmp_path / "run"
+
+
+def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) -> None:
+    assert (run / "results.csv").read_text().splitlines()[0] == RESULTS
+    cells = (run / "cells.csv").read_text().splitlines()[0]
+    assert cells.startswith(AXES + ",seed,fold,")
+    assert cells.endswith(",state,error")
+
+
+def test_axes_are_written_as_they_are_given(run: Path) -> None:
+    assert [[row[name] for name in AXES.split(",")] for row in read(run, "results.csv")] == [
+        ["toy-blobs:noise=70.0", "official", "toy-halves", "toy-colours", "face", views, fusion, recipe, "toy-plain"]
+        for views, fusion, recipe in [
+            ("face", "linear", "lr=0.05,epochs=4"),
+            ("face,bottom", "toy-sum", "lr=0.05,epochs=4"),
+        ]
+    ]
+
+
+def by_hand(run: Path) -> list[dict[str, float]]:
+    """Every number from the stored logits, with scikit-learn and plain loops."""
+    plan = toy_plan(datasets=["toy-blobs:noise=70.0"])
+    folder, found, counts = RunFolder(run), [], []
+    for family in plan.families:
+        per_seed = []
+        for head in family.heads:
+            trial, stored = head.trial, folder.read_logits(head.id)
+            table = trial.source.table.take(trial.rows.test)
+            probs = softmax(stored.test.astype(np.float64), axis=1)
+            seen = ~np.isnan(stored.test[:, 0])
+            for row in np.flatnonzero(~seen):
+                near = [
+                    (abs(table.number[n] - table.number[row]), table.number[n], n)
+                    for n in np.flatnonzero(seen & (table.clip == table.clip[row]))
+                ]
+                probs[row] = probs[min(near)[2]] if near else trial.prior
+            known = table.label >= 0
+            truth, guess = table.label[known], probs[known].argmax(1)
+            confidence = probs[known].max(1)
+            edges = np.linspace(0, 1, 16)
+            ece = 0.0
+            for low, high in pairwise(edges):
+                inside = (confidence > low) & (confidence <= high)
+                if inside.any():
+                    ece += inside.mean() * abs((truth == guess)[inside].mean() - confidence[inside].mean())
+            images = trial.source.images(trial.rows.test)
+            lost = [image is None or ("bottom" in family.axes.views and image[0, 0].min() == 255) for image in images]
+            units = sorted(set(table.subject[known].tolist()))
+            matrix = np.zeros((len(units), 3, 3), int)
+            for unit, t, g in zip(table.subject[known], truth, guess, strict=True):
+                matrix[units.index(unit), t, g] += 1
+            per_seed.append(
+                {
+                    "n_units": len(units),
+                    "n_clips": len(set(table.clip[known].tolist())),
+                    "n_frames": known.sum(),
+                    "macro_f1": f1_score(truth, guess, average="macro"),
+                    "accuracy": accuracy_score(truth, guess),
+                    "uar": recall_score(truth, guess, average="macro"),
+                    "ece": ece,
+                    "coverage": 1 - np.mean(np.array(lost)[known]),
+                    "counts": matrix,
+                }
+            )
+        stacked = np.stack([seed.pop("counts") for seed in per_seed])
+        counts.append(stacked)
+        row = {name: float(np.mean([seed[name] for seed in per_seed])) for name in per_seed[0]}
+        estimate = interval(stacked)
+        row |= {"macro_f1_sd": float(np.std([seed["macro_f1"] for seed in per_seed], ddof=1))}
+        row |= {"macro_f1_lo": estimate.low, "macro_f1_hi": estimate.high, "n_seeds": 2.0}
+        found.append(row)
+    delta = paired_difference(counts[1], counts[0])
+    found[1] |= {"delta": found[1]["macro_f1"] - found[0]["macro_f1"], "delta_lo": delta.low, "delta_hi": delta.high}
+    found[0] |= {"params": 7 + 12 * 3 + 3, "gflops": 0.25 + 2 * 36 / 1e9}
+    found[1] |= {"params": 7 + 12 * 3 + 3, "gflops": 0.5 + 2 * 36 / 1e9}
+    return found
+
+
+def test_every_number_equals_one_recomputed_from_the_stored_logits(run: Path) -> None:
+    for row, expected in zip(read(run, "results.csv"), by_hand(run), strict=True):
+        for name, value in expected.items():
+            assert float(row[name]) == pytest.approx(value, rel=1e-5, abs=1e-9), name
+
+
+def test_what_is_not_known_is_empty(run: Path) -> None:
+    reference, other = read(run, "results.csv")
+    for name in ("delta", "delta_lo", "delta_hi", "p", "p_holm"):
+        assert reference[name] == ""
+        assert other[name] != ""
+    assert other["p"] == other["p_holm"]  # one comparison
+
+
+def test_counts_are_whole_numbers(run: Path) -> None:
+    for row in read(run, "results.csv"):
+        for name in ("n_seeds", "n_units", "n_clips", "n_frames", "params"):
+            assert row[name].isdigit(), name
+
+
+def test_cells_have_a_row_each_with_state_and_error(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(fusions=["toy-sum", "toy-raises"]), tmp_path / "run")
+    write_csv_files(results)
+    rows = read(tmp_path / "run", "cells.csv")
+    assert [(row["views"], row["fusion"], row["seed"], row["fold"], row["state"]) for row in rows] == [
+        (views, fusion, seed, "official", state)
+        for views, fusion, state in (
+            ("face", "linear", "done"),
+            ("face,bottom", "toy-sum", "done"),
+            ("face,bottom", "toy-raises", "failed"),
+        )
+        for seed in ("0", "1")
+    ]
+    for row in rows:
+        assert bool(row["error"]) == (row["state"] == "failed") == (row["macro_f1"] == "")
+        assert row["smoother"] == "toy-plain"
+    assert "gates are shut" in rows[-1]["error"]
+    failed = read(tmp_path / "run", "results.csv")[2]
+    assert (failed["n_seeds"], failed["macro_f1"], failed["n_frames"]) == ("0", "", "")
+
+
+def test_the_chosen_width_stands_beside_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(smoothers=["toy-box:width=auto"], reference="none"), tmp_path / "run")
+    write_csv_files(results)
+    for row in read(tmp_path / "run", "cells.csv"):
+        assert row["smoother"] == "toy-box:width=auto"
+        assert row["chosen_smoother"] in {f"toy-box:width={width}" for width in (1, 3, 9)}
+
+
+def test_costs_are_apart_since_they_cannot_repeat(run: Path) -> None:
+    rows = read(run, "costs.csv")
+    assert len(rows) == 4
+    assert all(float(row["fit_seconds"]) > 0 and float(row["peak_mib"]) > 1 for row in rows)
+    assert "seconds" not in (run / "results.csv").read_text() + (run / "cells.csv").read_text()

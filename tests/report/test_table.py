@@ -1,0 +1,106 @@
+"""The table shows what varies, marks the reference, and warns of what a reader must know."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from torch import Tensor
+from toy_components import carry_out, registered, toy_house, toy_plan  # noqa: F401
+
+from fusionkit.contracts.fusion import Fusion, FusionOutput
+from fusionkit.registry import FUSIONS
+from fusionkit.report.results import Results
+from fusionkit.report.table import caption, results_table, warnings
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+
+def printed(results: Results, width: int = 160) -> list[str]:
+    text = io.StringIO()
+    Console(width=width, file=text).print(results_table(results))
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def test_a_row_shows_score_interval_difference_and_p(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(), tmp_path / "run")
+    lines = printed(results)
+    reference, other = results.rows
+    assert reference.score
+    assert other.score
+    assert other.delta
+    assert f"{reference.score.value:.3f}"[1:] in lines[1]
+    assert "reference" in lines[1]
+    for value in (other.score.value, other.score.low, other.score.high):
+        assert f"{value:.3f}".removeprefix("0") in lines[2]
+    for value in (other.delta.value, other.delta.low, other.delta.high):
+        assert f"{value:+.3f}".replace("0.", ".", 1) in lines[2]
+
+
+def test_axes_that_do_not_vary_are_in_the_caption_and_others_are_columns(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(backbones=["toy-colours", "toy-colours:gain=2.0"], seeds=1), tmp_path / "run")
+    header = printed(results)[0]
+    assert "backbone" in header
+    assert "dataset" not in header
+    words = " ".join(caption(results))
+    assert "dataset toy-blobs" in words
+    assert "backbone" not in words
+    assert f"{results.rows[0].score.n_units} units" in words  # type: ignore[union-attr]
+    assert "1 seed" in words
+
+
+def test_failed_and_planned_rows_say_so(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(fusions=["toy-raises", "toy-sum"]), tmp_path / "run")
+    assert "failed" in printed(results)[2]
+    assert "failed" not in printed(results)[3]
+
+
+def test_missing_views_show_as_coverage(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(), tmp_path / "run")
+    assert "covered" in printed(results)[0]
+    assert f"{100 * results.rows[1].means['coverage']:.1f} %" in printed(results)[2]
+    _, results = carry_out(toy_plan(datasets=["toy-blobs:missing=false"]), tmp_path / "whole")
+    assert "covered" not in printed(results)[0]
+
+
+def test_few_units_are_warned_of(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(), tmp_path / "run")
+    assert any("only 5 units were tested" in line for line in warnings(results))
+
+
+def test_a_family_that_predicts_one_class_is_named(tmp_path: Path) -> None:
+    class Stubborn(Fusion):
+        """Always the first class."""
+
+        def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
+            logits = views[self.main][:, :3] * 0
+            logits[:, 0] = 9.0
+            return FusionOutput(logits=logits + self.bias)
+
+        def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+            import torch
+
+            super().__init__(in_dims, num_classes)
+            self.bias = torch.nn.Parameter(torch.zeros(()))
+
+    with registered(FUSIONS, "toy-stubborn", Stubborn):
+        _, results = carry_out(toy_plan(fusions=["toy-stubborn", "toy-sum"]), tmp_path / "run")
+    (line,) = [line for line in warnings(results) if "one class" in line]
+    assert line.startswith("2 cell(s) predict one class only, face,bottom/toy-stubborn/toy-plain/0 for one")
+
+
+def test_notes_about_the_split_are_passed_on(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(), tmp_path / "run")
+    results.grid["notes"] = ["split official: dev has no frame of class sad"]
+    assert "split official: dev has no frame of class sad" in warnings(results)
+
+
+def test_nothing_done_has_no_caption(tmp_path: Path) -> None:
+    from fusionkit.grid.folder import RunFolder
+
+    RunFolder(tmp_path / "run").merge(toy_plan(), {})
+    results = Results(tmp_path / "run")
+    assert caption(results) == []
+    assert "not run" in printed(results)[1]

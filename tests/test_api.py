@@ -1,0 +1,138 @@
+"""The Python calls: a bench from keys or files, refusals before anything is written, devices, provenance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_components import toy_grid, toy_house  # noqa: F401
+
+import fusionkit
+from fusionkit.api import bench, choose_device, default_folder, execute, prepare, provenance
+from fusionkit.errors import CellError, ConfigError
+from fusionkit.grid.run import RunOptions
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+KEYS: dict[str, Any] = {
+    "datasets": ["toy-blobs"],
+    "extractor": "toy-halves",
+    "backbones": ["toy-colours"],
+    "main": "face",
+    "regions": ["bottom"],
+    "fusions": ["toy-sum"],
+    "smoothers": ["toy-plain"],
+    "recipe": {"epochs": 2},
+    "seeds": 2,
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(KEYS))
+    return str(file)
+
+
+def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> None:
+    results = bench(config, out=tmp_path / "out")
+    assert isinstance(results, fusionkit.Results)
+    assert [row.axes.views for row in results.rows] == ["face", "face,bottom"]
+    assert all(row.score for row in results.rows)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {
+        "results.csv",
+        "cells.csv",
+        "costs.csv",
+        "grid.json",
+        "cells",
+    }
+
+
+def test_keys_go_before_those_of_the_file(config: str, tmp_path: Path) -> None:
+    results = fusionkit.bench(config, out=tmp_path / "out", regions=["top"], seeds=1)
+    assert [(row.axes.views, row.seeds) for row in results.rows] == [("face", [0]), ("face,top", [0])]
+
+
+def test_settings_reach_into_the_file(config: str) -> None:
+    plan = prepare(config, settings=["recipe.epochs=7", "seeds=3"]).plan
+    assert {head.recipe.epochs for head in plan.heads.values()} == {7}
+    assert {head.seed for head in plan.heads.values()} == {0, 1, 2}
+
+
+def test_the_folder_is_named_after_config_and_contents(config: str) -> None:
+    grid = toy_grid()
+    assert default_folder(grid) == Path("runs") / f"toy-{grid.digest()[:8]}"
+    one, other = prepare(config), prepare(config, overrides={"seeds": 3})
+    assert one.folder.path != other.folder.path
+    assert one.folder.path.name.startswith("mine-")
+    assert prepare(config).folder.path == one.folder.path
+
+
+def test_preparing_writes_nothing(config: str, tmp_path: Path) -> None:
+    prepare(config, out=tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json"]
+
+
+def test_every_mistake_is_told_and_nothing_is_written(config: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench(config, out=tmp_path / "out", fusions=["toy-summ"], regions=["botom"], seeds=0, smothers=["x"])
+    text = "\n".join(caught.value.problems)
+    for word in ("toy-summ", "toy-sum", "seeds", "smothers"):
+        assert word in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_protocol_is_refused_and_left_as_it_was(config: str, tmp_path: Path) -> None:
+    bench(config, out=tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="another split"):
+        bench(config, out=tmp_path / "out", split="holdout")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_if_every_cell_failed_the_call_fails(config: str, tmp_path: Path) -> None:
+    with pytest.raises(CellError, match="every cell failed, face,bottom/toy-raises/toy-plain/0 for one: fusion Raises"):
+        bench(config, out=tmp_path / "out", fusions=["toy-raises"], reference="none")
+    results = bench(config, out=tmp_path / "other", fusions=["toy-raises"])
+    assert [row.score is None for row in results.rows] == [False, True]
+
+
+def test_options_do_not_change_results(config: str, tmp_path: Path) -> None:
+    for name, options in (("a", RunOptions()), ("b", RunOptions(workers=1, retry_failed=True))):
+        execute(prepare(config, out=tmp_path / name, options=options))
+    assert (tmp_path / "a" / "results.csv").read_bytes() == (tmp_path / "b" / "results.csv").read_bytes()
+
+
+def test_devices_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        choose_device("gpu")
+    with pytest.raises(ConfigError, match="device 'cuda:1' is not there: torch sees 0 CUDA device"):
+        choose_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == choose_device("cuda") == "cuda:0"
+    assert choose_device("cuda:1") == "cuda:1"
+    with pytest.raises(ConfigError, match="'cuda:2' is not there"):
+        choose_device("cuda:2")
+
+
+def test_provenance_says_with_what_it_was_run(config: str, tmp_path: Path) -> None:
+    import numpy as np
+
+    found = provenance("cpu")
+    assert found["fusionkit"] == fusionkit.__version__
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["device"] == "cpu"
+    bench(config, out=tmp_path / "out")
+    grid = json.loads((tmp_path / "out" / "grid.json").read_text())
+    (item,) = grid["grids"]
+    assert item["description"]["regions"] == ["bottom"]
+    assert item["provenance"]["versions"]["numpy"] == np.__version__
