@@ -18,6 +18,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import chi2
 
+from fusionkit.bootstrap import bootstrap_interval
 from fusionkit.stats import interval, macro_f1, paired_difference, permutation_p
 
 PRIOR = np.array([0.30, 0.05, 0.03, 0.03, 0.16, 0.13, 0.08, 0.22])
@@ -93,15 +94,6 @@ def equally_good(model: np.ndarray, target: float, ease: np.ndarray) -> np.ndarr
     return model + low * np.eye(CLASSES)
 
 
-def bootstrap(rng: np.random.Generator, counts: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
-    """Percentile interval over units, for comparison."""
-    units = counts.shape[1]
-    weight = rng.multinomial(units, np.full(units, 1 / units), resamples)
-    total = (weight.astype(float) @ counts[0].reshape(units, -1)).reshape(-1, CLASSES, CLASSES)
-    low, high = np.quantile(macro_f1(total, counts[0].sum((0, 2)) > 0), [0.025, 0.975])
-    return low, high
-
-
 def mcnemar(rng: np.random.Generator, runs: Runs, a: np.ndarray, b: np.ndarray) -> float:
     """P of equal accuracy, taking frames for independent. Within a run the frames of both models meet at random."""
     rows = np.arange(len(runs.label))
@@ -125,10 +117,10 @@ def one_data_set(
     changes = rng.normal(0, SEED, (3, CLASSES, CLASSES))
     seeds = np.concatenate([count(runs, predict(rng, runs, behaviour(BASE + c + ease_a))) for c in changes])
     score, over_seeds, difference = interval(a), interval(seeds), paired_difference(a, other)
-    low, high = bootstrap(rng, a)
+    percentile = bootstrap_interval(a, resamples=1000, seed=int(rng.integers(2**32)))
     return {
         "jackknife-t": score.low <= truth <= score.high,
-        "percentile bootstrap": low <= truth <= high,
+        "percentile bootstrap": percentile.low <= truth <= percentile.high,
         "jackknife-t, 3 seeds": over_seeds.low <= seeds_truth <= over_seeds.high,
         "jackknife-t, difference": difference.low <= 0 <= difference.high,
         "unit swaps, models alike": permutation_p(a, b, permutations) <= 0.05,

@@ -6,7 +6,7 @@ what is resampled, never frames: frames of one person err together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +94,7 @@ def interval(counts: np.ndarray, level: float = 0.95) -> Estimate:
     Shoemaker, Fixing the F test for equal variances (2003), doi:10.1198/0003130031441, for degrees of freedom from the
     kurtosis; Satterthwaite (1946), doi:10.2307/3002019, for those of a sum.
     """
-    return _estimate(*_jackknife(_checked(counts)), level, low=0.0)
+    return jackknife_estimate(*leave_one_out(check_counts(counts)), level, within=(0.0, 1.0))
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Estimate:
@@ -111,9 +111,9 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Esti
     Raises:
         DataError: if ``a`` and ``b`` were not counted on the same frames.
     """
-    _check_paired(a, b)
-    (full_a, left_a), (full_b, left_b) = _jackknife(a), _jackknife(b)
-    return _estimate(full_a - full_b, left_a - left_b, level, low=-1.0)
+    check_paired(a, b)
+    (full_a, left_a), (full_b, left_b) = leave_one_out(a), leave_one_out(b)
+    return jackknife_estimate(full_a - full_b, left_a - left_b, level)
 
 
 def permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed: int = 0) -> float:
@@ -136,14 +136,31 @@ def permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed
 
     Reference: Phipson & Smyth, Permutation p-values should never be zero (2010), doi:10.2202/1544-6115.1585.
     """
-    _check_paired(a, b)
+    check_paired(a, b)
     exchange = _Exchange.of(a, b)
-    moved = int(exchange.moved.sum())
-    exact = 2**moved <= permutations
-    swaps = _all_swaps(moved) if exact else _drawn_swaps(exchange.moved, permutations, seed)
-    observed = abs(exchange.difference(np.zeros((moved, 1)))[0]) - _TIE
-    extreme = sum(int((np.abs(exchange.difference(swap)) >= observed).sum()) for swap in swaps)
-    return extreme / 2**moved if exact else (1 + extreme) / (1 + permutations)
+    return float(_share_as_extreme(exchange, exchange.difference, permutations, seed))
+
+
+def class_permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed: int = 0) -> np.ndarray:
+    """As :func:`permutation_p`, of no difference in the F1 of each class, from the same swaps.
+
+    Args:
+        a: (S, U, C, C) integer.
+        b: (S, U, C, C) integer; the same seeds and units in the same order.
+        permutations: how many to draw at most.
+        seed: of the draw.
+
+    Returns:
+        (C,) in (0, 1], not corrected for there being C tests; NaN for a class that is not in the truth.
+
+    Raises:
+        DataError: if ``a`` and ``b`` were not counted on the same frames.
+    """
+    check_paired(a, b)
+    exchange = _Exchange.of(a, b)
+    p = np.full(a.shape[-1], np.nan)
+    p[exchange.classes] = _share_as_extreme(exchange, exchange.class_differences, permutations, seed)
+    return p
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -203,7 +220,12 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _checked(counts: np.ndarray) -> np.ndarray:
+def check_counts(counts: np.ndarray) -> np.ndarray:
+    """The counts as they are.
+
+    Raises:
+        DataError: if they are not (S, U, C, C) integers, or a unit has no annotated frame.
+    """
     shape = counts.shape
     if counts.ndim != 4 or shape[2] != shape[3] or 0 in shape or counts.dtype.kind not in "iu":
         raise DataError(
@@ -215,8 +237,13 @@ def _checked(counts: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _check_paired(a: np.ndarray, b: np.ndarray) -> None:
-    if _checked(a).shape != _checked(b).shape:
+def check_paired(a: np.ndarray, b: np.ndarray) -> None:
+    """Refuse sides of a comparison that were not counted on the same frames.
+
+    Raises:
+        DataError: if shapes, or the truth of some unit or seed, differ.
+    """
+    if check_counts(a).shape != check_counts(b).shape:
         raise DataError(
             f"paired confusion counts differ in shape: {a.shape} and {b.shape}", hint="the same seeds and units"
         )
@@ -228,15 +255,24 @@ def _check_paired(a: np.ndarray, b: np.ndarray) -> None:
         )
 
 
-def _jackknife(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def leave_one_out(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Macro-F1 of all units, (S,), and without each of them, (S, U), over one set of classes."""
     total = counts.sum(1, keepdims=True)
     present = total.sum((0, 1, 3)) > 0
     return macro_f1(total, present)[:, 0], macro_f1(total - counts, present)
 
 
-def _estimate(full: np.ndarray, left_out: np.ndarray, level: float, low: float) -> Estimate:
-    """From a statistic of all units, (S,), and without each of them, (S, U)."""
+def jackknife_estimate(
+    full: np.ndarray, left_out: np.ndarray, level: float = 0.95, within: tuple[float, float] = (-1.0, 1.0)
+) -> Estimate:
+    """Any statistic with its interval, made as :func:`interval` says.
+
+    Args:
+        full: (S,) float; of all units.
+        left_out: (S, U) float; without each unit.
+        level: coverage, 0..1.
+        within: the least and the most that the statistic can be.
+    """
     from scipy.stats import t
 
     seeds, units = left_out.shape
@@ -252,7 +288,7 @@ def _estimate(full: np.ndarray, left_out: np.ndarray, level: float, low: float) 
     # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
     doubt = of_units**2 / _freedom(left) + of_seeds**2 / max(seeds - 1, 1)
     reach = float(t.ppf((1 + level) / 2, se**4 / doubt)) * se if doubt > 0 else 0.0
-    bounds = np.clip([min(value - bias - reach, value), max(value - bias + reach, value)], low, 1.0)
+    bounds = np.clip([min(value - bias - reach, value), max(value - bias + reach, value)], *within)
     return Estimate(value, float(bounds[0]), float(bounds[1]), se, units, seeds)
 
 
@@ -274,6 +310,7 @@ class _Exchange:
     from one side to the other. P of the U units can move; absent classes are left out.
 
     Attributes:
+        classes: (C,) bool; those in the truth. Below, C counts these alone.
         moved: (U,) bool; the others count the same on both sides, so swapping them changes nothing.
         change: (S * 2 * C, P) float; what swapping a unit adds to the first side.
         start: (S, 2, C, 1) int64; the first side without any swap.
@@ -281,6 +318,7 @@ class _Exchange:
         support: (C, 1); frames of each class in the truth.
     """
 
+    classes: np.ndarray
     moved: np.ndarray
     change: np.ndarray
     start: np.ndarray
@@ -298,6 +336,7 @@ class _Exchange:
         # Below 2**24 sums of integers are exact in single precision, so that p is the same with any number of threads.
         exact_in_single = np.abs(change).sum(1).max() < 2**24
         return cls(
+            classes=support > 0,
             moved=moved,
             change=change.astype(np.float32 if exact_in_single else np.float64),
             start=first.sum(1)[..., None],
@@ -307,13 +346,31 @@ class _Exchange:
 
     def difference(self, swaps: np.ndarray) -> np.ndarray:
         """Macro-F1 of the first side minus that of the second, mean over seeds: swaps (P, n) of 0 and 1 to (n,)."""
+        mean: np.ndarray = self.class_differences(swaps).mean(0)
+        return mean
+
+    def class_differences(self, swaps: np.ndarray) -> np.ndarray:
+        """As :meth:`difference`, of the F1 of each class: (C, n)."""
         added = (self.change @ swaps.astype(self.change.dtype)).reshape(*self.start.shape[:-1], -1)
         first = self.start + added
         second = self.both - first
         terms = first[:, 0] / (self.support + first[:, 1])
         terms -= second[:, 0] / (self.support + second[:, 1])
-        mean: np.ndarray = terms.sum((0, 1)) * (2.0 / terms[..., 0].size)
+        mean: np.ndarray = terms.sum(0) * (2.0 / len(terms))
         return mean
+
+
+def _share_as_extreme(
+    exchange: _Exchange, statistic: Callable[[np.ndarray], np.ndarray], permutations: int, seed: int
+) -> np.ndarray:
+    """Two-sided p of a statistic of swaps, (P, n) to (..., n): the share of swaps that give it no smaller: (...)."""
+    moved = int(exchange.moved.sum())
+    exact = 2**moved <= permutations
+    swaps = _all_swaps(moved) if exact else _drawn_swaps(exchange.moved, permutations, seed)
+    observed = np.abs(statistic(np.zeros((moved, 1)))) - _TIE
+    extreme = np.sum([(np.abs(statistic(swap)) >= observed).sum(-1) for swap in swaps], axis=0)
+    share: np.ndarray = extreme / 2**moved if exact else (1 + extreme) / (1 + permutations)
+    return share
 
 
 def _hits_and_predicted(counts: np.ndarray) -> np.ndarray:

@@ -171,10 +171,13 @@ def _run(prepared: Prepared) -> None:
 
 def print_results(results: Results) -> None:
     """The table, what it is about, and what to be careful of."""
+    from fusionkit.report.attribution import attribution_tables
     from fusionkit.report.table import caption, results_table, warnings
 
     out.print()
     out.print(results_table(results))
+    for table in attribution_tables(results):
+        out.print(table)
     for line in caption(results):
         out.print(escape(line), style="dim", highlight=False)
     for line in warnings(results):

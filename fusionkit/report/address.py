@@ -47,8 +47,10 @@ class Address:
 
     @property
     def name(self) -> str:
-        """``views/fusion/smoother[/seed]``."""
-        return self.axes.name if self.seed is None else f"{self.axes.name}/{self.seed}"
+        """``views/fusion/smoother[/seed]``; with the fold of a cell where there are several."""
+        name = self.axes.name if self.seed is None else f"{self.axes.name}/{self.seed}"
+        several = len({cell["fold"] for cell in self.record["cells"]}) > 1
+        return f"{name} {self.fold}" if self.fold and several else name
 
 
 def find(grid: dict[str, Any], text: str) -> Address:
@@ -72,7 +74,7 @@ def find(grid: dict[str, Any], text: str) -> Address:
         if found:
             raise ConfigError(f"{text!r} could be any of {_listed(found)}", hint=_HINT)
     names = list(dict.fromkeys(Address(record).name for record in families))
-    shown = "; ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    shown = "; ".join(names[:_LISTED]) + _rest(len(names))
     raise ConfigError(f"nothing is called {text!r}{did_you_mean(text, names)}; there is {shown}", hint=_HINT)
 
 
@@ -82,7 +84,6 @@ def label(address: Address, other: Address) -> str:
         return address.name
     own, others = address.record["axes"], other.record["axes"]
     differing = [f"{axis} {own[axis]}" for axis in own if own[axis] != others[axis]]
-    differing += [f"fold {address.fold}"] if address.fold != other.fold else []
     return f"{address.name} ({', '.join(differing) or address.id})"
 
 
@@ -98,9 +99,7 @@ def _without_options(record: dict[str, Any], text: str) -> Iterator[Address]:
     return _fitting(record, _spellings(record, text), lambda component: [component, component.partition(":")[0]])
 
 
-def _fitting(
-    record: dict[str, Any], texts: Sequence[str], written: Callable[[str], list[str]]
-) -> Iterator[Address]:
+def _fitting(record: dict[str, Any], texts: Sequence[str], written: Callable[[str], list[str]]) -> Iterator[Address]:
     """The family where a text is a run of its parts; or its cells of one seed, where the seed stands at the end."""
     axes = Address(record).axes
     views, fusions, smoothers = [axes.views], written(axes.fusion), written(axes.smoother)
@@ -134,15 +133,16 @@ def _by_id(record: dict[str, Any], text: str) -> Iterator[Address]:
 
 
 def _listed(found: Sequence[Address]) -> str:
-    """Names and ids, with the axes in which they differ besides."""
+    """Names and ids, with the axes besides in which they differ."""
     axes = [address.record["axes"] for address in found]
-    varying = [
-        axis
-        for axis in axes[0]
-        if axis not in ("views", "fusion", "smoother") and len({each[axis] for each in axes}) > 1
-    ]
-    shown = [
-        f"{address.name} ({', '.join([address.id, *(f'{axis} {address.record["axes"][axis]}' for axis in varying)])})"
-        for address in found[:_LISTED]
-    ]
-    return "; ".join(shown) + (f" and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
+    besides = [axis for axis in axes[0] if axis not in ("views", "fusion", "smoother")]
+    varying = [axis for axis in besides if len({each[axis] for each in axes}) > 1]
+    shown = []
+    for address in found[:_LISTED]:
+        known = [address.id, *(f"{axis} {address.record['axes'][axis]}" for axis in varying)]
+        shown.append(f"{address.name} ({', '.join(known)})")
+    return "; ".join(shown) + _rest(len(found))
+
+
+def _rest(count: int) -> str:
+    return f" and {count - _LISTED} more" if count > _LISTED else ""

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
 from fusionkit.grid.plan import Axes
-from fusionkit.stats import Estimate, holm, interval, paired_difference, permutation_p
+from fusionkit.stats import Estimate, accuracy, holm, interval, macro_f1, paired_difference, permutation_p, uar
+
+if TYPE_CHECKING:
+    from fusionkit.report.comparison import Comparison
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +48,9 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class _Loaded:
+class Loaded:
+    """What is stored of a family: finished cells by seed and fold, counts of the seeds of which all folds are done."""
+
     record: dict[str, Any]
     cells: dict[tuple[int, str], StoredCell]
     counts: dict[int, np.ndarray]  # (U, C, C) by seed, over all folds
@@ -73,7 +78,7 @@ class Results:
     @cached_property
     def rows(self) -> list[Row]:
         """A row a family, in plan order."""
-        loaded = {record["id"]: self._load(record) for record in self.grid["families"]}
+        loaded = {record["id"]: self.load(record) for record in self.grid["families"]}
         references = {each.record["reference"] for each in loaded.values()}
         rows = [self._row(each, loaded.get(each.record["reference"]), references) for each in loaded.values()]
         corrected = holm(np.array([row["p"] for row in rows]))
@@ -87,13 +92,28 @@ class Results:
             for cell in record["cells"]:
                 stored = self.folder.read_cell(cell["id"])
                 state = "done" if stored else ("failed" if cell["id"] in failures else "planned")
+                error = "" if stored else failures.get(cell["id"], "")
                 info = stored.info if stored else {}
-                found.append(
-                    {**cell, "axes": record["axes"], "state": state, "error": failures.get(cell["id"], ""), **info}
-                )
+                found.append({**cell, "axes": record["axes"], "state": state, "error": error, **info})
         return found
 
-    def _load(self, record: dict[str, Any]) -> _Loaded:
+    def compare(self, a: str, b: str) -> Comparison:
+        """Two families or cells against each other, overall and for each class, on the seeds that both have.
+
+        Args:
+            a: a short id, or a name ``views/fusion/smoother[/seed]``, or a part of it that fits one row only.
+            b: likewise.
+
+        Raises:
+            ConfigError: if either stands for nothing or for several, or they were not tested on the same frames.
+            DataError: if no seed of them is finished.
+        """
+        from fusionkit.report.comparison import compare
+
+        return compare(self, a, b)
+
+    def load(self, record: dict[str, Any]) -> Loaded:
+        """The finished cells of a family's record, or of a part of it, with their counts pooled over folds."""
         cells = {(cell["seed"], cell["fold"]): self.folder.read_cell(cell["id"]) for cell in record["cells"]}
         done = {key: cell for key, cell in cells.items() if cell is not None}
         counts: dict[int, np.ndarray] = {}
@@ -105,24 +125,25 @@ class Results:
             if len(whole) == len(parts):
                 counts[seed], units = _pooled(whole)
         failures = failed_cells(self.folder, record["cells"])
-        return _Loaded(record, done, counts, units, failures)
+        return Loaded(record, done, counts, units, failures)
 
-    def _row(self, own: _Loaded, reference: _Loaded | None, references: set[str | None]) -> dict[str, Any]:
+    def _row(self, own: Loaded, reference: Loaded | None, references: set[str | None]) -> dict[str, Any]:
         seeds = sorted(own.counts)
         counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
         delta, p = _compared(own, reference) if reference else (None, float("nan"))
-        infos = [cell.info for cell in own.cells.values()]
-        per_seed = [float(np.mean([info["macro_f1"] for info in infos if info["seed"] == seed])) for seed in seeds]
+        infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
         return {
             "id": own.record["id"],
             "axes": Axes(**own.record["axes"]),
             "is_reference": own.record["id"] in references,
             "score": interval(counts) if counts is not None else None,
-            "sd": float(np.std(per_seed, ddof=1)) if len(seeds) > 1 else float("nan"),
+            "sd": float(np.std(macro_f1(counts.sum(1)), ddof=1))
+            if counts is not None and len(seeds) > 1
+            else float("nan"),
             "delta": delta,
             "p": p,
             "chosen": infos[0]["smoother"] if infos else own.record["axes"]["smoother"],
-            "means": _means(infos),
+            "means": {} if counts is None else _means(infos, counts.sum(1)),
             "failures": own.failures,
             "seeds": seeds,
         }
@@ -138,7 +159,7 @@ def _pooled(cells: Sequence[StoredCell]) -> tuple[np.ndarray, np.ndarray]:
     return counts, units
 
 
-def _compared(own: _Loaded, reference: _Loaded) -> tuple[Estimate | None, float]:
+def _compared(own: Loaded, reference: Loaded) -> tuple[Estimate | None, float]:
     seeds = sorted(own.counts.keys() & reference.counts.keys())
     if not seeds:
         return None, float("nan")
@@ -149,14 +170,19 @@ def _compared(own: _Loaded, reference: _Loaded) -> tuple[Estimate | None, float]
     return paired_difference(a, b), permutation_p(a, b)
 
 
-def _means(infos: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean over cells; counts of frames and clips are summed over folds and are the same for every seed."""
-    if not infos:
-        return {}
-    found = {name: float(np.mean([info[name] for info in infos])) for name in ("accuracy", "uar", "params", "gflops")}
-    found["ece"] = float(np.mean([info["ece"] for info in infos]))
+def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
+    """Means over seeds, of folds pooled; counts of frames and clips are the same for every seed.
+
+    Args:
+        infos: of the cells of complete seeds.
+        counts: (S, C, C) of the same seeds.
+    """
+    found = {"accuracy": float(accuracy(counts).mean()), "uar": float(uar(counts).mean())}
+    found |= {name: float(np.mean([info[name] for info in infos])) for name in ("params", "gflops")}
+    frames = [info["n_frames"] for info in infos]
+    found["ece"] = float(np.average([info["ece"] for info in infos], weights=frames))
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
     for name in ("n_frames", "n_clips", "covered"):
         found[name] = float(sum(info[name] for info in first))
-    found["coverage"] = found["covered"] / found["n_frames"] if found["n_frames"] else float("nan")
+    found["coverage"] = found["covered"] / found["n_frames"]
     return found

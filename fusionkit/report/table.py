@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.table import Table
 from rich.text import Text
 
+from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
 from fusionkit.stats import FEW_UNITS
 
@@ -35,12 +34,11 @@ def _cells(row: Row, best: float) -> list[Text]:
     if row.score is None:
         reason = "failed" if row.failures else "not run"
         return [*axes, Text(reason, style="red" if row.failures else "yellow"), Text(""), Text("")]
-    value = Text(f"{_share(row.score.value)} {_range(row.score.low, row.score.high, _share)}")
+    value = Text(share_with_interval(row.score))
     if row.score.value == best:
         value.stylize("bold")
     if row.delta:
-        delta = Text(f"{_signed(row.delta.value)} {_range(row.delta.low, row.delta.high, _signed)}")
-        return [*axes, value, delta, Text(_p(row.p_holm))]
+        return [*axes, value, Text(signed_with_interval(row.delta)), Text(p_value(row.p_holm))]
     return [*axes, value, Text("reference" if row.is_reference else "", style="dim"), Text("")]
 
 
@@ -87,22 +85,3 @@ def warnings(results: Results) -> list[str]:
 def _smoother(row: Row) -> str:
     asked, chosen = row.axes.smoother, row.chosen
     return asked if asked == chosen else f"{chosen} (auto)"
-
-
-def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
-
-
-def _signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:+.3f}".replace("0.", ".", 1)
-
-
-def _range(low: float, high: float, write: object) -> str:
-    assert callable(write)
-    return f"[{write(low)}, {write(high)}]"
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)

@@ -1,0 +1,177 @@
+"""Paired comparisons of two rows of a run folder, against what statistics of their counts say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_stats import make_pair
+from toy_folder import Toy, write_folder
+
+from fusionkit.class_stats import class_differences
+from fusionkit.errors import ConfigError, DataError
+from fusionkit.report.comparison import Comparison
+from fusionkit.report.comparison_table import caption, warnings
+from fusionkit.stats import class_permutation_p, holm, interval, paired_difference, permutation_p
+
+EYE = {"views": "face,eye", "fusion": "concat"}
+NAMES = ("calm", "glad", "sad", "angry")
+
+
+def compared(path: Path, a: np.ndarray, b: np.ndarray) -> Comparison:
+    return write_folder(path, [Toy({}, b, classes=NAMES), Toy(EYE, a, classes=NAMES)]).compare("concat", "linear")
+
+
+def test_numbers_are_those_of_the_pooled_counts(tmp_path: Path) -> None:
+    a, b = make_pair(0, 25, seeds=3, gain=1.0)
+    found = compared(tmp_path, a, b)
+    assert (found.overall.a, found.overall.b) == (interval(a), interval(b))
+    assert found.overall.difference == paired_difference(a, b)
+    assert found.overall.p == permutation_p(a, b)
+    assert found.n_frames == a[0].sum()
+    assert found.seeds == ([0, 1, 2], [0, 1, 2])
+    assert [each.name for each in found.classes] == list(NAMES)
+    assert [each.difference for each in found.classes] == class_differences(a, b)
+    np.testing.assert_array_equal([each.p for each in found.classes], holm(class_permutation_p(a, b)))
+    truth = a[0].sum(-1)
+    for name, each in enumerate(found.classes):
+        f1 = [2 * s[:, name, name].sum() / (s[:, name].sum() + s[:, :, name].sum()) for s in a]
+        assert each.a.value == pytest.approx(np.mean(f1))
+        assert each.n_frames == truth[:, name].sum()
+        assert each.n_units == np.count_nonzero(truth[:, name])
+
+
+def test_the_better_side_beats_the_other_whichever_is_named_first(tmp_path: Path) -> None:
+    a, b = make_pair(1, 30, seeds=2, gain=3.0)
+    difference = paired_difference(a, b)
+    assert difference.low > 0
+    low, value, high = (f"{each:.3f}"[1:] for each in (difference.low, difference.value, difference.high))
+    expected = f"face,eye/concat/none beats face/linear/none by {value} [{low}, {high}], p < .001"
+    results = write_folder(tmp_path, [Toy({}, b, classes=NAMES), Toy(EYE, a, classes=NAMES)])
+    forth, back = results.compare("concat", "linear"), results.compare("linear", "concat")
+    assert forth.sentence() == back.sentence() == expected
+    assert (forth.overall.verdict, back.overall.verdict) == ("a", "b")
+    assert back.overall.difference.value == pytest.approx(-difference.value)
+    better = [
+        name
+        for name, each, p in zip(NAMES, class_differences(a, b), holm(class_permutation_p(a, b)), strict=True)
+        if p <= 0.05 and each.low > 0
+    ]
+    assert better
+    assert (
+        forth.class_sentences() == back.class_sentences() == [f"face,eye/concat/none is better on {', '.join(better)}"]
+    )
+
+
+def test_sides_that_are_alike_cannot_be_told_apart(tmp_path: Path) -> None:
+    a, b = make_pair(2, 25)
+    found = compared(tmp_path, a, b)
+    assert found.overall.p > 0.05
+    assert found.overall.verdict == "neither"
+    assert found.sentence().startswith("cannot be told apart: face,eye/concat/none less face/linear/none is ")
+    assert found.sentence().endswith(f"p = {found.overall.p:.3f}".replace("0.", "."))
+    assert found.class_sentences() == ["on no single class can they be told apart"]
+
+
+def test_a_difference_is_claimed_only_where_test_and_interval_agree(tmp_path: Path) -> None:
+    # Of four units all are better on one side: the interval leaves out 0, but no test of four units can reject.
+    a = np.zeros((1, 4, 2, 2), dtype=int)
+    a[0, :] = [[9, 1], [1, 9]]
+    b = a.copy()
+    b[0, :] = [[6, 4], [4, 6]]
+    b[0, 0] = [[7, 3], [4, 6]]
+    found = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)]).compare("concat", "linear")
+    assert found.overall.difference.low > 0
+    assert found.overall.p == 2 / 16
+    assert found.overall.verdict == "neither"
+    assert any("disagree" in line for line in warnings(found))
+
+
+def test_seeds_are_paired_and_those_of_one_side_only_are_left_out_and_named(tmp_path: Path) -> None:
+    a, b = make_pair(3, 22, seeds=3)
+    results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, [a[2], None, a[1]], seeds=[2, 5, 1])])
+    found = results.compare("concat", "linear")
+    assert found.seeds == ([1, 2], [1, 2])
+    assert found.overall.difference == paired_difference(a[1:], b[1:])
+    assert found.left_out == [0]
+    assert "seeds that only one side has were left out: 0" in warnings(found)
+    assert "seeds 1, 2 of both" in caption(found)
+
+
+def test_a_seed_that_one_side_names_goes_for_both(tmp_path: Path) -> None:
+    a, b = make_pair(4, 22, seeds=2)
+    results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)])
+    found = results.compare("concat/none/1", "linear")
+    assert found.overall.difference == paired_difference(a[1:], b[1:])
+    assert found.names == ("face,eye/concat/none/1", "face/linear/none")
+    assert any(line.startswith("one seed:") for line in warnings(found))
+
+
+def test_two_seeds_of_one_family_can_be_compared(tmp_path: Path) -> None:
+    a, _ = make_pair(5, 22, seeds=2)
+    found = write_folder(tmp_path, [Toy({}, a)]).compare("linear/none/0", "linear/none/1")
+    assert found.overall.difference == paired_difference(a[:1], a[1:])
+    assert "seed 0 of A and 1 of B" in caption(found)
+
+
+def test_folds_are_pooled_and_a_cell_of_one_fold_is_held_against_that_fold(tmp_path: Path) -> None:
+    a, b = make_pair(6, 21)
+    folds = ("fold0", "fold1", "fold2")
+    results = write_folder(tmp_path, [Toy({}, b, folds=folds), Toy(EYE, a, folds=folds)])
+    whole = results.compare("concat", "linear")
+    assert whole.overall.difference.value == pytest.approx(paired_difference(a, b).value)
+    assert whole.overall.a.n_units == 21
+    cell = results.grid["families"][1]["cells"][1]
+    part = results.compare(cell["id"], "linear")
+    assert part.overall.difference == paired_difference(a[:, 1::3], b[:, 1::3])
+    assert part.names[0] == "face,eye/concat/none/0 fold1"
+
+
+def test_classes_that_few_units_show_are_warned_of(tmp_path: Path) -> None:
+    a, b = make_pair(7, 30)
+    for side in (a, b):
+        side[:, 3:, 2] = 0
+        side[:, :, 3] = 0
+    lines = warnings(compared(tmp_path, a, b))
+    shown = np.count_nonzero(a[0, :, 2].sum(-1))
+    assert f"intervals are rough for classes that few units show: sad ({shown})" in lines
+
+
+def test_few_units_are_warned_of(tmp_path: Path) -> None:
+    lines = warnings(compared(tmp_path, *make_pair(8, 19)))
+    assert "only 19 units were tested: intervals and tests are rough below 20" in lines
+
+
+def test_a_row_is_not_compared_with_itself(tmp_path: Path) -> None:
+    a, _ = make_pair(9, 5)
+    with pytest.raises(ConfigError, match=r"'linear' and 'face' are the same: face/linear/none"):
+        write_folder(tmp_path, [Toy({}, a)]).compare("linear", "face")
+
+
+def test_rows_of_other_frames_are_refused_by_what_tells_them_apart(tmp_path: Path) -> None:
+    a, b = make_pair(10, 5)
+    other = Toy({"dataset": "other"}, b, units=[f"v{unit}" for unit in range(5)], id="bbbb00000000")
+    results = write_folder(tmp_path, [Toy({}, a, id="aaaa00000000"), other])
+    message = (
+        r"face/linear/none \(dataset toy\) and face/linear/none \(dataset other\) were not tested on the same frames"
+    )
+    with pytest.raises(ConfigError, match=message):
+        results.compare("aaaa", "bbbb")
+    b[0, 0, 0, 0] += 1
+    results = write_folder(tmp_path / "2", [Toy({}, a), Toy(EYE, b)])
+    with pytest.raises(ConfigError, match="were not tested on the same frames"):
+        results.compare("concat", "linear")
+
+
+def test_what_is_not_finished_is_refused_with_its_failure(tmp_path: Path) -> None:
+    a, _ = make_pair(11, 5, seeds=2)
+    failed = Toy(EYE, [None, None], failure="the loss is nan")
+    late = Toy({"fusion": "mlp"}, [a[0], None])
+    results = write_folder(tmp_path, [Toy({}, [None, a[1]]), failed, late])
+    with pytest.raises(DataError, match="face,eye/concat/none has no finished seed: the loss is nan"):
+        results.compare("concat", "linear")
+    with pytest.raises(DataError, match="have no finished seed in common"):
+        results.compare("mlp", "linear")
+    with pytest.raises(DataError, match="seed 1 of face/mlp/none is not finished"):
+        results.compare("linear/none/1", "mlp")

@@ -1,0 +1,71 @@
+"""Run folders written by hand: families with given confusion counts, for the tests of reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fusionkit.artifact import SCHEMA, write_file
+from fusionkit.engine.score import Score
+from fusionkit.grid.folder import RunFolder
+from fusionkit.identity import digest
+from fusionkit.report.results import Results
+
+AXES = {
+    "dataset": "toy",
+    "split": "official",
+    "extractor": "template",
+    "backbone": "hog",
+    "main": "face",
+    "views": "face",
+    "fusion": "linear",
+    "recipe": "epochs=2",
+    "smoother": "none",
+}
+
+
+@dataclass
+class Toy:
+    """A family: its axes where they differ from the usual, and counts (S, U, C, C); a seed that is None is not done."""
+
+    axes: dict[str, str]
+    counts: Sequence[np.ndarray | None]
+    units: Sequence[str] = ()
+    folds: Sequence[str] = ("official",)  # units are dealt to folds in turn
+    classes: Sequence[str] = ()
+    failure: str = ""
+    id: str = ""
+    seeds: Sequence[int] = field(default_factory=list)
+
+
+def write_folder(path: Path, families: Sequence[Toy]) -> Results:
+    """The results of a folder that holds these families."""
+    folder = RunFolder(path)
+    records = [_write_family(folder, toy) for toy in families]
+    grid = {"schema": SCHEMA, "protocol": "toy", "data": [], "grids": [], "families": records, "notes": []}
+    write_file(path / "grid.json", json.dumps({**grid, "seal": digest(grid)}).encode())
+    return Results(folder)
+
+
+def _write_family(folder: RunFolder, toy: Toy) -> dict[str, object]:
+    axes = {**AXES, **toy.axes}
+    name = toy.id or digest(axes)[:12]
+    cells = []
+    for seed, counts in zip(toy.seeds or range(len(toy.counts)), toy.counts, strict=True):
+        for index, fold in enumerate(toy.folds):
+            cell = {"id": digest([name, seed, fold])[:12], "head": digest([name, seed, fold, "head"])[:12]}
+            cells.append({**cell, "seed": seed, "fold": fold})
+            if counts is None:
+                if toy.failure:
+                    folder.write_failure(cell["id"], toy.failure, "")
+                continue
+            units = np.array(toy.units or [f"u{unit:03d}" for unit in range(len(counts))])
+            classes = toy.classes or [f"class{c}" for c in range(counts.shape[-1])]
+            share = slice(index, None, len(toy.folds))
+            info = {"seed": seed, "fold": fold, "smoother": axes["smoother"], "per_class_f1": dict.fromkeys(classes, 0)}
+            folder.write_cell(cell["id"], Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
+    return {"id": name, "axes": axes, "reference": None, "cells": cells}
