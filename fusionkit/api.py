@@ -16,6 +16,7 @@ from fusionkit.config import GridConfig, resolve
 from fusionkit.config_file import find_config, read_config
 from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.errors import CellError, ConfigError
+from fusionkit.grid.check import check_fusions
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan, make_plan
 from fusionkit.grid.progress import Progress
@@ -65,6 +66,7 @@ def prepare(
     grid = resolve(raw, path.stem)
     chosen = choose_device(device)
     plan = make_plan(grid, chosen)
+    check_fusions(plan)
     folder = RunFolder(Path(out) if out is not None else default_folder(grid))
     return Prepared(plan, folder, EmbeddingStore(cache_folder()), replace(options or RunOptions(), device=chosen))
 

@@ -75,6 +75,11 @@ def _shared_backbone(spec: Spec) -> Backbone:
     return _BUILT[identity]
 
 
+def backbone_width(spec: Spec) -> int:
+    """D of a backbone."""
+    return _shared_backbone(spec).dim
+
+
 def backbone_cost(spec: Spec) -> tuple[int, float]:
     """(parameters, GFLOP of one view) of a backbone."""
     return _shared_backbone(spec).cost()

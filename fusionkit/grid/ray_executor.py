@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fusionkit.errors import ConfigError, cause_of
-from fusionkit.grid.executors import Results
 from fusionkit.grid.ray_cluster import connect, ray_module
 from fusionkit.grid.ray_worker import Clock, Order, shared, work
 from fusionkit.grid.tasks import Code, Failure, Task, one_line
+
+Results = Generator[tuple[Task, Failure | None], None, None]
 
 _NODES_LOST = 3  # how many nodes may die under a task before that counts as its failure
 _TICK = 1.0  # s between looks at the cluster's size, and at who takes too long
@@ -72,14 +74,15 @@ class RayExecutor:
         with shared(tasks) as token:
             order = Order(self.code, str(Path.cwd()), token)
             flights = _Flights(ray_module(), order, self.timeout, self.gpus_per_task or 1.0)
-            for task, failure in flights.run(tasks, self.workers):
-                if failure and failure.retryable:
-                    again.append(task)
-                else:
-                    advance(task.steps)
-                    yield task, failure
-            for task in again:
-                for _, failure in flights.run([task], 1):
+            with closing(flights.run(tasks, self.workers)) as results:
+                for task, failure in results:
+                    if failure and failure.retryable:
+                        again.append(task)
+                    else:
+                        advance(task.steps)
+                        yield task, failure
+            with closing(flights.run(again, 1)) as results:
+                for task, failure in results:
                     advance(task.steps)
                     yield task, failure
 

@@ -58,14 +58,14 @@ def work(task: Task, order: Order, clock: Any, number: int) -> Failure | None:
         clock: the :class:`Clock` actor, or None.
         number: of the task, for the clock.
     """
-    if clock is not None:
-        clock.start.remote(number)
     try:
         _settle(order)
         for root in _roots(task):
             _refuse_private(root, order.token)
     except Exception as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
         return Failure.of(error)
+    if clock is not None:
+        clock.start.remote(number)
     if task.device.startswith("cuda"):
         task = replace(task, device="cuda:0")  # Ray shows a worker the GPU that it is given, and no other
     return attempt(task, lambda _: None)

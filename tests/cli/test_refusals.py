@@ -55,6 +55,7 @@ def refused(result: Result, *lines: str) -> None:
             ["'cel_size'.*'cell_size'", "'orientation'.*'orientations'", "'hiden'.*'hidden'"],
         ),
         (["--fusion", "mlp:hidden=wide"], ["hidden = 'wide' is not int"]),
+        (["--fusion", "concat:width=-3,mlp:hidden=0"], ["width=-3", "hidden=0"]),
         (["--regions", "ear"], ["no region 'ear'; it has eye, brow, nose, mouth"]),
         (["--regions", "eye+"], [r"'eye\+' is not a view"]),
         (["--regions", "keep:"], ["'keep:' is not a view"]),
