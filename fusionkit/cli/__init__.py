@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionkit.cli import bench, compare, info, listing, preview
+from fusionkit.cli import bench, cache, compare, info, listing, preview
 
 app = typer.Typer(
     name="fusionkit",
@@ -15,6 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("bench")(bench.bench)
+app.command("cache")(cache.cache)
 app.command("compare")(compare.compare)
 app.command("list")(listing.list_components)
 app.command("info")(info.info)

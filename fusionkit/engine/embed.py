@@ -116,12 +116,16 @@ def embed(
         rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
         for item in now:
             if item.backbone is None:
-                store.write(item.key, index, _ready(source, item, rows), ())
+                store.write(item.key, index, _ready(source, item, rows), (), _about(source, item))
         made = [item for item in now if item.backbone is not None]
         if made:
             _embed_shard(source, index, rows, made, extractor, store, device, advance)
         else:
             advance(len(rows))
+
+
+def _about(source: Source, embedding: Embedding) -> str:
+    return f"{embedding}, {len(source.table)} frames of {source.spec}"
 
 
 def _ready(source: Source, embedding: Embedding, rows: np.ndarray) -> np.ndarray:
@@ -161,7 +165,8 @@ def _embed_shard(
             stream.add(start, len(images), dict(zip(places, views, strict=True)))
         advance(len(images))
     for stream in streams:
-        store.write(stream.embedding.key, index, stream.finished(source, rows), unreadable)
+        about = _about(source, stream.embedding)
+        store.write(stream.embedding.key, index, stream.finished(source, rows), unreadable, about)
 
 
 def _chunks(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.fusion import FittedFusion, Fusion, Views
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import Features, FoldRows, Part
+from fusionkit.engine.losses import criterion
 from fusionkit.errors import CellError, PluginError
 from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS
@@ -186,19 +186,6 @@ class _Training:
 
     def _arrays(self, state: dict[str, Tensor]) -> dict[str, np.ndarray]:
         return {**{f"fusion.{name}": value.cpu().numpy() for name, value in state.items()}, **_scaling(self.features)}
-
-
-def criterion(recipe: Recipe, target: Tensor, classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a recipe on logits (B, C) and targets (B,)."""
-    weight: Tensor | None = None
-    if recipe.class_weights == "balanced":
-        counts = torch.bincount(target, minlength=classes).clamp(min=1)
-        weight = (len(target) / (classes * counts)).float()
-
-    def loss(logits: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, truth, weight=weight)
-
-    return loss
 
 
 def _optimizer(recipe: Recipe, fusion: Fusion) -> torch.optim.Optimizer:
