@@ -20,7 +20,8 @@ from fusionkit.grid.check import check_fusions
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan, make_plan
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.run import Outcome, RunOptions, run
+from fusionkit.grid.run import Outcome, RunOptions, cluster, run
+from fusionkit.grid.tasks import Code
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.results import Results
 
@@ -78,11 +79,26 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
         ConfigError: if the folder holds results of another protocol, or cannot be written.
         CellError: at the first failure, with ``fail_fast``.
     """
+    _reach_cluster(prepared)
     prepared.folder.merge(prepared.plan, provenance(prepared.options.device))
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
     return outcome, results
+
+
+def _reach_cluster(prepared: Prepared) -> None:
+    """Refuse a cluster that is not there before anything is written."""
+    if prepared.options.executor != "ray":
+        return
+    from fusionkit.grid.ray_cluster import ray_module
+
+    ray_module()
+    if prepared.options.ray_address is not None:
+        executor = cluster(prepared.options, Code(prepared.plan.grid.plugins, prepared.plan.grid.modules))
+        assert executor is not None
+        executor.connect()
+        executor.close()
 
 
 def bench(

@@ -55,3 +55,9 @@ def cause_of(error: BaseException) -> str:
     """Somebody else's error on one line: ``ValueError: what it said``."""
     said = " ".join(str(error).split())
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out: Python's own, a GPU's, or torch's allocator on the CPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

@@ -74,8 +74,12 @@ def bench(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)] = "auto",
     executor: Annotated[
-        Literal["processes", "serial"], typer.Option(help="Who works: a pool, or this process.", rich_help_panel=RUN)
+        Literal["processes", "serial", "ray"],
+        typer.Option(help="Who works: a pool, this process, or a Ray cluster.", rich_help_panel=RUN),
     ] = "processes",
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a running Ray cluster: auto or host:port.", rich_help_panel=RUN)
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", rich_help_panel=RUN)] = 0,
     cell_timeout: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds that one piece of work may take.", rich_help_panel=RUN)
@@ -123,6 +127,7 @@ def bench(
 
         options = RunOptions(
             executor=executor,
+            ray_address=ray_address,
             workers=workers,
             cell_timeout=cell_timeout,
             fail_fast=fail_fast,

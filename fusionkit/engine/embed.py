@@ -13,7 +13,7 @@ from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError, DataError, FusionKitError, PluginError
+from fusionkit.errors import CellError, DataError, FusionKitError, PluginError, out_of_memory
 from fusionkit.identity import component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.spec import Spec
@@ -192,6 +192,7 @@ class _Stream:
         shape = (embedding.tokens, self.backbone.dim) if embedding.tokens else (self.backbone.dim,)
         self.values = np.full((rows, *shape), np.nan, np.float32)
         self.present = np.zeros(rows, dtype=bool)
+        self.parts = 1
         # Always a whole batch, padded with black: the values of a row do not depend on how many rows came with it.
         self.batch = np.zeros((BATCH, *self.backbone.input_size, 3), np.uint8)
 
@@ -212,15 +213,20 @@ class _Stream:
             self.present[rows] = True
 
     def _embedded(self) -> np.ndarray:
-        try:
-            return self.backbone(self.batch, self.embedding.tokens)
-        except FusionKitError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        """The batch's embeddings, in as many parts as memory asks for: halves, quarters, down to single views."""
+        while True:
+            try:
+                parts = [self.backbone(part, self.embedding.tokens) for part in np.split(self.batch, self.parts)]
+                return np.concatenate(parts)
+            except FusionKitError:
+                raise
+            except Exception as error:
+                if not out_of_memory(error) or self.parts == BATCH:
+                    raise PluginError(
+                        f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+                self.parts *= 2
 
     def finished(self, source: Source, rows: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):

@@ -53,22 +53,14 @@ def connect(address: str | None, cores: int) -> list[Callable[[], object]]:
         options = {"address": "local", "num_cpus": cores, "object_store_memory": _STORE, "include_dashboard": False}
     else:
         _refuse_silence(address)
-    handler = signal.getsignal(signal.SIGTERM)
     try:
-        with _no_usage_statistics():
+        with _no_usage_statistics(), _own_sigterm():
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (Exception, SystemExit) as error:
         ray.shutdown()
         where = "Ray cannot be started" if address is None else f"Ray at {address} cannot be used"
         raise ConfigError(f"{where}: {cause_of(error)}") from error
-    return [ray.shutdown, _silence_lost_workers(), _handing_back(handler)]
-
-
-def _handing_back(handler: Any) -> Callable[[], object]:
-    """Ray puts its own handler of SIGTERM in the place of ours."""
-    if threading.current_thread() is not threading.main_thread() or handler is None:
-        return lambda: None
-    return lambda: signal.signal(signal.SIGTERM, handler)
+    return [ray.shutdown, _silence_lost_workers()]
 
 
 def _refuse_silence(address: str) -> None:
@@ -117,6 +109,17 @@ def _no_usage_statistics() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray replaces the handler of SIGTERM by its own, which prints a stack trace and aborts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _silence_lost_workers() -> Callable[[], object]:

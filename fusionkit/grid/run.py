@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusionkit.engine.embed import Embedding, backbone_cost
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
@@ -21,6 +21,9 @@ from fusionkit.grid.progress import Progress
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
 
+if TYPE_CHECKING:
+    from fusionkit.grid.ray_executor import RayExecutor
+
 _POLL = 0.5  # s between looks at work that another run is at
 
 
@@ -31,6 +34,7 @@ class RunOptions:
     Attributes:
         device: where embedding and training run: ``cpu``, ``cuda:0``.
         executor: who does the work.
+        ray_address: of a running Ray cluster, for the executor ``ray``; None starts Ray on this machine.
         workers: processes at most; 0 for one a core.
         cell_timeout: seconds that one piece of work may take; None for no limit.
         fail_fast: stop at the first failure.
@@ -38,7 +42,8 @@ class RunOptions:
     """
 
     device: str = "cpu"
-    executor: Literal["serial", "processes"] = "serial"
+    executor: Literal["serial", "processes", "ray"] = "serial"
+    ray_address: str | None = None
     workers: int = 0
     cell_timeout: float | None = None
     fail_fast: bool = False
@@ -83,6 +88,15 @@ def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOption
         give_back()
 
 
+def cluster(options: RunOptions, code: Code) -> RayExecutor | None:
+    """The Ray executor, if it was asked for; it connects when it is first used, or told to."""
+    if options.executor != "ray":
+        return None
+    from fusionkit.grid.ray_executor import RayExecutor
+
+    return RayExecutor(options.ray_address, options.workers, options.cell_timeout, code)
+
+
 class _Run:
     def __init__(
         self, plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions, progress: Progress
@@ -93,8 +107,17 @@ class _Run:
         self.options = options
         self.progress = progress
         self.outcome = Outcome()
+        self.code = Code(plan.grid.plugins, plan.grid.modules)
+        self.cluster = cluster(options, self.code)
 
     def run(self) -> Outcome:
+        try:
+            return self._run()
+        finally:
+            if self.cluster:
+                self.cluster.close()
+
+    def _run(self) -> Outcome:
         lacking = [head for head in self.plan.heads.values() if not self.folder.has_head(head.id)]
         heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]
         broken = self._embed(heads + self._smoothed_by_embeddings())
@@ -106,6 +129,8 @@ class _Run:
 
     def _executor(self, tasks: int) -> Executor:
         """The chosen executor, or this process where a pool would not pay or could not start."""
+        if self.cluster:
+            return self.cluster
         workers = min(self.options.workers or os.cpu_count() or 1, tasks)
         alone = workers < 2 and self.options.cell_timeout is None
         if self.options.executor == "serial" or alone:
@@ -115,8 +140,7 @@ class _Run:
             if note not in self.outcome.notes:
                 self.outcome.notes.append(note)
             return Serial()
-        code = Code(self.plan.grid.plugins, self.plan.grid.modules)
-        return Processes(workers, self.options.cell_timeout, code)
+        return Processes(workers, self.options.cell_timeout, self.code)
 
     def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
         """Carry out tasks; what another run is at is waited for. Stop at the first failure if so asked."""

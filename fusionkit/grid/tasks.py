@@ -15,7 +15,7 @@ from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import fit
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import DataError, FusionKitError, StorageError
+from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lease import lease, leases
 from fusionkit.plugin_file import load_module, load_plugin_file
@@ -63,9 +63,8 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The failure that an exception means."""
-        lost_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         trace = "".join(traceback.format_exception(error))
-        return cls(one_line(error), trace, retryable=lost_memory, fatal=isinstance(error, StorageError))
+        return cls(one_line(error), trace, retryable=out_of_memory(error), fatal=isinstance(error, StorageError))
 
 
 ELSEWHERE = Failure("another run is at it", "", busy=True)

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
 
+SMALL = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8")
+
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
@@ -69,6 +71,7 @@ def refused(result: Result, *lines: str) -> None:
         (["--recipe", "lr=-1,epoch=3"], ["'epoch'.*'epochs'", "lr = -1 must be above 0"]),
         (["--device", "cuda:63"], ["'cuda:63' is not there"]),
         (["--device", "gpu"], ["unknown device 'gpu'"]),
+        (["--executor", "ray", "--ray-address", "127.0.0.1:9", *SMALL], ["127.0.0.1:9|fusionkit.ray"]),
         (["--plugin", "nowhere.py"], ["'nowhere.py' cannot be read"]),
         (["nowhere"], ["no config 'nowhere'; shipped: bench/quickstart"]),
         (["--main", "none", "--reference", "main"], ["no main view"]),

@@ -382,3 +382,28 @@ def test_weights_that_changed_on_disk_are_read_anew(source: Source, store: Embed
 
 def test_the_cost_of_a_backbone_is_what_it_says() -> None:
     assert backbone_cost(Spec("toy-colours")) == (7, 0.25)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_a_batch_that_memory_cannot_hold_is_halved_until_it_can(
+    source: Source, store: EmbeddingStore, error: Exception
+) -> None:
+    sizes: list[int] = []
+
+    class Hungry(Colours):
+        def embed(self, views: np.ndarray) -> np.ndarray:
+            sizes.append(len(views))
+            if len(views) > 16:
+                raise error
+            return super().embed(views)
+
+    name = f"toy-{type(error).__name__.lower()}"
+    with registered(BACKBONES, name, Hungry):
+        items = wanted(source, "face", backbone=name)
+        make(source, items, store)
+    assert sizes[:3] == [64, 32, 16]
+    np.testing.assert_array_equal(
+        store.read(items[0].key, np.arange(len(source.table))), by_hand(source, "face").astype(np.float16)
+    )
