@@ -77,6 +77,7 @@ class GridConfig:
     """A checked grid: every axis with its points, in the order in which they were given.
 
     Attributes:
+        recipe: option and value; a tuple of values is a sweep, of which each family takes the point best on dev.
         reference: the row that ``delta`` is taken to: None, ``main`` (the main view alone with a linear head) or a
             region set, which then stands with the first fusion.
         plugins: Python files that register components; every process loads them.
@@ -111,7 +112,7 @@ class GridConfig:
             "regions": [region_text(views) for views in self.regions],
             "fusions": [str(spec) for spec in self.fusions],
             "smoothers": [str(spec) for spec in self.smoothers],
-            "recipe": dict(self.recipe),
+            "recipe": {name: list(value) if isinstance(value, tuple) else value for name, value in self.recipe},
             "seeds": list(self.seeds),
             "reference": region_text(reference) if isinstance(reference, tuple) else reference or "none",
             "limit": self.limit,
@@ -289,7 +290,11 @@ class _Resolver:
             return ()
         problems = Recipe.problems(given)
         self.problems += [f"recipe: {problem}" for problem in problems]
-        return () if problems else tuple(sorted(given.items()))
+        if problems:
+            return ()
+        return tuple(
+            (name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(given.items())
+        )
 
     def _seeds(self) -> tuple[int, ...]:
         value = self.raw.get("seeds", 5)

@@ -1,10 +1,12 @@
-"""Recipes: defaults, layers over them, and what is refused."""
+"""Recipes: defaults, layers over them, sweeps, and what is refused."""
+
+from typing import Any
 
 import pytest
 
 from fusionkit.errors import ConfigError
 from fusionkit.identity import digest
-from fusionkit.recipe import Recipe
+from fusionkit.recipe import Recipe, sweep_text
 
 
 def test_the_defaults_are_those_that_are_promised() -> None:
@@ -17,6 +19,10 @@ def test_the_defaults_are_those_that_are_promised() -> None:
         "epochs": 30,
         "patience": 5,
         "class_weights": "balanced",
+        "loss": "cross-entropy",
+        "focal_gamma": 2.0,
+        "label_smoothing": 0.0,
+        "logit_adjustment": 0.0,
     }
     assert str(Recipe()) == "default"
 
@@ -75,3 +81,91 @@ def test_a_wrong_layer_is_refused_whole() -> None:
 
 def test_zero_patience_and_decay_are_allowed() -> None:
     assert Recipe.problems({"patience": 0, "weight_decay": 0.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"label_smoothing": 1.0}, "option label_smoothing = 1.0 must be below 1"),
+        ({"label_smoothing": -0.1}, "option label_smoothing = -0.1 must not be negative"),
+        ({"logit_adjustment": -1}, "option logit_adjustment = -1 must not be negative"),
+        ({"focal_gamma": -2.0}, "option focal_gamma = -2.0 must not be negative"),
+        ({"loss": "ce"}, "option loss = 'ce' is not 'cross-entropy' | 'focal'"),
+        (
+            {"focal_gamma": 3},
+            "option focal_gamma = 3.0 has no effect with loss = 'cross-entropy' (write loss=focal)",
+        ),
+        (
+            {"loss": "focal", "label_smoothing": 0.1},
+            "option label_smoothing = 0.1 does not go with loss = 'focal' (write loss=cross-entropy)",
+        ),
+        (
+            {"logit_adjustment": 1},
+            (
+                "option logit_adjustment = 1.0 and class_weights = 'balanced' correct for the same class shares "
+                "(write class_weights=none)"
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_a_loss_that_means_nothing_is_refused_in_one_line(given: dict[str, Any], problem: str) -> None:
+    assert Recipe.problems(given) == [problem]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loss": "focal", "focal_gamma": 0},
+        {"loss": "focal", "logit_adjustment": 1, "class_weights": "none"},
+        {"label_smoothing": 0.1, "logit_adjustment": 1, "class_weights": "none"},
+        {"label_smoothing": 0},
+        {"logit_adjustment": 0},
+        {"focal_gamma": 2},
+    ],
+    ids=str,
+)
+def test_what_goes_together_is_allowed(given: dict[str, Any]) -> None:
+    assert Recipe.problems(given) == []
+
+
+def test_layers_that_clash_only_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match="label_smoothing"):
+        Recipe.of({"loss": "focal"}, {"label_smoothing": 0.1})
+
+
+def test_a_sweep_is_every_combination_the_last_option_turning_fastest() -> None:
+    points = Recipe.sweep({"lr": 5.0}, {"epochs": [1, 2], "lr": [0.1, 0.2], "patience": 0})
+    assert points == tuple(Recipe(lr=lr, epochs=epochs, patience=0) for lr, epochs in LR_FASTER)
+    assert sweep_text(points) == "lr=[0.1,0.2],epochs=[1,2],patience=0"
+
+
+LR_FASTER = [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]  # lr stands first: it came with the first layer
+
+
+def test_a_sweep_of_one_value_or_of_equal_ones_is_no_sweep() -> None:
+    assert Recipe.sweep({"lr": [1, 1.0]}) == (Recipe(lr=1.0),)
+    assert sweep_text(Recipe.sweep({"lr": [1e-3]})) == "default"
+    assert Recipe.of({"epochs": [3]}) == Recipe(epochs=3)
+    assert Recipe.sweep() == (Recipe(),)
+
+
+def test_the_default_is_shown_where_it_is_one_of_several_values() -> None:
+    assert sweep_text(Recipe.sweep({"lr": [1e-3, 1e-2]})) == "lr=[0.001,0.01]"
+    assert [str(point) for point in Recipe.sweep({"lr": [1e-3, 1e-2]})] == ["default", "lr=0.01"]
+
+
+def test_one_recipe_is_not_several() -> None:
+    with pytest.raises(ConfigError, match=r"lr=\[0.1,0.2\] are 2 recipes, not one"):
+        Recipe.of({"lr": [0.1, 0.2]})
+
+
+def test_every_problem_of_a_sweep_is_told_once() -> None:
+    assert Recipe.problems({"lr": [0, -1, 1e-3], "epochs": [0, 1], "lrr": 1}) == [
+        "unknown option 'lrr' (did you mean 'lr'?)",
+        "option lr = 0 must be above 0",
+        "option epochs = 0 must be above 0",
+        "option lr = -1 must be above 0",
+    ]
+    assert Recipe.problems({"lr": [], "epochs": [0]}) == ["option lr = [] names no value"]
+    assert Recipe.problems({"lr": [[0.1]]}) == ["option lr = [0.1] is not float"]

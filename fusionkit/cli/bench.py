@@ -52,7 +52,11 @@ def bench(
         list[str] | None, typer.Option(help="Temporal smoothers, as none,window:width=25.", rich_help_panel=AXES)
     ] = None,
     recipe: Annotated[
-        list[str] | None, typer.Option(help="key=value: lr, epochs, batch_size, ...", rich_help_panel=HOW)
+        list[str] | None,
+        typer.Option(
+            help="key=value: lr, epochs, loss, ... A list of values in square brackets is swept on dev.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Heads a cell, seeds 0..N-1.", rich_help_panel=HOW)] = None,
     reference: Annotated[

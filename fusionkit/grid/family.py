@@ -1,4 +1,4 @@
-"""One family: its smoother's open options chosen on dev over all seeds, then every cell smoothed and scored."""
+"""One family: its recipe and its smoother's open options chosen on dev over all seeds, then its cells are scored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,15 @@ class FamilyScorer:
         self.folder = folder
         self.store = store
         self.backbone_cost = backbone_cost
-        self.cells = [cell for cell in record["cells"] if folder.has_head(cell["head"])]
+        self.recipes = {str(head.recipe): head.recipe for head in family.heads}
+        # By recipe, then by cell: the heads that are there.
+        self.heads: dict[str, dict[str, str]] = {recipe: {} for recipe in self.recipes}
+        for cell in record["cells"]:
+            for recipe, head in cell["heads"].items():
+                if folder.has_head(head):
+                    self.heads[recipe][cell["id"]] = head
+        begun = {cell for heads in self.heads.values() for cell in heads}
+        self.begun = [cell for cell in record["cells"] if cell["id"] in begun]
         self.trials = {head.trial.fold.name: head.trial for head in family.heads}
         self.reused = 0
         self._features: dict[str, Features] = {}
@@ -55,25 +63,58 @@ class FamilyScorer:
     def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Cell id and what makes it, for every cell that is not there."""
         ready = self._ready()
-        for cell in self.cells:
+        for cell in self.begun:
             if cell["id"] in ready:
                 self.reused += 1
+            elif cell["id"] in self.cells:
+                yield cell["id"], partial(self._make, self.cells[cell["id"]])
             else:
-                yield cell["id"], partial(self._make, cell)
+                self.folder.forget_cell(cell["id"])  # it may hold the score of a recipe that is no longer chosen
 
     def _ready(self) -> set[str]:
         """The cells that stand: stored, undamaged, and with options that were chosen over the same heads as now."""
-        stored = {cell["id"]: self.folder.read_cell(cell["id"]) for cell in self.cells}
-        open_options = bool(self._candidates)
+        stored = {cell["id"]: self.folder.read_cell(cell["id"]) for cell in self.begun}
         return {
-            name
-            for name, cell in stored.items()
-            if cell is not None and (not open_options or cell.info["chosen_over"] == self._heads)
+            name for name, cell in stored.items() if cell is not None and cell.info["chosen_over"] == self._chosen_over
         }
 
-    @property
-    def _heads(self) -> list[str]:
-        return sorted(cell["head"] for cell in self.cells)
+    @cached_property
+    def _chosen_over(self) -> list[str]:
+        """The heads on which recipe and smoother are chosen; empty where there is no choice."""
+        if not self._candidates and len(self.recipes) == 1:
+            return []
+        return sorted(head for heads in self.heads.values() for head in heads.values())
+
+    @cached_property
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """The cells that can be scored, by id, each with its head of the chosen recipe."""
+        heads = self.heads[self.recipe]
+        return {cell["id"]: {**cell, "head": heads[cell["id"]]} for cell in self.begun if cell["id"] in heads}
+
+    @cached_property
+    def recipe(self) -> str:
+        """The recipe with the best mean dev score over seeds and folds, before smoothing; of equal ones the first."""
+        scores = self._recipe_scores
+        return max(scores, key=lambda recipe: scores[recipe]) if scores else next(iter(self.recipes))
+
+    @cached_property
+    def _recipe_scores(self) -> dict[str, float]:
+        """Mean dev score by recipe of a sweep; one that lacks heads which others have (they failed) is not compared."""
+        if len(self.recipes) == 1:
+            return {}
+        most = max(map(len, self.heads.values()))
+        folds = {cell["id"]: cell["fold"] for cell in self.begun}
+        return {
+            recipe: float(np.mean([self._unsmoothed_score(folds[cell], head) for cell, head in heads.items()]))
+            for recipe, heads in self.heads.items()
+            if len(heads) == most
+        }
+
+    def _unsmoothed_score(self, fold: str, head: str) -> float:
+        trial = self.trials[fold]
+        logits = self.folder.read_logits(head).dev
+        seen = ~np.isnan(logits[:, 0])
+        return dev_metric(trial.task, logits[seen], trial.rows.dev_label[seen])
 
     @cached_property
     def _candidates(self) -> list[Spec]:
@@ -94,7 +135,8 @@ class FamilyScorer:
         """The smoother with every option settled: of equal candidates the first, which is the mildest."""
         if not self._candidates:
             return self.family.smoother
-        scores = [np.mean([self._dev_score(cell, spec) for cell in self.cells]) for spec in self._candidates]
+        cells = self.cells.values()
+        scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._candidates]
         return self._candidates[int(np.argmax(scores))]
 
     def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
@@ -120,7 +162,10 @@ class FamilyScorer:
             "seed": cell["seed"],
             "fold": cell["fold"],
             "smoother": str(self.chosen),
-            "chosen_over": self._heads if self._candidates else [],
+            "head": cell["head"],
+            "recipe": self.recipe,
+            "recipe_dev_macro_f1": {name: _number(value) for name, value in self._recipe_scores.items()},
+            "chosen_over": self._chosen_over,
             "dev_macro_f1": _number(self._dev_score(cell, self.chosen)),
             "macro_f1": _number(macro_f1(total)),
             "accuracy": _number(accuracy(total)),
@@ -156,9 +201,9 @@ class FamilyScorer:
             return None
         name = trial.fold.name
         if name not in self._features:
-            head = self.family.heads[0]
-            keys = {view: embedding.key for view, embedding in head.embeddings.items()}
-            self._features[name] = load_features(self.store, keys, trial.rows, standardize=head.recipe.standardize)
+            keys = {view: embedding.key for view, embedding in self.family.heads[0].embeddings.items()}
+            standardize = self.recipes[self.recipe].standardize
+            self._features[name] = load_features(self.store, keys, trial.rows, standardize=standardize)
         features = self._features[name]
         views = (features.dev if part == "dev" else features.test).views.values()
         return np.concatenate([view.reshape(len(view), -1) for view in views], axis=1)

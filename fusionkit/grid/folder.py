@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -219,6 +220,10 @@ class RunFolder:
         files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(info, indent=1).encode()}
         write_artifact(self.path / "cells" / cell, files)
 
+    def forget_cell(self, cell: str) -> None:
+        """What is stored of a cell no longer stands."""
+        shutil.rmtree(self.path / "cells" / cell, ignore_errors=True)
+
     # -- failures --------------------------------------------------------------------------------------------------
 
     def failure(self, work: str) -> str | None:
@@ -265,12 +270,17 @@ def _place(axes: dict[str, str]) -> str:
 
 
 def _cell_record(family: Family, head: HeadWork) -> dict[str, Any]:
-    return {"id": family.cell_id(head), "head": head.id, "seed": head.seed, "fold": head.trial.fold.name}
+    heads = {str(rival.recipe): rival.id for rival in family.rivals(head)}
+    return {"id": family.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
 
 
 def failed_cells(folder: RunFolder, cells: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Cell id to message, for those whose head or cell failed."""
-    found = {cell["id"]: folder.failure(cell["id"]) or folder.failure(cell["head"]) for cell in cells}
+    """Cell id to message, for those of which the cell or a head failed."""
+    found = {}
+    for cell in cells:
+        heads = cell["heads"].values() if "heads" in cell else [cell["head"]]  # before recipes were swept: one a cell
+        messages = (folder.failure(work) for work in (cell["id"], *heads))
+        found[cell["id"]] = next((message for message in messages if message), "")
     return {cell: message for cell, message in found.items() if message}
 
 

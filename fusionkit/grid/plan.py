@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from fusionkit.config import BackboneChoice, GridConfig
@@ -13,7 +14,7 @@ from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.identity import component_identity, digest
-from fusionkit.recipe import Recipe
+from fusionkit.recipe import Recipe, sweep_text
 from fusionkit.registry import FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.spec import Spec
 from fusionkit.splits import divide
@@ -44,7 +45,11 @@ class Axes:
 
 @dataclass(frozen=True, eq=False)
 class HeadWork:
-    """One head to train: its identity, and all that it is trained from."""
+    """One head to train: its identity, and all that it is trained from.
+
+    Attributes:
+        swept: the recipe is one of several between which dev decides.
+    """
 
     id: str
     trial: Trial
@@ -52,11 +57,13 @@ class HeadWork:
     fusion: Spec
     recipe: Recipe
     seed: int
+    swept: bool = False
 
     @property
     def name(self) -> str:
         """How to name it to a person."""
-        return f"{','.join(self.embeddings)}/{self.fusion}/{self.seed}"
+        name = f"{','.join(self.embeddings)}/{self.fusion}/{self.seed}"
+        return f"{name} ({self.recipe})" if self.swept else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,8 @@ class Family:
     """The cells of one row: a head per fold and seed, smoothed alike.
 
     Attributes:
+        heads: of every seed and fold; where recipes are swept, of each recipe in turn, though only those of the recipe
+            that is chosen on dev become cells.
         reference: id of the family that ``delta`` is taken to; None for the reference itself, or without one.
     """
 
@@ -74,8 +83,19 @@ class Family:
     reference: str | None
 
     def cell_id(self, head: HeadWork) -> str:
-        """Identity of the cell that this family makes of a head."""
-        return digest([self.id, head.id])[:12]
+        """Identity of the cell that this family makes of a head, or of one of its rivals."""
+        return digest([self.id, *(rival.id for rival in self.rivals(head))])[:12]
+
+    def rivals(self, head: HeadWork) -> list[HeadWork]:
+        """The heads of the same seed and fold, the given one among them: one a recipe of the sweep."""
+        return self._rivals[head.seed, head.trial]
+
+    @cached_property
+    def _rivals(self) -> dict[tuple[int, Trial], list[HeadWork]]:
+        found: dict[tuple[int, Trial], list[HeadWork]] = {}
+        for head in self.heads:
+            found.setdefault((head.seed, head.trial), []).append(head)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +212,12 @@ def _family(
     reference: Family | None,
     device: str,
 ) -> Family:
-    recipe = Recipe.of(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(grid.recipe))
+    recipes = Recipe.sweep(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(grid.recipe))
     heads = tuple(
-        _head(trial, context, views, fusion, recipe, seed, device) for seed in grid.seeds for trial in context.trials
+        replace(_head(trial, context, views, fusion, recipe, seed, device), swept=len(recipes) > 1)
+        for recipe in recipes
+        for seed in grid.seeds
+        for trial in context.trials
     )
     axes = Axes(
         dataset=str(context.trials[0].source.spec),
@@ -204,7 +227,7 @@ def _family(
         main=str(grid.main) if grid.main else "none",
         views=",".join(views),
         fusion=str(fusion),
-        recipe=str(recipe),
+        recipe=sweep_text(recipes),
         smoother=smoother,
     )
     spec = Spec.parse(smoother)
@@ -212,7 +235,7 @@ def _family(
         "main": axes.main,
         "embeddings": [[name, embedding.key] for name, embedding in heads[0].embeddings.items()],
         "folds": [trial.fold.digest for trial in context.trials],
-        "recipe": recipe.describe(),
+        "recipes": [recipe.describe() for recipe in recipes],
         "fusion": component_identity(FUSIONS, fusion),
         "smoother": component_identity(SMOOTHERS, spec),
         "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],

@@ -311,10 +311,13 @@ class _Run:
             folds = len({head.trial.fold.name for head in family.heads}) > 1
             for head in family.heads:
                 cell = family.cell_id(head)
+                name = f"{family.axes.name}/{head.seed}" + (f"/{head.trial.fold.name}" if folds else "")
                 message = self.folder.failure(cell) or self.folder.failure(head.id)
                 if message and self.folder.read_cell(cell) is None:
-                    fold = f"/{head.trial.fold.name}" if folds else ""
-                    self.outcome.failed[f"{family.axes.name}/{head.seed}{fold}"] = message
+                    self.outcome.failed[name] = message
+                elif message and not self.folder.has_head(head.id):
+                    # Another recipe of the sweep stands for it: the row is there, but was chosen among fewer.
+                    self.outcome.notes.append(f"{name}: recipe {head.recipe} failed and was not compared: {message}")
 
     def _collect_unreadable(self) -> None:
         keys = {

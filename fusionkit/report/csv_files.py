@@ -20,7 +20,7 @@ RESULT_COLUMNS = (
 )
 CELL_COLUMNS = (
     *AXES,
-    *("seed", "fold", "cell", "chosen_smoother", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
+    *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
     *("best_epoch", "predicted_classes", "state", "error"),
 )
 COST_COLUMNS = ("cell", "head", "views", "fusion", "smoother", "seed", "fold", "fit_seconds", "peak_mib")
@@ -56,8 +56,8 @@ def result_record(row: Row) -> dict[str, Any]:
 
 
 def _cell_record(cell: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = cell.get("smoother", "")
-    return {**cell, **cell["axes"], "cell": cell["id"], "chosen_smoother": chosen}
+    chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
+    return {**cell, **cell["axes"], "cell": cell["id"], **chosen}
 
 
 def _cost_record(results: Results, cell: Mapping[str, Any]) -> dict[str, Any]:
