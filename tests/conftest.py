@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fusionkit.registry import REGISTRIES
+
+# A busy machine stalls now and then: how long an example takes says nothing about whether it is right.
+settings.register_profile("fusionkit", deadline=None)
+settings.load_profile("fusionkit")
 
 
 @pytest.fixture(autouse=True)
