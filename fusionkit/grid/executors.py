@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, TimeoutError, as_completed  # noqa: A004
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
@@ -96,9 +97,10 @@ class Processes:
         with _one_thread_each():
             pool = ProcessPool(max_workers=workers, initializer=_prepare, initargs=(self.code,), context=context)
             try:
-                futures: dict[Future[Failure | None], Task] = {
-                    pool.schedule(_attempt, args=[task], timeout=self.timeout): task for task in tasks
-                }
+                with _uninterrupted():
+                    futures: dict[Future[Failure | None], Task] = {
+                        pool.schedule(_attempt, args=[task], timeout=self.timeout): task for task in tasks
+                    }
                 for future in as_completed(futures):
                     yield futures[future], self._outcome(future)
                 pool.close()  # type: ignore[no-untyped-call]
@@ -127,8 +129,7 @@ class Processes:
 
 
 def _prepare(code: Code) -> None:
-    """In a new process: an interrupt is the parent's to handle, and components must be known."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a new process: one thread, and components must be known."""
     single_thread()
     code.load()
 
@@ -150,6 +151,20 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """An interrupt is the parent's to handle, even while a new process is still importing.
+
+    Threads and processes that start in here inherit that interrupts are held back from them.
+    """
+    resource_tracker.ensure_running()  # where it first starts, it lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def can_spawn() -> bool:
