@@ -246,21 +246,21 @@ class _Run:
             else:
                 self.outcome.fitted += 1
 
+        for name, head in {_rows_name(head): head for head in sound}.items():
+            self.folder.write_rows(name, head.trial.rows)
         with self.progress.stage("fit", len(sound), "heads"):
             # Heads on the same features follow each other, so that a process reads them once.
             ordered = sorted(sound, key=lambda head: (head.trial.fold.name, list(head.embeddings)))
             self._do([self._fit_task(head) for head in ordered], done)
 
     def _fit_task(self, head: HeadWork) -> FitTask:
-        rows = f"{head.trial.source.fingerprint[:8]}-{head.trial.fold.digest[:8]}"
-        self.folder.write_rows(rows, head.trial.rows)
         return FitTask(
             name=head.name,
             head=head.id,
             folder=self.folder.path,
             cache=self.store.root,
             keys=tuple((name, embedding.key) for name, embedding in head.embeddings.items()),
-            rows=rows,
+            rows=_rows_name(head),
             classes=head.trial.task.num_classes,
             fusion=head.fusion,
             recipe=head.recipe,
@@ -331,6 +331,10 @@ class _Run:
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 line = f"{spec}: {len(names)} of {len(source.table)} frames, {', '.join(names[:3])}{more}"
                 self.outcome.unreadable.append(line)
+
+
+def _rows_name(head: HeadWork) -> str:
+    return f"{head.trial.source.fingerprint[:8]}-{head.trial.fold.digest[:8]}"
 
 
 def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:
