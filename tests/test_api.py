@@ -42,6 +42,7 @@ def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> 
     assert isinstance(results, fusionkit.Results)
     assert [row.axes.views for row in results.rows] == ["face", "face,bottom"]
     assert all(row.score for row in results.rows)
+    assert list(map(str, results.table().columns[0].cells)) == ["face", "face,bottom"]
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "results.csv",
         "cells.csv",

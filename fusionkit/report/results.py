@@ -16,6 +16,8 @@ from fusionkit.grid.plan import Axes
 from fusionkit.stats import Estimate, accuracy, holm, interval, macro_f1, paired_difference, permutation_p, uar
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fusionkit.report.comparison import Comparison
 
 
@@ -96,6 +98,12 @@ class Results:
                 info = stored.info if stored else {}
                 found.append({**cell, "axes": record["axes"], "state": state, "error": error, **info})
         return found
+
+    def table(self) -> Table:
+        """The rows as a table that rich prints, in a terminal or a notebook."""
+        from fusionkit.report.table import results_table
+
+        return results_table(self)
 
     def compare(self, a: str, b: str) -> Comparison:
         """Two families or cells against each other, overall and for each class, on the seeds that both have.
