@@ -162,7 +162,7 @@ def _embed_shard(
         unreadable += [source.where(int(rows[start + place])) for place, image in enumerate(images) if image is None]
         for stream in streams:
             views = [cut(frame, box, stream.embedding.view) for frame, box in zip(frames, boxes, strict=True)]
-            stream.add(start, len(images), dict(zip(places, views, strict=True)))
+            stream.add(start, dict(zip(places, views, strict=True)))
         advance(len(images))
     for stream in streams:
         about = _about(source, stream.embedding)
@@ -196,7 +196,7 @@ class _Stream:
         # Always a whole batch, padded with black: the values of a row do not depend on how many rows came with it.
         self.batch = np.zeros((BATCH, *self.backbone.input_size, 3), np.uint8)
 
-    def add(self, start: int, count: int, views: dict[int, np.ndarray | None]) -> None:
+    def add(self, start: int, views: dict[int, np.ndarray | None]) -> None:
         import cv2
 
         height, width = self.backbone.input_size
