@@ -59,6 +59,7 @@ class FamilyScorer:
         self.trials = {head.trial.fold.name: head.trial for head in family.heads}
         self.reused = 0
         self._features: dict[str, Features] = {}
+        self._logits: dict[str, StoredLogits] = {}
 
     def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Cell id and what makes it, for every cell that is not there."""
@@ -112,7 +113,7 @@ class FamilyScorer:
 
     def _unsmoothed_score(self, fold: str, head: str) -> float:
         trial = self.trials[fold]
-        logits = self.folder.read_logits(head).dev
+        logits = self._read(head).dev
         seen = ~np.isnan(logits[:, 0])
         return dev_metric(trial.task, logits[seen], trial.rows.dev_label[seen])
 
@@ -142,7 +143,7 @@ class FamilyScorer:
     def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
         trial = self.trials[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(spec)
-        logits = self.folder.read_logits(cell["head"])
+        logits = self._read(cell["head"])
         if smoother.fitted:
             self._fit(smoother, trial, logits, cell["seed"])
         probs = self._smoothed(smoother, trial, trial.dev_table, logits.dev, "dev")
@@ -151,7 +152,7 @@ class FamilyScorer:
     def _make(self, cell: dict[str, Any]) -> None:
         trial = self.trials[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(self.chosen)
-        logits = self.folder.read_logits(cell["head"])
+        logits = self._read(cell["head"])
         if smoother.fitted:
             self._fit(smoother, trial, logits, cell["seed"])
         probs = self._smoothed(smoother, trial, trial.test_table, logits.test, "test")
@@ -182,6 +183,12 @@ class FamilyScorer:
         }
         self.folder.write_cell(cell["id"], result, info)
         self.folder.forget_failure(cell["id"])
+
+    def _read(self, head: str) -> StoredLogits:
+        """The logits of a head, read once: every candidate of a choice looks at them."""
+        if head not in self._logits:
+            self._logits[head] = self.folder.read_logits(head)
+        return self._logits[head]
 
     def _fit(self, smoother: Smoother, trial: Trial, logits: StoredLogits, seed: int) -> None:
         seen = ~np.isnan(logits.dev[:, 0])

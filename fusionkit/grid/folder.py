@@ -88,7 +88,7 @@ class RunFolder:
         Raises:
             ConfigError: if the folder holds results of another protocol, or cannot be written.
         """
-        self._refuse_other_protocol(plan)
+        self._grid_of_same_protocol(plan)
         try:
             with waiting_lease(self.path / "leases" / "grid"):
                 self._merge(plan, provenance)
@@ -97,7 +97,8 @@ class RunFolder:
         except DataError as error:
             raise ConfigError(str(error)) from error
 
-    def _refuse_other_protocol(self, plan: Plan) -> None:
+    def _grid_of_same_protocol(self, plan: Plan) -> dict[str, Any] | None:
+        """What :meth:`load_grid` gives; refused where it is of another protocol than the plan."""
         grid = self.load_grid()
         if grid and grid["protocol"] != plan.protocol:
             raise ConfigError(
@@ -105,10 +106,10 @@ class RunFolder:
                 f"not {'; '.join(plan.data)}",
                 hint="choose another --out",
             )
+        return grid
 
     def _merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
-        self._refuse_other_protocol(plan)
-        grid = self.load_grid() or {
+        grid = self._grid_of_same_protocol(plan) or {
             "schema": SCHEMA,
             "protocol": plan.protocol,
             "data": plan.data,

@@ -76,6 +76,7 @@ class Results:
         if grid is None:
             raise DataError(f"{self.folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
         self.grid: dict[str, Any] = grid
+        self._stored: dict[str, StoredCell | None] = {}
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -92,7 +93,7 @@ class Results:
         for record in self.grid["families"]:
             failures = failed_cells(self.folder, record["cells"])
             for cell in record["cells"]:
-                stored = self.folder.read_cell(cell["id"])
+                stored = self._read(cell["id"])
                 state = "done" if stored else ("failed" if cell["id"] in failures else "planned")
                 error = "" if stored else failures.get(cell["id"], "")
                 info = stored.info if stored else {}
@@ -122,7 +123,7 @@ class Results:
 
     def load(self, record: dict[str, Any]) -> Loaded:
         """The finished cells of a family's record, or of a part of it, with their counts pooled over folds."""
-        cells = {(cell["seed"], cell["fold"]): self.folder.read_cell(cell["id"]) for cell in record["cells"]}
+        cells = {(cell["seed"], cell["fold"]): self._read(cell["id"]) for cell in record["cells"]}
         done = {key: cell for key, cell in cells.items() if cell is not None}
         counts: dict[int, np.ndarray] = {}
         units = np.array([], dtype=np.str_)
@@ -134,6 +135,12 @@ class Results:
                 counts[seed], units = _pooled(whole)
         failures = failed_cells(self.folder, record["cells"])
         return Loaded(record, done, counts, units, failures)
+
+    def _read(self, cell: str) -> StoredCell | None:
+        """A cell, read once: rows, CSV files, warnings and attributions all look at it."""
+        if cell not in self._stored:
+            self._stored[cell] = self.folder.read_cell(cell)
+        return self._stored[cell]
 
     def _row(self, own: Loaded, reference: Loaded | None, references: set[str | None]) -> dict[str, Any]:
         seeds = sorted(own.counts)
