@@ -19,8 +19,11 @@ def results_table(results: Results) -> Table:
     partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (*varying, "views", "fusion", "smoother"):
-        table.add_column(name, overflow="fold", min_width=8)
-    for name in ("macro-F1 [95 %]", "delta [95 %]", "p Holm", *(["covered"] if partly else [])):
+        table.add_column(name, overflow="fold", min_width=10)
+    # In a narrow terminal an interval goes below its value, before a name is broken or a column lost.
+    for name, width in (("macro-F1 [95 %]", 12), ("delta [95 %]", 14)):
+        table.add_column(name, justify="right", min_width=width)
+    for name in ("p Holm", *(["covered"] if partly else [])):
         table.add_column(name, justify="right", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
