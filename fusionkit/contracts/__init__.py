@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.contracts.backbone import Backbone
+from fusionkit.contracts.causal_smoother import CausalSmoother
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts.export import Export
 from fusionkit.contracts.extractor import Extractor, Located
 from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.stream import Stream
 from fusionkit.contracts.task import SingleLabel
 
 if TYPE_CHECKING:
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "UNLABELLED",
     "Backbone",
+    "CausalSmoother",
     "Component",
+    "Export",
     "Extractor",
     "FaceDataset",
     "FittedFusion",
@@ -28,6 +33,7 @@ __all__ = [
     "SingleLabel",
     "Smoother",
     "StackedFusion",
+    "Stream",
 ]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from fusionkit.contracts.component import Component
 from fusionkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 
@@ -66,6 +69,39 @@ class Backbone(Component, ABC):
     def cost(self) -> tuple[int, float]:
         """(parameters, GFLOP of one view); (0, 0.0) for a backbone without parameters."""
         return 0, 0.0
+
+    def weights(self) -> str:
+        """The pretrained weights, as their publisher names them, for the record of a run; default: none, empty."""
+        return ""
+
+    def trained_on(self) -> tuple[tuple[str, str], ...]:
+        """Whose labels the weights have learned from: (fingerprint of the data, digest of the split); default: none."""
+        return ()
+
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        """A network of its own with the backbone's weights, for ``fusionkit finetune``; optional.
+
+        Args:
+            drop_path: share of the samples for which the deepest residual branch is left out in training, at least 0.
+            seed: of weights that are random.
+
+        Returns:
+            A float32 network on the processor: (B, 3, H, W), normalised by ``mean`` and ``std``, to (B, D).
+
+        Raises:
+            ConfigError: if it has no such thing as ``drop_path`` and more than 0 is asked for.
+        """
+        raise PluginError(f"backbone {type(self).__name__} cannot be fine-tuned")
+
+    def export(self, network: nn.Module, about: dict[str, Any]) -> bytes:
+        """A weights file of what :meth:`trainable` gave, from which an option of this backbone builds it again.
+
+        Args:
+            network: after training.
+            about: plain data on where the weights come from, kept in the file; ``trained_on`` in it is what
+                :meth:`trained_on` of the backbone with this file shall say.
+        """
+        raise PluginError(f"backbone {type(self).__name__} cannot be fine-tuned")
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 

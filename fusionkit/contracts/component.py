@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -18,7 +19,10 @@ class Component:
         files: options that name a local file whose *bytes* decide the results (weights, a template): their content
             enters the identity of results, their path does not.
         places: options that say only where data lie (a root folder) and never enter the identity of results.
+        nested: options that name another component, as a SPEC or a dict, each with its kind: ``{"source": "dataset"}``.
+            What decides its results decides this one's.
         examples: option sets that are cheap to build and run; tests and the conformance kit use each of them.
+        expected_failures: checks of the conformance kit that the component is known to fail, each with the reason.
     """
 
     kind: ClassVar[str] = "component"
@@ -26,4 +30,6 @@ class Component:
     provided: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ()
     places: ClassVar[tuple[str, ...]] = ()
+    nested: ClassVar[Mapping[str, str]] = {}
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    expected_failures: ClassVar[Mapping[str, str]] = {}

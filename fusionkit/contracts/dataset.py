@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.export import Export
 from fusionkit.errors import DataError
 
 UNLABELLED = -1
@@ -137,6 +138,37 @@ class FaceDataset(Component, ABC):
     def where(self, row: int) -> str:
         """How to name a row to a person: a file where there is one."""
         return f"clip {str(self.frames.clip[row])!r} frame {self.frames.number[row]}"
+
+    def has_image(self) -> np.ndarray | None:
+        """(N,) bool: which rows have an image to read, told without reading; None where only reading tells."""
+        return None
+
+    def composed_of(self) -> np.ndarray | None:
+        """(N, S) int64: the rows that a made-up frame was made of, -1 where there are fewer; all -1 for a real one.
+
+        A made-up frame is trained on where all units of these rows are in train or nowhere, and never chosen on or
+        tested on. None: every frame is real.
+        """
+        return None
+
+    def export(self, rows: np.ndarray) -> Export | None:
+        """Where images of these rows go, so that this kind of data set reads them again; ``data views`` writes them.
+
+        Args:
+            rows: (n,) int64, rising: frames of whole splits, train among them.
+
+        Returns:
+            The layout; None, the default, for one folder a class, as the data set ``folder`` reads it.
+        """
+        return None
+
+    def problems(self) -> Iterable[str]:
+        """Everything that is wrong with the data, ``path:line: what`` where it is in a file; for ``data check``.
+
+        It is asked before the table, and works where that raises: a table's error may name the first problems only.
+        What belongs to the data as they are given out, such as frames without a crop, is no problem.
+        """
+        return ()
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class Fusion(Component, nn.Module):
     Attributes:
         needs: ``pooled`` views are (B, D_v); ``tokens`` are (B, K, D_v), with K in ``token_count``.
         missing: ``masked`` if :meth:`fuse` reads ``present``, ``imputed`` if it relies on the training mean.
+        symmetric: True if two auxiliary views of one width may swap their contents without any change of the result,
+            False if not, None if nothing is said of it. An option may decide it for an instance.
         recipe: what this fusion changes in the default recipe, a config's own recipe going before it.
         token_count: K, for ``needs = 'tokens'``.
         criterion: (logits (B, C), target (B,)) to a scalar; the recipe sets it, plain cross-entropy until then.
@@ -55,6 +57,7 @@ class Fusion(Component, nn.Module):
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
     needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
     missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
+    symmetric: bool | None = None
     recipe: ClassVar[dict[str, Any]] = {}
     token_count: int = 0
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.stream import Stream
 from fusionkit.errors import PluginError
 
 
 class Smoother(Component, ABC):
     """Post-processes the predictions of one clip over time.
 
+    A smoother that looks at no later frame derives from :class:`CausalSmoother` instead, and can go frame by frame.
+
     Attributes:
         causal: the result at a frame uses no later frame.
         needs: what :meth:`smooth` is given: class probabilities, logits or embeddings.
-        hard: the result is one-hot: a decision, not a probability.
+        hard: the result is one-hot: a decision, not a probability. An option may decide it for an instance.
         fitted: :meth:`fit` learns something, so the smoother must be fitted, and keyed with its seed, before use.
+            What it learned is stored with a cell: see :meth:`state`.
         auto: options that may be ``'auto'``, each with its candidate values, the mildest first. The value is chosen
             once per family by the mean dev score over seeds; of equal ones the first.
     """
@@ -27,7 +32,7 @@ class Smoother(Component, ABC):
     kind: ClassVar[str] = "smoother"
     causal: ClassVar[bool] = False
     needs: ClassVar[Literal["probs", "logits", "embeddings"]] = "probs"
-    hard: ClassVar[bool] = False
+    hard: bool = False
     fitted: ClassVar[bool] = False
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
@@ -39,6 +44,25 @@ class Smoother(Component, ABC):
             labels: (T,) int64 a clip, -1 unlabelled.
             seed: seeds whatever is random.
         """
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        """What :meth:`fit` learned, as named arrays of one axis or more: a cell is stored without pickle.
+
+        None, the default: nothing that could be stored. The cell of a fitted smoother is then scored as any other, but
+        cannot be applied to new frames.
+        """
+        return None
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what :meth:`state` gave, into a smoother with the same options; it is then as good as fitted.
+
+        Raises:
+            PluginError: if the smoother has no restore of its own.
+        """
+        raise PluginError(
+            f"smoother {type(self).__name__} cannot take back what it learned",
+            hint="give it state() and restore()",
+        )
 
     @abstractmethod
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
@@ -52,6 +76,32 @@ class Smoother(Component, ABC):
             (T, C): non-negative class weights of each frame; the base makes each row sum to one.
         """
 
+    def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        """Smooth the next frame of a clip; called through :meth:`stream`, which checks and divides by the sum.
+
+        Args:
+            x: (C,) float64, as a row of :meth:`smooth`.
+            frame_number: above the one before.
+
+        Returns:
+            (C,) what :meth:`smooth` gives the same frame of the whole clip.
+
+        Raises:
+            PluginError: if the smoother cannot go frame by frame.
+        """
+        why = "is causal but has no step()" if self.causal else "looks at later frames"
+        raise PluginError(
+            f"smoother {type(self).__name__} cannot go frame by frame: it {why}",
+            hint="a causal smoother derives from CausalSmoother" if self.causal else "choose a causal smoother",
+        )
+
+    def reset(self) -> None:
+        """The next frame that :meth:`step` gets begins a clip."""
+
+    def stream(self) -> Stream:
+        """Takes the frames of a clip as they come, beside any other stream of this smoother."""
+        return Stream(copy(self))
+
     def __call__(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         """:meth:`smooth` with the result checked and each row divided by its sum.
 
@@ -61,8 +111,13 @@ class Smoother(Component, ABC):
         Raises:
             PluginError: if the result has another shape, is not finite, is negative, or has a row that sums to zero.
         """
+        return self.rows_to_one(self.smooth(x, frame_numbers), x)
+
+    def rows_to_one(self, weights: Any, x: np.ndarray) -> np.ndarray:
+        """The weights that came of ``x``, checked as :meth:`__call__` says, each row divided by its sum."""
         name = type(self).__name__
-        out = np.asarray(self.smooth(x, frame_numbers), dtype=np.float64)
+        # In row order, so that a row is added up alike in a clip and by itself.
+        out = np.asarray(weights, dtype=np.float64, order="C")
         if out.ndim != 2 or len(out) != len(x) or (self.needs != "embeddings" and out.shape != x.shape):
             raise PluginError(f"smoother {name} gave {out.shape} for {x.shape}")
         if not np.isfinite(out).all():

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts import Export, FaceDataset, FrameTable
 from fusionkit.errors import ConfigError, DataError
+from fusionkit_datasets.class_map import ClassMap
+from fusionkit_datasets.expression_names import abaw_names
 from fusionkit_datasets.folder_tree import ImageFile, find_images
 from fusionkit_datasets.image_file import read_image
 
@@ -34,9 +36,11 @@ class Folder(FaceDataset):
             in two splits. Empty: every image is a clip of its own.
         number: captures the frame number in its clip. Empty: the last digits of the file name; where some file of the
             clip has none, the place in natural order (``f2`` before ``f10``), from 1.
+        class_map: classes renamed, merged or left out: ``{contempt:Other,unsure:null}``; ``abaw`` for the names of the
+            ABAW challenge, from the usual spellings of expressions.
 
     Raises:
-        ConfigError: if a regular expression is not valid.
+        ConfigError: if a regular expression is not valid, or the class map is refused.
         DataError: if the folders are not as above, a regular expression finds nothing in some path, or clips clash.
 
     Reference: the layout of ``torchvision.datasets.ImageFolder`` (https://docs.pytorch.org/vision/), which FER2013,
@@ -46,19 +50,28 @@ class Folder(FaceDataset):
     places: ClassVar[tuple[str, ...]] = ("root",)
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # there is nothing to build without somebody's images
 
-    def __init__(self, root: str, subject: str = "", clip: str = "", number: str = "") -> None:
+    def __init__(
+        self,
+        root: str,
+        subject: str = "",
+        clip: str = "",
+        number: str = "",
+        class_map: dict[str, str | None] | str | None = None,
+    ) -> None:
         self._subject = _compiled("subject", subject)
         self._clip = _compiled("clip", clip)
         self._number = _compiled("number", number)
         files = find_images(root)
-        self._classes = tuple(sorted({file.label for file in files}))
+        own = tuple(sorted({file.label for file in files}))
+        self._map = ClassMap.of(own, class_map, abaw_names(own))
+        self._codes = {label: code for code, label in enumerate(own)}
         self._files: list[ImageFile] = []
         self._frames = self._tabulate(files)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class folders' names, sorted."""
-        return self._classes
+        """The class folders' names, sorted; or what ``class_map`` makes of them."""
+        return self._map.classes
 
     @property
     def frames(self) -> FrameTable:
@@ -77,6 +90,18 @@ class Folder(FaceDataset):
         """The file."""
         return self._files[row].path
 
+    def has_image(self) -> np.ndarray:
+        """(N,) bool: which rows have a file with something in it."""
+        return np.array([file.size > 0 for file in self._files], dtype=bool)
+
+    def export(self, rows: np.ndarray) -> Export:
+        """The same class folders and file names, below the splits' usual names."""
+        return Export([self._files[row].key for row in rows.tolist()], np.zeros(len(rows), bool))
+
+    def problems(self) -> Iterable[str]:
+        """Each file with nothing in it, and each link that leads nowhere."""
+        return [f"{file.path}: is empty or leads nowhere" for file in self._files if not file.size]
+
     def _tabulate(self, files: Iterable[ImageFile]) -> FrameTable:
         """Put the files in the table's order, and make the table."""
         clips: dict[str, list[ImageFile]] = {}
@@ -90,11 +115,10 @@ class Folder(FaceDataset):
                 names.append(_text(name))
                 numbers.append(number)
                 self._files.append(file)
-        codes = {label: code for code, label in enumerate(self._classes)}
         return FrameTable.of(
             names,
             numbers,
-            [codes[file.label] for file in self._files],
+            self._map.apply(np.array([self._codes[file.label] for file in self._files], dtype=np.int64)),
             subject=subjects,
             split=[file.split for file in self._files],
         )

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionkit.contracts import Smoother
-from fusionkit.errors import PluginError
+from fusionkit.contracts import CausalSmoother, Smoother
+from fusionkit.errors import DataError, PluginError
 
 X = np.random.default_rng(0).dirichlet(np.ones(4), size=6)
 NUMBERS = np.arange(6)
@@ -56,3 +56,91 @@ def test_weights_from_embeddings_may_have_another_width() -> None:
 def test_what_breaks_the_contract_is_refused(values: np.ndarray, said: str) -> None:
     with pytest.raises(PluginError, match=said):
         Given(values)(X, NUMBERS)
+
+
+# -- frame by frame ----------------------------------------------------------------------------------------------------
+
+
+class Summed(CausalSmoother):
+    """All frames so far, added up, those before a gap counted half."""
+
+    def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+        total, last = past or (np.zeros(x.shape[1]), int(frame_numbers[0]))
+        out = []
+        for row, number in zip(x, frame_numbers.tolist(), strict=True):
+            total = total * (0.5 if number - last > 1 else 1.0) + row
+            last = number
+            out.append(total)
+        return np.array(out), (total, last)
+
+
+GAPS = np.array([3, 4, 7, 8, 9, 20])
+
+
+def test_a_causal_smoother_is_its_pieces_put_together() -> None:
+    assert Summed.causal
+    found = Summed()(X, GAPS)
+    by_hand, total = [], np.zeros(4)
+    for row, halved in zip(X, [0, 0, 1, 0, 0, 1], strict=True):
+        total = total / (2 if halved else 1) + row
+        by_hand.append(total / total.sum())
+    np.testing.assert_allclose(found, by_hand, rtol=1e-15)
+    assert Summed().smooth(X[:0], GAPS[:0]).shape == (0, 4)
+
+
+def test_a_stream_gives_the_bits_of_the_whole_clip_beside_another() -> None:
+    smoother = Summed()
+    one, two = smoother.stream(), smoother.stream()
+    first = [one(row, int(number)) for row, number in zip(X[:3], GAPS[:3], strict=True)]
+    other = [two(row, number) for number, row in enumerate(X[::-1])]
+    first += [one(row, int(number)) for row, number in zip(X[3:], GAPS[3:], strict=True)]
+    np.testing.assert_array_equal(first, smoother(X, GAPS))
+    np.testing.assert_array_equal(other, smoother(X[::-1], NUMBERS))
+    one.reset()
+    np.testing.assert_array_equal([one(row, number) for number, row in enumerate(X)], smoother(X, NUMBERS))
+
+
+@pytest.mark.parametrize("classes", [2, 7, 8, 9, 33])
+def test_a_row_is_added_up_alike_in_a_clip_and_by_itself(classes: int) -> None:
+    class Columns(Summed):
+        def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+            return np.asfortranarray(x), None
+
+    x = np.random.default_rng(0).random((50, classes)) ** 9 * 1e-5
+    stream = Columns().stream()
+    np.testing.assert_array_equal([stream(row, number) for number, row in enumerate(x)], Columns()(x, np.arange(50)))
+
+
+@pytest.mark.parametrize("number", [8, 7, -1])
+def test_frames_that_come_in_no_order_are_refused_and_change_nothing(number: int) -> None:
+    stream = Summed().stream()
+    stream(X[0], 8)
+    with pytest.raises(DataError, match=f"frame {number} comes after frame 8"):
+        stream(X[1], number)
+    np.testing.assert_array_equal(stream(X[1], 9), Summed()(X[:2], np.array([8, 9]))[1])
+
+
+def test_a_step_is_checked_as_a_clip_is() -> None:
+    class Lost(Summed):
+        def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+            return x - 1, None
+
+    with pytest.raises(PluginError, match="smoother Lost gave a negative weight"):
+        Lost().stream()(X[0], 0)
+
+
+def test_a_smoother_without_steps_says_why() -> None:
+    with pytest.raises(PluginError, match=r"Given cannot go frame by frame: it looks at later frames.*causal smoother"):
+        Given(X).stream()(X[0], 0)
+
+    class Claims(Given):
+        causal = True
+
+    with pytest.raises(PluginError, match=r"it is causal but has no step\(\).*CausalSmoother"):
+        Claims(X).stream()(X[0], 0)
+
+
+def test_a_smoother_keeps_nothing_unless_it_says_what_and_cannot_be_given_it_back() -> None:
+    assert Given(X).state() is None
+    with pytest.raises(PluginError, match=r"Given cannot take back what it learned.*state\(\) and restore\(\)"):
+        Given(X).restore({"share": X})

@@ -221,6 +221,30 @@ def test_a_file_name_that_is_not_utf8_is_a_name_too(tmp_path):
     assert data.images(np.array([0]))[0] is not None
 
 
+def test_a_class_map_merges_leaves_out_and_takes_spellings_for_abaw_names(tmp_path):
+    root = fill(tmp_path, "angry/0.png", "Happy/1.png", "contempt/2.png")
+    mapped = Folder(root, class_map="{angry:bad,contempt:bad}")
+    assert [label for _, _, label, _ in rows(mapped)] == ["Happy", "bad", "bad"]
+    assert Folder(root, class_map={"contempt": None}).table().label.tolist() == [0, 1, -1]
+    assert Folder(root, class_map="abaw").classes == ("Happiness", "Anger", "Other")
+    with pytest.raises(ConfigError, match="did you mean 'Happy'"):
+        Folder(root, class_map={"happy": None})
+    with pytest.raises(ConfigError, match="'bored' means none of"):
+        Folder(fill(tmp_path, "bored/3.png"), class_map="abaw")
+
+
+def test_an_empty_file_and_a_dead_link_are_problems(tmp_path):
+    root = fill(tmp_path, "a/0.png", "a/1.png", "b/2.png")
+    (tmp_path / "a/1.png").write_bytes(b"")
+    (tmp_path / "b/3.png").symlink_to("gone.png")
+    data = Folder(root)
+    assert data.has_image().tolist() == [True, False, True, False]
+    assert [problem.partition(":")[0] for problem in data.problems()] == [
+        str(tmp_path / "a/1.png"),
+        str(tmp_path / "b/3.png"),
+    ]
+
+
 def test_no_image_is_opened_when_the_data_set_is_built(tmp_path, monkeypatch):
     root = fill(tmp_path, "a/1.png", "b/2.png")
     monkeypatch.setattr("fusionkit_datasets.folder.read_image", lambda _: pytest.fail("was read"))

@@ -1,0 +1,148 @@
+"""Writes clips in the layout of Aff-Wild2, with what is uneven in the real files, so that readers can be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.errors import DataError
+from fusionkit_datasets.affwild2_crops import usual_name
+from fusionkit_datasets.affwild2_labels import CLASSES
+
+ANNOTATIONS = "6th ABAW Annotations/EXPR_Recognition_Challenge"
+TEST_LIST = "names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt"
+TEMPLATE = "test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt"
+ROOTS = ("cropped_aligned", "cropped_aligned_new_50_vids")
+SPLITS = {"train": "Train_Set", "val": "Validation_Set", "test": ""}
+
+# The first clips of a split: a video of two people and one of three. The clips that follow are of one person each.
+_PEOPLE = ("_left", "_right", "", "_left", "_right")
+_NEW_VIDEO = (True, False, True, False, False)
+
+# Of every eight clips of a split. Of the 317 real files 208 have a line more than the video has frames, 94 as many,
+# 9 two more and 6 one fewer; here each kind is in every eight.
+_MORE_LINES = (1, 0, 1, 2, 1, -1, 0, 1)
+_SECOND_ROOT, _BOM, _CRLF, _BLANK_LINES, _LATE_START = 3, 1, 2, 6, 7
+_LATE = 99_998  # the first frame of a late test clip, so that its names grow to six digits
+_BATCH = 64
+_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class _Take:
+    """One clip to write.
+
+    Attributes:
+        name: of its folder and annotation.
+        rows: rows of the table of faces.
+        root: the frame root.
+        first: number of its first frame.
+        more_lines: annotation lines beyond the number of frames; may be negative.
+        start: what stands before the header: a byte order mark or nothing.
+        line_end: of the annotation.
+        end: what stands after the last line: blank lines or nothing.
+    """
+
+    name: str
+    rows: np.ndarray
+    root: str = ROOTS[0]
+    first: int = 1
+    more_lines: int = 0
+    start: str = ""
+    line_end: str = "\n"
+    end: str = ""
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """(n,) the frame numbers."""
+        return self.first + np.arange(len(self.rows))
+
+
+def write_affwild2(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
+    """Write annotations, crops, the list of the test set and the template of a submission.
+
+    With faults: two frame roots, several people of one video, frames without a crop, stretches without a label, up to
+    two annotation lines more or one fewer than frames, a byte order mark, CRLF, blank lines at the end, and in the test
+    set a clip whose names grow from five digits to six. The faces decide which frames lack an image or a label.
+
+    Raises:
+        DataError: if the faces have other classes than the eight of the challenge.
+
+    Reference: the layout as read by the public code of ABAW teams, among it
+    https://github.com/av-savchenko/face-emotion-recognition (``src/ABAW/ABAW6``).
+    """
+    if sorted(faces.classes) != sorted(CLASSES):
+        raise DataError(f"affwild2: the faces show {', '.join(faces.classes)}, not {', '.join(CLASSES)}")
+    table = faces.table()
+    label = np.array([*map(CLASSES.index, faces.classes), UNLABELLED])[table.label]
+    video = 0
+    for split, labels_folder in SPLITS.items():
+        takes, video = _takes(table, split, video, faults)
+        for take in takes:
+            if labels_folder:
+                _write_labels(folder / ANNOTATIONS / labels_folder / f"{take.name}.txt", take, label[take.rows])
+            yield from _write_crops(folder / take.root / take.name, faces, take)
+        if not labels_folder:
+            _write_test_lists(folder, takes)
+
+
+def _takes(table: FrameTable, split: str, video: int, faults: bool) -> tuple[list[_Take], int]:
+    """The clips of a split, and how many videos there are by now."""
+    chosen = np.flatnonzero(table.split == split)
+    starts = np.flatnonzero(np.r_[True, table.clip[chosen][1:] != table.clip[chosen][:-1]]) if len(chosen) else []
+    takes = []
+    for place, rows in enumerate(np.split(chosen, starts[1:]) if len(chosen) else ()):
+        shared = faults and place < len(_PEOPLE)
+        video += not shared or _NEW_VIDEO[place]
+        name = f"video{video:03d}{_PEOPLE[place] if shared else ''}"
+        kind = place % len(_MORE_LINES)
+        takes.append(_uneven(name, rows, kind, tested=not SPLITS[split]) if faults else _Take(name, rows))
+    return takes, video
+
+
+def _uneven(name: str, rows: np.ndarray, kind: int, tested: bool) -> _Take:
+    return _Take(
+        name=name,
+        rows=rows,
+        root=ROOTS[kind == _SECOND_ROOT],
+        first=_LATE if tested and kind == _LATE_START else 1,
+        more_lines=_MORE_LINES[kind],
+        start="\ufeff" if kind == _BOM else "",
+        line_end="\r\n" if kind == _CRLF else "\n",
+        end="\n\n" if kind == _BLANK_LINES else "",
+    )
+
+
+def _write_labels(path: Path, take: _Take, label: np.ndarray) -> None:
+    """The annotation; a line beyond the last frame repeats the last label."""
+    given = label.tolist()
+    given = given[: take.more_lines] if take.more_lines < 0 else given + given[-1:] * take.more_lines
+    lines = [",".join(CLASSES), *map(str, given)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = take.start + "".join(line + take.line_end for line in lines) + take.end
+    path.write_bytes(text.encode())
+
+
+def _write_crops(folder: Path, faces: FaceDataset, take: _Take) -> Iterator[int]:
+    folder.mkdir(parents=True)
+    for start in range(0, len(take.rows), _BATCH):
+        images = faces.images(take.rows[start : start + _BATCH])
+        for number, image in zip(take.numbers[start:].tolist(), images, strict=False):
+            if image is not None:
+                _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+                (folder / usual_name(number)).write_bytes(data.tobytes())
+        yield len(images)
+
+
+def _write_test_lists(folder: Path, takes: list[_Take]) -> None:
+    """The clips of the test set, and a submission that says the first class for every frame, crop or not."""
+    header = f"image_location,{','.join(CLASSES)}"
+    rows = [f"{take.name}/{usual_name(number)},0" for take in takes for number in take.numbers.tolist()]
+    for name, lines in ((TEST_LIST, [take.name for take in takes]), (TEMPLATE, [header, *rows])):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes("".join(f"{line}\n" for line in lines).encode())

@@ -1,0 +1,89 @@
+"""A text file of annotations: read line by line, its bytes hashed on the way, its faults noted by file and line."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from fusionkit.errors import DataError
+
+
+class AnnotationFile:
+    """One list or table of annotations.
+
+    Lines may end as on Windows, and a byte order mark is passed over.
+
+    Args:
+        dataset: the data set's name, for messages.
+        path: the file.
+
+    Attributes:
+        name: the path as text.
+        faults: what is wrong in single lines, ``path:line: what``, as readers find it.
+    """
+
+    def __init__(self, dataset: str, path: Path) -> None:
+        self.dataset = dataset
+        self.path = path
+        self.name = str(path)
+        self.faults: list[str] = []
+        self._hash = hashlib.sha256()
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Number, from 1, and text of each line, without its end.
+
+        Raises:
+            DataError: if the file cannot be read or is not UTF-8 text.
+        """
+        self._hash = hashlib.sha256()
+        try:
+            with self.path.open("rb") as file:
+                for number, raw in enumerate(file, start=1):
+                    self._hash.update(raw)
+                    yield number, self._decoded(number, raw).rstrip("\r\n")
+        except OSError as error:
+            raise DataError(f"{self.dataset}: cannot read {self.path}: {error.strerror}") from error
+
+    def words(self, least: int = 1) -> Iterator[tuple[int, list[str]]]:
+        """Number and words of each line that is not blank; one with fewer words than ``least`` is a fault.
+
+        Raises:
+            DataError: as :meth:`lines`.
+        """
+        for number, text in self.lines():
+            words = text.split()
+            if words and len(words) < least:
+                self.fault(number, f"{text[:80]!r} has {len(words)} of {least} fields")
+            elif words:
+                yield number, words
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Number and stripped fields of each line of comma-separated values that is not blank.
+
+        Raises:
+            DataError: as :meth:`lines`, or if a quote is never closed.
+        """
+        reader = csv.reader(text for _, text in self.lines())
+        try:
+            for fields in reader:
+                stripped = [field.strip() for field in fields]
+                if any(stripped):
+                    yield reader.line_num, stripped
+        except csv.Error as error:
+            raise DataError(f"{self.dataset}: {self.path}:{reader.line_num}: {error}") from error
+
+    def digest(self) -> str:
+        """Hash of the bytes that were read."""
+        return self._hash.hexdigest()
+
+    def fault(self, line: int, problem: str) -> None:
+        """Note what is wrong in a line."""
+        self.faults.append(f"{self.path}:{line}: {problem}")
+
+    def _decoded(self, number: int, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.dataset}: {self.path}:{number}: this is not UTF-8 text") from error

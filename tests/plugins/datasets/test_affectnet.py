@@ -1,0 +1,245 @@
+"""AffectNet in its four layouts."""
+
+import csv
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_stills import greys, image, labels, write
+
+from fusionkit.errors import ConfigError, DataError
+from fusionkit.spec import Spec
+from fusionkit.splits import divide
+from fusionkit_datasets.affectnet import AffectNet
+
+NAMES = ["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
+HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+LISTS = "Manually_Annotated_file_lists"
+
+
+def table(expressions: list[object], folder: str, box: str = "0,0,0,0") -> list[str]:
+    return [f"{folder}/{i}.jpg,{box},1;2;3;4,{each},0.1,-2" for i, each in enumerate(expressions)]
+
+
+def full(root: Path, train: list[object], val: list[object], *, lists: str = LISTS, header: str = HEADER) -> str:
+    """Both csv files, and an image for each line: its grey value is its place in the file."""
+    for name, folder, expressions in (("training", "10", train), ("validation", "7", val)):
+        lines = ([header] if header else []) + table(expressions, folder)
+        write(root / lists / f"{name}.csv", "\r\n".join(lines) + "\r\n")
+        for i in range(len(expressions)):
+            image(root / "Manually_Annotated_Images" / folder / f"{i}.jpg", i)
+    return str(root)
+
+
+def test_csv_numbers_are_names_and_what_is_no_expression_is_counted(tmp_path):
+    data = AffectNet(full(tmp_path, [*range(11), 8], [3, 10]))
+    assert data.classes == tuple(NAMES)
+    assert labels(data) == [*NAMES, "Surprise"]
+    assert data.frames.split.tolist() == ["train"] * 8 + ["val"]
+    assert data.dropped == {"None": 2, "Uncertain": 1, "Non-face": 2}
+    assert greys(data) == [*range(8), 0]
+
+
+@pytest.mark.parametrize("lists", [LISTS, "file_lists", "."])
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_the_csv_files_may_lie_elsewhere_and_lack_their_header(tmp_path, lists, header):
+    assert labels(AffectNet(full(tmp_path, [0, 6], [7, 1], lists=lists, header=header))) == [
+        "Neutral",
+        "Anger",
+        "Contempt",
+        "Happy",
+    ]
+
+
+def test_columns_are_found_by_name(tmp_path):
+    full(tmp_path, [0, 1], [2, 3])
+    write(tmp_path / LISTS / "training.csv", "\ufeffexpression,subDirectory_filePath\n6,10/1.jpg\n5.0,10/0.jpg\n")
+    data = AffectNet(str(tmp_path))
+    assert labels(data) == ["Anger", "Disgust", "Sad", "Surprise"]
+    assert greys(data)[:2] == [1, 0]
+
+
+def test_seven_classes_leave_contempt_out_and_count_it(tmp_path):
+    data = AffectNet(full(tmp_path, range(8), [7, 0]), classes=7)
+    assert data.classes == tuple(NAMES[:7])
+    assert labels(data) == [*NAMES[:7], "Neutral"]
+    assert data.dropped == {"Contempt": 2}
+    mapped = AffectNet(str(tmp_path), classes=7, class_map="abaw")
+    assert mapped.classes == ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger")
+
+
+def test_contempt_is_other_among_the_abaw_names(tmp_path):
+    assert labels(AffectNet(full(tmp_path, [7, 1, 2], [6]), class_map="abaw")) == [
+        "Other",
+        "Happiness",
+        "Sadness",
+        "Anger",
+    ]
+
+
+def test_the_face_is_cut_out_by_its_box(tmp_path):
+    pixels = np.arange(40 * 60, dtype=np.uint8).reshape(40, 60)
+    full(tmp_path, [0, 1, 2, 3], [0])
+    boxes = ["5,10,20,15", "50,30,100,100", "NULL,NULL,NULL,NULL", "500,500,9,9"]
+    lines = [table([0, 1, 2, 3], "10", box)[i] for i, box in enumerate(boxes)]
+    write(tmp_path / LISTS / "training.csv", "\n".join([HEADER, *lines]))
+    for i in range(4):
+        write(tmp_path / f"Manually_Annotated_Images/10/{i}.jpg", cv2.imencode(".png", pixels)[1].tobytes())
+    images = AffectNet(str(tmp_path)).images(np.arange(4))
+    expected = [pixels[10:25, 5:25], pixels[30:, 50:], pixels, pixels]
+    for found, grey in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(found, np.repeat(grey[..., None], 3, axis=2))
+    whole = AffectNet(str(tmp_path), crop=False)
+    assert [each.shape for each in whole.images(np.arange(4))] == [(40, 60, 3)] * 4
+    assert whole.fingerprint() != AffectNet(str(tmp_path)).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("10/9.jpg,0,0,0,0,,11,0,0", "expression '11' is not 0 to 10"),
+        ("10/9.jpg,0,0,0,0,,-1,0,0", "expression '-1' is not 0 to 10"),
+        ("10/9.jpg,0,0,0,0,,nan,0,0", "expression 'nan' is not 0 to 10"),
+        ("10/9.jpg,0,0,0,0,,,0,0", "expression '' is not 0 to 10"),
+        ("10/9.jpg,0,0", "3 fields stand where 9 should"),
+    ],
+)
+def test_a_bad_line_of_a_csv_is_named(tmp_path, line, said):
+    full(tmp_path, [0, 1], [2, 3])
+    write(tmp_path / LISTS / "training.csv", "\n".join([HEADER, *table([0, 1], "10"), line]))
+    data = AffectNet(str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        data.table()
+    assert str(caught.value).endswith(f"training.csv:4: {said}")
+    assert list(data.problems()) == [f"{tmp_path / LISTS / 'training.csv'}:4: {said}"]
+
+
+def test_a_csv_without_the_column_is_refused(tmp_path):
+    full(tmp_path, [0, 1], [2], header=HEADER.replace("expression", "emotion"))
+    with pytest.raises(DataError, match=r"training.csv:1: there is no column expression"):
+        AffectNet(str(tmp_path))
+
+
+def test_a_lone_csv_is_refused(tmp_path):
+    full(tmp_path, [0], [1])
+    (tmp_path / LISTS / "validation.csv").unlink()
+    with pytest.raises(DataError, match="but nothing of its kind for val"):
+        AffectNet(str(tmp_path))
+
+
+def small(root: Path, train: dict[str, object], val: dict[str, object]) -> str:
+    for folder, saved in (("train_set", train), ("val_set", val)):
+        for name, expression in saved.items():
+            image(root / folder / "images" / f"{name}.jpg", int(name))
+            file = io.BytesIO()
+            np.save(file, expression)
+            write(root / folder / "annotations" / f"{name}_exp.npy", file.getvalue())
+            write(root / folder / "annotations" / f"{name}_val.npy", b"not looked at")
+    return str(root)
+
+
+def test_the_small_edition_is_read_whatever_type_its_numbers_are_saved_as(tmp_path):
+    train = {"0": np.array("1"), "10": np.int64(7), "2": np.array([3], np.uint8), "5": "8"}
+    data = AffectNet(small(tmp_path, train, {"1": np.array(6.0)}))
+    assert data.frames.clip.tolist() == ["train/0", "train/2", "train/10", "val/1"]
+    assert labels(data) == ["Happy", "Surprise", "Contempt", "Anger"]
+    assert greys(data) == [0, 2, 10, 1]
+    assert data.dropped == {"None": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x93NUMPY\x01\x00"])
+def test_an_annotation_that_is_no_number_is_named(tmp_path, content):
+    small(tmp_path, {"0": "1", "1": "2"}, {"1": "3"})
+    write(tmp_path / "train_set/annotations/1_exp.npy", content)
+    data = AffectNet(str(tmp_path))
+    with pytest.raises(DataError, match=r"1_exp.npy: this is not one number from 0 to 10"):
+        data.table()
+    assert len(list(data.problems())) == 1
+
+
+def test_pickled_annotations_are_never_loaded(tmp_path):
+    small(tmp_path, {"0": "1", "1": "2"}, {"1": "3"})
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], object), allow_pickle=True)
+    write(tmp_path / "train_set/annotations/1_exp.npy", file.getvalue())
+    with pytest.raises(DataError, match="pickled objects"):
+        AffectNet(str(tmp_path)).table()
+
+
+def listed(root: Path, form: str = "{}_annotations_8class.txt") -> str:
+    for split, lines in (("train", ["a b.jpg 0", "2.jpg 7", "3.jpg 8"]), ("valid", ["1.jpg 6"])):
+        write(root / f"{split}_set" / form.format(split), "\n".join(lines))
+        for line in lines:
+            image(root / f"{split}_set" / "images" / line.rpartition(" ")[0], int(line[-1]))
+    return str(root)
+
+
+@pytest.mark.parametrize("form", ["{}_annotations_8class.txt", "{}_annotations.txt"])
+def test_text_lists_name_images_beside_them(tmp_path, form):
+    data = AffectNet(listed(tmp_path, form))
+    assert labels(data) == ["Neutral", "Contempt", "Anger"]
+    assert greys(data) == [0, 7, 6]
+    assert data.frames.split.tolist() == ["train", "train", "val"]
+    assert data.dropped == {"None": 1}
+
+
+def test_a_list_goes_before_the_small_edition_that_it_was_made_from(tmp_path):
+    small(tmp_path, {"2": "0", "3": "1"}, {})
+    image(tmp_path / "val_set/images/1.jpg", 1)
+    small(tmp_path, {}, {"1": "5"})
+    listed(tmp_path)
+    assert labels(AffectNet(str(tmp_path))) == ["Neutral", "Contempt", "Anger"]
+    assert labels(AffectNet(str(tmp_path), layout="npy")) == ["Neutral", "Happy", "Disgust"]
+    with pytest.raises(DataError, match="does not have the layout csv"):
+        AffectNet(str(tmp_path), layout="csv")
+
+
+def test_numbered_and_named_folders_are_read_and_numbers_above_7_are_counted(tmp_path):
+    for place in ("train/0", "train/7", "train/9", "train/happy", "val/Contempt", "val/6"):
+        image(tmp_path / place / "x.jpg", 1)
+    data = AffectNet(str(tmp_path))
+    assert sorted(labels(data)) == ["Anger", "Contempt", "Contempt", "Happy", "Neutral"]
+    assert data.dropped == {"Uncertain": 1}
+    seven = AffectNet(str(tmp_path), classes=7)
+    assert sorted(labels(seven)) == ["Anger", "Happy", "Neutral"]
+    assert seven.dropped == {"Uncertain": 1, "Contempt": 2}
+
+
+def test_val_is_tested(tmp_path):
+    data = AffectNet(full(tmp_path, [i % 8 for i in range(80)], list(range(8))))
+    folds, _ = divide(Spec("official"), data.table(), data.classes)
+    assert set(data.frames.split[folds[0].rows("test")]) == {"val"}
+    assert len(folds[0].rows("test")) == 8
+    assert len(folds[0].rows("dev")) == 16
+
+
+def test_a_class_that_is_not_there_cannot_be_mapped(tmp_path):
+    with pytest.raises(ConfigError, match="'Contempt', which is no class here"):
+        AffectNet(full(tmp_path, [0], [1]), classes=7, class_map={"Contempt": "Anger"})
+
+
+fields = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
+    ["subDirectory_filePath", "expression", "3"]
+)
+
+
+@given(st.lists(st.lists(fields, min_size=1, max_size=10), max_size=5) | st.binary(max_size=80))
+def test_whatever_the_csv_holds_only_a_data_error_comes_out(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("affect")
+    full(root, [0], [1])
+    if not isinstance(content, bytes):
+        text = io.StringIO()
+        csv.writer(text).writerows(content)
+        content = text.getvalue().encode()
+    write(root / LISTS / "training.csv", content)
+    try:
+        data = AffectNet(str(root))
+        list(data.problems())
+        table = data.table()
+    except DataError:
+        return
+    assert np.isin(table.label, range(8)).all()

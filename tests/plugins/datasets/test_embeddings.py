@@ -1,0 +1,152 @@
+"""Ready features from npz, npy and parquet files: order, names, gaps, and everything that is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionkit.errors import ConfigError, DataError, FusionKitError
+from fusionkit_datasets.embeddings import Embeddings
+
+Arrays = dict[str, np.ndarray]
+
+
+def arrays(rows: int = 12) -> Arrays:
+    """Rows in no order: two clips of six frames, two views, one view missing once."""
+    rng = np.random.default_rng(0)
+    face, sound = rng.normal(size=(rows, 5)).astype(np.float32), rng.normal(size=(rows, 3))
+    sound[4] = np.nan
+    order = rng.permutation(rows)
+    return {
+        "face": face,
+        "sound": sound,
+        "label": np.array(["sad", "happy", ""])[np.arange(rows) % 3],
+        "clip": np.array(["b", "a"])[order % 2],
+        "frame": 10 + 2 * (order // 2),
+        "subject": np.array(["s2", "s1"])[order % 2],
+        "split": np.array(["val", "train"])[order % 2],
+    }
+
+
+def saved(folder: Path, kind: str, given: Arrays) -> str:
+    if kind == "npz":
+        np.savez(folder / "features.npz", **given)
+        return str(folder / "features.npz")
+    (folder / "features").mkdir()
+    for name, value in given.items():
+        np.save(folder / "features" / f"{name}.npy", value)
+    return str(folder / "features")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_rows_are_ordered_by_clip_and_frame_and_keep_what_belongs_to_them(tmp_path: Path, kind: str) -> None:
+    given = arrays()
+    dataset = Embeddings(saved(tmp_path, kind, given))
+    table = dataset.table()
+    assert dataset.classes == ("happy", "sad")
+    assert sorted(dataset.views) == ["face", "sound"]
+    expected = sorted(range(12), key=lambda row: (given["clip"][row], given["frame"][row]))
+    for place, row in enumerate(expected):
+        assert (table.clip[place], table.number[place]) == (given["clip"][row], given["frame"][row])
+        assert table.subject[place] == given["subject"][row]
+        assert table.split[place] == given["split"][row]
+        assert table.label[place] == {"sad": 1, "happy": 0, "": -1}[str(given["label"][row])]
+        for view in ("face", "sound"):
+            found = dataset.ready(view, np.array([place]))
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found[0], given[view][row].astype(np.float32))
+    assert np.isnan(dataset.ready("sound", np.arange(12))).all(1).sum() == 1
+    assert dataset.where(0).endswith(f"row {expected[0]}")
+
+
+def test_the_same_features_elsewhere_are_the_same_data_and_other_bytes_are_not(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    given = arrays()
+    here, there = Embeddings(saved(tmp_path, "npz", given)), Embeddings(saved(tmp_path / "x", "npz", given))
+    assert here.fingerprint() == there.fingerprint()
+    given["face"][3, 2] += 1
+    assert Embeddings(saved(tmp_path / "x", "npz", given)).fingerprint() != here.fingerprint()
+
+
+def test_numbers_are_named_by_classes_and_rows_without_clip_stand_alone(tmp_path: Path) -> None:
+    given = {"v": np.eye(4), "label": np.array([2, 0, -1, 1]), "classes": np.array(["c", "a", "b"])}
+    dataset = Embeddings(saved(tmp_path, "npz", given))
+    assert dataset.classes == ("c", "a", "b")
+    assert dataset.table().label.tolist() == [2, 0, -1, 1]
+    assert len(set(dataset.table().clip)) == 4
+    merged = Embeddings(saved(tmp_path, "npz", given), class_map={"a": "c"})
+    assert merged.classes == ("c", "b")
+    assert merged.table().label.tolist() == [1, 0, -1, 0]
+
+
+def test_without_frame_numbers_the_order_of_the_rows_counts(tmp_path: Path) -> None:
+    clip = np.array(["b", "a", "b", "a", "b"])
+    given = {"v": np.arange(10.0).reshape(5, 2), "label": np.array(["x", "y", "x", "y", "x"]), "clip": clip}
+    dataset = Embeddings(saved(tmp_path, "npz", given))
+    assert dataset.table().number.tolist() == [1, 2, 1, 2, 3]
+    assert dataset.ready("v", np.arange(5))[:, 0].tolist() == [2.0, 6.0, 0.0, 4.0, 8.0]
+
+
+def test_parquet_files_hold_views_as_lists(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    given = arrays()
+    columns: dict[str, Any] = {name: value.tolist() for name, value in given.items()}
+    columns["sound"][4] = None
+    parquet.write_table(pyarrow.table(columns), tmp_path / "features.parquet")
+    dataset = Embeddings(str(tmp_path / "features.parquet"))
+    other = Embeddings(saved(tmp_path, "npz", given))
+    assert dataset.table().digest() == other.table().digest()
+    for view in ("face", "sound"):
+        np.testing.assert_array_equal(dataset.ready(view, np.arange(12)), other.ready(view, np.arange(12)))
+
+
+def broken(**changes: Any) -> Arrays:
+    given: dict[str, Any] = {**arrays(), **changes}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (broken(face=None, sound=None), "holds no view: no array of two dimensions, frames by features"),
+        (broken(label=None), "holds no column 'label'"),
+        (broken(labels=np.zeros(12)), r"array 'labels' of shape \(12,\) is no view"),
+        (broken(video=np.array(["v"] * 11)), "arrays differ in length: face 12, sound 12, .*video 11"),
+        (broken(face=np.ones((12, 5), int)), "view 'face' holds int64, not floating point numbers"),
+        (broken(frame=np.ones(12)), "column 'frame' holds float64, not whole numbers"),
+        (broken(label=np.zeros(12, int)), "labels are numbers: an array 'classes' must name them"),
+        (broken(label=np.full(12, 2), classes=np.array(["a", "b"])), r"row 0: label 2 is not in -1\.\.1"),
+        (broken(classes=np.array(["sad", "angry"])), "label 'happy' is not among the classes sad, angry"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path, given: Arrays, line: str) -> None:
+    with pytest.raises(DataError, match=line) as refused:
+        Embeddings(saved(tmp_path, "npz", given))
+    assert "\n" not in str(refused.value)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "half.npz").write_bytes(b"PK\x03\x04 half")
+    (tmp_path / "features.csv").write_text("a,b")
+    for name, error, line in (
+        ("nothing.npz", DataError, "does not exist"),
+        ("empty", DataError, "there is no .npy file in"),
+        ("half.npz", DataError, "half.npz cannot be read"),
+        ("features.csv", ConfigError, "is not a .npz or .parquet file, nor a folder of .npy files"),
+    ):
+        with pytest.raises(FusionKitError, match=line) as refused:
+            Embeddings(str(tmp_path / name))
+        assert isinstance(refused.value, error)
+
+
+def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    np.save(tmp_path / "f" / "label.npy", np.array([{}, 1], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"label.npy cannot be read: .*Python objects in dtype"):
+        Embeddings(str(tmp_path / "f"))

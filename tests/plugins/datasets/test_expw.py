@@ -1,0 +1,73 @@
+"""ExpW: faces cut out of photos."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toy_stills import labels, write
+
+from fusionkit.errors import DataError
+from fusionkit_datasets.expw import ExpW
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
+
+
+def written(root: Path, *lines: str) -> str:
+    write(root / "label/label.lst", "\r\n".join(lines) + "\r\n")
+    for name in {line.rsplit(" ", 7)[0] for line in lines}:
+        write(root / "image/origin" / name, cv2.imencode(".png", PHOTO[..., ::-1])[1].tobytes())
+    return str(root)
+
+
+def test_each_line_is_a_face_of_its_photo(tmp_path):
+    data = ExpW(
+        written(tmp_path, "a b.jpg 0 5 10 30 45 60.5 3", "a b.jpg 1 0 40 80 20 9.5 0", "c.jpg 0 -3 70 99 8 50 6")
+    )
+    assert labels(data) == ["happy", "angry", "neutral"]
+    assert data.frames.unit.tolist() == ["a b.jpg", "a b.jpg", "c.jpg"]
+    expected = [PHOTO[5:45, 10:30], PHOTO[0:20, 40:80], PHOTO[0:8, 70:]]
+    for found, part in zip(data.images(np.arange(3)), expected, strict=True):
+        np.testing.assert_array_equal(found, part)
+
+
+def test_faces_that_the_detector_doubts_are_counted(tmp_path):
+    root = written(tmp_path, "a.jpg 0 5 10 30 45 60.5 3", "a.jpg 1 0 40 80 20 9.5 0", "c.jpg 0 0 0 9 9 10 6")
+    data = ExpW(root, min_confidence=10)
+    assert labels(data) == ["happy", "neutral"]
+    assert data.dropped == {"face below confidence 10": 1}
+
+
+def test_the_numbers_are_the_names_of_the_readme(tmp_path):
+    names = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    assert labels(ExpW(written(tmp_path, *(f"{i}.jpg 0 0 0 9 9 10 {i}" for i in range(7))))) == names
+
+
+@pytest.mark.parametrize("line", ["b.jpg 0 0 0 9 9 10 7", "b.jpg 0 0 0 x 9 10 1", "b.jpg 0 0 0 9 9 10", "b.jpg 3"])
+def test_a_bad_line_is_named(tmp_path, line):
+    data = ExpW(written(tmp_path, "a.jpg 0 0 0 9 9 10 1", line))
+    with pytest.raises(DataError, match=r"label.lst:2: "):
+        data.table()
+
+
+def test_a_face_that_stands_twice_is_named(tmp_path):
+    data = ExpW(written(tmp_path, "a.jpg 0 0 0 9 9 10 1", "a.jpg 0 0 0 9 9 10 2"))
+    with pytest.raises(DataError, match=r"label.lst:2: 'a.jpg#0' is annotated at .*label.lst:1 too"):
+        data.table()
+
+
+def test_a_missing_list_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"has no label/label.lst"):
+        ExpW(str(tmp_path))
+
+
+@given(st.binary(max_size=80))
+def test_whatever_the_list_holds_only_a_data_error_comes_out(tmp_path_factory, content):
+    root = tmp_path_factory.mktemp("expw")
+    write(root / "label/label.lst", content)
+    try:
+        ExpW(str(root)).table()
+    except DataError:
+        return
