@@ -1,45 +1,35 @@
-"""Late fusion: a classifier per view, and the mean of what they say."""
+"""Late fusion: a classifier per view, and the mean of their logits."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fusionkit.contracts import Fusion, FusionOutput
-from fusionkit_fusions.presence import readable
+from fusionkit_fusions.late import LateFusion
+from fusionkit_fusions.presence import masked_mean
 
 
-class LogitMean(Fusion):
-    """A linear classifier per view; the logits of the views that are present are averaged.
+class LogitMean(LateFusion):
+    """A classifier per view; the logits of the views that are present are averaged.
 
-    The loss is the base's, on the mean alone: the classifiers learn together, and where no view is ever absent their
-    mean is a linear layer on the concatenation. Each view's own logits are given as ``view_logits``. A frame without
-    any view gives the logits of its imputed main view.
+    Each view's own logits are given as ``view_logits``. A frame without any view gives the logits of its imputed main
+    view. With ``learn="joint"`` and linear classifiers it is a linear layer on the concatenation wherever no view is
+    ever absent.
 
     Args:
         in_dims: width of each view's embedding, main view first.
         num_classes: C.
+        hidden: width of a hidden layer in each classifier; 0 for a linear one.
+        learn: ``separate``: each classifier by its own loss. ``joint``: one loss on what they say together.
 
     Reference: Kittler et al. 1998, "On combining classifiers", the sum rule (https://doi.org/10.1109/34.667881), here
     on logits.
     """
 
-    missing: ClassVar[Literal["masked", "imputed"]] = "masked"
+    revision: ClassVar[int] = 2
+    name: ClassVar[str] = "logit-mean"
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
-        super().__init__(in_dims, num_classes)
-        self.classifiers = nn.ModuleList([nn.Linear(dim, num_classes) for dim in in_dims.values()])
-
-    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
-        """Mean logits (B, C), and those of each view.
-
-        Args:
-            views: (B, D_v) a view.
-            present: (B,) bool a view.
-        """
-        single = {name: layer(views[name]) for name, layer in zip(self.in_dims, self.classifiers, strict=True)}
-        counted = readable(torch.stack([present[name] for name in self.in_dims], 1))
-        kept = torch.stack(list(single.values()), 1).masked_fill(~counted[..., None], 0.0)
-        return FusionOutput(logits=kept.sum(1) / counted.sum(1, keepdim=True), view_logits=single)
+    def decide(self, logits: Tensor, there: Tensor) -> Tensor:
+        """Mean logits: (B, V, C) to (B, C)."""
+        return masked_mean(logits, there)

@@ -145,16 +145,6 @@ def test_logit_mean_averages_the_logits_of_the_present_views(dims: dict[str, int
     assert sum(value.size for value in w.values()) == CLASSES * sum(dim + 1 for dim in dims.values())
 
 
-def test_logit_mean_is_trained_on_the_mean_alone() -> None:
-    model, _, views, _ = run(LogitMean, {"v0": 3, "v1": 2}, 0)
-    target = torch.arange(ROWS) % CLASSES
-    output = model({name: torch.from_numpy(value) for name, value in views.items()})
-    assert output.logits is not None
-    scores = output.logits.detach().numpy()
-    expected = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(scores, target, strict=True)])
-    np.testing.assert_allclose(model.loss(output, target).item(), expected, rtol=1e-10)
-
-
 @pytest.mark.parametrize(
     ("kind", "options", "line"),
     [
