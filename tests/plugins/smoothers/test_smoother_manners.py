@@ -1,0 +1,310 @@
+"""What holds for every smoother of the package, whatever it computes."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from toy_clips import Clip, logit_clips, probability_clips, sticky_clips
+
+from fusionkit.contracts import Smoother
+from fusionkit.errors import ConfigError, FusionKitError, PluginError
+
+ROOT = Path(__file__).parents[3]
+CAUSAL = {"none", "exponential", "kalman-filter", "hmm-filter"}
+FITTED = {"hmm", "hmm-filter", "tcn"}
+DECISIONS = {"mode", "hmm:viterbi"}
+# They look as far back as forth, and tell the two apart by nothing.
+SYMMETRIC = {"none", "median", "gaussian", "hamming", "savitzky-golay", "mode", "kalman"}
+
+
+def points() -> dict[str, str]:
+    found: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+        "fusionkit.smoothers"
+    ]
+    return {name: place for name, place in found.items() if place.startswith("fusionkit_smoothers.")}
+
+
+def component(name: str) -> type[Smoother]:
+    loaded: type[Smoother] = EntryPoint(name, points()[name], "fusionkit.smoothers").load()
+    return loaded
+
+
+NAMES = sorted(points())
+CASES = [
+    pytest.param(name, options, id=f"{name}-{number}")
+    for name in NAMES
+    for number, options in enumerate(component(name).examples)
+]
+CAUSAL_CASES = [case for case in CASES if case.values[0] in CAUSAL]
+FITTED_CASES = [case for case in CASES if case.values[0] in FITTED]
+
+
+def dev(needs: str, classes: int) -> tuple[list[Clip], list[np.ndarray]]:
+    clips, labels = sticky_clips(4, 60, classes, seed=3)
+    return [(x if needs == "logits" else softmax(x, axis=1), numbers) for x, numbers in clips], labels
+
+
+def fitted(name: str, options: dict[str, Any], classes: int) -> Smoother:
+    smoother = component(name)(**options)
+    smoother.fit(*dev(smoother.needs, classes), seed=0)
+    return smoother
+
+
+KEPT: dict[str, Smoother] = {}
+
+
+def ready(name: str, options: dict[str, Any], classes: int) -> Smoother:
+    if name not in FITTED:
+        return component(name)(**options)
+    key = f"{name} {options} {classes}"
+    if key not in KEPT:
+        KEPT[key] = fitted(name, options, classes)
+    return KEPT[key]
+
+
+def clip_for(data: st.DataObject, name: str) -> Clip:
+    clip: Clip = data.draw(logit_clips() if component(name).needs == "logits" else probability_clips())
+    return clip
+
+
+def plain(name: str, x: np.ndarray) -> np.ndarray:
+    """The probabilities that go in."""
+    return softmax(x, axis=1) if component(name).needs == "logits" else x
+
+
+def test_all_smoothers_are_looked_at() -> None:
+    assert set(NAMES) >= CAUSAL | FITTED | SYMMETRIC
+    assert {name for name in NAMES if component(name).causal} == CAUSAL
+    assert {name for name in NAMES if component(name).fitted} == FITTED
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_rows_are_probabilities_and_the_input_stays_as_it_is(
+    name: str, options: dict[str, Any], data: st.DataObject
+) -> None:
+    x, numbers = clip_for(data, name)
+    before = x.copy(), numbers.copy()
+    smoother = ready(name, options, x.shape[1])
+    found = smoother(x, numbers)
+    assert found.shape == x.shape
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(numbers, before[1])
+    if smoother.hard:
+        assert set(np.unique(found)) <= {0.0, 1.0}
+
+
+def test_decisions_are_said_to_be_decisions() -> None:
+    assert component("mode")().hard
+    assert component("hmm")(decode="viterbi").hard
+    assert not any(component(name)().hard for name in NAMES if name != "mode")
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_only_differences_between_frame_numbers_count(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    x, numbers = clip_for(data, name)
+    smoother = ready(name, options, x.shape[1])
+    shift = data.draw(st.integers(-(10**9), 10**9))
+    np.testing.assert_array_equal(smoother(x, numbers + shift), smoother(x, numbers))
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] not in FITTED | {"mode"}])
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_constant_clip_stays_as_it_is(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    x, numbers = clip_for(data, name)
+    constant = np.repeat(x[:1], len(x), axis=0)
+    found = ready(name, options, x.shape[1])(constant, numbers)
+    np.testing.assert_allclose(found, plain(name, constant), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] not in FITTED | {"mode"}])
+def test_a_clip_of_one_frame_is_left_alone(name: str, options: dict[str, Any]) -> None:
+    x = np.array([[0.125, 0.25, 0.625]])
+    np.testing.assert_allclose(ready(name, options, 3)(x, np.array([7])), plain(name, x), rtol=1e-15)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_an_empty_clip_gives_an_empty_clip(name: str, options: dict[str, Any]) -> None:
+    assert ready(name, options, 3)(np.zeros((0, 3)), np.zeros(0, dtype=np.int64)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] in SYMMETRIC])
+@settings(max_examples=20)
+@given(data=st.data())
+def test_time_may_run_backwards(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    x, numbers = clip_for(data, name)
+    smoother = ready(name, options, x.shape[1])
+    backwards = smoother(x[::-1], -numbers[::-1])[::-1]
+    np.testing.assert_allclose(backwards, smoother(x, numbers), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] != "none"])
+def test_frames_beyond_a_wide_gap_count_less_than_near_ones(name: str, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(24, 4))
+    logits[:12, 0] += 3
+    logits[12:, 1] += 3
+    smoother = ready(name, options, 4)
+    x = logits if smoother.needs == "logits" else softmax(logits, axis=1)
+    near, far = np.arange(24), np.arange(24) + 10**6 * (np.arange(24) >= 12)
+    alone = np.concatenate([smoother(x[:12], near[:12]), smoother(x[12:], near[12:])])
+    apart = np.abs(smoother(x, far) - alone).max()
+    assert apart <= np.abs(smoother(x, near) - alone).max()
+    if name not in FITTED:
+        assert apart < 1e-3
+
+
+# -- causal ones -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "options"), CAUSAL_CASES)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_what_comes_later_changes_nothing_before(name: str, options: dict[str, Any], data: st.DataObject) -> None:
+    x, numbers = clip_for(data, name)
+    smoother = ready(name, options, x.shape[1])
+    stop = data.draw(st.integers(1, len(x)))
+    other, later = x.copy(), numbers.copy()
+    other[stop:] = np.roll(x[stop:], 1, axis=1)
+    later[stop:] += data.draw(st.integers(0, 50))
+    whole = smoother(x, numbers)[:stop]
+    np.testing.assert_array_equal(smoother(other, later)[:stop], whole)
+    np.testing.assert_array_equal(smoother(x[:stop], numbers[:stop]), whole)
+
+
+@pytest.mark.parametrize(("name", "options"), CAUSAL_CASES)
+@settings(max_examples=25)
+@given(data=st.data())
+def test_frame_by_frame_gives_the_bits_of_the_whole_clip(
+    name: str, options: dict[str, Any], data: st.DataObject
+) -> None:
+    x, numbers = clip_for(data, name)
+    smoother = ready(name, options, x.shape[1])
+    stream, beside = smoother.stream(), smoother.stream()
+    found = []
+    for row, number in zip(x, numbers.tolist(), strict=True):
+        found.append(stream(row, number))
+        beside(np.roll(row, 1), number)  # another face in the same picture
+    np.testing.assert_array_equal(found, smoother(x, numbers))
+    stream.reset()
+    np.testing.assert_array_equal(stream(x[0], int(numbers[0])), smoother(x[:1], numbers[:1])[0])
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] not in CAUSAL])
+def test_one_that_looks_ahead_does_and_cannot_go_frame_by_frame(name: str, options: dict[str, Any]) -> None:
+    smoother = ready(name, options, 3)
+    logits = np.random.default_rng(1).normal(size=(40, 3))
+    x = logits if smoother.needs == "logits" else softmax(logits, axis=1)
+    with pytest.raises(PluginError, match="looks at later frames") as caught:
+        smoother.stream()(x[0], 0)
+    assert type(smoother).__name__ in str(caught.value)
+    if name != "tcn":  # trained for two epochs, it may have learned nothing
+        other = np.concatenate([x[:20], np.roll(x[20:], 1, axis=1)])
+        assert (smoother(x, np.arange(40))[:20] != smoother(other, np.arange(40))[:20]).any()
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_candidates_for_auto_rise_from_one_that_changes_nothing(name: str) -> None:
+    cls = component(name)
+    x = np.random.default_rng(0).dirichlet(np.ones(3), size=30)
+    x = np.log(x) if cls.needs == "logits" else x
+    for option, candidates in cls.auto.items():
+        assert list(candidates) == sorted(set(candidates))
+        assert [getattr(cls(**{option: value}), option) for value in candidates] == list(candidates)
+        mildest = cls(**{option: candidates[0]})(x, np.arange(30))
+        expected = np.eye(3)[x.argmax(1)] if cls.hard else plain(name, x)
+        np.testing.assert_allclose(mildest, expected, rtol=1e-15)
+        with pytest.raises(PluginError, match=f"{option}='auto' has not been chosen"):
+            cls(**{option: "auto"})(x, np.arange(30))
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        *((name, "width", value) for name in ("median", "hamming", "mode", "savitzky-golay") for value in (0, 4, 2.0)),
+        *((name, "width", value) for name in ("median", "hamming", "mode", "savitzky-golay") for value in (True, "5")),
+        *(("gaussian", "sigma", value) for value in (-1, float("nan"), float("inf"), "2", True)),
+        ("gaussian", "truncate", 0),
+        *(("exponential", "half_life", value) for value in (-0.5, float("inf"), None)),
+        *((name, "noise", value) for name in ("kalman", "kalman-filter") for value in (-1, 1e10, "x", False)),
+        *((name, "pseudo_count", value) for name in ("hmm", "hmm-filter") for value in (0, -1, "1")),
+        *((name, "prior", "dev") for name in ("hmm", "hmm-filter")),
+        ("hmm", "decode", "filter"),
+        *(("savitzky-golay", "order", value) for value in (-1, 4, 1.5, True)),
+        *(("tcn", option, 0) for option in ("channels", "layers", "epochs")),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_in_one_line(name: str, option: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        component(name)(**{option: value})
+    line = str(caught.value)
+    assert line.startswith((f"{name}: {option}={value}", f"{name}: {option}={value!r}"))
+    assert "\n" not in line
+
+
+# -- fitted ones -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "options"), FITTED_CASES)
+def test_what_was_learned_can_be_stored_and_taken_back(name: str, options: dict[str, Any]) -> None:
+    smoother = ready(name, options, 4)
+    state = smoother.state()
+    assert state
+    assert all(type(value) is np.ndarray and value.ndim and value.dtype != object for value in state.values())
+    other = component(name)(**options)
+    other.restore({key: value.copy() for key, value in state.items()})
+    x, numbers = dev(smoother.needs, 4)[0][1]
+    np.testing.assert_array_equal(other(x, numbers), smoother(x, numbers))
+    assert sorted(other.state() or {}) == sorted(state)
+    for key, value in (other.state() or {}).items():
+        np.testing.assert_array_equal(value, state[key])
+
+
+@pytest.mark.parametrize(("name", "options"), FITTED_CASES)
+def test_one_that_was_not_fitted_says_so(name: str, options: dict[str, Any]) -> None:
+    smoother = component(name)(**options)
+    for use in (lambda: smoother(np.full((3, 2), 0.5), np.arange(3)), smoother.state):
+        with pytest.raises(FusionKitError, match="has not been fitted"):
+            use()
+
+
+@pytest.mark.parametrize(("name", "options"), FITTED_CASES)
+def test_fitting_again_gives_the_same_bits_and_leaves_the_clips_alone(name: str, options: dict[str, Any]) -> None:
+    one, two = fitted(name, options, 4).state(), fitted(name, options, 4).state()
+    assert one is not None
+    assert two is not None
+    for key, value in one.items():
+        np.testing.assert_array_equal(value, two[key])
+    needs = component(name).needs
+    clips, labels = dev(needs, 4)
+    component(name)(**options).fit(clips, labels, seed=0)
+    for (x, numbers), known, (x0, numbers0), known0 in zip(clips, labels, *dev(needs, 4), strict=True):
+        np.testing.assert_array_equal(x, x0)
+        np.testing.assert_array_equal(numbers, numbers0)
+        np.testing.assert_array_equal(known, known0)
+
+
+@pytest.mark.parametrize(("name", "options"), FITTED_CASES)
+def test_clips_of_one_frame_are_enough_to_fit(name: str, options: dict[str, Any]) -> None:
+    smoother = component(name)(**options)
+    clips, labels = dev(smoother.needs, 3)
+    stills = [(x[[0]], numbers[[0]]) for x, numbers in clips]
+    smoother.fit(stills, [known[[0]] for known in labels], seed=0)
+    assert smoother(*stills[0]).shape == (1, 3)
