@@ -25,6 +25,9 @@ SHOWN = 6
 def load_checkpoint(model: nn.Module, path: str, classifiers: Collection[str] = ()) -> None:
     """Load the weights of a file into a model.
 
+    A vision transformer that pools its tokens before the last norm has it as ``fc_norm``; weights that were trained
+    with it before the pooling have it as ``norm``. Where that is the only difference, ``norm`` serves as ``fc_norm``.
+
     Args:
         model: takes the weights.
         path: a ``.safetensors`` file, or whatever ``torch.save`` wrote.
@@ -34,10 +37,20 @@ def load_checkpoint(model: nn.Module, path: str, classifiers: Collection[str] = 
         ConfigError: if there is no such file.
         DataError: if the file cannot be read as weights alone, or its names and shapes are not those of the model.
     """
-    state = read_weights(path)
+    fit_weights(model, read_weights(path), path, classifiers)
+
+
+def fit_weights(model: nn.Module, state: dict[str, Tensor], path: str, classifiers: Collection[str] = ()) -> None:
+    """Load named tensors into a model, as :func:`load_checkpoint` does those of the file ``path``.
+
+    Raises:
+        DataError: if their names and shapes are not those of the model: all that is wrong, by name and count.
+    """
     own = model.state_dict()
     heads = tuple(f"{name}." for name in classifiers)
     state = {name: value for name, value in state.items() if name in own or not name.startswith(heads)}
+    if not any(name.startswith("fc_norm.") for name in state) and not any(name.startswith("norm.") for name in own):
+        state = {f"fc_{name}" if f"fc_{name}" in own else name: value for name, value in state.items()}
     # A batch norm counts its training batches, which files without a version may leave out and inference never reads.
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in own]

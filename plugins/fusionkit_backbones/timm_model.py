@@ -15,6 +15,8 @@ from fusionkit.errors import ConfigError, DataError, PluginError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from fusionkit_backbones.encoder_header import EncoderHeader
+
 # timm's names of interpolations, in the contract's words.
 INTERPOLATIONS: dict[str, Interpolation] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -28,11 +30,16 @@ class TimmModel(Backbone):
     already. With neither ``pretrained`` nor ``checkpoint`` the weights are random: a control of what an untrained
     network of that shape already separates.
 
+    A file that ``fusionkit pretrain`` or ``finetune`` wrote says itself of which model and sizes it is and how images
+    are prepared for it: ``timm:checkpoint=encoder.safetensors`` is enough.
+
     Args:
-        model: name in timm, with or without a tag: ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``.
+        model: name in timm, with or without a tag: ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``. None is the model
+            that the checkpoint names.
         pretrained: take the published weights, from the local cache of the hub or by download.
         checkpoint: local weights of this very model: ``.safetensors``, or a state dict that ``torch.save`` wrote, also
             nested as training scripts do. A classifier in it is ignored; anything that needs unpickling is refused.
+            Where ``pool`` moves a transformer's last norm behind the pooling, it takes the weights of the one before.
         pool: timm's ``global_pool``; None is the model's own.
         size: height and width in pixels of the views; None is the model's own.
         seed: of the random weights.
@@ -52,7 +59,7 @@ class TimmModel(Backbone):
 
     def __init__(
         self,
-        model: str,
+        model: str | None = None,
         pretrained: bool = False,
         checkpoint: str | None = None,
         pool: str | None = None,
@@ -62,12 +69,19 @@ class TimmModel(Backbone):
     ) -> None:
         if problems := _problems(pretrained, checkpoint, size, seed, precision):
             raise ConfigError(problems)
+        header = _header(model, checkpoint)
+        if header is not None:
+            model = model or header.model
+        elif model is None:
+            raise ConfigError("timm: no model is named", hint="model=NAME, or a checkpoint that fusionkit trained")
         self._config = _pretrained_config(model)
+        self._sizes = header.sizes if header else {}
+        self._header = header
         self.name = model
         self.pretrained = pretrained
         self.checkpoint = checkpoint
-        self.pool = pool
-        self.size = size
+        self.pool = pool or (header.pool if header else None)
+        self.size = size or (header.size if header else None)
         self.seed = seed
         self._asked_precision = precision
         self._model: Any = self._build()
@@ -76,9 +90,11 @@ class TimmModel(Backbone):
         from timm.data import resolve_model_data_config
 
         data = resolve_model_data_config(self._model)
-        self.mean, self.std = tuple(data["mean"]), tuple(data["std"])
-        self.interpolation = INTERPOLATIONS.get(data["interpolation"], "linear")
-        self._input_size = (size, size) if size else tuple(data["input_size"][1:])
+        self.mean, self.std = (header.mean, header.std) if header else (tuple(data["mean"]), tuple(data["std"]))
+        named = header.interpolation if header else data["interpolation"]
+        self.interpolation = INTERPOLATIONS.get(named, "linear")
+        side = self.size or self._sizes.get("img_size")
+        self._input_size = (side, side) if side else tuple(data["input_size"][1:])
         self._dim, self._gflop = self._traced()
 
     @property
@@ -160,26 +176,63 @@ class TimmModel(Backbone):
         """
         return sum(parameter.numel() for parameter in self._model.parameters()), self._gflop
 
+    def weights(self) -> str:
+        """Model and tag of the published weights; empty where they are random or of a checkpoint."""
+        return f"{self._config.architecture}.{self._config.tag}" if self.pretrained else ""
+
+    def trained_on(self) -> tuple[tuple[str, str], ...]:
+        """As the file says that ``fusionkit finetune`` wrote; published weights do not say it in these terms."""
+        return self._header.trained_on if self._header else ()
+
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        """The model anew, to be trained."""
+        model = self._build(seed=seed, drop_path=drop_path)
+        return model.requires_grad_(requires_grad=True)
+
+    def export(self, network: nn.Module, about: dict[str, Any]) -> bytes:
+        """A ``.safetensors`` file for the option ``checkpoint``."""
+        from safetensors.torch import save
+
+        from fusionkit_backbones.encoder_header import EncoderHeader
+
+        words = {ours: theirs for theirs, ours in INTERPOLATIONS.items()}
+        side = self._input_size[0]
+        fixed = "img_size" in self._sizes or self._config.fixed_input_size
+        header = EncoderHeader(
+            model=self.name,
+            sizes={**self._sizes, "img_size": side} if fixed else self._sizes,
+            mean=self.mean,
+            std=self.std,
+            interpolation=words[self.interpolation],
+            pool=self.pool,
+            size=None if fixed else side,
+            about=about,
+        )
+        state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+        return save(state, metadata=header.dump())
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _build(self) -> nn.Module:
+    def _build(self, seed: int | None = None, drop_path: float = 0.0) -> nn.Module:
         """The model in float32 on the processor, with its weights, ready for inference."""
         import timm
         import torch
 
-        from fusionkit_backbones.checkpoint import load_checkpoint
         from fusionkit_backbones.pretrained import LOCAL_WEIGHTS, weight_source
 
-        options: dict[str, Any] = {"num_classes": 0}
+        options: dict[str, Any] = {"num_classes": 0, **self._sizes}
         if self.pool is not None:
             options["global_pool"] = self.pool
         if self.size and self._config.fixed_input_size:
             options["img_size"] = self.size
+        if drop_path:
+            options["drop_path_rate"] = drop_path
         if self.pretrained:
             options |= {"pretrained": True, "pretrained_cfg_overlay": weight_source(self.name, self._config)}
         try:
             with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(self.seed)  # leaves the generators of other devices alone
+                # Leaves the generators of other devices alone.
+                torch.default_generator.manual_seed(self.seed if seed is None else seed)
                 model = timm.create_model(self.name, **options)
         except OSError as error:
             raise DataError(
@@ -187,11 +240,18 @@ class TimmModel(Backbone):
             ) from error
         except Exception as error:
             given = f"pretrained={self.pretrained}, pool={self.pool!r}, size={self.size!r}"
+            given += f", drop_path={drop_path!r}" if drop_path else ""
             raise ConfigError(f"timm: model {self.name} cannot be built with {given}: {_first_line(error)}") from error
         if self.checkpoint is not None:
-            named = self._config.classifier or ()  # one module, or several in distilled models
-            load_checkpoint(model, self.checkpoint, (named,) if isinstance(named, str) else tuple(named))
+            self._load(model, self.checkpoint)
         return model.eval().requires_grad_(requires_grad=False)
+
+    def _load(self, model: nn.Module, path: str) -> None:
+        """Load a checkpoint into the model; a family with files of its own form overrides it."""
+        from fusionkit_backbones.checkpoint import load_checkpoint
+
+        named = self._config.classifier or ()  # one module, or several in distilled models
+        load_checkpoint(model, path, (named,) if isinstance(named, str) else tuple(named))
 
     def _traced(self) -> tuple[int, float]:
         """(D, GFLOP) of one view; refuses a size that the model cannot take."""
@@ -249,6 +309,20 @@ def _prefix_tokens(model: nn.Module) -> int:
     """How many class and register tokens stand before those of patches; some families do not say, but have one."""
     class_token = any(name.startswith("cls_token") for name, _ in model.named_parameters(recurse=False))
     return int(getattr(model, "num_prefix_tokens", class_token))
+
+
+def _header(model: str | None, checkpoint: str | None) -> EncoderHeader | None:
+    """What the checkpoint says of itself, where a training run of fusionkit wrote it.
+
+    Raises:
+        ConfigError: if it is of another model than the one named.
+    """
+    from fusionkit_backbones.encoder_header import read_header
+
+    header = read_header(checkpoint) if checkpoint is not None else None
+    if header is not None and model is not None and model != header.model:
+        raise ConfigError(f"timm: checkpoint {checkpoint} is of {header.model}, not of {model}", hint="leave model out")
+    return header
 
 
 def _pretrained_config(name: str) -> Any:

@@ -8,6 +8,7 @@ from fusionkit.errors import ConfigError
 from fusionkit_synthetic.expression import CLASSES
 
 _LEAST = {"train": 1, "val": 1, "test": 1, "clips": 1, "clip_length": 6, "seed": 0}
+KINDS = ("unique", "redundant", "synergy")
 _MOST = {"difficulty": 1.0, "noise": 3.0, "missing": 0.5, "unlabelled": 0.3}
 
 
@@ -50,5 +51,23 @@ def check_options(whole: dict[str, int], real: dict[str, float]) -> None:
             for split in ("train", "val", "test")
             if whole[split] * whole["clips"] < len(CLASSES)
         ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_interaction(kind: str, label_noise: float | None) -> None:
+    """Refuse an unknown interaction, and label noise that cannot be meant.
+
+    Raises:
+        ConfigError: one line for each option that is wrong.
+    """
+    problems = []
+    if kind not in ("none", *KINDS):
+        problems.append(f"synthetic: interaction={kind!r} is not one of none, {', '.join(KINDS)}")
+    if label_noise is not None:
+        if isinstance(label_noise, bool) or not isinstance(label_noise, int | float) or not 0 <= label_noise <= 0.4:
+            problems.append(f"synthetic: label_noise must be a number in 0..0.4, not {label_noise!r}")
+        elif kind == "none":
+            problems.append("synthetic: label_noise goes with an interaction only")
     if problems:
         raise ConfigError(problems)

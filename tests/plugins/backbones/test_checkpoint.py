@@ -142,3 +142,33 @@ def test_file_without_state_dict_is_refused(tmp_path, saved):
 def test_missing_file_is_a_wrong_request(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.pth is not a file"):
         read_weights(str(tmp_path / "none.pth"))
+
+
+class Pooled(nn.Module):
+    """A transformer's end: one norm, before the pooling or behind it."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        for number, name in enumerate(names):
+            self.add_module(name, nn.LayerNorm(4))
+            nn.init.constant_(getattr(self, name).weight, number + 2.0)
+
+
+def test_norm_before_the_pooling_serves_behind_it(tmp_path):
+    save_file(Pooled("norm").state_dict(), tmp_path / "w.safetensors")
+    behind = Pooled("other", "fc_norm")
+    with pytest.raises(DataError, match=r"2 missing: other\.weight, other\.bias$"):
+        load_checkpoint(behind, str(tmp_path / "w.safetensors"))
+    behind = Pooled("fc_norm")
+    nn.init.zeros_(behind.fc_norm.weight)
+    load_checkpoint(behind, str(tmp_path / "w.safetensors"))
+    assert (behind.fc_norm.weight == 2).all()
+
+
+def test_norms_of_both_kinds_are_never_mixed_up(tmp_path):
+    save_file(Pooled("norm").state_dict(), tmp_path / "one.safetensors")
+    with pytest.raises(DataError, match=r"2 missing: fc_norm\.weight, fc_norm\.bias$"):
+        load_checkpoint(Pooled("norm", "fc_norm"), str(tmp_path / "one.safetensors"))
+    save_file(Pooled("norm", "fc_norm").state_dict(), tmp_path / "both.safetensors")
+    with pytest.raises(DataError, match=r"2 unexpected: norm\.bias, norm\.weight$"):
+        load_checkpoint(Pooled("fc_norm"), str(tmp_path / "both.safetensors"))

@@ -1,0 +1,72 @@
+"""The discrete cosine transform of blocks: a second training-free descriptor, of shading rather than of edges."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from fusionkit.contracts import Backbone
+from fusionkit.errors import ConfigError
+
+
+class Dct(Backbone):
+    """Low frequencies of the two-dimensional DCT-II of each block of the grey view: no training, no weights.
+
+    Of every block the ``keep`` lowest frequencies after the constant one are kept, in zigzag order, so that overall
+    brightness drops out. The transform is orthonormal and grey values are in 0..1.
+
+    Args:
+        size: height and width in pixels to which a view is resized; a multiple of ``block``.
+        block: height and width of a block, in pixels.
+        keep: frequencies a block, 1 .. block * block - 1.
+
+    Raises:
+        ConfigError: if an option cannot be used.
+
+    Reference: Ekenel and Stiefelhagen 2005, "Local appearance based face recognition using discrete cosine transform"
+    (EUSIPCO), on the transform of Ahmed, Natarajan and Rao 1974 (https://doi.org/10.1109/T-C.1974.223784).
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"size": 32, "block": 16, "keep": 20})
+
+    def __init__(self, size: int = 48, block: int = 8, keep: int = 10) -> None:
+        for name, value in (("size", size), ("block", block), ("keep", keep)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"dct: {name}={value!r} is not a whole number from 1 up")
+        if size % block:
+            raise ConfigError(f"dct: block={block} does not divide size={size}")
+        if keep > block * block - 1:
+            raise ConfigError(f"dct: keep={keep} is more than the {block * block - 1} frequencies of a block")
+        self.size, self.block, self.keep = size, block, keep
+
+    @property
+    def dim(self) -> int:
+        """D: blocks x blocks x keep."""
+        return (self.size // self.block) ** 2 * self.keep
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(size, size)."""
+        return self.size, self.size
+
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        """Describe a batch: (B, size, size, 3) uint8 RGB to (B, D) float32, block rows, block columns, frequencies."""
+        from scipy.fft import dctn
+
+        count = self.size // self.block
+        grey = np.stack([cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in views]).astype(np.float32) / 255
+        blocks = grey.reshape(-1, count, self.block, count, self.block).swapaxes(2, 3)
+        spectrum = dctn(blocks, axes=(3, 4), norm="ortho").reshape(len(views), count, count, -1)
+        kept: np.ndarray = spectrum[..., self._zigzag].reshape(len(views), -1)
+        return kept
+
+    @cached_property
+    def _zigzag(self) -> np.ndarray:
+        """(keep,) places of the lowest frequencies in a flat block, the constant one left out."""
+        rows, columns = np.divmod(np.arange(self.block**2), self.block)
+        diagonal = rows + columns
+        along = np.where(diagonal % 2, rows, columns)  # every other diagonal runs upwards
+        return np.lexsort((along, diagonal))[1 : self.keep + 1]

@@ -1,0 +1,63 @@
+"""Random features: what a backbone gives that knows nothing of faces; the control for any that claims to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from fusionkit.contracts import Backbone
+from fusionkit.errors import ConfigError
+
+
+class RandomFeatures(Backbone):
+    """A fixed random projection of the grey pixels, rectified: ``max(0, W x)``.
+
+    ``x`` is the view's grey values with their mean taken away, scaled to length 1; the rows of ``W`` are drawn from a
+    normal distribution and never trained. Whatever a head makes of it, it found in the pixels by itself.
+
+    Args:
+        dim: D, how many features.
+        size: height and width in pixels to which a view is resized.
+        seed: draws ``W``.
+
+    Raises:
+        ConfigError: if an option cannot be used.
+
+    Reference: Rahimi and Recht 2008, "Weighted Sums of Random Kitchen Sinks: Replacing minimization with randomization
+    in learning" (NIPS), with rectified units.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"dim": 16, "size": 8, "seed": 1})
+
+    def __init__(self, dim: int = 512, size: int = 32, seed: int = 0) -> None:
+        for name, value, least in (("dim", dim, 1), ("size", size, 2), ("seed", seed, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ConfigError(f"random-features: {name}={value!r} is not a whole number from {least} up")
+        self._dim, self.size = dim, size
+        self._projection = np.random.default_rng(seed).standard_normal((size * size, dim)).astype(np.float32)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self._dim
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(size, size)."""
+        return self.size, self.size
+
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        """Project a batch: (B, size, size, 3) uint8 RGB to (B, D) float32, 0 or more."""
+        grey = np.stack([cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in views]).astype(np.float32)
+        pixels = grey.reshape(len(views), -1)
+        pixels -= pixels.mean(1, keepdims=True)
+        pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6)
+        # Row by row: a matrix product of a batch may sum in another order than that of a row.
+        projected: np.ndarray = np.maximum(np.stack([row @ self._projection for row in pixels]), 0)
+        return projected
+
+    def cost(self) -> tuple[int, float]:
+        """(parameters, GFLOP of one view)."""
+        return self._projection.size, 2 * self._projection.size / 1e9
