@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusionkit.api import bench
+    from fusionkit.api import bench, load
+    from fusionkit.predict.predictor import Predictor
     from fusionkit.report.results import Results
 
 __version__ = "0.1.0"
-__all__ = ["Results", "bench"]
+__all__ = ["Predictor", "Results", "bench", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "bench":
-        from fusionkit.api import bench
+    if name in ("bench", "load"):
+        from fusionkit import api
 
-        return bench
+        return getattr(api, name)
+    if name == "Predictor":
+        from fusionkit.predict.predictor import Predictor
+
+        return Predictor
     if name == "Results":
         from fusionkit.report.results import Results
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fusionkit import __version__
 from fusionkit.config import GridConfig, resolve
 from fusionkit.config_file import find_config, read_config
 from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
+from fusionkit.engine.source import open_source
 from fusionkit.errors import CellError, ConfigError
 from fusionkit.grid.check import check_fusions
 from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.merge import Merged, merge_folders
 from fusionkit.grid.plan import Plan, make_plan
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.provenance import grid_provenance
 from fusionkit.grid.run import Outcome, RunOptions, cluster, run
 from fusionkit.grid.tasks import Code
+from fusionkit.plugin_file import load_plugin_file
+from fusionkit.predict.challenge import Answer, all_test_frames, answer, with_test_clips
+from fusionkit.predict.predictor import Predictor
+from fusionkit.predict.stored_cell import open_cell
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.results import Results
+from fusionkit.report.submission import check_place, class_order, read_template, write_per_video, write_rows
+from fusionkit.spec import Spec
 
 DEFAULT_CONFIG = "bench/quickstart"
-_PROVENANCE = ("torch", "timm", "numpy", "opencv-python", "scikit-learn", "mmengine")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
         CellError: at the first failure, with ``fail_fast``.
     """
     _reach_cluster(prepared)
-    prepared.folder.merge(prepared.plan, provenance(prepared.options.device))
+    prepared.folder.merge(prepared.plan, grid_provenance(prepared.plan, prepared.options))
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
@@ -130,13 +134,121 @@ def bench(
     return results
 
 
+def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Results]:
+    """Make a run folder the union of itself and others on the same data and split, and write its CSV files anew.
+
+    Rows whose smoother or recipe was chosen over fewer seeds than there are now have no score until a grid with them
+    is run in the folder, which trains nothing for it.
+
+    Args:
+        others: run folders, which stay as they are.
+        out: the folder; a new one is made.
+
+    Raises:
+        ConfigError: if one of them holds results of another protocol; nothing is changed then.
+        DataError: if one of them holds no grid; nothing is changed then.
+        StorageError: if the folder cannot be written; the same call goes on from there.
+    """
+    folder = RunFolder(Path(out))
+    merged = merge_folders(folder, [RunFolder(Path(other)) for other in others])
+    results = Results(folder)
+    write_csv_files(results)
+    return merged, results
+
+
+def load(
+    folder: str | Path,
+    cell: str,
+    *,
+    device: str = "auto",
+    impute: str | None = None,
+    plugins: Iterable[str] = (),
+) -> Predictor:
+    """A trained cell, to be applied to new frames; the run's folder is enough, with the weights of its backbones.
+
+    Args:
+        folder: of the run.
+        cell: a short id, or a name ``views/fusion/smoother[/seed]``, or a part of it that fits one row only. Without a
+            seed, the probabilities of all seeds (and folds) of the row are averaged.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        impute: what frames without any view are given: ``nearest``, ``linear`` or ``prior``; None: as in the run.
+        plugins: Python files that register components.
+
+    Raises:
+        ConfigError: if the text stands for nothing or for several, or a weights file is missing.
+        DataError: if no cell of it is finished, or a weights file is another one than it was.
+        PluginError: if a component is not known any more, or does not take back what is stored of it.
+    """
+    predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
+    for note in predictor.notes:
+        warnings.warn(note, stacklevel=2)
+    return predictor
+
+
+def open_predictor(
+    folder: str | Path,
+    cell: str,
+    *,
+    device: str = "auto",
+    impute: str | None = None,
+    plugins: Iterable[str] = (),
+) -> Predictor:
+    """As :func:`load`, for callers that show the predictor's notes themselves."""
+    for path in plugins:
+        load_plugin_file(path)
+    return open_cell(RunFolder(Path(folder)), cell, choose_device(device), impute)
+
+
+def submit(
+    predictor: Predictor,
+    out: str | Path,
+    *,
+    template: str | Path | None = None,
+    dataset: str | Spec | None = None,
+    per_video: bool = False,
+    progress: Progress | None = None,
+) -> Answer:
+    """Write the predictions of a challenge's test set.
+
+    Args:
+        predictor: of the cell.
+        out: a file with the rows of the template; with ``per_video`` a folder, new or empty, with a file a clip.
+        template: the challenge's example file; only with ``per_video`` there may be none, and a clip ends with the
+            last frame that the data set has of it.
+        dataset: that has the frames; None: the one that the cell was trained on, with its test clips.
+        per_video: as editions before the sixth want it.
+        progress: told of the frames.
+
+    Raises:
+        ConfigError: if the request is wrong, the cell's classes are not the template's, or ``out`` is taken.
+        DataError: if the template is none, or frames are missing.
+        StorageError: if the files cannot be written.
+        FusionKitError: if a component fails.
+    """
+    asked = read_template(Path(template)) if template is not None else None
+    if asked is None and not per_video:
+        raise ConfigError("a submission in one file needs a template")
+    check_place(Path(out), asked, per_video=per_video)
+    classes = asked.classes if asked else predictor.classes
+    class_order(predictor.classes, classes)  # refused before the data are looked at
+    spec = with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
+    source = open_source(spec, None)
+    wanted = asked.frames_of(whole=per_video) if asked else all_test_frames(source)
+    found = answer(predictor, classes, wanted, source, progress or Progress())
+    if per_video or asked is None:
+        write_per_video(classes, found.predicted, Path(out))
+    else:
+        write_rows(asked, found.predicted, Path(out))
+    return found
+
+
 def default_folder(grid: GridConfig) -> Path:
     """``runs/<config name>-<hash8>``."""
     return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
 
 
 def choose_device(device: str) -> str:
-    """``auto`` to the first CUDA device where there is one, else the CPU.
+    """``auto`` to the first CUDA device where there is one, else the CPU; ``cuda`` stands for all that are visible.
 
     Raises:
         ConfigError: if the device is unknown or not there.
@@ -153,33 +265,4 @@ def choose_device(device: str) -> str:
         raise ConfigError(f"unknown device {device!r}", hint="auto, cpu, cuda or cuda:N")
     if not there or int(index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)")
-    return f"cuda:{index or 0}"
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """With what a grid was run: versions, machine, device, command, state of the git checkout it was run in."""
-    versions = {}
-    for name in _PROVENANCE:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return {
-        "fusionkit": __version__,
-        "python": platform.python_version(),
-        "versions": versions,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": device,
-        "threads": 1,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "git": _git_state(),
-    }
-
-
-def _git_state() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip()
+    return device

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,12 @@ def write_file(path: Path, data: bytes) -> None:
             aside.unlink()
 
 
-def read_artifact(folder: Path) -> dict[str, bytes] | None:
+def read_artifact(folder: Path, names: Collection[str] | None = None) -> dict[str, bytes] | None:
     """The files of a folder, or None if it is not there, not complete, or any byte is not what was written.
+
+    Args:
+        folder: which.
+        names: of the files to read and check, those of them that were written; None for all.
 
     Raises:
         DataError: if it was written by a later version of fusionkit.
@@ -79,6 +83,8 @@ def read_artifact(folder: Path) -> dict[str, bytes] | None:
         return None
     files: dict[str, bytes] = {}
     for name, (size, checksum) in marker["files"].items():
+        if names is not None and name not in names:
+            continue
         try:
             data = (folder / name).read_bytes()
         except OSError:
@@ -87,6 +93,24 @@ def read_artifact(folder: Path) -> dict[str, bytes] | None:
             return None
         files[name] = data
     return files
+
+
+def check_artifact(folder: Path) -> bool:
+    """Whether :func:`read_artifact` would give the files: every byte is read, in blocks, and none is kept.
+
+    Raises:
+        DataError: if it was written by a later version of fusionkit.
+    """
+    marker = _marker(folder)
+    return marker is not None and all(_is_whole(folder / name, *told) for name, told in marker["files"].items())
+
+
+def _is_whole(file: Path, size: int, checksum: str) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return file.stat().st_size == size and hashlib.file_digest(stream, "sha256").hexdigest() == checksum
+    except OSError:
+        return False
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:

@@ -33,9 +33,11 @@ KEYS = (
     "seeds",
     "reference",
     "limit",
+    "impute",
     "plugins",
     "custom_imports",
 )
+IMPUTE = ("nearest", "linear", "prior")  # what a frame without any view is given; as engine/impute.py has them
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class GridConfig:
         recipe: option and value; a tuple of values is a sweep, of which each family takes the point best on dev.
         reference: the row that ``delta`` is taken to: None, ``main`` (the main view alone with a linear head) or a
             region set, which then stands with the first fusion.
+        impute: what a frame without any view is given; one of :data:`IMPUTE`.
         plugins: Python files that register components; every process loads them.
         modules: importable modules that do.
     """
@@ -97,6 +100,7 @@ class GridConfig:
     seeds: tuple[int, ...]
     reference: str | RegionSet | None
     limit: int | None
+    impute: str = IMPUTE[0]
     plugins: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
 
@@ -116,6 +120,7 @@ class GridConfig:
             "seeds": list(self.seeds),
             "reference": region_text(reference) if isinstance(reference, tuple) else reference or "none",
             "limit": self.limit,
+            **({} if self.impute == IMPUTE[0] else {"impute": self.impute}),
         }
 
     def digest(self) -> str:
@@ -175,6 +180,7 @@ class _Resolver:
             seeds=self._seeds(),
             reference=self._reference(regions),
             limit=self._limit(),
+            impute=self._impute(),
             plugins=plugins,
             modules=modules,
         )
@@ -311,6 +317,12 @@ class _Resolver:
             self.problems.append(f"limit: {value!r} is not a number of frames above 0")
             return None
         return value
+
+    def _impute(self) -> str:
+        value = self.raw.get("impute", IMPUTE[0])
+        if value not in IMPUTE:
+            self.problems.append(f"impute: {value!r} is none of {', '.join(IMPUTE)}{did_you_mean(value, IMPUTE)}")
+        return str(value)
 
     def _reference(self, regions: Sequence[RegionSet]) -> str | RegionSet | None:
         alone = self.raw.get("main", "face") not in (None, "none")

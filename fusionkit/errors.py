@@ -57,7 +57,12 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+_NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Insufficient memory")  # torch, C++, OpenCV
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out: Python's own, a GPU's, or torch's allocator on the CPU."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    """Whether an exception means that memory ran out: Python's own, a GPU's, or that of a library on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    return native and any(words in str(error) for words in _NO_MEMORY)

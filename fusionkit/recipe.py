@@ -33,10 +33,18 @@ class Recipe:
         focal_gamma: exponent of the focal loss, 0 or more; 0 is the cross-entropy.
         label_smoothing: share of the target that is spread over all classes, 0 or more and below 1.
         logit_adjustment: tau, 0 or more: the training loss sees logits + tau * log class share; 1 is the usual value.
+        view_dropout: chance that a view of a training frame is taken away, 0 or more and below 1; one always stays.
+        view_heads: weight of a loss for each view's own classifier; above 0, every view gets an adapter that the fusion
+            and that classifier share.
+        gradient_modulation: alpha of OGM-GE, which holds back the adapters of the view that is ahead; goes with
+            ``view_heads`` only.
+
+    The last three act on fusions that are trained by gradient steps; one that is fitted in one go does not see them.
 
     Reference:
         Focal loss: Lin et al., ICCV 2017. Logit adjustment: Menon et al., ICLR 2021. Label smoothing: Szegedy et al.,
-        CVPR 2016. Decoupled weight decay: Loshchilov and Hutter, ICLR 2019.
+        CVPR 2016. Decoupled weight decay: Loshchilov and Hutter, ICLR 2019. View dropout: Neverova et al., TPAMI 2016.
+        Gradient modulation: Peng et al., CVPR 2022.
     """
 
     provided: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +61,9 @@ class Recipe:
     focal_gamma: float = 2.0
     label_smoothing: float = 0.0
     logit_adjustment: float = 0.0
+    view_dropout: float = 0.0
+    view_heads: float = 0.0
+    gradient_modulation: float = 0.0
 
     @classmethod
     def problems(cls, given: Mapping[str, Any]) -> list[str]:
@@ -122,14 +133,26 @@ def _points(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     return (dict(zip(given, point, strict=True)) for point in product(*each))
 
 
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "patience",
+    "focal_gamma",
+    "label_smoothing",
+    "logit_adjustment",
+    "view_dropout",
+    "view_heads",
+    "gradient_modulation",
+)
+
+
 def _range_problems(name: str, value: float) -> list[str]:
     if not math.isfinite(value):
         return [f"option {name} = {value!r} must be finite"]
     if name in ("lr", "batch_size", "epochs") and value <= 0:
         return [f"option {name} = {value!r} must be above 0"]
-    if name in ("weight_decay", "patience", "focal_gamma", "label_smoothing", "logit_adjustment") and value < 0:
+    if name in _NOT_NEGATIVE and value < 0:
         return [f"option {name} = {value!r} must not be negative"]
-    if name == "label_smoothing" and value >= 1:
+    if name in ("label_smoothing", "view_dropout") and value >= 1:
         return [f"option {name} = {value!r} must be below 1"]
     return []
 
@@ -145,6 +168,11 @@ def _clashes(recipe: Recipe) -> list[str]:
         found.append(
             f"option label_smoothing = {recipe.label_smoothing!r} does not go with loss = 'focal' "
             "(write loss=cross-entropy)"
+        )
+    if recipe.gradient_modulation and not recipe.view_heads:
+        found.append(
+            f"option gradient_modulation = {recipe.gradient_modulation!r} has no effect without view_heads "
+            "(write view_heads=1)"
         )
     if recipe.logit_adjustment and recipe.class_weights == "balanced":
         found.append(

@@ -9,7 +9,7 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -29,10 +29,15 @@ LONE_FILE = "fusionkit_plugin_"  # how modules are named that are made of a lone
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a name comes from: the object's path, and the distribution (with version) or the module that brings it."""
+    """Where a name comes from: the object's path, and the distribution (with version) or the module that brings it.
+
+    Attributes:
+        distribution: name and version, where the name is declared by an entry point of one.
+    """
 
     target: str
     brought_by: str
+    distribution: str = ""
 
 
 class ComponentRegistry:
@@ -68,7 +73,10 @@ class ComponentRegistry:
     @cached_property
     def _declared(self) -> dict[str, list[Origin]]:
         return {
-            name: [Origin(point.value, _distribution(point)) for point in points]
+            name: [
+                Origin(point.value, _distribution(point), _distribution(point) if point.dist else "")
+                for point in points
+            ]
             for name, points in self._entry_points.items()
         }
 
@@ -172,19 +180,24 @@ class ComponentRegistry:
             cls = self.get(spec.name)
         except FusionKitError as error:
             return [str(error)]
-        return [f"{self.kind} {spec.name!r}: {problem}" for problem in check_options(cls, spec.options)]
+        found = check_options(cls, spec.options)
+        for option, kind in cls.nested.items() if not found else ():
+            if option in spec.options:
+                found += [f"{option}: {problem}" for problem in _nested_problems(kind, spec.options[option])]
+        return [f"{self.kind} {spec.name!r}: {problem}" for problem in found]
 
-    def build(self, spec: Spec, **provided: Any) -> Any:
+    def build(self, spec: Spec | str | Mapping[str, Any], **provided: Any) -> Any:
         """An instance of the spec's component.
 
         Args:
-            spec: name and options.
+            spec: name and options; or the text of a SPEC, or a dict with ``type`` and options.
             provided: the arguments that the kernel passes (``in_dims``, ...).
 
         Raises:
             ConfigError: if name or options are wrong, or the component refuses them.
             PluginError: if the component fails otherwise.
         """
+        spec = Spec.of(spec)
         problems = self.problems(spec)
         if problems:
             raise ConfigError(problems)
@@ -194,6 +207,13 @@ class ComponentRegistry:
             raise
         except Exception as error:
             raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
+
+
+def _nested_problems(kind: str, value: Any) -> list[str]:
+    try:
+        return REGISTRIES[f"{kind}s"].problems(Spec.of(value))
+    except ConfigError as error:
+        return [str(error)]
 
 
 def kebab(name: str) -> str:

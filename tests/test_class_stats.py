@@ -7,9 +7,9 @@ import pytest
 from scipy import stats as scipy_stats
 from test_stats import make_pair, naive_interval
 
-from fusionkit import stats
 from fusionkit.class_stats import class_differences, class_intervals
 from fusionkit.errors import DataError
+from fusionkit.exchange import drawn_swaps
 from fusionkit.stats import class_permutation_p, paired_difference
 
 
@@ -89,7 +89,7 @@ def test_exact_class_p_are_those_of_scipy(seed: int, gain: float) -> None:
 def test_drawn_class_p_count_the_swaps_that_the_test_of_macro_f1_draws() -> None:
     units, permutations = 14, 400
     a, b = make_pair(11, units, seeds=2, classes=3, gain=0.5)
-    swaps = np.concatenate(list(stats._drawn_swaps(np.ones(units, dtype=bool), permutations, seed=4)), axis=1)
+    swaps = np.concatenate(list(drawn_swaps(np.ones(units, dtype=bool), permutations, seed=4)), axis=1)
 
     def differences(swap: np.ndarray) -> list[float]:
         x, y = (np.where(swap[None, :, None, None], *sides) for sides in ((b, a), (a, b)))

@@ -23,6 +23,9 @@ def test_the_defaults_are_those_that_are_promised() -> None:
         "focal_gamma": 2.0,
         "label_smoothing": 0.0,
         "logit_adjustment": 0.0,
+        "view_dropout": 0.0,
+        "view_heads": 0.0,
+        "gradient_modulation": 0.0,
     }
     assert str(Recipe()) == "default"
 
@@ -88,6 +91,12 @@ def test_zero_patience_and_decay_are_allowed() -> None:
     [
         ({"label_smoothing": 1.0}, "option label_smoothing = 1.0 must be below 1"),
         ({"label_smoothing": -0.1}, "option label_smoothing = -0.1 must not be negative"),
+        ({"view_dropout": 1.0}, "option view_dropout = 1.0 must be below 1"),
+        ({"view_heads": -1.0}, "option view_heads = -1.0 must not be negative"),
+        (
+            {"gradient_modulation": 0.5},
+            "option gradient_modulation = 0.5 has no effect without view_heads (write view_heads=1)",
+        ),
         ({"logit_adjustment": -1}, "option logit_adjustment = -1 must not be negative"),
         ({"focal_gamma": -2.0}, "option focal_gamma = -2.0 must not be negative"),
         ({"loss": "ce"}, "option loss = 'ce' is not 'cross-entropy' | 'focal'"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,17 @@ import numpy as np
 from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
+from fusionkit.engine.located import BATCH, locate, read_batches
+from fusionkit.engine.record import Record, component_record, data_record
+from fusionkit.engine.resize import resized
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, DataError, FusionKitError, PluginError, out_of_memory
 from fusionkit.identity import component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.spec import Spec
-from fusionkit.views import FACE, View, cut
+from fusionkit.views import FACE, View
 
 REVISION = 1  # raise when the same components give other embeddings than before
-BATCH = 64
-
-_INTERPOLATION = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3, "lanczos": 4}  # as OpenCV numbers them
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Embedding:
         key: its identity; equal keys hold equal values.
         backbone: None where the data set brings this view ready-made.
         tokens: K tokens a view; 0 for one pooled embedding.
+        record: what the key was made from, stored with each shard.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Embedding:
     view: View
     backbone: Spec | None
     tokens: int = 0
+    record: Record = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.view} by {self.backbone or 'the data set'}"
@@ -48,20 +50,28 @@ class Embedding:
 def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, tokens: int, device: str) -> Embedding:
     """The embedding of a view, with its identity: data, extractor, view, backbone, precision and kind of device."""
     if str(view) in source.dataset.views:
-        return Embedding(digest(["ready", source.fingerprint, str(view)]), extractor, view, None)
+        ready = {"data": data_record(source), "view": str(view), "extractor": None, "backbone": None}
+        return Embedding(digest(["ready", source.fingerprint, str(view)]), extractor, view, None, record=ready)
     where = None if view == FACE else component_identity(EXTRACTORS, extractor)
     built: Backbone = _shared_backbone(backbone)
+    how = component_identity(BACKBONES, backbone)
     identity = {
         "revision": REVISION,
         "data": source.fingerprint,
         "extractor": where,
         "view": str(view),
-        "backbone": component_identity(BACKBONES, backbone),
+        "backbone": how,
         "tokens": tokens,
         "precision": built.precision(device),
         "device": device.partition(":")[0],
     }
-    return Embedding(digest(identity), extractor, view, backbone, tokens)
+    record = {
+        **identity,
+        "data": data_record(source),
+        "extractor": where and component_record(EXTRACTORS, extractor, where),
+        "backbone": component_record(BACKBONES, backbone, how),
+    }
+    return Embedding(digest(identity), extractor, view, backbone, tokens, record)
 
 
 _BUILT: dict[str, Backbone] = {}
@@ -83,6 +93,16 @@ def backbone_width(spec: Spec) -> int:
 def backbone_cost(spec: Spec) -> tuple[int, float]:
     """(parameters, GFLOP of one view) of a backbone."""
     return _shared_backbone(spec).cost()
+
+
+def backbone_precision(spec: Spec, device: str) -> str:
+    """The precision in which a backbone runs on a device."""
+    return _shared_backbone(spec).precision(device)
+
+
+def published_weights(spec: Spec) -> str:
+    """The name of a backbone's pretrained weights, as their publisher calls them; empty without."""
+    return _shared_backbone(spec).weights()
 
 
 def embed(
@@ -112,14 +132,17 @@ def embed(
     if any(item.view != FACE and item.backbone is not None for item in wanted):
         extractor = EXTRACTORS.build(wanted[0].extractor)
     for index in shards:
-        now = [item for item in wanted if not store.has(item.key, index, verify=True)]
         rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
+        now = [item for item in wanted if not store.has(item.key, index, verify=True, rows=len(rows))]
         for item in now:
             if item.backbone is None:
-                store.write(item.key, index, _ready(source, item, rows), (), _about(source, item))
+                began = perf_counter()
+                values = _ready(source, item, rows)
+                store.write(item.key, index, values, (), _about(source, item), perf_counter() - began, item.record)
         made = [item for item in now if item.backbone is not None]
         if made:
-            _embed_shard(source, index, rows, made, extractor, store, device, advance)
+            looked_for = extractor if any(item.view != FACE for item in made) else None
+            _embed_shard(source, index, rows, made, looked_for, store, device, advance)
         else:
             advance(len(rows))
 
@@ -152,33 +175,69 @@ def _embed_shard(
 ) -> None:
     streams = [_Stream(item, len(rows), device) for item in wanted]
     unreadable: list[str] = []
-    for start, images in _chunks(source, rows):
-        frames = [image for image in images if image is not None]
-        found = extractor(frames) if extractor and frames else None
-        boxes: list[dict[str, np.ndarray]] = [{} for _ in frames]
-        if extractor and found:
-            boxes = [dict(zip(extractor.regions, box, strict=True)) for box in found.boxes]
-        places = [place for place, image in enumerate(images) if image is not None]
+    began, locating = perf_counter(), 0.0
+    for start, images in read_batches(source, rows):
+        locating += _add(streams, extractor, start, images)
         unreadable += [source.where(int(rows[start + place])) for place, image in enumerate(images) if image is None]
-        for stream in streams:
-            views = [cut(frame, box, stream.embedding.view) for frame, box in zip(frames, boxes, strict=True)]
-            stream.add(start, dict(zip(places, views, strict=True)))
         advance(len(images))
+    costs = _seconds(streams, locating, perf_counter() - began)
+    for stream, seconds in zip(streams, costs, strict=True):
+        item, values = stream.embedding, stream.finished(lambda place: source.where(int(rows[place])))
+        store.write(item.key, index, values, unreadable, _about(source, item), seconds, item.record)
+
+
+def embed_frames(
+    frames: Sequence[np.ndarray | None], wanted: Sequence[Embedding], device: str
+) -> dict[str, np.ndarray]:
+    """Embed frames that are in memory, with the values that stored embeddings would have.
+
+    Args:
+        frames: n, RGB uint8 (H, W, 3) each; None where there is no image.
+        wanted: embeddings through a backbone, which share one extractor.
+        device: where backbones run.
+
+    Returns:
+        (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
+
+    Raises:
+        CellError: if a backbone gives a value that is not finite.
+        PluginError: if a component fails or breaks its contract.
+    """
+    extractor = EXTRACTORS.build(wanted[0].extractor) if any(item.view != FACE for item in wanted) else None
+    streams = [_Stream(item, len(frames), device) for item in wanted]
+    for start in range(0, len(frames), BATCH):
+        _add(streams, extractor, start, frames[start : start + BATCH])
+    return {
+        stream.embedding.key: stream.finished(lambda place: f"frame {place}").astype(np.float32) for stream in streams
+    }
+
+
+def _add(
+    streams: Sequence[_Stream], extractor: Extractor | None, start: int, images: Sequence[np.ndarray | None]
+) -> float:
+    """Locate, cut and embed one batch; the seconds that locating took."""
+    asked = perf_counter()
+    batch = locate(extractor, images)
+    locating = perf_counter() - asked
     for stream in streams:
-        about = _about(source, stream.embedding)
-        store.write(stream.embedding.key, index, stream.finished(source, rows), unreadable, about)
+        turn = perf_counter()
+        stream.add(start, batch.views(stream.embedding.view))
+        stream.seconds += perf_counter() - turn
+    return locating
 
 
-def _chunks(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:
-    """Batches of images with their start; the next one is read while this one is worked on."""
-    starts = range(0, len(rows), BATCH)
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(source.images, rows[:BATCH])
-        for start in starts:
-            images = following.result()
-            if start + BATCH < len(rows):
-                following = reader.submit(source.images, rows[start + BATCH : start + 2 * BATCH])
-            yield start, images
+def _seconds(streams: Sequence[_Stream], locating: float, whole: float) -> list[float]:
+    """What each stream took of a pass: its own cutting and embedding, and a share of what was done for several.
+
+    Views that are cut share the locating of regions, all share the rest: the reading, as far as it was waited for.
+    So the streams' seconds add up to those of the pass.
+    """
+    cropped = [stream for stream in streams if stream.embedding.view != FACE]
+    rest = whole - locating - sum(stream.seconds for stream in streams)
+    return [
+        stream.seconds + rest / len(streams) + (locating / len(cropped) if stream in cropped else 0.0)
+        for stream in streams
+    ]
 
 
 class _Stream:
@@ -193,19 +252,17 @@ class _Stream:
         self.values = np.full((rows, *shape), np.nan, np.float32)
         self.present = np.zeros(rows, dtype=bool)
         self.parts = 1
+        self.seconds = 0.0  # of its own cutting, resizing and embedding
         # Always a whole batch, padded with black: the values of a row do not depend on how many rows came with it.
         self.batch = np.zeros((BATCH, *self.backbone.input_size, 3), np.uint8)
 
     def add(self, start: int, views: dict[int, np.ndarray | None]) -> None:
-        import cv2
-
-        height, width = self.backbone.input_size
-        flag = _INTERPOLATION[self.backbone.interpolation]
+        size, interpolation = self.backbone.input_size, self.backbone.interpolation
         self.batch[:] = 0
         there = [place for place, view in views.items() if view is not None]
         for place in there:
             view: Any = views[place]
-            self.batch[place] = cv2.resize(view, (width, height), interpolation=flag)
+            self.batch[place] = resized(view, size, interpolation)
         if there:
             values = self._embedded()
             rows = start + np.array(there)
@@ -228,7 +285,7 @@ class _Stream:
                     ) from error
                 self.parts *= 2
 
-    def finished(self, source: Source, rows: np.ndarray) -> np.ndarray:
+    def finished(self, where: Callable[[int], str]) -> np.ndarray:
         with np.errstate(over="ignore"):
             stored = self.values.astype(np.float16)
         good = np.isfinite(stored).reshape(len(stored), -1).all(1)
@@ -237,6 +294,6 @@ class _Stream:
             what = "beyond float16" if np.isfinite(self.values[bad[0]]).all() else "not finite"
             raise CellError(
                 f"backbone {self.embedding.backbone} gave values that are {what} for view {str(self.embedding.view)!r} "
-                f"of {len(bad)} frame(s), {source.where(int(rows[bad[0]]))} for one"
+                f"of {len(bad)} frame(s), {where(int(bad[0]))} for one"
             )
         return stored

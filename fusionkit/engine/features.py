@@ -1,15 +1,26 @@
-"""What a head is trained on: the stored embeddings of one fold, standardised as fitted on its training frames."""
+"""What a head is trained on: the stored embeddings of one fold, standardised as fitted on its training frames.
+
+They are held in memory, or, where they are more than the limit, read from the maps of the store batch by batch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.engine.embeddings import EmbeddingStore, Layout
+from fusionkit.engine.part import Arrays, Part, aligned
+from fusionkit.engine.scaling import Blocks, Scaling
+from fusionkit.engine.streamed import StreamedPart
 from fusionkit.errors import CellError
 
-Arrays = dict[str, np.ndarray]
+AnyPart = Part | StreamedPart
+
+_BLOCK = 2048  # rows that mean and spread are taken over at one go
+_WINDOW = 2**28  # bytes that are read at one go where features are streamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,95 +45,95 @@ class FoldRows:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Features of some frames.
+class Features:
+    """Train, dev and test features of one fold, with the mean and scale that were taken from train.
 
     Attributes:
-        views: (n, D_v) or (n, K, D_v) float32 by view; a missing view holds the training mean.
-        present: (n,) bool by view.
+        size: bytes that all of them take in memory.
+        limit: bytes that they may take; where they would take more, they are streamed.
     """
 
-    views: Arrays
-    present: Arrays
-
-    @property
-    def seen(self) -> np.ndarray:
-        """(n,) bool: at least one view is there."""
-        anything: np.ndarray = np.any(list(self.present.values()), axis=0)
-        return anything
-
-    @property
-    def whole(self) -> np.ndarray:
-        """(n,) bool: every view is there."""
-        everything: np.ndarray = np.all(list(self.present.values()), axis=0)
-        return everything
-
-    def take(self, rows: np.ndarray) -> Part:
-        """Some of the frames."""
-        return Part(
-            {name: value[rows] for name, value in self.views.items()},
-            {name: value[rows] for name, value in self.present.items()},
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """Train, dev and test features of one fold, with the mean and scale that were taken from train."""
-
-    train: Part
-    dev: Part
-    test: Part
+    train: AnyPart
+    dev: AnyPart
+    test: AnyPart
     mean: Arrays
     scale: Arrays
+    size: int = 0
+    limit: int = 0
 
     @property
     def widths(self) -> dict[str, int]:
         """D_v by view, main view first."""
-        return {name: value.shape[-1] for name, value in self.train.views.items()}
+        return {name: shape[-1] for name, shape in self.train.shapes.items()}
 
 
-def load_features(store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *, standardize: bool) -> Features:
-    """Read, impute and standardise.
+def load_features(
+    store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *, standardize: bool, memory: int
+) -> Features:
+    """Read, impute and standardise. No value depends on whether there is memory for all of them.
 
     Args:
         store: where the embeddings are.
         keys: embedding key by view name, main view first.
         rows: the fold.
         standardize: bring each feature to mean 0 and variance 1 over the training frames that have the view.
+        memory: bytes that the features may take; if they need more they are read when they are asked for.
 
     Raises:
         CellError: if no training frame has one of the views.
         DataError: if stored embeddings are missing or damaged.
     """
-    read: dict[str, list[np.ndarray]] = {}
-    present: dict[str, list[np.ndarray]] = {}
-    mean: Arrays = {}
-    scale: Arrays = {}
-    for name, key in keys.items():
-        # In one go: reading a part by itself would open and check the shards that it shares with the others again.
-        everything = store.read(key, np.concatenate([rows.train, rows.dev, rows.test]))
-        values = np.split(everything, np.cumsum([len(rows.train), len(rows.dev)]))
-        there = [_present(part) for part in values]
-        if not there[0].any():
+    layouts = {name: store.layout(key, int(rows.train[0])) for name, key in keys.items()}
+    frames = len(rows.train) + len(rows.dev) + len(rows.test)
+    size = 4 * frames * sum(int(np.prod(shape)) for shape, _ in layouts.values())
+    stored = _Stored(store, keys, layouts, (rows.train, rows.dev, rows.test), standardize)
+    (train, dev, test), scaling = stored.held() if size <= memory else stored.streamed(min(memory, _WINDOW))
+    mean = {name: item.mean for name, item in scaling.items()}
+    scale = {name: item.scale for name, item in scaling.items()}
+    return Features(train, dev, test, mean, scale, size, memory)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """The embeddings of a fold where they lie; ``parts`` are the rows of train, dev and test."""
+
+    store: EmbeddingStore
+    keys: dict[str, str]
+    layouts: dict[str, Layout]
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    standardize: bool
+
+    def held(self) -> tuple[list[Part], dict[str, Scaling]]:
+        """All of them in memory."""
+        found = [Part({}, {}) for _ in self.parts]
+        scaling = {}
+        for name, key in self.keys.items():
+            for part, rows in zip(found, self.parts, strict=True):
+                part.views[name] = aligned((len(rows), *self.layouts[name][0]))
+                self.store.read_into(part.views[name], key, rows)
+            scaling[name] = self._scaling(name, partial(_cut, found[0].views[name]))
+            for part in found:
+                part.present[name] = scaling[name].apply(part.views[name])
+        return found, scaling
+
+    def streamed(self, window: int) -> tuple[list[StreamedPart], dict[str, Scaling]]:
+        """Where to find them, and how to bring them to scale."""
+        scaling = {name: self._scaling(name, partial(self._blocks, key)) for name, key in self.keys.items()}
+        found = []
+        for rows in self.parts:
+            present = {name: self.store.present(key, rows) for name, key in self.keys.items()}
+            found.append(StreamedPart(present, self.store, self.keys, self.layouts, rows, scaling, window))
+        return found, scaling
+
+    def _blocks(self, key: str) -> Iterator[np.ndarray]:
+        return (self.store.read(key, rows) for rows in _cut(self.parts[0]))
+
+    def _scaling(self, name: str, blocks: Blocks) -> Scaling:
+        found = Scaling.of(blocks, standardize=self.standardize)
+        if found is None:
             raise CellError(f"view {name!r} is missing in every training frame: nothing to learn from")
-        seen = values[0][there[0]].astype(np.float64)
-        axes = tuple(range(seen.ndim - 1))
-        center, spread = seen.mean(axes), seen.std(axes)
-        mean[name] = center.astype(np.float32)
-        spread[spread < 1e-6 * np.maximum(np.abs(center), 1e-6)] = 1.0  # a constant feature stays constant
-        scale[name] = spread.astype(np.float32) if standardize else np.ones_like(mean[name])
-        for matrix, flags in zip(values, there, strict=True):
-            matrix[~flags] = mean[name]
-            if standardize:
-                np.subtract(matrix, mean[name], out=matrix)
-                np.divide(matrix, scale[name], out=matrix)
-        read[name], present[name] = values, there
-    train, dev, test = (
-        Part({name: read[name][i] for name in keys}, {name: present[name][i] for name in keys}) for i in range(3)
-    )
-    return Features(train, dev, test, mean, scale)
+        return found
 
 
-def _present(values: np.ndarray) -> np.ndarray:
-    flags: np.ndarray = ~np.isnan(values.reshape(len(values), -1)[:, 0])
-    return flags
+def _cut(values: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))

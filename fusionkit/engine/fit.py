@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +13,20 @@ import torch
 from torch import Tensor
 
 from fusionkit.contracts.dataset import UNLABELLED
-from fusionkit.contracts.fusion import FittedFusion, Fusion, Views
+from fusionkit.contracts.fusion import FittedFusion, Fusion
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.engine.features import Features, FoldRows, Part
+from fusionkit.engine.apply import evaluate, evaluate_fitted, named
+from fusionkit.engine.batches import HeldBatches, StreamedBatches, Tensors, batches_of
+from fusionkit.engine.features import AnyPart, Features, FoldRows
 from fusionkit.engine.losses import criterion
-from fusionkit.errors import CellError, PluginError
+from fusionkit.engine.part import Part
+from fusionkit.engine.view_heads import WithViewHeads, drop_views
+from fusionkit.errors import CellError
 from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS
 from fusionkit.spec import Spec
 
 REVISION = 1  # raise when the same features give other heads than before
-_EVALUATION_BATCH = 4096
-
-Tensors = tuple[Views, Views]  # views, present
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ def fit(features: Features, rows: FoldRows, classes: int, fusion: Spec, recipe: 
         device: where.
 
     Raises:
-        CellError: if a loss or logit is not finite.
+        CellError: if a loss or logit is not finite, or a fusion that is fitted in one go needs more features in memory
+            than the limit allows.
         PluginError: if the fusion fails or gives the wrong shape.
     """
     with torch.random.fork_rng(devices=[]):
@@ -75,6 +77,8 @@ def fit(features: Features, rows: FoldRows, classes: int, fusion: Spec, recipe: 
         if isinstance(built, FittedFusion):
             return _fit_at_once(built, features, rows, fusion, seed)
         built.attach_head()
+        if recipe.view_heads:
+            built = WithViewHeads(built, recipe.view_heads, recipe.gradient_modulation)
         return _Training(built.to(device), features, rows, fusion, recipe, seed, device).run()
 
 
@@ -87,7 +91,7 @@ def needs_of(fusion: Spec) -> int:
 
 
 class _Training:
-    """The training loop: features in memory, batches by index, early stopping on dev macro-F1."""
+    """The training loop: batches in an order that the seed draws, early stopping on dev macro-F1."""
 
     def __init__(
         self,
@@ -105,15 +109,19 @@ class _Training:
         self.device = device
         self.task = SingleLabel(fusion.num_classes)
         kept = np.flatnonzero(features.train.seen)
-        self.train = _tensors(features.train.take(kept), device)
+        self.kept = torch.from_numpy(kept)
+        self.train = batches_of(features.train, device)
         self.target = torch.from_numpy(rows.train_label[kept]).to(device)
-        self.dev = _tensors(features.dev, device)
+        self.dev = batches_of(features.dev, device)
         self.dev_seen = features.dev.seen
         self.dev_label = rows.dev_label
         if not ((rows.dev_label != UNLABELLED) & self.dev_seen).any():
             raise CellError("no dev frame has both a label and a view: there is nothing to choose an epoch on")
         self.features = features
         self.generator = torch.Generator().manual_seed(seed)
+        self.filling = {  # a missing view holds its training mean, which scaling brings to zero
+            name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
+        }
         fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
 
     def run(self) -> Head:
@@ -130,8 +138,8 @@ class _Training:
         self.fusion.load_state_dict(best_state)
         return Head(
             state=self._arrays(best_state),
-            dev_logits=self._logits(self.dev, self.dev_seen),
-            test_logits=self._logits(_tensors(self.features.test, self.device), self.features.test.seen),
+            dev_logits=self._logits(self.dev, self.features.dev),
+            test_logits=self._logits(batches_of(self.features.test, self.device), self.features.test),
             test_whole=self.features.test.whole,
             params=sum(parameter.numel() for parameter in self.fusion.parameters()),
             gflops=_gflops(self.fusion, self.dev),
@@ -141,45 +149,36 @@ class _Training:
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
-        order = torch.randperm(len(self.target), generator=self.generator).to(self.device)
-        views, present = self.train
-        batches: list[Tensor] = list(torch.split(order, self.recipe.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            batches = batches[:-1]  # batch normalisation cannot learn from one row
-        for batch in batches:
-            output = self.fusion(_rows(views, batch), _rows(present, batch))
-            loss = self.fusion.loss(output, self.target[batch])
+        order = torch.randperm(len(self.target), generator=self.generator)
+        size = self.recipe.batch_size
+        if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
+            order = order[:-1]  # batch normalisation cannot learn from one row
+        targets = torch.split(self.target[order.to(self.device)], size)
+        for target, (views, present) in zip(targets, self._drawn(self.kept[order], size), strict=True):
+            output = self.fusion(views, present)
+            loss = self.fusion.loss(output, target)
             if not math.isfinite(loss.item()):
                 raise CellError(
                     f"fusion {self.spec}: the loss is {loss.item()} in epoch {epoch + 1} on views "
-                    + ", ".join(f"{name} {tuple(value[batch].shape)}" for name, value in views.items())
+                    + ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.fusion.after_backward()
             optimizer.step()
 
+    def _drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
+        share = self.recipe.view_dropout
+        for views, present in self.train.drawn(order, size):
+            yield drop_views(views, present, share, self.filling, self.generator) if share else (views, present)
+
     def _dev_score(self) -> float:
-        predicted = np.nan_to_num(self._logits(self.dev, self.dev_seen)).argmax(1)
+        predicted = np.nan_to_num(self._logits(self.dev, self.features.dev)).argmax(1)
         rows = np.flatnonzero((self.dev_label != UNLABELLED) & self.dev_seen)
         return self.task.metric(self.task.counts(self.dev_label[rows], predicted[rows]))
 
-    def _logits(self, tensors: Tensors, seen: np.ndarray) -> np.ndarray:
-        self.fusion.eval()
-        views, present = tensors
-        found = []
-        with torch.inference_mode():
-            for start in range(0, len(seen), _EVALUATION_BATCH):
-                part = slice(start, start + _EVALUATION_BATCH)
-                output = self.fusion(
-                    {name: value[part] for name, value in views.items()},
-                    {name: value[part] for name, value in present.items()},
-                )
-                found.append(output.logits.float().cpu())
-        logits: np.ndarray = torch.cat(found).numpy()
-        _refuse_bad(logits[seen], self.spec, views)
-        logits[~seen] = np.nan
-        return logits
+    def _logits(self, batches: HeldBatches | StreamedBatches, part: AnyPart) -> np.ndarray:
+        return evaluate(self.fusion, batches, part, self.spec)
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.fusion.state_dict().items()}
@@ -197,59 +196,30 @@ def _optimizer(recipe: Recipe, fusion: Fusion) -> torch.optim.Optimizer:
 
 
 def _fit_at_once(fusion: FittedFusion, features: Features, rows: FoldRows, spec: Spec, seed: int) -> Head:
-    kept = np.flatnonzero(features.train.seen)
-    train = features.train.take(kept).views
-    with _named(spec, train):
-        fusion.fit(train, rows.train_label[kept], rows.train_unit[kept], seed)
-
-    def logits(part: Part) -> np.ndarray:
-        with _named(spec, part.views):
-            probs = np.asarray(fusion.predict_proba(part.views), dtype=np.float64)
-        if probs.shape != (len(part.seen), fusion.num_classes):
-            raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(part.seen), fusion.num_classes)}")
-        values: np.ndarray = np.log(np.maximum(probs, 1e-12)).astype(np.float32)
-        _refuse_bad(values[part.seen], spec, part.views)
-        values[~part.seen] = np.nan
-        return values
+    held = [part for part in (features.train, features.dev, features.test) if isinstance(part, Part)]
+    if len(held) < 3:
+        raise CellError(
+            f"fusion {spec} is fitted in one go: its features need {features.size / 2**30:.1f} GiB, "
+            f"above the limit of {features.limit / 2**30:.1f} GiB",
+            hint="--memory raises it",
+        )
+    train, dev, test = held
+    kept = np.flatnonzero(train.seen)
+    train = train.take(kept)
+    with named(spec, train):
+        fusion.fit(train.views, rows.train_label[kept], rows.train_unit[kept], seed)
 
     state = {f"fusion.{name}": value for name, value in fusion.state().items()}
     return Head(
         state={**state, **_scaling(features)},
-        dev_logits=logits(features.dev),
-        test_logits=logits(features.test),
-        test_whole=features.test.whole,
+        dev_logits=evaluate_fitted(fusion, dev, spec),
+        test_logits=evaluate_fitted(fusion, test, spec),
+        test_whole=test.whole,
         params=sum(value.size for value in state.values()),
         gflops=0.0,
         history=[],
         best_epoch=0,
     )
-
-
-@contextmanager
-def _named(spec: Spec, views: dict[str, np.ndarray]) -> Iterator[None]:
-    """A fitted fusion's error with its name, the views and their shapes."""
-    try:
-        yield
-    except Exception as error:
-        named = ", ".join(f"{name} {value.shape}" for name, value in views.items())
-        raise PluginError(f"fusion {spec} on views {named} failed: {type(error).__name__}: {error}") from error
-
-
-def _refuse_bad(logits: np.ndarray, spec: Spec, views: dict[str, Any]) -> None:
-    if not np.isfinite(logits).all():
-        named = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
-        raise CellError(f"fusion {spec} gave logits that are not finite on views {named}")
-
-
-def _tensors(part: Part, device: str) -> Tensors:
-    return (
-        {name: torch.from_numpy(value).to(device) for name, value in part.views.items()},
-        {name: torch.from_numpy(value).to(device) for name, value in part.present.items()},
-    )
-
-
-def _rows(values: Views, rows: Tensor) -> Views:
-    return {name: value[rows] for name, value in values.items()}
 
 
 def _scaling(features: Features) -> dict[str, np.ndarray]:
@@ -259,13 +229,12 @@ def _scaling(features: Features) -> dict[str, np.ndarray]:
     }
 
 
-def _gflops(fusion: Fusion, tensors: Tensors) -> float:
+def _gflops(fusion: Fusion, batches: HeldBatches | StreamedBatches) -> float:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    views, present = tensors
     counter = FlopCounterMode(display=False)
     written_out: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)  # fused attention counts as nothing
     with torch.inference_mode(), written_out, counter:
-        fusion(_rows(views, torch.zeros(1, dtype=torch.long)), _rows(present, torch.zeros(1, dtype=torch.long)))
+        fusion(*next(batches.drawn(torch.zeros(1, dtype=torch.long), 1)))
     return float(counter.get_total_flops()) / 1e9

@@ -1,13 +1,16 @@
-"""Smooth: stored logits to probabilities, clip by clip; frames without any view take their nearest neighbour's."""
+"""Smooth: stored logits to probabilities, clip by clip; frames without any view are imputed afterwards."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
+from fusionkit.engine.features import AnyPart
+from fusionkit.engine.impute import impute
 from fusionkit.errors import PluginError
 
 REVISION = 1  # raise when the same logits give other probabilities than before
@@ -28,19 +31,44 @@ def clips(table: FrameTable) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-def smoother_input(smoother: Smoother, logits: np.ndarray, embeddings: np.ndarray | None) -> np.ndarray:
+class SideBySide:
+    """All views of a frame side by side: (n, sum of D_v) float64, of which only the rows asked for are made.
+
+    Args:
+        part: the features of n frames.
+    """
+
+    def __init__(self, part: AnyPart) -> None:
+        self.part = part
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        views = self.part.take(rows).views.values()
+        return np.concatenate([view.reshape(len(view), -1) for view in views], axis=1).astype(np.float64)
+
+    @property
+    def width(self) -> int:
+        """Numbers a frame."""
+        return sum(math.prod(shape[1:]) for shape in self.part.shapes.values())
+
+
+Input = np.ndarray | SideBySide
+
+
+def smoother_input(smoother: Smoother, logits: np.ndarray, embeddings: AnyPart | None) -> Input:
     """What the smoother asked for: (n, C) probabilities or logits, or (n, D) embeddings, as float64."""
     if smoother.needs == "embeddings":
         assert embeddings is not None
-        return embeddings.astype(np.float64)
+        return SideBySide(embeddings)
     return logits.astype(np.float64) if smoother.needs == "logits" else softmax(logits)
 
 
-def smooth(smoother: Smoother, table: FrameTable, seen: np.ndarray, x: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def smooth(
+    smoother: Smoother, table: FrameTable, seen: np.ndarray, x: Input, prior: np.ndarray, how: str = "nearest"
+) -> np.ndarray:
     """Probabilities of every frame.
 
-    A frame without any view takes no part in smoothing: it is a gap in time. Afterwards it is imputed with the
-    result of the nearest frame of its clip (of two, the earlier), and, in a clip without any, with the prior.
+    A frame without any view takes no part in smoothing: it is a gap in time. Afterwards it is imputed from the results
+    of its clip, and, in a clip without any, with the prior.
 
     Args:
         smoother: applied to each clip by itself.
@@ -48,6 +76,7 @@ def smooth(smoother: Smoother, table: FrameTable, seen: np.ndarray, x: np.ndarra
         seen: (n,) bool: at least one view is there.
         x: (n, C) what the smoother needs; rows that are not seen are ignored.
         prior: (C,) class shares of the training frames.
+        how: frames without a view are imputed, as :func:`impute` takes it.
 
     Returns:
         (n, C) float64, rows sum to one.
@@ -62,13 +91,12 @@ def smooth(smoother: Smoother, table: FrameTable, seen: np.ndarray, x: np.ndarra
             continue
         out[there] = _expected(smoother, smoother(x[there], table.number[there]), (len(there), len(prior)))
         absent = np.flatnonzero(~seen[clip]) + clip.start
-        if len(absent):
-            out[absent] = out[there[_nearest(table.number[there], table.number[absent])]]
+        out[absent] = impute(how, out[there], table.number[there], table.number[absent], prior)
     return out
 
 
 def fit_smoother(
-    smoother: Smoother, table: FrameTable, seen: np.ndarray, x: np.ndarray, labels: np.ndarray, seed: int
+    smoother: Smoother, table: FrameTable, seen: np.ndarray, x: Input, labels: np.ndarray, seed: int
 ) -> None:
     """Fit a learned smoother on the dev clips."""
     found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -86,11 +114,3 @@ def _expected(smoother: Smoother, probs: np.ndarray, shape: tuple[int, int]) -> 
     if probs.shape != shape:
         raise PluginError(f"smoother {type(smoother).__name__} gave {probs.shape}; expected {shape}")
     return probs
-
-
-def _nearest(have: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Index into ``have`` (rising) of the number nearest to each of ``want``; of two equally near the earlier."""
-    after = np.searchsorted(have, want).clip(0, len(have) - 1)
-    before = (after - 1).clip(0)
-    chosen: np.ndarray = np.where(np.abs(want - have[before]) <= np.abs(have[after] - want), before, after)
-    return chosen

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.identity import digest, source_digest
+from fusionkit.errors import DataError
+from fusionkit.identity import digest, nested_identities, source_digest
 from fusionkit.registry import DATASETS
 from fusionkit.spec import Spec
+from fusionkit.splits import Composites
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,29 @@ class Source:
         """Class names."""
         return self.dataset.classes
 
+    def take(self, rows: np.ndarray) -> Source:
+        """Some of the rows, rising: data of another identity."""
+        table = self.table.take(rows)
+        return replace(self, rows=self.rows[rows], table=table, fingerprint=digest([self.fingerprint, table.digest()]))
+
+    def composites(self) -> Composites | None:
+        """The made-up frames among the rows; None where all are real.
+
+        Raises:
+            DataError: if the data set does not say for each row what it was made of.
+        """
+        made_of = self.dataset.composed_of()
+        if made_of is None:
+            return None
+        unit = self.dataset.table().unit
+        if made_of.ndim != 2 or len(made_of) != len(unit) or not ((made_of >= -1) & (made_of < len(unit))).all():
+            raise DataError(
+                f"data set {self.spec}: composed_of must give rows, one line for each of {len(unit)} frames"
+            )
+        chosen = made_of[self.rows]
+        rows = np.flatnonzero((chosen >= 0).any(1))
+        return Composites(rows, np.where(chosen[rows] >= 0, unit[chosen[rows]], ""))
+
     def where(self, row: int) -> str:
         """How to name a row to a person."""
         return self.dataset.where(int(self.rows[row]))
@@ -57,13 +82,12 @@ def open_source(spec: Spec, limit: int | None) -> Source:
     table = dataset.table()
     # Code that reads or draws the data decides them as much as the files do.
     cls = type(dataset)
-    fingerprint = digest([dataset.fingerprint(), cls.revision, source_digest(cast("Hashable", cls))])
-    rows = np.arange(len(table))
-    if limit is not None:
-        rows = limited(table, limit)
-        table = table.take(rows)
-        fingerprint = digest([fingerprint, table.digest()])
-    return Source(spec, dataset, rows, table, fingerprint)
+    nested = nested_identities(DATASETS, spec)
+    fingerprint = digest(
+        [dataset.fingerprint(), cls.revision, source_digest(cast("Hashable", cls)), *([nested] if nested else [])]
+    )
+    source = Source(spec, dataset, np.arange(len(table)), table, fingerprint)
+    return source if limit is None else source.take(limited(table, limit))
 
 
 def limited(table: FrameTable, limit: int) -> np.ndarray:

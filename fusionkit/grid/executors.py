@@ -6,16 +6,36 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, TimeoutError, as_completed  # noqa: A004
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    TimeoutError,  # noqa: A004
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
+from fusionkit.grid import last_words
+from fusionkit.grid.memory import out_of_ceiling, share
+from fusionkit.grid.pool_worker import Order, work
+from fusionkit.grid.tasks import Code, Failure, Task, attempt
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
 
 Results = Iterator[tuple[Task, Failure | None]]
+
+_TICK = 1.0  # s between looks for processes that are gone without a word
+_GRACE = 3.0  # s in which the pool tells of a process that died with an error
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -69,12 +89,23 @@ class Processes:
         workers: processes at most.
         timeout: seconds that one task may take; None for no limit.
         code: what each process imports first.
+        memory: GiB that each process may use; 0 for no limit, None for its share of what the machine has available.
+        gpus: that the processes share, as ``CUDA_VISIBLE_DEVICES`` names them; each process sees one of them.
     """
 
-    def __init__(self, workers: int, timeout: float | None, code: Code) -> None:
+    def __init__(
+        self,
+        workers: int,
+        timeout: float | None,
+        code: Code,
+        memory: float | None = None,
+        gpus: tuple[str, ...] = (),
+    ) -> None:
         self.workers = workers
         self.timeout = timeout
         self.code = code
+        self.memory = memory
+        self.gpus = gpus
 
     def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
         """Do every task; steps are told of when a task is over."""
@@ -91,18 +122,44 @@ class Processes:
                 yield task, failure
 
     def _round(self, tasks: Sequence[Task], workers: int) -> Results:
+        with TemporaryDirectory(prefix="fusionkit-", ignore_cleanup_errors=True) as desk:
+            order = Order(self.code, Path(desk), workers, self._ceiling(workers), self.gpus)
+            yield from _Round(tasks, order, self.timeout).run()
+
+    def _ceiling(self, workers: int) -> float | None:
+        if self.memory is None and self.gpus:
+            return None  # the driver of a GPU takes address space far beyond what it uses
+        return share(workers) if self.memory is None else self.memory or None
+
+
+class _Round:
+    """Some tasks in a pool of their own."""
+
+    def __init__(self, tasks: Sequence[Task], order: Order, timeout: float | None) -> None:
+        self.waiting = deque(enumerate(tasks))
+        self.order = order
+        self.timeout = timeout
+        self.out: dict[Future[Failure | None], tuple[int, Task]] = {}
+        self.suspects: dict[int, float] = {}  # since when the process of a task seems to be gone
+        self.looked = 0.0
+
+    def run(self) -> Results:
         from pebble import ProcessPool
 
-        context = multiprocessing.get_context("spawn")
+        context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
         with _one_thread_each():
-            pool = ProcessPool(max_workers=workers, initializer=_prepare, initargs=(self.code,), context=context)
+            pool = ProcessPool(max_workers=self.order.workers, context=context)
             try:
-                with _uninterrupted():
-                    futures: dict[Future[Failure | None], Task] = {
-                        pool.schedule(_attempt, args=[task], timeout=self.timeout): task for task in tasks
-                    }
-                for future in as_completed(futures):
-                    yield futures[future], self._outcome(future)
+                while self.waiting or self.out:
+                    self._send(pool)
+                    done, _ = wait(self.out, timeout=_TICK, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        number, task = self.out.pop(future)
+                        yield task, self._outcome(future, number)
+                    for future in self._vanished():
+                        number, task = self.out.pop(future)
+                        future.cancel()
+                        yield task, self._died("exit code 0", number)
                 pool.close()  # type: ignore[no-untyped-call]
             except BaseException:
                 pool.stop()  # type: ignore[no-untyped-call]
@@ -110,32 +167,74 @@ class Processes:
             finally:
                 pool.join()
 
-    def _outcome(self, future: Future[Failure | None]) -> Failure | None:
+    def _send(self, pool: ProcessPool) -> None:
+        """Keep a task ready for each process beside the one that it is at."""
+        with _uninterrupted():
+            while self.waiting and len(self.out) < 2 * self.order.workers:
+                number, task = self.waiting.popleft()
+                future: Future[Failure | None] = Future()
+                try:
+                    future = pool.schedule(work, args=[task, self.order, number], timeout=self.timeout)
+                except RuntimeError as error:  # a pool that is lost takes no more
+                    future.set_exception(BrokenProcessPool(str(error)))
+                self.out[future] = number, task
+
+    def _vanished(self) -> list[Future[Failure | None]]:
+        """Tasks whose process has ended itself without an error, which the pool does not tell of."""
+        now = time.monotonic()
+        if now - self.looked < _TICK:
+            return []
+        self.looked = now
+        seen = {number for number, _ in self.out.values() if last_words.abandoned(self.order.words(number))}
+        self.suspects = {number: self.suspects.get(number, now) for number in seen}
+        gone = {number for number, since in self.suspects.items() if now - since > _GRACE}
+        return [future for future, (number, _) in self.out.items() if number in gone and not future.done()]
+
+    def _outcome(self, future: Future[Failure | None], number: int) -> Failure | None:
         from pebble import ProcessExpired
 
         try:
             return future.result()
         except TimeoutError:
             message = f"took longer than {self.timeout:g} s (--cell-timeout) and was stopped"
-            return Failure(message, message)
+            return Failure(message, self._trace(message, number))
         except ProcessExpired as error:
             how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
-            message = f"its process died ({how})"
-            return Failure(message, message, retryable=True)
+            return self._died(how, number)
         except CancelledError:
             return Failure("cancelled", "cancelled")
+        except BrokenProcessPool as error:
+            return replace(Failure.of(error), retryable=True)
         except Exception as error:  # noqa: BLE001  (the work could not be sent, or its answer not read)
             return Failure.of(error)
 
+    def _died(self, how: str, number: int) -> Failure:
+        message = f"its process died ({how})"
+        if self.order.memory and "bad_alloc" in last_words.read(self.order.words(number)):
+            message = f"{out_of_ceiling(self.order.memory)}, and its process died ({how})"
+        return Failure(message, self._trace(message, number), retryable=True)
 
-def _prepare(code: Code) -> None:
-    """In a new process: one thread, and components must be known."""
-    single_thread()
-    code.load()
+    def _trace(self, message: str, number: int) -> str:
+        return f"{message}\n\n{last_words.read(self.order.words(number))}".strip() + "\n"
 
 
-def _attempt(task: Task) -> Failure | None:
-    return attempt(task, lambda _: None)
+class _KeepingLocks:
+    """A context whose locks live as long as it does.
+
+    The pool lets go of its lock before it ends its processes: one that is just starting would not find the lock any
+    more, and say so with a traceback.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.locks: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.context, name)
+
+    def RLock(self) -> Any:  # noqa: N802  (as multiprocessing calls it)
+        self.locks.append(self.context.RLock())
+        return self.locks[-1]
 
 
 @contextmanager

@@ -12,12 +12,15 @@ import numpy as np
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.features import Features, load_features
+from fusionkit.engine.features import AnyPart, Features, load_features
 from fusionkit.engine.score import dev_metric, score
-from fusionkit.engine.smooth import fit_smoother, smooth, smoother_input
+from fusionkit.engine.smooth import SideBySide, fit_smoother, smooth, smoother_input
 from fusionkit.engine.trial import Trial
-from fusionkit.grid.folder import RunFolder, StoredLogits
+from fusionkit.errors import CellError
+from fusionkit.grid.folder import StoredLogits
+from fusionkit.grid.memory import GIB
 from fusionkit.grid.plan import Family
+from fusionkit.grid.stored_heads import StoredHeads
 from fusionkit.options import defaults_filled
 from fusionkit.registry import SMOOTHERS
 from fusionkit.spec import Spec
@@ -30,36 +33,41 @@ class FamilyScorer:
     Args:
         family: of the plan.
         record: the family as ``grid.json`` holds it: the union of its cells.
-        folder: of the run.
+        stored: the heads of the run's folder.
         store: of the embeddings, for smoothers that need them.
         backbone_cost: (parameters, GFLOP) of the backbones behind a frame's views.
+        memory: bytes of embeddings that may be held, for smoothers that need them.
     """
 
     def __init__(
         self,
         family: Family,
         record: dict[str, Any],
-        folder: RunFolder,
+        stored: StoredHeads,
         store: EmbeddingStore,
         backbone_cost: tuple[int, float],
+        memory: int,
     ) -> None:
         self.family = family
-        self.folder = folder
+        self.stored = stored
+        self.folder = stored.folder
         self.store = store
         self.backbone_cost = backbone_cost
+        self.memory = memory
         self.recipes = {str(head.recipe): head.recipe for head in family.heads}
         # By recipe, then by cell: the heads that are there.
         self.heads: dict[str, dict[str, str]] = {recipe: {} for recipe in self.recipes}
         for cell in record["cells"]:
             for recipe, head in cell["heads"].items():
-                if folder.has_head(head):
+                if stored.has(head):
                     self.heads[recipe][cell["id"]] = head
         begun = {cell for heads in self.heads.values() for cell in heads}
         self.begun = [cell for cell in record["cells"] if cell["id"] in begun]
         self.trials = {head.trial.fold.name: head.trial for head in family.heads}
         self.reused = 0
         self._features: dict[str, Features] = {}
-        self._logits: dict[str, StoredLogits] = {}
+        self._dev_scores: dict[tuple[str, str], float] = {}
+        stored.keep_only({head for heads in self.heads.values() for head in heads.values()})
 
     def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Cell id and what makes it, for every cell that is not there."""
@@ -113,7 +121,7 @@ class FamilyScorer:
 
     def _unsmoothed_score(self, fold: str, head: str) -> float:
         trial = self.trials[fold]
-        logits = self._read(head).dev
+        logits = self.stored.logits(head).dev
         seen = ~np.isnan(logits[:, 0])
         return dev_metric(trial.task, logits[seen], trial.rows.dev_label[seen])
 
@@ -141,9 +149,16 @@ class FamilyScorer:
         return self._candidates[int(np.argmax(scores))]
 
     def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
+        """Computed once: what was chosen has been scored among the candidates."""
+        key = (cell["id"], str(spec))
+        if key not in self._dev_scores:
+            self._dev_scores[key] = self._scored_on_dev(cell, spec)
+        return self._dev_scores[key]
+
+    def _scored_on_dev(self, cell: dict[str, Any], spec: Spec) -> float:
         trial = self.trials[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(spec)
-        logits = self._read(cell["head"])
+        logits = self.stored.logits(cell["head"])
         if smoother.fitted:
             self._fit(smoother, trial, logits, cell["seed"])
         probs = self._smoothed(smoother, trial, trial.dev_table, logits.dev, "dev")
@@ -152,7 +167,7 @@ class FamilyScorer:
     def _make(self, cell: dict[str, Any]) -> None:
         trial = self.trials[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(self.chosen)
-        logits = self._read(cell["head"])
+        logits = self.stored.logits(cell["head"])
         if smoother.fitted:
             self._fit(smoother, trial, logits, cell["seed"])
         probs = self._smoothed(smoother, trial, trial.test_table, logits.test, "test")
@@ -176,23 +191,26 @@ class FamilyScorer:
             "n_clips": len(np.unique(trial.sealed.clip[trial.sealed.annotated])),
             "n_frames": int(total.sum()),
             "covered": int(logits.test_whole[trial.sealed.annotated].sum()),
+            "impute": self.family.impute,
+            "imputed": int(np.isnan(logits.test[trial.sealed.annotated, 0]).sum()),
             "params": logits.info["params"] + self.backbone_cost[0],
             "gflops": logits.info["gflops"] + self.backbone_cost[1],
             "best_epoch": logits.info["best_epoch"],
             "predicted_classes": result.predicted,
+            "record": self.family.record,
         }
-        self.folder.write_cell(cell["id"], result, info)
+        self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
         self.folder.forget_failure(cell["id"])
-
-    def _read(self, head: str) -> StoredLogits:
-        """The logits of a head, read once: every candidate of a choice looks at them."""
-        if head not in self._logits:
-            self._logits[head] = self.folder.read_logits(head)
-        return self._logits[head]
 
     def _fit(self, smoother: Smoother, trial: Trial, logits: StoredLogits, seed: int) -> None:
         seen = ~np.isnan(logits.dev[:, 0])
         x = smoother_input(smoother, logits.dev, self._embeddings(smoother, trial, "dev"))
+        if isinstance(x, SideBySide) and (size := int(seen.sum()) * x.width * 8) > self.memory:
+            raise CellError(
+                f"smoother {self.family.smoother} is fitted on all dev clips at once: their embeddings need "
+                f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
+                hint="--memory raises it",
+            )
         fit_smoother(smoother, trial.dev_table, seen, x, trial.rows.dev_label, seed)
 
     def _smoothed(
@@ -200,20 +218,20 @@ class FamilyScorer:
     ) -> np.ndarray:
         seen = ~np.isnan(logits[:, 0])
         x = smoother_input(smoother, logits, self._embeddings(smoother, trial, part))
-        return smooth(smoother, table, seen, x, trial.prior)
+        return smooth(smoother, table, seen, x, trial.prior, self.family.impute)
 
-    def _embeddings(self, smoother: Smoother, trial: Trial, part: str) -> np.ndarray | None:
-        """(n, sum of D_v): all views of a frame side by side, for a smoother that needs embeddings."""
+    def _embeddings(self, smoother: Smoother, trial: Trial, part: str) -> AnyPart | None:
+        """The features of a part, for a smoother that needs embeddings."""
         if smoother.needs != "embeddings":
             return None
         name = trial.fold.name
         if name not in self._features:
             keys = {view: embedding.key for view, embedding in self.family.heads[0].embeddings.items()}
             standardize = self.recipes[self.recipe].standardize
-            self._features[name] = load_features(self.store, keys, trial.rows, standardize=standardize)
-        features = self._features[name]
-        views = (features.dev if part == "dev" else features.test).views.values()
-        return np.concatenate([view.reshape(len(view), -1) for view in views], axis=1)
+            self._features[name] = load_features(
+                self.store, keys, trial.rows, standardize=standardize, memory=self.memory // len(self.trials)
+            )
+        return self._features[name].dev if part == "dev" else self._features[name].test
 
 
 def _number(value: Any) -> float | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from fusionkit.artifact import SCHEMA, read_artifact, unwritable, write_artifact, write_file
+from fusionkit.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.engine.features import FoldRows
 from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
@@ -21,6 +21,8 @@ from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import Family, HeadWork, Plan
 from fusionkit.identity import digest
 
+_LOGITS = ("dev_logits.npy", "test_logits.npy", "test_whole.npy", "head.json")
+_SMOOTHER = "smoother.safetensors"
 _ANEW = "move it away and run the grids again: finished work is reused"
 
 
@@ -43,11 +45,12 @@ class StoredLogits:
 
 @dataclass(frozen=True, eq=False)
 class StoredCell:
-    """A scored cell: its confusion counts per unit, and its scalars."""
+    """A scored cell: its confusion counts per unit, its scalars, and what its smoother has learned."""
 
     units: np.ndarray
     counts: np.ndarray
     info: dict[str, Any]
+    smoother: dict[str, np.ndarray] | None = None
 
 
 class RunFolder:
@@ -88,7 +91,7 @@ class RunFolder:
         Raises:
             ConfigError: if the folder holds results of another protocol, or cannot be written.
         """
-        self._grid_of_same_protocol(plan)
+        self.check(plan)
         try:
             with waiting_lease(self.path / "leases" / "grid"):
                 self._merge(plan, provenance)
@@ -97,22 +100,27 @@ class RunFolder:
         except DataError as error:
             raise ConfigError(str(error)) from error
 
-    def _grid_of_same_protocol(self, plan: Plan) -> dict[str, Any] | None:
-        """What :meth:`load_grid` gives; refused where it is of another protocol than the plan."""
+    def check(self, plan: Plan) -> dict[str, Any] | None:
+        """What :meth:`load_grid` gives.
+
+        Raises:
+            ConfigError: if it is of another protocol than the plan.
+        """
         grid = self.load_grid()
         if grid and grid["protocol"] != plan.protocol:
+            said, wanted = ("; ".join(data) for data in (grid["data"], plan.data))
+            instead = f"{said}, not {wanted}" if said != wanted else f"{said}, whose files or code have changed since"
             raise ConfigError(
-                f"{self.path} holds results of other data or another split: {'; '.join(grid['data'])}, "
-                f"not {'; '.join(plan.data)}",
-                hint="choose another --out",
+                f"{self.path} holds results of other data or another split: {instead}", hint="choose another --out"
             )
         return grid
 
     def _merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
-        grid = self._grid_of_same_protocol(plan) or {
+        grid = self.check(plan) or {
             "schema": SCHEMA,
             "protocol": plan.protocol,
             "data": plan.data,
+            "impute": plan.grid.impute,
             "grids": [],
             "families": [],
         }
@@ -123,10 +131,14 @@ class RunFolder:
         for family in plan.families:
             _merge_family(families, family)
         # A component has changed: the rows of the old one stand for nothing that can be run any more.
-        current = {_place(asdict(family.axes)): family.id for family in plan.families}
-        families = {key: item for key, item in families.items() if current.get(_place(item["axes"]), key) == key}
+        current = {place(asdict(family.axes)): family.id for family in plan.families}
+        families = {key: item for key, item in families.items() if current.get(place(item["axes"]), key) == key}
         grid["families"] = list(families.values())
         grid["notes"] = plan.notes
+        self.write_grid(grid)
+
+    def write_grid(self, grid: dict[str, Any]) -> None:
+        """Write ``grid.json`` with its seal; whoever changes it holds the lease ``grid``."""
         sealed = {**grid, "seal": digest(grid)}
         write_file(self.path / "grid.json", json.dumps(sealed, indent=1, ensure_ascii=False).encode())
 
@@ -152,7 +164,7 @@ class RunFolder:
 
     def has_head(self, head: str) -> bool:
         """Whether a head is stored whole and undamaged."""
-        return read_artifact(self.path / "heads" / head) is not None
+        return check_artifact(self.path / "heads" / head)
 
     def write_head(self, work: str, head: Head, about: dict[str, Any], cost: dict[str, float]) -> None:
         """Store a trained head with its logits.
@@ -163,8 +175,6 @@ class RunFolder:
             about: of what, and how: what is needed to build it again.
             cost: seconds, memory.
         """
-        from safetensors.numpy import save
-
         info = {
             **about,
             "params": head.params,
@@ -172,9 +182,8 @@ class RunFolder:
             "history": head.history,
             "best_epoch": head.best_epoch,
         }
-        state = {name: np.ascontiguousarray(value) for name, value in head.state.items()}
         files = {
-            "head.safetensors": save(state),
+            "head.safetensors": _safetensors(head.state),
             "dev_logits.npy": _npy(head.dev_logits),
             "test_logits.npy": _npy(head.test_logits),
             "test_whole.npy": _npy(head.test_whole),
@@ -190,7 +199,7 @@ class RunFolder:
         Raises:
             DataError: if they are missing or damaged.
         """
-        files = self._read("heads", head)
+        files = self._read("heads", head, names=_LOGITS)
         return StoredLogits(
             dev=np.load(io.BytesIO(files["dev_logits.npy"]), allow_pickle=False),
             test=np.load(io.BytesIO(files["test_logits.npy"]), allow_pickle=False),
@@ -198,9 +207,18 @@ class RunFolder:
             info=json.loads(files["head.json"]),
         )
 
+    def read_head(self, head: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What a stored head has learned, as named arrays, and what is known of it.
+
+        Raises:
+            DataError: if it is missing or damaged.
+        """
+        files = self._read("heads", head, names=("head.safetensors", "head.json"))
+        return _arrays(files["head.safetensors"]), json.loads(files["head.json"])
+
     def head_cost(self, head: str) -> dict[str, float]:
         """What a head cost to train: seconds, peak memory; empty where the head is not there."""
-        files = read_artifact(self.path / "heads" / head)
+        files = read_artifact(self.path / "heads" / head, names=("cost.json",))
         cost: dict[str, float] = json.loads(files["cost.json"]) if files else {}
         return cost
 
@@ -212,42 +230,76 @@ class RunFolder:
         if files is None:
             return None
         with np.load(io.BytesIO(files["counts.npz"]), allow_pickle=False) as arrays:
-            return StoredCell(arrays["units"], arrays["counts"], json.loads(files["cell.json"]))
+            learned = _arrays(files[_SMOOTHER]) if _SMOOTHER in files else None
+            return StoredCell(arrays["units"], arrays["counts"], json.loads(files["cell.json"]), learned)
 
-    def write_cell(self, cell: str, score: Score, info: dict[str, Any]) -> None:
-        """Store a scored cell."""
+    def write_cell(
+        self, cell: str, score: Score, info: dict[str, Any], smoother: dict[str, np.ndarray] | None = None
+    ) -> None:
+        """Store a scored cell, with what its smoother has learned."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, units=score.units, counts=score.counts.astype(np.uint32))
         files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(info, indent=1).encode()}
+        if smoother is not None:
+            files[_SMOOTHER] = _safetensors(smoother)
         write_artifact(self.path / "cells" / cell, files)
 
     def forget_cell(self, cell: str) -> None:
         """What is stored of a cell no longer stands."""
         shutil.rmtree(self.path / "cells" / cell, ignore_errors=True)
 
+    # -- what a plan looks at --------------------------------------------------------------------------------------
+
+    def stands(self, kind: Literal["heads", "cells"], work: str) -> bool:
+        """Whether there is anything of a head or a cell, damaged or not."""
+        return (self.path / kind / work).exists()
+
+    def notes(self, kind: Literal["heads", "cells"]) -> Iterator[dict[str, Any]]:
+        """What is noted with every head or cell, its costs with it, the one made last first.
+
+        Only the small files are read, and their bytes are not checked: enough for words and estimates. What cannot be
+        read is left out.
+        """
+        name = f"{kind[:-1]}.json"
+        files = [file for file in (self.path / kind).glob(f"[!.]*/{name}") if file.is_file()]
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            note = _json_of(file)
+            if note:
+                yield {**note, "id": file.parent.name, "cost": _json_of(file.with_name("cost.json"))}
+
     # -- failures --------------------------------------------------------------------------------------------------
 
     def failure(self, work: str) -> str | None:
-        """Why a piece of work failed the last time, or None."""
+        """Why a piece of work failed the last time; None if it did not, or the note of it is damaged."""
         try:
-            message: str = json.loads((self.path / "failures" / f"{work}.json").read_text(encoding="utf-8"))["message"]
-        except (OSError, ValueError, KeyError):
+            note = json.loads((self.path / "failures" / f"{work}.json").read_text(encoding="utf-8"))
+            message: str = note["message"]
+            sound = note["seal"] == digest([message, self.failure_trace(work)])
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return message
+        return message if sound else None
+
+    def failure_trace(self, work: str) -> str:
+        """The traceback of a failure; empty where none was kept."""
+        try:
+            return (self.path / "failures" / f"{work}.txt").read_bytes().decode()  # line ends as they are
+        except (OSError, ValueError):
+            return ""
 
     def write_failure(self, work: str, message: str, trace: str) -> None:
         """Note a failure, with its traceback in a file of its own."""
         folder = self.path / "failures"
         write_file(folder / f"{work}.txt", trace.encode())
-        write_file(folder / f"{work}.json", json.dumps({"message": message}).encode())
+        note = {"schema": SCHEMA, "message": message, "seal": digest([message, trace])}
+        write_file(folder / f"{work}.json", json.dumps(note).encode())
 
     def forget_failure(self, work: str) -> None:
         """The work has succeeded."""
         for ending in ("json", "txt"):
             (self.path / "failures" / f"{work}.{ending}").unlink(missing_ok=True)
 
-    def _read(self, kind: str, name: str) -> dict[str, bytes]:
-        files = read_artifact(self.path / kind / name)
+    def _read(self, kind: str, name: str, names: tuple[str, ...] | None = None) -> dict[str, bytes]:
+        files = read_artifact(self.path / kind / name, names)
         if files is None:
             raise DataError(f"{self.path / kind / name} is missing or damaged", hint="run again: it is made anew")
         return files
@@ -266,7 +318,8 @@ def _merge_family(families: dict[str, dict[str, Any]], family: Family) -> None:
     }
 
 
-def _place(axes: dict[str, str]) -> str:
+def place(axes: dict[str, str]) -> str:
+    """Where a row stands: of two families there, a folder holds one."""
     return json.dumps(axes, sort_keys=True)
 
 
@@ -275,14 +328,42 @@ def _cell_record(family: Family, head: HeadWork) -> dict[str, Any]:
     return {"id": family.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
 
 
+def heads_of(cell: dict[str, Any]) -> list[str]:
+    """The heads that a cell's record names: one a recipe of its sweep."""
+    return list(cell["heads"].values()) if "heads" in cell else [cell["head"]]  # before recipes were swept: one a cell
+
+
 def failed_cells(folder: RunFolder, cells: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Cell id to message, for those of which the cell or a head failed."""
     found = {}
     for cell in cells:
-        heads = cell["heads"].values() if "heads" in cell else [cell["head"]]  # before recipes were swept: one a cell
-        messages = (folder.failure(work) for work in (cell["id"], *heads))
+        messages = (folder.failure(work) for work in (cell["id"], *heads_of(cell)))
         found[cell["id"]] = next((message for message in messages if message), "")
     return {cell: message for cell, message in found.items() if message}
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it cannot be read."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _safetensors(arrays: dict[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in arrays.items()}
+    found: bytes = save(whole)
+    return found
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load
+
+    found: dict[str, np.ndarray] = load(data)
+    return found
 
 
 def _npy(values: np.ndarray) -> bytes:

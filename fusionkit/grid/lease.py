@@ -72,6 +72,14 @@ def waiting_lease(path: Path, poll: float = 0.2) -> Iterator[None]:
         time.sleep(poll)
 
 
+def held(path: Path) -> bool:
+    """Whether somebody alive holds a lease; in a folder that cannot be written, whether there is one."""
+    try:
+        return path.exists() and _dead(path) is None and path.exists()
+    except OSError:
+        return True
+
+
 def _claim(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)

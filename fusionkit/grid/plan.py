@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fusionkit.config import BackboneChoice, GridConfig
+from fusionkit.config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.engine import fit, score, smooth
 from fusionkit.engine.embed import Embedding, embedding_of
+from fusionkit.engine.record import Record, component_record
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ from fusionkit.recipe import Recipe, sweep_text
 from fusionkit.registry import FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.spec import Spec
 from fusionkit.splits import divide
-from fusionkit.views import View, arrange
+from fusionkit.views import FACE, View, arrange
 
 ALONE = Spec("linear")  # the fusion of the reference row: the main view alone with a linear head
 
@@ -49,6 +50,7 @@ class HeadWork:
 
     Attributes:
         swept: the recipe is one of several between which dev decides.
+        record: what the id was made from, stored with the head.
     """
 
     id: str
@@ -58,6 +60,20 @@ class HeadWork:
     recipe: Recipe
     seed: int
     swept: bool = False
+    record: Record = field(default_factory=dict)
+
+    @property
+    def uses(self) -> dict[str, Any]:
+        """With what the head is applied to new frames, as it was written; a backbone is None where views are given."""
+        embeddings = self.embeddings.values()
+        cut_out = (str(item.extractor) for item in embeddings if item.backbone and item.view != FACE)
+        return {
+            "class_names": list(self.trial.source.classes),
+            "extractor": next(cut_out, None),
+            "backbones": {
+                name: str(item.backbone) if item.backbone else None for name, item in self.embeddings.items()
+            },
+        }
 
     @property
     def name(self) -> str:
@@ -74,6 +90,8 @@ class Family:
         heads: of every seed and fold; where recipes are swept, of each recipe in turn, though only those of the recipe
             that is chosen on dev become cells.
         reference: id of the family that ``delta`` is taken to; None for the reference itself, or without one.
+        impute: what frames without any view are given.
+        record: how its cells are made of their heads, stored with each cell.
     """
 
     id: str
@@ -81,6 +99,8 @@ class Family:
     smoother: Spec
     heads: tuple[HeadWork, ...]
     reference: str | None
+    record: Record = field(default_factory=dict)
+    impute: str = IMPUTE[0]
 
     def cell_id(self, head: HeadWork) -> str:
         """Identity of the cell that this family makes of a head, or of one of its rivals."""
@@ -88,10 +108,11 @@ class Family:
 
     def rivals(self, head: HeadWork) -> list[HeadWork]:
         """The heads of the same seed and fold, the given one among them: one a recipe of the sweep."""
-        return self._rivals[head.seed, head.trial]
+        return self.groups[head.seed, head.trial]
 
     @cached_property
-    def _rivals(self) -> dict[tuple[int, Trial], list[HeadWork]]:
+    def groups(self) -> dict[tuple[int, Trial], list[HeadWork]]:
+        """The heads that each cell is made of, or chosen among, by seed and fold."""
         found: dict[tuple[int, Trial], list[HeadWork]] = {}
         for head in self.heads:
             found.setdefault((head.seed, head.trial), []).append(head)
@@ -123,11 +144,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Context:
-    """What a family shares with its reference."""
+    """What a family shares with its reference.
+
+    Attributes:
+        trials: the folds of one data set.
+    """
 
     trials: tuple[Trial, ...]
     extractor: Spec
     backbone: BackboneChoice
+    device: str
 
 
 def make_plan(grid: GridConfig, device: str) -> Plan:
@@ -143,18 +169,24 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         source = open_source(spec, grid.limit)
         _check_ready_views(grid, source)
         try:
-            folds, warnings = divide(grid.split, source.table, source.classes)
+            folds, warnings = divide(grid.split, source.table, source.classes, source.composites())
         except DataError as error:
             raise DataError(f"data set {spec}: {error}") from error
         trials.append(tuple(Trial(source, fold) for fold in folds))
         notes += warnings
     identity = [[each.source.fingerprint, each.fold.digest] for group in trials for each in group]
     families: dict[str, Family] = {}
-    for context in _contexts(grid, trials):
-        for family in _families(grid, context, device):
+    for context in _contexts(grid, trials, device):
+        for family in _families(grid, context):
             families.setdefault(family.id, family)
-    data = [f"{spec}, split {grid.split}" + (f", limit {grid.limit}" if grid.limit else "") for spec in grid.datasets]
-    return Plan(grid, digest(identity), data, list(families.values()), notes)
+    protocol = digest(identity if grid.impute == IMPUTE[0] else [identity, grid.impute])
+    limits = (f", limit {grid.limit}" if grid.limit else "") + _impute_text(grid)
+    data = [f"{spec}, split {grid.split}{limits}" for spec in grid.datasets]
+    return Plan(grid, protocol, data, list(families.values()), notes)
+
+
+def _impute_text(grid: GridConfig) -> str:
+    return "" if grid.impute == IMPUTE[0] else f", impute {grid.impute}"
 
 
 def _check_ready_views(grid: GridConfig, source: Source) -> None:
@@ -169,27 +201,27 @@ def _check_ready_views(grid: GridConfig, source: Source) -> None:
         )
 
 
-def _contexts(grid: GridConfig, trials: list[tuple[Trial, ...]]) -> Iterator[_Context]:
+def _contexts(grid: GridConfig, trials: list[tuple[Trial, ...]], device: str) -> Iterator[_Context]:
     for group in trials:
         for extractor in grid.extractors:
             for backbone in grid.backbones:
-                yield _Context(group, extractor, backbone)
+                yield _Context(group, extractor, backbone, device)
 
 
-def _families(grid: GridConfig, context: _Context, device: str) -> Iterator[Family]:
+def _families(grid: GridConfig, context: _Context) -> Iterator[Family]:
     """The reference's families, then all others, the smoother turning fastest."""
     chosen = _reference(grid)
+    alone = _heads(grid, context, *chosen) if chosen else ()
     references = {
-        smoother: _family(grid, context, chosen[0], chosen[1], smoother, None, device) if chosen else None
+        smoother: _family(grid, context, alone, smoother, None) if alone else None
         for smoother in map(str, grid.smoothers)
     }
     yield from (family for family in references.values() if family)
     for regions in grid.regions:
         for fusion in grid.fusions:
-            for smoother in grid.smoothers:
-                reference = references[str(smoother)]
-                arranged = arrange(grid.main, regions)
-                family = _family(grid, context, arranged, fusion, str(smoother), reference, device)
+            heads = _heads(grid, context, arrange(grid.main, regions), fusion)
+            for smoother, reference in references.items():
+                family = _family(grid, context, heads, smoother, reference)
                 if reference is None or family.id != reference.id:
                     yield family
 
@@ -203,69 +235,86 @@ def _reference(grid: GridConfig) -> tuple[dict[str, View], Spec] | None:
     return {str(grid.main): grid.main}, ALONE
 
 
-def _family(
-    grid: GridConfig,
-    context: _Context,
-    views: dict[str, View],
-    fusion: Spec,
-    smoother: str,
-    reference: Family | None,
-    device: str,
-) -> Family:
+def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: Spec) -> tuple[HeadWork, ...]:
+    """The heads of a fusion on some views: of each recipe of a sweep, seed and fold."""
     recipes = Recipe.sweep(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(grid.recipe))
-    heads = tuple(
-        replace(_head(trial, context, views, fusion, recipe, seed, device), swept=len(recipes) > 1)
-        for recipe in recipes
-        for seed in grid.seeds
-        for trial in context.trials
-    )
+    source = context.trials[0].source
+    tokens = fit.needs_of(fusion)
+    embeddings = {
+        name: embedding_of(source, context.extractor, view, context.backbone.of(view), tokens, context.device)
+        for name, view in views.items()
+    }
+    shared: dict[str, Any] = {
+        "revision": fit.REVISION,
+        "data": source.fingerprint,
+        "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
+        "fusion": component_identity(FUSIONS, fusion),
+        "device": context.device.partition(":")[0],
+    }
+    record = {
+        "revision": fit.REVISION,
+        "data": next(iter(embeddings.values())).record["data"],
+        "views": {name: {**embedding.record, "data": None} for name, embedding in embeddings.items()},
+        "fusion": component_record(FUSIONS, fusion, shared["fusion"]),
+        "device": shared["device"],
+    }
+
+    def head(recipe: Recipe, seed: int, trial: Trial) -> HeadWork:
+        own = {"fold": trial.fold.digest, "recipe": recipe.describe(), "seed": seed}
+        named = {"fold": {"name": trial.fold.name, "digest": trial.fold.digest}}
+        return HeadWork(
+            id=digest({**shared, **own})[:12],
+            trial=trial,
+            embeddings=embeddings,
+            fusion=fusion,
+            recipe=recipe,
+            seed=seed,
+            swept=len(recipes) > 1,
+            record={**record, **own, **named},
+        )
+
+    return tuple(head(recipe, seed, trial) for recipe in recipes for seed in grid.seeds for trial in context.trials)
+
+
+def _family(
+    grid: GridConfig, context: _Context, heads: tuple[HeadWork, ...], smoother: str, reference: Family | None
+) -> Family:
+    recipes = list(dict.fromkeys(head.recipe for head in heads))
+    fusion, embeddings = heads[0].fusion, heads[0].embeddings
     axes = Axes(
         dataset=str(context.trials[0].source.spec),
         split=context.trials[0].fold.name if len(context.trials) == 1 else str(grid.split),
         extractor=str(context.extractor),
         backbone=str(context.backbone),
         main=str(grid.main) if grid.main else "none",
-        views=",".join(views),
+        views=",".join(embeddings),
         fusion=str(fusion),
         recipe=sweep_text(recipes),
         smoother=smoother,
     )
     spec = Spec.parse(smoother)
+    how = component_identity(SMOOTHERS, spec)
     identity = {
         "main": axes.main,
-        "embeddings": [[name, embedding.key] for name, embedding in heads[0].embeddings.items()],
+        "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
         "folds": [trial.fold.digest for trial in context.trials],
         "recipes": [recipe.describe() for recipe in recipes],
         "fusion": component_identity(FUSIONS, fusion),
-        "smoother": component_identity(SMOOTHERS, spec),
+        "smoother": how,
         "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],
+        **({} if grid.impute == IMPUTE[0] else {"impute": grid.impute}),  # rows of before keep their ids
     }
-    return Family(digest(identity)[:12], axes, spec, heads, reference.id if reference else None)
-
-
-def _head(
-    trial: Trial,
-    context: _Context,
-    views: dict[str, View],
-    fusion: Spec,
-    recipe: Recipe,
-    seed: int,
-    device: str,
-) -> HeadWork:
-    tokens = fit.needs_of(fusion)
-    embeddings = {name: _embedding(trial.source, context, view, tokens, device) for name, view in views.items()}
-    identity: dict[str, Any] = {
-        "revision": fit.REVISION,
-        "data": trial.source.fingerprint,
-        "fold": trial.fold.digest,
-        "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
-        "fusion": component_identity(FUSIONS, fusion),
-        "recipe": recipe.describe(),
-        "seed": seed,
-        "device": device.partition(":")[0],
-    }
-    return HeadWork(digest(identity)[:12], trial, embeddings, fusion, recipe, seed)
-
-
-def _embedding(source: Source, context: _Context, view: View, tokens: int, device: str) -> Embedding:
-    return embedding_of(source, context.extractor, view, context.backbone.of(view), tokens, device)
+    return Family(
+        id=digest(identity)[:12],
+        axes=axes,
+        smoother=spec,
+        heads=heads,
+        reference=reference.id if reference else None,
+        record={
+            "smoother": component_record(SMOOTHERS, spec, how),
+            "revisions": {"smoothing": smooth.REVISION, "scoring": score.REVISION},
+            "recipe": axes.recipe,
+            "impute": grid.impute,
+        },
+        impute=grid.impute,
+    )

@@ -37,16 +37,24 @@ class RayExecutor:
         timeout: seconds that one task may take, from when it starts; None for no limit.
         code: what each worker imports first.
         gpus_per_task: share of a GPU that a task on a CUDA device takes; 0 for a whole one.
+        memory: GiB that each worker may use; 0 for no limit, None for its share of what its machine has available.
     """
 
     def __init__(
-        self, address: str | None, workers: int, timeout: float | None, code: Code, gpus_per_task: float = 0.0
+        self,
+        address: str | None,
+        workers: int,
+        timeout: float | None,
+        code: Code,
+        gpus_per_task: float = 0.0,
+        memory: float | None = None,
     ) -> None:
         self.address = address
         self.workers = workers
         self.timeout = timeout
         self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
         self.gpus_per_task = gpus_per_task
+        self.memory = memory
         self._undo: list[Callable[[], object]] = []
 
     def connect(self) -> None:
@@ -72,7 +80,7 @@ class RayExecutor:
         self.connect()
         again: list[Task] = []
         with shared(tasks) as token:
-            order = Order(self.code, str(Path.cwd()), token)
+            order = Order(self.code, str(Path.cwd()), token, self.memory)
             flights = _Flights(ray_module(), order, self.timeout, self.gpus_per_task or 1.0)
             with closing(flights.run(tasks, self.workers)) as results:
                 for task, failure in results:

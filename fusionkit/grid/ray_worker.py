@@ -15,6 +15,8 @@ from typing import Any
 
 from fusionkit.artifact import unwritable
 from fusionkit.errors import DataError
+from fusionkit.grid.memory import is_spoilt, set_ceiling, share
+from fusionkit.grid.pool_worker import SPOILT
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
 
 
@@ -26,11 +28,13 @@ class Order:
         code: to load.
         folder: the driver's working folder.
         token: names the probes of shared storage.
+        memory: GiB that each worker may use; 0 for no limit, None for its share of what its machine has available.
     """
 
     code: Code
     folder: str
     token: str
+    memory: float | None = None
 
 
 class Clock:
@@ -58,24 +62,31 @@ def work(task: Task, order: Order, clock: Any, number: int) -> Failure | None:
         clock: the :class:`Clock` actor, or None.
         number: of the task, for the clock.
     """
+    if is_spoilt():
+        os._exit(SPOILT)  # the task goes to another process
+    on_gpu = task.device.startswith("cuda")
     try:
-        _settle(order)
+        _settle(order, on_gpu)
         for root in _roots(task):
             _refuse_private(root, order.token)
     except Exception as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
         return Failure.of(error)
     if clock is not None:
         clock.start.remote(number)
-    if task.device.startswith("cuda"):
+    if on_gpu:
         task = replace(task, device="cuda:0")  # Ray shows a worker the GPU that it is given, and no other
     return attempt(task, lambda _: None)
 
 
 @lru_cache(maxsize=1)
-def _settle(order: Order) -> None:
+def _settle(order: Order, on_gpu: bool) -> None:
     """Once a process: the driver's folder, so that relative paths mean the same; one thread; the components' code."""
     with suppress(OSError):  # where it is not shared, relative paths fail by themselves
         os.chdir(order.folder)
+    if order.memory is not None:
+        set_ceiling(order.memory or None)
+    else:  # on a GPU none: its driver takes address space far beyond what it uses
+        set_ceiling(None if on_gpu else share(os.cpu_count() or 1))
     single_thread()
     order.code.load()
 

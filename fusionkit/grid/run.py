@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusionkit.engine.embed import Embedding, backbone_cost
@@ -14,12 +15,16 @@ from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, StorageError
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
 from fusionkit.grid.family import FamilyScorer
+from fusionkit.grid.feature_memory import feature_limit
 from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.gpus import visible_gpus, workers_on
 from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.stored_heads import StoredHeads
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
+from fusionkit.spec import Spec
 
 if TYPE_CHECKING:
     from fusionkit.grid.ray_executor import RayExecutor
@@ -32,11 +37,15 @@ class RunOptions:
     """How a plan is carried out; none of it changes a result.
 
     Attributes:
-        device: where embedding and training run: ``cpu``, ``cuda:0``.
+        device: where embedding and training run: ``cpu``, ``cuda:0``, ``cuda`` for all GPUs that are visible.
         executor: who does the work.
         ray_address: of a running Ray cluster, for the executor ``ray``; None starts Ray on this machine.
         workers: processes at most; 0 for one a core.
         cell_timeout: seconds that one piece of work may take; None for no limit.
+        worker_memory: GiB that a worker may use beside its libraries; 0 for no limit, None for its share of what the
+            machine has available (on a GPU: no limit). Without effect where this process does the work itself.
+        memory: GiB of features that a worker holds at most, the rest being read as it is needed; 0 for a quarter of
+            what the machine has available, divided by the workers.
         fail_fast: stop at the first failure.
         retry_failed: try again what failed in an earlier run.
     """
@@ -46,6 +55,8 @@ class RunOptions:
     ray_address: str | None = None
     workers: int = 0
     cell_timeout: float | None = None
+    worker_memory: float | None = None
+    memory: float = 0.0
     fail_fast: bool = False
     retry_failed: bool = False
 
@@ -56,7 +67,9 @@ class Outcome:
 
     Attributes:
         embedded: frames that went through a backbone, each view counted.
+        frames_reused: frames that stood ready in the cache, likewise.
         fitted: heads trained.
+        heads_reused: heads that stood ready.
         scored: cells smoothed and scored.
         reused: cells that stood ready.
         failed: cell name to message.
@@ -65,7 +78,9 @@ class Outcome:
     """
 
     embedded: int = 0
+    frames_reused: int = 0
     fitted: int = 0
+    heads_reused: int = 0
     scored: int = 0
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -94,7 +109,7 @@ def cluster(options: RunOptions, code: Code) -> RayExecutor | None:
         return None
     from fusionkit.grid.ray_executor import RayExecutor
 
-    return RayExecutor(options.ray_address, options.workers, options.cell_timeout, code)
+    return RayExecutor(options.ray_address, options.workers, options.cell_timeout, code, memory=options.worker_memory)
 
 
 class _Run:
@@ -103,6 +118,7 @@ class _Run:
     ) -> None:
         self.plan = plan
         self.folder = folder
+        self.heads = StoredHeads(folder)
         self.store = store
         self.options = options
         self.progress = progress
@@ -118,37 +134,42 @@ class _Run:
                 self.cluster.close()
 
     def _run(self) -> Outcome:
-        lacking = [head for head in self.plan.heads.values() if not self.folder.has_head(head.id)]
+        lacking = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
+        self.outcome.heads_reused = len(self.plan.heads) - len(lacking)
         heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]
         broken = self._embed(heads + self._smoothed_by_embeddings())
+        self.outcome.frames_reused = max(self._frames_there() - self.outcome.embedded, 0)
         self._fit(heads, broken)
         self._score()
         self._collect_failures()
         self._collect_unreadable()
         return self.outcome
 
-    def _executor(self, tasks: int) -> Executor:
-        """The chosen executor, or this process where a pool would not pay or could not start."""
+    def _executor(self, tasks: Sequence[Task]) -> Executor:
+        """The chosen executor, or this process where a pool could not start."""
         if self.cluster:
             return self.cluster
-        workers = min(self.options.workers or os.cpu_count() or 1, tasks)
-        alone = workers < 2 and self.options.cell_timeout is None
-        if self.options.executor == "serial" or alone:
+        if self.options.executor == "serial":
             return Serial()
         if not can_spawn():
             note = 'working in one process: a notebook, or a script without if __name__ == "__main__", cannot spawn'
             if note not in self.outcome.notes:
                 self.outcome.notes.append(note)
             return Serial()
-        return Processes(workers, self.options.cell_timeout, self.code)
+        gpus = visible_gpus(self.options.device)
+        embedding = isinstance(tasks[0], EmbedTask)
+        workers = workers_on(gpus, self.options.workers, os.cpu_count() or 1, embedding=embedding)
+        return Processes(workers, self.options.cell_timeout, self.code, self.options.worker_memory, gpus)
 
     def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
         """Carry out tasks; what another run is at is waited for. Stop at the first failure if so asked."""
         while tasks:
             elsewhere: list[Task] = []
-            for task, failure in self._executor(len(tasks)).run(tasks, self.progress.advance):
+            for task, failure in self._executor(tasks).run(tasks, self.progress.advance):
                 if failure and failure.busy:
                     elsewhere.append(task)
+                elif failure and failure.ready:
+                    continue
                 elif failure and failure.fatal:
                     raise StorageError(failure.message, hint="what is finished is kept; the same command goes on")
                 elif failure and self.options.fail_fast:
@@ -188,22 +209,25 @@ class _Run:
                 broken[task.wanted[0].key] = failure
             elif failure:
                 failed.append(task)
+            else:
+                self.outcome.embedded += task.frames * len(task.wanted)
 
         if tasks:
             total = sum(task.frames for task in tasks)
             with self.progress.stage("embed", total, "frames"):
-                self._do(tasks, self._counted(done))
+                self._do(tasks, done)
                 # What failed is done again view by view, so that only the broken views are lost.
                 self._do([_alone(task, item) for task in failed for item in task.wanted], done)
         return broken
 
-    def _counted(self, done: Callable[[Task, Failure | None], None]) -> Callable[[Task, Failure | None], None]:
-        def told(task: Task, failure: Failure | None) -> None:
-            assert isinstance(task, EmbedTask)
-            self.outcome.embedded += task.frames * len(task.wanted)
-            done(task, failure)
-
-        return told
+    def _frames_there(self) -> int:
+        """Frames of the plan's embeddings that lie in the cache, each view counted."""
+        wanted = {
+            embedding.key: len(head.trial.source.table)
+            for head in self.plan.heads.values()
+            for embedding in head.embeddings.values()
+        }
+        return sum(self.store.frames(key, rows) for key, rows in wanted.items())
 
     def _embed_tasks(self, source: Source, wanted: Iterable[Embedding]) -> list[EmbedTask]:
         """A task for each shard that some embedding lacks."""
@@ -266,6 +290,10 @@ class _Run:
             recipe=head.recipe,
             seed=head.seed,
             device=self.options.device,
+            memory=self.options.memory,
+            workers=1 if self.options.executor == "serial" else self.options.workers,
+            record=head.record,
+            uses=head.uses,
         )
 
     # -- smooth and score ------------------------------------------------------------------------------------------
@@ -275,9 +303,12 @@ class _Run:
         assert grid is not None
         records = {record["id"]: record for record in grid["families"]}
         families = self.plan.families
+        memory = feature_limit(self.options.memory, 1, "cpu")
+        cost = cache(backbone_cost)
         with self.progress.stage("score", len(families), "rows"):
             for family in families:
-                scorer = FamilyScorer(family, records[family.id], self.folder, self.store, _costs(family.heads[0]))
+                costs = _costs(family.heads[0], cost)
+                scorer = FamilyScorer(family, records[family.id], self.heads, self.store, costs, memory)
                 with waiting_lease(self.folder.path / "leases" / f"score-{family.id}"):
                     for cell, task in scorer.tasks():
                         if self._guarded(cell, family.axes.name, task):
@@ -315,7 +346,7 @@ class _Run:
                 message = self.folder.failure(cell) or self.folder.failure(head.id)
                 if message and self.folder.read_cell(cell) is None:
                     self.outcome.failed[name] = message
-                elif message and not self.folder.has_head(head.id):
+                elif message and not self.heads.has(head.id):
                     # Another recipe of the sweep stands for it: the row is there, but was chosen among fewer.
                     self.outcome.notes.append(f"{name}: recipe {head.recipe} failed and was not compared: {message}")
 
@@ -341,8 +372,7 @@ def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:
     return replace(task, name=f"embedding {embedding}", wanted=(embedding,))
 
 
-def _costs(head: HeadWork) -> tuple[int, float]:
+def _costs(head: HeadWork, cost: Callable[[Spec], tuple[int, float]]) -> tuple[int, float]:
     """(parameters, GFLOP) of the backbones behind a head: weights count once, work once a view."""
     backbones = [embedding.backbone for embedding in head.embeddings.values() if embedding.backbone]
-    costs = {str(spec): backbone_cost(spec) for spec in backbones}
-    return sum(params for params, _ in costs.values()), sum(costs[str(spec)][1] for spec in backbones)
+    return sum(cost(spec)[0] for spec in set(backbones)), sum(cost(spec)[1] for spec in backbones)

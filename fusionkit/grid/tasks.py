@@ -5,19 +5,24 @@ from __future__ import annotations
 import resource
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import fit
+from fusionkit.engine.record import Record
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
+from fusionkit.grid.feature_memory import feature_limit
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lease import lease, leases
+from fusionkit.grid.memory import ceiling, headroom, out_of_ceiling
 from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.recipe import Recipe
 from fusionkit.spec import Spec
@@ -51,6 +56,7 @@ class Failure:
         trace: the traceback, or what is known instead of one.
         retryable: the work itself may be sound: its process was lost, or memory ran out.
         busy: nothing failed: another run is at this work.
+        ready: nothing failed: another run has done this work.
         fatal: no other work can succeed either: results cannot be written.
     """
 
@@ -58,16 +64,23 @@ class Failure:
     trace: str
     retryable: bool = False
     busy: bool = False
+    ready: bool = False
     fatal: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """The failure that an exception means."""
         trace = "".join(traceback.format_exception(error))
-        return cls(one_line(error), trace, retryable=out_of_memory(error), fatal=isinstance(error, StorageError))
+        lacking = next((cause for cause in _causes(error) if out_of_memory(cause)), None)
+        message = one_line(error)
+        most = ceiling()
+        if lacking and most and type(lacking).__name__ != "OutOfMemoryError":  # which is that of a GPU
+            message = f"{out_of_ceiling(most)}: {message}"
+        return cls(message, trace, retryable=lacking is not None, fatal=isinstance(error, StorageError))
 
 
 ELSEWHERE = Failure("another run is at it", "", busy=True)
+READY = Failure("another run has done it", "", ready=True)
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,10 @@ class FitTask:
         name: for people.
         keys: embedding key by view name, main view first.
         rows: id under which the run folder holds the rows of the fold.
+        memory: GiB of features that may be held; 0 for this process's share of what is available.
+        workers: processes that share the machine; 0 for one a core.
+        record: what the head is made from, stored with it.
+        uses: with what it is applied to new frames, likewise.
     """
 
     name: str
@@ -131,6 +148,10 @@ class FitTask:
     recipe: Recipe
     seed: int
     device: str
+    memory: float = 0.0
+    workers: int = 0
+    record: Record = field(default_factory=dict, compare=False, repr=False)
+    uses: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -143,13 +164,14 @@ class FitTask:
         with lease(self.folder / "leases" / self.head) as mine:
             if not mine:
                 return ELSEWHERE
-            if not folder.has_head(self.head):
-                self._train(folder)
+            if folder.has_head(self.head):
+                return READY
+            self._train(folder)
         return None
 
     def _train(self, folder: RunFolder) -> None:
         started = time.perf_counter()
-        rows, features = _features(self.folder, self.cache, self.rows, self.keys, self.recipe.standardize)
+        rows, features = self._features()
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
         about = {
@@ -158,12 +180,34 @@ class FitTask:
             "fusion": str(self.fusion),
             "recipe": self.recipe.describe(),
             "seed": self.seed,
+            "record": self.record,
+            **self.uses,
+            "train_counts": np.bincount(rows.train_label, minlength=self.classes).tolist(),
         }
-        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak}
+        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak, **self._embed_cost()}
         folder.write_head(self.head, head, about, cost)
+
+    def _features(self) -> tuple[FoldRows, Features]:
+        """The rows of the fold, and the features that were used last: heads on the same ones follow each other."""
+        limit = feature_limit(self.memory, self.workers, self.device)
+        asked = (self.folder, self.cache, self.rows, self.keys, self.recipe.standardize, limit)
+        if asked not in _FEATURES:
+            _FEATURES.clear()  # before others are read: there may be memory for one fold only
+            rows = RunFolder(self.folder).read_rows(self.rows)
+            store, standardize = EmbeddingStore(self.cache), self.recipe.standardize
+            _FEATURES[asked] = rows, load_features(store, dict(self.keys), rows, standardize=standardize, memory=limit)
+        return _FEATURES[asked]
+
+    def _embed_cost(self) -> dict[str, float]:
+        """What making the embeddings took, whoever made them: noted with the head, since the cache may be pruned."""
+        seconds = [EmbeddingStore(self.cache).seconds(key) for _, key in self.keys]
+        known = [value for value in seconds if value is not None]
+        return {"embed_seconds": sum(known)} if len(known) == len(seconds) else {}
 
 
 Task = EmbedTask | FitTask
+
+_FEATURES: dict[tuple[Any, ...], tuple[FoldRows, Features]] = {}
 
 
 def single_thread() -> Callable[[], None]:
@@ -190,11 +234,20 @@ def single_thread() -> Callable[[], None]:
 
 
 def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
-    """Do a piece of work; an exception becomes a failure."""
+    """Do a piece of work; an exception becomes a failure, and so does a plugin's ``sys.exit``."""
     try:
         return task.run(advance)
-    except Exception as error:  # noqa: BLE001  (whatever a plugin raises stays with its own piece of work)
-        return Failure.of(error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a plugin raises stays with its own piece of work)
+        with headroom():
+            return Failure.of(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def one_line(error: BaseException) -> str:
@@ -218,12 +271,3 @@ def _source(dataset: Spec, limit: int | None, fingerprint: str) -> Source:
             raise DataError(f"data set {dataset} has changed since this run began", hint="run again")
         _SOURCES[fingerprint] = source
     return _SOURCES[fingerprint]
-
-
-@lru_cache(maxsize=1)
-def _features(
-    folder: Path, cache: Path, rows: str, keys: tuple[tuple[str, str], ...], standardize: bool
-) -> tuple[FoldRows, Features]:
-    """The features that were used last: heads on the same ones follow each other."""
-    found = RunFolder(folder).read_rows(rows)
-    return found, load_features(EmbeddingStore(cache), dict(keys), found, standardize=standardize)

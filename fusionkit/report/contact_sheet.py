@@ -89,10 +89,9 @@ def _some_frames(source: Source, label: int, count: int) -> list[np.ndarray]:
 
 def _ranks(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Units as codes, and a rank of each row in its unit, the middle rows (an expression's apex) first."""
-    _, codes = np.unique(units, return_inverse=True)
+    _, codes, counts = np.unique(units, return_inverse=True, return_counts=True)
     ranks = np.empty(len(units), dtype=int)
-    for code in range(int(codes.max()) + 1):
-        rows = np.flatnonzero(codes == code)
+    for rows in np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1]):
         ranks[rows] = np.argsort(
             np.argsort(np.abs(np.arange(len(rows)) - len(rows) // 2), kind="stable"), kind="stable"
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from fusionkit.artifact import write_file
+from fusionkit.grid.folder import heads_of
 from fusionkit.report.results import Results, Row
 
 AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
@@ -23,7 +25,11 @@ CELL_COLUMNS = (
     *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
     *("best_epoch", "predicted_classes", "state", "error"),
 )
-COST_COLUMNS = ("cell", "head", "views", "fusion", "smoother", "seed", "fold", "fit_seconds", "peak_mib")
+COST_COLUMNS = (
+    *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),
+    *("gflops", "gflops_counter"),
+)
+FLOP_COUNTER = "torch.utils.flop_counter.FlopCounterMode, fused attention off"
 
 
 def write_csv_files(results: Results) -> None:
@@ -36,8 +42,7 @@ def write_csv_files(results: Results) -> None:
     write_file(path / "results.csv", _csv(RESULT_COLUMNS, map(result_record, results.rows)))
     cells = results.cells()
     write_file(path / "cells.csv", _csv(CELL_COLUMNS, map(_cell_record, cells)))
-    costs = [_cost_record(results, cell) for cell in cells if cell["state"] == "done"]
-    write_file(path / "costs.csv", _csv(COST_COLUMNS, costs))
+    write_file(path / "costs.csv", _csv(COST_COLUMNS, _cost_records(results, cells)))
 
 
 def result_record(row: Row) -> dict[str, Any]:
@@ -60,9 +65,22 @@ def _cell_record(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {**cell, **cell["axes"], "cell": cell["id"], **chosen}
 
 
-def _cost_record(results: Results, cell: Mapping[str, Any]) -> dict[str, Any]:
-    cost = results.folder.head_cost(cell["head"])
-    return {**cell, **cell["axes"], "cell": cell["id"], **cost}
+def _cost_records(results: Results, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What each finished cell takes to make: its embeddings, and every head that its recipe was chosen among."""
+    read = cache(results.folder.head_cost)  # a head serves a cell a smoother
+    for cell in cells:
+        if cell["state"] != "done":
+            continue
+        costs = [cost for cost in map(read, heads_of(cell)) if cost]
+        yield {
+            **cell,
+            **cell["axes"],
+            "cell": cell["id"],
+            "embed_seconds": read(cell["head"]).get("embed_seconds"),
+            "fit_seconds": sum(cost["fit_seconds"] for cost in costs) if costs else None,
+            "peak_mib": max((cost["peak_mib"] for cost in costs), default=None),
+            "gflops_counter": FLOP_COUNTER,
+        }
 
 
 def _csv(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:

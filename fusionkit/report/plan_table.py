@@ -1,44 +1,107 @@
-"""A plan in words: each piece of work with its state, for ``--dry-run``."""
+"""A plan in words: each piece of work with its state and the reason why it will run, for ``--dry-run``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
-from fusionkit.engine.embeddings import EmbeddingStore, shard_count
+from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.grid.estimate import Stage, estimate
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.plan import Plan
+from fusionkit.grid.outlook import HeadAhead, Prospect, look_ahead
+from fusionkit.grid.plan import HeadWork, Plan
+from fusionkit.grid.run import RunOptions
 
 
-def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore) -> Iterator[str]:
-    """A line for each embedding, head and cell that will be made, and counts of what stands ready."""
+def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> Iterator[str]:
+    """A line for each embedding, and for the heads and cells that differ in nothing but their seed or fold.
+
+    After them what remains of each stage, how long it may take, and what to be careful of.
+    """
+    outlook = look_ahead(plan, folder, store, retry_failed=options.retry_failed)
     yield f"run folder {folder.path}; data: {'; '.join(plan.data)}"
-    yield from _embedding_lines(plan, store)
-    yield from _head_lines(plan, folder)
-    cells = {family.cell_id(head) for family in plan.families for head in family.heads}
-    ready = sum(folder.read_cell(cell) is not None for cell in cells)
-    yield f"score: {len(cells) - ready} of {len(cells)} cells to smooth and score, in {len(plan.families)} rows"
+    for ahead in outlook.embeddings:
+        yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.prospect)}"
+    places = _places(plan)
+    folds = len({head.trial.fold.name for head in plan.heads.values()}) > 1
+    heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.prospect) for ahead in outlook.heads)
+    yield from _grouped("fit", heads, folds)
+    cells = ((cell.family.axes.name + places[cell.head.id], cell.head, cell.prospect) for cell in outlook.cells)
+    yield from _grouped("score", cells, folds)
+    stages = estimate(outlook, folder, store, options)
+    yield from map(_stage_line, stages)
+    yield f"score: {sum(cell.prospect.runs for cell in outlook.cells)} of {len(outlook.cells)} cells remain"
+    yield _total_line(stages)
     yield from (f"warning: {note}" for note in plan.notes)
 
 
-def _embedding_lines(plan: Plan, store: EmbeddingStore) -> Iterator[str]:
-    wanted = {
-        embedding.key: (embedding, head.trial.source)
-        for head in plan.heads.values()
-        for embedding in head.embeddings.values()
+def _state(prospect: Prospect) -> str:
+    return f"{prospect.state}: {prospect.reason}" if prospect.reason else prospect.state
+
+
+def _head_name(ahead: HeadAhead) -> str:
+    head = ahead.head
+    name = f"{','.join(head.embeddings)}/{head.fusion}"
+    return f"{name} ({head.recipe})" if head.swept else name
+
+
+def _places(plan: Plan) -> dict[str, str]:
+    """What else stands beside the name of each head: of data set, extractor and backbone those that a grid compares."""
+    axes = [family.axes for family in plan.families]
+    compared = [
+        name for name in ("dataset", "extractor", "backbone") if len({getattr(each, name) for each in axes}) > 1
+    ]
+    return {
+        head.id: "".join(f", {name} {getattr(family.axes, name)}" for name in compared)
+        for family in plan.families
+        for head in family.heads
     }
-    for key, (embedding, source) in wanted.items():
-        rows = len(source.table)
-        missing = len(store.missing(key, rows, verify=False))
-        state = "done" if not missing else f"to do: {missing} of {shard_count(rows)} shards missing"
-        yield f"embed {embedding}, {rows} frames of {source.spec}: {state}"
 
 
-def _head_lines(plan: Plan, folder: RunFolder) -> Iterator[str]:
-    ready = 0
-    for head in plan.heads.values():
-        if folder.has_head(head.id):
-            ready += 1
-        else:
-            failed = folder.failure(head.id)
-            yield f"fit {head.name}: " + (f"failed before: {failed}" if failed else "to do")
-    yield f"fit: {len(plan.heads) - ready} of {len(plan.heads)} heads to train"
+def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, Prospect]], folds: bool) -> Iterator[str]:
+    """Neighbours that differ in nothing but seed and fold in one line; a stage that is all done in one, too."""
+    found = list(pieces)
+    if all(prospect == Prospect("done") for _, _, prospect in found):
+        yield f"{stage}: all done"
+        return
+    for name, same in groupby(found, key=lambda piece: piece[0]):
+        by_state: dict[str, list[HeadWork]] = {}
+        for _, head, prospect in same:
+            by_state.setdefault(_state(prospect), []).append(head)
+        for state, heads in by_state.items():
+            yield f"{stage} {name}, {_seeds(heads, folds)}: {state}"
+
+
+def _seeds(heads: Sequence[HeadWork], folds: bool) -> str:
+    """``seed 3``, ``seeds 0, 1, 2``, with the folds where there are several."""
+    seeds = list(dict.fromkeys(head.seed for head in heads))
+    text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    names = list(dict.fromkeys(head.trial.fold.name for head in heads))
+    return f"{text}, {', '.join(names)}" if folds else text
+
+
+def _stage_line(stage: Stage) -> str:
+    line = f"{stage.name}: {stage.remaining} of {stage.total} {stage.unit} remain"
+    parts = [f"about {_duration(stage.wall_seconds)}"] if stage.seconds else []
+    parts += [f"unknown ({'; '.join(stage.unknown)})"] if stage.unknown else []
+    return f"{line}, {' and '.join(parts)}" if parts else line
+
+
+def _total_line(stages: Sequence[Stage]) -> str:
+    if not any(stage.remaining for stage in stages):
+        return "total: nothing to embed or train"
+    seconds = sum(stage.wall_seconds for stage in stages)
+    unknown = any(stage.unknown for stage in stages)
+    if not seconds:
+        time = "unknown: nothing like it was run here"
+    else:
+        time = f"{'at least' if unknown else 'about'} {_duration(seconds)}"
+    workers = max(stage.workers for stage in stages)
+    return f"total: {time}, with {workers} worker{'s' * (workers > 1)}"
+
+
+def _duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3.5 min``, ``2.1 h``; never less than ``0.1 s``."""
+    if seconds < 60:
+        return f"{max(seconds, 0.1):.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -32,6 +32,7 @@ class Row:
         p: two-sided, of the unit-swap permutation test; NaN where there is no delta.
         p_holm: p, Holm-corrected over the rows of the table.
         chosen: the smoother as it was settled on dev.
+        chosen_recipe: the recipe, likewise; of a sweep that has no finished cell the whole sweep.
         means: mean over cells of the scalars that need no interval.
     """
 
@@ -44,6 +45,7 @@ class Row:
     p: float
     p_holm: float
     chosen: str
+    chosen_recipe: str
     means: dict[str, float]
     failures: dict[str, str]
     seeds: list[int]
@@ -147,6 +149,7 @@ class Results:
         counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
         delta, p = _compared(own, reference) if reference else (None, float("nan"))
         infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
+        settled = {**own.record["axes"], **(infos[0] if infos else {})}  # the axes as asked, where nothing is done yet
         return {
             "id": own.record["id"],
             "axes": Axes(**own.record["axes"]),
@@ -157,7 +160,8 @@ class Results:
             else float("nan"),
             "delta": delta,
             "p": p,
-            "chosen": infos[0]["smoother"] if infos else own.record["axes"]["smoother"],
+            "chosen": settled["smoother"],
+            "chosen_recipe": settled["recipe"],
             "means": {} if counts is None else _means(infos, counts.sum(1)),
             "failures": own.failures,
             "seeds": seeds,
@@ -199,5 +203,6 @@ def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
     for name in ("n_frames", "n_clips", "covered"):
         found[name] = float(sum(info[name] for info in first))
+    found["imputed"] = float(sum(info.get("imputed", 0) for info in first))  # not noted by the first versions
     found["coverage"] = found["covered"] / found["n_frames"]
     return found

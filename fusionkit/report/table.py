@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 from rich.table import Table
 from rich.text import Text
 
+from fusionkit.recipe import Recipe
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.spec import Spec
 from fusionkit.stats import FEW_UNITS
 
+_NAMED = 5  # rows that a warning names
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
 
 
@@ -16,6 +22,8 @@ def results_table(results: Results) -> Table:
     """The table: axes that vary become columns, axes that do not stand in the caption."""
     rows = results.rows
     varying = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
+    if any(row.chosen_recipe != row.axes.recipe for row in rows) and "recipe" not in varying:
+        varying.append("recipe")  # what a sweep came to, row by row
     partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (*varying, "views", "fusion", "smoother"):
@@ -27,7 +35,7 @@ def results_table(results: Results) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
-        axes = [Text(getattr(row.axes, name)) for name in varying]
+        axes = [Text(_recipe(row) if name == "recipe" else getattr(row.axes, name)) for name in varying]
         table.add_row(*axes, *_cells(row, best), *([_coverage(row)] if partly else []))
     return table
 
@@ -65,6 +73,10 @@ def caption(results: Results) -> list[str]:
         "intervals: delete-one-unit jackknife-t; "
         "p: unit-swap permutation"
     )
+    lacking = sorted({round(row.means["imputed"]) for row in rows})
+    if lacking[-1]:
+        counts = "-".join(f"{count:,}" for count in dict.fromkeys((lacking[0], lacking[-1])))
+        lines.append(f"frames without any view: {counts}, imputed: {results.grid.get('impute', 'nearest')}")
     return lines
 
 
@@ -75,14 +87,43 @@ def warnings(results: Results) -> list[str]:
     if scored and min(row.score.n_units for row in scored if row.score) < FEW_UNITS:
         units = min(row.score.n_units for row in scored if row.score)
         found.append(f"only {units} units were tested: intervals and tests are rough below {FEW_UNITS}")
-    collapsed = [
-        f"{cell['axes']['views']}/{cell['axes']['fusion']}/{cell['axes']['smoother']}/{cell['seed']}"
-        for cell in results.cells()
-        if cell.get("predicted_classes") == 1
-    ]
-    if collapsed:
-        found.append(f"{len(collapsed)} cell(s) predict one class only, {collapsed[0]} for one")
+    return found + _collapsed(results)
+
+
+def _collapsed(results: Results) -> list[str]:
+    """Rows of which some or all cells predict one class only."""
+    rows: dict[str, list[bool]] = {}
+    for cell in results.cells():
+        if cell["state"] == "done":
+            name = "/".join(cell["axes"][axis] for axis in ("views", "fusion", "smoother"))
+            rows.setdefault(name, []).append(cell["predicted_classes"] == 1)
+    wholly = [name for name, cells in rows.items() if all(cells)]
+    partly = [f"{name} ({sum(cells)} of {len(cells)} cells)" for name, cells in rows.items() if any(cells)]
+    partly = [line for line in partly if line.rpartition(" (")[0] not in wholly]
+    found = []
+    if wholly:
+        found.append(f"{len(wholly)} row(s) predict one class only: {_listed(wholly)}")
+    if partly:
+        found.append(f"in {len(partly)} row(s) some cells predict one class only: {_listed(partly)}")
     return found
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _recipe(row: Row) -> str:
+    """The recipe; of a sweep the point that was chosen, its swept options spelt out even where they are the default."""
+    asked = row.axes.recipe
+    if row.chosen_recipe == asked:
+        return asked
+    defaults = {item.name: item.default for item in fields(Recipe)}
+    chosen = {**defaults, **_options(row.chosen_recipe)}
+    return ",".join(f"{name}={chosen[name]}" for name in _options(asked)) + " (chosen)"
+
+
+def _options(recipe: str) -> dict[str, Any]:
+    return {} if recipe == "default" else dict(Spec.parse(f"recipe:{recipe}").options)
 
 
 def _smoother(row: Row) -> str:

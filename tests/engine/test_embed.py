@@ -159,8 +159,8 @@ def test_one_task_checks_its_own_shards_only(
     source: Source, store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Path] = []
-    reading = store_module.read_artifact
-    monkeypatch.setattr(store_module, "read_artifact", lambda folder: looked.append(folder) or reading(folder))
+    reading = store_module.read_meta
+    monkeypatch.setattr(store_module, "read_meta", lambda folder: looked.append(folder) or reading(folder))
     embed(source, wanted(source, "face"), [1], store, "cpu", lambda _: None)
     assert [folder.name for folder in looked] == ["00001"]
 

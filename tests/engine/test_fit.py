@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from torch import Tensor
 from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
 
 from fusionkit.contracts.fusion import Fusion
-from fusionkit.engine.features import Features, FoldRows, Part
+from fusionkit.engine import features as features_module
+from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import Head, criterion, fit, needs_of
+from fusionkit.engine.part import Part
 from fusionkit.errors import CellError, PluginError
 from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS
@@ -290,6 +294,105 @@ def test_a_fitted_fusion_that_raises_is_named_with_its_views_and_shapes() -> Non
         pytest.raises(PluginError, match=r"toy-shut.*face \(300, 4\), eye \(300, 3\).*ValueError: gates are shut"),
     ):
         trained("toy-shut", missing=0.0)
+
+
+def on_disk(folder: Path, tokens: int = 0) -> tuple[EmbeddingStore, dict[str, str], FoldRows]:
+    """Three clouds as stored embeddings of two views; some are missing, some frames have none."""
+    rng = np.random.default_rng(5)
+    size = 700
+    label = rng.choice(3, size, p=[0.6, 0.3, 0.1])
+    gone = rng.random((size, 2)) < 0.1
+    gone[::50] = True
+    store = EmbeddingStore(folder)
+    lead = (tokens,) if tokens else ()
+    for column, (key, width) in enumerate((("a", 12), ("b", 7))):
+        values = rng.normal(4, 2, (size, *lead, width)) + rng.normal(size=(3, *lead, width))[label]
+        values[gone[:, column]] = np.nan
+        store.write(key, 0, values.astype(np.float16), ())
+    part = rng.choice(3, size, p=[0.6, 0.2, 0.2])
+    train, dev, test = (np.flatnonzero(part == index) for index in range(3))
+    dev_label = np.where(rng.random(len(dev)) < 0.2, -1, label[dev])
+    rows = FoldRows(train, label[train], np.array([f"u{row // 9}" for row in train]), dev, dev_label, test)
+    return store, {"face": "a", "eye": "b"}, rows
+
+
+class Pooled(Fusion):
+    """The mean of the tokens, side by side; learns from which views are there, too, and drops some of what it sees."""
+
+    needs = "tokens"
+    token_count = 4
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        means = [views[name].mean(1) * present[name][:, None] for name in self.in_dims]
+        return torch.nn.functional.dropout(torch.cat(means, 1), 0.2, self.training)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "tokens"), [("plain-concat", 0), ("mlp:hidden=16,dropout=0.3", 0), ("toy-pooled", 4)]
+)
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("batch", [64, 69])
+def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fusion: str, tokens: int, standardize: bool, batch: int
+) -> None:
+    monkeypatch.setattr(features_module, "_WINDOW", 9000)
+    store, keys, rows = on_disk(tmp_path, tokens)
+    recipe = Recipe(epochs=4, lr=0.02, batch_size=batch, standardize=standardize)
+    heads = []
+    with registered(FUSIONS, "toy-pooled", Pooled):
+        for memory in (10**9, 10_000):
+            features = load_features(store, keys, rows, standardize=standardize, memory=memory)
+            assert isinstance(features.train, Part) == (memory == 10**9)
+            heads.append(fit(features, rows, 3, Spec.parse(fusion), recipe, 1, "cpu"))
+    held, streamed = heads
+    assert held.history == streamed.history
+    assert (held.params, held.gflops, held.best_epoch) == (streamed.params, streamed.gflops, streamed.best_epoch)
+    for name in ("dev_logits", "test_logits", "test_whole"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(streamed, name))
+    assert held.state.keys() == streamed.state.keys()
+    for name, value in held.state.items():
+        np.testing.assert_array_equal(value, streamed.state[name])
+
+
+def test_a_fitted_fusion_that_needs_more_than_the_limit_says_how_much(tmp_path: Path) -> None:
+    store, keys, rows = on_disk(tmp_path)
+    features = load_features(store, keys, rows, standardize=True, memory=10_000)
+    needed = (len(rows.train) + len(rows.dev) + len(rows.test)) * 19 * 4
+    assert features.size == needed
+    object.__setattr__(features, "size", 5 * 2**30)
+    object.__setattr__(features, "limit", 3 * 2**29)
+    with pytest.raises(
+        CellError,
+        match=r"toy-forest is fitted in one go: its features need 5.0 GiB, above the limit of 1.5 GiB \(--mem",
+    ):
+        fit(features, rows, 3, Spec("toy-forest"), Recipe(), 0, "cpu")
+
+
+def test_views_are_dropped_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[bool, list[float]] = {True: [], False: []}
+    fuse = Recorder.fuse
+
+    def watched(self: Fusion, views: dict[str, Tensor], present: dict[str, Tensor]) -> Any:
+        seen[self.training].append(torch.stack(list(present.values())).float().mean().item())
+        return fuse(self, views, present)
+
+    monkeypatch.setattr(Recorder, "fuse", watched)
+    trained(recipe=Recipe(epochs=5, view_dropout=0.5), missing=0.0)
+    # Of two views each goes with .5, and one comes back where both would: .5 + .25 / 2.
+    assert np.mean(seen[True]) == pytest.approx(0.625, abs=0.03)
+    assert set(seen[False]) == {1.0}
+
+
+def test_view_heads_add_their_parameters_and_are_stored_with_the_head() -> None:
+    plain, headed = trained(), trained(recipe=Recipe(epochs=5, lr=0.02, view_heads=0.5, gradient_modulation=0.3))
+    assert headed.params - plain.params == (4 * 4 + 4) + (3 * 3 + 3) + 3 * (4 + 1) + 3 * (3 + 1)
+    assert {name for name in headed.state if name.startswith("fusion.adapters.0")} == {
+        "fusion.adapters.0.weight",
+        "fusion.adapters.0.bias",
+    }
+    assert np.abs(headed.state["fusion.adapters.0.weight"]).max() > 0
+    again = trained(recipe=Recipe(epochs=5, lr=0.02, view_heads=0.5, gradient_modulation=0.3))
+    np.testing.assert_array_equal(headed.test_logits, again.test_logits)
 
 
 def test_tokens_are_asked_for_by_the_fusion_or_its_option() -> None:

@@ -12,6 +12,7 @@ from scipy.special import softmax as scipy_softmax
 from toy_components import Box, Learned, Plain
 
 from fusionkit.contracts import FrameTable, Smoother
+from fusionkit.engine.part import Part
 from fusionkit.engine.smooth import clips, fit_smoother, smooth, smoother_input, softmax
 from fusionkit.errors import PluginError
 
@@ -112,11 +113,17 @@ def test_a_smoother_is_given_what_it_needs(needs: str) -> None:
 
     Asking.needs = needs  # type: ignore[assignment]
     logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-    embeddings = np.arange(8.0, dtype=np.float32).reshape(4, 2)
-    expected = {"probs": scipy_softmax(logits.astype(float), axis=1), "logits": logits, "embeddings": embeddings}
-    found = smoother_input(Asking(), logits, embeddings)
+    face, eye = np.arange(8.0, dtype=np.float32).reshape(4, 2), np.arange(12.0, dtype=np.float32).reshape(4, 1, 3)
+    part = Part({"face": face, "eye": eye}, dict.fromkeys(("face", "eye"), np.ones(4, bool)))
+    expected = {
+        "probs": scipy_softmax(logits.astype(float), axis=1),
+        "logits": logits,
+        "embeddings": np.hstack([face, eye[:, 0]]),
+    }
+    rows = np.array([2, 0, 3])
+    found = smoother_input(Asking(), logits, part)[rows]
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found, expected[needs], rtol=1e-6)
+    np.testing.assert_allclose(found, expected[needs][rows], rtol=1e-6)
 
 
 def test_a_smoother_of_embeddings_that_gives_the_wrong_width_is_refused() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ from pathlib import Path
 import pytest
 
 PLUGIN = """
-import os, signal, time
+import ctypes, os, signal, sys, time
+import numpy as np
 import torch
 from fusionkit.contracts import StackedFusion
 from fusionkit.registry import FUSIONS
@@ -43,6 +46,45 @@ class Sleeps(Bad):
         time.sleep(600)
 
 @FUSIONS.register_module()
+class Aborts(Bad):
+    def misbehave(self):
+        os.abort()
+
+@FUSIONS.register_module()
+class Segfaults(Bad):
+    def misbehave(self):
+        ctypes.string_at(0)
+
+@FUSIONS.register_module()
+class Vanishes(Bad):
+    def misbehave(self):
+        os._exit(0)
+
+@FUSIONS.register_module()
+class Quits(Bad):
+    def misbehave(self):
+        sys.exit("enough")
+
+@FUSIONS.register_module()
+class Grows(Bad):
+    kept = []
+
+    def misbehave(self):
+        while True:
+            self.kept.append(np.ones(2**20))
+
+@FUSIONS.register_module()
+class GrowsInTorch(Bad):
+    def misbehave(self):
+        hoard = [torch.ones(2**20) for _ in range(2**20)]
+
+@FUSIONS.register_module()
+class GrowsNatively(Bad):
+    def misbehave(self):
+        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'")
+        os.abort()
+
+@FUSIONS.register_module()
 class Nan(Bad):
     def combine(self, views, present):
         return views.mean(1) * float("nan")
@@ -68,43 +110,88 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+BAD = (
+    *("raises", "exits", "killed", "sleeps", "nan", "aborts", "segfaults", "vanishes", "quits"),
+    *("grows", "grows-in-torch", "grows-natively"),
+)
+HEALTHY = ("plain-mean", "mlp", "plain-max")
+
+
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> subprocess.CompletedProcess[str]:
-    fusions = "raises,exits,plain-mean,killed,sleeps,nan,plain-max"
-    return bench(folder, "--fusion", fusions, "--cell-timeout", "8")
+    mixed = [*BAD[:4], HEALTHY[0], *BAD[4:8], HEALTHY[1], *BAD[8:], HEALTHY[2]]
+    return bench(folder, "--fusion", ",".join(mixed), "--cell-timeout", "20", "--worker-memory", "0.5")
 
 
-def errors(folder: Path) -> dict[str, str]:
-    with (folder / "out/cells.csv").open() as stream:
-        return {row["fusion"]: row["error"] for row in csv.DictReader(stream) if row["state"] == "failed"}
+def cells(folder: Path, out: str, state: str) -> dict[str, dict[str, str]]:
+    with (folder / out / "cells.csv").open() as stream:
+        return {row["fusion"]: row for row in csv.DictReader(stream) if row["state"] == state}
 
 
-def test_every_healthy_cell_finishes_and_the_exit_code_says_that_some_failed(
+def stored(folder: Path, out: str) -> dict[str, bytes]:
+    """What is stored of finished cells and their heads."""
+    names = ("cells/*/*", "heads/*/*_logits.npy", "heads/*/head.safetensors")
+    files = [file for name in names for file in (folder / out).glob(name)]
+    return {str(file.relative_to(folder / out)): file.read_bytes() for file in files}
+
+
+def test_every_healthy_cell_equals_that_of_a_serial_run_without_the_bad_ones(
     folder: Path, finished: subprocess.CompletedProcess[str]
 ) -> None:
     assert finished.returncode == 1, finished.stderr
-    with (folder / "out/cells.csv").open() as stream:
-        done = {row["fusion"] for row in csv.DictReader(stream) if row["state"] == "done"}
-    assert done == {"linear", "plain-mean", "plain-max"}
+    serial = ("--executor", "serial", "--out", "healthy")
+    assert bench(folder, *serial, "--fusion", ",".join(HEALTHY)).returncode == 0
+    done = cells(folder, "out", "done")
+    assert set(done) == {"linear", *HEALTHY}
+    assert done == cells(folder, "healthy", "done")
+    assert stored(folder, "out") == stored(folder, "healthy")
+    assert len(stored(folder, "out")) == 4 * (3 + 3)
 
 
 @pytest.mark.usefixtures("finished")
 def test_each_failure_says_what_happened(folder: Path) -> None:
-    found = errors(folder)
+    found = {fusion: row["error"] for fusion, row in cells(folder, "out", "failed").items()}
     assert "a bug in the plugin" in found.pop("raises")
     assert "the loss is nan in epoch 1" in found.pop("nan")
+    ceiling = "ran out of the 0.5 GiB that a worker may use (--worker-memory)"
+    grown = found.pop("grows")
+    assert grown.startswith(f"{ceiling}: fusion Grows on views ")
+    assert "Unable to allocate 8.00 MiB" in grown
+    grown = found.pop("grows-in-torch")
+    assert grown.startswith(f"{ceiling}: fusion GrowsInTorch on views ")
+    assert "can't allocate memory" in grown
     assert found == {
         "exits": "its process died (exit code 3)",
         "killed": "its process died (signal 9)",
-        "sleeps": "took longer than 8 s (--cell-timeout) and was stopped",
+        "sleeps": "took longer than 20 s (--cell-timeout) and was stopped",
+        "aborts": "its process died (signal 6)",
+        "segfaults": "its process died (signal 11)",
+        "vanishes": "its process died (exit code 0)",
+        "quits": "SystemExit: enough",
+        "grows-natively": f"{ceiling}, and its process died (signal 6)",
     }
+
+
+@pytest.mark.usefixtures("finished")
+def test_each_failure_leaves_its_traceback(folder: Path) -> None:
+    grid = json.loads((folder / "out/grid.json").read_text())
+    heads = {row["axes"]["fusion"]: next(iter(row["cells"][0]["heads"].values())) for row in grid["families"]}
+    traces = {name: (folder / f"out/failures/{heads[name]}.txt").read_text() for name in BAD}
+    silent = {"exits", "vanishes", "killed"}  # they leave nobody the time to say anything
+    for name in set(BAD) - silent - {"nan"}:
+        assert "in misbehave" in traces[name], (name, traces[name])
+    assert "Fatal Python error: Segmentation fault" in traces["segfaults"]
+    assert "terminate called" in traces["grows-natively"]
+    assert all(trace.strip() for trace in traces.values())
 
 
 def test_the_summary_names_every_failure(finished: subprocess.CompletedProcess[str]) -> None:
     summary = finished.stderr[finished.stderr.rindex("score:") :]
-    for name in ("raises", "exits", "killed", "sleeps", "nan"):
+    for name in BAD:
         assert f"failed face,eye/{name}/none/0: " in summary
-    assert "5 cell(s) failed" in summary
+    assert f"{len(BAD)} cell(s) failed" in summary
+    assert "Traceback" not in finished.stderr
+    assert "Fatal Python error" not in finished.stderr
 
 
 @pytest.mark.usefixtures("finished")
@@ -125,20 +212,95 @@ def test_failing_fast_stops_at_the_first_failure(folder: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+COUNTING = """
+import os
+import numpy as np
+from pathlib import Path
+from fusionkit.contracts import Backbone, StackedFusion
+from fusionkit.registry import BACKBONES, FUSIONS
+
+def note(text):
+    handle = os.open(Path(__file__).with_name("work.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, (text + "\\n").encode())
+    os.close(handle)
+
+@BACKBONES.register_module()
+class Counted(Backbone):
+    dim, input_size = 3, (8, 8)
+
+    def embed(self, views):
+        note(f"embed {views.any((1, 2, 3)).sum()}")
+        return views.mean((1, 2)).astype(np.float32)
+
+class CountedFusion(StackedFusion):
+    begun = False
+
+    def combine(self, views, present):
+        if self.training and not self.begun:
+            self.begun = True
+            note("fit")
+        return views.mean(1)
+
+@FUSIONS.register_module()
+class CountedA(CountedFusion):
+    pass
+
+@FUSIONS.register_module()
+class CountedB(CountedFusion):
+    pass
+"""
+
+
+def work_done(folder: Path) -> tuple[int, int]:
+    """(views that went through the backbone, heads trained)."""
+    lines = (folder / "work.log").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("embed")), lines.count("fit")
+
+
 def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
-    (tmp_path / "faults.py").write_text(PLUGIN)
-    words = [sys.executable, "-m", "fusionkit", "bench", *GRID, "--fusion", "plain-mean,plain-max,mlp", "--seeds", "3"]
+    words = [sys.executable, "-m", "fusionkit", "bench", *GRID, "--fusion", "counted-a,counted-b", "--seeds", "3"]
+    words += ["--backbone", "counted"]
+    told: dict[str, list[tuple[str, str]]] = {}
+    for name, runs in (("alone", 1), ("both", 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "faults.py").write_text(COUNTING)
+        environment = {**os.environ, "FUSIONKIT_CACHE": str(folder / "cache")}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        serial = ["--executor", "serial"] if runs == 1 else []
+        processes = [
+            subprocess.Popen([*words, *serial], cwd=folder, env=environment, text=True, **pipes) for _ in range(runs)
+        ]
+        told[name] = [process.communicate(timeout=300) for process in processes]
+        assert [process.returncode for process in processes] == [0] * runs, told
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert work_done(alone)[1] == 2 * 3
+    assert work_done(alone)[0] > 2 * 400  # two views of nearly every frame
+    assert work_done(both) == work_done(alone)
+    for figure in (
+        "heads trained",
+        "cells scored",
+    ):  # the main view alone is trained too, by a fusion that counts nothing
+        counts = [int(out.split(f" {figure}")[0].rsplit(" ", 1)[-1]) for out, _ in told["both"]]
+        assert sum(counts) == 3 * 3, told
+    for name in ("results.csv", "cells.csv"):
+        assert (both / "out" / name).read_bytes() == (alone / "out" / name).read_bytes()
+    assert stored(both, "out") == stored(alone, "out")
+    assert not [path for path in both.rglob("leases/*") if path.is_file()]
+
+
+def test_a_disk_that_is_full_is_told_in_one_line_and_the_run_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the system refuses to write, in whatever process."""
+    words = [sys.executable, "-m", "fusionkit", "bench", *GRID, "--fusion", "plain-mean,mlp"]
+    (tmp_path / "faults.py").write_text("")
+    limited = ["bash", "-c", 'ulimit -f 24; exec "$@"', "bash", *words]  # KiB
     environment = {**os.environ, "FUSIONKIT_CACHE": str(tmp_path / "cache")}
-    both = [
-        subprocess.Popen(
-            words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    told = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    with (tmp_path / "out/cells.csv").open() as stream:
-        assert [row["state"] for row in csv.DictReader(stream)] == ["done"] * 12
-    scored = [int(out.split(" cells scored")[0].rsplit(" ", 1)[-1]) for out, _ in told]
-    assert sum(scored) == 12, told
-    assert not [path for path in tmp_path.rglob("leases/*") if path.is_file()]
+    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.search(r"embeddings/.* cannot be written: File too large \(what is finished is kept; ", last)
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+    assert bench(tmp_path, "--fusion", "plain-mean,mlp").returncode == 0
+    assert bench(tmp_path, "--fusion", "plain-mean,mlp", "--out", "fresh").returncode == 0
+    assert stored(tmp_path, "out") == stored(tmp_path, "fresh")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_components import toy_house, toy_plan  # noqa: F401
+from toy_components import Blobs, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
@@ -70,6 +70,9 @@ def test_damage_to_any_file_of_a_head_is_noticed(folder: RunFolder, name: str, h
     folder.write_head("h", head(), {}, {})
     damage(folder.path / "heads" / "h" / name, how)
     assert not folder.has_head("h")
+    if name in ("head.safetensors", "cost.json"):
+        np.testing.assert_array_equal(folder.read_logits("h").test, head().test_logits)  # what it does not read
+        return
     with pytest.raises(DataError, match=r"heads/h is missing or damaged \(run again: it is made anew\)"):
         folder.read_logits("h")
 
@@ -143,6 +146,17 @@ def test_another_protocol_is_refused_in_words_and_the_folder_left_alone(folder: 
     ):
         folder.merge(toy_plan(split="holdout"), {})
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+def test_data_that_changed_in_their_place_are_told_from_other_data(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.merge(toy_plan(), {})
+    monkeypatch.setattr(Blobs, "content", lambda _: "retouched")
+    with pytest.raises(
+        ConfigError, match=r"split: toy-blobs, split auto, whose files or code have changed since \(choose"
+    ):
+        folder.check(toy_plan())
 
 
 def test_a_new_folder_has_no_grid(folder: RunFolder) -> None:

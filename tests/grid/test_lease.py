@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusionkit.grid import lease as leases_module
-from fusionkit.grid.lease import lease, leases, waiting_lease
+from fusionkit.grid.lease import held, lease, leases, waiting_lease
 
 
 def test_a_held_lease_is_refused_and_a_released_one_is_free(tmp_path: Path) -> None:
@@ -55,6 +55,22 @@ def test_a_lease_that_was_made_and_not_written_yet_is_respected(tmp_path: Path) 
     path.touch()
     with lease(path) as mine:
         assert not mine
+
+
+def test_whether_a_lease_is_held_is_seen_from_outside_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    assert not held(path)
+    with lease(path):
+        assert held(path)
+        assert list(tmp_path.iterdir()) == [path]
+    assert not held(path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path.write_text(json.dumps({"host": socket.gethostname(), "pid": gone.pid}))
+    assert not held(path)
+    path.write_text(json.dumps({"host": "another machine", "pid": 1}))
+    assert held(path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_held_lease_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

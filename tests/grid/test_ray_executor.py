@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ class Chore:
 
     def swells(self) -> None:
         raise MemoryError("too much")
+
+    def grows(self) -> None:
+        import numpy as np
+
+        hoard = []
+        while True:
+            hoard.append(np.ones(2**20))
+
+    def quits(self) -> None:
+        sys.exit("enough")
 
     def sleeps(self) -> None:
         time.sleep(600)
@@ -128,8 +139,14 @@ def house() -> Iterator[House]:
     house.cluster.shutdown()
 
 
-def executor(house: House, workers: int = 0, timeout: float | None = None, code: Code = NOTHING) -> RayExecutor:
-    return RayExecutor(house.cluster.address, workers, timeout, code)
+def executor(
+    house: House,
+    workers: int = 0,
+    timeout: float | None = None,
+    code: Code = NOTHING,
+    memory: float | None = None,
+) -> RayExecutor:
+    return RayExecutor(house.cluster.address, workers, timeout, code, memory=memory)
 
 
 def began(chore: Chore) -> int:
@@ -240,7 +257,7 @@ def test_faults_stay_with_their_tasks(
     chores = [Chore(f"{index}-{act}", act, tmp_path) for index, act in enumerate(acts)]
     steps: list[int] = []
     # All of them are out at once, so that the naps wait for a core for longer than one task may take.
-    results = list(executor(house, workers=len(acts), timeout=2).run(chores, steps.append))  # type: ignore[arg-type]
+    results = list(executor(house, workers=len(acts), timeout=2, memory=0).run(chores, steps.append))  # type: ignore[arg-type]
     found = {task.name: failure for task, failure in results}
     assert len(results) == len(chores)
     assert steps == [2] * len(chores)
@@ -257,6 +274,17 @@ def test_faults_stay_with_their_tasks(
     assert [began(chore) for chore in chores] == [1, 1, 2, 1, 2, 1, 1, *[1] * 7]
     assert chores[0].notes.read_text().splitlines()[1] == f"1 1 1 1 {tmp_path}"
     assert capfd.readouterr().out == ""
+
+
+def test_a_worker_that_takes_too_much_memory_loses_its_own_task(house: House, tmp_path: Path) -> None:
+    chores = [Chore(f"{index}-{act}", act, tmp_path) for index, act in enumerate(["works", "grows", "quits", "works"])]
+    results = executor(house, memory=0.25).run(chores, lambda _: None)  # type: ignore[arg-type]
+    found = {task.name: failure.message for task, failure in results if failure}
+    grown = found.pop("1-grows")
+    assert grown.startswith("ran out of the 0.25 GiB that a worker may use (--worker-memory): ")
+    assert "Unable to allocate 8.00 MiB" in grown
+    assert found == {"2-quits": "SystemExit: enough"}
+    assert [began(chore) for chore in chores] == [1, 2, 1, 1]
 
 
 def test_few_tasks_are_out_at_a_time(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,3 +432,13 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ConfigError) as caught:
         RayExecutor(None, 0, None, NOTHING).connect()
     assert str(caught.value) == "--executor ray: Ray is not installed (pip install 'fusionkit[ray]')"
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_driver_that_is_killed_loses_nothing(chaos: ModuleType, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'fusionkit[ray]'")
+    report = chaos.Chaos(tmp_path, None, ("ray",), seed=0).run(3)
+    assert report.wrong == [], report.left
+    assert report.kills >= 3

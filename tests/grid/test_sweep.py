@@ -324,12 +324,11 @@ def test_a_folder_of_before_there_were_sweeps_is_still_reported(tmp_path: Path) 
 
 
 def test_a_dry_run_tells_the_points_apart(tmp_path: Path) -> None:
-    lines = list(
-        plan_lines(toy_plan(**SWEEP, seeds=1), RunFolder(tmp_path / "run"), EmbeddingStore(tmp_path / "cache"))
-    )
+    folder, store = RunFolder(tmp_path / "run"), EmbeddingStore(tmp_path / "cache")
+    lines = list(plan_lines(toy_plan(**SWEEP, seeds=1), folder, store, RunOptions()))
     fits = [line for line in lines if line.startswith("fit face/linear")]
-    assert fits == [f"fit face/linear/0 ({point}): to do" for point in POINTS]
-    assert any("2 of 2 cells" in line for line in lines)
+    assert fits == [f"fit face/linear ({point}), seed 0: planned: new" for point in POINTS]
+    assert "score: 2 of 2 cells remain" in lines
 
 
 # -- what is asked for ---------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
+from fusionkit.artifact import read_artifact, write_artifact
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import write_csv_files
+from fusionkit.report.results import Results
 from fusionkit.stats import interval, paired_difference
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -162,8 +166,72 @@ def test_the_chosen_width_stands_beside_the_one_that_was_asked_for(tmp_path: Pat
         assert row["chosen_smoother"] in {f"toy-box:width={width}" for width in (1, 3, 9)}
 
 
+COSTS = "cell,head,views,fusion,smoother,seed,fold,embed_seconds,fit_seconds,peak_mib,gflops,gflops_counter"
+
+
 def test_costs_are_apart_since_they_cannot_repeat(run: Path) -> None:
     rows = read(run, "costs.csv")
+    assert list(rows[0]) == COSTS.split(",")
     assert len(rows) == 4
     assert all(float(row["fit_seconds"]) > 0 and float(row["peak_mib"]) > 1 for row in rows)
     assert "seconds" not in (run / "results.csv").read_text() + (run / "cells.csv").read_text()
+
+
+def seconds_by_view(cache: Path) -> dict[str, float]:
+    """What the shards of each embedding took, from the files beside them."""
+    found: dict[str, float] = {}
+    for marker in cache.glob("embeddings/*/*/done.json"):
+        meta = json.loads(marker.read_text())["meta"]
+        view = meta["about"].split(" by ")[0]
+        found[view] = found.get(view, 0.0) + meta["seconds"]
+    return found
+
+
+def test_embedding_costs_what_making_the_views_took_whoever_paid_and_though_the_cache_is_pruned(tmp_path: Path) -> None:
+    carry_out(toy_plan(seeds=1), tmp_path / "earlier")
+    seconds = seconds_by_view(tmp_path / "cache")
+    assert set(seconds) == {"face", "bottom"}
+    _, results = carry_out(toy_plan(seeds=2, fusions=["toy-forest"]), tmp_path / "run")  # embeds nothing
+    shutil.rmtree(tmp_path / "cache")
+    write_csv_files(results)
+    for row in read(tmp_path / "run", "costs.csv"):
+        expected = sum(seconds[view] for view in row["views"].split(","))
+        assert float(row["embed_seconds"]) == pytest.approx(expected, rel=1e-5)
+        assert expected > 0
+
+
+@pytest.mark.parametrize("split", ["auto", "kfold:k=2"])
+def test_a_cell_costs_every_head_that_its_recipe_was_chosen_among(tmp_path: Path, split: str) -> None:
+    plan = toy_plan(recipe={"epochs": [1, 2, 3]}, smoothers=["toy-plain", "toy-box"], seeds=2, split=split)
+    _, results = carry_out(plan, tmp_path / "run")
+    write_csv_files(results)
+    rows = read(tmp_path / "run", "costs.csv")
+    assert len(rows) == 2 * 2 * 2 * (2 if "k=2" in split else 1)  # fusions, smoothers, seeds, folds
+    for row in rows:
+        rivals = [
+            json.loads((tmp_path / "run" / "heads" / head.id / "cost.json").read_text())
+            for head in plan.heads.values()
+            if (",".join(head.embeddings), str(head.seed), head.trial.fold.name)
+            == (row["views"], row["seed"], row["fold"])
+        ]
+        assert len(rivals) == 3
+        assert float(row["fit_seconds"]) == pytest.approx(sum(cost["fit_seconds"] for cost in rivals), rel=1e-5)
+        assert float(row["peak_mib"]) == pytest.approx(max(cost["peak_mib"] for cost in rivals), rel=1e-5)
+
+
+def test_what_a_head_of_before_embedding_was_timed_cost_is_empty(run: Path) -> None:
+    for head in (run / "heads").iterdir():
+        files = read_artifact(head)
+        assert files is not None
+        write_artifact(head, {**files, "cost.json": b'{"fit_seconds": 2.0, "peak_mib": 3.0}'})
+    write_csv_files(Results(run))
+    assert [(row["embed_seconds"], row["fit_seconds"]) for row in read(run, "costs.csv")] == [("", "2")] * 4
+
+
+def test_the_counter_of_the_flops_is_named(run: Path) -> None:
+    cells = {row["cell"]: row for row in read(run, "costs.csv")}
+    for name, row in cells.items():
+        assert float(row["gflops"]) == pytest.approx(
+            json.loads((run / "cells" / name / "cell.json").read_text())["gflops"]
+        )
+        assert row["gflops_counter"] == "torch.utils.flop_counter.FlopCounterMode, fused attention off"

@@ -51,6 +51,23 @@ def test_axes_that_do_not_vary_are_in_the_caption_and_others_are_columns(tmp_pat
     assert "1 seed" in words
 
 
+def test_a_chosen_recipe_is_shown_even_where_it_is_the_default(tmp_path: Path) -> None:
+    plan = toy_plan(recipe={"epochs": 3, "lr": [1e-3, 0.05]})
+    _, results = carry_out(plan, tmp_path / "run")
+    lines = printed(results)
+    assert "recipe" in lines[0]
+    for line, row in zip(lines[1:], results.rows, strict=True):
+        best = {"epochs=3": "lr=0.001", "lr=0.05,epochs=3": "lr=0.05"}[row.chosen_recipe]
+        assert f"{best},epochs=3 (chosen)" in line
+    assert "recipe lr=[0.001,0.05],epochs=3" in " ".join(caption(results))
+
+
+def test_without_a_sweep_the_recipe_is_in_the_caption_alone(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(), tmp_path / "run")
+    assert "recipe" not in printed(results)[0]
+    assert {row.chosen_recipe for row in results.rows} == {row.axes.recipe for row in results.rows}
+
+
 def test_failed_and_planned_rows_say_so(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(fusions=["toy-raises", "toy-sum"]), tmp_path / "run")
     assert "failed" in printed(results)[2]
@@ -88,7 +105,7 @@ def test_a_family_that_predicts_one_class_is_named(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-stubborn", Stubborn):
         _, results = carry_out(toy_plan(fusions=["toy-stubborn", "toy-sum"]), tmp_path / "run")
     (line,) = [line for line in warnings(results) if "one class" in line]
-    assert line.startswith("2 cell(s) predict one class only, face,bottom/toy-stubborn/toy-plain/0 for one")
+    assert line == "1 row(s) predict one class only: face,bottom/toy-stubborn/toy-plain"
 
 
 def test_notes_about_the_split_are_passed_on(tmp_path: Path) -> None:

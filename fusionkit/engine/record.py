@@ -1,0 +1,71 @@
+"""Records: what a piece of work was made from, written beside it, so that a later plan can say what has changed.
+
+A record holds the identity that is hashed into the name of the work, and with each component the distribution that
+brought it, which decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import Any
+
+from fusionkit.engine.source import Source
+from fusionkit.errors import ConfigError
+from fusionkit.identity import canonical, component_identity
+from fusionkit.registry import DATASETS, ComponentRegistry
+from fusionkit.spec import Spec
+
+Record = dict[str, Any]
+
+
+def component_record(registry: ComponentRegistry, spec: Spec, identity: dict[str, Any] | None = None) -> Record:
+    """A component's identity, which of its options name files, and its distribution as ``my_pkg 0.2``.
+
+    Args:
+        registry: of its kind.
+        spec: name and options.
+        identity: as :func:`component_identity` gives it, where it is known already.
+    """
+    found = component_identity(registry, spec) if identity is None else identity
+    return {
+        **found,
+        "files": list(registry.get(spec.name).files),
+        "distribution": distribution_of(registry, spec.name),
+    }
+
+
+def data_record(source: Source) -> Record:
+    """A data set's component with the fingerprint of its data, and how many frames of how many take part."""
+    record = component_record(DATASETS, source.spec)
+    record["options"] = {name: _plain(value) for name, value in record["options"].items()}
+    return {
+        **record,
+        "fingerprint": source.fingerprint,
+        "frames": len(source.table),
+        "of": len(source.dataset.frames),
+    }
+
+
+def distribution_of(registry: ComponentRegistry, name: str) -> str:
+    """Name and version of the distribution that brings a component; empty for a lone file or a notebook."""
+    origin = registry.origins()[name][0]
+    return origin.distribution or _distribution_of_package(origin.target.partition(":")[0].partition(".")[0])
+
+
+@cache
+def _distribution_of_package(package: str) -> str:
+    names = packages_distributions().get(package, [])
+    try:
+        return f"{names[0]} {version(names[0])}" if names else ""
+    except PackageNotFoundError:
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON would bring it back; a data set's defaults are never hashed, and need not be plain data."""
+    try:
+        return json.loads(canonical(value))
+    except ConfigError:
+        return repr(value)

@@ -1,0 +1,105 @@
+"""One head of a cell, ready for use: features to logits, and to smoothed probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionkit.contracts.dataset import FrameTable
+from fusionkit.contracts.smoother import Smoother
+from fusionkit.engine.apply import evaluate, evaluate_fitted
+from fusionkit.engine.features import AnyPart
+from fusionkit.engine.scaling import Scaling
+from fusionkit.engine.smooth import smooth, smoother_input
+from fusionkit.errors import FusionKitError, PluginError, cause_of
+from fusionkit.predict.raw_views import RawViews
+from fusionkit.registry import FUSIONS
+from fusionkit.spec import Spec
+
+if TYPE_CHECKING:
+    from fusionkit.contracts.fusion import FittedFusion, Fusion
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A head with its smoother.
+
+    Attributes:
+        seed: that it was trained with.
+        fold: that it was trained in.
+        fusion: what the model is.
+        scaling: of its features, by view, main view first.
+        prior: (C,) class shares of its training frames.
+    """
+
+    seed: int
+    fold: str
+    fusion: Spec
+    model: Fusion | FittedFusion
+    scaling: dict[str, Scaling]
+    smoother: Smoother
+    prior: np.ndarray
+    device: str
+
+    def logits(self, views: RawViews) -> np.ndarray:
+        """(n, C) float32, NaN rows for frames without any view."""
+        return self._logits(views.part(self.scaling))
+
+    def probabilities(self, views: RawViews, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+        """Smoothed, clip by clip.
+
+        Returns:
+            (n, C) float64, and (n,) bool: the frames that have a view; the others are imputed.
+        """
+        part = views.part(self.scaling)
+        x = smoother_input(self.smoother, self._logits(part), part)
+        return smooth(self.smoother, table, part.seen, x, self.prior, impute), part.seen
+
+    def _logits(self, part: AnyPart) -> np.ndarray:
+        from fusionkit.contracts.fusion import FittedFusion
+        from fusionkit.engine.batches import batches_of
+
+        if isinstance(self.model, FittedFusion):
+            return evaluate_fitted(self.model, part, self.fusion)
+        return evaluate(self.model, batches_of(part, self.device), part, self.fusion)
+
+
+def stored_scaling(state: Mapping[str, np.ndarray], views: list[str], *, standardize: bool) -> dict[str, Scaling]:
+    """The scaling that is stored with a head, by view."""
+    return {name: Scaling(state[f"mean.{name}"], state[f"scale.{name}"], standardize) for name in views}
+
+
+def stored_model(
+    fusion: Spec, state: Mapping[str, np.ndarray], in_dims: dict[str, int], classes: int, device: str
+) -> Fusion | FittedFusion:
+    """The fusion with what it has learned.
+
+    Raises:
+        PluginError: if the fusion cannot take back what is stored of it.
+    """
+    import torch
+
+    from fusionkit.contracts.fusion import FittedFusion
+
+    prefix = "fusion."
+    learned = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    with torch.random.fork_rng(devices=[]):
+        model: Any = FUSIONS.build(fusion, in_dims=in_dims, num_classes=classes)
+        try:
+            if isinstance(model, FittedFusion):
+                model.restore(learned)
+                return model
+            model.attach_head()
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
+        except FusionKitError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"fusion {fusion} does not take back what is stored of it: {cause_of(error)}",
+                hint="its code may have changed since the cell was trained",
+            ) from error
+    found: Fusion = model.to(device).eval()
+    return found

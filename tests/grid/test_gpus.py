@@ -1,0 +1,89 @@
+"""Every worker has a GPU of its own, or shares one: what workers are told is looked at, since there need be no GPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusionkit.grid.executors import Processes
+from fusionkit.grid.gpus import gpus_of, workers_on
+from fusionkit.grid.tasks import Code, Failure
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "count", "expected"),
+    [
+        ("cpu", None, 4, ()),
+        ("cuda", None, 3, ("0", "1", "2")),
+        ("cuda:1", None, 3, ("1",)),
+        ("cuda", "2, 5", 2, ("2", "5")),
+        ("cuda:1", "2,5", 2, ("5",)),
+        ("cuda", "GPU-ab,GPU-cd", 2, ("GPU-ab", "GPU-cd")),
+        ("cuda", "0,9", 1, ("0",)),
+    ],
+)
+def test_a_device_stands_for_what_this_process_sees(
+    device: str, visible: str | None, count: int, expected: tuple[str, ...]
+) -> None:
+    assert gpus_of(device, visible, count) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "embedding", "expected"),
+    [
+        ((), 0, True, 16),
+        ((), 3, False, 3),
+        (("0", "1"), 0, True, 2),  # one a GPU
+        (("0", "1"), 1, True, 1),
+        (("0", "1"), 9, True, 2),
+        (("0", "1"), 0, False, 8),  # four a GPU
+        (("0", "1", "2", "3", "4"), 0, False, 16),  # never more than cores
+        (("0", "1"), 3, False, 3),
+    ],
+)
+def test_backbones_have_a_gpu_each_and_heads_share_them(
+    gpus: tuple[str, ...], asked: int, embedding: bool, expected: int
+) -> None:
+    assert workers_on(gpus, asked, cores=16, embedding=embedding) == expected
+
+
+@dataclass(frozen=True)
+class Look:
+    """A task that notes who did it, and what it saw; ``dies`` ends its process the first time."""
+
+    name: str
+    folder: Path
+    dies: bool = False
+    device: str = "cuda"
+    steps: int = 1
+
+    def run(self, advance: Any) -> Failure | None:
+        first = not (self.folder / self.name).exists()
+        (self.folder / self.name).write_text(f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']} {self.device}")
+        if self.dies and first:
+            os._exit(3)
+        deadline = time.monotonic() + 30
+        while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)  # until each of the three workers has been seen
+        return None
+
+
+def test_workers_are_dealt_out_to_the_gpus_and_a_lost_ones_place_is_taken(tmp_path: Path) -> None:
+    tasks = [Look(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
+    who = Processes(3, None, Code((), ()), gpus=("7", "GPU-b"))
+    results = list(who.run(tasks, lambda _: None))  # type: ignore[arg-type]
+    assert [failure for _, failure in results] == [None] * 6
+    told = [(tmp_path / task.name).read_text().split() for task in tasks[1:]]
+    assert {device for _, _, device in told} == {"cuda:0"}
+    by_worker = {pid: gpu for pid, gpu, _ in told}
+    assert all(by_worker[pid] == gpu for pid, gpu, _ in told)  # a worker keeps its GPU
+    assert set(by_worker.values()) == {"7", "GPU-b"}
+    at_once = Counter(by_worker.values())
+    assert at_once["7"] <= 3  # places 0 and 2, one of them twice where the lost worker's was taken over
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ or os.environ["CUDA_VISIBLE_DEVICES"] != "7"

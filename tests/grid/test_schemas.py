@@ -1,0 +1,130 @@
+"""What a later version of fusionkit has stored is refused in one line; what an earlier one stored is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
+from typer.testing import CliRunner
+
+from fusionkit import artifact
+from fusionkit.artifact import MARKER, SCHEMA, read_artifact, read_meta, write_artifact
+from fusionkit.cli import app
+from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
+from fusionkit.errors import DataError
+from fusionkit.grid.folder import RunFolder
+from fusionkit.identity import digest
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+WORDS = (
+    *("--dataset", "toy-blobs", "--extractor", "toy-halves", "--backbone", "toy-colours", "--regions", "bottom"),
+    *("--fusion", "toy-sum", "--smoother", "toy-plain", "--recipe", "epochs=4,lr=0.05", "--reference", "none"),
+    *("--executor", "serial", "--out", "run"),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    carry_out(toy_plan(seeds=1, reference="none"), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def grid_of(path: Path) -> dict[str, object]:
+    grid: dict[str, object] = json.loads((path / "grid.json").read_text())
+    return grid
+
+
+def sealed(path: Path, schema: int) -> None:
+    grid = {**grid_of(path), "schema": schema}
+    del grid["seal"]
+    (path / "grid.json").write_text(json.dumps({**grid, "seal": digest(grid)}))
+
+
+def head(path: Path) -> Path:
+    return next((path / "heads").iterdir())
+
+
+def cell(path: Path) -> Path:
+    return next((path / "cells").iterdir())
+
+
+def rows(path: Path) -> Path:
+    return next((path / "rows").iterdir())
+
+
+def shard(path: Path) -> Path:
+    return next((cache_folder() / "embeddings").glob("*/00000"))
+
+
+def test_every_stored_file_says_its_schema(path: Path) -> None:
+    for place in (head(path), cell(path), rows(path), shard(path)):
+        assert json.loads((place / MARKER).read_text())["schema"] == SCHEMA
+    assert grid_of(path)["schema"] == SCHEMA
+    folder = RunFolder(path)
+    folder.write_failure("x", "it broke", "")
+    assert json.loads((path / "failures" / "x.json").read_text())["schema"] == SCHEMA
+
+
+@pytest.mark.parametrize("place", [head, cell, shard])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_later_artefact_is_refused_in_one_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[Path], Path], dry: tuple[str, ...]
+) -> None:
+    target = place(path)
+    files, meta = read_artifact(target), read_meta(target)
+    assert files is not None
+    monkeypatch.setattr(artifact, "SCHEMA", SCHEMA + 1)
+    write_artifact(target, files, meta)
+    monkeypatch.undo()
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setenv("FUSIONKIT_CACHE", str(path.parent / "cache"))
+    words = WORDS if place is not shard else (*WORDS, "--fusion", "linear")  # a new head needs the embedding
+    result = CliRunner().invoke(app, ["bench", *words, "--seeds", "1", *dry])
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert f"{target.name} was written by a later fusionkit (schema {SCHEMA + 1}; this one reads {SCHEMA})" in lines[0]
+    assert "Traceback" not in result.output
+
+
+def test_a_later_grid_is_refused_in_one_line(path: Path) -> None:
+    sealed(path, SCHEMA + 1)
+    for words in (["bench", *WORDS, "--seeds", "1"], ["bench", *WORDS, "--seeds", "1", "--dry-run"]):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2, result.output
+        assert "grid.json was written by a later fusionkit (schema 2; this one reads 1)" in result.output
+        assert "Traceback" not in result.output
+
+
+def test_later_notes_tell_nothing_and_harm_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = EmbeddingStore(cache_folder())
+    before = len(list(store.notes()))
+    monkeypatch.setattr(artifact, "SCHEMA", SCHEMA + 1)
+    write_artifact(cache_folder() / "embeddings" / ("0" * 16) / "00000", {"values.npy": b""}, {"rows": 0})
+    monkeypatch.undo()
+    assert len(list(EmbeddingStore(path.parent / "cache").notes())) == before
+    with pytest.raises(DataError, match="written by a later fusionkit"):
+        EmbeddingStore(path.parent / "cache").has("0" * 16, 0, verify=False)
+
+
+def test_an_earlier_schema_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "SCHEMA", SCHEMA - 1)
+    files, meta = read_artifact_now(head(path))
+    write_artifact(head(path), files, meta)
+    monkeypatch.undo()
+    assert json.loads((head(path) / MARKER).read_text())["schema"] == SCHEMA - 1
+    assert read_artifact(head(path)) == files
+    sealed(path, SCHEMA - 1)
+    grid = RunFolder(path).load_grid()
+    assert grid is not None
+    assert grid["schema"] == SCHEMA - 1
+
+
+def read_artifact_now(folder: Path) -> tuple[dict[str, bytes], dict[str, object]]:
+    marker = json.loads((folder / MARKER).read_text())
+    return {name: (folder / name).read_bytes() for name in marker["files"]}, marker["meta"]

@@ -1,0 +1,313 @@
+"""A cell comes back from its run folder alone, with the very numbers that it was scored on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from toy_components import (  # noqa: F401
+    Blobs,
+    Colours,
+    Forest,
+    Learned,
+    Sum,
+    carry_out,
+    registered,
+    toy_house,
+    toy_plan,
+)
+
+import fusionkit
+from fusionkit.api import open_predictor
+from fusionkit.engine.source import open_source
+from fusionkit.errors import ConfigError, DataError, PluginError
+from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.plan import Plan
+from fusionkit.predict.predictor import Predictor
+from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
+from fusionkit.spec import Spec
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+
+class Regression(Forest):
+    """Its own weights, taken back."""
+
+    def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        values = np.hstack(list(views.values())) @ self.coef.T + self.intercept
+        return softmax(values, axis=1)
+
+    def fit(self, views: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        super().fit(views, y, groups, seed)
+        self.restore(super().state())
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"coef": self.coef, "intercept": self.intercept}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.coef, self.intercept = state["coef"], state["intercept"]
+
+
+class Kept(Learned):
+    """Tells what it has learned."""
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        return {"share": self.share}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.share = state["share"]
+
+
+def benched(path: Path, **changes: Any) -> Plan:
+    plan = toy_plan(**{"reference": "none", "seeds": 2, **changes})
+    outcome, _ = carry_out(plan, path)
+    assert outcome.failed == {}
+    return plan
+
+
+def logits_of(predictor: Predictor, rows: np.ndarray) -> np.ndarray:
+    return predictor.logits(predictor.embed_dataset(open_source(Spec("toy-blobs"), None), rows))
+
+
+@pytest.mark.parametrize("fusion", ["toy-sum", "mlp", "concat:width=16", "toy-regression"])
+@pytest.mark.parametrize("cache", ["kept", "gone"])
+def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path, fusion: str, cache: str) -> None:
+    with registered(FUSIONS, "toy-regression", Regression):
+        plan = benched(tmp_path / "run", fusions=[fusion], regions=["bottom,top"])
+        if cache == "gone":
+            shutil.rmtree(own_cache)
+        Blobs.reads.clear()
+        predictor = fusionkit.load(tmp_path / "run", fusion, device="cpu")
+        (family,) = plan.families
+        rows = family.heads[0].trial.rows.test
+        found = logits_of(predictor, rows)
+        folder = RunFolder(tmp_path / "run")
+        for head, logits in zip(family.heads, found, strict=True):
+            np.testing.assert_array_equal(logits, folder.read_logits(head.id).test)
+        assert (Blobs.reads == []) == (cache == "kept")
+
+
+def test_frames_in_memory_give_the_same_bits(tmp_path: Path) -> None:
+    plan = benched(tmp_path / "run", seeds=1)
+    predictor = fusionkit.load(tmp_path / "run", "toy-sum/toy-plain/0")
+    dataset = Blobs()
+    rows = plan.families[0].heads[0].trial.rows.test
+    values = predictor.embed(dataset.images(np.arange(len(dataset.frames))))
+    assert {name: value.dtype for name, value in values.items()} == {"face": np.float32, "bottom": np.float32}
+    stored = RunFolder(tmp_path / "run").read_logits(plan.families[0].heads[0].id).test
+    assert np.isnan(stored).any()
+    np.testing.assert_array_equal(predictor.logits({name: value[rows] for name, value in values.items()})[0], stored)
+
+
+def test_the_probabilities_of_a_row_are_the_mean_over_its_seeds(tmp_path: Path) -> None:
+    plan = benched(tmp_path / "run", seeds=3, smoothers=["toy-box:width=auto"])
+    whole = fusionkit.load(tmp_path / "run", "toy-sum")
+    assert "mean probabilities of 3 heads (seeds 0, 1, 2)" in str(whole)
+    singles = [fusionkit.load(tmp_path / "run", f"toy-sum/toy-box/{seed}") for seed in range(3)]
+    assert [[head.seed for head in single.heads] for single in singles] == [[0], [1], [2]]
+    rows = plan.families[0].heads[0].trial.rows.test
+    parts = [single.predict_dataset("toy-blobs", rows).probs for single in singles]
+    assert not np.allclose(parts[0], parts[1])
+    found = whole.predict_dataset("toy-blobs", rows)
+    np.testing.assert_allclose(found.probs, np.mean(parts, axis=0), rtol=1e-12)
+    # the score of each seed is that of its predictions
+    table = plan.families[0].heads[0].trial.source.table.take(rows)
+    known = table.label >= 0
+    folder = RunFolder(tmp_path / "run")
+    for head, probs in zip(plan.families[0].heads, parts, strict=True):
+        cell = folder.read_cell(plan.families[0].cell_id(head))
+        assert cell is not None
+        assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
+
+
+def test_all_folds_take_part(tmp_path: Path) -> None:
+    benched(tmp_path / "run", seeds=2, split="kfold:k=3", datasets=["toy-blobs:official=false"])
+    predictor = fusionkit.load(tmp_path / "run", "toy-sum")
+    assert [(head.seed, head.fold) for head in predictor.heads] == [
+        (seed, f"kfold/{fold}") for seed in (0, 1) for fold in range(3)
+    ]
+    assert "mean probabilities of 6 heads (seeds 0, 1, folds kfold/0, kfold/1, kfold/2)" in str(predictor)
+    assert not np.allclose(predictor.heads[0].prior, predictor.heads[1].prior)
+
+
+def test_what_a_predictor_knows_of_its_cell(tmp_path: Path) -> None:
+    plan = benched(
+        tmp_path / "run", impute="linear", backbones=[{"bottom": "toy-colours:gain=3.0", "default": "toy-colours"}]
+    )
+    predictor = fusionkit.load(tmp_path / "run", "toy-sum")
+    assert predictor.classes == ("calm", "glad", "sad")
+    assert {name: str(view.backbone) for name, view in predictor.views.items()} == {
+        "face": "toy-colours",
+        "bottom": "toy-colours:gain=3.0",
+    }
+    assert str(predictor.dataset) == "toy-blobs"
+    assert predictor.impute == "linear"
+    assert fusionkit.load(tmp_path / "run", "toy-sum", impute="prior").impute == "prior"
+    np.testing.assert_allclose(predictor.prior, plan.families[0].heads[0].trial.prior)
+    assert predictor.notes == ()
+
+
+def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
+    with registered(SMOOTHERS, "toy-kept", Kept):
+        plan = benched(tmp_path / "run", smoothers=["toy-kept"])
+        predictor = fusionkit.load(tmp_path / "run", "toy-kept/1")
+        trial = plan.families[0].heads[0].trial
+        found = predictor.predict_dataset("toy-blobs", trial.rows.test)
+        logits = RunFolder(tmp_path / "run").read_logits(plan.families[0].heads[1].id)
+        seen = ~np.isnan(logits.test[:, 0])
+        known = trial.rows.dev_label[(trial.rows.dev_label >= 0) & ~np.isnan(logits.dev[:, 0])]
+        share = np.bincount(known, minlength=3) / len(known)
+        expected = 0.8 * softmax(logits.test[seen].astype(float), axis=1) + 0.2 * share
+        np.testing.assert_allclose(found.probs[seen], expected, rtol=1e-9)
+
+
+def test_a_learned_smoother_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+    benched(tmp_path / "run", smoothers=["toy-learned"])
+    with pytest.raises(
+        PluginError, match="smoother toy-learned has learned from dev frames and nothing is stored of it"
+    ):
+        fusionkit.load(tmp_path / "run", "toy-learned")
+
+
+def test_a_smoother_of_embeddings_sees_the_views_side_by_side(tmp_path: Path) -> None:
+    class Wide(Learned):
+        needs = "embeddings"
+        fitted = False
+        given: list[np.ndarray] = []
+
+        def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+            Wide.given.append(x)
+            return np.abs(x[:, :3]) + 0.1
+
+    with registered(SMOOTHERS, "toy-wide", Wide):
+        plan = benched(tmp_path / "run", smoothers=["toy-wide"], seeds=1)
+        folder = RunFolder(tmp_path / "run")
+        predictor = fusionkit.load(folder.path, "toy-wide")
+        rows = plan.families[0].heads[0].trial.rows.test
+        table = plan.families[0].heads[0].trial.source.table.take(rows)
+        probs = predictor.predict_dataset("toy-blobs", rows).probs
+        cell = folder.read_cell(plan.families[0].cell_id(plan.families[0].heads[0]))
+        assert cell is not None
+        known = table.label >= 0
+        assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
+        assert {x.shape[1] for x in Wide.given} == {24}
+
+
+def test_a_component_that_nothing_registers_any_more_is_one_line(tmp_path: Path) -> None:
+    class Gone(Sum):
+        pass
+
+    with registered(FUSIONS, "toy-gone", Gone):
+        benched(tmp_path / "run", fusions=["toy-gone"])
+    with pytest.raises(
+        PluginError, match=r"the cell was trained with fusion 'toy-gone' \(.*\), which nothing registers"
+    ):
+        fusionkit.load(tmp_path / "run", "toy-gone")
+
+
+def test_a_component_that_has_changed_since_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benched(tmp_path / "run")
+    monkeypatch.setattr(Colours, "revision", 2)
+    monkeypatch.setattr(Sum, "revision", 5)
+    with pytest.warns(UserWarning, match="backbone toy-colours: revision 1 -> 2; fusion toy-sum: revision 1 -> 5"):
+        fusionkit.load(tmp_path / "run", "toy-sum")
+    (note,) = open_predictor(tmp_path / "run", "toy-sum").notes
+    assert note.endswith("predictions may differ from those of then")
+
+
+def test_a_fusion_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    benched(tmp_path / "run")
+    from torch import nn
+
+    before = Sum.__init__
+
+    def larger(self: Any, in_dims: dict[str, int], num_classes: int) -> None:
+        before(self, in_dims, num_classes)
+        self.more = nn.Linear(2, 2)
+
+    monkeypatch.setattr(Sum, "__init__", larger)
+    with pytest.raises(PluginError, match="fusion toy-sum does not take back what is stored of it"):
+        open_predictor(tmp_path / "run", "toy-sum")
+
+
+def test_other_weights_than_those_of_the_cell_are_refused(tmp_path: Path) -> None:
+    class Weighed(Colours):
+        files = ("gains",)
+
+        def __init__(self, gains: str = "") -> None:
+            super().__init__(float(Path(gains).read_text()))
+
+    weights = tmp_path / "gains.txt"
+    weights.write_text("1.5")
+    with registered(BACKBONES, "toy-weighed", Weighed):
+        benched(tmp_path / "run", backbones=[f"toy-weighed:gains={weights}"], seeds=1)
+        assert fusionkit.load(tmp_path / "run", "toy-sum").notes == ()
+        weights.write_text("2.5")
+        with pytest.raises(
+            DataError, match="gains of toy-weighed is another file than the one that the cell was trained"
+        ):
+            fusionkit.load(tmp_path / "run", "toy-sum")
+        weights.unlink()
+        with pytest.raises(ConfigError, match=r"gains = .* cannot be read: No such file"):
+            fusionkit.load(tmp_path / "run", "toy-sum")
+
+
+def test_unfinished_cells_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+    plan = benched(tmp_path / "run", seeds=3)
+    (family,) = plan.families
+    cells = [family.cell_id(head) for head in family.heads]
+    shutil.rmtree(tmp_path / "run/cells" / cells[1])
+    predictor = open_predictor(tmp_path / "run", "toy-sum")
+    assert [head.seed for head in predictor.heads] == [0, 2]
+    assert predictor.notes == ("face,bottom/toy-sum/toy-plain: 1 of 3 cells are not finished, and left out",)
+    for cell in (cells[0], cells[2]):
+        shutil.rmtree(tmp_path / "run/cells" / cell)
+    with pytest.raises(DataError, match="toy-sum/toy-plain is not finished in"):
+        open_predictor(tmp_path / "run", "toy-sum")
+
+
+def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no grid"):
+        fusionkit.load(tmp_path / "nothing", "x")
+    benched(tmp_path / "run", seeds=1)
+    with pytest.raises(ConfigError, match="nothing is called 'nope'"):
+        fusionkit.load(tmp_path / "run", "nope")
+    with pytest.raises(ConfigError, match="impute: 'near' is none of nearest, linear, prior"):
+        fusionkit.load(tmp_path / "run", "toy-sum", impute="near")
+    head = next((tmp_path / "run/heads").iterdir())
+    (head / "head.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="is missing or damaged"):
+        fusionkit.load(tmp_path / "run", "toy-sum")
+
+
+def test_a_head_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
+    from fusionkit.artifact import read_artifact, write_artifact
+
+    benched(tmp_path / "run", seeds=1)
+    (head,) = (tmp_path / "run/heads").iterdir()
+    files = read_artifact(head)
+    assert files is not None
+    info = json.loads(files["head.json"])
+    del info["backbones"]
+    write_artifact(head, {**files, "head.json": json.dumps(info).encode()})
+    with pytest.raises(DataError, match="was stored by a version of fusionkit that did not note all that is needed"):
+        fusionkit.load(tmp_path / "run", "toy-sum")
+
+
+def test_what_is_stored_with_a_head_does_not_change_from_run_to_run(tmp_path: Path) -> None:
+    plan = benched(tmp_path / "one", seeds=1)
+    benched(tmp_path / "two", seeds=1)
+    (head,) = plan.heads
+    files: Sequence[bytes] = [(tmp_path / run / "heads" / head / "head.json").read_bytes() for run in ("one", "two")]
+    assert files[0] == files[1]
+    info = json.loads(files[0])
+    assert info["class_names"] == ["calm", "glad", "sad"]
+    assert info["extractor"] == "toy-halves"
+    trial = plan.families[0].heads[0].trial
+    assert info["train_counts"] == np.bincount(trial.rows.train_label).tolist()
