@@ -17,7 +17,7 @@ from typing import Any, cast
 from fusionkit.contracts.component import Component
 from fusionkit.errors import ConfigError
 from fusionkit.options import defaults_filled
-from fusionkit.registry import ComponentRegistry
+from fusionkit.registry import REGISTRIES, ComponentRegistry
 from fusionkit.spec import Spec
 
 
@@ -47,16 +47,33 @@ def component_identity(registry: ComponentRegistry, spec: Spec) -> dict[str, Any
         ConfigError: if a file that it names cannot be read.
     """
     cls = registry.get(spec.name)
-    options = {name: value for name, value in defaults_filled(cls, spec.options).items() if name not in cls.places}
+    filled = defaults_filled(cls, spec.options)
+    options = {name: value for name, value in filled.items() if name not in (*cls.places, *cls.nested)}
     for name in cls.files:
         if options.get(name):
             options[name] = file_digest(options[name], f"{registry.kind} {spec.name!r}: {name}")
-    return {
+    identity = {
         "name": spec.name,
         "options": options,
         "revision": cls.revision,
         "source": source_digest(cast("Hashable", cls)),
     }
+    nested = nested_identities(registry, spec)
+    return {**identity, "nested": nested} if nested else identity
+
+
+def nested_identities(registry: ComponentRegistry, spec: Spec) -> dict[str, dict[str, Any]]:
+    """The identity of each component that an option of a component names, by the option.
+
+    A data set's options are not in it: what they decide is in the data, which the outer component must tell of.
+    """
+    cls = registry.get(spec.name)
+    filled = defaults_filled(cls, spec.options)
+    found = {}
+    for option, kind in cls.nested.items():
+        identity = component_identity(REGISTRIES[f"{kind}s"], Spec.of(filled[option]))
+        found[option] = {**identity, "options": {}} if kind == "dataset" else identity
+    return found
 
 
 def file_digest(path: str, what: str) -> str:

@@ -44,6 +44,27 @@ class Fold:
         return hashlib.sha256(self.part.astype("S5").tobytes()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, eq=False)
+class Composites:
+    """Frames that were made up of others. They have no say in how the real ones are divided.
+
+    Attributes:
+        rows: (M,) int64.
+        units: (M, S) str: units of the frames that each was made of; empty where there are fewer than S.
+    """
+
+    rows: np.ndarray
+    units: np.ndarray
+
+    def join(self, fold: Fold, table: FrameTable, real: np.ndarray) -> Fold:
+        """Put them into a fold of the real frames: in train where no unit of theirs is held out, else in no part."""
+        part = np.full(len(table), "", dtype=fold.part.dtype)
+        part[real] = fold.part
+        held_out = np.unique(table.unit[(part == "dev") | (part == "test")])
+        part[self.rows[~np.isin(self.units, held_out).any(1)]] = "train"
+        return Fold(fold.name, part)
+
+
 @dataclass(frozen=True)
 class Auto:
     """``official`` where the data set has splits, else ``holdout``."""
@@ -161,8 +182,16 @@ def _share_problems(options: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def divide(spec: Spec, table: FrameTable, classes: tuple[str, ...]) -> tuple[list[Fold], list[str]]:
+def divide(
+    spec: Spec, table: FrameTable, classes: tuple[str, ...], composites: Composites | None = None
+) -> tuple[list[Fold], list[str]]:
     """The folds of a split, and warnings about them.
+
+    Args:
+        spec: the split.
+        table: the frames.
+        classes: their names.
+        composites: which frames are made up: they may only be trained on. None: none is.
 
     Raises:
         DataError: if the labels cannot serve: none, of one class only, or a class without training frames.
@@ -172,7 +201,12 @@ def divide(spec: Spec, table: FrameTable, classes: tuple[str, ...]) -> tuple[lis
         raise DataError("no frame is labelled")
     if len(np.unique(labelled)) < 2:
         raise DataError(f"every labelled frame is {classes[labelled[0]]!r}: there is nothing to tell apart")
-    folds = SPLITS[spec.name](**spec.options).folds(table)
+    splitter = SPLITS[spec.name](**spec.options)
+    if composites is None:
+        folds = splitter.folds(table)
+    else:
+        real = np.setdiff1d(np.arange(len(table)), composites.rows)
+        folds = [composites.join(fold, table, real) for fold in splitter.folds(table.take(real))]
     notes: list[str] = []
     for fold in folds:
         counts = {part: _class_counts(table, fold, part, len(classes)) for part in ("train", "dev", "test")}

@@ -10,7 +10,7 @@ import pytest
 from toy_components import toy_grid, toy_house  # noqa: F401
 
 import fusionkit
-from fusionkit.api import bench, choose_device, default_folder, execute, prepare, provenance
+from fusionkit.api import bench, choose_device, default_folder, execute, prepare
 from fusionkit.errors import CellError, ConfigError
 from fusionkit.grid.run import RunOptions
 
@@ -119,7 +119,8 @@ def test_devices_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("auto") == choose_device("cuda") == "cuda:0"
+    assert choose_device("auto") == "cuda:0"
+    assert choose_device("cuda") == "cuda"
     assert choose_device("cuda:1") == "cuda:1"
     with pytest.raises(ConfigError, match="'cuda:2' is not there"):
         choose_device("cuda:2")
@@ -128,12 +129,12 @@ def test_devices_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_provenance_says_with_what_it_was_run(config: str, tmp_path: Path) -> None:
     import numpy as np
 
-    found = provenance("cpu")
-    assert found["fusionkit"] == fusionkit.__version__
-    assert found["versions"]["numpy"] == np.__version__
-    assert found["device"] == "cpu"
-    bench(config, out=tmp_path / "out")
+    bench(config, out=tmp_path / "out", device="cpu")
     grid = json.loads((tmp_path / "out" / "grid.json").read_text())
     (item,) = grid["grids"]
     assert item["description"]["regions"] == ["bottom"]
-    assert item["provenance"]["versions"]["numpy"] == np.__version__
+    found = item["provenance"]
+    assert found["fusionkit"] == fusionkit.__version__
+    assert found["versions"]["numpy"] == np.__version__
+    assert (found["device"], found["executor"]) == ("cpu", "serial")
+    assert "toy-colours" in [each["name"] for each in found["components"]]

@@ -73,6 +73,15 @@ def test_files_and_notes_come_back_as_written(tmp_path: Path) -> None:
     assert leftovers(tmp_path / "deep") == []
 
 
+def test_some_of_the_files_are_read_and_checked_without_the_others(tmp_path: Path) -> None:
+    place = tmp_path / "thing"
+    write_artifact(place, {"a": b"one", "b": b"two"})
+    (place / "b").write_bytes(b"owt")
+    assert read_artifact(place, names=("a", "c")) == {"a": b"one"}
+    assert read_artifact(place, names=("b",)) is None
+    assert read_artifact(place) is None
+
+
 def test_a_folder_that_is_not_there_is_nothing(tmp_path: Path) -> None:
     assert read_artifact(tmp_path / "no") is None
     assert read_meta(tmp_path / "no") is None

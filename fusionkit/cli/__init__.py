@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionkit.cli import bench, cache, compare, info, listing, preview
+from fusionkit.cli import bench, cache, compare, data, info, listing, merge, pretrain, preview, submit
 
 app = typer.Typer(
     name="fusionkit",
@@ -17,9 +17,13 @@ app = typer.Typer(
 app.command("bench")(bench.bench)
 app.command("cache")(cache.cache)
 app.command("compare")(compare.compare)
+app.command("merge")(merge.merge)
 app.command("list")(listing.list_components)
 app.command("info")(info.info)
 app.command("preview")(preview.preview)
+app.command("pretrain")(pretrain.pretrain)
+app.command("submit")(submit.submit)
+app.add_typer(data.app, name="data", help="Look at data before they are used, and write drawn ones.")
 
 
 def main() -> None:

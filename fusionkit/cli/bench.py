@@ -76,7 +76,7 @@ def bench(
     plugin: Annotated[
         list[str] | None, typer.Option(help="A Python file that registers components.", rich_help_panel=RUN)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=RUN)] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all GPUs) or cuda:N.", rich_help_panel=RUN)] = "auto",
     executor: Annotated[
         Literal["processes", "serial", "ray"],
         typer.Option(help="Who works: a pool, this process, or a Ray cluster.", rich_help_panel=RUN),
@@ -88,6 +88,19 @@ def bench(
     cell_timeout: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds that one piece of work may take.", rich_help_panel=RUN)
     ] = None,
+    worker_memory: Annotated[
+        float | None,
+        typer.Option(min=0, help="GiB that a worker may use; 0 for no limit. Default: its share.", rich_help_panel=RUN),
+    ] = None,
+    memory: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="GiB of features that a worker holds; more are read as they are needed, with the same results. 0 for "
+            "a share of what is available.",
+            rich_help_panel=RUN,
+        ),
+    ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.", rich_help_panel=RUN)] = False,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failed cell.", rich_help_panel=RUN)
@@ -134,6 +147,8 @@ def bench(
             ray_address=ray_address,
             workers=workers,
             cell_timeout=cell_timeout,
+            worker_memory=worker_memory,
+            memory=memory,
             fail_fast=fail_fast,
             retry_failed=retry_failed,
         )
@@ -181,12 +196,14 @@ def _run(prepared: Prepared) -> None:
 def print_results(results: Results) -> None:
     """The table, what it is about, and what to be careful of."""
     from fusionkit.report.attribution import attribution_tables
+    from fusionkit.report.ranks import ranks_table
     from fusionkit.report.table import caption, results_table, warnings
 
     out.print()
     out.print(results_table(results))
-    for table in attribution_tables(results):
-        out.print(table)
+    for table in (ranks_table(results), *attribution_tables(results)):
+        if table:
+            out.print(table)
     for line in caption(results):
         out.print(escape(line), style="dim", highlight=False)
     for line in warnings(results):
@@ -195,8 +212,9 @@ def print_results(results: Results) -> None:
 
 def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None:
     out.print(
-        f"{outcome.fitted} heads trained, {outcome.scored} cells scored, {outcome.reused} cells reused "
-        f"in {seconds:.1f} s; results in {prepared.folder.path}/results.csv",
+        f"{outcome.embedded} frames embedded, {outcome.fitted} heads trained, {outcome.scored} cells scored, "
+        f"{outcome.reused} cells reused, {outcome.heads_reused} heads reused, {outcome.frames_reused} frames reused "
+        f"from the cache in {seconds:.1f} s; results in {prepared.folder.path}/results.csv",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -219,5 +237,6 @@ def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None
 def _print_plan(prepared: Prepared) -> None:
     from fusionkit.report.plan_table import plan_lines
 
-    for line in plan_lines(prepared.plan, prepared.folder, prepared.store):
+    for line in plan_lines(prepared.plan, prepared.folder, prepared.store, prepared.options):
         out.print(escape(line), highlight=False, soft_wrap=True)
+    prepared.folder.check(prepared.plan)

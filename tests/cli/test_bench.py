@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
+from fusionkit.engine.streamed import StreamedPart
 
 SMALL = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=2")
 QUICK = (*SMALL, "--seeds", "2", "--smoother", "none", "--executor", "serial", "--out", "out")
@@ -45,14 +46,21 @@ def test_a_grid_holds_the_reference_and_every_region_set_with_every_fusion() -> 
         ("face,mouth,nose", "mlp:hidden=8"),
     ]
     assert [bool(row["delta"]) for row in rows()] == [False, True, True, True, True]
-    assert "10 heads trained, 10 cells scored, 0 cells reused" in result.output
+    assert (
+        "frames embedded, 10 heads trained, 10 cells scored, 0 cells reused, 0 heads reused, 0 frames" in result.output
+    )
 
 
 def test_the_same_command_again_does_nothing_and_changes_no_byte() -> None:
     words = (*QUICK, "--regions", "eye", "--fusion", "plain-concat")
     bench(*words)
     before = {path: path.read_bytes() for path in Path("out").rglob("*.csv")}
-    assert "0 heads trained, 0 cells scored, 4 cells reused" in bench(*words).output
+    again = bench(*words).output
+    assert_matches(
+        r"^0 frames embedded, 0 heads trained, 0 cells scored, 4 cells reused, 4 heads reused, "
+        r"\d{3,} frames reused from the cache in [0-9.]+ s; results in out/results.csv$",
+        again,
+    )
     assert {path: path.read_bytes() for path in Path("out").rglob("*.csv")} == before
 
 
@@ -69,11 +77,36 @@ def test_processes_give_the_same_bytes_as_one_process() -> None:
             assert Path("serial/heads", head, name).read_bytes() == Path("pool/heads", head, name).read_bytes()
 
 
+def test_features_beyond_the_given_memory_are_streamed_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    streamed: list[int] = []
+    batches = StreamedPart.batches
+    monkeypatch.setattr(StreamedPart, "batches", lambda self, given: streamed.append(1) or batches(self, given))
+    words = (*SMALL, "--seeds", "1", "--smoother", "none", "--regions", "eye", "--fusion", "mlp")
+    assert bench(*words, "--executor", "serial", "--out", "held").exit_code == 0
+    assert not streamed
+    assert bench(*words, "--executor", "serial", "--out", "streamed", "--memory", "0.00001").exit_code == 0
+    assert streamed
+    files = [path.relative_to("held") for path in Path("held").glob("heads/*/*.[ns][pa]*")]
+    assert len(files) == 2 * 4  # two heads, with their logits, weights, and which frames were whole
+    for file in (*files, Path("results.csv"), Path("cells.csv")):
+        assert Path("held", file).read_bytes() == Path("streamed", file).read_bytes()
+
+
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing() -> None:
     result = bench(*QUICK, "--regions", "eye", "--fusion", "plain-concat", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "4 of 4 heads to train" in result.output
+    assert "fit face,eye/plain-concat, seeds 0, 1: planned: new" in result.output
+    assert "fit: 4 of 4 heads remain" in result.output
     assert not Path("out").exists()
+
+
+def test_a_dry_run_of_what_would_be_refused_says_so() -> None:
+    words = (*QUICK, "--regions", "eye", "--fusion", "plain-concat")
+    bench(*words)
+    result = bench(*words, "--split", "holdout", "--dry-run")
+    assert result.exit_code == 2
+    assert "fit face/linear, seeds 0, 1: planned: fold holdout is new" in result.output
+    assert "out holds results of other data or another split" in result.output
 
 
 PLUGIN = """
@@ -125,7 +158,7 @@ def test_a_fusion_that_misbehaves_fails_alone_and_is_named(name: str, body: str,
 def assert_matches(pattern: str, text: str) -> None:
     import re
 
-    assert re.search(pattern, text), f"{pattern!r} is not in {text!r}"
+    assert re.search(pattern, text, re.MULTILINE), f"{pattern!r} is not in {text!r}"
 
 
 def test_broken_images_are_counted_and_named_and_never_fatal(elsewhere: Path) -> None:

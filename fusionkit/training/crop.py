@@ -1,0 +1,90 @@
+"""Random resized crops and flips of single images, drawn from a generator of each sample's own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of ImageNet, per RGB channel of values in 0..1: what MAE and MAE-Face normalise with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+INTERPOLATION = "bicubic"
+
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A random part of an image, resized to a square and perhaps mirrored.
+
+    torchvision's own transform draws from torch's global generator, which threads would share: here the box is drawn
+    from the sample's generator, and torchvision resizes.
+
+    Attributes:
+        size: side of the result in pixels.
+        scale: least and greatest share of the image's area.
+        ratio: least and greatest width by height of the part.
+        flip: probability of mirroring.
+
+    Reference:
+        Szegedy et al., Going Deeper with Convolutions, CVPR 2015; the drawing of the box is that of torchvision's
+        ``RandomResizedCrop``.
+    """
+
+    size: int
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Cut and resize.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            rng: draws the box, then the flip.
+
+        Returns:
+            (3, size, size) uint8.
+        """
+        box = self.box(image.shape[0], image.shape[1], rng)
+        resized = resize(image, box, self.size)
+        return resized.flip(-1) if rng.random() < self.flip else resized
+
+    def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of the part, in pixels."""
+        for _ in range(_TRIES):
+            area = height * width * rng.uniform(*self.scale)
+            ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < h <= height and 0 < w <= width:
+                return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+        return central_box(height, width, self.ratio)
+
+
+def central_box(height: int, width: int, ratio: tuple[float, float] = (1.0, 1.0)) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the largest central part whose width by height is within ``ratio``."""
+    h, w = height, width
+    if width / height < ratio[0]:
+        h = max(round(width / ratio[0]), 1)
+    elif width / height > ratio[1]:
+        w = max(round(height * ratio[1]), 1)
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def resize(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> Tensor:
+    """A part of an image, resized bicubically with antialiasing: (3, size, size) uint8."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2.functional import resized_crop_image
+
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
+    resized: Tensor = resized_crop_image(
+        pixels, *box, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    return resized

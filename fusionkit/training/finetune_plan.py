@@ -1,0 +1,218 @@
+"""What a fine-tuning has to do, laid out as the plan of a bench: its networks are heads, its shapes are rows.
+
+So their logits are smoothed, scored, compared and merged as those of a bench on the same data and split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fusionkit.config import BackboneChoice, GridConfig
+from fusionkit.engine import score, smooth
+from fusionkit.engine.record import Record, component_record, data_record
+from fusionkit.engine.source import Source, open_source
+from fusionkit.engine.trial import Trial
+from fusionkit.errors import DataError
+from fusionkit.grid.plan import Axes, Family, HeadWork, Plan
+from fusionkit.identity import component_identity, digest
+from fusionkit.registry import BACKBONES, EXTRACTORS, SMOOTHERS
+from fusionkit.spec import Spec
+from fusionkit.splits import divide
+from fusionkit.training.finetune_config import FinetuneConfig
+from fusionkit.training.fusion_shape import FusionShape
+from fusionkit.views import FACE, View
+
+REVISION = 1  # raise when the same config gives other weights than before
+MAKER = "fusionkit finetune"  # stands where a record names the distribution of a fusion
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneWork:
+    """One network to train.
+
+    Attributes:
+        head: as the bench would call it: its id and record.
+        views: main view first.
+    """
+
+    shape: FusionShape
+    head: HeadWork
+    views: tuple[View, ...]
+
+    @property
+    def trial(self) -> Trial:
+        """Data and fold."""
+        return self.head.trial
+
+    @property
+    def seed(self) -> int:
+        """Of new weights, order, crops and what is drawn in training."""
+        return self.head.seed
+
+    @property
+    def name(self) -> str:
+        """Of a folder: shape, seed and fold."""
+        fold = self.trial.fold.name
+        return f"{self.shape.folder}-seed{self.seed}" + (f"-{fold.replace('/', '')}" if "/" in fold else "")
+
+
+@dataclass(frozen=True, eq=False)
+class FinetunePlan:
+    """All networks of a fine-tuning.
+
+    Attributes:
+        plan: as a run folder takes it.
+        works: in the order in which they are trained.
+    """
+
+    plan: Plan
+    works: list[FinetuneWork]
+
+
+def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
+    """Open the data set, divide it as the bench does, and lay out all work.
+
+    Raises:
+        DataError: if data are missing, empty, or cannot be divided.
+    """
+    source = open_source(config.dataset, config.limit)
+    try:
+        folds, notes = divide(config.split, source.table, source.classes, source.composites())
+    except DataError as error:
+        raise DataError(f"data set {config.dataset}: {error}") from error
+    trials = [Trial(source, fold) for fold in folds]
+    works = {shape: _works(config, shape, trials, device) for shape in config.shapes}
+    families: list[Family] = []
+    for smoother in config.smoothers:
+        rows = [_family(config, shape, works[shape], smoother) for shape in config.shapes]
+        alone = next((row for row, shape in zip(rows, config.shapes, strict=True) if shape.position == "alone"), None)
+        families += [row if alone is None or row is alone else _against(row, alone) for row in rows]
+    plan = Plan(
+        grid=_as_grid(config),
+        protocol=digest([[source.fingerprint, trial.fold.digest] for trial in trials]),
+        data=[f"{config.dataset}, split {config.split}" + (f", limit {config.limit}" if config.limit else "")],
+        families=families,
+        notes=notes,
+    )
+    return FinetunePlan(plan, [work for shape in config.shapes for work in works[shape]])
+
+
+def _works(config: FinetuneConfig, shape: FusionShape, trials: list[Trial], device: str) -> list[FinetuneWork]:
+    source, views = trials[0].source, config.views(shape)
+    shared: Record = {
+        "revision": REVISION,
+        "data": data_record(source),
+        "views": _view_records(config, views),
+        "fusion": _fusion_record(shape),
+        "recipe": config.recipe.describe(),
+        "device": device.partition(":")[0],
+    }
+    identity = {**shared, "data": source.fingerprint, "views": _view_identities(config, views)}
+    works = []
+    for seed in config.seeds:
+        for trial in trials:
+            own = {"fold": trial.fold.digest, "seed": seed}
+            record = {**shared, "seed": seed, "fold": {"name": trial.fold.name, "digest": trial.fold.digest}}
+            head = HeadWork(
+                id=digest({**identity, **own})[:12],
+                trial=trial,
+                embeddings={},
+                fusion=shape.spec,
+                recipe=config.recipe.as_recipe(),
+                seed=seed,
+                record=record,
+            )
+            works.append(FinetuneWork(shape, head, views))
+    return works
+
+
+def _view_identities(config: FinetuneConfig, views: tuple[View, ...]) -> list[Any]:
+    """What decides the pixels, and what training begins with."""
+    cut_out = any(view != FACE for view in views)
+    where = component_identity(EXTRACTORS, config.extractor) if cut_out else None
+    return [[str(view) for view in views], where, component_identity(BACKBONES, config.backbone)]
+
+
+def _view_records(config: FinetuneConfig, views: tuple[View, ...]) -> Record:
+    backbone = component_record(BACKBONES, config.backbone)
+    extractor = component_record(EXTRACTORS, config.extractor) if any(view != FACE for view in views) else None
+    return {
+        str(view): {"view": str(view), "extractor": None if view == FACE else extractor, "backbone": backbone}
+        for view in views
+    }
+
+
+def _fusion_record(shape: FusionShape) -> Record:
+    spec = shape.spec
+    return {
+        "name": spec.name,
+        "options": dict(spec.options),
+        "revision": REVISION,
+        "source": "",
+        "files": [],
+        "distribution": MAKER,
+    }
+
+
+def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> Family:
+    source: Source = works[0].trial.source
+    views = works[0].views
+    folds = list(dict.fromkeys(work.trial for work in works))
+    axes = Axes(
+        dataset=str(source.spec),
+        split=folds[0].fold.name if len(folds) == 1 else str(config.split),
+        extractor=str(config.extractor),
+        backbone=str(config.backbone),
+        main=str(views[0]),
+        views=",".join(map(str, views)),
+        fusion=str(shape.spec),
+        recipe=str(config.recipe),
+        smoother=str(smoother),
+    )
+    how = component_identity(SMOOTHERS, smoother)
+    identity = {
+        "views": _view_identities(config, views),
+        "data": source.fingerprint,
+        "folds": [trial.fold.digest for trial in folds],
+        "recipe": config.recipe.describe(),
+        "fusion": str(shape.spec),
+        "smoother": how,
+        "revisions": [REVISION, smooth.REVISION, score.REVISION],
+    }
+    return Family(
+        id=digest(identity)[:12],
+        axes=axes,
+        smoother=smoother,
+        heads=tuple(work.head for work in works),
+        reference=None,
+        record={
+            "smoother": component_record(SMOOTHERS, smoother, how),
+            "revisions": {"smoothing": smooth.REVISION, "scoring": score.REVISION},
+            "recipe": axes.recipe,
+            "impute": "nearest",
+        },
+    )
+
+
+def _against(row: Family, reference: Family) -> Family:
+    return Family(row.id, row.axes, row.smoother, row.heads, reference.id, row.record, row.impute)
+
+
+def _as_grid(config: FinetuneConfig) -> GridConfig:
+    """The request in the words of a bench, for ``grid.json``."""
+    return GridConfig(
+        name=config.name,
+        datasets=(config.dataset,),
+        split=config.split,
+        extractors=(config.extractor,),
+        backbones=(BackboneChoice(config.backbone),),
+        main=config.view,
+        regions=(config.auxiliary,) if config.auxiliary else (),
+        fusions=tuple(shape.spec for shape in config.shapes),
+        smoothers=config.smoothers,
+        recipe=tuple(sorted(config.recipe.describe().items())),
+        seeds=config.seeds,
+        reference=None,
+        limit=config.limit,
+    )

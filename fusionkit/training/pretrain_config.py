@@ -1,0 +1,223 @@
+"""What a pre-training run is: raw config values checked, all mistakes at once, and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from fusionkit.errors import ConfigError, FusionKitError
+from fusionkit.identity import digest
+from fusionkit.plugin_file import load_module, load_plugin_file
+from fusionkit.registry import did_you_mean
+from fusionkit.training.encoder import EncoderOptions
+from fusionkit.training.open_images import data_problems
+from fusionkit.training.section import Section
+
+
+@dataclass(frozen=True)
+class DecoderOptions(Section):
+    """The decoder, which is thrown away after pre-training.
+
+    Args:
+        width: of its tokens.
+        depth: blocks.
+        heads: of attention.
+    """
+
+    above_zero: ClassVar[tuple[str, ...]] = ("width", "depth", "heads")
+
+    width: int = 512
+    depth: int = 8
+    heads: int = 16
+
+    def clashes(self) -> list[str]:
+        """Heads share the width; sin-cos positions need four parts."""
+        if self.width % 4 or self.width % self.heads:
+            return [f"option width = {self.width} must be a multiple of 4 and of heads = {self.heads}"]
+        return []
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(Section):
+    """How the masked autoencoder is trained.
+
+    Args:
+        mask_ratio: share of the patches that are masked.
+        normalize_targets: predict patches with their own mean and standard deviation taken out.
+        epochs: passes over the images.
+        warmup_epochs: of linear warm-up, fewer than ``epochs``.
+        batch_size: images a step, over all processes and micro-batches.
+        base_lr: learning rate for 256 images a step; it grows in proportion to ``batch_size``.
+        min_lr: what the cosine falls to.
+        weight_decay: decoupled; biases, norms and other vectors have none.
+        beta1: of AdamW.
+        beta2: of AdamW.
+        crop: least share of an image's area that a random crop keeps.
+        flip: probability of mirroring an image.
+        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on graphics cards that compute in it.
+
+    Reference:
+        He et al., arXiv:2111.06377, tables 8 and 9; AdamW: Loshchilov and Hutter, ICLR 2019; the linear scaling of
+        learning rates: Goyal et al., arXiv:1706.02677.
+    """
+
+    above_zero: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "base_lr")
+    shares: ClassVar[tuple[str, ...]] = ("mask_ratio", "beta1", "beta2")
+
+    mask_ratio: float = 0.75
+    normalize_targets: bool = True
+    epochs: int = 800
+    warmup_epochs: int = 40
+    batch_size: int = 4096
+    base_lr: float = 1.5e-4
+    min_lr: float = 0.0
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.95
+    crop: float = 0.2
+    flip: float = 0.5
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate."""
+        return self.base_lr * self.batch_size / 256
+
+    def clashes(self) -> list[str]:
+        """Ranges of two options together."""
+        found = []
+        if self.warmup_epochs >= self.epochs:
+            found.append(f"option warmup_epochs = {self.warmup_epochs} must be below epochs = {self.epochs}")
+        if not 0 < self.crop <= 1:
+            found.append(f"option crop = {self.crop!r} must be above 0 and at most 1")
+        if self.flip > 1:
+            found.append(f"option flip = {self.flip!r} must be at most 1")
+        if self.min_lr > self.lr:
+            found.append(f"option min_lr = {self.min_lr!r} must not exceed the peak learning rate, {self.lr:g}")
+        return found
+
+
+@dataclass(frozen=True)
+class RunSection(Section):
+    """How a run is carried out: nothing here changes what is learned, apart from rounding.
+
+    Args:
+        accumulation: micro-batches a step: more of them need less memory.
+        save_every: steps between checkpoints; one is also written after each epoch.
+        workers: threads that read and crop images, in each process.
+        cache_mb: megabytes in which each process keeps images decoded; 0 for none.
+        faces: how many faces are drawn as masked, reconstructed and original.
+        pictures: about so many times in a run; 0 for never.
+    """
+
+    above_zero: ClassVar[tuple[str, ...]] = ("accumulation", "save_every", "workers", "faces")
+
+    accumulation: int = 1
+    save_every: int = 500
+    workers: int = 2
+    cache_mb: int = 512
+    faces: int = 6
+    pictures: int = 8
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "encoder": EncoderOptions,
+    "decoder": DecoderOptions,
+    "recipe": PretrainRecipe,
+    "run": RunSection,
+}
+KEYS = ("data", "split", "limit", "stride", *SECTIONS, "seed", "plugins", "custom_imports")
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A checked pre-training run.
+
+    Attributes:
+        name: what to call it.
+        data: each a SPEC or a path.
+        split: ``train``, or ``all`` for the frames of every split.
+        limit: about so many frames a split of each data set; None for all.
+        stride: every so many frames of a video.
+        seed: of weights, order, crops and masks.
+    """
+
+    name: str
+    data: tuple[str, ...]
+    split: str
+    limit: int | None
+    stride: int
+    encoder: EncoderOptions
+    decoder: DecoderOptions
+    recipe: PretrainRecipe
+    run: RunSection
+    seed: int
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the results, as plain data: all but the ``run`` section."""
+        return {
+            "data": list(self.data),
+            "split": self.split,
+            "limit": self.limit,
+            "stride": self.stride,
+            "encoder": self.encoder.describe(),
+            "decoder": self.decoder.describe(),
+            "recipe": self.recipe.describe(),
+            "seed": self.seed,
+        }
+
+    def digest(self) -> str:
+        """Hash of the description (16 hex digits)."""
+        return digest(self.describe())
+
+
+def resolve_pretrain(raw: Mapping[str, Any], name: str) -> PretrainConfig:
+    """Check raw config values and freeze them.
+
+    Args:
+        raw: the keys of :data:`KEYS`.
+        name: what to call the run.
+
+    Raises:
+        ConfigError: with every problem that was found; nothing has run.
+    """
+    problems = [
+        f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}" for key in raw if key not in KEYS
+    ]
+    problems += load_code(raw)
+    problems += [f"{key}: {line}" for key, cls in SECTIONS.items() for line in cls.problems(raw.get(key) or {})]
+    data = raw.get("data")
+    sources = [data] if isinstance(data, str) else list(data or ())
+    if not sources:
+        problems.append("data: nothing is named; give a data set's SPEC or a path (--data)")
+    problems += [f"data: {line}" for source in sources for line in data_problems(str(source))]
+    values = {"split": raw.get("split", "train"), "stride": raw.get("stride", 1), "seed": raw.get("seed", 0)}
+    if values["split"] not in ("train", "all"):
+        problems.append(f"split: {values['split']!r} is neither 'train' nor 'all'")
+    for key, least in (("stride", 1), ("seed", 0), ("limit", 1)):
+        value = values.get(key, raw.get(key))
+        if value is not None and (type(value) is not int or value < least):
+            problems.append(f"{key}: {value!r} is not a whole number of at least {least}")
+    if problems:
+        raise ConfigError(problems)
+    sections: dict[str, Any] = {key: cls.of(raw.get(key) or {}) for key, cls in SECTIONS.items()}
+    return PretrainConfig(name=name, data=tuple(map(str, sources)), limit=raw.get("limit"), **values, **sections)
+
+
+def load_code(raw: Mapping[str, Any]) -> list[str]:
+    """Import what registers data sets; what went wrong."""
+    imports = raw.get("custom_imports") or ()
+    modules = imports.get("imports", ()) if isinstance(imports, Mapping) else imports
+    problems = []
+    steps: tuple[tuple[Callable[[str], None], Any], ...] = (
+        (load_plugin_file, raw.get("plugins") or ()),
+        (load_module, modules),
+    )
+    for load, items in steps:
+        for item in [items] if isinstance(items, str) else items:
+            try:
+                load(str(item))
+            except FusionKitError as error:
+                problems.append(str(error))
+    return problems

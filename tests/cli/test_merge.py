@@ -1,0 +1,104 @@
+"""``fusionkit merge`` on small runs: what it says, and that the union needs no more training."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fusionkit.cli import app
+
+DATA = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8")
+GRID = ("--recipe", "epochs=2", "--regions", "eye", "--fusion", "plain-concat", "--executor", "serial")
+SMOOTHERS = ("--smoother", "none", "--smoother", "window:width=auto")
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, [*words], env={"COLUMNS": "140"})
+
+
+def bench(out: Path, seeds: str, *words: str) -> Result:
+    result = run("bench", *DATA, *GRID, *SMOOTHERS, "--set", f"seeds={seeds}", "--out", str(out), *words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUSIONKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.mktemp("runs")
+        bench(folder / "a", "[0,1]")
+        bench(folder / "b", "[2]")
+        bench(folder / "whole", "[0,1,2]")
+        bench(folder / "other", "[0]", "--split", "holdout")
+        yield folder
+
+
+def rows(run: Path, name: str) -> list[dict[str, str]]:
+    with (run / name).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_it_says_what_was_copied_and_what_must_be_scored_again(halves: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("merge", str(halves / "a"), str(halves / "b"), "--out", str(out))
+    assert result.exit_code == 0, result.output
+    told, warning = result.output.splitlines()
+    assert told == f"6 heads and 6 cells copied; 4 rows in {out}/results.csv"  # 2 fusions x 3 seeds, without the window
+    assert warning.startswith(f"warning: 2 rows must be scored again: run the grid once in {out} (fusionkit bench ... ")
+    assert warning.endswith("face/linear/window:width=auto, face,eye/plain-concat/window:width=auto")
+    states = {(row["smoother"], row["state"]) for row in rows(out, "cells.csv")}
+    assert states == {("none", "done"), ("window:width=auto", "planned")}
+    assert [bool(row["macro_f1"]) for row in rows(out, "results.csv")] == [True, False, True, False]
+    assert len(rows(out, "costs.csv")) == 6
+
+
+def test_the_grid_run_once_trains_nothing_and_gives_the_tables_of_a_run_of_the_whole(
+    halves: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(halves / "a", out)
+    assert run("merge", str(halves / "b"), "--out", str(out)).exit_code == 0
+    trained = {path: path.read_bytes() for path in out.glob("heads/*/cost.json")}
+    assert len(trained) == 6
+    bench(out, "[0,1,2]")
+    assert {path: path.read_bytes() for path in out.glob("heads/*/cost.json")} == trained  # seconds never repeat
+    for name in ("results.csv", "cells.csv"):
+        assert (out / name).read_bytes() == (halves / "whole" / name).read_bytes()
+    after = run("merge", str(halves / "b"), "--out", str(out))
+    assert after.output == f"0 heads and 0 cells copied; 4 rows in {out}/results.csv\n"
+
+
+def test_another_split_is_refused_in_one_line_and_nothing_is_written(halves: Path, tmp_path: Path) -> None:
+    result = run("merge", str(halves / "a"), str(halves / "other"), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert line.startswith(f"error: {halves / 'other'} holds results of other data or another split than ")
+    assert "split holdout, not " in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_damaged_is_named(halves: Path, tmp_path: Path) -> None:
+    shutil.copytree(halves / "b", tmp_path / "b")
+    head = min((tmp_path / "b" / "heads").iterdir())
+    (head / "head.safetensors").write_bytes(b"")
+    result = run("merge", str(tmp_path / "b"), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    assert f"warning: 1 damaged and not copied: {head}\n" in result.output
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    result = run("merge", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "holds no grid" in result.output
+
+
+def test_where_to_is_asked_for(tmp_path: Path) -> None:
+    result = run("merge", str(tmp_path))
+    assert result.exit_code == 2
+    assert "--out" in result.output

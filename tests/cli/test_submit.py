@@ -1,0 +1,196 @@
+"""``fusionkit submit``, end to end on drawn clips in the Aff-Wild2 layout with all that is uneven in it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from typer.testing import CliRunner, Result
+
+import fusionkit
+from fusionkit.cli import app
+from fusionkit.registry import DATASETS
+from fusionkit.spec import Spec
+
+CELL = "face,mouth/mlp/window"
+TEMPLATE = "drawn/test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt"
+HEADER = "image_location,Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
+BENCH = (
+    "bench --dataset affwild2:root=drawn --regions mouth --fusion mlp --smoother window:width=5 --seeds 2 --out run "
+    "--reference none --executor serial --recipe epochs=2"
+)
+
+
+def call(words: str) -> Result:
+    return CliRunner().invoke(app, words.split())
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("submit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("FUSIONKIT_CACHE", str(place / "cache"))
+        for words in ("data synth --out drawn --clips 40 --frames 9", BENCH):
+            result = call(words)
+            assert result.exit_code == 0, result.output
+    return place
+
+
+@pytest.fixture
+def made(made_once: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The run and the drawn clips, in a folder of the test's own."""
+    for name in ("drawn", "run"):
+        shutil.copytree(made_once / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FUSIONKIT_CACHE", str(made_once / "cache"))
+    return tmp_path
+
+
+def template_rows() -> list[tuple[str, int]]:
+    rows = [line.partition(",")[0].partition("/") for line in Path(TEMPLATE).read_text().splitlines()[1:]]
+    return [(clip, int(image.removesuffix(".jpg"))) for clip, _, image in rows]
+
+
+def expected(how: str) -> list[int]:
+    """Window over frame numbers, imputation, mean over seeds: row by row from the heads' logits on the crops."""
+    data = DATASETS.build(Spec("affwild2", {"root": "drawn", "test": True}))
+    table = data.frames
+    rows = np.flatnonzero(table.split == "test")
+    predictor = fusionkit.load("run", CELL)
+    logits = predictor.logits(predictor.embed(data.images(rows))).astype(float)
+    found = []
+    for clip, number in template_rows():
+        of_clip = [n for n, row in enumerate(rows) if table.clip[row] == clip and not np.isnan(logits[0, n, 0])]
+        numbers = {int(table.number[rows[n]]): n for n in of_clip}
+
+        def smoothed(at: int, numbers: dict[int, int] = numbers) -> np.ndarray:
+            near = [n for k, n in numbers.items() if abs(k - at) <= 2]
+            return softmax(logits[:, near], axis=2).mean(1).mean(0)
+
+        if number in numbers:
+            probs = smoothed(number)
+        elif how == "prior" or not numbers:
+            probs = predictor.prior
+        elif how == "nearest":
+            probs = smoothed(min(numbers, key=lambda k: (abs(k - number), k)))
+        else:
+            have = sorted(numbers)
+            values = np.array([smoothed(k) for k in have])
+            probs = np.array([np.interp(number, have, values[:, c]) for c in range(8)])
+        found.append(int(probs.argmax()))
+    return found
+
+
+@pytest.mark.parametrize("how", ["nearest", "linear", "prior"])
+def test_every_row_of_the_template_is_answered_as_a_plain_loop_would(made: Path, how: str) -> None:
+    shutil.rmtree(next(path for path in Path("drawn").glob("cropped*/video027*") if path.is_dir()))
+    for image in sorted(Path("drawn").glob("cropped*/video02[5-9]*/*2.jpg")):
+        image.unlink()
+    result = call(f"submit run --cell {CELL} --template {TEMPLATE} --impute {how}")
+    assert result.exit_code == 0, result.output
+    lines = Path("predictions.txt").read_text().splitlines()
+    assert lines[0] == HEADER
+    locations = [line.partition(",")[0] for line in Path(TEMPLATE).read_text().splitlines()[1:]]
+    assert [line.rpartition(",")[0] for line in lines[1:]] == locations
+    assert [int(line.rpartition(",")[2]) for line in lines[1:]] == expected(how)
+    assert (
+        f"{len(locations)} frames of 10 clips to predictions.txt: face,mouth/mlp/window:width=5, mean" in result.output
+    )
+    assert f"frames without a view, imputed: {how}" in result.output
+    assert "frames are in clips without any view and are given" in result.output
+    checked = call(f"submit --check predictions.txt --template {TEMPLATE}")
+    assert (checked.exit_code, checked.output) == (0, f"{len(locations)} rows, no fault\n")
+
+
+def test_a_shuffled_template_gets_the_same_answers_in_its_own_order(made: Path) -> None:
+    lines = Path(TEMPLATE).read_text().splitlines()
+    order = np.random.default_rng(0).permutation(len(lines) - 1) + 1
+    Path("shuffled.txt").write_text("\n".join([lines[0], *(lines[n] for n in order)]))
+    for template, out in ((TEMPLATE, "one"), ("shuffled.txt", "two")):
+        assert call(f"submit run --cell {CELL} --template {template} --out {out}").exit_code == 0
+    one, two = (Path(name).read_text().splitlines() for name in ("one", "two"))
+    assert two == [one[0], *(one[n] for n in order)]
+    checked = call(f"submit --check two --template {TEMPLATE}")
+    assert checked.exit_code == 1
+    assert "is out of order" in checked.output
+
+
+def test_classes_are_numbered_as_the_header_says(made: Path) -> None:
+    lines = Path(TEMPLATE).read_text().splitlines()
+    names = HEADER.split(",")[1:]
+    turned = names[3:] + names[:3]
+    Path("turned.txt").write_text("\n".join(["image_location," + ",".join(turned), *lines[1:]]))
+    for template, out in ((TEMPLATE, "one"), ("turned.txt", "two")):
+        assert call(f"submit run --cell {CELL} --template {template} --out {out}").exit_code == 0
+    one, two = (
+        [line.rpartition(",")[2] for line in Path(name).read_text().splitlines()[1:]] for name in ("one", "two")
+    )
+    assert [names[int(value)] for value in one] == [turned[int(value)] for value in two]
+    Path("turned.txt").write_text("\n".join(["image_location,Contempt," + ",".join(names[1:]), *lines[1:]]))
+    result = call(f"submit run --cell {CELL} --template turned.txt --out three")
+    assert result.exit_code == 2
+    assert (
+        "error: the cell's classes are not those of the template: it lacks Contempt and has also Neutral"
+        in result.output
+    )
+    assert not Path("three").exists()
+
+
+def test_editions_before_the_sixth_get_a_file_a_video(made: Path) -> None:
+    result = call(f"submit run --cell {CELL}/1 --template {TEMPLATE} --out folder --format per-video")
+    assert result.exit_code == 0, result.output
+    assert call(f"submit run --cell {CELL}/1 --template {TEMPLATE} --out one").exit_code == 0
+    answers = {}
+    for line in Path("one").read_text().splitlines()[1:]:
+        location, _, value = line.rpartition(",")
+        clip, _, image = location.partition("/")
+        answers[clip, int(image.removesuffix(".jpg"))] = value
+    lasts = {clip: max(n for c, n in answers if c == clip) for clip, _ in answers}
+    assert {path.stem for path in Path("folder").iterdir()} == set(lasts)
+    for clip, last in lasts.items():
+        lines = (Path("folder") / f"{clip}.txt").read_text().splitlines()
+        assert lines[0] == HEADER.removeprefix("image_location,")
+        assert len(lines) == last + 1
+        assert all(lines[number] == value for (c, number), value in answers.items() if c == clip)
+    again = call(f"submit run --cell {CELL} --template {TEMPLATE} --out folder --format per-video")
+    assert again.exit_code == 2
+    assert "folder is there already" in again.output
+    result = call(f"submit run --cell {CELL} --out without --format per-video")
+    assert result.exit_code == 0, result.output
+    assert {path.stem for path in Path("without").iterdir()} == set(lasts)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("submit", "DIR and --cell say what predicts (or --check FILE checks a file of predictions)"),
+        (f"submit run --cell {CELL}", "a submission in one file needs a template"),
+        (f"submit run --cell nope --template {TEMPLATE}", "nothing is called 'nope'"),
+        (f"submit gone --cell {CELL} --template {TEMPLATE}", "gone holds no grid"),
+        (f"submit run --cell {CELL} --template gone.txt", "gone.txt cannot be read: No such file or directory"),
+        (f"submit run --cell {CELL} --template {TEMPLATE} --out {TEMPLATE}", "is the template"),
+        (f"submit run --cell {CELL} --template {TEMPLATE} --impute mean", "impute: 'mean' is none of nearest"),
+        (f"submit run --cell {CELL} --template {TEMPLATE} --dataset affwild2:root=drawn", "has none of the clips"),
+        ("submit --check predictions.txt", "--check needs a --template"),
+    ],
+)
+def test_a_wrong_request_is_one_line(made: Path, words: str, said: str) -> None:
+    result = call(words)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert result.output.count("\n") == 1
+    assert not Path("predictions.txt").exists()
+
+
+def test_faults_are_counted_and_the_first_ones_shown(made: Path) -> None:
+    lines = Path(TEMPLATE).read_text().splitlines()
+    Path("bad.txt").write_text("\n".join([lines[0], *(line.replace(",0", ",8") for line in lines[1:])]))
+    result = call(f"submit --check bad.txt --template {TEMPLATE}")
+    assert result.exit_code == 1
+    assert "fault: bad.txt:2: '8' is no class number from 0 to 7" in result.output
+    assert result.output.count("fault: ") == 20
+    assert f"{len(lines) - 1} fault(s), {len(lines) - 21} of them not shown" in result.output

@@ -1,0 +1,58 @@
+"""Small faces in files and small runs, for the tests of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fusionkit.training.pretrain_config import PretrainConfig, resolve_pretrain
+
+TINY: dict[str, Any] = {
+    "encoder": {"model": "vit_tiny_patch16_224", "size": 16, "patch": 4, "width": 16, "depth": 1, "heads": 2},
+    "decoder": {"width": 8, "depth": 1, "heads": 2},
+    "recipe": {"epochs": 3, "warmup_epochs": 1, "batch_size": 8, "base_lr": 0.1},
+    "run": {"save_every": 3, "faces": 2, "pictures": 1},
+}
+
+
+def picture(number: int, side: int = 24) -> np.ndarray:
+    """RGB: a ramp in one channel, a bright disc in another; each picture another."""
+    rng = np.random.default_rng(number)
+    image = np.full((side, side, 3), rng.integers(30, 90, 3), np.uint8)
+    image[..., number % 3] = np.linspace(40, 200, side).astype(np.uint8)[:, None]
+    middle = tuple(int(value) for value in rng.integers(side // 4, 3 * side // 4, 2))
+    cv2.circle(image, middle, side // 5, tuple(int(value) for value in rng.integers(120, 255, 3)), -1)
+    return image
+
+
+def write_pictures(folder: Path, count: int, side: int = 24) -> Path:
+    """A folder of PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), picture(number, side)[..., ::-1])
+    return folder
+
+
+def tiny_run(data: Path | str, **changes: dict[str, Any]) -> PretrainConfig:
+    """A run of seconds; sections are merged into those of :data:`TINY`."""
+    sections = {key: {**TINY.get(key, {}), **changes.pop(key, {})} for key in TINY}
+    return resolve_pretrain({"data": [str(data)], **sections, **changes}, "tiny")
+
+
+def patches_by_hand(images: np.ndarray, patch: int) -> np.ndarray:
+    """Patches row by row, pixels row by row, channels together; in plain loops."""
+    found = []
+    for image in images:
+        rows = []
+        for top in range(0, image.shape[1], patch):
+            for left in range(0, image.shape[2], patch):
+                values = []
+                for y in range(top, top + patch):
+                    for x in range(left, left + patch):
+                        values += [image[channel, y, x] for channel in range(3)]
+                rows.append(values)
+        found.append(rows)
+    return np.array(found)
