@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionkit.api import bench, load
+    from fusionkit.arrays import from_arrays
     from fusionkit.predict.predictor import Predictor
     from fusionkit.report.results import Results
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "Results", "bench", "load"]
+__all__ = ["Predictor", "Results", "bench", "from_arrays", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from fusionkit import api
 
         return getattr(api, name)
+    if name == "from_arrays":
+        from fusionkit.arrays import from_arrays
+
+        return from_arrays
     if name == "Predictor":
         from fusionkit.predict.predictor import Predictor
 

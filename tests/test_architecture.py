@@ -19,7 +19,7 @@ ROWS = [
     ["options", "spec"],
     ["registry", "views", "identity"],
     ["artifact", "recipe", "splits", "plugin_file", "config_file"],
-    ["config"],
+    ["config", "arrays"],
     ["exchange", "stats", "class_stats", "bootstrap", "attribution"],
     ["engine"],
     ["grid"],
@@ -51,8 +51,11 @@ MAY_BE_HEAVY = {
     "engine/batches.py": {"torch"},
     "engine/fit.py": {"torch"},
     "engine/view_heads.py": {"torch"},
+    "training/classifier.py": {"torch"},
+    "training/joint.py": {"torch"},
     "training/mae.py": {"torch"},
     "training/patches.py": {"torch"},
+    "training/stages.py": {"torch"},
 }
 
 
