@@ -375,8 +375,10 @@ class Benchmark:
             print(f"  one {one}, two {two}: {one.wall / two.wall:.2f} times as fast with the start")
             work = two - start
             fastest, ideal = max(fastest, one.wall / work.wall), max(ideal, 2 * one.cpu / work.cpu)
-        text = f"once started, two are {fastest:.2f} times as fast (best of {self.options.pairs}; claim: 1.8)"
-        self.claim(f"{text}; {ideal:.2f} by CPU time, as on cores of their own", max(fastest, ideal) >= 1.8)
+        print(f"  once started, two are {fastest:.2f} times as fast by the clock (best of {self.options.pairs})")
+        # Where neighbours take the second core, the clock tells of them; CPU time tells whether work got dearer.
+        text = f"by CPU time they would be {min(ideal, 2):.2f} times as fast on two cores of their own (claim: 1.8)"
+        self.claim(text, max(fastest, ideal) >= 1.8)
 
     def _heads(self, setup: Setup, executor: Literal["serial", "processes"], **changes: Any) -> Cost:
         """What training some heads costs; embeddings are there."""

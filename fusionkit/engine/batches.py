@@ -12,6 +12,7 @@ from fusionkit.contracts.fusion import Views
 from fusionkit.engine.features import AnyPart
 from fusionkit.engine.part import Part
 from fusionkit.engine.streamed import StreamedPart
+from fusionkit.engine.treated import TreatedPart
 
 Tensors = tuple[Views, Views]  # views, present
 
@@ -54,7 +55,7 @@ class StreamedBatches:
         device: where batches are wanted.
     """
 
-    def __init__(self, part: StreamedPart, device: str) -> None:
+    def __init__(self, part: StreamedPart | TreatedPart, device: str) -> None:
         self.part = part
         self.device = device
 
@@ -65,7 +66,7 @@ class StreamedBatches:
 
     def all(self, size: int) -> Iterator[Tensors]:
         """As :meth:`HeldBatches.all`."""
-        return self.drawn(torch.arange(len(self.part.rows)), size)
+        return self.drawn(torch.arange(len(self.part.seen)), size)
 
 
 def _tensors(part: Part, device: str) -> Tensors:

@@ -105,6 +105,11 @@ def published_weights(spec: Spec) -> str:
     return _shared_backbone(spec).weights()
 
 
+def labels_learned(spec: Spec) -> tuple[tuple[str, str], ...]:
+    """Whose labels a backbone's weights have learned from: (fingerprint of the data, digest of the split)."""
+    return _shared_backbone(spec).trained_on()
+
+
 def embed(
     source: Source,
     wanted: Sequence[Embedding],

@@ -15,9 +15,10 @@ from fusionkit.engine.embeddings import EmbeddingStore, Layout
 from fusionkit.engine.part import Arrays, Part, aligned
 from fusionkit.engine.scaling import Blocks, Scaling
 from fusionkit.engine.streamed import StreamedPart
+from fusionkit.engine.treated import TreatedPart
 from fusionkit.errors import CellError
 
-AnyPart = Part | StreamedPart
+AnyPart = Part | StreamedPart | TreatedPart
 
 _BLOCK = 2048  # rows that mean and spread are taken over at one go
 _WINDOW = 2**28  # bytes that are read at one go where features are streamed

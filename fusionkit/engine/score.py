@@ -15,7 +15,7 @@ REVISION = 1  # raise when the same probabilities give other scores than before
 
 @dataclass(frozen=True, eq=False)
 class SealedLabels:
-    """Test labels that nothing but :func:`score` reads.
+    """Test labels that nothing but :func:`score` reads, and :func:`truth_of` for what was scored.
 
     Attributes:
         unit: (n,) str: the unit of each frame.
@@ -66,6 +66,11 @@ def score(task: SingleLabel, probs: np.ndarray, sealed: SealedLabels) -> Score:
     flat = np.bincount((codes * c + truth) * c + predicted, minlength=len(units) * c * c)
     counts = flat.reshape(len(units), c, c)
     return Score(units, counts, ece(probs[rows], truth), len(np.unique(predicted)))
+
+
+def truth_of(sealed: SealedLabels) -> np.ndarray:
+    """The labels of test frames, -1 where there is none: to draw beside predictions that have been scored."""
+    return sealed._label  # noqa: SLF001
 
 
 def dev_metric(task: SingleLabel, probs: np.ndarray, labels: np.ndarray) -> float:

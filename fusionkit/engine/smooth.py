@@ -91,7 +91,8 @@ def smooth(
             continue
         out[there] = _expected(smoother, smoother(x[there], table.number[there]), (len(there), len(prior)))
         absent = np.flatnonzero(~seen[clip]) + clip.start
-        out[absent] = impute(how, out[there], table.number[there], table.number[absent], prior)
+        if len(absent):  # seldom: most clips have every frame, and there may be as many clips as frames
+            out[absent] = impute(how, out[there], table.number[there], table.number[absent], prior)
     return out
 
 

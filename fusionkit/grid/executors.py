@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fusionkit.grid import last_words
-from fusionkit.grid.memory import out_of_ceiling, share
+from fusionkit.grid.memory import share
 from fusionkit.grid.pool_worker import Order, work
 from fusionkit.grid.tasks import Code, Failure, Task, attempt
 
@@ -159,7 +159,7 @@ class _Round:
                     for future in self._vanished():
                         number, task = self.out.pop(future)
                         future.cancel()
-                        yield task, self._died("exit code 0", number)
+                        yield task, self._died(0, number)
                 pool.close()  # type: ignore[no-untyped-call]
             except BaseException:
                 pool.stop()  # type: ignore[no-untyped-call]
@@ -196,11 +196,10 @@ class _Round:
         try:
             return future.result()
         except TimeoutError:
-            message = f"took longer than {self.timeout:g} s (--cell-timeout) and was stopped"
-            return Failure(message, self._trace(message, number))
+            assert self.timeout is not None
+            return Failure.late(self.timeout, last_words.read(self.order.words(number)))
         except ProcessExpired as error:
-            how = f"signal {-error.exitcode}" if error.exitcode < 0 else f"exit code {error.exitcode}"
-            return self._died(how, number)
+            return self._died(error.exitcode, number)
         except CancelledError:
             return Failure("cancelled", "cancelled")
         except BrokenProcessPool as error:
@@ -208,14 +207,8 @@ class _Round:
         except Exception as error:  # noqa: BLE001  (the work could not be sent, or its answer not read)
             return Failure.of(error)
 
-    def _died(self, how: str, number: int) -> Failure:
-        message = f"its process died ({how})"
-        if self.order.memory and "bad_alloc" in last_words.read(self.order.words(number)):
-            message = f"{out_of_ceiling(self.order.memory)}, and its process died ({how})"
-        return Failure(message, self._trace(message, number), retryable=True)
-
-    def _trace(self, message: str, number: int) -> str:
-        return f"{message}\n\n{last_words.read(self.order.words(number))}".strip() + "\n"
+    def _died(self, exitcode: int, number: int) -> Failure:
+        return Failure.died(exitcode, last_words.read(self.order.words(number)), self.order.memory)
 
 
 class _KeepingLocks:

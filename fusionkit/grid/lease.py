@@ -80,6 +80,15 @@ def held(path: Path) -> bool:
         return True
 
 
+def abandoned(path: Path) -> bool:
+    """Whether a lease is there whose holder was a process of this machine and is no more: it cannot wake up again."""
+    try:
+        holder = json.loads(path.read_text() or "{}")
+    except OSError:
+        return False
+    return holder.get("host") == socket.gethostname() and not _runs(int(holder["pid"]))
+
+
 def _claim(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -103,10 +112,10 @@ def _dead(path: Path) -> int | None:
     holder = json.loads(text) if text else {}  # just made, and not written yet: only its age can tell
     if holder.get("host") == socket.gethostname() and not _runs(int(holder["pid"])):
         return state.st_ino
-    return state.st_ino if _folder_time(path.parent) - state.st_mtime > STALE else None
+    return state.st_ino if folder_time(path.parent) - state.st_mtime > STALE else None
 
 
-def _folder_time(folder: Path) -> float:
+def folder_time(folder: Path) -> float:
     """Now, by the clock that stamps files in this folder: on a network that is another machine's."""
     probe = folder / f".now.{secrets.token_hex(4)}"
     probe.touch()
@@ -150,6 +159,10 @@ class _Heart:
     """Touches every held lease of this process, from one thread that runs while there is any."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Hold nothing; in a forked process too, where the leases are the parent's and the thread is not there."""
         self.held: set[Path] = set()
         self.lock = threading.Lock()
         self.never = threading.Event()
@@ -176,3 +189,4 @@ class _Heart:
 
 
 _HEART = _Heart()
+os.register_at_fork(after_in_child=_HEART.begin)

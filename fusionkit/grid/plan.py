@@ -9,7 +9,7 @@ from typing import Any
 
 from fusionkit.config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.engine import fit, score, smooth
-from fusionkit.engine.embed import Embedding, embedding_of
+from fusionkit.engine.embed import Embedding, embedding_of, labels_learned
 from fusionkit.engine.record import Record, component_record
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
@@ -179,10 +179,24 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
     for context in _contexts(grid, trials, device):
         for family in _families(grid, context):
             families.setdefault(family.id, family)
+    notes += dict.fromkeys(note for family in families.values() for note in _learned_elsewhere(family))
     protocol = digest(identity if grid.impute == IMPUTE[0] else [identity, grid.impute])
     limits = (f", limit {grid.limit}" if grid.limit else "") + _impute_text(grid)
     data = [f"{spec}, split {grid.split}{limits}" for spec in grid.datasets]
     return Plan(grid, protocol, data, list(families.values()), notes)
+
+
+def _learned_elsewhere(family: Family) -> Iterator[str]:
+    """Backbones that were fine-tuned on the family's data, but not under its split: they may know what it tests."""
+    backbones = {item.backbone for head in family.heads for item in head.embeddings.values() if item.backbone}
+    for trial in dict.fromkeys(head.trial for head in family.heads):
+        for spec in sorted(backbones, key=str):
+            splits = {split for data, split in labels_learned(spec) if data == trial.source.fingerprint}
+            if splits - {trial.fold.digest}:
+                yield (
+                    f"backbone {spec} has learned from labels of {trial.source.spec} under another split than "
+                    f"{trial.fold.name}: scores on test may be too good"
+                )
 
 
 def _impute_text(grid: GridConfig) -> str:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from fusionkit.engine.embed import Embedding, backbone_cost
+from fusionkit.engine.embed import Embedding
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, StorageError
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
-from fusionkit.grid.family import FamilyScorer
-from fusionkit.grid.feature_memory import feature_limit
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.gpus import visible_gpus, workers_on
-from fusionkit.grid.lease import waiting_lease
+from fusionkit.grid.leftovers import remove_leftovers
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.scoring import Scoring, Step
+from fusionkit.grid.scoring_process import ScoringProcess, can_fork
 from fusionkit.grid.stored_heads import StoredHeads
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
-from fusionkit.spec import Spec
 
 if TYPE_CHECKING:
     from fusionkit.grid.ray_executor import RayExecutor
@@ -134,6 +133,7 @@ class _Run:
                 self.cluster.close()
 
     def _run(self) -> Outcome:
+        remove_leftovers(self.folder.path, self.store.root)
         lacking = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
         self.outcome.heads_reused = len(self.plan.heads) - len(lacking)
         heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]
@@ -299,36 +299,35 @@ class _Run:
     # -- smooth and score ------------------------------------------------------------------------------------------
 
     def _score(self) -> None:
+        if self.cluster:
+            self.cluster.close()  # a process without Ray's threads is forked more safely
         grid = self.folder.load_grid()
         assert grid is not None
         records = {record["id"]: record for record in grid["families"]}
-        families = self.plan.families
-        memory = feature_limit(self.options.memory, 1, "cpu")
-        cost = cache(backbone_cost)
-        with self.progress.stage("score", len(families), "rows"):
-            for family in families:
-                costs = _costs(family.heads[0], cost)
-                scorer = FamilyScorer(family, records[family.id], self.heads, self.store, costs, memory)
-                with waiting_lease(self.folder.path / "leases" / f"score-{family.id}"):
-                    for cell, task in scorer.tasks():
-                        if self._guarded(cell, family.axes.name, task):
-                            self.outcome.scored += 1
-                self.outcome.reused += scorer.reused
-                self.progress.advance()
+        families, memory, fail_fast = self.plan.families, self.options.memory, self.options.fail_fast
+        scoring = Scoring(families, records, self.heads, self.store, memory, fail_fast)
+        # The process is there before a progress bar starts a thread.
+        with self._scored(scoring) as steps, self.progress.stage("score", len(families), "rows"):
+            for step in steps:
+                self._take(step)
 
-    def _guarded(self, work: str, name: str, task: Callable[[], Any]) -> bool:
-        """Run one piece here; a failure is written down and does not stop the others."""
-        try:
-            task()
-        except StorageError:
-            raise
-        except Exception as error:
-            failure = Failure.of(error)
+    def _scored(self, scoring: Scoring) -> AbstractContextManager[Iterator[Step]]:
+        """The steps of scoring: in a process that may die, or in this one."""
+        if self.options.executor == "serial" or not can_fork() or not (self.cluster or can_spawn()):
+            return closing(scoring.steps())
+        return ScoringProcess(scoring, self.options.cell_timeout, self.options.worker_memory)
+
+    def _take(self, step: Step) -> None:
+        if step.failure:
+            name = self.plan.families[step.family].axes.name
             if self.options.fail_fast:
-                raise CellError(f"{name}: {failure.message}") from error
-            self._failed(work, name, failure)
-            return False
-        return True
+                raise CellError(f"{name}: {step.failure.message}")
+            self._failed(step.cell, name, step.failure)
+        elif step.state == "scored":
+            self.outcome.scored += 1
+        elif step.state == "over":
+            self.outcome.reused += step.reused
+            self.progress.advance()
 
     # -- afterwards ------------------------------------------------------------------------------------------------
 
@@ -370,9 +369,3 @@ def _rows_name(head: HeadWork) -> str:
 
 def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:
     return replace(task, name=f"embedding {embedding}", wanted=(embedding,))
-
-
-def _costs(head: HeadWork, cost: Callable[[Spec], tuple[int, float]]) -> tuple[int, float]:
-    """(parameters, GFLOP) of the backbones behind a head: weights count once, work once a view."""
-    backbones = [embedding.backbone for embedding in head.embeddings.values() if embedding.backbone]
-    return sum(cost(spec)[0] for spec in set(backbones)), sum(cost(spec)[1] for spec in backbones)

@@ -78,6 +78,21 @@ class Failure:
             message = f"{out_of_ceiling(most)}: {message}"
         return cls(message, trace, retryable=lacking is not None, fatal=isinstance(error, StorageError))
 
+    @classmethod
+    def late(cls, limit: float, words: str) -> Failure:
+        """Its process was at it for more than so many seconds, and was ended; ``words`` are its last."""
+        message = f"took longer than {limit:g} s (--cell-timeout) and was stopped"
+        return cls(message, _traced(message, words))
+
+    @classmethod
+    def died(cls, exitcode: int, words: str, memory: float | None) -> Failure:
+        """Its process died, which might use so many GiB; ``words`` are its last."""
+        how = f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}"
+        message = f"its process died ({how})"
+        if memory and "bad_alloc" in words:
+            message = f"{out_of_ceiling(memory)}, and {message}"
+        return cls(message, _traced(message, words), retryable=True)
+
 
 ELSEWHERE = Failure("another run is at it", "", busy=True)
 READY = Failure("another run has done it", "", ready=True)
@@ -240,6 +255,10 @@ def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
     except (Exception, SystemExit) as error:  # noqa: BLE001  (what a plugin raises stays with its own piece of work)
         with headroom():
             return Failure.of(error)
+
+
+def _traced(message: str, words: str) -> str:
+    return f"{message}\n\n{words}".strip() + "\n"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -10,7 +10,7 @@ from fusionkit.artifact import write_file
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
-from fusionkit.report.contact_sheet import GAP, TILE
+from fusionkit.report.sheet import GAP, TILE
 from fusionkit.spec import Spec
 
 _PAPER = 250
@@ -21,11 +21,11 @@ def write_composite_sheet(dataset: Spec, count: int, path: Path) -> int:
 
     Args:
         dataset: which makes some of its frames up.
-        count: composites to show, spread evenly over all there are.
+        count: composites to show, drawn from all that have an image.
         path: of the PNG.
 
     Returns:
-        How many it shows: those that have an image.
+        How many it shows.
 
     Raises:
         ConfigError: if the data set is wrong or makes nothing up, or the path is not a PNG.
@@ -42,12 +42,16 @@ def write_composite_sheet(dataset: Spec, count: int, path: Path) -> int:
     rows = np.flatnonzero((made_of >= 0).any(1)) if made_of is not None else np.empty(0, int)
     if made_of is None or not len(rows):
         raise ConfigError(f"data set {dataset} makes no frames up", hint="swapped:source=SPEC,classes=Fear does")
-    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    columns = [_column(faces, [*made_of[row].tolist(), row]) for row in chosen.tolist()]
-    shown = [column for column in columns if column is not None]
+    shown: dict[int, np.ndarray] = {}
+    for row in np.random.default_rng(0).permutation(rows).tolist():
+        column = _column(faces, [*made_of[row].tolist(), row])
+        if column is not None:
+            shown[row] = column
+        if len(shown) == count:
+            break
     if not shown:
-        raise DataError(f"data set {dataset}: none of {len(columns)} composites has an image")
-    good, png = cv2.imencode(".png", np.concatenate(shown, axis=1)[..., ::-1])
+        raise DataError(f"data set {dataset}: none of {len(rows)} composites has an image")
+    good, png = cv2.imencode(".png", np.concatenate([shown[row] for row in sorted(shown)], axis=1)[..., ::-1])
     if not good:
         raise DataError(f"{path}: the picture could not be encoded")
     write_file(path, png.tobytes())

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionkit.artifact import unwritable, write_file
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS, EXTRACTORS, did_you_mean
+from fusionkit.report.sheet import GAP, MARGIN, PAPER, TILE, fitted, legend_of, row_of, save_sheet, with_boxes
 from fusionkit.spec import Spec
 from fusionkit.views import RegionSet, cut, regions_of
-
-TILE, GAP, MARGIN, HEAD = 112, 6, 110, 28
-_PAPER, _INK = 250, 40
-# Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
-_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178))
 
 
 def write_contact_sheet(dataset: Spec, extractor: Spec, views: RegionSet, count: int, path: Path) -> None:
@@ -34,41 +29,66 @@ def write_contact_sheet(dataset: Spec, extractor: Spec, views: RegionSet, count:
         ConfigError: if a component or view is wrong, or the path is not a PNG.
         DataError: if the data cannot be read or the picture cannot be written.
     """
-    import cv2
-
     problems = DATASETS.problems(dataset) + EXTRACTORS.problems(extractor)
     if path.suffix.lower() != ".png":
         problems.append(f"--out {path}: a contact sheet is a .png")
     if problems:
         raise ConfigError(problems)
+    save_sheet(draw_contact_sheet(open_source(dataset, None), extractor, views, count), path)
+
+
+def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count: int) -> np.ndarray:
+    """The sheet as an RGB image; arguments as of :func:`write_contact_sheet`.
+
+    Raises:
+        ConfigError: if a view is of a region that the extractor does not have.
+        DataError: if the data cannot be read.
+    """
     located: Extractor = EXTRACTORS.build(extractor)
     for region in sorted(regions_of(views) - set(located.regions)):
         raise ConfigError(f"extractor {extractor} has no region {region!r}{did_you_mean(region, located.regions)}")
-    source = open_source(dataset, None)
     blocks = [_block(source, located, views, label, count) for label in range(len(source.classes))]
-    sheet = np.concatenate([_legend(located, blocks[0].shape[1]), *blocks])
-    good, png = cv2.imencode(".png", sheet[..., ::-1])
-    if not good:
-        raise DataError(f"{path}: the picture could not be encoded")
-    try:
-        write_file(path, png.tobytes())
-    except OSError as error:
-        raise unwritable(path, error) from error
+    return np.concatenate([legend_of(located, blocks[0].shape[1]), *blocks])
 
 
 def _block(source: Source, extractor: Extractor, views: RegionSet, label: int, count: int) -> np.ndarray:
     """All rows of one class."""
     frames = _some_frames(source, label, count)
     width = MARGIN + count * (TILE + GAP)
-    boxes = extractor(frames).boxes if frames else np.empty((0, len(extractor.regions), 5))
-    named = [dict(zip(extractor.regions, box, strict=True)) for box in boxes]
-    drawn = [_with_boxes(frame, box) for frame, box in zip(frames, named, strict=True)]
     total = int((source.table.label == label).sum())
-    rows = [_row(drawn, width, [source.classes[label], f"{total} frames"])]
+    return block_of(frames, extractor, views, [source.classes[label], f"{total} frames"], width)
+
+
+def block_of(
+    frames: list[np.ndarray], extractor: Extractor, views: RegionSet, label: list[str], width: int, tile: int = TILE
+) -> np.ndarray:
+    """Frames with their boxes beside each other, and below them a row a view.
+
+    Args:
+        frames: RGB uint8 (H, W, 3).
+        extractor: says where the regions are.
+        views: what to cut.
+        label: of the row of frames.
+        width: of the block in px.
+        tile: of a picture in px.
+    """
+    found = extractor(frames) if frames else None
+    named = [dict(zip(extractor.regions, box, strict=True)) for box in (found.boxes if found else ())]
+    marks = found.landmarks if found and found.landmarks is not None else [None] * len(frames)
+    drawn = [
+        with_boxes(frame, box, mark, _faces(extractor, frame), tile)
+        for frame, box, mark in zip(frames, named, marks, strict=True)
+    ]
+    rows = [row_of(drawn, width, label, tile)]
     for view in views:
         cuts = [cut(frame, box, view) for frame, box in zip(frames, named, strict=True)]
-        rows.append(_row([_fitted(image, TILE // 2) for image in cuts], width, [f"  {view}"]))
-    return np.concatenate([*rows, np.full((GAP, width, 3), _PAPER, np.uint8)])
+        rows.append(row_of([fitted(image, tile // 2, tile) for image in cuts], width, [f"  {view}"], tile))
+    return np.concatenate([*rows, np.full((GAP, width, 3), PAPER, np.uint8)])
+
+
+def _faces(extractor: Extractor, frame: np.ndarray) -> list[np.ndarray]:
+    """The boxes of all faces of a frame, where the extractor finds faces."""
+    return [face.box for face in extractor.detect(frame)] if extractor.finds_faces else []
 
 
 def _some_frames(source: Source, label: int, count: int) -> list[np.ndarray]:
@@ -96,62 +116,3 @@ def _ranks(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             np.argsort(np.abs(np.arange(len(rows)) - len(rows) // 2), kind="stable"), kind="stable"
         )
     return codes, ranks
-
-
-def _with_boxes(frame: np.ndarray, boxes: dict[str, np.ndarray]) -> np.ndarray:
-    import cv2
-
-    image, scale = _resized(frame, TILE)
-    for index, box in enumerate(boxes.values()):
-        if np.isfinite(box).all():
-            x, y, width, height, angle = (float(value) for value in box)
-            corners = cv2.boxPoints(((x * scale, y * scale), (width * scale, height * scale), angle))
-            cv2.polylines(image, [np.rint(corners).astype(np.int32)], True, _COLOURS[index % len(_COLOURS)], 1)
-    return image
-
-
-def _fitted(image: np.ndarray | None, height: int) -> np.ndarray:
-    """A view in a tile's width and at most this height; a missing one is a hatched tile."""
-    if image is None:
-        missing = np.full((height, TILE, 3), 225, np.uint8)
-        missing[(np.add.outer(np.arange(height), np.arange(TILE)) % 12) < 2] = 180
-        return missing
-    fitted, _ = _resized(image, min(TILE, max(round(height * image.shape[1] / image.shape[0]), 1)))
-    return fitted[:TILE]
-
-
-def _resized(image: np.ndarray, width: int) -> tuple[np.ndarray, float]:
-    import cv2
-
-    scale = width / image.shape[1]
-    size = (width, min(max(round(image.shape[0] * scale), 1), 2 * TILE))
-    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.ascontiguousarray(cv2.resize(image, size, interpolation=shrink)), scale
-
-
-def _row(images: list[np.ndarray], width: int, label: list[str]) -> np.ndarray:
-    height = max((image.shape[0] for image in images), default=TILE // 2) + GAP
-    row = np.full((height, width, 3), _PAPER, np.uint8)
-    for index, image in enumerate(images):
-        left = MARGIN + index * (TILE + GAP)
-        row[: image.shape[0], left : left + image.shape[1]] = image
-    for line, text in enumerate(label):
-        _write(row, text, (8, 16 + 16 * line))
-    return row
-
-
-def _legend(extractor: Extractor, width: int) -> np.ndarray:
-    legend = np.full((HEAD, width, 3), _PAPER, np.uint8)
-    left = MARGIN
-    for index, region in enumerate(extractor.regions):
-        legend[8:20, left : left + 12] = _COLOURS[index % len(_COLOURS)]
-        _write(legend, region, (left + 18, 18))
-        left += 36 + 9 * len(region)
-    return legend
-
-
-def _write(image: np.ndarray, text: str, place: tuple[int, int]) -> None:
-    import cv2
-
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (_INK, _INK, _INK), 1, cv2.LINE_AA)

@@ -39,10 +39,10 @@ def write_csv_files(results: Results) -> None:
         DataError: if one cannot be written.
     """
     path = results.folder.path
-    write_file(path / "results.csv", _csv(RESULT_COLUMNS, map(result_record, results.rows)))
+    write_file(path / "results.csv", csv_bytes(RESULT_COLUMNS, map(result_record, results.rows)))
     cells = results.cells()
-    write_file(path / "cells.csv", _csv(CELL_COLUMNS, map(_cell_record, cells)))
-    write_file(path / "costs.csv", _csv(COST_COLUMNS, _cost_records(results, cells)))
+    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, map(_cell_record, cells)))
+    write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, _cost_records(results, cells)))
 
 
 def result_record(row: Row) -> dict[str, Any]:
@@ -83,7 +83,8 @@ def _cost_records(results: Results, cells: Iterable[dict[str, Any]]) -> Iterator
         }
 
 
-def _csv(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:
+def csv_bytes(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:
+    """A CSV file of some columns, a line a record; NaN, None and what a record lacks are left empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -30,10 +30,8 @@ def export_of(source: Source, rows: np.ndarray, form: Form) -> tuple[Export, str
         DataError: if no layout can hold the rows, or two of them would be one file.
     """
     own = source.dataset.export(source.rows[rows])
-    export, name = (
-        (own, source.spec.name) if own else (_class_folders(source.table.take(rows), source.classes), "folder")
-    )
-    return replace(export, paths=_with_endings(export.paths, form)), name
+    export = own or _class_folders(source.table.take(rows), source.classes)
+    return replace(export, paths=_with_endings(export.paths, form)), source.spec.name if own else "folder"
 
 
 def reader(source: Source, name: str, export: Export, root: str) -> Spec:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionkit.engine.score import Score
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
 from fusionkit.grid.plan import Axes
@@ -134,7 +135,7 @@ class Results:
             parts = [done.get((seed, fold)) for fold in folds]
             whole = [part for part in parts if part is not None]
             if len(whole) == len(parts):
-                counts[seed], units = _pooled(whole)
+                counts[seed], units = pooled(whole)
         failures = failed_cells(self.folder, record["cells"])
         return Loaded(record, done, counts, units, failures)
 
@@ -168,8 +169,11 @@ class Results:
         }
 
 
-def _pooled(cells: Sequence[StoredCell]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of all folds together; each unit is tested in one fold, or its counts are added up."""
+def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (U, C, C) of all folds together, and the units (U,).
+
+    Each unit is tested in one fold, or its counts are added up.
+    """
     names = np.concatenate([cell.units for cell in cells])
     units, codes = np.unique(names, return_inverse=True)
     classes = cells[0].counts.shape[-1]

@@ -13,7 +13,8 @@ from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS
-from fusionkit.report.contact_sheet import _COLOURS, GAP, HEAD, MARGIN, TILE, _some_frames, write_contact_sheet
+from fusionkit.report.contact_sheet import _some_frames, write_contact_sheet
+from fusionkit.report.sheet import COLOURS, GAP, HEAD, MARGIN, TILE
 from fusionkit.spec import Spec
 from fusionkit.views import parse_region_set
 
@@ -61,8 +62,8 @@ def test_each_class_has_a_row_of_frames_and_a_row_of_each_view(tmp_path: Path) -
 def test_boxes_are_drawn_where_the_extractor_found_them(tmp_path: Path) -> None:
     image = sheet(tmp_path / "sheet.png")
     border = image[HEAD + TILE // 4, MARGIN].tolist()
-    assert border == list(_COLOURS[0])  # left edge of the top half
-    assert image[HEAD + 3 * TILE // 4, MARGIN].tolist() == list(_COLOURS[1])
+    assert border == list(COLOURS[0])  # left edge of the top half
+    assert image[HEAD + 3 * TILE // 4, MARGIN].tolist() == list(COLOURS[1])
 
 
 def test_a_class_without_frames_and_frames_without_images_leave_room_not_errors(tmp_path: Path) -> None:

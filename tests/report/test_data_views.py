@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -30,17 +29,20 @@ ABAW = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 EXPR = "6th ABAW Annotations/EXPR_Recognition_Challenge"
 
 
-def views(spec: str | Spec, out: Path, view: str = "eye+mouth", extractor: str = "template", **more: object) -> WrittenViews:
+def views(
+    spec: str | Spec, out: Path, view: str = "eye+mouth", extractor: str = "template", **more: object
+) -> WrittenViews:
     dataset = Spec.parse(spec) if isinstance(spec, str) else spec
     request = ViewRequest(dataset, View.parse(view), Spec.parse(extractor), **more)  # type: ignore[arg-type]
     return write_views(request, out, Progress())
 
 
 def noise(path: Path, seed: int, height: int = 40, width: int = 30) -> None:
-    """An image file of noise that has some structure, so that JPEG keeps most of it."""
-    rough = np.random.default_rng(seed).integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8)
+    """An image file of grey noise that has some structure, so that JPEG keeps most of it."""
+    rough = np.random.default_rng(seed).integers(0, 256, (height // 5, width // 5), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC))
+    smooth = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path), np.repeat(smooth[..., None], 3, axis=2))
 
 
 def eye_and_mouth(frame: np.ndarray) -> np.ndarray:
@@ -57,7 +59,9 @@ def described(faces: FaceDataset, *, units: bool = False) -> dict[tuple[str, int
     names = [*faces.classes, None]
     who = table.unit if units else table.subject
     columns = (table.clip.tolist(), table.number.tolist(), table.label.tolist(), table.split.tolist(), who.tolist())
-    return {(clip, number): (names[label], split, one) for clip, number, label, split, one in zip(*columns, strict=True)}
+    return {
+        (clip, number): (names[label], split, one) for clip, number, label, split, one in zip(*columns, strict=True)
+    }
 
 
 def images(faces: FaceDataset) -> dict[tuple[str, int], np.ndarray | None]:
@@ -67,7 +71,7 @@ def images(faces: FaceDataset) -> dict[tuple[str, int], np.ndarray | None]:
 
 
 def assert_cut(before: FaceDataset, after: FaceDataset, tolerance: float) -> int:
-    """Every view is the one that was cut; how many there are. The tolerance is of the mean difference in grey levels."""
+    """Every view is the one that was cut, but for so many grey levels on the average; how many there are."""
     old, new = images(before), images(after)
     count = 0
     for key, view in new.items():
@@ -95,7 +99,9 @@ def test_a_folder_keeps_splits_classes_and_names(tmp_path: Path) -> None:
     before, after = DATASETS.build(f"folder:root={tmp_path / 'in'}"), DATASETS.build(written.reader)
     assert described(before) == described(after)
     assert assert_cut(before, after, 0) == 4
-    files = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    files = sorted(
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
+    )
     assert files == [
         "preview.png", "train/a/1.png", "train/a/3.png", "train/b/broken.png", "train/b/s/2.png", "val/a/x y.png",
         "views.json",
@@ -105,16 +111,13 @@ def test_a_folder_keeps_splits_classes_and_names(tmp_path: Path) -> None:
 def test_options_of_a_folder_stay(tmp_path: Path) -> None:
     for seed, name in enumerate(("a/p1_c1_05.jpg", "a/p1_c1_07.jpg", "b/p1_c2_01.jpg", "c/p2_c3_01.jpg")):
         noise(tmp_path / "in" / name, seed)
-    options = {"subject": "^(p.)", "clip": "(c.)", "number": "_([0-9]+)[.]", "class_map": {"b": "a", "c": None, "a": "z"}}
-    with pytest.raises(ConfigError):
-        DATASETS.build(Spec("folder", {"root": str(tmp_path / "in"), **options}))  # one class is left
-    options["class_map"] = {"b": "a", "c": "d"}
-    spec = Spec("folder", {"root": str(tmp_path / "in"), **options})
+    patterns = {"subject": "^(p.)", "clip": "(c.)", "number": "_([0-9]+)[.]"}
+    spec = Spec("folder", {"root": str(tmp_path / "in"), **patterns, "class_map": {"b": "a", "c": "d"}})
     written = views(spec, tmp_path / "out")
     before, after = DATASETS.build(spec), DATASETS.build(written.reader)
     assert described(after) == described(before)
     assert described(after)["c1", 7] == ("a", "", "p1")
-    assert assert_cut(before, after, 6) == 4
+    assert assert_cut(before, after, 2) == 4
 
 
 def test_two_files_that_differ_in_their_ending_stay_two(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def abaw(root: Path) -> None:
     write(root / "names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt", "v3\n")
 
 
-@pytest.mark.parametrize(("form", "tolerance"), [("same", 6), ("png", 0)])
+@pytest.mark.parametrize(("form", "tolerance"), [("same", 2), ("png", 0)])
 def test_aff_wild2_keeps_its_annotation_byte_for_byte(tmp_path: Path, form: str, tolerance: float) -> None:
     abaw(tmp_path / "in")
     spec = Spec("affwild2", {"root": str(tmp_path / "in"), "test": True})
@@ -146,7 +149,6 @@ def test_aff_wild2_keeps_its_annotation_byte_for_byte(tmp_path: Path, form: str,
     assert written.reader.options == {"root": str(tmp_path / "out"), "test": True}
     assert described(after) == described(before)
     assert after.table().unit.tolist() == before.table().unit.tolist()
-    assert list(after.problems()) == ["clip 'v2' has no crops"] or len(list(after.problems())) <= 1
     assert assert_cut(before, after, tolerance) == 5
     for file in (tmp_path / "in" / EXPR).rglob("*.txt"):
         assert (tmp_path / "out" / file.relative_to(tmp_path / "in")).read_bytes() == file.read_bytes()
@@ -239,10 +241,16 @@ def test_names_that_files_cannot_have_are_escaped_and_units_kept(tmp_path: Path)
         for (clip, number), value in described(before, units=True).items()
     }
     assert described(after) == expected
-    assert (expected["a/b.jpg", 3][2], expected["caf\u00e9 1", 1][2], expected["z", 1][:2]) == ("p", "q%2Fr", (None, ""))
+    assert (expected["a/b.jpg", 3][2], expected["caf\u00e9 1", 1][2], expected["z", 1][:2]) == (
+        "p",
+        "q%2Fr",
+        (None, ""),
+    )
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     views("toy-blobs", tmp_path / "whole", "bottom", "toy-halves")
     encoded, calls = data_views._encoded, []
 
@@ -257,7 +265,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path,
         views("toy-blobs", tmp_path / "out", "bottom", "toy-halves")
     assert not (tmp_path / "out").exists()
     done = len((tmp_path / "out.part/.state").read_bytes())
-    assert done == 3 * located.BATCH or done == 2 * located.BATCH
+    assert done in (2 * located.BATCH, 3 * located.BATCH)
     with pytest.raises(ConfigError, match="unfinished run of something else"):
         views("toy-blobs:seed=1", tmp_path / "out", "bottom", "toy-halves")
     Blobs.reads.clear()
@@ -290,9 +298,9 @@ def test_what_was_done_is_written_down(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "out/views.json").read_text())
     assert about["fusionkit"] == __version__
     assert (about["view"], about["extractor"], about["read_with"]) == ("mouth", "template", "folder:root=.")
-    assert about["counts"]["no split" if "no split" in about["counts"] else ""]["written"] == 2
+    assert about["counts"] == {"": {"written": 2, "without image": 0, "region not found": 0}}
     sheet = cv2.imread(str(tmp_path / "out/preview.png"))
-    assert sheet is not None
+    assert {10, 20} <= set(np.unique(sheet).tolist())  # the greys of both faces
 
 
 @pytest.mark.parametrize(
@@ -302,7 +310,6 @@ def test_what_was_done_is_written_down(tmp_path: Path) -> None:
         ("toy-blobs", {"splits": ("train", "vol")}, "did you mean 'val'"),
         ("toy-blobs", {"splits": ("val",)}, "--split lacks train"),
         ("toy-blobs:official=false", {"splits": ("train",)}, "no official split"),
-        ("toy-ready", {}, "ready embeddings and no images"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_anything_is(
@@ -311,6 +318,17 @@ def test_what_cannot_be_written_is_said_before_anything_is(
     with pytest.raises(ConfigError, match=said):
         views(spec, tmp_path / "out", **{"view": "bottom", "extractor": "toy-halves", **more})  # type: ignore[arg-type]
     assert not any(path.name.startswith("out") for path in tmp_path.iterdir())
+
+
+class Ready(Blobs):
+    """Brings embeddings, and no images."""
+
+    read = FaceDataset.read
+
+
+def test_ready_embeddings_are_no_images(tmp_path: Path) -> None:
+    with registered(DATASETS, "toy-bare", Ready), pytest.raises(ConfigError, match="ready embeddings and no images"):
+        views("toy-bare", tmp_path / "out", "face")
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -332,4 +350,3 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     write(tmp_path / "file", "")
     with pytest.raises(StorageError, match="cannot be written"):
         views("toy-blobs", tmp_path / "file/out", "bottom", "toy-halves")
-    shutil.rmtree(tmp_path / "out", ignore_errors=True)

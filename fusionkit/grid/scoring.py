@@ -1,0 +1,115 @@
+"""Scoring: the families of a plan are smoothed and scored one after the other, and each step is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from fusionkit.engine.embed import backbone_cost
+from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.errors import StorageError
+from fusionkit.grid.family import FamilyScorer
+from fusionkit.grid.feature_memory import feature_limit
+from fusionkit.grid.lease import waiting_lease
+from fusionkit.grid.memory import headroom
+from fusionkit.grid.plan import Family, HeadWork
+from fusionkit.grid.stored_heads import StoredHeads
+from fusionkit.grid.tasks import Failure
+from fusionkit.spec import Spec
+
+Watch = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far scoring has come.
+
+    Attributes:
+        family: its place in the plan.
+        state: a cell is ``begun``, then ``scored`` or ``failed``; a family is ``over``.
+        cell: its id; empty where the step is of a family.
+        failure: of a cell that failed.
+        reused: cells of a family that stood ready.
+    """
+
+    family: int
+    state: Literal["begun", "scored", "failed", "over"]
+    cell: str = ""
+    failure: Failure | None = None
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """All that scoring needs.
+
+    Attributes:
+        families: of the plan.
+        records: the families as ``grid.json`` holds them, by id.
+        heads: of the run's folder.
+        store: of the embeddings.
+        memory: GiB of features that may be held; 0 for a share of what is available.
+        fail_fast: end at the first failure.
+    """
+
+    families: Sequence[Family]
+    records: Mapping[str, dict[str, Any]]
+    heads: StoredHeads
+    store: EmbeddingStore
+    memory: float
+    fail_fast: bool
+
+    def steps(
+        self, first: int = 0, skip: Collection[str] = (), watch: Watch = nullcontext
+    ) -> Generator[Step, None, None]:
+        """Score what lacks a score; a failure stays with its cell.
+
+        Args:
+            first: family to begin with.
+            skip: cells to leave alone.
+            watch: entered while a cell is made.
+
+        Raises:
+            StorageError: if results cannot be written.
+        """
+        memory = feature_limit(self.memory, 1, "cpu")
+        cost = cache(backbone_cost)
+        for number, family in enumerate(self.families[first:], first):
+            costs = _costs(family.heads[0], cost)
+            scorer = FamilyScorer(family, self.records[family.id], self.heads, self.store, costs, memory)
+            for step in self._cells(number, scorer, skip, watch):
+                yield step
+                if step.failure and self.fail_fast:
+                    return
+            yield Step(number, "over", reused=scorer.reused)
+
+    def _cells(self, family: int, scorer: FamilyScorer, skip: Collection[str], watch: Watch) -> Iterator[Step]:
+        with waiting_lease(self.heads.folder.path / "leases" / f"score-{self.families[family].id}"):
+            for cell, make in scorer.tasks():
+                if cell in skip:
+                    continue
+                yield Step(family, "begun", cell)
+                with watch():
+                    failure = _attempt(make)
+                yield Step(family, "failed" if failure else "scored", cell, failure)
+
+
+def _attempt(make: Callable[[], None]) -> Failure | None:
+    """Make a cell; an exception becomes a failure, and so does a plugin's ``sys.exit``."""
+    try:
+        make()
+    except StorageError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a smoother raises stays with its own cell)
+        with headroom():
+            return Failure.of(error)
+    return None
+
+
+def _costs(head: HeadWork, cost: Callable[[Spec], tuple[int, float]]) -> tuple[int, float]:
+    """(parameters, GFLOP) of the backbones behind a head: weights count once, work once a view."""
+    backbones = [embedding.backbone for embedding in head.embeddings.values() if embedding.backbone]
+    return sum(cost(spec)[0] for spec in set(backbones)), sum(cost(spec)[1] for spec in backbones)

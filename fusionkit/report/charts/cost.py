@@ -1,0 +1,101 @@
+"""Quality against cost: macro-F1 over parameters, GFLOP and seconds, and the rows that none beats at less cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fusionkit.report.charts.figure import PALETTE, Figure
+from fusionkit.report.charts.row_names import row_names
+from fusionkit.report.charts.view_values import csv_records
+from fusionkit.report.numbers import share
+from fusionkit.report.results import Results
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A row's score and what it costs."""
+
+    name: str
+    score: float
+    cost: float
+
+
+def cost_figures(results: Results) -> Iterator[Figure]:
+    """One figure a kind of cost in which rows differ."""
+    scored = [row for row in results.rows if row.score]
+    names = row_names(row.axes for row in scored)
+    seconds = _fit_seconds(results)
+    kinds = {
+        "params": ("parameters, backbones included", {row.id: row.means.get("params") for row in scored}),
+        "gflops": ("GFLOP a frame, backbones included", {row.id: row.means.get("gflops") for row in scored}),
+        "fit-seconds": ("seconds to train the heads of a seed", seconds),
+    }
+    for kind, (title, costs) in kinds.items():
+        priced = [
+            Priced(name, row.score.value, float(costs[row.id] or 0))
+            for name, row in zip(names, scored, strict=True)
+            if row.score and costs.get(row.id)
+        ]
+        if len({each.cost for each in priced}) > 1:
+            yield _figure(f"cost-{kind}", title, priced)
+
+
+def pareto(priced: Sequence[Priced]) -> list[Priced]:
+    """The rows that no other row reaches at less cost, nor beats at the same: by rising cost."""
+    front: list[Priced] = []
+    for each in sorted(priced, key=lambda one: (one.cost, -one.score)):
+        if not front or each.score > front[-1].score:
+            front.append(each)
+    return front
+
+
+def _fit_seconds(results: Results) -> dict[str, float]:
+    """By row: mean over seeds of what its heads took, as ``costs.csv`` says."""
+    spent = {r["cell"]: float(r["fit_seconds"]) for r in csv_records(results.folder.path / "costs.csv") if r["fit_seconds"]}
+    found = {}
+    for record in results.grid["families"]:
+        cells = [cell for cell in record["cells"] if cell["id"] in spent]
+        seeds = {cell["seed"] for cell in cells}
+        if seeds:
+            found[record["id"]] = sum(spent[cell["id"]] for cell in cells) / len(seeds)
+    return found
+
+
+def _figure(name: str, title: str, priced: list[Priced]) -> Figure:
+    front = pareto(priced)
+    return Figure(
+        name,
+        f"Macro-F1 by {title.partition(',')[0]}",
+        "Squares on the line: no row scores as high for less. The line is of scores as they are; whether they differ is "
+        "for the paired tests to say.",
+        f"{len(front)} of {len(priced)} rows are on the line, from {front[0].name} ({share(front[0].score)}) to "
+        f"{front[-1].name} ({share(front[-1].score)}).",
+        _chart(title, priced, front),
+        ("on the line", "macro-F1", title),
+        [(each.name, share(each.score), f"{each.cost:.4g}") for each in front],
+    )
+
+
+def _chart(title: str, priced: list[Priced], front: list[Priced]) -> alt.LayerChart:
+    import altair as alt
+
+    def layer(rows: list[Priced]) -> alt.Chart:
+        values = [{"cost": each.cost, "score": each.score} for each in rows]
+        return alt.Chart(alt.Data(values=values)).encode(
+            x=alt.X("cost:Q", title=f"{title} (log scale)", scale=alt.Scale(type="log", nice=False, padding=12)).axis(
+                format="~s", grid=False
+            ),
+            y=alt.Y("score:Q", title="macro-F1", scale=alt.Scale(zero=False)),
+        )
+
+    inside = [each for each in priced if each not in front]
+    return alt.layer(
+        layer(front).mark_line(interpolate="step-after", color=PALETTE[1], strokeWidth=1.5),
+        layer(inside).mark_point(color=PALETTE[0], size=40, opacity=0.8),
+        layer(front).mark_point(color=PALETTE[1], filled=True, shape="square", size=80, opacity=1),
+    ).properties(width=330, height=220)

@@ -1,0 +1,128 @@
+"""Some test clips of the best row over time: truth, prediction of each frame, and prediction as it was smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionkit.contracts.dataset import UNLABELLED
+from fusionkit.contracts.smoother import Smoother
+from fusionkit.engine.score import truth_of
+from fusionkit.engine.smooth import clips, smooth, smoother_input, softmax
+from fusionkit.engine.trial import Trial
+from fusionkit.errors import DataError, FusionKitError
+from fusionkit.grid.folder import StoredCell
+from fusionkit.registry import SMOOTHERS
+from fusionkit.report.charts.figure import PALETTE, Figure
+from fusionkit.report.results import Results, Row
+from fusionkit.report.tested_data import TestedData
+from fusionkit.spec import Spec
+
+if TYPE_CHECKING:
+    import altair as alt
+
+_CLIPS, _FRAMES, _FEWEST = 3, 300, 8
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """One clip: frame numbers (T,), truth with -1 where there is none, class of each frame raw and smoothed (T,)."""
+
+    clip: str
+    number: np.ndarray
+    truth: np.ndarray
+    raw: np.ndarray
+    smoothed: np.ndarray
+
+
+def timeline_figures(results: Results, data: TestedData) -> Iterator[Figure]:
+    """Clips of the best row that is smoothed, else of the best, for each data set that is open.
+
+    Raises:
+        DataError: if the data are others than were tested on.
+        FusionKitError: if the smoother fails.
+    """
+    scored = [row for row in results.rows if row.score]
+    for dataset, trials in data.trials.items():
+        rows = [row for row in scored if row.axes.dataset == dataset]
+        rows.sort(key=lambda row: (row.chosen != "none", row.score.value if row.score else 0.0), reverse=True)
+        if rows:
+            yield from _figures(results, rows[0], trials)
+
+
+def _figures(results: Results, row: Row, trials: Any) -> Iterator[Figure]:
+    record = next(record for record in results.grid["families"] if record["id"] == row.id)
+    (seed, fold), cell = next(iter(results.load(record).cells.items()))
+    trial: Trial | None = trials.get(fold)
+    if trial is None:
+        return
+    for place, line in enumerate(_chosen(_timelines(results, cell, trial)), 1):
+        known = line.truth != UNLABELLED
+        right = [float((values == line.truth)[known].mean()) if known.any() else float("nan") for values in (line.raw, line.smoothed)]
+        yield Figure(
+            f"timeline-{place}",
+            f"Clip {line.clip}",
+            f"{row.axes.name}, seed {seed}, smoother {row.chosen}. Broad pale band: truth; dots: prediction of each frame; line: "
+            "smoothed.",
+            f"Of the annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
+            _chart(line, trial.source.classes),
+        )
+
+
+def _timelines(results: Results, cell: StoredCell, trial: Trial) -> Iterator[Timeline]:
+    logits = results.folder.read_logits(cell.info["head"])
+    noted = logits.info["record"]
+    if (noted["data"]["fingerprint"], noted["fold"]["digest"]) != (trial.source.fingerprint, trial.fold.digest):
+        raise DataError(f"{trial.source.spec}: the data have changed since they were tested on")
+    smoother = _smoother(cell)
+    seen = ~np.isnan(logits.test[:, 0])
+    table = trial.test_table
+    how = cell.info.get("impute", "nearest")
+    raw = smooth(SMOOTHERS.build(Spec("none")), table, seen, softmax(logits.test), trial.prior, how)
+    smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), trial.prior, how)
+    truth = truth_of(trial.sealed)
+    for clip in clips(table):
+        yield Timeline(str(table.clip[clip.start]), table.number[clip], truth[clip], raw[clip].argmax(1), smoothed[clip].argmax(1))
+
+
+def _smoother(cell: StoredCell) -> Smoother:
+    smoother: Smoother = SMOOTHERS.build(Spec.parse(cell.info["smoother"]))
+    if smoother.needs == "embeddings":
+        raise FusionKitError("the smoother reads embeddings, which lie in the cache and not in the folder")
+    if smoother.fitted:
+        if cell.smoother is None:
+            raise FusionKitError("nothing is stored of what the smoother has learned")
+        smoother.restore(cell.smoother)
+    return smoother
+
+
+def _chosen(lines: Iterator[Timeline]) -> list[Timeline]:
+    """The clips with the most changes of truth in their first frames, of those that are long enough to be looked at."""
+    cut = [Timeline(line.clip, *(values[:_FRAMES] for values in (line.number, line.truth, line.raw, line.smoothed))) for line in lines]
+    long = [line for line in cut if len(line.number) >= _FEWEST]
+    return sorted(long, key=lambda line: -int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum()))[:_CLIPS]
+
+
+def _chart(line: Timeline, classes: tuple[str, ...]) -> alt.LayerChart:
+    import altair as alt
+
+    names = list(classes)
+    upright = alt.Y("class:N", sort=names, scale=alt.Scale(domain=names), title=None).axis(grid=True)
+    over = alt.X("frame:Q", title="frame", scale=alt.Scale(nice=False, zero=False))
+
+    def layer(values: np.ndarray) -> alt.Chart:
+        records = [
+            {"frame": frame, "class": names[label]}
+            for frame, label in zip(line.number.tolist(), values.tolist(), strict=True)
+            if label != UNLABELLED
+        ]
+        return alt.Chart(alt.Data(values=records)).encode(x=over, y=upright)
+
+    return alt.layer(
+        layer(line.truth).mark_tick(color=PALETTE[5], thickness=4, bandSize=16, opacity=0.6),
+        layer(line.smoothed).mark_line(interpolate="step", color=PALETTE[1], strokeWidth=1.6),
+        layer(line.raw).mark_point(color=PALETTE[0], filled=True, size=14, opacity=1),
+    ).properties(width=640, height=alt.Step(20))

@@ -1,0 +1,54 @@
+"""The data that a folder's rows were tested on, opened again to show frames and truth beside what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fusionkit.engine.source import Source, open_source
+from fusionkit.engine.trial import Trial
+from fusionkit.errors import FusionKitError
+from fusionkit.spec import Spec
+from fusionkit.splits import divide
+
+Trials = Mapping[str, Mapping[str, Trial]]
+
+
+@dataclass(frozen=True, eq=False)
+class TestedData:
+    """What could be opened.
+
+    Attributes:
+        trials: by data set as the rows name it, by fold.
+        notes: a line for each data set that could not.
+    """
+
+    trials: Trials = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def source(self, dataset: str) -> Source | None:
+        """The data set; None where it could not be opened."""
+        return next((trial.source for trial in self.trials.get(dataset, {}).values()), None)
+
+
+def open_tested_data(grid: dict[str, Any]) -> TestedData:
+    """The data sets of a folder, each divided as its grids did; what cannot be opened is noted and left out."""
+    trials, notes = {}, []
+    for dataset in dict.fromkeys(record["axes"]["dataset"] for record in grid["families"]):
+        described = next((each for each in _described(grid) if dataset in each["datasets"]), None)
+        if described is None:
+            notes.append(f"{dataset}: its grid is not noted in the folder")
+            continue
+        try:
+            source = open_source(Spec.parse(dataset), described["limit"])
+            folds, _ = divide(Spec.parse(described["split"]), source.table, source.classes, source.composites())
+        except FusionKitError as error:
+            notes.append(f"{dataset}: {error}")
+            continue
+        trials[dataset] = {fold.name: Trial(source, fold) for fold in folds}
+    return TestedData(trials, tuple(notes))
+
+
+def _described(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    return [item["description"] for item in grid["grids"]]
