@@ -22,11 +22,16 @@ from fusionkit.grid.provenance import grid_provenance
 from fusionkit.grid.run import Outcome, RunOptions, cluster, run
 from fusionkit.grid.tasks import Code
 from fusionkit.plugin_file import load_plugin_file
+from fusionkit.predict.ablation import AblationOptions, ablate_rows
 from fusionkit.predict.challenge import Answer, all_test_frames, answer, with_test_clips
+from fusionkit.predict.conditions import PATTERNS, Pattern
 from fusionkit.predict.predictor import Predictor
+from fusionkit.predict.robustness import robust_rows
 from fusionkit.predict.stored_cell import open_cell
+from fusionkit.report.ablation import Ablation, write_ablations
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.results import Results
+from fusionkit.report.robustness import Robustness, write_robustness
 from fusionkit.report.submission import check_place, class_order, read_template, write_per_video, write_rows
 from fusionkit.spec import Spec
 
@@ -240,6 +245,80 @@ def submit(
     else:
         write_rows(asked, found.predicted, Path(out))
     return found
+
+
+def ablate(
+    folder: str | Path,
+    cells: Iterable[str] = (),
+    *,
+    options: AblationOptions | None = None,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> list[Ablation]:
+    """What trained rows lose when a view is shuffled, blank or missing at test time; written to ``attribution.csv``.
+
+    Nothing is trained anew. The file holds what the last call was asked for.
+
+    Args:
+        folder: of the run.
+        cells: rows or cells, as for :func:`load`; all finished rows with an auxiliary view where empty.
+        options: how they are tested; the device is replaced by the one below.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        plugins: Python files that register components.
+        progress: told of conditions, and of frames that have to be embedded anew.
+
+    Raises:
+        ConfigError: if a text stands for nothing or for several, or a row has too many views.
+        DataError: if a row is not finished, or its data are missing or have changed.
+        StorageError: if the file cannot be written.
+        FusionKitError: if a component fails.
+    """
+    results, how = _to_ablate(folder, options, device, plugins)
+    found = ablate_rows(results, list(cells), how, progress or Progress())
+    write_ablations(results.folder.path, found)
+    return found
+
+
+def robust(
+    folder: str | Path,
+    cells: Iterable[str] = (),
+    *,
+    pattern: Pattern = "frame",
+    options: AblationOptions | None = None,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> list[Robustness]:
+    """What trained rows score while auxiliary views are missing at test time; written to ``robustness.csv``.
+
+    Args:
+        folder: of the run.
+        cells: as for :func:`ablate`.
+        pattern: which frames lose a view together: ``frame``, ``run`` or ``unit``.
+        options: as for :func:`ablate`.
+        device: as for :func:`ablate`.
+        plugins: Python files that register components.
+        progress: as for :func:`ablate`.
+
+    Raises:
+        ConfigError: as for :func:`ablate`, or if a row that is named has no auxiliary view.
+        FusionKitError: as for :func:`ablate`.
+    """
+    if pattern not in PATTERNS:
+        raise ConfigError(f"pattern: {pattern!r} is none of {', '.join(PATTERNS)}")
+    results, how = _to_ablate(folder, options, device, plugins)
+    found = robust_rows(results, list(cells), how, pattern, progress or Progress())
+    write_robustness(results.folder.path, found)
+    return found
+
+
+def _to_ablate(
+    folder: str | Path, options: AblationOptions | None, device: str, plugins: Iterable[str]
+) -> tuple[Results, AblationOptions]:
+    for path in plugins:
+        load_plugin_file(path)
+    return Results(Path(folder)), replace(options or AblationOptions(), device=choose_device(device))
 
 
 def default_folder(grid: GridConfig) -> Path:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Collection, Mapping
@@ -24,6 +25,7 @@ MARKER = "done.json"
 SCHEMA = 1
 _SEAL = "sha256"  # the key under which the marker holds the hash of the rest of itself
 _ATTEMPTS = 10
+_BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, Any] | None = None) -> None:
@@ -38,7 +40,7 @@ def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, 
         "meta": dict(meta or {}),
     }
     marker[_SEAL] = _seal(marker)
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    aside = _beside(folder)
     try:
         aside.mkdir(parents=True)
         for name, data in {**files, MARKER: canonical(marker).encode()}.items():
@@ -56,7 +58,7 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    aside = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_synced(aside, data)
@@ -131,6 +133,23 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     return meta
 
 
+def half_written(folder: Path) -> dict[Path, str]:
+    """What lies in a folder beside its place, each with the name of what it was to be.
+
+    It is being written, or was when its process died.
+    """
+    try:
+        found = [(Path(entry.path), _BESIDE.fullmatch(entry.name)) for entry in os.scandir(folder)]
+    except OSError:
+        return {}
+    return {path: match[1] for path, match in found if match}
+
+
+def _beside(path: Path) -> Path:
+    """Where something is written before it is put in its place."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
 def _marker(folder: Path) -> dict[str, Any] | None:
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_bytes())
@@ -165,7 +184,7 @@ def _put_in_place(aside: Path, folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a folder or file as a whole, by renaming it first."""
-    doomed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    doomed = _beside(path)
     with suppress(FileNotFoundError):  # another process was faster
         path.rename(doomed)
         if doomed.is_dir():

@@ -20,7 +20,8 @@ ROWS = [
     ["registry", "views", "identity"],
     ["artifact", "recipe", "splits", "plugin_file", "config_file"],
     ["config", "arrays"],
-    ["exchange", "stats", "class_stats", "bootstrap", "attribution"],
+    ["testing"],
+    ["exchange", "stats", "class_stats", "bootstrap", "attribution", "media"],
     ["engine"],
     ["grid"],
     ["training"],
@@ -32,7 +33,7 @@ ROWS = [
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
-PUBLIC = {"contracts", "errors", "registry"}
+PUBLIC = {"contracts", "errors", "registry", "testing"}
 HEAVY = {
     "torch",
     "timm",
@@ -51,6 +52,12 @@ MAY_BE_HEAVY = {
     "engine/batches.py": {"torch"},
     "engine/fit.py": {"torch"},
     "engine/view_heads.py": {"torch"},
+    "testing/fusion_inputs.py": {"torch"},
+    "testing/fusion_learning.py": {"torch"},
+    "testing/fusion_storage.py": {"torch"},
+    "testing/fusion_values.py": {"torch"},
+    "testing/fusion_views.py": {"torch"},
+    "testing/object_graph.py": {"torch"},
     "training/classifier.py": {"torch"},
     "training/joint.py": {"torch"},
     "training/mae.py": {"torch"},

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fusionkit.training.finetune_config import FinetuneConfig, resolve_finetune
 from fusionkit.training.pretrain_config import PretrainConfig, resolve_pretrain
 
 TINY: dict[str, Any] = {
@@ -56,3 +57,31 @@ def patches_by_hand(images: np.ndarray, patch: int) -> np.ndarray:
                 rows.append(values)
         found.append(rows)
     return np.array(found)
+
+
+def tiny_encoder(folder: Path, depth: int = 2, size: int = 16, seed: int = 0) -> Path:
+    """A file of random weights as pre-training writes it: width 16, patches of 4 px."""
+    import torch
+
+    from fusionkit.training.encoder import EncoderOptions, build_encoder, write_encoder
+
+    options = EncoderOptions(model="vit_tiny_patch16_224", size=size, patch=4, width=16, depth=depth, heads=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        path = folder / f"encoder-{depth}-{seed}.safetensors"
+        write_encoder(path, build_encoder(options), options, {})
+    return path
+
+
+def tiny_tuning(encoder: Path, **changes: Any) -> FinetuneConfig:
+    """A fine-tuning of seconds, on toys; the sections ``recipe`` and ``run`` are merged into the usual ones."""
+    recipe = {"epochs": 3, "batch_size": 16, "lr": 3e-3, "warmup_epochs": 1, "drop_path": 0.0, "layer_decay": 1.0}
+    raw = {
+        "dataset": "toy-blobs:clips=12",
+        "extractor": "toy-halves",
+        "backbone": {"type": "timm", "checkpoint": str(encoder)},
+        **changes,
+        "recipe": {**recipe, **changes.get("recipe", {})},
+        "run": {"save_every": 3, "curves": 0, **changes.get("run", {})},
+    }
+    return resolve_finetune(raw, "tiny")

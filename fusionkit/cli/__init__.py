@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import typer
 
-from fusionkit.cli import bench, cache, compare, data, info, listing, merge, pretrain, preview, submit
+from fusionkit.cli import (
+    ablate,
+    align,
+    bench,
+    cache,
+    check,
+    compare,
+    data,
+    finetune,
+    info,
+    listing,
+    merge,
+    new,
+    pretrain,
+    preview,
+    robust,
+    submit,
+)
 
 app = typer.Typer(
     name="fusionkit",
@@ -14,14 +31,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("ablate")(ablate.ablate)
+app.command("align")(align.align)
 app.command("bench")(bench.bench)
 app.command("cache")(cache.cache)
+app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("finetune")(finetune.finetune)
 app.command("merge")(merge.merge)
+app.command("new")(new.new)
 app.command("list")(listing.list_components)
 app.command("info")(info.info)
 app.command("preview")(preview.preview)
 app.command("pretrain")(pretrain.pretrain)
+app.command("robust")(robust.robust)
 app.command("submit")(submit.submit)
 app.add_typer(data.app, name="data", help="Look at data before they are used, and write drawn ones.")
 

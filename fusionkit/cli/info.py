@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -19,7 +18,7 @@ def info(
     plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Describe a component: summary, options with types and defaults, reference, origin.
+    """Describe a component: summary, shapes, tags, options with types and defaults, reference, origin.
 
     Examples:
 
@@ -50,20 +49,24 @@ def _having(name: str) -> list[ComponentRegistry]:
 
 
 def _describe(registry: ComponentRegistry, name: str) -> None:
-    from fusionkit.options import Option, options_of
+    from fusionkit.testing.catalogue import entry
 
-    cls: type[Any] = registry.get(name)
-    origin = registry.origins()[name][0]
-    out.print(f"[bold]{escape(name)}[/]  {registry.kind} from {escape(origin.brought_by)} ({escape(origin.target)})\n")
-    out.print(escape(inspect.cleandoc(cls.__doc__ or "no description")), highlight=False)
-    options: dict[str, Option] = options_of(cls)
-    if not options:
+    found = entry(registry, name)
+    brought = f"{escape(found.origin.brought_by)} ({escape(found.origin.target)})"
+    out.print(f"[bold]{escape(name)}[/]  {registry.kind} from {brought}\n")
+    out.print(escape(found.description), highlight=False)
+    out.print(f"\nshapes  {escape(found.shapes)}", highlight=False)
+    if found.tags:
+        out.print(f"tags    {escape(', '.join(found.tags))}", highlight=False)
+    for check, reason in found.cls.expected_failures.items():
+        out.print(f"known to fail {escape(check)}: {escape(reason)}", highlight=False)
+    if not found.options:
         out.print("\nno options\n")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("option", "type", "default"):
         table.add_column(column)
-    for option in options.values():
+    for option in found.options:
         default = "[yellow]required[/]" if option.required else escape(repr(option.default))
         table.add_row(escape(option.name), escape(option.type_name), default)
     out.print()

@@ -45,7 +45,8 @@ class Fusion(Component, nn.Module):
 
     Attributes:
         needs: ``pooled`` views are (B, D_v); ``tokens`` are (B, K, D_v), with K in ``token_count``.
-        missing: ``masked`` if :meth:`fuse` reads ``present``, ``imputed`` if it relies on the training mean.
+        missing: ``masked`` if :meth:`fuse` reads ``present``, so that it does not matter what stands in for an absent
+            auxiliary view; ``imputed`` if it relies on the training mean.
         symmetric: True if two auxiliary views of one width may swap their contents without any change of the result,
             False if not, None if nothing is said of it. An option may decide it for an instance.
         recipe: what this fusion changes in the default recipe, a config's own recipe going before it.

@@ -105,7 +105,7 @@ class Predictor:
             if frame is not None and (frame.dtype != np.uint8 or frame.shape[2:] != (3,) or not frame.size):
                 raise DataError(f"frame {place} is {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
         wanted = {name: source.embedding() for name, source in self.views.items()}
-        with _one_thread():
+        with one_thread():
             found = embed_frames(frames, list({item.key: item for item in wanted.values()}.values()), self.device)
         return {name: found[item.key] for name, item in wanted.items()}
 
@@ -129,7 +129,7 @@ class Predictor:
         store = EmbeddingStore(cache_folder())
         wanted = {name: self._stored(dataset, source) for name, source in self.views.items()}
         unique = list({item.key: item for item in wanted.values()}.values())
-        with _one_thread():
+        with one_thread():
             _fill(store, dataset, unique, chosen, self.device, progress or Progress())
         return StoredViews(store, {name: item.key for name, item in wanted.items()}, chosen)
 
@@ -149,7 +149,7 @@ class Predictor:
             views: what :meth:`embed` or :meth:`embed_dataset` gave.
         """
         raw = HeldViews(views) if isinstance(views, dict) else views
-        with _one_thread():
+        with one_thread():
             return np.stack([head.logits(raw) for head in self.heads])
 
     def predict_proba(
@@ -208,7 +208,7 @@ class Predictor:
 
     def _predicted(self, views: RawViews, table: FrameTable) -> Predictions:
         total = np.zeros((len(table), len(self.classes)))
-        with _one_thread():
+        with one_thread():
             for head in self.heads:
                 probs, seen = head.probabilities(views, table, self.impute)
                 total += probs
@@ -263,7 +263,7 @@ def _fill(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """With more threads the last bits differ from those of a benchmark."""
     give_back = single_thread()
     try:

@@ -54,7 +54,10 @@ class TrainedHead:
         Returns:
             (n, C) float64, and (n,) bool: the frames that have a view; the others are imputed.
         """
-        part = views.part(self.scaling)
+        return self.probabilities_of(views.part(self.scaling), table, impute)
+
+    def probabilities_of(self, part: AnyPart, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`probabilities`, of features that were brought to this head's scale."""
         x = smoother_input(self.smoother, self._logits(part), part)
         return smooth(self.smoother, table, part.seen, x, self.prior, impute), part.seen
 

@@ -130,7 +130,7 @@ def write_encoder(path: Path, model: VisionTransformer, options: EncoderOptions,
 
 
 def is_trained_here(path: Path) -> bool:
-    """Whether ``fusionkit pretrain`` or ``finetune`` wrote a file of weights, which says itself of which model it is."""
+    """Whether ``pretrain`` or ``finetune`` wrote a file of weights, which then says itself of which model it is."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors":

@@ -18,7 +18,7 @@ from fusionkit.training.finetune_recipe import FinetuneRecipe, FinetuneRunSectio
 from fusionkit.training.fusion_shape import FusionShape
 from fusionkit.training.pretrain_config import load_code
 from fusionkit.training.section import Section
-from fusionkit.views import RegionSet, View, parse_region_set, regions_of
+from fusionkit.views import RegionSet, View, arrange, parse_region_set, regions_of
 
 T = TypeVar("T")
 
@@ -57,9 +57,9 @@ class FinetuneConfig:
     smoothers: tuple[Spec, ...]
     seeds: tuple[int, ...]
 
-    def views(self, shape: FusionShape) -> tuple[View, ...]:
-        """The views that a shape takes, main view first."""
-        return (self.view,) if shape.position == "alone" else (self.view, *self.auxiliary)
+    def views(self, shape: FusionShape) -> dict[str, View]:
+        """The views that a shape takes, main view first, as the views of a bench are named and ordered."""
+        return arrange(self.view, () if shape.position == "alone" else self.auxiliary)
 
     def describe(self) -> dict[str, Any]:
         """What decides the results, as plain data: all but the ``run`` section."""
@@ -69,7 +69,7 @@ class FinetuneConfig:
             "limit": self.limit,
             "extractor": str(self.extractor),
             "view": str(self.view),
-            "auxiliary": [str(view) for view in self.auxiliary],
+            "auxiliary": sorted(map(str, self.auxiliary)),
             "backbone": str(self.backbone),
             "fusion": [str(shape.spec) for shape in self.shapes],
             "recipe": self.recipe.describe(),
@@ -139,8 +139,8 @@ class _Resolver:
         try:
             return make(value)
         except FusionKitError as error:
-            several = isinstance(error, ConfigError) and len(error.problems) > 1
-            self.problems += [f"{key}: {line}" for line in (error.problems if several else [str(error)])]
+            several = error.problems if isinstance(error, ConfigError) and len(error.problems) > 1 else [str(error)]
+            self.problems += [f"{key}: {line}" for line in several]
         return None
 
     def _component(self, key: str, registry: ComponentRegistry, default: Any = None) -> Spec | None:
@@ -194,8 +194,8 @@ class _Resolver:
         for key in given:
             if key not in _FUSION_KEYS:
                 self.problems.append(f"fusion: unknown option {key!r}{did_you_mean(key, _FUSION_KEYS)}")
-        positions = _listed(given.get("position", "pooled" if self._has_auxiliary else "alone"))
-        combines = _listed(given.get("combine", "average"))
+        positions = _split_up(given.get("position", "pooled" if self._has_auxiliary else "alone"))
+        combines = _split_up(given.get("combine", "average"))
         shapes = [
             self._made("fusion", position, lambda at, how=combine: FusionShape.parse(at, how))  # type: ignore[misc]
             for position in positions
@@ -242,3 +242,8 @@ class _Resolver:
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _split_up(value: Any) -> list[Any]:
+    """A list, also as ``a,b``: the command line's way to write it."""
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else _listed(value)

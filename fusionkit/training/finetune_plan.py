@@ -33,12 +33,12 @@ class FinetuneWork:
 
     Attributes:
         head: as the bench would call it: its id and record.
-        views: main view first.
+        views: by name, main view first.
     """
 
     shape: FusionShape
     head: HeadWork
-    views: tuple[View, ...]
+    views: dict[str, View]
 
     @property
     def trial(self) -> Trial:
@@ -127,19 +127,20 @@ def _works(config: FinetuneConfig, shape: FusionShape, trials: list[Trial], devi
     return works
 
 
-def _view_identities(config: FinetuneConfig, views: tuple[View, ...]) -> list[Any]:
+def _view_identities(config: FinetuneConfig, views: dict[str, View]) -> list[Any]:
     """What decides the pixels, and what training begins with."""
-    cut_out = any(view != FACE for view in views)
+    cut_out = any(view != FACE for view in views.values())
     where = component_identity(EXTRACTORS, config.extractor) if cut_out else None
-    return [[str(view) for view in views], where, component_identity(BACKBONES, config.backbone)]
+    return [list(map(str, views.values())), where, component_identity(BACKBONES, config.backbone)]
 
 
-def _view_records(config: FinetuneConfig, views: tuple[View, ...]) -> Record:
+def _view_records(config: FinetuneConfig, views: dict[str, View]) -> Record:
     backbone = component_record(BACKBONES, config.backbone)
-    extractor = component_record(EXTRACTORS, config.extractor) if any(view != FACE for view in views) else None
+    cut_out = any(view != FACE for view in views.values())
+    extractor = component_record(EXTRACTORS, config.extractor) if cut_out else None
     return {
-        str(view): {"view": str(view), "extractor": None if view == FACE else extractor, "backbone": backbone}
-        for view in views
+        name: {"view": str(view), "extractor": None if view == FACE else extractor, "backbone": backbone}
+        for name, view in views.items()
     }
 
 
@@ -164,8 +165,8 @@ def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork
         split=folds[0].fold.name if len(folds) == 1 else str(config.split),
         extractor=str(config.extractor),
         backbone=str(config.backbone),
-        main=str(views[0]),
-        views=",".join(map(str, views)),
+        main=str(config.view),
+        views=",".join(views),
         fusion=str(shape.spec),
         recipe=str(config.recipe),
         smoother=str(smoother),

@@ -14,6 +14,20 @@ _LOSS = ("class_weights", "loss", "focal_gamma", "label_smoothing", "logit_adjus
 
 
 @dataclass(frozen=True)
+class NetworkRecipe(Recipe):
+    """What a report knows of the recipe of a network.
+
+    Attributes:
+        text: how it is called.
+    """
+
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class FinetuneRecipe(Section):
     """How a network with its classifier is trained.
 
@@ -98,10 +112,11 @@ class FinetuneRecipe(Section):
             return StepDecay(self.lr, int(self.step_at * self.epochs) * steps_per_epoch, self.step_factor)
         return Schedule(self.lr, self.epochs * steps_per_epoch, self.warmup_epochs * steps_per_epoch, self.min_lr)
 
-    def as_recipe(self) -> Recipe:
-        """The part of it that a recipe of heads has too."""
+    def as_recipe(self) -> NetworkRecipe:
+        """The part of it that a recipe of heads has too, under the name of the whole."""
         shared = ("optimizer", "lr", "weight_decay", "batch_size", "epochs", *_LOSS)
-        return Recipe(standardize=False, patience=0, **{name: getattr(self, name) for name in shared})
+        values = {name: getattr(self, name) for name in shared}
+        return NetworkRecipe(standardize=False, patience=0, text=str(self), **values)
 
     def __str__(self) -> str:
         """What it changes in the defaults; ``default`` for nothing."""
@@ -118,7 +133,9 @@ class FinetuneRunSection(Section):
         accumulation: micro-batches a step: more of them need less memory.
         save_every: steps between checkpoints; one is also written after each epoch.
         workers: threads that read and crop images, in each process.
-        cache_mb: megabytes in which each process keeps frames decoded; 0 for none.
+        cache_mb: megabytes in which each process keeps frames decoded, those of train and of dev each; with 0 none are
+            kept, and regions are looked for anew in every epoch.
+        curves: the curve is drawn about so many times in a run; 0 for never.
     """
 
     above_zero: ClassVar[tuple[str, ...]] = ("accumulation", "save_every", "workers")
@@ -127,3 +144,4 @@ class FinetuneRunSection(Section):
     save_every: int = 500
     workers: int = 2
     cache_mb: int = 512
+    curves: int = 8

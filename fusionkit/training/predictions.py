@@ -53,9 +53,11 @@ def predict(
     Raises:
         CellError: if a logit is not finite.
     """
-    from accelerate.utils import gather_object
+    from accelerate.utils import broadcast, gather_object
 
     classifier.eval()
+    for buffer in classifier.buffers():  # each process has counted its own batches in the norms
+        broadcast(buffer)
     share = np.arange(accelerator.process_index, len(samples), accelerator.num_processes)
     classes = classifier.network.head.out_features
     found = np.full((len(samples), classes), np.nan, np.float32)

@@ -45,7 +45,7 @@ class ViewSamples:
         labels: (n,) int64 in 0..C-1, or -1.
         extractor: says where regions are; it is built only if a view needs it.
         views: main view first.
-        budget: bytes of memory for decoded frames.
+        budget: bytes of memory for decoded frames; 0 for frames that are read once, of which nothing is remembered.
 
     Raises:
         ConfigError: if the data set brings embeddings and no images.
@@ -66,7 +66,7 @@ class ViewSamples:
         self._extractor: Extractor | None = None
         if any(view != FACE for view in views):
             self._extractor = EXTRACTORS.build(extractor)
-        self._boxes: dict[int, dict[str, np.ndarray]] = {}
+        self._boxes: dict[int, dict[str, np.ndarray]] | None = {} if budget else None
         self._lock = threading.Lock()  # the contract of an extractor does not promise that threads may share it
 
     def __len__(self) -> int:
@@ -90,6 +90,9 @@ class ViewSamples:
     def _located(self, index: int, frame: np.ndarray) -> dict[str, np.ndarray]:
         """The boxes of a frame, which are looked for once."""
         with self._lock:
-            if index not in self._boxes:
-                (self._boxes[index],) = locate(self._extractor, [frame]).boxes
-            return self._boxes[index]
+            known = self._boxes.get(index) if self._boxes is not None else None
+            if known is None:
+                (known,) = locate(self._extractor, [frame]).boxes
+                if self._boxes is not None:
+                    self._boxes[index] = known
+            return known

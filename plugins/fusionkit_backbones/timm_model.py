@@ -80,7 +80,7 @@ class TimmModel(Backbone):
         self.name = model
         self.pretrained = pretrained
         self.checkpoint = checkpoint
-        self.pool = pool or (header.pool if header else None)
+        self.pool = header.pool if header and pool is None else pool
         self.size = size or (header.size if header else None)
         self.seed = seed
         self._asked_precision = precision

@@ -23,7 +23,7 @@ from fusionkit_datasets.affwild2_labels import (
     read_annotations,
 )
 from fusionkit_datasets.class_map import ClassMap
-from fusionkit_datasets.image_file import read_image
+from fusionkit.contracts.image_file import read_image
 
 FRAMES = ("cropped_aligned", "cropped_aligned_new_50_vids")
 

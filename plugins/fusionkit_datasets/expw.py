@@ -73,6 +73,10 @@ class ExpW(Stills):
         dropped = {f"face below confidence {min_confidence:g}": unsure} if unsure else {}
         super().__init__(Listing(stills, ImageFiles(top, names, boxes), file.digest(), dropped, file.faults), mapped)
 
+    def where(self, row: int) -> str:
+        """The photo, and the line of the list: a photo may have several faces."""
+        return f"{super().where(row)} ({self._listing.stills[row].origin})"
+
 
 def _face(words: list[str]) -> tuple[Box, float, int] | None:
     """Box, confidence and class of a line, without the photo's name."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionkit_datasets.image_file import read_image
+from fusionkit.contracts.image_file import read_image
 
 MISSING = -1
 

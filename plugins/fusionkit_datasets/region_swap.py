@@ -91,7 +91,9 @@ def soft_mask(shape: tuple[int, ...], box: np.ndarray, feather: float) -> np.nda
         return hard
     size = 2 * radius + 1  # of a kernel that ends where it should: from the shrunk box's edge to the box's own
     blurred: np.ndarray = cv2.GaussianBlur(hard, (size, size), radius / 2, borderType=cv2.BORDER_CONSTANT)
-    return np.where(blurred > 1 - 1e-5, np.float32(1), np.clip(blurred, 0, 1))
+    blurred[blurred > 1 - 1e-5] = 1
+    # The corners of the kernel's square reach out of a box that is turned; they weigh next to nothing.
+    return np.where(box_mask(shape, box, 0.0), blurred, np.float32(0))
 
 
 def box_mask(shape: tuple[int, ...], box: np.ndarray, margin: float) -> np.ndarray:

@@ -46,8 +46,8 @@ class Swapped(FaceDataset):
         DataError: if stills without official splits would have to be united: who is tested must not depend on it.
 
     Reference: after the training-free, CutMix-like synthesis of T.-H. Nguyen et al., Towards Robust Natural-Looking
-    Mammography Lesion Synthesis on Ipsilateral Dual-Views Breast Cancer Analysis, ICCVW 2023, arXiv:2309.03506, by the
-    authors of the paper; its transfer to regions of faces is ours. CutMix: S. Yun et al., ICCV 2019, arXiv:1905.04899.
+    Mammography Lesion Synthesis on Ipsilateral Dual-Views Breast Cancer Analysis, ICCVW 2023, arXiv:2309.03506, by
+    some of the paper's authors; its transfer to faces is ours. CutMix: S. Yun et al., ICCV 2019, arXiv:1905.04899.
     """
 
     nested: ClassVar[dict[str, str]] = {"source": "dataset", "extractor": "extractor"}

@@ -46,10 +46,12 @@ def test_files_of_other_kinds_have_none(tmp_path):
     ("header", "line"),
     [
         ("no json", "has a damaged header: JSONDecodeError"),
-        ({**GOOD, "format": 2}, "was written by a later fusionkit"),
+        ({**GOOD, "format": 3}, "was written by a later fusionkit"),
         ({**GOOD, "mean": [0.5]}, "has a damaged header: ValueError"),
         ({**GOOD, "options": {"img_size": "big"}}, "has a damaged header: TypeError: 'big' is no number"),
         ({**GOOD, "options": {"pretrained": 1}}, "has a header with options that are no sizes: pretrained"),
+        ({**GOOD, "about": {"trained_on": ["data"]}}, "has a damaged header: ValueError"),
+        ({**GOOD, "size": "big"}, "has a damaged header: TypeError: 'big' is no number"),
         ({"format": 1}, "has a damaged header: KeyError"),
         ([], "has a damaged header: TypeError"),
     ],
@@ -71,5 +73,7 @@ def test_a_backbone_takes_model_sizes_and_preparation_from_the_header(tmp_path):
 
 def test_without_a_header_the_model_must_be_named(tmp_path):
     for checkpoint in (None, write(tmp_path / "plain.safetensors")):
-        with pytest.raises(ConfigError, match=r"no model is named \(model=NAME, or checkpoint=FILE of fusionkit pret"):
+        with pytest.raises(
+            ConfigError, match=r"no model is named \(model=NAME, or a checkpoint that fusionkit trained"
+        ):
             TimmModel(checkpoint=checkpoint)

@@ -33,6 +33,12 @@ def test_each_line_is_a_face_of_its_photo(tmp_path):
         np.testing.assert_array_equal(found, part)
 
 
+def test_each_face_of_a_photo_is_named_by_its_line(tmp_path):
+    data = ExpW(written(tmp_path, "a.jpg 0 5 10 30 45 60.5 3", "a.jpg 1 0 40 80 20 9.5 0"))
+    photo, lines = tmp_path / "image/origin/a.jpg", tmp_path / "label/label.lst"
+    assert [data.where(row) for row in range(2)] == [f"{photo} ({lines}:1)", f"{photo} ({lines}:2)"]
+
+
 def test_faces_that_the_detector_doubts_are_counted(tmp_path):
     root = written(tmp_path, "a.jpg 0 5 10 30 45 60.5 3", "a.jpg 1 0 40 80 20 9.5 0", "c.jpg 0 0 0 9 9 10 6")
     data = ExpW(root, min_confidence=10)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionkit_datasets import image_file
-from fusionkit_datasets.image_file import read_image
+from fusionkit.contracts import image_file
+from fusionkit.contracts.image_file import read_image
 
 LOSSLESS = [".png", ".bmp", ".webp", ".tif", ".tiff"]
 ALL = [".jpg", ".jpeg", *LOSSLESS]

@@ -11,6 +11,12 @@ import struct
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
+_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+
+
+def is_image(data: bytes) -> bool:
+    """Whether the file begins like a JPEG, PNG, BMP, WebP or (classic) TIFF file."""
+    return data.startswith(_STARTS) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
 def claimed_pixels(data: bytes) -> int | None:

@@ -1,0 +1,38 @@
+"""The conformance kit: what holds for every component of a kind, for authors of plugins and their tests.
+
+    from fusionkit.testing import check_fusion, parametrize_checks
+
+    @parametrize_checks(GatedSum)
+    def test_contract(check):
+        check()
+
+On the command line it is ``fusionkit check``.
+"""
+
+from fusionkit.testing.case import Case, CheckResult
+from fusionkit.testing.check import CheckFailed, Skipped
+from fusionkit.testing.parametrize import parametrize_checks
+from fusionkit.testing.run import (
+    cases,
+    check_backbone,
+    check_component,
+    check_dataset,
+    check_extractor,
+    check_fusion,
+    check_smoother,
+)
+
+__all__ = [
+    "Case",
+    "CheckFailed",
+    "CheckResult",
+    "Skipped",
+    "cases",
+    "check_backbone",
+    "check_component",
+    "check_dataset",
+    "check_extractor",
+    "check_fusion",
+    "check_smoother",
+    "parametrize_checks",
+]

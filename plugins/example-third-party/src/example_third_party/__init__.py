@@ -1,0 +1,1 @@
+"""A plugin package as somebody else would write it: one component of each kind."""

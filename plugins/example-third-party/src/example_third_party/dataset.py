@@ -1,0 +1,86 @@
+"""A data set: a table of frames, and their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.errors import DataError
+
+
+class ExampleFolder(FaceDataset):
+    """Faces in ``<root>/<split>/<class>/<person>_<frame>.png``, with train, val and test for split.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        DataError: if there is no such image.
+
+    Reference: none; it is a layout for one's own recordings.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("root",)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+        files = self.root.glob("*/*/*_*.png")
+        self._files = sorted(files, key=lambda file: (self._clip(file), _frame_number(file)))
+        if not self._files:
+            raise DataError(f"example-folder: there is no <split>/<class>/<person>_<frame>.png below {self.root}")
+        self._classes = tuple(sorted({file.parent.name for file in self._files}))
+        self._frames = FrameTable.of(
+            clip=[self._clip(file) for file in self._files],
+            number=[_frame_number(file) for file in self._files],
+            label=[self._classes.index(file.parent.name) for file in self._files],
+            subject=[_person(file) for file in self._files],
+            split=[file.parts[-3] for file in self._files],
+        )
+
+    def _clip(self, file: Path) -> str:
+        """The frames of a person with one expression are a clip."""
+        return f"{file.parent.relative_to(self.root).as_posix()}/{_person(file)}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The folders' names, in alphabetical order."""
+        return self._classes
+
+    @property
+    def frames(self) -> FrameTable:
+        """A row an image; statistics resample persons."""
+        return self._frames
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        """RGB images, None where a file cannot be read."""
+        return [_rgb(self._files[row]) for row in rows]
+
+    def content(self) -> str:
+        """Relative paths and sizes: the same data elsewhere are the same data."""
+        return "\n".join(f"{file.relative_to(self.root).as_posix()} {file.stat().st_size}" for file in self._files)
+
+    def where(self, row: int) -> str:
+        """The file."""
+        return str(self._files[row])
+
+
+def _person(file: Path) -> str:
+    return file.stem.rpartition("_")[0]
+
+
+def _frame_number(file: Path) -> int:
+    number = file.stem.rpartition("_")[2]
+    if not number.isdecimal():
+        raise DataError(f"example-folder: {file} does not end in _<frame>.png")
+    return int(number)
+
+
+def _rgb(file: Path) -> np.ndarray | None:
+    import cv2
+
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

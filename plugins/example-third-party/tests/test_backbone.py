@@ -1,0 +1,22 @@
+"""The checks of every backbone, and values of this one."""
+
+import numpy as np
+
+from example_third_party.backbone import ExampleMoments
+from fusionkit.registry import BACKBONES
+from fusionkit.testing import parametrize_checks
+
+
+@parametrize_checks(ExampleMoments)
+def test_contract(check):
+    check()
+
+
+def test_it_is_found_by_its_name():
+    assert BACKBONES.get("example-moments") is ExampleMoments
+
+
+def test_a_view_half_red_has_half_of_red_and_that_spread():
+    view = np.zeros((1, 8, 8, 3), np.uint8)
+    view[0, :4, :, 0] = 255
+    np.testing.assert_allclose(ExampleMoments(grid=1)(view), [[0.5, 0.5, 0, 0, 0, 0]])

@@ -1,0 +1,25 @@
+"""The checks of every fusion, and values of this one."""
+
+import torch
+
+from example_third_party.fusion import ExampleGate
+from fusionkit.registry import FUSIONS
+from fusionkit.testing import parametrize_checks
+
+
+@parametrize_checks(ExampleGate)
+def test_contract(check):
+    check()
+
+
+def test_it_is_found_by_its_name():
+    assert FUSIONS.get("example-gate") is ExampleGate
+
+
+def test_the_view_with_the_widest_gate_decides_where_it_is_there():
+    model = ExampleGate({"face": 2, "eye": 2}, num_classes=3, temperature=0.01)
+    torch.nn.init.ones_(model.gate.weight)
+    views = torch.tensor([[[1.0, 0.0], [4.0, 5.0]]])
+    both, alone = torch.tensor([[True, True]]), torch.tensor([[True, False]])
+    torch.testing.assert_close(model.combine(views, both), views[:, 1])
+    torch.testing.assert_close(model.combine(views, alone), views[:, 0])

@@ -1,0 +1,92 @@
+"""``fusionkit finetune`` as it is typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from training_house import tiny_encoder
+from typer.testing import CliRunner, Result
+
+from fusionkit.cli import app
+
+CONFIG = """
+dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
+recipe = {"epochs": 2, "batch_size": 32, "warmup_epochs": 0, "lr": 1e-3}
+run = {"curves": 0}
+"""
+BENCH = ["--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=1", "--seeds", "1"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.py").write_text(CONFIG)
+    tiny_encoder(tmp_path).rename("encoder.safetensors")
+
+
+def run(*words: str, command: str = "finetune") -> Result:
+    return CliRunner().invoke(app, [command, *words])
+
+
+def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folder() -> None:
+    words = ["small.py", "--view", "eye+mouth", "--init", "encoder.safetensors", "--set", "recipe.select=accuracy"]
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"finetune-small-[0-9a-f]{8}", folder.name)
+    assert re.search(
+        r"^epoch 2/2: loss [\d.]+, dev macro-F1 [\d.]+, accuracy [\d.]+ \(best", result.output, re.MULTILINE
+    )
+    assert "by accuracy)" in result.output
+    best = f"{folder}/best/backbone.safetensors"
+    assert f"use it: --backbone timm:checkpoint={best}" in result.output.splitlines()
+    assert (folder / "results.csv").read_text().splitlines()[1].startswith('"synthetic:clip_length=8')
+
+    assert "nothing was left to train; results in" in run(*words).output
+
+    bench = [*BENCH, "--backbone", f"timm:checkpoint={best}", "--main", "none", "--regions", "eye+mouth"]
+    bench += ["--fusion", "linear", "--smoother", "none", "--executor", "serial", "--out", str(folder)]
+    result = run(*bench, command="bench")
+    assert result.exit_code == 0, result.output
+    assert "has learned" not in result.output
+    told = run(str(folder), "finetuned", "linear", command="compare")
+    assert told.exit_code == 0, told.output
+
+
+def test_positions_are_compared_with_the_main_view_alone() -> None:
+    words = ["small.py", "--auxiliary", "mouth", "--init", "encoder.safetensors", "--out", "joint"]
+    words += ["--set", "fusion.position=alone,block:1", "--set", "fusion.combine=concat", "--set", "recipe.epochs=1"]
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "joint:combine=concat,position=block:1" in result.output
+    told = run("joint", "joint:combine=concat,position=block:1", "finetuned", command="compare")
+    assert told.exit_code == 0, told.output
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["small.py"], "backbone: nothing is named"),
+        (["small.py", "--init", "none.pth"], "init: none.pth is not a file"),
+        (["small.py", "--init", "encoder.safetensors", "--view", "eyes"], "no region 'eyes'"),
+        (["small.py", "--init", "encoder.safetensors", "--dataset", "nope"], "unknown dataset 'nope'"),
+        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.epoch=3"], r"unknown option 'epoch'"),
+        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.batch_size=9999"], "fewer than one batch"),
+        (["small.py", "--init", "encoder.safetensors", "--set", "backbone.type=hog"], "init: backbone 'hog'"),
+        (["tiny"], "there is no config 'tiny'; shipped: .*finetune/tiny"),
+    ],
+)
+def test_a_wrong_request_is_one_line(words: list[str], line: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2, result.output
+    assert re.search(f"^error: .*{line}", result.output, re.MULTILINE), result.output
+    assert "Traceback" not in result.output
+    assert not Path("runs").exists()
+
+
+def test_a_backbone_that_has_nothing_to_train_is_refused() -> None:
+    result = run("small.py", "--set", "backbone=hog")
+    assert result.exit_code == 2, result.output
+    assert "error: backbone Hog cannot be fine-tuned" in result.output

@@ -1,0 +1,108 @@
+"""Backbones that break one promise each, by the check that catches it and no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from testing.good_plugins import GoodBackbone
+
+
+class OtherWidth(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return super().embed(views)[:, :5]
+
+
+class WidthOfNumPy(GoodBackbone):
+    @property
+    def dim(self) -> Any:
+        return np.int64(12)
+
+
+class NoSpread(GoodBackbone):
+    std = (0.0, 0.0, 0.0)
+
+
+class DoublePrecision(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return super().embed(views).astype(np.float64)
+
+
+class DividesByContrast(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        values = super().embed(views)
+        with np.errstate(invalid="ignore"):
+            return (values / values.std(1, keepdims=True) * np.sign(views.std((1, 2, 3)))[:, None]).astype(np.float32)
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return np.repeat(super().embed(views)[:, None], 3, axis=1)
+
+
+class SeesNothing(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return np.ones((len(views), 12), np.float32)
+
+
+class LessTheBatchMean(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        values = super().embed(views)
+        return values - values.mean(0) + len(views)
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return np.repeat(super().embed(views)[:, None], 3, axis=1) * 0 + 1
+
+
+class TiresAfterTwoBatches(GoodBackbone):
+    calls = 0
+
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        self.calls += len(views) > 1
+        return super().embed(views) * np.float32(0.5 if self.calls > 2 else 1.0)
+
+
+class BlanksAPixel(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        views[:, 0, 0] = 0
+        return super().embed(views)
+
+
+class WideTokens(GoodBackbone):
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return np.zeros((len(views), 3, 13), np.float32)
+
+
+class HalfAParameter(GoodBackbone):
+    def cost(self) -> tuple[Any, float]:
+        return 1.5, 0.0
+
+
+class TupleOrList(GoodBackbone):
+    """The mean colour of each quarter, twice where it is given a tuple.
+
+    Args:
+        kinds: some.
+
+    Reference: a toy.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"kinds": (1, 2)},)
+
+    def __init__(self, kinds: Sequence[int] = (1,)) -> None:
+        super().__init__(2.0 if isinstance(kinds, tuple) else 1.0)
+
+
+BROKEN: dict[str, type] = {
+    "builds_and_runs": OtherWidth,
+    "sizes": WidthOfNumPy,
+    "normalisation": NoSpread,
+    "dtype_is_float32": DoublePrecision,
+    "embeddings_are_finite": DividesByContrast,
+    "distinct_views_distinct_rows": SeesNothing,
+    "row_alone_is_row_in_batch": LessTheBatchMean,
+    "same_input_same_output": TiresAfterTwoBatches,
+    "input_is_not_changed": BlanksAPixel,
+    "tokens": WideTokens,
+    "cost_is_known": HalfAParameter,
+    "spec_round_trip": TupleOrList,
+}

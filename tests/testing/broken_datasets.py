@@ -1,0 +1,153 @@
+"""Data sets that break one promise each, by the check that catches it and no other does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from testing.good_plugins import GoodDataset
+
+
+class LabelOutOfRange(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._table.label[3] = 9
+
+
+class NamelessClass(GoodDataset):
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("calm", "")
+
+
+class ShortNumbers(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._table = replace(self._table, number=self._table.number.astype(np.int32))
+
+
+class SameSubject(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._table = replace(self._table, subject=np.full(len(self.files), "Ada"))
+
+
+class NewEachTime(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.mark = uuid.uuid4().hex
+
+    def content(self) -> str:
+        return self.mark
+
+
+class KnowsItsPlace(GoodDataset):
+    def content(self) -> str:
+        return str(self.root)
+
+
+class TupleOrList(GoodDataset):
+    """Images in files.
+
+    Args:
+        kinds: some.
+
+    Reference: a toy.
+    """
+
+    def __init__(self, root: str, kinds: Sequence[int] = (1,)) -> None:
+        super().__init__(root)
+        self.mark = type(kinds).__name__
+
+    def content(self) -> str:
+        return self.mark
+
+
+class RowsWithoutNames(GoodDataset):
+    def where(self, row: int) -> str:
+        return "a frame"
+
+
+class NewProblems(GoodDataset):
+    told = 0
+
+    def problems(self) -> Iterable[str]:
+        self.told += 1
+        return [f"problem {self.told}"]
+
+
+class SourcesElsewhere(GoodDataset):
+    def composed_of(self) -> np.ndarray | None:
+        return np.full((len(self.files), 1), 999)
+
+
+class Floats(GoodDataset):
+    def image(self, row: int) -> Any:
+        image = super().image(row)
+        return None if image is None else image.astype(np.float32)
+
+
+class InItsOwnOrder(GoodDataset):
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        return super().read(np.sort(rows))
+
+
+class NeedsARow(GoodDataset):
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        rows[0]
+        return super().read(rows)
+
+
+class OwnNoise(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.noise = int(uuid.uuid4())
+
+    def image(self, row: int) -> np.ndarray | None:
+        image = super().image(row)
+        noise = np.random.default_rng([self.noise, row]).integers(0, 9, (9, 9, 3), dtype=np.uint8)
+        return None if image is None else image // 2 + noise[: image.shape[0], : image.shape[1]]
+
+
+class LendsItsImages(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.kept = [super(LendsItsImages, self).image(row) for row in range(len(self.files))]
+
+    def image(self, row: int) -> np.ndarray | None:
+        return self.kept[row]
+
+
+class DrawsTheLabel(GoodDataset):
+    def image(self, row: int) -> np.ndarray | None:
+        image = super().image(row)
+        return None if image is None else image // 2 + np.uint8(1 + self.frames.label[row])
+
+
+class BelievesItIsEmpty(GoodDataset):
+    def has_image(self) -> np.ndarray | None:
+        return np.zeros(len(self.files), dtype=bool)
+
+
+BROKEN: dict[str, type] = {
+    "table_is_valid": LabelOutOfRange,
+    "classes_have_names": NamelessClass,
+    "columns_have_their_types": ShortNumbers,
+    "units_stay_in_one_split": SameSubject,
+    "fingerprint_is_stable": NewEachTime,
+    "fingerprint_ignores_the_place": KnowsItsPlace,
+    "spec_round_trip": TupleOrList,
+    "rows_have_names": RowsWithoutNames,
+    "problems_are_told_the_same": NewProblems,
+    "made_up_frames_name_their_sources": SourcesElsewhere,
+    "rows_can_be_read": Floats,
+    "rows_in_any_order": InItsOwnOrder,
+    "no_rows": NeedsARow,
+    "same_row_same_image": OwnNoise,
+    "images_are_not_shared": LendsItsImages,
+    "labels_are_not_read": DrawsTheLabel,
+    "has_image_is_right": BelievesItIsEmpty,
+}

@@ -1,0 +1,110 @@
+"""Extractors that break one promise each, by the check that catches it and no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from testing.good_plugins import GoodExtractor
+
+from fusionkit.contracts import Located
+
+
+class CannotLocate(GoodExtractor):
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        raise RuntimeError("no model today")
+
+
+class OneNameForTwo(GoodExtractor):
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return ("half", "half")
+
+
+class OneSizeOnly(GoodExtractor):
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        return super().locate(list(np.stack(frames)))
+
+
+class NeedsLight(GoodExtractor):
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        return super().boxes(frame) * (1.0 if frame.max() // frame.max() else 0.0)
+
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        if any(not frame.any() for frame in frames):
+            raise ZeroDivisionError
+        return super().locate(frames)
+
+
+class NeedsTwoPixels(GoodExtractor):
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        frame[1, 1]
+        return super().boxes(frame)
+
+
+class SureOfNothing(GoodExtractor):
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        found = super().locate(frames)
+        found.boxes[:, 1] = np.nan
+        return found
+
+
+class MeanOfTheBatch(GoodExtractor):
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        found = super().locate(frames)
+        if len({frame.shape for frame in frames}) == 1:
+            found.boxes[..., 2] *= ((1 + np.mean(frames)) / (1 + np.mean(frames, axis=(1, 2, 3))))[:, None]
+        return found
+
+
+class BlanksTheFrame(GoodExtractor):
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        found = super().locate(frames)
+        for frame in frames:
+            frame[0, 0] = 7
+        return found
+
+
+class DriftsAway(GoodExtractor):
+    calls = 0
+
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        self.calls += len(frames) > 1
+        found = super().locate(frames)
+        return Located(found.boxes + (self.calls > 2), found.score)
+
+
+class TenPixels(GoodExtractor):
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        return np.tile(np.float32([5, 5, 10, 10, 0]), (2, 1))
+
+
+class TupleOrList(GoodExtractor):
+    """The upper and the lower part, unequal where it is given a tuple.
+
+    Args:
+        kinds: some.
+
+    Reference: a toy.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"kinds": (1, 2)},)
+
+    def __init__(self, kinds: Sequence[int] = (1,)) -> None:
+        super().__init__(0.3 if isinstance(kinds, tuple) else 0.5)
+
+
+BROKEN: dict[str, type] = {
+    "builds_and_runs": CannotLocate,
+    "region_names": OneNameForTwo,
+    "frames_of_different_sizes": OneSizeOnly,
+    "black_frame": NeedsLight,
+    "frame_of_one_pixel": NeedsTwoPixels,
+    "what_is_not_found": SureOfNothing,
+    "row_alone_is_row_in_batch": MeanOfTheBatch,
+    "input_is_not_changed": BlanksTheFrame,
+    "same_input_same_result": DriftsAway,
+    "boxes_scale_with_the_frame": TenPixels,
+    "spec_round_trip": TupleOrList,
+}

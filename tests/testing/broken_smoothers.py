@@ -1,0 +1,176 @@
+"""Smoothers that break one promise each, by the check that catches it and no other does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from testing.good_plugins import GoodCausal, GoodLearned, GoodSmoother
+
+from fusionkit.errors import ConfigError
+
+Clips = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+class NegativeWeights(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return -x
+
+
+class NeedsSomethingElse(GoodSmoother):
+    needs: ClassVar[Any] = "probabilities"
+
+
+class SoftDecisions(GoodSmoother):
+    hard = True
+
+
+class NeedsTwoFrames(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return super().smooth(x, frame_numbers) + 0 * x[1]
+
+
+class MeanOfLogs(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.exp(super().smooth(np.log(x), frame_numbers))
+
+
+class TowardsEqual(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return 0.9 * super().smooth(x, frame_numbers) + 0.1 / x.shape[1]
+
+
+class CountsFromZero(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        frame_numbers -= frame_numbers[0]
+        return super().smooth(x, frame_numbers)
+
+
+class RemembersTheLongest(GoodSmoother):
+    longest = 0
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        self.longest = max(self.longest, len(x))
+        return x if self.longest > 40 else super().smooth(x, frame_numbers)
+
+
+class TupleOrList(GoodSmoother):
+    """The mean over frames near by, of one frame where it is given a tuple.
+
+    Args:
+        kinds: some.
+
+    Reference: a toy.
+    """
+
+    auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"kinds": (1, 2)},)
+
+    def __init__(self, kinds: Sequence[int] = (1,)) -> None:
+        super().__init__(1 if isinstance(kinds, tuple) else 5)
+
+
+class RefusesItsOwnValue(GoodSmoother):
+    auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (0, 5)}
+
+    def __init__(self, width: int = 5) -> None:
+        if width < 1:
+            raise ConfigError("width is at least 1")
+        super().__init__(width)
+
+
+class NoLongGaps(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        if len(x) > 1 and np.diff(frame_numbers).max() > 10_000:
+            raise MemoryError
+        return super().smooth(x, frame_numbers)
+
+
+class EvenFramesOnly(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return np.where((frame_numbers % 2 == 0)[:, None], super().smooth(x, frame_numbers), x)
+
+
+class CausalInNameOnly(GoodSmoother):
+    causal: ClassVar[bool] = True
+
+    def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        return x
+
+
+class StepsOtherwise(GoodCausal):
+    def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        return x
+
+
+class OnePastForAll(GoodCausal):
+    shared: ClassVar[list[Any]] = [None]
+
+    def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        weights, self.shared[0] = self.advance(x[None], np.array([frame_number]), self.shared[0])
+        return weights[0]
+
+    def reset(self) -> None:
+        self.shared[0] = None
+
+
+class FittedUnawares(GoodSmoother):
+    def fit(self, clips: Clips, labels: Sequence[np.ndarray], seed: int) -> None:
+        self.width = 9
+
+
+class WritesToLabels(GoodLearned):
+    def fit(self, clips: Clips, labels: Sequence[np.ndarray], seed: int) -> None:
+        super().fit(clips, labels, seed)
+        labels[0][:] = 0
+
+
+class Accumulates(GoodLearned):
+    def fit(self, clips: Clips, labels: Sequence[np.ndarray], seed: int) -> None:
+        before = getattr(self, "share", 0.0)
+        super().fit(clips, labels, seed)
+        self.share = self.share + before
+
+
+class NeedsEveryClass(GoodLearned):
+    def fit(self, clips: Clips, labels: Sequence[np.ndarray], seed: int) -> None:
+        super().fit(clips, labels, seed)
+        if (self.share == 0).any():
+            raise ValueError("a class has no frame")
+
+
+class ForgetsTheTemperature(GoodLearned):
+    temperature = 1.0
+
+    def fit(self, clips: Clips, labels: Sequence[np.ndarray], seed: int) -> None:
+        super().fit(clips, labels, seed)
+        self.temperature = 2.0
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return super().smooth(x, frame_numbers) ** self.temperature
+
+
+BROKEN: dict[str, type] = {
+    "builds_and_runs": NegativeWeights,
+    "needs_is_known": NeedsSomethingElse,
+    "hard_is_as_declared": SoftDecisions,
+    "clips_of_any_length": NeedsTwoFrames,
+    "certain_predictions": MeanOfLogs,
+    "constant_clip_stays": TowardsEqual,
+    "input_is_not_changed": CountsFromZero,
+    "same_input_same_result": RemembersTheLongest,
+    "spec_round_trip": TupleOrList,
+    "auto_values_can_be_used": RefusesItsOwnValue,
+    "gaps_in_frame_numbers": NoLongGaps,
+    "shift_of_frame_numbers": EvenFramesOnly,
+    "causal_looks_at_no_later_frame": CausalInNameOnly,
+    "frame_by_frame_is_the_clip": StepsOtherwise,
+    "streams_do_not_disturb_each_other": OnePastForAll,
+    "fit_is_as_declared": FittedUnawares,
+    "fit_changes_nothing_it_is_given": WritesToLabels,
+    "second_fit_forgets_the_first": Accumulates,
+    "few_clips_and_lacking_classes": NeedsEveryClass,
+    "state_round_trip": ForgetsTheTemperature,
+}

@@ -1,0 +1,325 @@
+"""Toy components that keep every promise of their kind; the broken ones derive from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fusionkit.contracts import (
+    Backbone,
+    CausalSmoother,
+    Extractor,
+    FaceDataset,
+    FittedFusion,
+    FrameTable,
+    Fusion,
+    Located,
+    Smoother,
+    StackedFusion,
+)
+
+
+class GoodFusion(StackedFusion):
+    """The mean of the views that are there.
+
+    Args:
+        width: of the views; None for their own.
+
+    Reference: a toy.
+    """
+
+    missing: ClassVar[str] = "masked"
+    symmetric = True
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int, width: int | None = None) -> None:
+        super().__init__(in_dims, num_classes, width)
+        self.gain = nn.Parameter(torch.randn(self.width))
+
+    def combine(self, views: Tensor, present: Tensor) -> Tensor:
+        return self.mean(views, present) * self.gain
+
+    def mean(self, views: Tensor, present: Tensor) -> Tensor:
+        mask = present.unsqueeze(-1).to(views.dtype)
+        return (views * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+class GoodTokenFusion(Fusion):
+    """All tokens of all views side by side.
+
+    Args:
+        token_count: K.
+
+    Reference: a toy.
+    """
+
+    needs: ClassVar[str] = "tokens"
+    symmetric = False
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int, token_count: int = 3) -> None:
+        super().__init__(in_dims, num_classes)
+        self.token_count = token_count
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        return torch.cat([views[name].flatten(1) for name in self.in_dims], 1)
+
+
+class GoodFitted(FittedFusion):
+    """The nearest mean of a class, by Gaussian weight.
+
+    Args:
+        scale: of distances.
+
+    Reference: a toy.
+    """
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int, scale: float = 1.0) -> None:
+        super().__init__(in_dims, num_classes)
+        self.scale = scale
+
+    def fit(self, views: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        x = self.stacked(views)
+        rows = [x[y == label] if (y == label).any() else x for label in range(self.num_classes)]
+        self.means = np.stack([row.mean(0) for row in rows])
+
+    def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        gaps = ((self.stacked(views)[:, None] - self.means) ** 2).sum(2) * self.scale / 10
+        weights = np.exp(gaps.min(1, keepdims=True) - gaps)
+        return weights / weights.sum(1, keepdims=True)
+
+    def stacked(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([views[name].astype(np.float64) for name in self.in_dims], 1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"means": self.means}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.means = state["means"]
+
+
+class GoodSmoother(Smoother):
+    """The mean over frames near by.
+
+    Args:
+        width: in frames.
+
+    Reference: a toy.
+    """
+
+    auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5)}
+
+    def __init__(self, width: int = 5) -> None:
+        self.width = width
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        half = self.width // 2
+        return np.stack([x[np.abs(frame_numbers - number) <= half].mean(0) for number in frame_numbers])
+
+
+class GoodHard(Smoother):
+    """The class of most weight over the clip.
+
+    Reference: a toy.
+    """
+
+    hard = True
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return np.repeat(np.eye(x.shape[1])[[x.sum(0).argmax()]], len(x), axis=0)
+
+
+class GoodCausal(CausalSmoother):
+    """Half of what was, half of what is.
+
+    Reference: a toy.
+    """
+
+    def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+        rows = []
+        for row in x:
+            past = row if past is None else (row + past) / 2
+            rows.append(past)
+        return np.stack(rows), past
+
+
+class GoodLearned(Smoother):
+    """Mixes in the class shares of the clips that it was fitted on.
+
+    Reference: a toy.
+    """
+
+    fitted: ClassVar[bool] = True
+
+    def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
+        known = np.concatenate(labels)
+        self.share = np.bincount(known[known >= 0], minlength=clips[0][0].shape[1]) / (known >= 0).sum()
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return 0.8 * x + 0.2 * self.share
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        return {"share": self.share}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.share = state["share"]
+
+
+class GoodExtractor(Extractor):
+    """The upper and the lower part; no lower one where the frame is black.
+
+    Args:
+        share: of the upper part.
+
+    Reference: a toy.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        self.share = share
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return ("top", "bottom")
+
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        boxes = np.stack([self.boxes(frame) for frame in frames])
+        return Located(boxes, np.isfinite(boxes[..., 0]).astype(np.float32))
+
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        height, width = frame.shape[:2]
+        cut = self.share * height
+        lower = (width / 2, (cut + height) / 2, width, height - cut, 0) if frame.any() else [np.nan] * 5
+        return np.array([(width / 2, cut / 2, width, cut, 0), lower], np.float32)
+
+
+class GoodBackbone(Backbone):
+    """The mean colour of each quarter.
+
+    Args:
+        gain: a factor.
+
+    Reference: a toy.
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    @property
+    def dim(self) -> int:
+        return 12
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return (8, 8)
+
+    def quarters(self, views: np.ndarray) -> np.ndarray:
+        """(B, 4, 3) in 0..1."""
+        means = views.reshape(len(views), 2, 4, 2, 4, 3).astype(np.float32).mean((2, 4))
+        return (means / 255 * self.gain).reshape(len(views), 4, 3).astype(np.float32)
+
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return self.quarters(views).reshape(len(views), 12)
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return np.repeat(self.embed(views)[:, None], 3, axis=1)
+
+
+class GoodDataset(FaceDataset):
+    """Images in files that are called ``<split>_<clip>_<frame>_<label>.npy``; an empty file is no image.
+
+    Args:
+        root: the folder.
+
+    Reference: a toy.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("root",)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+        self.files = sorted(self.root.glob("*.npy"))
+        parts = [file.stem.split("_") for file in self.files]
+        self._table = FrameTable.of(
+            [f"{split}/{clip}" for split, clip, _, _ in parts],
+            [int(part[2]) for part in parts],
+            [int(part[3]) for part in parts],
+            split=[part[0] for part in parts],
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("calm", "glad")
+
+    @property
+    def frames(self) -> FrameTable:
+        return self._table
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        return [self.image(int(row)) for row in rows]
+
+    def image(self, row: int) -> np.ndarray | None:
+        file = self.files[row]
+        return np.load(file) if file.stat().st_size else None
+
+    def content(self) -> str:
+        return "\n".join(f"{file.name} {file.stat().st_size}" for file in self.files)
+
+    def has_image(self) -> np.ndarray | None:
+        return np.array([file.stat().st_size > 0 for file in self.files])
+
+    def composed_of(self) -> np.ndarray | None:
+        return np.full((len(self.files), 2), -1)
+
+
+def write_faces(root: Path) -> Path:
+    """A folder as :class:`GoodDataset` reads it."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        split = ("train", "val", "test")[number // 8]
+        file = root / f"{split}_c{number // 4:02d}_{number % 4 + 1:03d}_{number % 2}.npy"
+        if number % 7 == 3:
+            file.touch()
+        else:
+            np.save(file, rng.integers(0, 256, (6 + number % 3, 5, 3), dtype=np.uint8))
+    return root
+
+
+class GoodEmbeddings(FaceDataset):
+    """Two views of numbers, without images.
+
+    Reference: a toy.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("calm", "glad")
+
+    @property
+    def frames(self) -> FrameTable:
+        return self.table_of_stills
+
+    def __init__(self) -> None:
+        self.table_of_stills = FrameTable.of([f"c{i:02d}" for i in range(20)], [1] * 20, [i % 2 for i in range(20)])
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return ("face", "sound")
+
+    def embeddings(self, view: str, rows: np.ndarray) -> np.ndarray:
+        table = np.random.default_rng(len(view)).normal(size=(20, 3)).astype(np.float32)
+        table[7] = np.nan
+        return table[rows]
+
+
+GOOD = {
+    "fusion": (GoodFusion, GoodTokenFusion, GoodFitted),
+    "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
+    "extractor": (GoodExtractor,),
+    "backbone": (GoodBackbone,),
+    "dataset": (GoodDataset, GoodEmbeddings),
+}

@@ -1,0 +1,121 @@
+"""What lists and ``fusionkit info`` tell of a component is what its class says."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+from testing.good_plugins import GoodFitted, GoodFusion, GoodTokenFusion
+from toy_components import registered
+from typer.testing import CliRunner
+
+from fusionkit.cli import app
+from fusionkit.contracts import CausalSmoother, Fusion
+from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.testing import check_fusion
+from fusionkit.testing.catalogue import entries, entry, markdown
+
+
+class Steady(CausalSmoother):
+    """Holds | still.
+
+    More of it.
+
+    Args:
+        hold: for how long.
+
+    Reference: Ann 2020,
+    two lines.
+
+    And after it.
+    """
+
+    needs: ClassVar[Any] = "logits"
+    fitted: ClassVar[bool] = True
+    auto: ClassVar[dict[str, tuple[Any, ...]]] = {"hold": (1, 2)}
+
+    def __init__(self, hold: int | str = 3) -> None: ...
+
+    def advance(self, x: Any, frame_numbers: Any, past: Any) -> Any: ...
+
+
+class Silent(Fusion):
+    pass
+
+
+def test_an_entry_is_read_off_the_class() -> None:
+    with registered(SMOOTHERS, "steady", Steady):
+        found = entry(SMOOTHERS, "steady")
+        assert (found.kind, found.name, found.summary) == ("smoother", "steady", "Holds | still.")
+        assert found.reference == "Ann 2020, two lines."
+        assert found.tags == ("of logits", "causal", "fitted", "hold=auto")
+        assert [(option.name, option.type_name, option.default) for option in found.options] == [
+            ("hold", "int | str", 3)
+        ]
+        assert markdown([found]).splitlines() == [
+            "## Smoothers",
+            "",
+            "| name | what it is | tags | options | reference |",
+            "|---|---|---|---|---|",
+            r"| `steady` | Holds \| still. | of logits, causal, fitted, hold=auto | `hold` | Ann 2020, two lines. |",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("cls", "tags", "shapes"),
+    [
+        (GoodFusion, ("masked",), "embeddings (B, D_v) a view to one (B, out_dim)"),
+        (GoodTokenFusion, ("imputed", "tokens"), "tokens (B, K, D_v)"),
+        (GoodFitted, ("fitted",), "to probabilities (N, C)"),
+    ],
+)
+def test_fusions_are_told_apart(cls: type, tags: tuple[str, ...], shapes: str) -> None:
+    with registered(FUSIONS, "toy", cls):
+        found = entry(FUSIONS, "toy")
+    assert found.tags == tags
+    assert shapes in found.shapes
+
+
+def test_entries_are_chosen_by_kind_pattern_and_distribution() -> None:
+    with registered(SMOOTHERS, "steady", Steady):
+        assert [found.name for found in entries("smoothers", "st*")] == ["steady"]
+        assert [found.name for found in entries("smoothers", "st*", "fusionkit")] == []
+    assert [found.name for found in entries("fusions", "plain-m*", "fusionkit")] == ["plain-max", "plain-mean"]
+
+
+def test_a_class_without_docstring_says_nothing_that_its_library_said() -> None:
+    said = {result.check: result.message for result in check_fusion(Silent) if result.outcome == "failed"}
+    assert said["docstring_has_a_summary"] == "it has no docstring"
+    assert "docstring_names_a_reference" in said
+
+
+def told(*words: str) -> str:
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "250"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
+    said = told("info", "linear")
+    assert "fusion from fusionkit" in said
+    assert "(fusionkit_fusions.linear:Linear)" in said
+    assert "tags    imputed" in said
+    assert "known to fail gradient_reaches_every_view: it is what other fusions are held against" in said
+    said = told("info", "smoothers/exponential")
+    assert "tags    of probs, causal, half_life=auto" in said
+    option = next(line.split() for line in said.splitlines() if line.startswith("half_life "))
+    assert option[1:4] == ["float", "|", "'auto'"]
+
+
+def test_lists_are_short_or_long_and_of_one_distribution() -> None:
+    long = told("list", "fusions", "plain-max", "--long")
+    assert "masked" in long
+    assert entry(FUSIONS, "plain-max").summary.split()[0] in long
+    assert "plain-max" in told("list", "fusions", "--from", "fusionkit")
+    assert "plain-max" not in told("list", "fusions", "--from", "somebody-else")
+
+
+def test_an_unknown_format_is_refused() -> None:
+    result = CliRunner().invoke(app, ["list", "--format", "latex"])
+    assert result.exit_code == 2
+    assert "table or markdown" in result.output

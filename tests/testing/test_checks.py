@@ -1,0 +1,111 @@
+"""Every check has a broken toy that it catches and no other check does; good toys pass all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from testing import (
+    broken_backbones,
+    broken_datasets,
+    broken_documentation,
+    broken_extractors,
+    broken_fitted_fusions,
+    broken_fusions,
+    broken_smoothers,
+)
+from testing.good_plugins import GOOD, GoodDataset, GoodFitted, GoodFusion, write_faces
+from torch import Tensor, nn
+
+from fusionkit.testing import CheckResult, check_component, check_fusion
+from fusionkit.testing.kinds import checks_of
+
+# Kind, a class that meets its checks, and the broken toys of those that this kind has for itself.
+SUITES: list[tuple[str, type, dict[str, type]]] = [
+    ("fusion", GoodFusion, broken_fusions.BROKEN),
+    ("fusion", GoodFitted, broken_fitted_fusions.BROKEN),
+    ("smoother", GOOD["smoother"][0], broken_smoothers.BROKEN),
+    ("extractor", GOOD["extractor"][0], broken_extractors.BROKEN),
+    ("backbone", GOOD["backbone"][0], broken_backbones.BROKEN),
+    ("dataset", GoodDataset, broken_datasets.BROKEN),
+]
+
+
+def checked(kind: str, cls: type, folder: Path) -> list[CheckResult]:
+    given: dict[str, Any] = {}
+    if issubclass(cls, GoodDataset):
+        given["root"] = str(write_faces(folder / "faces"))
+        given |= {"kinds": (1, 2)} if cls is broken_datasets.TupleOrList else {}
+    return check_component(kind, cls, examples=[given] if given else None)
+
+
+def told(results: list[CheckResult], outcome: str) -> dict[str, str]:
+    return {result.check: result.message for result in results if result.outcome == outcome}
+
+
+def broken() -> Iterator[Any]:
+    for kind, _, toys in [*SUITES, ("fusion", GoodFusion, broken_documentation.BROKEN)]:
+        for check, cls in toys.items():
+            yield pytest.param(kind, check, cls, id=f"{kind}-{check}-{cls.__name__}")
+
+
+@pytest.mark.parametrize(("kind", "check", "cls"), list(broken()))
+def test_a_broken_promise_is_caught_by_its_check_alone(kind: str, check: str, cls: type, tmp_path: Path) -> None:
+    failed = told(checked(kind, cls, tmp_path), "failed")
+    assert list(failed) == [check], failed
+    assert failed[check]
+    assert "\n" not in failed[check]
+
+
+@pytest.mark.parametrize(("kind", "cls", "toys"), SUITES, ids=lambda value: getattr(value, "__name__", None))
+def test_every_check_has_its_broken_toy(kind: str, cls: type, toys: dict[str, type]) -> None:
+    names = [check.name for check in checks_of(kind, cls)]
+    assert names == [*broken_documentation.BROKEN, *toys]
+    assert len(set(names)) == len(names)
+    assert all(check.summary.endswith(".") for check in checks_of(kind, cls))
+
+
+@pytest.mark.parametrize(("kind", "cls"), [(kind, cls) for kind, classes in GOOD.items() for cls in classes])
+def test_good_toys_pass_every_check(kind: str, cls: type, tmp_path: Path) -> None:
+    results = checked(kind, cls, tmp_path)
+    assert told(results, "failed") == {}
+    assert len(results) == len(list(checks_of(kind, cls)))
+    assert all(result.message for result in results if result.outcome == "skipped")
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_no_check_is_skipped_by_every_good_toy(kind: str, tmp_path: Path) -> None:
+    made = set()
+    for place, cls in enumerate(GOOD[kind]):
+        (tmp_path / str(place)).mkdir()
+        made |= told(checked(kind, cls, tmp_path / str(place)), "passed").keys()
+    assert {check.name for check in checks_of(kind)} == made
+
+
+class LowRankWithLists(GoodFusion):
+    """Products of projections whose factors lie in a plain list, as two well-known toolboxes have it."""
+
+    symmetric = None
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.factors = [nn.Parameter(torch.randn(2, self.width, self.width)) for _ in in_dims]
+        self.weights = {"fusion": nn.Parameter(torch.randn(2))}
+
+    def combine(self, views: Tensor, present: Tensor) -> Tensor:
+        product = torch.ones_like(views[:, 0]).unsqueeze(0)
+        for place, factor in enumerate(self.factors):
+            product = product * (1 + views[:, place] @ factor)
+        return torch.einsum("r,rbd->bd", self.weights["fusion"], product) * self.gain
+
+
+def test_factors_in_a_plain_list_are_named() -> None:
+    failed = told(check_fusion(LowRankWithLists), "failed")
+    said = failed["every_tensor_that_matters_is_registered"]
+    assert all(f"self.factors[{place}]" in said for place in range(3))
+    assert "self.weights['fusion']" in said
+    assert "gain" not in said
+    assert "state_dict_round_trip" in failed  # which is what a user would have met, late

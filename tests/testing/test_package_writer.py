@@ -1,0 +1,126 @@
+"""``fusionkit new``: packages that pass their own tests at once, and the example package, which is made alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fusionkit.cli import app
+from fusionkit.errors import ConfigError
+from fusionkit.testing.package_writer import KINDS, rendered, write_package
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "plugins/example-third-party"
+EXAMPLES = {
+    "fusion": "example-gate",
+    "smoother": "example-window",
+    "extractor": "example-parts",
+    "backbone": "example-moments",
+    "dataset": "example-folder",
+}
+
+
+def run(*words: str, folder: Path, installed: Path) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(installed), str(ROOT), str(ROOT / "plugins")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_new_packages_and_the_example_are_installed_found_checked_and_pass_their_own_tests(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the packages are built with hatchling")
+    for kind in KINDS:
+        assert CliRunner().invoke(app, ["new", kind, f"new-{kind}", "--out", str(tmp_path / "new")]).exit_code == 0
+    packages = sorted((tmp_path / "new").iterdir())
+    sources = [*map(str, packages), str(EXAMPLE)]
+    target = tmp_path / "installed"
+    pip = ["pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    done = run(*pip, "--target", str(target), *sources, folder=tmp_path, installed=target)
+    assert done.returncode == 0, done.stderr
+
+    listed = run("fusionkit", "list", "--from", "example-third-party", folder=tmp_path, installed=target)
+    assert [line.split()[1] for line in listed.stdout.splitlines()[1:]] == [EXAMPLES[kind] for kind in _in_order()]
+    found = run("fusionkit", "check", *[f"new-{kind}" for kind in KINDS], folder=tmp_path, installed=target)
+    assert found.returncode == 0, found.stdout
+    assert " 0 failed, 0 expected failure" in found.stdout
+    tests = [str(package / "tests") for package in packages] + [str(EXAMPLE / "tests")]
+    alone = ["-p", "no:cacheprovider", "--import-mode=importlib", "-q", "-c", os.devnull, "--rootdir", str(tmp_path)]
+    passed = run("pytest", *alone, *tests, folder=tmp_path, installed=target)
+    assert passed.returncode == 0, passed.stdout
+
+
+def _in_order() -> list[str]:
+    return ["dataset", "extractor", "backbone", "fusion", "smoother"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_example_package_is_what_the_templates_say(kind: str) -> None:
+    name, package = EXAMPLES[kind], "example_third_party"
+    source = (EXAMPLE / "src" / package / f"{kind}.py").read_text()
+    assert source == rendered(f"{kind}.py", kind, name, package)
+    tests = (EXAMPLE / "tests" / f"test_{kind}.py").read_text()
+    assert tests == rendered(f"test_{kind}.py", kind, name, package)
+    points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]
+    class_name = "".join(part.capitalize() for part in name.split("-"))
+    assert points[f"fusionkit.{kind}s"] == {name: f"{package}.{kind}:{class_name}"}
+
+
+def test_the_example_is_no_part_of_the_wheel() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert not [package for package in wheel["packages"] if "example" in package]
+
+
+def test_a_package_has_its_files_and_nothing_else_is_left(tmp_path: Path) -> None:
+    folder = write_package("smoother", "slow-mean", tmp_path / "a/b")
+    assert folder == tmp_path / "a/b/slow-mean"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert files == [
+        "README.md",
+        "pyproject.toml",
+        "src/slow_mean/__init__.py",
+        "src/slow_mean/smoother.py",
+        "tests/test_slow_mean.py",
+    ]
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["slow-mean"]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["fusionkit.smoothers"] == {"slow-mean": "slow_mean.smoother:SlowMean"}
+    assert not [path for path in folder.rglob("*") if path.is_file() and "$" in path.read_text()]
+
+
+def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "slow-mean").mkdir()
+    with pytest.raises(ConfigError, match="is there already"):
+        write_package("smoother", "slow-mean", tmp_path)
+    assert list((tmp_path / "slow-mean").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "told"),
+    [
+        ("fusio", "slow-mean", "unknown kind 'fusio'"),
+        ("fusion", "SlowMean", "write it like 'gated-sum'"),
+        ("fusion", "slow_mean", "write it like"),
+        ("fusion", "2fast", "write it like"),
+        ("fusion", "slow--mean", "write it like"),
+        ("fusion", "../slow", "write it like"),
+        ("fusion", "class", "a word of Python's own"),
+        ("fusion", "json", "a word of Python's own"),
+        ("fusion", "concat", "there is a fusion 'concat' already, fusionkit"),
+        ("smoother", "numpy", "a package 'numpy' is installed already"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(kind: str, name: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        write_package(kind, name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_another_kind_is_free(tmp_path: Path) -> None:
+    assert write_package("smoother", "iaff", tmp_path).is_dir()

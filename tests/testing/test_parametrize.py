@@ -1,0 +1,152 @@
+"""The kit as tests, as results, and what a person may name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from testing.broken_fusions import DetachedGain, FactorInAList, WithoutTheLast
+from testing.good_plugins import GoodFusion, GoodSmoother
+from toy_components import registered
+
+from fusionkit.errors import ConfigError
+from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.testing import Skipped, cases, check_fusion, check_smoother, parametrize_checks
+from fusionkit.testing.targets import components_of
+
+TESTS = """
+from testing.broken_fusions import {cls}
+from fusionkit.testing import parametrize_checks
+
+@parametrize_checks({cls}{more})
+def test_contract(check):
+    check()
+"""
+
+
+def run_tests(folder: Path, cls: str, more: str = "") -> str:
+    (folder / "test_it.py").write_text(TESTS.format(cls=cls, more=more))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-ra",
+        "-q",
+        str(folder),
+        "--rootdir",
+        str(folder),
+    ]
+    command += ["-c", str(folder / "pytest.ini")]
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {Path(__file__).parents[1]}\n")
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) -> None:
+    said = run_tests(tmp_path, "DetachedGain", ", expected_failures={'one_view': 'never'}")
+    assert "test_it.py::test_contract[detached-gain-0-every_parameter_learns]\n" in said
+    assert "the loss depends on parameter gain, and a step of training does not change it" in said
+    assert "needs pooled views" in said
+    total = len(list(cases("fusion", DetachedGain)))
+    assert f"1 failed, {total - 4} passed, 2 skipped, 1 xpassed" in said
+
+
+def test_an_expected_failure_is_told_with_its_reason() -> None:
+    reason = "it is made for one view"
+    results = check_fusion(WithoutTheLast, expected_failures={"gradient_reaches_every_view": reason})
+    (found,) = [result for result in results if result.check == "gradient_reaches_every_view"]
+    assert (found.outcome, found.message) == ("expected failure", reason)
+    assert not [result for result in results if result.outcome == "failed"]
+    marks = parametrize_checks(WithoutTheLast, expected_failures={"gradient_reaches_every_view": reason}).args[1]
+    (marked,) = [each for each in marks if each.marks]
+    assert marked.id == "without-the-last-0-gradient_reaches_every_view"
+    assert marked.marks[0].kwargs["reason"] == reason
+
+
+def test_a_misspelt_expected_failure_is_told() -> None:
+    results = check_fusion(GoodFusion, expected_failures={"one_vew": "because"})
+    assert [result.message for result in results if result.outcome == "failed"] == [
+        "expected_failures names one_vew, which is no check"
+    ]
+
+
+def test_what_cannot_be_built_is_told_once_and_the_rest_is_skipped() -> None:
+    results = check_fusion(GoodFusion, examples=[{"width": 0}])
+    told = {result.check: (result.outcome, result.message) for result in results}
+    assert told["builds_and_runs"] == ("failed", "option width = 0 must be at least 1")
+    assert told["one_view"] == ("skipped", "builds_and_runs fails")
+    assert told["docstring_has_a_summary"][0] == "passed"
+
+
+def test_a_component_without_examples_is_skipped_with_a_reason_and_its_class_is_checked() -> None:
+    results = check_fusion(GoodFusion, examples=[])
+    assert {result.outcome for result in results} == {"passed", "skipped"}
+    (reason,) = {result.message for result in results if result.outcome == "skipped"}
+    assert reason.startswith("no example to build it with")
+
+
+def test_class_checks_are_made_once_and_the_others_with_each_option_set() -> None:
+    ids = [case.id for case in cases("smoother", GoodSmoother, examples=[{}, {"width": 3}])]
+    assert ids.count("good-smoother-docstring_has_a_summary") == 1
+    assert [name for name in ids if name.endswith("constant_clip_stays")] == [
+        "good-smoother-0-constant_clip_stays",
+        "good-smoother-1-constant_clip_stays",
+    ]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_spec_is_checked_with_its_own_options() -> None:
+    with registered(SMOOTHERS, "toy-mean", GoodSmoother):
+        results = check_smoother("toy-mean:width=7")
+    assert {result.component for result in results} == {"toy-mean", "toy-mean:width=7"}
+
+
+def test_called_a_case_raises_what_is_wrong() -> None:
+    found = {case.check.name: case for case in cases("fusion", FactorInAList)}
+    with pytest.raises(AssertionError, match=r"self.factors\[0\] takes part but is neither a parameter nor a buffer"):
+        found["every_tensor_that_matters_is_registered"]()
+    with pytest.raises(Skipped, match="needs pooled views"):
+        found["token_count"]()
+    found["one_view"]()
+
+
+def test_a_target_is_a_name_a_spec_a_package_or_a_file(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        '"""A plugin."""\nfrom fusionkit.contracts import Smoother\nfrom fusionkit.registry import SMOOTHERS\n\n\n'
+        "@SMOOTHERS.register_module()\nclass StayAsYouAre(Smoother):\n    def smooth(self, x, frame_numbers):\n"
+        "        return x\n"
+    )
+    assert components_of(str(plugin)) == [("smoother", "stay-as-you-are")]
+    with registered(FUSIONS, "gaussian", GoodFusion):
+        assert components_of("gaussian") == [("fusion", "gaussian"), ("smoother", "gaussian")]
+        assert components_of("smoothers/gaussian:sigma=2") == [("smoother", "gaussian:sigma=2")]
+        assert components_of("fusion/gaussian") == [("fusion", "gaussian")]
+    everything = components_of("fusionkit")
+    assert {("fusion", "concat"), ("smoother", "hmm"), ("dataset", "folder"), ("backbone", "hog")} <= set(everything)
+    assert ("fusion", "aff") in components_of("fusionkit_fusions")
+    assert {kind for kind, _ in components_of("fusionkit_smoothers")} == {"smoother"}
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("concta", "did you mean 'concat'"),
+        ("fusionkt", "did you mean 'fusionkit'"),
+        ("fusion/gaussian", "no component"),
+        ("nothing.py", "cannot be read"),
+        ("concat:width=[", "lacks a"),
+    ],
+)
+def test_a_wrong_target_is_refused(target: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        components_of(target)
+
+
+def test_a_file_that_registers_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match="registers no component"):
+        components_of(str(tmp_path / "empty.py"))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_components import toy_house
+from training_house import tiny_encoder
+
+from fusionkit.config_file import find_config, read_config
+from fusionkit.errors import ConfigError
+from fusionkit.training.finetune_config import resolve_finetune
+from fusionkit.training.finetune_recipe import FinetuneRecipe
+
+__all__ = ["toy_house"]
+RAW = {"dataset": "synthetic", "backbone": {"type": "timm", "model": "test_vit", "size": 64}}
+
+
+def refused(**changes: object) -> str:
+    with pytest.raises(ConfigError) as raised:
+        resolve_finetune({**RAW, **changes}, "x")
+    return str(raised.value)
+
+
+def test_the_recipe_of_the_authors_is_as_they_released_it() -> None:
+    for name, view in (("face", "face"), ("eye_mouth", "eye+mouth")):
+        raw = read_config(find_config(f"finetune/emotic_{name}"))
+        config = resolve_finetune({**raw, "dataset": "synthetic"}, name)
+        assert str(config.view) == view
+        assert config.backbone.options == {"model": "vit_base_patch16_224.mae", "pool": "avg"}
+        recipe = config.recipe
+        assert (recipe.optimizer, recipe.lr, recipe.weight_decay, recipe.layer_decay) == ("adam", 1e-4, 0.0, 1.0)
+        assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (20, 288, "step")
+        assert (recipe.crop, recipe.flip, recipe.drop_path, recipe.select) == (0.8, 0.5, 0.1, "accuracy")
+        assert (recipe.class_weights, recipe.loss, recipe.label_smoothing) == ("none", "cross-entropy", 0.0)
+        assert recipe.rates(10).at(159) == 1e-4
+        assert recipe.rates(10).at(160) == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("name", ["finetune/face", "finetune/tiny", "paper/position"])
+def test_shipped_configs_hold_together(name: str) -> None:
+    resolve_finetune({"dataset": "synthetic", **read_config(find_config(name))}, name)
+
+
+def test_positions_and_operators_are_crossed() -> None:
+    changes = {"auxiliary": "nose,eye+mouth", "fusion": {"position": ["alone", "block:2"]}}
+    changes["fusion"]["combine"] = ["average", "concat"]
+    config = resolve_finetune({**RAW, **changes, "seeds": 2}, "x")
+    assert [str(shape.spec) for shape in config.shapes] == [
+        "finetuned",
+        "joint:combine=average,position=block:2",
+        "joint:combine=concat,position=block:2",
+    ]
+    assert config.seeds == (0, 1)
+    assert [list(config.views(shape)) for shape in config.shapes[:2]] == [
+        ["face"],
+        ["face", "eye+mouth", "nose"],
+    ]
+
+
+def test_init_takes_the_place_of_the_model_where_the_file_names_its_own(tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path)
+    begun = resolve_finetune({**RAW, "init": str(encoder)}, "x").backbone
+    assert begun.options == {"checkpoint": str(encoder)}
+    foreign = tmp_path / "mae_face.pth"
+    foreign.write_bytes(b"weights")
+    raw = {"type": "timm", "model": "test_vit", "pool": "avg", "pretrained": True}
+    begun = resolve_finetune({**RAW, "backbone": raw, "init": str(foreign)}, "x").backbone
+    assert begun.options == {"model": "test_vit", "pool": "avg", "checkpoint": str(foreign)}
+    alone = resolve_finetune({"dataset": "synthetic", "init": str(encoder)}, "x").backbone
+    assert str(alone) == f"timm:checkpoint={encoder}"
+    assert "init: missing.pth is not a file" in refused(init="missing.pth")
+
+
+def test_what_decides_nothing_is_not_in_the_identity() -> None:
+    plain = resolve_finetune(RAW, "x")
+    assert resolve_finetune({**RAW, "run": {"workers": 3}}, "x").digest() == plain.digest()
+    assert resolve_finetune({**RAW, "recipe": {"lr": 1e-3}}, "x").digest() != plain.digest()
+    assert str(FinetuneRecipe()) == "default"
+    assert str(FinetuneRecipe(lr=1e-3, select="accuracy")) == "lr=0.001,select=accuracy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"views": "face"}, "unknown key 'views' (did you mean 'view'?"),
+        ({"dataset": None}, "dataset: nothing is named"),
+        ({"dataset": "synthetc"}, "did you mean 'synthetic'"),
+        ({"backbone": None}, "backbone: nothing is named"),
+        ({"view": "Face"}, "view: 'Face' is not a view"),
+        ({"view": "eyes"}, "extractor template:layout=emotic has no region 'eyes' (did you mean 'eye'"),
+        ({"auxiliary": "eye,eye"}, "auxiliary: region set 'eye,eye' names a view twice"),
+        ({"fusion": {"position": "pooled"}}, "position = pooled joins views, and no auxiliary view is named"),
+        ({"fusion": {"position": "alone"}, "auxiliary": "eye"}, "position = alone takes none"),
+        ({"fusion": {"positions": "input"}}, "fusion: unknown option 'positions' (did you mean 'position'"),
+        ({"recipe": {"epochs": 2}}, "recipe: option warmup_epochs = 2 must be below epochs = 2"),
+        ({"recipe": {"schedule": "step"}}, "(write warmup_epochs=0)"),
+        ({"recipe": {"layer_decay": 1.5}}, "recipe: option layer_decay = 1.5 must be at most 1"),
+        ({"recipe": {"loss": "focal", "label_smoothing": 0.1}}, "does not go with loss = 'focal'"),
+        ({"recipe": {"select": "f1"}}, "recipe: option select = 'f1'"),
+        ({"recipe": {"step_at": 0.01, "schedule": "step", "warmup_epochs": 0}}, "is less than one epoch"),
+        ({"split": "kfold:k=1"}, "k = 1 must be at least 2"),
+        ({"seeds": 0}, "seeds: 0 is not a number of seeds"),
+        ({"limit": 0}, "limit: 0 is not a number of frames above 0"),
+    ],
+)
+def test_mistakes_are_named(changes: dict, line: str) -> None:
+    assert line in refused(**changes)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    told = refused(view="Face", recipe={"lr": -1}, seeds=-1).splitlines()
+    assert len(told) == 3
