@@ -1,0 +1,43 @@
+"""The backbone that travels with the package: its tokens, averaged in fields of the view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fusionkit.errors import ConfigError, PluginError
+from fusionkit_backbones.timm_model import TimmModel
+from fusionkit_backbones.tiny_mae import WEIGHTS, TinyMae
+
+VIEWS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("grid", [1, 2, 4, 8])
+def test_a_field_is_the_mean_of_its_tokens(grid: int) -> None:
+    tokens = TimmModel(checkpoint=str(WEIGHTS), pool="avg", precision="float32").tokens(VIEWS)
+    assert tokens.shape == (3, 64, 128)
+    model = TinyMae(grid, precision="float32")
+    found = model(VIEWS)
+    assert found.shape == (3, model.dim) == (3, grid * grid * 128)
+    side = 8 // grid
+    for row in range(grid):
+        for column in range(grid):
+            inside = [8 * y + x for y in range(8) for x in range(8) if (y // side, x // side) == (row, column)]
+            place = (row * grid + column) * 128
+            expected = tokens[:, inside].mean(1)
+            np.testing.assert_allclose(found[:, place : place + 128], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_small_and_its_weights_decide_its_identity() -> None:
+    assert WEIGHTS.stat().st_size < 4e6
+    params, gflop = TinyMae().cost()
+    assert 0.7e6 < params < 0.9e6
+    assert 0 < gflop < 0.2
+    assert "weights" in TinyMae.files
+
+
+def test_what_it_cannot_do_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match="tiny-mae: grid=3 is not one of 1, 2, 4, 8"):
+        TinyMae(3)
+    with pytest.raises(PluginError, match="tiny-mae gives no tokens"):
+        TinyMae().tokens(VIEWS)
