@@ -40,6 +40,8 @@ class Toy:
     failure: str = ""
     id: str = ""
     seeds: Sequence[int] = field(default_factory=list)
+    reference: str | None = None
+    cost: float = 100.0  # parameters, and a tenth of it GFLOP
 
 
 def write_folder(path: Path, families: Sequence[Toy]) -> Results:
@@ -66,6 +68,20 @@ def _write_family(folder: RunFolder, toy: Toy) -> dict[str, object]:
             units = np.array(toy.units or [f"u{unit:03d}" for unit in range(len(counts))])
             classes = toy.classes or [f"class{c}" for c in range(counts.shape[-1])]
             share = slice(index, None, len(toy.folds))
-            info = {"seed": seed, "fold": fold, "smoother": axes["smoother"], "per_class_f1": dict.fromkeys(classes, 0)}
+            frames = int(counts[share].sum())
+            info = {
+                "seed": seed,
+                "fold": fold,
+                "smoother": axes["smoother"],
+                "recipe": axes["recipe"],
+                "per_class_f1": dict.fromkeys(classes, 0),
+                "ece": 0.1,
+                "predicted_classes": counts.shape[-1],
+                "n_frames": frames,
+                "n_clips": len(units[share]),
+                "covered": frames - 1,
+                "params": toy.cost,
+                "gflops": toy.cost / 10,
+            }
             folder.write_cell(cell["id"], Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
-    return {"id": name, "axes": axes, "reference": None, "cells": cells}
+    return {"id": name, "axes": axes, "reference": toy.reference, "cells": cells}

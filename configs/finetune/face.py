@@ -2,10 +2,10 @@
 
     fusionkit finetune finetune/face --dataset SPEC --init encoder.safetensors
 
-AdamW with layer-wise decay of the rate and label smoothing as He et al. fine-tune masked autoencoders (arXiv:2111.06377,
-table 9, for ViT-B: 1e-3 a 256 images, 0.05, 0.75, 5 epochs of warm-up of 100, drop path 0.1; here half that rate and
-fewer epochs, since faces of one data set are fewer and more alike than ImageNet's images); weights for rare classes,
-and macro-F1 on dev to choose by, since that is what is reported. It was not tuned on any data.
+AdamW with layer-wise decay of the rate and label smoothing as He et al. fine-tune masked autoencoders
+(arXiv:2111.06377, table 9), with a lower rate and fewer epochs, since the faces of one data set are fewer and more
+alike than ImageNet's images; weights for rare classes, and macro-F1 on dev to choose by, since that is what is
+reported. It was not tuned on any data.
 """
 
 view = "face"

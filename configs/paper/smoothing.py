@@ -6,7 +6,7 @@ expressions decide which width is best here; on other data it is another.
 
 _base_ = ["../_base_/paper.py"]
 
-datasets = ["synthetic:train=10,val=8,test=12,clips=1,clip_length=600"]
+datasets = ["synthetic:train=24,val=8,test=20,clips=1,clip_length=300"]
 smoothers = [
     "window:width=1",
     "window:width=5",

@@ -19,6 +19,7 @@ from fusionkit.cli import (
     new,
     pretrain,
     preview,
+    report,
     robust,
     submit,
 )
@@ -44,6 +45,7 @@ app.command("list")(listing.list_components)
 app.command("info")(info.info)
 app.command("preview")(preview.preview)
 app.command("pretrain")(pretrain.pretrain)
+app.command("report")(report.report)
 app.command("robust")(robust.robust)
 app.command("submit")(submit.submit)
 app.add_typer(data.app, name="data", help="Look at data before they are used, and write drawn ones.")

@@ -32,6 +32,7 @@ from fusionkit.grid.scoring import Scoring, Step
 from fusionkit.grid.tasks import Failure, one_line
 
 _TICK = 1.0  # s between looks whether the process is still there
+_PATIENCE = 0.5  # s in which a process may come to the end of its cell, before it is interrupted
 _GRACE = 3.0  # s that a process has to give back its lease, or to write down where it hangs
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
@@ -171,14 +172,15 @@ class _Child:
 
     def stop(self) -> int:
         """End it if it is not over; its exit code."""
-        self.receiver.close()
-        self._end(signal.SIGUSR1)
+        self.receiver.close()  # it ends by itself when it has something to say
+        self._end(signal.SIGUSR1, _PATIENCE)
         assert self.process.exitcode is not None
         return self.process.exitcode
 
-    def _end(self, politely: signal.Signals) -> None:
+    def _end(self, politely: signal.Signals, patience: float = 0.0) -> None:
         """Ask it to end, and after a while make it."""
         try:
+            self.process.join(patience)
             if self.process.exitcode is None and self.process.pid:
                 os.kill(self.process.pid, politely)
             self.process.join(_GRACE)

@@ -24,9 +24,9 @@ ASKED = {
 }
 _NAMED = 4
 RULE = (
-    "Choices of one axis are compared on rows that are alike in all else, by the mean difference of macro-F1. One is said "
-    "to beat another only where the paired unit-swap permutation test rejects at 5 %, Holm-corrected over all pairs of "
-    "choices on all axes, and the 95 % interval in brackets, which is not corrected, leaves out 0."
+    "Choices of one axis are compared on rows that are alike in all else, by the mean difference of macro-F1. One is "
+    "said to beat another only where the paired unit-swap permutation test rejects at 5 %, Holm-corrected over all "
+    "pairs of choices on all axes, and the 95 % interval in brackets, which is not corrected, leaves out 0."
 )
 
 
@@ -71,7 +71,7 @@ class Finding:
     left_out: list[str]
 
     def sentence(self) -> str:
-        """``fusion: mlp beats concat by .074 [.051, .097]; it cannot be told apart from plain-concat ...``."""
+        """``Fusion: mlp beats concat by .074 [.051, .097]; it cannot be told apart from plain-concat ...``."""
         beaten = [rival for rival in self.rivals if rival.is_beaten]
         level = [rival for rival in self.rivals if not rival.is_beaten]
         where = f", on {self.dataset}" if self.dataset else ""
@@ -86,7 +86,7 @@ class Finding:
             said = [f"{rival.name} ({signed_with_interval(rival.difference)})" for rival in level]
             parts.append(f"{self.best}, the highest, cannot be told apart from {_listed(said)}")
         rows = f" (mean over {self.alike} pairs of rows that are alike in all else)" if self.alike > 1 else ""
-        return f"{ASKED[self.axis][0]}{where}: {'; '.join(parts)}{rows}"
+        return f"{ASKED[self.axis][0].capitalize()}{where}: {'; '.join(parts)}{rows}"
 
 
 @dataclass(frozen=True, eq=False)

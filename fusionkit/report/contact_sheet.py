@@ -44,11 +44,21 @@ def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count:
         ConfigError: if a view is of a region that the extractor does not have.
         DataError: if the data cannot be read.
     """
+    located = built_for(extractor, views)
+    blocks = [_block(source, located, views, label, count) for label in range(len(source.classes))]
+    return np.concatenate([legend_of(located, blocks[0].shape[1]), *blocks])
+
+
+def built_for(extractor: Spec, views: RegionSet) -> Extractor:
+    """The extractor, which must know every region of the views.
+
+    Raises:
+        ConfigError: if it does not.
+    """
     located: Extractor = EXTRACTORS.build(extractor)
     for region in sorted(regions_of(views) - set(located.regions)):
         raise ConfigError(f"extractor {extractor} has no region {region!r}{did_you_mean(region, located.regions)}")
-    blocks = [_block(source, located, views, label, count) for label in range(len(source.classes))]
-    return np.concatenate([legend_of(located, blocks[0].shape[1]), *blocks])
+    return located
 
 
 def _block(source: Source, extractor: Extractor, views: RegionSet, label: int, count: int) -> np.ndarray:

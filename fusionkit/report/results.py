@@ -17,6 +17,7 @@ from fusionkit.grid.plan import Axes
 from fusionkit.stats import Estimate, accuracy, holm, interval, macro_f1, paired_difference, permutation_p, uar
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table
 
     from fusionkit.report.comparison import Comparison
@@ -123,6 +124,37 @@ class Results:
         from fusionkit.report.comparison import compare
 
         return compare(self, a, b)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows as a data frame with the columns of ``results.csv``.
+
+        Raises:
+            FusionKitError: if pandas is not installed.
+        """
+        from fusionkit.report.frame import to_frame
+
+        return to_frame(self)
+
+    def report(self, path: Path | str | None = None, *, pictures: bool = True) -> Path:
+        """Write the folder as one page, with clips and frames of the data sets that can be opened.
+
+        Args:
+            path: of the file; ``report.html`` in the folder where None.
+            pictures: show frames of the data sets.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        from fusionkit.report.page.write import write_report
+        from fusionkit.report.tested_data import open_tested_data
+
+        return write_report(self, open_tested_data(self.grid), Path(path) if path else None, pictures=pictures)
+
+    def _repr_html_(self) -> str:
+        """The rows, for notebooks."""
+        from fusionkit.report.notebook import notebook_table
+
+        return notebook_table(self)
 
     def load(self, record: dict[str, Any]) -> Loaded:
         """The finished cells of a family's record, or of a part of it, with their counts pooled over folds."""

@@ -40,7 +40,8 @@ class Side:
 
     @cached_property
     def _truth(self) -> np.ndarray:
-        return next(iter(self.loaded.counts.values())).sum(-1)
+        truth: np.ndarray = next(iter(self.loaded.counts.values())).sum(-1)
+        return truth
 
     def is_paired_with(self, other: Side) -> bool:
         """Whether both were tested on the same units and frames."""

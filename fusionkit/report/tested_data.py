@@ -9,6 +9,7 @@ from typing import Any
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import FusionKitError
+from fusionkit.grid.plan import Plan
 from fusionkit.spec import Spec
 from fusionkit.splits import divide
 
@@ -26,6 +27,15 @@ class TestedData:
 
     trials: Trials = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan) -> TestedData:
+        """What a plan has opened already."""
+        trials: dict[str, dict[str, Trial]] = {}
+        for family in plan.families:
+            for head in family.heads:
+                trials.setdefault(family.axes.dataset, {})[head.trial.fold.name] = head.trial
+        return cls(trials)
 
     def source(self, dataset: str) -> Source | None:
         """The data set; None where it could not be opened."""

@@ -5,7 +5,7 @@ So their logits are smoothed, scored, compared and merged as those of a bench on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fusionkit.config import BackboneChoice, GridConfig
@@ -87,7 +87,7 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
     for smoother in config.smoothers:
         rows = [_family(config, shape, works[shape], smoother) for shape in config.shapes]
         alone = next((row for row, shape in zip(rows, config.shapes, strict=True) if shape.position == "alone"), None)
-        families += [row if alone is None or row is alone else _against(row, alone) for row in rows]
+        families += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in rows]
     plan = Plan(
         grid=_as_grid(config),
         protocol=digest([[source.fingerprint, trial.fold.digest] for trial in trials]),
@@ -194,10 +194,6 @@ def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork
             "impute": "nearest",
         },
     )
-
-
-def _against(row: Family, reference: Family) -> Family:
-    return Family(row.id, row.axes, row.smoother, row.heads, reference.id, row.record, row.impute)
 
 
 def _as_grid(config: FinetuneConfig) -> GridConfig:

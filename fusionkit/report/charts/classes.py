@@ -68,7 +68,11 @@ def _f1(name: str, where: str, chosen: list[Counted]) -> Figure:
     f1 = [np.nanmean(_per_class(each), axis=0) for each in chosen]
     labels = row_names(each.row.axes for each in chosen)
     classes = chosen[0].classes
-    found = [Tile(label, cls, value) for label, row in zip(labels, f1, strict=True) for cls, value in zip(classes, row.tolist(), strict=True)]
+    found = [
+        Tile(label, cls, value)
+        for label, row in zip(labels, f1, strict=True)
+        for cls, value in zip(classes, row.tolist(), strict=True)
+    ]
     top = f1[0]
     known = [place for place in range(len(classes)) if not np.isnan(top[place])]
     best, worst = max(known, key=lambda place: top[place]), min(known, key=lambda place: top[place])
@@ -76,7 +80,8 @@ def _f1(name: str, where: str, chosen: list[Counted]) -> Figure:
         name,
         f"F1 by class{where}",
         "Mean over seeds; rows by falling macro-F1. Empty: the class is not in the test frames.",
-        f"The best row is best at {classes[best]} ({share(top[best])}) and worst at {classes[worst]} ({share(top[worst])}).",
+        f"The best row is best at {classes[best]} ({share(top[best])}), worst at {classes[worst]} "
+        f"({share(top[worst])}).",
         tiles(found, "", "class", (0.0, 1.0)),
         ("row", *classes),
         [(label, *map(share, row.tolist())) for label, row in zip(labels, f1, strict=True)],
@@ -96,7 +101,9 @@ def _matrix(name: str, where: str, each: Counted) -> Figure:
     truth = total.sum(-1, keepdims=True)
     shares = np.divide(total, truth, out=np.full(total.shape, np.nan), where=truth > 0)
     classes = each.classes
-    found = [Tile(classes[i], classes[j], float(shares[i, j])) for i in range(len(classes)) for j in range(len(classes))]
+    found = [
+        Tile(classes[i], classes[j], float(shares[i, j])) for i in range(len(classes)) for j in range(len(classes))
+    ]
     off = np.where(np.eye(len(classes), dtype=bool) | np.isnan(shares), -1.0, shares)
     i, j = np.unravel_index(int(off.argmax()), off.shape)
     recall = float(uar(each.counts).mean())
@@ -104,8 +111,8 @@ def _matrix(name: str, where: str, each: Counted) -> Figure:
         name,
         f"Confusion of {each.row.axes.name}{where}",
         "Share of the frames of each class, mean over seeds: truth in rows, prediction in columns.",
-        f"Mean recall is {share(recall)}; the most frequent confusion takes {share(float(off[i, j]))} of {classes[i]} for "
-        f"{classes[j]}.",
+        f"Mean recall is {share(recall)}; the most frequent confusion takes {share(float(off[i, j]))} of {classes[i]} "
+        f"for {classes[j]}.",
         tiles(found, "truth", "prediction", (0.0, 1.0)),
         ("truth", *(f"predicted {cls}" for cls in classes), "frames"),
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from fusionkit.report.results import Results
 
 if TYPE_CHECKING:
     import altair as alt
+
+    from fusionkit.report.charts.figure import AnyChart
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ def cost_figures(results: Results) -> Iterator[Figure]:
     scored = [row for row in results.rows if row.score]
     names = row_names(row.axes for row in scored)
     seconds = _fit_seconds(results)
-    kinds = {
+    kinds: dict[str, tuple[str, Mapping[str, float | None]]] = {
         "params": ("parameters, backbones included", {row.id: row.means.get("params") for row in scored}),
         "gflops": ("GFLOP a frame, backbones included", {row.id: row.means.get("gflops") for row in scored}),
         "fit-seconds": ("seconds to train the heads of a seed", seconds),
@@ -56,7 +58,9 @@ def pareto(priced: Sequence[Priced]) -> list[Priced]:
 
 def _fit_seconds(results: Results) -> dict[str, float]:
     """By row: mean over seeds of what its heads took, as ``costs.csv`` says."""
-    spent = {r["cell"]: float(r["fit_seconds"]) for r in csv_records(results.folder.path / "costs.csv") if r["fit_seconds"]}
+    spent = {
+        r["cell"]: float(r["fit_seconds"]) for r in csv_records(results.folder.path / "costs.csv") if r["fit_seconds"]
+    }
     found = {}
     for record in results.grid["families"]:
         cells = [cell for cell in record["cells"] if cell["id"] in spent]
@@ -71,8 +75,8 @@ def _figure(name: str, title: str, priced: list[Priced]) -> Figure:
     return Figure(
         name,
         f"Macro-F1 by {title.partition(',')[0]}",
-        "Squares on the line: no row scores as high for less. The line is of scores as they are; whether they differ is "
-        "for the paired tests to say.",
+        "Squares on the line: no row scores as high for less. The line is of scores as they are; whether they differ "
+        "is for the paired tests to say.",
         f"{len(front)} of {len(priced)} rows are on the line, from {front[0].name} ({share(front[0].score)}) to "
         f"{front[-1].name} ({share(front[-1].score)}).",
         _chart(title, priced, front),
@@ -81,12 +85,12 @@ def _figure(name: str, title: str, priced: list[Priced]) -> Figure:
     )
 
 
-def _chart(title: str, priced: list[Priced], front: list[Priced]) -> alt.LayerChart:
+def _chart(title: str, priced: list[Priced], front: list[Priced]) -> AnyChart:
     import altair as alt
 
     def layer(rows: list[Priced]) -> alt.Chart:
         values = [{"cost": each.cost, "score": each.score} for each in rows]
-        return alt.Chart(alt.Data(values=values)).encode(
+        return alt.Chart(alt.InlineData(values=values)).encode(
             x=alt.X("cost:Q", title=f"{title} (log scale)", scale=alt.Scale(type="log", nice=False, padding=12)).axis(
                 format="~s", grid=False
             ),

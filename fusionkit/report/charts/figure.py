@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import altair as alt
+
+    AnyChart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 # Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/), those that stand
 # out from white and from black first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 4], [4, 1])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-SERIES = len(PALETTE)  # what colour, dash and shape together keep apart
-SCHEME = "cividis"  # grows evenly in lightness, also for the colour-blind
+SERIES = 4  # that a reader can follow where each has intervals
+SCHEME: Literal["cividis"] = "cividis"  # grows evenly in lightness, also for the colour-blind
 _INK = "currentColor"  # a figure takes the colour of the text around it: light, dark and in print
 
 
@@ -27,7 +29,7 @@ class Figure:
         name: of its file.
         title: a heading.
         caption: what is shown, and what the marks are.
-        alt: what is to be seen, in a sentence or two.
+        words: what is to be seen, in a sentence or two.
         chart: drawn by :meth:`svg`.
         columns: of the table of its numbers; empty for none.
         rows: as many texts as columns each.
@@ -36,8 +38,8 @@ class Figure:
     name: str
     title: str
     caption: str
-    alt: str
-    chart: alt.Chart | alt.LayerChart | alt.FacetChart
+    words: str
+    chart: AnyChart
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
 
@@ -45,13 +47,19 @@ class Figure:
         """The chart as SVG, which draws with the text's colour on no ground."""
         import vl_convert
 
-        spec: dict[str, Any] = {**self.chart.to_dict(), "config": _config()}
+        spec: dict[str, Any] = {**self.chart.to_dict(validate=False), "config": _config()}
         drawn: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
         return drawn
 
 
 def _config() -> dict[str, Any]:
-    quiet = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
+    quiet = {
+        "labelColor": _INK,
+        "titleColor": _INK,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    }
     lines = {"domainColor": _INK, "tickColor": _INK, "gridColor": _INK}
     return {
         "background": None,

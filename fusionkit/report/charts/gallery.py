@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from fusionkit.artifact import write_file
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import cost_figures
 from fusionkit.report.charts.figure import Figure
@@ -11,12 +13,14 @@ from fusionkit.report.charts.grid_map import grid_maps
 from fusionkit.report.charts.missing_views import robustness_figures
 from fusionkit.report.charts.scores import score_figure
 from fusionkit.report.charts.smoothing import smoothing_figures
+from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.charts.view_values import ablation_figures, shapley_figures
 from fusionkit.report.results import Results
+from fusionkit.report.tested_data import TestedData
 
 
 def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
-    """Sections with the figures that stand in them; none that is empty."""
+    """Sections with the figures that stand in them, those apart that need the data; none that is empty."""
     if not any(row.score for row in results.rows):
         return
     folder = results.folder.path
@@ -29,3 +33,17 @@ def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
         "Quality against cost": list(cost_figures(results)),
     }
     yield from ((title, found) for title, found in sections.items() if found)
+
+
+def save_figures(results: Results, data: TestedData, folder: Path) -> int:
+    """Write all figures as SVG files, named as their figures are, and say how many they are.
+
+    Raises:
+        FusionKitError: if the timelines cannot be made of the data that are open.
+        StorageError: if a file cannot be written.
+    """
+    found = [figure for _, section in figures(results) for figure in section]
+    found += timeline_figures(results, data)
+    for figure in found:
+        write_file(folder / f"{figure.name}.svg", figure.svg().encode())
+    return len(found)

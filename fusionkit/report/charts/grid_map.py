@@ -36,9 +36,7 @@ def _map(name: str, setting: tuple[tuple[str, str], ...], rows: list[Row]) -> Fi
     scores = {(row.axes.views, row.axes.fusion): row for row in rows}
     views, fusions = (list(dict.fromkeys(getattr(row.axes, axis) for row in rows)) for axis in ("views", "fusion"))
     nothing = float("nan")
-    found = [
-        Tile(v, f, _score(scores[v, f]) if (v, f) in scores else nothing) for v in views for f in fusions
-    ]
+    found = [Tile(v, f, _score(scores[v, f]) if (v, f) in scores else nothing) for v in views for f in fusions]
     best = max(rows, key=_score)
     where = ", ".join(f"{axis} {value}" for axis, value in setting)
     return Figure(

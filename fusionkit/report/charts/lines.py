@@ -1,4 +1,4 @@
-"""Series of values with their intervals: over numbers as lines, over names as points, told apart by more than colour."""
+"""Series of values with their intervals: over numbers as lines, over names as points."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fusionkit.report.charts.figure import DASHES, PALETTE, SHAPES
 if TYPE_CHECKING:
     import altair as alt
 
+    from fusionkit.report.charts.figure import AnyChart
     from fusionkit.stats import Estimate
 
 _WIDTH, _HEIGHT, _STEP = 460, 260, 18
@@ -32,24 +33,27 @@ class Mark:
         return cls(series, at, estimate.value, estimate.low, estimate.high)
 
 
-def curves(marks: Sequence[Mark], x: str, y: str, legend: str) -> alt.LayerChart:
+def curves(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
     """Lines over numbers."""
     import altair as alt
 
     values, series = _values(marks)
-    base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False)), color=_colour(series, legend)
+    base = alt.Chart(alt.InlineData(values=values)).encode(
+        x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=14)), color=_colour(series, legend)
     )
     upright = alt.Y("value:Q", title=y, scale=alt.Scale(zero=False))
     line = base.mark_line(strokeWidth=2).encode(
-        y=upright, strokeDash=alt.StrokeDash("series:N", sort=series, scale=alt.Scale(domain=series, range=list(DASHES)), title=legend)
+        y=upright,
+        strokeDash=alt.StrokeDash(
+            "series:N", sort=series, scale=alt.Scale(domain=series, range=list(DASHES)), title=legend
+        ),
     )
     points = base.mark_point(filled=True, size=60, opacity=1).encode(y=upright, shape=_shape(series, legend))
     bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", title=y), y2="high:Q")
     return alt.layer(line, bars, points).properties(width=_WIDTH, height=_HEIGHT)
 
 
-def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) -> alt.LayerChart:
+def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) -> AnyChart:
     """Points with bars, a line a name; with several series one below the other in it.
 
     Args:
@@ -65,7 +69,7 @@ def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) ->
     names = list(dict.fromkeys(str(mark.at) for mark in marks))
     several = len(series) > 1
     across = alt.X("value:Q", title=x, scale=alt.Scale(zero=zero))
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("at:N", sort=names, title=y, axis=alt.Axis(grid=several)),
         color=_colour(series, legend) if several else alt.value(PALETTE[0]),
     )
@@ -77,7 +81,7 @@ def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) ->
     )
     layers: list[Any] = [bars, points]
     if zero:
-        nought = alt.Chart(alt.Data(values=[{"nought": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="nought:Q")
+        nought = alt.Chart(alt.InlineData(values=[{"nought": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="nought:Q")
         layers.insert(0, nought)
     step = alt.Step(_STEP if not several else 14, **({"for": "position"} if not several else {}))
     height: Any = step if not several else len(names) * (len(series) * 13 + 8)

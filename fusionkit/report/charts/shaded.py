@@ -11,9 +11,10 @@ from fusionkit.report.charts.figure import SCHEME
 from fusionkit.report.numbers import share
 
 if TYPE_CHECKING:
-    import altair as alt
+    from fusionkit.report.charts.figure import AnyChart
 
 _TILE_HEIGHT, _TILE_WIDTH = 22, 46
+_MIDDLE = 0.45  # of the scale: above it black is read better than white
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Tile:
 
 def tiles(
     values: Sequence[Tile], row_title: str, column_title: str, span: tuple[float, float] | None = None
-) -> alt.LayerChart:
+) -> AnyChart:
     """Tiles in the order in which rows and columns come.
 
     Args:
@@ -47,13 +48,13 @@ def tiles(
             "column": tile.column,
             "value": tile.value,
             "shown": share(tile.value),
-            "light": (tile.value - low) / (high - low) > 0.5,
+            "light": (tile.value - low) / (high - low) > _MIDDLE,
         }
         for tile in known
     ]
     rows = list(dict.fromkeys(tile.row for tile in values))
     columns = list(dict.fromkeys(tile.column for tile in values))
-    base = alt.Chart(alt.Data(values=records)).encode(
+    base = alt.Chart(alt.InlineData(values=records)).encode(
         x=alt.X("column:N", sort=columns, title=column_title, scale=alt.Scale(domain=columns)).axis(
             orient="top", labelAngle=-40, grid=False
         ),
@@ -65,6 +66,4 @@ def tiles(
     text = base.mark_text(fontSize=11).encode(
         text="shown:N", color=alt.condition("datum.light", alt.value("#000000"), alt.value("#ffffff"))
     )
-    return alt.layer(shaded, text).properties(
-        width=alt.Step(_TILE_WIDTH), height=alt.Step(_TILE_HEIGHT)
-    )
+    return alt.layer(shaded, text).properties(width=alt.Step(_TILE_WIDTH), height=alt.Step(_TILE_HEIGHT))

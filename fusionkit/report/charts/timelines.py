@@ -24,6 +24,8 @@ from fusionkit.spec import Spec
 if TYPE_CHECKING:
     import altair as alt
 
+    from fusionkit.report.charts.figure import AnyChart
+
 _CLIPS, _FRAMES, _FEWEST = 3, 300, 8
 
 
@@ -61,13 +63,16 @@ def _figures(results: Results, row: Row, trials: Any) -> Iterator[Figure]:
         return
     for place, line in enumerate(_chosen(_timelines(results, cell, trial)), 1):
         known = line.truth != UNLABELLED
-        right = [float((values == line.truth)[known].mean()) if known.any() else float("nan") for values in (line.raw, line.smoothed)]
+        right = [
+            float((values == line.truth)[known].mean()) if known.any() else float("nan")
+            for values in (line.raw, line.smoothed)
+        ]
         yield Figure(
             f"timeline-{place}",
             f"Clip {line.clip}",
-            f"{row.axes.name}, seed {seed}, smoother {row.chosen}. Broad pale band: truth; dots: prediction of each frame; line: "
-            "smoothed.",
-            f"Of the annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
+            f"{row.axes.name}, seed {seed}, smoother {row.chosen}. Broad pale band: truth; dots: prediction of each "
+            "frame; line: smoothed.",
+            f"Of annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
             _chart(line, trial.source.classes),
         )
 
@@ -85,7 +90,9 @@ def _timelines(results: Results, cell: StoredCell, trial: Trial) -> Iterator[Tim
     smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), trial.prior, how)
     truth = truth_of(trial.sealed)
     for clip in clips(table):
-        yield Timeline(str(table.clip[clip.start]), table.number[clip], truth[clip], raw[clip].argmax(1), smoothed[clip].argmax(1))
+        yield Timeline(
+            str(table.clip[clip.start]), table.number[clip], truth[clip], raw[clip].argmax(1), smoothed[clip].argmax(1)
+        )
 
 
 def _smoother(cell: StoredCell) -> Smoother:
@@ -101,28 +108,32 @@ def _smoother(cell: StoredCell) -> Smoother:
 
 def _chosen(lines: Iterator[Timeline]) -> list[Timeline]:
     """The clips with the most changes of truth in their first frames, of those that are long enough to be looked at."""
-    cut = [Timeline(line.clip, *(values[:_FRAMES] for values in (line.number, line.truth, line.raw, line.smoothed))) for line in lines]
+    cut = [
+        Timeline(line.clip, *(values[:_FRAMES] for values in (line.number, line.truth, line.raw, line.smoothed)))
+        for line in lines
+    ]
     long = [line for line in cut if len(line.number) >= _FEWEST]
     return sorted(long, key=lambda line: -int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum()))[:_CLIPS]
 
 
-def _chart(line: Timeline, classes: tuple[str, ...]) -> alt.LayerChart:
+def _chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
     import altair as alt
 
     names = list(classes)
     upright = alt.Y("class:N", sort=names, scale=alt.Scale(domain=names), title=None).axis(grid=True)
-    over = alt.X("frame:Q", title="frame", scale=alt.Scale(nice=False, zero=False))
+    scale = alt.Scale(nice=False, zero=False)
+    over, band = alt.X("frame:Q", title="frame", scale=scale), alt.X("from:Q", title="frame", scale=scale)
 
     def layer(values: np.ndarray) -> alt.Chart:
         records = [
-            {"frame": frame, "class": names[label]}
+            {"frame": frame, "from": frame - 0.5, "to": frame + 0.5, "class": names[label]}
             for frame, label in zip(line.number.tolist(), values.tolist(), strict=True)
             if label != UNLABELLED
         ]
-        return alt.Chart(alt.Data(values=records)).encode(x=over, y=upright)
+        return alt.Chart(alt.InlineData(values=records)).encode(y=upright)
 
     return alt.layer(
-        layer(line.truth).mark_tick(color=PALETTE[5], thickness=4, bandSize=16, opacity=0.6),
-        layer(line.smoothed).mark_line(interpolate="step", color=PALETTE[1], strokeWidth=1.6),
-        layer(line.raw).mark_point(color=PALETTE[0], filled=True, size=14, opacity=1),
+        layer(line.truth).mark_rect(color=PALETTE[5], opacity=0.5).encode(x=band, x2="to:Q"),
+        layer(line.smoothed).mark_line(interpolate="step", color=PALETTE[1], strokeWidth=1.6).encode(x=over),
+        layer(line.raw).mark_point(color=PALETTE[0], filled=True, size=14, opacity=1).encode(x=over),
     ).properties(width=640, height=alt.Step(20))

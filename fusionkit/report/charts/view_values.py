@@ -1,4 +1,4 @@
-"""What the views are worth: Shapley values of retrained subsets, and what ``fusionkit ablate`` found without training."""
+"""What the views are worth: Shapley values of retrained subsets, and what ``fusionkit ablate`` has found."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def shapley_figures(results: Results) -> Iterator[Figure]:
     """One figure for each set of views of which the folder holds every subset."""
     groups: dict[tuple[str, ...], list[Attribution]] = defaultdict(list)
     for found in attributions(results):
-        groups[(found.axes.dataset, found.axes.split, found.axes.backbone, found.axes.extractor, *found.players)].append(found)
+        groups[
+            (found.axes.dataset, found.axes.split, found.axes.backbone, found.axes.extractor, *found.players)
+        ].append(found)
     for number, group in enumerate(groups.values(), 1):
         group.sort(key=lambda each: -each.together.value)
         yield _shapley(f"shapley-{number}", group[:SERIES], len(group))
@@ -44,8 +46,9 @@ def _shapley(name: str, group: list[Attribution], of: int) -> Figure:
     return Figure(
         name,
         "What each view adds",
-        f"Shapley values of macro-F1 with 95 % intervals: heads retrained for every subset of the views, added to {first.empty}. "
-        f"a x b: their interaction; above 0 they complete each other, below 0 they tell the same twice.{left}",
+        "Shapley values of macro-F1 with 95 % intervals: heads retrained for every subset of the views, added to "
+        f"{first.empty}. a x b: their interaction; above 0 they complete each other, below 0 they tell the same "
+        f"twice.{left}",
         f"In the first row {top} adds most, {signed_with_interval(first.shapley[top])}.",
         ladder(marks, "macro-F1 added", "", "row", zero=True),
         ("row", "view", "adds [95 %]"),

@@ -1,0 +1,79 @@
+"""Where the numbers come from: each grid of the folder, with what it was run and how to run it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One grid.
+
+    Attributes:
+        name: of its config.
+        command: as it was given; empty where it is not noted.
+        config: what ``fusionkit bench CONFIG`` takes to run it again, as JSON.
+        facts: of the machine and the software, by name.
+        components: name, kind, version and options of each.
+        weights: of backbones, a line each.
+    """
+
+    name: str
+    command: str
+    config: str
+    facts: dict[str, str]
+    components: list[tuple[str, str, str, str]]
+    weights: list[str]
+
+
+def origins(grid: dict[str, Any]) -> list[Origin]:
+    """The grids of a folder, in the order in which they were run."""
+    return [_origin(item["description"], item.get("provenance") or {}) for item in grid["grids"]]
+
+
+def _origin(description: dict[str, Any], provenance: dict[str, Any]) -> Origin:
+    config = {key: value for key, value in description.items() if key != "name" and value is not None}
+    return Origin(
+        name=str(description.get("name", "")),
+        command=shlex.join(provenance.get("command", [])),
+        config=json.dumps(config, indent=1, ensure_ascii=False),
+        facts={name: text for name, text in _facts(provenance).items() if text},
+        components=[_component(each) for each in provenance.get("components", [])],
+        weights=[_weights(each) for each in provenance.get("weights", [])],
+    )
+
+
+def _facts(provenance: dict[str, Any]) -> dict[str, str]:
+    versions = provenance.get("versions", {})
+    gpu = provenance.get("gpu") or {}
+    return {
+        "fusionkit": str(provenance.get("fusionkit", "")),
+        "git": str(provenance.get("git", "")),
+        "Python": str(provenance.get("python", "")),
+        "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if name != "fusionkit"),
+        "machine": ", ".join(str(provenance[name]) for name in ("machine", "cpu") if provenance.get(name)),
+        "cores": str(provenance.get("cores", "")),
+        "device": str(provenance.get("device", "")),
+        "GPU": ", ".join(gpu.get("models", [])),
+        "precision": ", ".join(f"{name}: {value}" for name, value in provenance.get("precision", {}).items()),
+        "executor": _text(provenance.get("executor", "")),
+    }
+
+
+def _component(each: dict[str, Any]) -> tuple[str, str, str, str]:
+    options = ", ".join(f"{name}={_text(value)}" for name, value in each.get("options", {}).items())
+    version = f"{each.get('distribution') or 'a file'}, revision {each.get('revision')}, source {each.get('source')}"
+    return str(each.get("name", "")), str(each.get("kind", "")).removesuffix("s"), version, options
+
+
+def _weights(each: dict[str, str]) -> str:
+    if "published" in each:
+        return f"{each['component']}: published as {each['published']}"
+    return f"{each['component']}: {each['option']} {each['file']}, hash {each['hash']}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

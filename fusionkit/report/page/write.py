@@ -1,0 +1,170 @@
+"""Put ``report.html`` together and write it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fusionkit import __version__
+from fusionkit.artifact import write_file
+from fusionkit.errors import FusionKitError
+from fusionkit.report import answer as answers
+from fusionkit.report import standing
+from fusionkit.report.charts.figure import Figure
+from fusionkit.report.charts.gallery import figures
+from fusionkit.report.charts.timelines import timeline_figures
+from fusionkit.report.page.pictures import Picture, picture
+from fusionkit.report.page.provenance import origins
+from fusionkit.report.page.table import page_table
+from fusionkit.report.results import Results
+from fusionkit.report.table import caption, warnings
+from fusionkit.report.tested_data import TestedData
+
+NAME = "report.html"
+_ERRORS_SHOWN = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """A cell that failed, and why."""
+
+    name: str
+    message: str
+
+
+class Page:
+    """The report of a folder.
+
+    Args:
+        results: of the folder.
+        data: that could be opened, for timelines and pictures.
+        pictures: show frames; faces of people are in most data sets, and not everybody may see them.
+    """
+
+    def __init__(self, results: Results, data: TestedData, *, pictures: bool) -> None:
+        self.results = results
+        self.data = data
+        self._with_pictures = pictures
+        self._left_out: list[str] = [f"frames and timelines of {note}" for note in data.notes]
+
+    @cached_property
+    def sections(self) -> list[tuple[str, list[Figure]]]:
+        """Headings with their figures."""
+        found = list(figures(self.results))
+        try:
+            timelines = list(timeline_figures(self.results, self.data))
+        except FusionKitError as error:
+            timelines = []
+            self._left_out.append(f"timelines: {error}")
+        return [*found, ("Clips over time", timelines)] if timelines else found
+
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        """Of each data set that could be opened."""
+        if not self._with_pictures:
+            self._left_out.append("pictures of frames: not asked for")
+            return []
+        grid = self.results.grid
+        found = []
+        for dataset in self.data.trials:
+            try:
+                found.append(picture(grid, self.data, dataset))
+            except FusionKitError as error:
+                self._left_out.append(f"pictures of {dataset}: {error}")
+        return [each for each in found if each]
+
+    def html(self) -> str:
+        """The page; all that comes from data or components is escaped."""
+        import jinja2
+        from markupsafe import Markup
+
+        environment = jinja2.Environment(
+            autoescape=True,
+            loader=jinja2.FunctionLoader(_asset),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters["svg"] = lambda figure: Markup(_embedded(figure))  # noqa: S704  (drawn here, from escaped text)
+        script = _asset("page.js")
+        found = answers.answer(self.results)
+        sections, pictures = self.sections, self.pictures
+        values: dict[str, Any] = {
+            "answer": found,
+            "answer_rule": answers.RULE,
+            "standing_rule": standing.RULE,
+            "table": page_table(self.results, standing.standings(self.results)),
+            "caption": caption(self.results),
+            "warnings": warnings(self.results),
+            "sections": sections,
+            "pictures": pictures,
+            "left_out": self._left_out,
+            "coverage": self._coverage(),
+            "failures": list(self._failures())[:_ERRORS_SHOWN],
+            "states": self._states(),
+            "origins": origins(self.results.grid),
+            "data": self.results.grid["data"],
+            "version": __version__,
+            "folder": self.results.folder.path.resolve().name,
+            "style": Markup(_asset("page.css")),  # noqa: S704
+            "script": Markup(script),  # noqa: S704
+            "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        }
+        return environment.get_template("page.html.j2").render(values)
+
+    def _states(self) -> dict[str, int]:
+        states = [cell["state"] for cell in self.results.cells()]
+        return {state: states.count(state) for state in ("done", "failed", "planned") if state in states}
+
+    def _failures(self) -> Iterator[Failure]:
+        for cell in self.results.cells():
+            if cell["state"] == "failed":
+                axes = cell["axes"]
+                name = "/".join(axes[axis] for axis in ("views", "fusion", "smoother"))
+                yield Failure(f"{name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})", cell["error"])
+
+    def _coverage(self) -> list[tuple[str, str, str, str]]:
+        """By set of views: frames, those with every view, those without any that were imputed."""
+        found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
+        for row in self.results.rows:
+            if row.means:
+                share = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
+                key = (row.axes.dataset, row.axes.extractor, row.axes.views)
+                name = row.axes.views if len({r.axes.dataset for r in self.results.rows}) == 1 else " ".join(key)
+                found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", share, f"{row.means['imputed']:,.0f}"))
+        return list(found.values())
+
+
+def write_report(
+    results: Results, data: TestedData | None = None, path: Path | None = None, *, pictures: bool = True
+) -> Path:
+    """Write the report of a folder.
+
+    Args:
+        results: of the folder.
+        data: that it was tested on, where it could be opened: without it there are no timelines and no pictures.
+        path: of the file; ``report.html`` in the folder where None.
+        pictures: show frames.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    place = path or results.folder.path / NAME
+    page = Page(results, data or TestedData(notes=("the data, which were not opened",)), pictures=pictures)
+    write_file(place, page.html().encode())
+    return place
+
+
+def _asset(name: str) -> str:
+    return (files("fusionkit.report.page") / name).read_text(encoding="utf-8")
+
+
+def _embedded(figure: Figure) -> str:
+    """The SVG as a part of a page: its name and its description are those of the figure around it."""
+    return figure.svg().replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)

@@ -1,0 +1,130 @@
+"""The table of a folder for a paper or a script: LaTeX, Markdown, CSV, JSON; what is best is marked by the tests."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from fusionkit.report.answer import answer
+from fusionkit.report.charts.row_names import varying
+from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
+from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
+from fusionkit.report.results import Results, Row
+from fusionkit.report.standing import RULE, Standing, standings
+from fusionkit.report.table import caption
+
+Format = Literal["latex", "markdown", "csv", "json"]
+_NAMES = ("views", "fusion", "smoother")
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+_MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~&"}
+
+
+def paper_table(results: Results, form: Format) -> str:
+    """The rows as text that ends in a line break."""
+    writers: dict[str, Callable[[Results, dict[str, Standing]], str]] = {
+        "latex": _latex,
+        "markdown": _markdown,
+        "csv": _csv,
+        "json": _json,
+    }
+    return writers[form](results, standings(results))
+
+
+def _latex(results: Results, standing: dict[str, Standing]) -> str:
+    """A ``booktabs`` table: bold the best, a dagger on what cannot be told apart from it."""
+    axes = _axes(results)
+    escaped = [[_escaped(text, _LATEX) for text in _texts(row, axes)] for row in results.rows]
+    lines = []
+    for row, texts in zip(results.rows, escaped, strict=True):
+        mark, place = standing.get(row.id), len(axes)
+        if mark == "best":
+            texts[place] = rf"\textbf{{{texts[place]}}}"
+        elif mark == "level":
+            texts[place] += r"$^{\dagger}$"
+        lines.append("  " + " & ".join(texts) + r" \\")
+    about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
+    rule = r"Bold: the highest score; $^{\dagger}$: not told apart from it. " + _escaped(f"{RULE}.", _LATEX)
+    head = [_escaped(name, _LATEX) for name in (*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")]
+    return "\n".join(
+        [
+            r"\begin{table}  % needs \usepackage{booktabs}",
+            r"\centering",
+            rf"\caption{{{' '.join([*about, rule])}}}",
+            rf"\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
+            r"\toprule",
+            "  " + " & ".join(head) + r" \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _markdown(results: Results, standing: dict[str, Standing]) -> str:
+    axes = _axes(results)
+    lines = [
+        "| " + " | ".join((*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")) + " |",
+        "|" + "---|" * len(axes) + "---:|" * 3,
+    ]
+    for row in results.rows:
+        texts = [_escaped(text, _MARKDOWN) for text in _texts(row, axes)]
+        mark, place = standing.get(row.id), len(axes)
+        if mark == "best":
+            texts[place] = f"**{texts[place]}**"
+        elif mark == "level":
+            texts[place] += " †"
+        lines.append("| " + " | ".join(texts) + " |")
+    about = [_escaped(line, _MARKDOWN) for line in caption(results)]
+    return "\n".join([*lines, "", *about, f"**bold**: the highest score; †: not told apart from it. {RULE}.", ""])
+
+
+def _csv(results: Results, standing: dict[str, Standing]) -> str:
+    """``results.csv`` with a column of standings."""
+    records = ({**result_record(row), "standing": standing.get(row.id, "")} for row in results.rows)
+    return csv_bytes((*RESULT_COLUMNS, "standing"), records).decode()
+
+
+def _json(results: Results, standing: dict[str, Standing]) -> str:
+    found = answer(results)
+    rows = [{**_known(row), "standing": standing.get(row.id), "id": row.id} for row in results.rows]
+    whole = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _known(row: Row) -> dict[str, Any]:
+    """The columns of ``results.csv``, null where there is nothing."""
+    record = {name: result_record(row).get(name) for name in RESULT_COLUMNS}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
+
+
+def _axes(results: Results) -> Sequence[str]:
+    """The axes that vary, and in any case what names a row."""
+    others = [name for name in varying(row.axes for row in results.rows) if name not in _NAMES]
+    return (*others, *_NAMES)
+
+
+def _texts(row: Row, axes: Sequence[str]) -> list[str]:
+    chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
+    names = [str(chosen.get(axis, getattr(row.axes, axis))) for axis in axes]
+    if row.score is None:
+        return [*names, "failed" if row.failures else "not run", "", ""]
+    delta = signed_with_interval(row.delta) if row.delta else ("reference" if row.is_reference else "")
+    return [*names, share_with_interval(row.score), delta, p_value(row.p_holm) if row.delta else ""]
+
+
+def _escaped(text: str, signs: dict[str, str]) -> str:
+    """On one line, with the signs that the language reads otherwise."""
+    return "".join(signs.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,0 +1,143 @@
+"""Figures say what the stored counts say, are valid charts, and are drawn without a script."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from drawn_counts import drawn
+from sklearn.metrics import confusion_matrix, f1_score
+from toy_folder import Toy, write_folder
+
+from fusionkit.report.charts.classes import class_figures
+from fusionkit.report.charts.cost import Priced, pareto
+from fusionkit.report.charts.gallery import figures
+from fusionkit.report.charts.missing_views import robustness_figures
+from fusionkit.report.charts.smoothing import smoothing_figures
+from fusionkit.report.charts.view_values import ablation_figures
+from fusionkit.report.numbers import share
+from fusionkit.report.results import Results
+
+SMOOTHERS = ("none", "window:width=5", "window:width=25")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    toys = [
+        Toy(
+            {"views": views, "fusion": fusion, "smoother": smoother},
+            drawn(0.3 + 0.02 * place, draw=place),
+            cost=10.0 + place,
+        )
+        for place, (views, fusion, smoother) in enumerate(
+            (v, f, s)
+            for v in ("face,eye", "face,mouth", "face,eye,mouth")
+            for f in ("concat", "mlp")
+            for s in SMOOTHERS
+        )
+    ]
+    return write_folder(tmp_path, toys)
+
+
+def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) -> None:
+    sections = dict(figures(results))
+    assert list(sections) == [
+        "Rows and the grid",
+        "Classes",
+        "Smoothing",
+        "What each view is worth",
+        "Quality against cost",
+    ][: len(sections)] or set(sections) >= {"Rows and the grid", "Classes", "Smoothing", "Quality against cost"}
+    names = [figure.name for section in sections.values() for figure in section]
+    assert len(set(names)) == len(names)
+    for figure in (figure for section in sections.values() for figure in section):
+        figure.chart.to_dict()  # altair refuses what its schema does not allow
+        root = ET.fromstring(figure.svg())
+        assert root.tag.endswith("svg")
+        assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "foreignObject"))]
+        assert all(len(row) == len(figure.columns) for row in figure.rows)
+        assert figure.words.endswith(".")
+
+
+def test_names_in_a_figure_stay_text(tmp_path: Path) -> None:
+    evil = '</text><script>alert(1)</script>"'
+    toys = [
+        Toy({"fusion": fusion}, drawn(0.4, draw=place), classes=(evil, "b", "c"))
+        for place, fusion in enumerate((evil, "linear"))
+    ]
+    for _, section in figures(write_folder(tmp_path, toys)):
+        for figure in section:
+            root = ET.fromstring(figure.svg())
+            assert not [element for element in root.iter() if element.tag.endswith("script")]
+
+
+def test_f1_and_confusion_are_those_of_scikit_learn(results: Results) -> None:
+    found = {figure.name: figure for figure in class_figures(results)}
+    best = max(results.rows, key=lambda row: row.score.value if row.score else 0)
+    record = next(record for record in results.grid["families"] if record["id"] == best.id)
+    (counts,) = (counts.sum(0) for counts in results.load(record).counts.values())
+    truth, predicted = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
+    assert list(found["class-f1-1"].rows[0][1:]) == [share(f1) for f1 in f1_score(truth, predicted, average=None)]
+    matrix = confusion_matrix(truth, predicted, normalize="true")
+    assert [list(row[1:-1]) for row in found["confusion-1-1"].rows] == [list(map(share, row)) for row in matrix]
+    assert [row[-1] for row in found["confusion-1-1"].rows] == [str(frames) for frames in np.bincount(truth)]
+
+
+def test_smoothing_shows_the_best_rows_over_the_width(results: Results) -> None:
+    (figure,) = smoothing_figures(results)
+    assert figure.title == "Smoother window by width"
+    scored = {(row.axes.views, row.axes.fusion, row.axes.smoother): row for row in results.rows}
+    at_25 = {row[0]: row[2] for row in figure.rows if row[1] == "25"}
+    plain = {row[0]: row[2] for row in figure.rows if row[1] == "not smoothed"}
+    assert len(at_25) == len(plain) == 4
+    for name, text in at_25.items():
+        views, fusion = name.split(" / ")
+        assert text.startswith(share(scored[views, fusion, "window:width=25"].score.value))
+        assert plain[name].startswith(share(scored[views, fusion, "none"].score.value))
+
+
+def test_pareto_keeps_what_nothing_reaches_for_less() -> None:
+    rows = [
+        Priced(name, score, cost)
+        for name, score, cost in (
+            ("dear", 0.5, 9),
+            ("best", 0.7, 5),
+            ("cheap", 0.4, 1),
+            ("same", 0.4, 2),
+            ("tie", 0.3, 1),
+            ("mid", 0.6, 3),
+        )
+    ]
+    kept = [
+        one
+        for one in rows
+        if not any(
+            (o.cost <= one.cost and o.score > one.score) or (o.cost < one.cost and o.score >= one.score) for o in rows
+        )
+    ]
+    assert pareto(rows) == sorted(kept, key=lambda one: one.cost)
+    assert [one.name for one in pareto(rows)] == ["cheap", "mid", "best"]
+
+
+def test_files_of_other_commands_are_shown_where_they_stand(tmp_path: Path) -> None:
+    assert list(robustness_figures(tmp_path)) == []
+    assert list(ablation_figures(tmp_path)) == []
+    axes = "views,fusion,smoother,cell,seeds,n_units,"
+    row = '"face,eye",mlp,none,abc,0 1,22,'
+    (tmp_path / "robustness.csv").write_text(
+        f"{axes}pattern,measure,present,missing,level,macro_f1,macro_f1_lo,macro_f1_hi\n"
+        f"{row}run,occlusion,,eye,0,.5,.4,.6\n{row}run,occlusion,,eye,1,.3,.2,.4\n{row}run,subset,face,,,.3,.2,.4\n"
+    )
+    (tmp_path / "attribution.csv").write_text(
+        f"{axes}view,measure,effect,effect_lo,effect_hi\n{row},intact,,,\n{row}eye,drop,-.2,-.3,-.1\n"
+        f"{row}eye,zero,-.1,-.2,.1\n{row}eye,masked Shapley,.2,.1,.3\n"
+    )
+    (curve,) = robustness_figures(tmp_path)
+    assert curve.rows == [("eye", "0", ".500 [.400, .600]"), ("eye", "100", ".300 [.200, .400]")]
+    assert curve.words == "Lowest is .300, with eye missing in 100 % of the frames."
+    (bars,) = ablation_figures(tmp_path)
+    assert bars.rows[0] == ("eye", "drop", "-.200 [-.300, -.100]")
+    assert re.search(r"0\.200, for eye \(drop\)", bars.words)

@@ -1,0 +1,87 @@
+"""The page in a browser: no error in its console, its table sorts and filters, it is dark where the reader's screen is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from drawn_counts import drawn
+from toy_folder import Toy, write_folder
+
+from fusionkit.report.page.write import write_report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium to open the page with")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    skills = {"concat": 0.3, "mlp": 0.9, "gated": 0.6}
+    toys = [
+        Toy({"views": views, "fusion": fusion}, drawn(skill, units=10, draw=place))
+        for views in ("face,eye", "face,mouth")
+        for place, (fusion, skill) in enumerate(skills.items())
+    ]
+    return write_report(write_folder(folder, [*toys, Toy({"fusion": "late"}, [None])]))
+
+
+def opened(page: Path, address: str, profile: Path, *more: str) -> tuple[str, str]:
+    """The document as the browser has it after its script, and what it wrote to its console."""
+    assert BROWSER
+    command = [
+        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"),
+        *("--enable-logging=stderr", "--virtual-time-budget=2000", *more, "--dump-dom", page.as_uri() + address),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def rows_of(document: str) -> list[tuple[str, bool]]:
+    """Fusion of each row of the table as it stands, and whether it is hidden."""
+    body = document[document.index('id="table"') :].partition("<tbody>")[2].partition("</tbody>")[0]
+    rows = re.findall(r"<tr([^>]*)>(.*?)</tr>", body, re.DOTALL)
+    return [(re.findall(r"<td[^>]*>([^<]*)", cells)[1], "hidden" in attributes) for attributes, cells in rows]
+
+
+def test_it_opens_without_an_error_and_in_plan_order(page: Path, tmp_path: Path) -> None:
+    document, console = opened(page, "", tmp_path)
+    assert console == ""
+    assert [name for name, _ in rows_of(document)] == ["concat", "mlp", "gated", "concat", "mlp", "gated", "late"]
+    assert not any(hidden for _, hidden in rows_of(document))
+    assert 'role="status">7 rows<' in document
+    assert '<form class="controls" id="controls">' in document
+
+
+def test_it_sorts_and_filters_and_keeps_unknown_values_below(page: Path, tmp_path: Path) -> None:
+    document, console = opened(page, "#sort=macro-F1+[95+%25]&order=ascending&filter=face,MOUTH", tmp_path)
+    assert console == ""
+    names = [name for name, _ in rows_of(document)]
+    assert names == ["concat", "concat", "gated", "gated", "mlp", "mlp", "late"]
+    assert [name for name, hidden in rows_of(document) if not hidden] == ["concat", "gated", "mlp"]
+    assert 'role="status">3 of 7 rows<' in document
+    assert re.search(r'aria-sort="ascending"[^>]*><button type="button">macro-F1 ', document)
+    falling, _ = opened(page, "#sort=macro-F1+[95+%25]&order=descending", tmp_path)
+    assert [name for name, _ in rows_of(falling)] == ["mlp", "mlp", "gated", "gated", "concat", "concat", "late"]
+
+
+def test_only_rows_level_with_the_best_can_be_shown(page: Path, tmp_path: Path) -> None:
+    document, _ = opened(page, "#top=1", tmp_path)
+    assert [name for name, hidden in rows_of(document) if not hidden] == ["mlp", "mlp"]
+
+
+def test_it_is_dark_where_the_screen_is(page: Path, tmp_path: Path) -> None:
+    import cv2
+
+    corners = {}
+    for name, more in (("light", []), ("dark", ["--blink-settings=preferredColorScheme=0"])):
+        picture = tmp_path / f"{name}.png"
+        opened(page, "", tmp_path / name, f"--screenshot={picture}", *more)
+        if not picture.exists():
+            pytest.skip("this browser takes no picture while it dumps the document")
+        corners[name] = int(cv2.imread(str(picture))[2, 2].max())
+    assert corners["light"] > 250
+    assert corners["dark"] < 40

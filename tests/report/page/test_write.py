@@ -1,0 +1,148 @@
+"""The page is one file that needs nothing else, and shows names as text whatever they hold."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from drawn_counts import drawn
+from toy_folder import Toy, write_folder
+
+from fusionkit.report.page.write import write_report
+from fusionkit.report.results import Results
+
+VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Elements(HTMLParser):
+    """Elements with their attributes, and whether every one that is opened is closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def page_of(results: Results) -> tuple[str, Elements]:
+    text = write_report(results).read_text(encoding="utf-8")
+    return text, Elements(text)
+
+
+def small(path: Path, *more: Toy) -> Results:
+    toys = [
+        Toy({"views": views, "fusion": fusion}, drawn(0.3 + place / 10, draw=place))
+        for place, (views, fusion) in enumerate((v, f) for v in ("face,eye", "face,mouth") for f in ("concat", "mlp"))
+    ]
+    return write_folder(path, [*toys, *more])
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    text, page = page_of(small(tmp_path))
+    addresses = [
+        value or ""
+        for _, attributes in page.found
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "data", "action", "srcset")
+    ]
+    assert addresses
+    assert all(address.startswith(("#", "data:image/")) for address in addresses)
+    assert not re.search(r"url\(|@import", text)
+    assert len(page.all("script")) == 1
+    assert "default-src 'none'" in text
+
+
+def test_names_from_data_sets_and_components_are_text(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>'\"&{{7*7}}"
+    script = "</script><script>alert(2)</script>"
+    toys = [
+        Toy({"dataset": evil, "fusion": script}, drawn(0.5), classes=(evil, script, "</style>")),
+        Toy({"dataset": evil, "views": f"face,{evil}"}, drawn(0.4, draw=1), classes=(evil, script, "</style>")),
+        Toy({"dataset": evil, "smoother": "window"}, [None], failure=f"it said {evil}"),
+    ]
+    results = write_folder(tmp_path, toys)
+    results.grid["grids"] = [
+        {
+            "description": {"name": evil, "datasets": [evil]},
+            "provenance": {"command": ["fusionkit", evil], "git": script},
+        }
+    ]
+    results.grid["notes"], results.grid["data"] = [evil], [script]
+    text, page = page_of(results)
+    assert page.all("img") == []
+    assert len(page.all("script")) == 1
+    assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
+    assert any(evil in each for each in page.texts)
+    assert "49" not in "".join(each for each in page.texts if "onerror" in each)
+    assert "failed" in text
+
+
+def test_it_can_be_read_by_those_who_do_not_see_it(tmp_path: Path) -> None:
+    text, page = page_of(small(tmp_path))
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == 1
+    levels = [int(tag[1]) for tag, _ in page.found if re.fullmatch("h[1-6]", tag)]
+    assert all(below - above <= 1 for above, below in zip(levels[:-1], levels[1:], strict=True))
+    assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
+    charts = [each for each in page.all("div") if each.get("class") == "chart"]
+    assert len(charts) == text.count("<svg ") >= 5
+    assert all(each["role"] == "img" and each["aria-label"] for each in charts)
+    ids = [attributes["id"] for _, attributes in page.found if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {each["aria-labelledby"] for each in page.all("section")} <= set(ids)
+
+
+def test_answer_rows_and_failures_stand_on_it(tmp_path: Path) -> None:
+    results = small(tmp_path, Toy({"fusion": "gated"}, [None], failure="gates are shut"))
+    text, page = page_of(results)
+    said = "".join(page.texts)
+    best = max((row for row in results.rows if row.score), key=lambda row: row.score.value)  # type: ignore[union-attr]
+    assert f"{best.axes.name} scores highest" in said
+    assert "gates are shut" in said
+    assert "Cells: 4 done, 1 failed" in said
+    assert "the data, which were not opened" in said
+    assert text.count("<tr") > len(results.rows)
+
+
+@pytest.mark.parametrize("rows", [[], [Toy({}, [None])], [Toy({}, drawn(0.4))]], ids=["none", "unfinished", "one"])
+def test_a_folder_with_little_in_it_has_a_page(tmp_path: Path, rows: list[Toy]) -> None:
+    if not rows:
+        rows = [Toy({}, [None], failure="no such file")]
+    _, page = page_of(write_folder(tmp_path, rows))
+    assert len(page.all("h1")) == 1
+
+
+def test_500_cells_fit_into_a_mail(tmp_path: Path) -> None:
+    toys = [
+        Toy(
+            {"views": f"face,v{v}", "fusion": f"f{f}", "smoother": f"window:width={s}"},
+            drawn(0.4, units=8, draw=v + f, seeds=2),
+        )
+        for v in range(10)
+        for f in range(5)
+        for s in (1, 3, 5, 7, 9)
+    ]
+    results = write_folder(tmp_path, toys)
+    assert len(results.cells()) == 500
+    assert write_report(results).stat().st_size < 5_000_000

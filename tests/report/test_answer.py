@@ -1,0 +1,134 @@
+"""The answer says what the tests say, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_counts import drawn
+from toy_folder import Toy, write_folder
+
+from fusionkit.report.answer import Answer, answer
+from fusionkit.report.numbers import share_with_interval, signed_with_interval
+from fusionkit.stats import macro_f1, paired_difference, permutation_p
+
+
+def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy:
+    return Toy({"views": views, "fusion": fusion}, drawn(skill, seeds=2, draw=draw), **more)
+
+
+def score(*sides: Toy) -> float:
+    return float(np.mean([macro_f1(seed.sum(0)) for side in sides for seed in side.counts]))
+
+
+@pytest.fixture
+def rows() -> dict[str, Toy]:
+    return {
+        "eye/concat": toy("face,eye", "concat", 0.70, 1),
+        "eye/mlp": toy("face,eye", "mlp", 0.71, 2),
+        "nose/concat": toy("face,nose", "concat", 0.30, 3),
+        "nose/mlp": toy("face,nose", "mlp", 0.29, 4),
+    }
+
+
+def sentence(found: Answer, axis: str) -> str:
+    return next(each.sentence() for each in found.findings if each.axis == axis)
+
+
+def test_a_clear_difference_is_said_with_the_mean_over_rows_alike_in_all_else(
+    tmp_path: Path, rows: dict[str, Toy]
+) -> None:
+    found = answer(write_folder(tmp_path, list(rows.values())))
+    views = next(each for each in found.findings if each.axis == "views")
+    (rival,) = views.rivals
+    difference = score(rows["eye/concat"], rows["eye/mlp"]) - score(rows["nose/concat"], rows["nose/mlp"])
+    assert rival.difference.value == pytest.approx(difference)
+    assert rival.is_beaten
+    assert views.sentence() == (
+        f"Region set: face,eye beats face,nose by {share_with_interval(rival.difference)} "
+        "(mean over 2 pairs of rows that are alike in all else)"
+    )
+
+
+def test_what_cannot_be_told_apart_is_said_so(tmp_path: Path, rows: dict[str, Toy]) -> None:
+    found = answer(write_folder(tmp_path, list(rows.values())))
+    fusion = next(each for each in found.findings if each.axis == "fusion")
+    (rival,) = fusion.rivals
+    assert rival.difference.low < 0 < rival.difference.high
+    assert not rival.is_beaten
+    said = f"the highest, cannot be told apart from {rival.name} ({signed_with_interval(rival.difference)})"
+    assert said in fusion.sentence()
+    assert "beats" not in fusion.sentence()
+
+
+def test_the_correction_counts_every_pair_of_choices_on_every_axis(tmp_path: Path) -> None:
+    """Four fusions and two region sets: 6 + 1 pairs, of which 4 are tested; the others count as not rejected."""
+    skills = {"a": 0.75, "b": 0.45, "c": 0.40, "d": 0.35}
+    rows = {
+        (views, fusion): toy(views, fusion, skill - (0.15 if views == "nose" else 0), 10 * place + len(views))
+        for views in ("mouth", "nose")
+        for place, (fusion, skill) in enumerate(skills.items())
+    }
+    found = answer(write_folder(tmp_path, list(rows.values())))
+    raw: dict[str, float] = {}
+    for rival in (rival for each in found.findings if each.axis == "fusion" for rival in each.rivals):
+        sides = [
+            np.stack([seed for views in ("mouth", "nose") for seed in rows[views, fusion].counts])
+            for fusion in ("a", rival.name)
+        ]
+        raw[rival.name] = permutation_p(*sides, 2_000)
+    views = next(each for each in found.findings if each.axis == "views").rivals[0]
+    sides = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
+    raw["nose"] = permutation_p(*sides, 2_000)
+    expected, least = {}, 0.0
+    for place, name in enumerate(sorted(raw, key=lambda name: raw[name])):
+        least = max(least, min(1.0, (7 - place) * raw[name]))
+        expected[name] = least
+    got = {rival.name: rival.p for each in found.findings for rival in each.rivals}
+    assert got == pytest.approx(expected)
+    assert views.p == got["nose"]
+
+
+def test_a_choice_that_shares_no_row_with_the_others_is_not_compared(tmp_path: Path, rows: dict[str, Toy]) -> None:
+    alone = toy("face", "linear", 0.1, 9)
+    found = answer(write_folder(tmp_path, [alone, *rows.values()]))
+    views = next(each for each in found.findings if each.axis == "views")
+    assert views.left_out == ["face"]
+    assert [rival.name for rival in views.rivals] == ["face,nose"]
+
+
+def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
+    tmp_path: Path, rows: dict[str, Toy]
+) -> None:
+    best = rows["eye/mlp"] if score(rows["eye/mlp"]) > score(rows["eye/concat"]) else rows["eye/concat"]
+    reference = Toy({"fusion": "linear"}, drawn(0.1, seeds=2, draw=9), id="0reference")
+    for each in rows.values():
+        each.reference = "0reference"
+    found = answer(write_folder(tmp_path, [reference, *rows.values()]))
+    delta = paired_difference(np.stack(best.counts), np.stack(reference.counts))
+    assert found.headline.startswith(f"face,eye/{best.axes['fusion']}/none scores highest, ")
+    assert f"; it beats the reference face/linear/none by {share_with_interval(delta)}, p < .001" in found.headline
+
+
+def test_a_lone_row_is_given_and_a_grid_without_scores_says_so(tmp_path: Path) -> None:
+    found = answer(write_folder(tmp_path / "a", [toy("face", "linear", 0.5, 1)]))
+    assert found.question == "How well does face/linear/none recognise expression on toy?"
+    assert found.headline.startswith("face/linear/none scores .")
+    assert found.findings == []
+    empty = answer(write_folder(tmp_path / "b", [Toy({}, [None])]))
+    assert empty.sentences() == ["nothing is finished yet"]
+
+
+def test_data_sets_are_compared_apart(tmp_path: Path, rows: dict[str, Toy]) -> None:
+    others = [
+        Toy({"dataset": "other", "views": views, "fusion": "concat"}, drawn(skill, units=30, seeds=2, draw=40))
+        for views, skill in (("face,eye", 0.2), ("face,nose", 0.7))
+    ]
+    found = answer(write_folder(tmp_path, [*rows.values(), *others]))
+    views = [each for each in found.findings if each.axis == "views"]
+    assert {(each.dataset, each.best) for each in views} == {
+        ("toy official", "face,eye"),
+        ("other official", "face,nose"),
+    }
+    assert "Region set, on other official: face,nose beats face,eye" in views[1].sentence()

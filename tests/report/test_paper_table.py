@@ -1,0 +1,74 @@
+"""The table for papers and scripts: marks by the tests, text escaped, numbers as in results.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from drawn_counts import drawn
+from toy_folder import Toy, write_folder
+
+from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
+from fusionkit.report.numbers import share_with_interval, signed_with_interval
+from fusionkit.report.paper_table import paper_table
+from fusionkit.report.results import Results
+from fusionkit.report.standing import standings
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return write_folder(
+        tmp_path,
+        [
+            Toy({"fusion": "linear"}, drawn(0.2, draw=1), id="0reference"),
+            Toy({"fusion": "a_b&c"}, drawn(0.6, draw=2), reference="0reference"),
+            Toy({"fusion": "x|y"}, drawn(0.6, draw=3), reference="0reference"),
+            Toy({"fusion": "late"}, [None], reference="0reference", failure="no memory"),
+        ],
+    )
+
+
+def test_latex_marks_the_best_and_what_is_level_with_it(results: Results) -> None:
+    text = paper_table(results, "latex")
+    lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
+    rows = {row.axes.fusion: row for row in results.rows}
+    assert list(lines) == ["fusion", "linear", r"a\_b\&c", r"x\textbar{}y", "late"]
+    marks = standings(results)
+    for fusion, written in (("a_b&c", r"a\_b\&c"), ("x|y", r"x\textbar{}y"), ("linear", "linear")):
+        row = rows[fusion]
+        assert row.score
+        value = share_with_interval(row.score)
+        said = {"best": rf"\textbf{{{value}}}", "level": value + r"$^{\dagger}$", "behind": value}[marks[row.id]]
+        assert f" & {said} & " in lines[written]
+        if row.delta:
+            assert signed_with_interval(row.delta) in lines[written]
+    assert sorted(marks.values()) == ["behind", "best", "level"]
+    assert lines["late"].endswith(r"failed &  &  \\")
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+    assert r"5 \%" in text
+
+
+def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
+    table = [line for line in paper_table(results, "markdown").splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 4
+    assert {line.replace(r"\|", "").count("|") for line in table} == {7}
+    assert sum("**" in line for line in table) == 1
+    assert sum("†" in line for line in table) == 1
+
+
+def test_csv_is_results_csv_with_a_standing(results: Results) -> None:
+    lines = list(csv.DictReader(io.StringIO(paper_table(results, "csv"))))
+    plain = list(csv.DictReader(io.StringIO(csv_bytes(RESULT_COLUMNS, map(result_record, results.rows)).decode())))
+    assert [line.pop("standing") for line in lines] == [standings(results).get(row.id, "") for row in results.rows]
+    assert lines == plain
+
+
+def test_json_holds_rows_and_sentences_without_nan(results: Results) -> None:
+    found = json.loads(paper_table(results, "json"), parse_constant=pytest.fail)
+    assert [row["fusion"] for row in found["rows"]] == ["linear", "a_b&c", "x|y", "late"]
+    assert found["rows"][0]["p"] is None
+    assert found["rows"][1]["macro_f1"] == results.rows[1].score.value  # type: ignore[union-attr]
+    assert found["answer"][0].startswith("face/")
