@@ -1,14 +1,15 @@
 """Does masked pre-training pay where labels are scarce? A transformer with and without it, by the share of labels.
 
-    python benchmarks/label_fraction.py --out labels
+    python benchmarks/label_fraction.py --dataset folder:root=faces --size 48 --out labels
 
-An encoder of 0.8 million weights is pre-trained on drawn faces without labels. Then it is fine-tuned on the labels of a
-share of the training people, people who were not pre-trained on, and so is the same network from random weights, with
-the same recipe, epochs and seeds. Every share trains about as many steps as far as EPOCHS allows, so that few labels do
-not mean few steps. The epoch is chosen on dev, whose labels are all there at each share, for both alike.
+A transformer of 0.8 million weights is pre-trained on the train images of the data set, or on ``--unlabelled``. Then it
+is fine-tuned on the labels of a share of the training units, and so is the same network from random weights, with the
+same recipe, epochs and seeds. Every share is given as many steps as far as EPOCHS allows, so that few labels do not
+mean few steps. Where dev is carved out of train, it has the same share of labels.
 
-Scores are of the test people. Intervals are delete-one-unit jackknife-t with the spread over seeds in them, p is of the
-unit-swap permutation test, Holm-corrected over the shares. One pre-training stands behind all seeds.
+Scores are of the test split. Intervals are delete-one-unit jackknife-t with the spread over seeds in them, p is of the
+unit-swap permutation test, Holm-corrected over the shares. One pre-training stands behind all seeds. The same command
+again goes on.
 """
 
 from __future__ import annotations
@@ -31,13 +32,11 @@ from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.registry import DATASETS
 from fusionkit.stats import Estimate, holm, interval, paired_difference, permutation_p
 
-PEOPLE = "synthetic:train=60,val=10,test=30,clips=3,clip_length=10"
-OTHERS = "synthetic:seed=1"  # who are pre-trained on
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 ARMS = ("scratch", "pretrained")
-STEPS, BATCH, EPOCHS = 120, 64, (4, 40)  # of one fine-tuning; the least and most epochs
-PRETRAIN_EPOCHS = 30
+STEPS, BATCH, RATE, EPOCHS = 1200, 16, 5e-4, (4, 64)  # of one fine-tuning; the least and most epochs
+PRETRAIN_EPOCHS = 20
 
 
 @DATASETS.register_module(name="fewer-labels")
@@ -82,55 +81,72 @@ class FewerLabels(FaceDataset):
 def _order(table: FrameTable) -> list[str]:
     """The units as they are drawn, but that those come first which between them show every class."""
     drawn = np.random.default_rng(0).permutation(np.unique(table.unit)).tolist()
-    shown = {unit: set(table.label[table.unit == unit].tolist()) for unit in drawn}
-    first: list[str] = []
+    shown: dict[str, set[int]] = {unit: set() for unit in drawn}
+    for unit, label in zip(table.unit.tolist(), table.label.tolist(), strict=True):
+        shown[unit].add(label)
+    first: dict[str, None] = {}
     lacking = set(table.label.tolist())
     while lacking:
-        first.append(max(drawn, key=lambda unit: len(shown[unit] & lacking)))
-        lacking -= shown[first[-1]]
-    return first + [unit for unit in drawn if unit not in first]
+        best = max(drawn, key=lambda unit: len(shown[unit] & lacking))
+        first[best] = None
+        lacking -= shown[best]
+    return [*first, *(unit for unit in drawn if unit not in first)]
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a share comes to: labelled training units and frames, and epochs of a fine-tuning."""
+    """What a share of the labels comes to.
 
-    share: float
+    Attributes:
+        dataset: with these labels.
+        units: that are labelled, of train.
+        frames: that are labelled, of train.
+        epochs: of a fine-tuning.
+    """
+
+    dataset: dict[str, Any]
     units: int
     frames: int
     epochs: int
 
-    @property
-    def dataset(self) -> dict[str, Any]:
-        """The data set with these labels."""
-        return {"type": "fewer-labels", "source": PEOPLE, "share": self.share}
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see the module."""
 
-def labels_of(share: float) -> Labels:
-    table = FewerLabels(PEOPLE, share).frames
-    used = (table.split == "train") & (table.label != UNLABELLED)
-    epochs = int(np.clip(round(STEPS * BATCH / used.sum()), *EPOCHS))
-    return Labels(share, len(np.unique(table.unit[used])), int(used.sum()), epochs)
+    dataset: str
+    unlabelled: str
+    size: int
+    folder: Path
 
+    def labels(self, share: float) -> Labels:
+        """What a share comes to."""
+        table = FewerLabels(self.dataset, share).frames
+        used = (table.split == "train") & (table.label != UNLABELLED)
+        epochs = int(np.clip(round(STEPS * BATCH / used.sum()), *EPOCHS))
+        spec = {"type": "fewer-labels", "source": self.dataset, "share": share}
+        return Labels(spec, len(np.unique(table.unit[used])), int(used.sum()), epochs)
 
-def pretrain(folder: Path) -> Path:
-    """The encoder of ``fusionkit pretrain`` on people without labels."""
-    words = ["pretrain", "pretrain/tiny", "--data", OTHERS, "--set", f"recipe.epochs={PRETRAIN_EPOCHS}"]
-    print(f"fusionkit {' '.join(words)}", flush=True)
-    subprocess.run([sys.executable, "-m", "fusionkit", *words, "--out", str(folder)], check=True)
-    return folder / "encoder.safetensors"
+    def pretrained(self) -> Path:
+        """The encoder of ``fusionkit pretrain``."""
+        words = ["pretrain", "pretrain/tiny", "--data", self.unlabelled, "--out", str(self.folder / "pretrained")]
+        words += ["--set", f"encoder.size={self.size}", "--set", f"recipe.epochs={PRETRAIN_EPOCHS}"]
+        print(f"fusionkit {' '.join(words)}", flush=True)
+        subprocess.run([sys.executable, "-m", "fusionkit", *words], check=True)
+        return self.folder / "pretrained/encoder.safetensors"
 
+    def random(self, seed: int) -> Path:
+        """The same encoder as it is before pre-training."""
+        import torch
 
-def random_encoder(file: Path, seed: int) -> Path:
-    """The same network as it is before pre-training."""
-    import torch
+        from fusionkit.training.encoder import EncoderOptions, build_encoder, write_encoder
 
-    from fusionkit.training.encoder import EncoderOptions, build_encoder, write_encoder
-
-    options = EncoderOptions(**read_config(find_config("pretrain/tiny"))["encoder"])
-    torch.manual_seed(seed)
-    write_encoder(file, build_encoder(options), options, {})
-    return file
+        named = read_config(find_config("pretrain/tiny"))["encoder"]
+        options = EncoderOptions(**{**named, "size": self.size})
+        torch.manual_seed(seed)
+        file = self.folder / f"random-{seed}.safetensors"
+        write_encoder(file, build_encoder(options), options, {})
+        return file
 
 
 def counts_of(labels: Labels, init: Path, seed: int, folder: Path) -> np.ndarray:
@@ -140,7 +156,7 @@ def counts_of(labels: Labels, init: Path, seed: int, folder: Path) -> np.ndarray
     from fusionkit.training.finetune_config import resolve_finetune
 
     raw = read_config(find_config("finetune/tiny"))
-    recipe = {**raw["recipe"], "epochs": labels.epochs, "batch_size": BATCH}
+    recipe = {**raw["recipe"], "epochs": labels.epochs, "batch_size": BATCH, "lr": RATE}
     changed = {"dataset": labels.dataset, "limit": None, "init": str(init), "recipe": recipe, "seeds": [seed]}
     finetune(resolve_finetune({**raw, **changed}, "label_fraction"), folder)
     results = Results(folder)
@@ -148,20 +164,15 @@ def counts_of(labels: Labels, init: Path, seed: int, folder: Path) -> np.ndarray
     return results.load(family).counts[seed]
 
 
-def measure(folder: Path) -> dict[tuple[str, float], np.ndarray]:
+def measure(request: Request, sizes: dict[float, Labels]) -> dict[tuple[str, float], np.ndarray]:
     """Counts (S, U, C, C) by arm and share."""
-    encoder = pretrain(folder / "pretrained")
-    random = {seed: random_encoder(folder / f"random-{seed}.safetensors", seed) for seed in SEEDS}
-    work = [(arm, share, seed) for share in reversed(SHARES) for arm in ARMS for seed in SEEDS]
-    labels = {share: labels_of(share) for share in SHARES}
+    begin = {("pretrained", seed): encoder for encoder in [request.pretrained()] for seed in SEEDS}
+    begin |= {("scratch", seed): request.random(seed) for seed in SEEDS}
+    work = [(arm, share, seed) for share in reversed(SHARES) for seed in SEEDS for arm in ARMS]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         waiting = {
             (arm, share, seed): pool.submit(
-                counts_of,
-                labels[share],
-                encoder if arm == "pretrained" else random[seed],
-                seed,
-                folder / f"{arm}-{share}-{seed}",
+                counts_of, sizes[share], begin[arm, seed], seed, request.folder / f"{arm}-{share}-{seed}"
             )
             for arm, share, seed in work
         }
@@ -174,22 +185,20 @@ def measure(folder: Path) -> dict[tuple[str, float], np.ndarray]:
 
 def text(estimate: Estimate, sign: str = "") -> str:
     """A score as in the tables of the bench: ``.373 [.319, .439]``."""
-    value, low, high = (
-        f"{each:{sign}.3f}".replace("0.", ".") for each in (estimate.value, estimate.low, estimate.high)
-    )
+    value, low, high = (f"{x:{sign}.3f}".replace("0.", ".", 1) for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
 
 
-def table(counts: dict[tuple[str, float], np.ndarray]) -> list[str]:
+def table(counts: dict[tuple[str, float], np.ndarray], sizes: dict[float, Labels]) -> list[str]:
     """The curve, as lines of Markdown."""
-    pairs = {share: (counts["pretrained", share], counts["scratch", share]) for share in SHARES}
+    pairs = {share: (counts["pretrained", share], counts["scratch", share]) for share in sizes}
     corrected = holm(np.array([permutation_p(*pair) for pair in pairs.values()]))
     lines = [
-        "| labels | people | frames | epochs | from scratch | pre-trained | difference | p Holm |",
+        "| labels | units | frames | epochs | from scratch | pre-trained | difference | p Holm |",
         "|" + "---|" * 8,
     ]
     for (share, (ours, theirs)), p in zip(pairs.items(), corrected, strict=True):
-        size = labels_of(share)
+        size = sizes[share]
         lines.append(
             f"| {share:.0%} | {size.units} | {size.frames} | {size.epochs} | {text(interval(theirs))} "
             f"| {text(interval(ours))} | {text(paired_difference(ours, theirs), '+')} | {p:.3f} |"
@@ -199,11 +208,17 @@ def table(counts: dict[tuple[str, float], np.ndarray]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a folder; the same one again goes on")
-    folder = parser.parse_args().out
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--dataset", required=True, help="labelled, with official splits")
+    parser.add_argument("--unlabelled", help="pre-trained on: the train images of a data set, or a folder")
+    parser.add_argument("--size", type=int, default=64, help="side of the images, a multiple of 8")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    print("\n".join(["", *table(measure(folder)), "", f"{(time.monotonic() - started) / 60:.0f} minutes"]))
+    request = Request(given.dataset, given.unlabelled or given.dataset, given.size, given.out)
+    sizes = {share: request.labels(share) for share in SHARES}
+    lines = table(measure(request, sizes), sizes)
+    print("\n".join(["", *lines, "", f"{(time.monotonic() - started) / 60:.0f} minutes"]))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fusionkit.artifact import write_file
 from fusionkit.config import GridConfig, resolve
 from fusionkit.config_file import find_config, read_config
 from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.engine.source import open_source
-from fusionkit.errors import CellError, ConfigError, cause_of
+from fusionkit.errors import CellError, ConfigError
 from fusionkit.grid.check import check_fusions
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.merge import Merged, merge_folders
@@ -30,13 +29,12 @@ from fusionkit.predict.predictor import Predictor
 from fusionkit.predict.robustness import robust_rows
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.report.ablation import Ablation, write_ablations
-from fusionkit.report.charts.gallery import save_figures
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.paper_table import Format, paper_table
+from fusionkit.report.page.attempt import report_or_line
 from fusionkit.report.results import Results
 from fusionkit.report.robustness import Robustness, write_robustness
 from fusionkit.report.submission import check_place, class_order, read_template, write_per_video, write_rows
-from fusionkit.report.tested_data import open_tested_data
+from fusionkit.report.tested_data import TestedData
 from fusionkit.spec import Spec
 
 DEFAULT_CONFIG = "bench/quickstart"
@@ -97,20 +95,8 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
-    outcome.notes += _report_lines(results, prepared.plan)
+    outcome.notes += report_or_line(results, TestedData.of(prepared.plan))
     return outcome, results
-
-
-def _report_lines(results: Results, plan: Plan | None) -> list[str]:
-    """Write the page of a folder; a line where that fails, which takes nothing from the results."""
-    try:
-        from fusionkit.report.page.write import write_report
-        from fusionkit.report.tested_data import TestedData
-
-        write_report(results, TestedData.of(plan) if plan else None)
-    except Exception as error:  # noqa: BLE001  (a figure that cannot be drawn is no reason to lose a run)
-        return [f"warning: report.html was not written: {cause_of(error)}; fusionkit report says more with --debug"]
-    return []
 
 
 def _reach_cluster(prepared: Prepared) -> None:
@@ -175,7 +161,7 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
     merged = merge_folders(folder, [RunFolder(Path(other)) for other in others])
     results = Results(folder)
     write_csv_files(results)
-    for line in _report_lines(results, None):
+    for line in report_or_line(results, None):
         warnings.warn(line, stacklevel=2)
     return merged, results
 
@@ -330,56 +316,6 @@ def robust(
     found = robust_rows(results, list(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
     return found
-
-
-def report(
-    folder: str | Path,
-    *,
-    out: str | Path | None = None,
-    pictures: bool = True,
-    plugins: Iterable[str] = (),
-) -> Path:
-    """Write a run folder as one page; see :meth:`fusionkit.report.results.Results.report`.
-
-    Args:
-        folder: of the run.
-        out: the file; ``report.html`` in the folder where None.
-        pictures: show frames of the data sets.
-        plugins: Python files that register components.
-
-    Raises:
-        DataError: if the folder holds no grid.
-        StorageError: if the file cannot be written.
-    """
-    for path in plugins:
-        load_plugin_file(path)
-    return Results(Path(folder)).report(out, pictures=pictures)
-
-
-def table(folder: str | Path, form: Format, *, out: str | Path | None = None) -> str:
-    """The rows of a run folder as LaTeX, Markdown, CSV or JSON, also written to a file where one is named.
-
-    Raises:
-        DataError: if the folder holds no grid.
-        StorageError: if the file cannot be written.
-    """
-    text = paper_table(Results(Path(folder)), form)
-    if out is not None:
-        write_file(Path(out), text.encode())
-    return text
-
-
-def write_figures(folder: str | Path, out: str | Path, *, plugins: Iterable[str] = ()) -> int:
-    """Write the figures of a run folder as SVG files, and say how many they are.
-
-    Raises:
-        DataError: if the folder holds no grid.
-        StorageError: if a file cannot be written.
-    """
-    for path in plugins:
-        load_plugin_file(path)
-    results = Results(Path(folder))
-    return save_figures(results, open_tested_data(results.grid), Path(out))
 
 
 def _to_ablate(

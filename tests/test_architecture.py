@@ -46,6 +46,10 @@ HEAVY = {
     "torchvision",
     "matplotlib",
     "av",
+    "altair",
+    "jinja2",
+    "pandas",
+    "vl_convert",
 }
 MAY_BE_HEAVY = {
     "contracts/fusion.py": {"torch"},

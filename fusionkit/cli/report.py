@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fusionkit.cli.console import out, reporting
+from fusionkit.cli.console import err, reporting
 
 
 def report(
@@ -41,15 +41,25 @@ def report(
       fusionkit report runs/regions --format latex --out table.tex --figures figures
     """
     with reporting(debug):
-        from fusionkit import api
+        from fusionkit.artifact import write_file
+        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.report.charts.gallery import save_figures
+        from fusionkit.report.paper_table import paper_table
+        from fusionkit.report.results import Results
 
+        for path in plugin or ():
+            load_plugin_file(path)
+        results = Results(folder)
         if form == "html":
-            place = api.report(folder, out=out_file, pictures=pictures, plugins=plugin or ())
-            out.print(f"wrote {place}", markup=False, highlight=False, soft_wrap=True)
+            _say(f"wrote {results.report(out_file, pictures=pictures)}")
+        elif out_file is None:
+            typer.echo(paper_table(results, form), nl=False)
         else:
-            text = api.table(folder, form, out=out_file)
-            if out_file is None:
-                typer.echo(text, nl=False)
+            write_file(out_file, paper_table(results, form).encode())
+            _say(f"wrote {out_file}")
         if figures is not None:
-            written = api.write_figures(folder, figures, plugins=plugin or ())
-            out.print(f"wrote {written} figures to {figures}", markup=False, highlight=False, soft_wrap=True)
+            _say(f"wrote {save_figures(results, figures)} figures to {figures}")
+
+
+def _say(line: str) -> None:
+    err.print(line, markup=False, highlight=False, soft_wrap=True)

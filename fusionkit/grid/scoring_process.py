@@ -32,6 +32,7 @@ from fusionkit.grid.scoring import Scoring, Step
 from fusionkit.grid.tasks import Failure, one_line
 
 _TICK = 1.0  # s between looks whether the process is still there
+_GLANCE = 0.005  # s, the same while it is about to end
 _PATIENCE = 0.5  # s in which a process may come to the end of its cell, before it is interrupted
 _GRACE = 3.0  # s that a process has to give back its lease, or to write down where it hangs
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -180,13 +181,19 @@ class _Child:
     def _end(self, politely: signal.Signals, patience: float = 0.0) -> None:
         """Ask it to end, and after a while make it."""
         try:
-            self.process.join(patience)
-            if self.process.exitcode is None and self.process.pid:
+            if not self._ends_within(patience) and self.process.pid:
                 os.kill(self.process.pid, politely)
-            self.process.join(_GRACE)
+                self._ends_within(_GRACE)
         finally:
             self.process.kill()
             self.process.join()
+
+    def _ends_within(self, seconds: float) -> bool:
+        # Not by joining: that waits for the end of a pipe, which a smoother can close or hand on.
+        until = time.monotonic() + seconds
+        while self.process.exitcode is None and time.monotonic() < until:
+            time.sleep(_GLANCE)
+        return self.process.exitcode is not None
 
 
 @contextmanager

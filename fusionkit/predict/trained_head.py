@@ -86,6 +86,7 @@ def stored_model(
     import torch
 
     from fusionkit.contracts.fusion import FittedFusion
+    from fusionkit.engine.view_heads import WithViewHeads
 
     prefix = "fusion."
     learned = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
@@ -96,6 +97,8 @@ def stored_model(
                 model.restore(learned)
                 return model
             model.attach_head()
+            if any(name.startswith("adapters.") for name in learned):
+                model = WithViewHeads(model, weight=0.0, modulation=0.0)  # what training alone needs is left out
             model.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
         except FusionKitError:
             raise

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,25 +12,12 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks/paper_pipeline.py"
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """``benchmarks/paper_pipeline.py``, which is in no package."""
-    spec = importlib.util.spec_from_file_location("paper_pipeline", BENCHMARK)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "paper_pipeline", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 def test_every_step_takes_what_the_one_before_has_left(
-    pipeline: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load_benchmark: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    pipeline = load_benchmark("paper_pipeline")
     few = "synthetic:train=4,val=3,test=3,clips=4,clip_length=8,seed=1"
     sizes = pipeline.Sizes(clips=32, frames=8, unlabelled=few, pretrain_epochs=2, finetune_epochs=2, seeds=1)
     for step, words in pipeline.commands(sizes).items():

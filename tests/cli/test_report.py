@@ -49,9 +49,6 @@ def test_a_bench_leaves_a_page_with_clips_and_pictures(folder: Path) -> None:
     assert "What the backbones see" in text
     assert 'src="data:image/jpeg;base64,' in text
     assert "Left out of this page" not in text
-    assert json.dumps(json.loads((folder / "grid.json").read_text())["grids"][0]["description"]["recipe"])[
-        1:5
-    ] in text.replace("&#34;", '"')
 
 
 def test_the_command_writes_the_same_page_without_pictures_on_request(folder: Path, tmp_path: Path) -> None:
@@ -132,7 +129,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_no_results(
     monkeypatch.setattr(write, "write_report", broken)
     prepared = api.prepare(
         overrides={
-            "datasets": ["synthetic:train=8,val=6,test=6,clips=1,clip_length=6"],
+            "datasets": ["synthetic:train=8,val=6,test=6,clips=2,clip_length=6"],
             "recipe": {"epochs": 1},
             "seeds": 1,
             "regions": ["eye"],
@@ -144,7 +141,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_no_results(
     )
     outcome, results = api.execute(prepared)
     assert [note for note in outcome.notes if "report.html" in note] == [
-        "warning: report.html was not written: RuntimeError: no ink; fusionkit report says more with --debug"
+        "report.html was not written: RuntimeError: no ink; fusionkit report --debug says more"
     ]
     assert all(row.score for row in results.rows)
     assert (tmp_path / "run" / "results.csv").exists()

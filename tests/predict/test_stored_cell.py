@@ -93,6 +93,14 @@ def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path,
         assert (Blobs.reads == []) == (cache == "kept")
 
 
+def test_what_a_recipe_adds_to_a_head_comes_back_too(tmp_path: Path) -> None:
+    recipe = {"epochs": 4, "lr": 0.05, "view_heads": 0.5, "gradient_modulation": 0.3, "view_dropout": 0.2}
+    plan = benched(tmp_path / "run", recipe=recipe, seeds=1)
+    head = plan.families[0].heads[0]
+    found = logits_of(fusionkit.load(tmp_path / "run", "toy-sum"), head.trial.rows.test)
+    np.testing.assert_array_equal(found[0], RunFolder(tmp_path / "run").read_logits(head.id).test)
+
+
 def test_frames_in_memory_give_the_same_bits(tmp_path: Path) -> None:
     plan = benched(tmp_path / "run", seeds=1)
     predictor = fusionkit.load(tmp_path / "run", "toy-sum/toy-plain/0")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +51,15 @@ class Figure:
         spec: dict[str, Any] = {**self.chart.to_dict(validate=False), "config": _config()}
         drawn: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
         return drawn
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Charts are built without holding every part of them against Vega-Lite's schema: that is for tests."""
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):
+        yield
 
 
 def _config() -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fusionkit.artifact import write_file
+from fusionkit.errors import FusionKitError
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import cost_figures
 from fusionkit.report.charts.figure import Figure
@@ -16,11 +18,11 @@ from fusionkit.report.charts.smoothing import smoothing_figures
 from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.charts.view_values import ablation_figures, shapley_figures
 from fusionkit.report.results import Results
-from fusionkit.report.tested_data import TestedData
+from fusionkit.report.tested_data import open_tested_data
 
 
 def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
-    """Sections with the figures that stand in them, those apart that need the data; none that is empty."""
+    """Sections with the figures that stand in them, those apart that need the data."""
     if not any(row.score for row in results.rows):
         return
     folder = results.folder.path
@@ -35,15 +37,15 @@ def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
     yield from ((title, found) for title, found in sections.items() if found)
 
 
-def save_figures(results: Results, data: TestedData, folder: Path) -> int:
-    """Write all figures as SVG files, named as their figures are, and say how many they are.
+def save_figures(results: Results, folder: Path) -> int:
+    """Write all figures as SVG files, and say how many they are; timelines only where the data can be opened.
 
     Raises:
-        FusionKitError: if the timelines cannot be made of the data that are open.
         StorageError: if a file cannot be written.
     """
     found = [figure for _, section in figures(results) for figure in section]
-    found += timeline_figures(results, data)
+    with suppress(FusionKitError):  # the page says why
+        found += timeline_figures(results, open_tested_data(results.grid))
     for figure in found:
         write_file(folder / f"{figure.name}.svg", figure.svg().encode())
     return len(found)

@@ -12,7 +12,7 @@ from fusionkit.report.tested_data import TestedData
 from fusionkit.spec import Spec
 from fusionkit.views import FACE, View
 
-_FRAMES, _QUALITY = 4, 72
+_FRAMES, _QUALITY = 3, 72
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fusionkit.artifact import write_file
 from fusionkit.errors import FusionKitError
 from fusionkit.report import answer as answers
 from fusionkit.report import standing
-from fusionkit.report.charts.figure import Figure
+from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.page.pictures import Picture, picture
@@ -56,9 +56,11 @@ class Page:
     @cached_property
     def sections(self) -> list[tuple[str, list[Figure]]]:
         """Headings with their figures."""
-        found = list(figures(self.results))
+        with unchecked():
+            found = list(figures(self.results))
         try:
-            timelines = list(timeline_figures(self.results, self.data))
+            with unchecked():
+                timelines = list(timeline_figures(self.results, self.data))
         except FusionKitError as error:
             timelines = []
             self._left_out.append(f"timelines: {error}")
@@ -111,7 +113,6 @@ class Page:
             "origins": origins(self.results.grid),
             "data": self.results.grid["data"],
             "version": __version__,
-            "folder": self.results.folder.path.resolve().name,
             "style": Markup(_asset("page.css")),  # noqa: S704
             "script": Markup(script),  # noqa: S704
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

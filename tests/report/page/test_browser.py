@@ -1,4 +1,4 @@
-"""The page in a browser: no error in its console, its table sorts and filters, it is dark where the reader's screen is."""
+"""The page in a browser: no error in its console, its table sorts and filters, it is dark where the screen is."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,8 @@ def small(path: Path, *more: Toy) -> Results:
 
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     text, page = page_of(small(tmp_path))
-    addresses = [
-        value or ""
-        for _, attributes in page.found
-        for name, value in attributes.items()
-        if name in ("src", "href", "xlink:href", "data", "action", "srcset")
-    ]
+    loading = ("src", "href", "xlink:href", "data", "action", "srcset")
+    addresses = [value or "" for _, given in page.found for name, value in given.items() if name in loading]
     assert addresses
     assert all(address.startswith(("#", "data:image/")) for address in addresses)
     assert not re.search(r"url\(|@import", text)
@@ -82,12 +79,8 @@ def test_names_from_data_sets_and_components_are_text(tmp_path: Path) -> None:
         Toy({"dataset": evil, "smoother": "window"}, [None], failure=f"it said {evil}"),
     ]
     results = write_folder(tmp_path, toys)
-    results.grid["grids"] = [
-        {
-            "description": {"name": evil, "datasets": [evil]},
-            "provenance": {"command": ["fusionkit", evil], "git": script},
-        }
-    ]
+    provenance = {"command": ["fusionkit", evil], "git": script}
+    results.grid["grids"] = [{"description": {"name": evil, "datasets": [evil]}, "provenance": provenance}]
     results.grid["notes"], results.grid["data"] = [evil], [script]
     text, page = page_of(results)
     assert page.all("img") == []
@@ -103,7 +96,7 @@ def test_it_can_be_read_by_those_who_do_not_see_it(tmp_path: Path) -> None:
     assert page.all("html")[0]["lang"] == "en"
     assert len(page.all("h1")) == 1
     levels = [int(tag[1]) for tag, _ in page.found if re.fullmatch("h[1-6]", tag)]
-    assert all(below - above <= 1 for above, below in zip(levels[:-1], levels[1:], strict=True))
+    assert all(below - above <= 1 for above, below in pairwise(levels))
     assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
     charts = [each for each in page.all("div") if each.get("class") == "chart"]
     assert len(charts) == text.count("<svg ") >= 5
@@ -136,12 +129,10 @@ def test_a_folder_with_little_in_it_has_a_page(tmp_path: Path, rows: list[Toy]) 
 def test_500_cells_fit_into_a_mail(tmp_path: Path) -> None:
     toys = [
         Toy(
-            {"views": f"face,v{v}", "fusion": f"f{f}", "smoother": f"window:width={s}"},
+            {"views": f"face,v{v}", "fusion": f"f{f}", "smoother": f"window:width={width}"},
             drawn(0.4, units=8, draw=v + f, seeds=2),
         )
-        for v in range(10)
-        for f in range(5)
-        for s in (1, 3, 5, 7, 9)
+        for v, f, width in product(range(10), range(5), (1, 3, 5, 7, 9))
     ]
     results = write_folder(tmp_path, toys)
     assert len(results.cells()) == 500
