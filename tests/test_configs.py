@@ -84,7 +84,7 @@ def test_a_tiny_run_gives_every_row_a_score(
     assert all(row.score and np.isfinite(row.score.value) for row in results.rows)
 
 
-def test_the_regions_are_the_papers_and_the_widths_those_of_the_docs() -> None:
+def test_the_keys_are_the_papers_and_the_widths_those_of_the_docs() -> None:
     windows = [spec.options["width"] for spec in resolved("paper/smoothing").smoothers]
     assert windows == WIDTHS
     assert [spec.name for spec in resolved("paper/keys").fusions] == KEYS_OF_THE_PAPER

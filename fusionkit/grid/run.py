@@ -313,7 +313,7 @@ class _Run:
 
     def _scored(self, scoring: Scoring) -> AbstractContextManager[Iterator[Step]]:
         """The steps of scoring: in a process that may die, or in this one."""
-        if self.options.executor == "serial" or not can_fork() or not (self.cluster or can_spawn()):
+        if self.options.executor == "serial" or not can_fork(clustered=self.cluster is not None):
             return closing(scoring.steps())
         return ScoringProcess(scoring, self.options.cell_timeout, self.options.worker_memory)
 

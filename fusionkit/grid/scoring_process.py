@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from fusionkit.grid import last_words
+from fusionkit.grid.executors import can_spawn
 from fusionkit.grid.feature_memory import feature_limit
 from fusionkit.grid.memory import is_spoilt, set_ceiling, share
 from fusionkit.grid.pool_worker import SPOILT
@@ -38,10 +39,14 @@ _GRACE = 3.0  # s that a process has to give back its lease, or to write down wh
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
-def can_fork() -> bool:
-    """Whether a copy of this process would work: on Linux, unless a GPU is in use."""
+def can_fork(*, clustered: bool) -> bool:
+    """Whether a copy of this process would work: on Linux, unless a GPU is in use, or a notebook's threads run.
+
+    Args:
+        clustered: the work is done by Ray, so that this process is the driver of a script.
+    """
     torch: Any = sys.modules.get("torch")
-    return sys.platform == "linux" and not (torch and torch.cuda.is_initialized())
+    return sys.platform == "linux" and not (torch and torch.cuda.is_initialized()) and (clustered or can_spawn())
 
 
 class ScoringProcess:

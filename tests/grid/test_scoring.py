@@ -115,7 +115,8 @@ class Moody(Smoother):
 
 
 @pytest.fixture(autouse=True)
-def moody(tmp_path: Path) -> Iterator[None]:
+def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(scoring_process, "can_spawn", lambda: True)  # a worker of pytest-xdist looks like a notebook
     Moody.act, Moody.notes = "", tmp_path / "notes"
     with registered(SMOOTHERS, "toy-moody", Moody):
         yield

@@ -214,6 +214,13 @@ def test_it_keeps_the_contract_of_backbones(tmp_path: Path, options: dict[str, s
     assert sum(each.outcome == "passed" for each in results) > 14
 
 
+def test_file_without_a_decoder_is_what_a_fine_tuning_of_timm_begins_with(tmp_path: Path) -> None:
+    path = saved(tmp_path, published())
+    begun, ours = TimmModel(SMALL, checkpoint=path, pool="avg")._model, loaded(path)._model
+    assert begun.state_dict().keys() == ours.state_dict().keys()
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in begun.state_dict().items())
+
+
 class Opens:
     """A pickle of it runs a command when it is loaded."""
 
