@@ -183,10 +183,15 @@ def measure(request: Request, sizes: dict[float, Labels]) -> dict[tuple[str, flo
     return {(arm, share): np.stack([found[arm, share, seed] for seed in SEEDS]) for arm in ARMS for share in SHARES}
 
 
-def text(estimate: Estimate, sign: str = "") -> str:
+def score_text(estimate: Estimate, sign: str = "") -> str:
     """A score as in the tables of the bench: ``.373 [.319, .439]``."""
     value, low, high = (f"{x:{sign}.3f}".replace("0.", ".", 1) for x in (estimate.value, estimate.low, estimate.high))
     return f"{value} [{low}, {high}]"
+
+
+def p_text(p: float) -> str:
+    """As in the tables of the bench."""
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def table(counts: dict[tuple[str, float], np.ndarray], sizes: dict[float, Labels]) -> list[str]:
@@ -200,8 +205,8 @@ def table(counts: dict[tuple[str, float], np.ndarray], sizes: dict[float, Labels
     for (share, (ours, theirs)), p in zip(pairs.items(), corrected, strict=True):
         size = sizes[share]
         lines.append(
-            f"| {share:.0%} | {size.units} | {size.frames} | {size.epochs} | {text(interval(theirs))} "
-            f"| {text(interval(ours))} | {text(paired_difference(ours, theirs), '+')} | {p:.3f} |"
+            f"| {share:.0%} | {size.units} | {size.frames} | {size.epochs} | {score_text(interval(theirs))} "
+            f"| {score_text(interval(ours))} | {score_text(paired_difference(ours, theirs), '+')} | {p_text(p)} |"
         )
     return lines
 

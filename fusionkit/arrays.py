@@ -60,7 +60,9 @@ def from_arrays(
     if clash:
         raise DataError(f"{place}: a view cannot be called {clash[0]!r}: that is the name of a column")
     buffer = io.BytesIO()
-    np.savez(buffer, label=np.asarray(label), **{name: np.asarray(view) for name, view in views.items()}, **given)
+    arrays: dict[str, Any] = {"label": np.asarray(label), **given}
+    arrays.update({name: np.asarray(view) for name, view in views.items()})
+    np.savez(buffer, **arrays)
     write_file(place, buffer.getvalue())
     spec = {"type": "embeddings", "path": str(place.resolve())}
     DATASETS.build(Spec("embeddings", {"path": spec["path"]})).table()  # what does not fit is told now

@@ -15,7 +15,8 @@ from fusionkit.api import bench, prepare
 from fusionkit.config import KEYS, resolve
 from fusionkit.config_file import find_config, read_config, shipped_names
 from fusionkit.recipe import Recipe
-from fusionkit.registry import FUSIONS
+from fusionkit.registry import BACKBONES, FUSIONS
+from fusionkit.training.finetune import finetune
 from fusionkit.training.finetune_config import resolve_finetune
 from fusionkit.training.pretrain_config import resolve_pretrain
 
@@ -124,6 +125,7 @@ def saved(path: Path, seed: int) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = timm.create_model("test_vit", num_classes=0, global_pool="avg").state_dict()
+    state["fc_norm.weight"] += 1  # so that a fresh norm is another
     named = {name.replace("fc_norm", "norm") if name.startswith("fc_norm") else name: v for name, v in state.items()}
     torch.save({"model": named, "args": argparse.Namespace(lr=1e-4)}, path)
     return str(path)
@@ -143,6 +145,25 @@ def test_emotic_v1_takes_one_backbone_for_the_face_and_one_for_the_regions(tmp_p
         for view, embedding in head.embeddings.items()
     }
     assert used == {"face": face, "eye+mouth": rest}
+
+
+def test_the_authors_fine_tuning_begins_with_a_file_of_mae_face_and_a_fresh_norm(tmp_path: Path) -> None:
+    file = saved(tmp_path / "face.pth", 1)
+    raw = read_config(
+        find_config("finetune/emotic_face"), [f"backbone=mae-face:fc_norm=fresh,model=test_vit,checkpoint={file}"]
+    )
+    recipe = {**raw["recipe"], "epochs": 2, "lr": 1e-30, "batch_size": 16}
+    config = resolve_finetune({**raw, "dataset": TINY, "recipe": recipe}, "begun")
+    finetune(config, tmp_path / "run")
+    written = tmp_path / "run/best/backbone.safetensors"
+    begun = load_file(written)
+    state = torch.load(file, weights_only=False)["model"]
+    assert np.array_equal(begun["blocks.0.attn.qkv.weight"], state["blocks.0.attn.qkv.weight"].numpy())
+    assert np.array_equal(begun["fc_norm.weight"], np.ones(64))
+    backbone = BACKBONES.build(f"timm:checkpoint={written},precision=float32")
+    views = np.random.default_rng(0).integers(0, 256, (2, 160, 160, 3), np.uint8)
+    theirs = BACKBONES.build(f"mae-face:checkpoint={file},model=test_vit,fc_norm=fresh,precision=float32")
+    np.testing.assert_allclose(backbone(views), theirs(views), rtol=1e-5, atol=1e-6)
 
 
 def test_one_epoch_of_one_batch_moves_each_weight_of_the_block_by_the_learning_rate(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which regions guide the face: the paper's eye, mouth and nose, each alone, two stacked into one view, and all three."""
+"""Which regions guide the face: eye, mouth and nose, each alone, two stacked into one view, and all three."""
 
 _base_ = ["../_base_/paper.py"]
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Export, FaceDataset, FrameTable
+from fusionkit.contracts.image_file import read_image
 from fusionkit.errors import ConfigError, DataError
 from fusionkit_datasets.affwild2_crops import Crops, index_crops
 from fusionkit_datasets.affwild2_export import export_affwild2
@@ -23,7 +24,6 @@ from fusionkit_datasets.affwild2_labels import (
     read_annotations,
 )
 from fusionkit_datasets.class_map import ClassMap
-from fusionkit.contracts.image_file import read_image
 
 FRAMES = ("cropped_aligned", "cropped_aligned_new_50_vids")
 

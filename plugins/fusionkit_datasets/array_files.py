@@ -67,7 +67,9 @@ def _parquet(file: Path) -> dict[str, np.ndarray]:
     try:
         from pyarrow import ArrowException, parquet, types
     except ImportError as error:
-        raise ConfigError(f"embeddings: {file} needs pyarrow to be read", hint="pip install 'fusionkit[parquet]'") from error
+        raise ConfigError(
+            f"embeddings: {file} needs pyarrow to be read", hint="pip install 'fusionkit[parquet]'"
+        ) from error
     try:
         table = parquet.read_table(file)
     except (OSError, ArrowException) as error:

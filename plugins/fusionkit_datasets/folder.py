@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts import Export, FaceDataset, FrameTable
+from fusionkit.contracts.image_file import read_image
 from fusionkit.errors import ConfigError, DataError
 from fusionkit_datasets.class_map import ClassMap
 from fusionkit_datasets.expression_names import abaw_names
 from fusionkit_datasets.folder_tree import ImageFile, find_images
-from fusionkit.contracts.image_file import read_image
 
 
 class Folder(FaceDataset):

@@ -100,7 +100,9 @@ def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
     assert "fusion from fusionkit" in said
     assert "(fusionkit_fusions.linear:Linear)" in said
     assert "tags    imputed" in said
-    assert "known to fail gradient_reaches_every_view: it is what other fusions are held against" in said
+    assert "known to fail gradient_reaches_every_view: it is what other fusions are held against" in " ".join(
+        said.split()
+    )
     said = told("info", "smoothers/exponential")
     assert "tags    of probs, causal, half_life=auto" in said
     option = next(line.split() for line in said.splitlines() if line.startswith("half_life "))

@@ -1,1 +1,0 @@
-"""Photos and videos as they come from a camera: found, decoded upright, their faces followed and aligned."""
