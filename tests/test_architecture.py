@@ -21,7 +21,7 @@ ROWS = [
     ["artifact", "recipe", "splits", "plugin_file", "config_file"],
     ["config", "arrays"],
     ["testing"],
-    ["exchange", "stats", "class_stats", "bootstrap", "attribution"],
+    ["exchange", "stats", "class_stats", "bootstrap", "attribution", "media"],
     ["engine"],
     ["grid"],
     ["training"],

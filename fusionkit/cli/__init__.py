@@ -6,6 +6,7 @@ import typer
 
 from fusionkit.cli import (
     ablate,
+    align,
     bench,
     cache,
     check,
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ablate")(ablate.ablate)
+app.command("align")(align.align)
 app.command("bench")(bench.bench)
 app.command("cache")(cache.cache)
 app.command("check")(check.check)

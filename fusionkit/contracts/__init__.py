@@ -10,6 +10,7 @@ from fusionkit.contracts.component import Component
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.export import Export
 from fusionkit.contracts.extractor import Extractor, Located
+from fusionkit.contracts.face import Face
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.contracts.stream import Stream
 from fusionkit.contracts.task import SingleLabel
@@ -24,6 +25,7 @@ __all__ = [
     "Component",
     "Export",
     "Extractor",
+    "Face",
     "FaceDataset",
     "FittedFusion",
     "FrameTable",

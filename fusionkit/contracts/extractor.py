@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.face import Face
 from fusionkit.errors import PluginError
 
 
@@ -46,6 +47,43 @@ class Extractor(Component, ABC):
         Args:
             frames: N images, RGB uint8 (H, W, 3), of possibly different sizes.
         """
+
+    def faces(self, frame: np.ndarray) -> list[Face]:
+        """Every face of one frame, surest first. Optional: a detector has it, and ``fusionkit align`` needs it.
+
+        Args:
+            frame: RGB uint8 (H, W, 3).
+
+        Raises:
+            PluginError: if the extractor does not find faces.
+        """
+        raise PluginError(f"extractor {type(self).__name__} says where regions are, but finds no faces")
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether it has :meth:`faces`."""
+        return type(self).faces is not Extractor.faces
+
+    def detect(self, frame: np.ndarray) -> list[Face]:
+        """:meth:`faces`, checked: a face without a usable box or five points by which to align it is left out.
+
+        Raises:
+            PluginError: if the shapes are not those of the contract.
+        """
+        name = type(self).__name__
+        usable = []
+        for face in self.faces(frame):
+            if not isinstance(face, Face):
+                raise PluginError(f"extractor {name} gave {type(face).__name__} as a face, not Face")
+            box, points = np.asarray(face.box, np.float64), np.asarray(face.points, np.float64)
+            if box.shape != (4,) or points.shape != (5, 2):
+                raise PluginError(
+                    f"extractor {name} gave a face with box {box.shape} and points {points.shape}; "
+                    "expected (4,) and (5, 2)"
+                )
+            if np.isfinite(box).all() and (box[2:] > box[:2]).all() and face.to_template() is not None:
+                usable.append(Face(box, float(face.score), points, face.landmarks))
+        return usable
 
     def __call__(self, frames: Sequence[np.ndarray]) -> Located:
         """:meth:`locate`, checked: an unusable box (not finite, or without area) becomes a row of NaN with score 0.

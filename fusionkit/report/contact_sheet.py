@@ -85,12 +85,20 @@ def block_of(
     found = extractor(frames) if frames else None
     named = [dict(zip(extractor.regions, box, strict=True)) for box in (found.boxes if found else ())]
     marks = found.landmarks if found and found.landmarks is not None else [None] * len(frames)
-    drawn = [with_boxes(frame, box, mark, tile) for frame, box, mark in zip(frames, named, marks, strict=True)]
+    drawn = [
+        with_boxes(frame, box, mark, _faces(extractor, frame), tile)
+        for frame, box, mark in zip(frames, named, marks, strict=True)
+    ]
     rows = [row_of(drawn, width, label, tile)]
     for view in views:
         cuts = [cut(frame, box, view) for frame, box in zip(frames, named, strict=True)]
         rows.append(row_of([fitted(image, tile // 2, tile) for image in cuts], width, [f"  {view}"], tile))
     return np.concatenate([*rows, np.full((GAP, width, 3), PAPER, np.uint8)])
+
+
+def _faces(extractor: Extractor, frame: np.ndarray) -> list[np.ndarray]:
+    """The boxes of all faces of a frame, where the extractor finds faces."""
+    return [face.box for face in extractor.detect(frame)] if extractor.finds_faces else []
 
 
 def _some_frames(source: Source, label: int, count: int) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +41,24 @@ def with_boxes(
     frame: np.ndarray,
     boxes: dict[str, np.ndarray],
     landmarks: np.ndarray | None = None,
+    others: Iterable[np.ndarray] = (),
     tile: int = TILE,
 ) -> np.ndarray:
-    """A frame in a tile's width, with its regions and landmarks.
+    """A frame in a tile's width, with its regions, landmarks, and the boxes of faces that were not chosen.
 
     Args:
         frame: RGB uint8 (H, W, 3).
         boxes: (5,) by region, NaN where not found.
         landmarks: (K, 2); NaN where not found.
+        others: (4,) left, top, right, bottom each.
         tile: width in px.
     """
     import cv2
 
     image, scale = _resized(frame, tile)
+    for corners in others:
+        low, high = (tuple(np.rint(corners[side] * scale).astype(int).tolist()) for side in (slice(2), slice(2, 4)))
+        cv2.rectangle(image, low, high, _OTHER, 1)
     for index, box in enumerate(boxes.values()):
         if np.isfinite(box).all():
             x, y, width, height, angle = (float(value) for value in box)

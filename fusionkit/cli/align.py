@@ -1,0 +1,97 @@
+"""``fusionkit align``: photos and videos to aligned faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from fusionkit.cli.console import FAILED, err, out, reporting
+
+if TYPE_CHECKING:
+    from fusionkit.media.align import AlignOutcome
+
+
+def align(
+    inputs: Annotated[list[Path], typer.Argument(help="Photos, videos, and folders of them.", show_default=False)],
+    detector: Annotated[str, typer.Option(help="Extractor that finds faces, as yunet:model=FILE.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the crops.")] = Path("aligned"),
+    people: Annotated[
+        Literal["all", "largest", "central", "left", "right"], typer.Option(help="Which faces of a frame.")
+    ] = "all",
+    side: Annotated[int, typer.Option(min=16, max=1024, help="Side of a crop in px.")] = 112,
+    min_frames: Annotated[int, typer.Option(min=1, help="Faces of a video seen in fewer frames are left out.")] = 5,
+    patience: Annotated[int, typer.Option(min=1, help="Frames a face may be away and still be the same.")] = 30,
+    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Find the faces of photos and videos, and write them aligned in the layout of Aff-Wild2.
+
+    The same command goes on where it was interrupted. Exit code 1 says that some input had a fault.
+
+    Examples:
+
+      fusionkit align clip.mp4 --detector yunet:model=face_detection_yunet_2023mar.onnx --out aligned
+
+      fusionkit align photos videos --detector insightface:pack=buffalo_l --people largest
+    """
+    with reporting(debug):
+        from fusionkit.identity import component_identity
+        from fusionkit.media.align import AlignSettings, check_output
+        from fusionkit.media.align import align as align_inputs
+        from fusionkit.media.inputs import find_inputs
+        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.registry import EXTRACTORS
+        from fusionkit.report.coverage import write_coverage
+        from fusionkit.spec import Spec
+
+        for path in plugin or ():
+            load_plugin_file(path)
+        spec = Spec.parse(detector)
+        built = EXTRACTORS.build(spec)
+        found, unlisted = find_inputs(inputs)
+        check_output(out_dir)
+        chosen = None if people == "all" else people
+        settings = AlignSettings(component_identity(EXTRACTORS, spec), chosen, side, min_frames, patience)
+        outcomes = []
+        try:
+            for outcome in align_inputs(found, built, settings, out_dir):
+                outcomes.append(outcome)
+                _tell(outcome)
+        finally:
+            write_coverage(outcomes, out_dir)
+        for line in unlisted:
+            err.print(f"[bold red]fault:[/] {escape(line)}", soft_wrap=True, highlight=False)
+        _summarise(outcomes, out_dir)
+        if unlisted or any(outcome.faults for outcome in outcomes):
+            raise typer.Exit(FAILED)
+
+
+def _tell(outcome: AlignOutcome) -> None:
+    """A line an input, and one a fault."""
+    record = outcome.record
+    for fault in outcome.faults:
+        err.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
+    if record is None:
+        return
+    clips = ", ".join(f"{clip.clip} {clip.frames / record.frames:.1%}" for clip in record.clips) or "no face"
+    kept = " (done before)" if outcome.kept else ""
+    out.print(
+        escape(f"{outcome.item.path}: {record.frames:,} frame(s): {clips}{kept}"), soft_wrap=True, highlight=False
+    )
+
+
+def _summarise(outcomes: list[AlignOutcome], folder: Path) -> None:
+    read = [outcome.record for outcome in outcomes if outcome.record]
+    crops = sum(clip.frames for record in read for clip in record.clips)
+    faulty = sum(bool(outcome.faults) for outcome in outcomes)
+    out.print(
+        escape(
+            f"{len(outcomes):,} input(s), {sum(record.frames for record in read):,} frames, {crops:,} crops in "
+            f"{folder}; {faulty} input(s) with a fault; coverage.csv and coverage.png tell where"
+        ),
+        soft_wrap=True,
+        highlight=False,
+    )
