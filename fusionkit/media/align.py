@@ -110,8 +110,8 @@ def _aligned(
         video = Video(item.path) if item.moving else None
         tracker = Tracker(settings.patience)
         frames, faces, seconds = 0, 0, 0.0
-        for frame in video.frames() if video else _photo(item.path):
-            found = _faces(detector, frame, settings.people)
+        for frame in video.frames() if video else photo(item.path):
+            found = faces_of(detector, frame, settings.people)
             followed = tracker.follow(frame.number, [face.box for face in found])
             for face, track in zip(found, followed, strict=True):
                 crops.add(track, frame, face)
@@ -138,11 +138,13 @@ def _aligned(
     return record
 
 
-def _photo(path: Path) -> Iterator[MediaFrame]:
+def photo(path: Path) -> Iterator[MediaFrame]:
+    """A photo as a video of one frame."""
     yield MediaFrame(1, float("nan"), load_image(path))
 
 
-def _faces(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
+def faces_of(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
+    """The faces of a frame that count: all of them, or the one that is asked for."""
     faces = detector.detect(frame.image)
     if people is None:
         return faces
