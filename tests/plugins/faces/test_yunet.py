@@ -118,9 +118,7 @@ def test_a_file_that_is_no_detector_is_told_with_where_there_is_one(tmp_path: Pa
     model = tmp_path / "detector.onnx"
     if content is not None:
         model.write_bytes(content)
-    with pytest.raises(
-        ConfigError, match=r"yunet: model='.*detector.onnx' is (not a file|no YuNet detector)"
-    ) as caught:
+    with pytest.raises(ConfigError, match=r"yunet: model='.*detector.onnx' is (not a file|no YuNet detector)") as told:
         YuNet(str(model))
     assert "opencv_zoo" in str(told.value)
 
