@@ -42,7 +42,8 @@ def find_inputs(paths: Sequence[str | Path]) -> tuple[list[MediaInput], list[str
         ConfigError: if a path does not exist or holds neither photo nor video; one problem each.
     """
     found: list[MediaInput] = []
-    problems, unlisted = [], []
+    problems: list[str] = []
+    unlisted: list[str] = []
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():

@@ -81,7 +81,7 @@ class Video:
                 count += 1
                 # A time of its own for each frame: the rate may vary.
                 seconds = math.nan if item.time is None else float(item.time)
-                yield MediaFrame(count, seconds, _upright(item, stream.sample_aspect_ratio))
+                yield MediaFrame(count, seconds, upright(item, stream.sample_aspect_ratio))
         if not count:
             raise DataError(f"{self.path} holds no frame that can be decoded")
         announced = stream.frames
@@ -156,8 +156,16 @@ def _picture(container: Any, path: Path) -> Any:
     return stream
 
 
-def _upright(frame: Any, aspect: Fraction | None) -> np.ndarray:
-    """The frame as it is to be shown."""
+def upright(frame: Any, aspect: Fraction | None) -> np.ndarray:
+    """A decoded frame as it is to be shown: turned as its display matrix says, its pixels square.
+
+    Args:
+        frame: ``av.VideoFrame``.
+        aspect: width to height of a pixel; None where the file does not say.
+
+    Returns:
+        RGB uint8 (H, W, 3).
+    """
     import cv2
 
     image: np.ndarray = frame.to_ndarray(format="rgb24")

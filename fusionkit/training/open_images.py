@@ -9,9 +9,10 @@ import numpy as np
 
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.media import video
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.spec import Spec
-from fusionkit.training import image_files, video_frames
+from fusionkit.training import image_files
 from fusionkit.training.dataset_images import DatasetImages, training_rows
 from fusionkit.training.image_files import ImageFiles
 from fusionkit.training.images import Images, JoinedImages
@@ -68,7 +69,7 @@ def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[
     ending = path.suffix.lower()
     if ending in LISTS:
         return [ImageFiles.of_list(path)]
-    if ending in video_frames.ENDINGS:
+    if ending in video.ENDINGS:
         return [VideoFrames(path, stride)]
     if ending in image_files.ENDINGS:
         return [ImageFiles(path.parent, [path.name])]
@@ -77,8 +78,8 @@ def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[
 
 def _open_folder(path: Path, stride: int) -> list[Images]:
     """The images of a folder, and the frames of its videos."""
-    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in video_frames.ENDINGS)
-    parts: list[Images] = [VideoFrames(video, stride) for video in videos]
+    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in video.ENDINGS)
+    parts: list[Images] = [VideoFrames(file, stride) for file in videos]
     try:
         return [ImageFiles.of_folder(path), *parts]
     except DataError:

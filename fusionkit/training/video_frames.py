@@ -1,4 +1,4 @@
-"""Frames of a video as images, through PyAV."""
+"""Frames of a video as images that are reached in any order, through PyAV."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from fusionkit.errors import DataError, cause_of
 from fusionkit.identity import digest
+from fusionkit.media.video import upright
 from fusionkit.training.images import Images
-
-ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
 class VideoFrames(Images):
@@ -27,7 +26,7 @@ class VideoFrames(Images):
         stride: 1 takes every frame.
 
     Raises:
-        DataError: if PyAV is not installed, or the file is no video.
+        DataError: if the file is no video.
     """
 
     def __init__(self, path: Path, stride: int = 1) -> None:
@@ -65,7 +64,7 @@ class VideoFrames(Images):
         earlier = False
         for frame in container.decode(video=0):
             if frame.pts is not None and frame.pts >= target:
-                image: np.ndarray = frame.to_ndarray(format="rgb24")
+                image = upright(frame, container.streams.video[0].sample_aspect_ratio)
                 return image if earlier or frame.pts == target else None
             earlier = True
         return None
@@ -86,8 +85,10 @@ class VideoFrames(Images):
             (N,) int64: when each frame is shown, rising; (K, 2) int64: of each key frame when it is shown, and when it
             is decoded, which is what containers are searched by.
         """
+        import av
+
         times, keys = [], []
-        with av_module().open(str(self.path)) as container:
+        with av.open(str(self.path)) as container:
             if not container.streams.video:
                 raise ValueError("it has no video stream")
             for packet in container.demux(video=0):
@@ -100,18 +101,7 @@ class VideoFrames(Images):
 
     def _container(self) -> Any:
         if getattr(self._own, "container", None) is None:
-            self._own.container = av_module().open(str(self.path))
+            import av
+
+            self._own.container = av.open(str(self.path))
         return self._own.container
-
-
-def av_module() -> Any:
-    """PyAV.
-
-    Raises:
-        DataError: if it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise DataError("frames of videos need PyAV, which is not installed", hint="pip install av") from error
-    return av

@@ -37,7 +37,7 @@ class Detector(Extractor):
         if face not in CHOICES:
             raise ConfigError(f"{type(self).__name__.lower()}: face={face!r} is none of {', '.join(CHOICES)}")
         template = Template(layout, boxes)  # type: ignore[arg-type]  # which it checks itself
-        self._face = face
+        self._chosen = face
         self._regions = template.regions
         self._boxes = template.locate([np.empty((SIDE, SIDE, 3), np.uint8)]).boxes[0]
 
@@ -61,7 +61,7 @@ class Detector(Extractor):
         score = np.zeros(boxes.shape[:2], np.float32)
         marks = np.full((len(frames), self.point_count, 2), np.nan, np.float32)
         for place, frame in enumerate(frames):
-            face = choose(self.detect(frame), self._face, frame.shape[1], frame.shape[0])
+            face = choose(self.detect(frame), self._chosen, frame.shape[1], frame.shape[0])
             if face is None:
                 continue
             boxes[place] = in_frame(self._boxes, face)

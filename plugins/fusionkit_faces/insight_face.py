@@ -18,6 +18,7 @@ PACKS = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 HOME = "~/.insightface"
 _TASKS = ("detection", "landmark_2d_106")
 _LANDMARKS = 106
+_SLIMMEST = 64  # a frame so many times longer than wide holds no face, and shrunk to the detector it has no width left
 # The pupils, the tip of the nose and the corners of the mouth among the 106.
 FIVE_OF_106 = (38, 88, 86, 52, 61)
 
@@ -80,6 +81,8 @@ class InsightFace(Detector):
 
     def faces(self, frame: np.ndarray) -> list[Face]:
         """Every face of one frame, surest first."""
+        if max(frame.shape[:2]) > _SLIMMEST * min(frame.shape[:2]):
+            return []
         found = self._app.get(np.ascontiguousarray(frame[..., ::-1]))
         faces = [self._face(item) for item in found if self._dense or item.kps is not None]
         return sorted(faces, key=lambda face: -face.score)

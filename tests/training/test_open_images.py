@@ -3,10 +3,13 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+import toy_videos
 from toy_components import Blobs, registered, toys
+from toy_videos import turn
 from training_house import picture, write_pictures
 
 from fusionkit.contracts import FaceDataset, FrameTable
@@ -72,7 +75,6 @@ def test_several_sources_are_joined(tmp_path: Path) -> None:
 
 def write_video(path: Path, frames: int) -> Path:
     """Frame n is grey of level 20 n; a key frame every four frames, with frames between that look both ways."""
-    av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=Fraction(25), options={"g": "4", "bf": "2", "qscale": "1"})
         stream.width = stream.height = 32
@@ -99,6 +101,16 @@ def test_frames_of_a_video_are_reached_in_any_order(tmp_path: Path, stride: int)
     assert images.where(1) == f"{path} frame {stride}"
 
 
+def test_frames_of_a_video_that_was_taken_upright_stand_upright(tmp_path: Path) -> None:
+    sky = np.zeros((32, 48, 3), np.uint8)
+    sky[:, :24] = 250  # the left side of what is stored is the top of what is shown
+    path = turn(toy_videos.write_video(tmp_path / "clip.mp4", [sky] * 3), 90)
+    image = open_images([str(path)]).read(1)
+    assert image is not None
+    assert image.shape == (48, 32, 3)
+    assert image[:20].mean() > 200 > 50 > image[28:].mean()
+
+
 def test_a_folder_may_hold_videos_too(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", 4)
     assert len(open_images([str(tmp_path)])) == 4
@@ -106,13 +118,9 @@ def test_a_folder_may_hold_videos_too(tmp_path: Path) -> None:
     assert len(open_images([str(tmp_path)])) == 6
 
 
-def test_a_file_that_is_no_video_and_a_missing_pyav_are_one_line(tmp_path: Path, monkeypatch) -> None:
-    pytest.importorskip("av")
+def test_a_file_that_is_no_video_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_text("no video")
     with pytest.raises(DataError, match=r"clip\.mp4 cannot be read as a video: InvalidDataError"):
-        open_images([str(tmp_path / "clip.mp4")])
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(DataError, match=r"need PyAV, which is not installed \(pip install av\)"):
         open_images([str(tmp_path / "clip.mp4")])
 
 
