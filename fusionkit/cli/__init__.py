@@ -17,6 +17,7 @@ from fusionkit.cli import (
     listing,
     merge,
     new,
+    predict,
     pretrain,
     preview,
     report,
@@ -43,6 +44,7 @@ app.command("merge")(merge.merge)
 app.command("new")(new.new)
 app.command("list")(listing.list_components)
 app.command("info")(info.info)
+app.command("predict")(predict.predict)
 app.command("preview")(preview.preview)
 app.command("pretrain")(pretrain.pretrain)
 app.command("report")(report.report)

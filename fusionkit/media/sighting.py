@@ -9,6 +9,7 @@ import numpy as np
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.contracts.face import SIDE, Choice, Face
 from fusionkit.contracts.image_file import decoded
+from fusionkit.errors import ConfigError
 from fusionkit.media.align import faces_of
 from fusionkit.media.aligned import aligned, rescaled
 from fusionkit.media.clock import Clock
@@ -16,6 +17,8 @@ from fusionkit.media.crops import jpeg
 from fusionkit.media.people import clip_endings
 from fusionkit.media.tracking import Tracker
 from fusionkit.media.video import MediaFrame
+from fusionkit.registry import EXTRACTORS
+from fusionkit.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,20 @@ class Look:
     side: int = SIDE
     least: int = 5
     patience: int = 30
+
+
+def face_finder(spec: Spec) -> Extractor:
+    """The extractor, which must find faces.
+
+    Raises:
+        ConfigError: if it does not, or cannot be built.
+    """
+    built: Extractor = EXTRACTORS.build(spec)
+    if not built.finds_faces:
+        raise ConfigError(
+            f"extractor {spec} says where regions are but finds no faces", hint="yunet and insightface do"
+        )
+    return built
 
 
 @dataclass(frozen=True, eq=False)
