@@ -85,7 +85,8 @@ def predict(
         teller = _Teller(run)
         for line in unlisted:
             teller.fault(line)
-        for answered in run(recordings(found), BarProgress(err) if is_interactive() else LineProgress(err)):
+        progress = BarProgress(err) if is_interactive() else LineProgress(err, brief=True)
+        for answered in run(recordings(found), progress):
             teller.tell(answered)
         teller.summarise()
         if teller.faults:

@@ -52,21 +52,28 @@ class BarProgress(Progress):
 
 
 class LineProgress(Progress):
-    """A line when a stage begins and ends, and one every ten seconds between."""
+    """A line when a stage ends, and one every ten seconds before.
+
+    Args:
+        console: where to.
+        brief: say nothing of stages that end sooner.
+    """
 
     EVERY = 10.0
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, *, brief: bool = False) -> None:
+        self.console, self.brief = console, brief
         self.name, self.total, self.unit, self.done = "", 0, "", 0
         self.started = self.told = 0.0
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """Say what begins, and how long it took."""
+        """Say how long it took."""
         self.name, self.total, self.unit, self.done = name, total, unit, 0
         self.started = self.told = time.monotonic()
         yield
+        if self.brief and self.told == self.started:
+            return
         self._say(f"{self.done}/{self.total} {unit} in {time.monotonic() - self.started:.1f} s")
 
     def advance(self, count: int = 1) -> None:

@@ -57,7 +57,7 @@ def predicted_clips(
     track, frame, numbers = footage.track.values, footage.frame.values, footage.numbers.values
     answers = [column.values for column in footage.answers]
     found = []
-    for clip, tracks in sorted(members.items(), key=lambda item: min(item[1])):
+    for clip, tracks in sorted(members.items(), key=lambda item: (len(item[0]), item[0])):
         rows = np.flatnonzero(np.isin(track, tracks))
         if not len(rows):
             continue

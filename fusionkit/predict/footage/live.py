@@ -60,7 +60,7 @@ class LiveAnswerer:
             self.finish()
             self._of, self._crowd, self._people, self._streams = footage, False, {}, {}
         self._crowd |= len(seen) > 1
-        for sighting in seen:
+        for sighting in sorted(seen, key=lambda one: float(one.box[0])):  # those who come together count from the left
             row = FaceRow(frame, self._person(sighting.track), sighting.box, sighting.to_frame)
             self._waiting.append((footage, row, sighting.crop, arrived))
             if len(self._waiting) >= self._embedder.size:

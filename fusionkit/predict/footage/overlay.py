@@ -14,6 +14,7 @@ from fusionkit.report.sheet import COLOURS
 _LOW, _HIGH = 360, 1080  # px that a picture is at least, and at most, high
 _GROUND: Colour = (28, 28, 30)
 _BAR: Colour = (92, 96, 104)
+_PEOPLE: tuple[Colour, ...] = COLOURS[3:] + COLOURS[:3]  # so that faces and the first regions differ
 _INK: Colour = (236, 236, 236)
 _DIM: Colour = (140, 140, 144)
 
@@ -97,7 +98,7 @@ class Overlay:
         left, top, right, bottom = np.rint(mark.box * np.tile(scale, 2)).astype(int).tolist()
         if left <= 0 and top <= 0 and right >= shown.shape[1] and bottom >= shown.shape[0]:
             return  # the frame is the face
-        colour = COLOURS[mark.colour % len(COLOURS)]
+        colour = _PEOPLE[mark.colour % len(_PEOPLE)]
         cv2.rectangle(shown, (left, top), (right, bottom), colour, thin + 1, cv2.LINE_AA)
         text = " ".join(part for part in (mark.title, self._said(mark)) if part)
         line = round(1.3 * self._letters.size)
@@ -117,12 +118,13 @@ class Overlay:
         edge, line = round(8 * self._unit), round(16 * self._unit)
         self._letters.write(canvas, head, left + edge, edge // 2, _DIM)
         top = edge // 2 + line
-        for mark in marks:
-            if top + line * (len(self._classes) + 1) > canvas.shape[0] and mark is not marks[0]:
-                self._letters.write(canvas, f"and {len(marks) - list(marks).index(mark)} more", left + edge, top, _DIM)
+        shown = [mark for mark in marks if mark.seen] or marks[:1]
+        for place, mark in enumerate(shown):
+            if place and top + line * (len(self._classes) + 2) > canvas.shape[0]:
+                self._letters.write(canvas, f"and {len(shown) - place} more", left + edge, top + edge // 2, _DIM)
                 return
             top += edge // 2
-            colour: Colour = COLOURS[mark.colour % len(COLOURS)]
+            colour: Colour = _PEOPLE[mark.colour % len(_PEOPLE)]
             title = mark.title or ("" if mark.probs is None else self._said(mark))
             if not mark.seen:
                 title = f"{mark.title} no face".strip()
