@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from fusionkit.cli.console import FAILED, err, out, reporting
+from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.frame_progress import FrameBars, FrameLines
 
 if TYPE_CHECKING:
     from fusionkit.media.align import AlignOutcome
@@ -29,7 +30,8 @@ def align(
 ) -> None:
     """Find the faces of photos and videos, and write them aligned in the layout of Aff-Wild2.
 
-    The same command goes on where it was interrupted. Exit code 1 says that some input had a fault.
+    Ctrl-C loses nothing: the same command goes on where it was, in the middle of a video too. Exit code 1 says that
+    some input had a fault. Sub-folders of the inputs are kept: class folders stay class folders.
 
     Examples:
 
@@ -56,10 +58,13 @@ def align(
         chosen = None if people == "all" else people
         settings = AlignSettings(component_identity(EXTRACTORS, spec), chosen, side, min_frames, patience)
         outcomes = []
+        watch = FrameBars(err, len(found)) if is_interactive() else FrameLines(err)
         try:
-            for outcome in align_inputs(found, built, settings, out_dir):
-                outcomes.append(outcome)
-                _tell(outcome)
+            with watch:
+                for outcome in align_inputs(found, built, settings, out_dir, watch.see):
+                    outcomes.append(outcome)
+                    watch.done()
+                    _tell(outcome)
         finally:
             write_coverage(outcomes, out_dir)
         for line in unlisted:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.face import Face
-from fusionkit.errors import PluginError
+from fusionkit.errors import FusionKitError, PluginError, cause_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,18 @@ class Extractor(Component, ABC):
         """:meth:`faces`, checked: a face without a usable box or five points by which to align it is left out.
 
         Raises:
-            PluginError: if the shapes are not those of the contract.
+            PluginError: if the extractor fails, or the shapes are not those of the contract.
         """
         name = type(self).__name__
         usable = []
-        for face in self.faces(frame):
+        try:
+            found = self.faces(frame)
+        except FusionKitError:
+            raise
+        except Exception as error:
+            size = f"{frame.shape[1]} x {frame.shape[0]} px"
+            raise PluginError(f"extractor {name} failed on a frame of {size}: {cause_of(error)}") from error
+        for face in found:
             if not isinstance(face, Face):
                 raise PluginError(f"extractor {name} gave {type(face).__name__} as a face, not Face")
             box, points = np.asarray(face.box, np.float64), np.asarray(face.points, np.float64)

@@ -49,7 +49,10 @@ class Face:
         Reference: S. Umeyama, Least-Squares Estimation of Transformation Parameters Between Two Point Patterns, TPAMI
         1991; template and use as in insightface's ``face_align.norm_crop`` (Deng et al. 2019, arXiv:1801.07698).
         """
-        given, wanted = (side[:, 0] + 1j * side[:, 1] for side in (np.asarray(self.points, np.float64), TEMPLATE))
+        points = np.asarray(self.points, np.float64)
+        if not np.isfinite(points).all():
+            return None
+        given, wanted = (side[:, 0] + 1j * side[:, 1] for side in (points, TEMPLATE))
         start, end = given.mean(), wanted.mean()
         spread = float((np.abs(given - start) ** 2).sum())
         factor = ((given - start).conj() * (wanted - end)).sum() / spread if 0 < spread < np.inf else 0j

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from fusionkit.artifact import unwritable
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.contracts.face import SIDE, Choice, Face, choose
 from fusionkit.contracts.image_file import load_image
-from fusionkit.errors import DataError, StorageError
+from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
 from fusionkit.media.crops import CROPS, CropFolder
 from fusionkit.media.inputs import MediaInput
 from fusionkit.media.people import clip_endings
@@ -62,21 +62,39 @@ class AlignOutcome:
     faults: list[str]
 
 
-def align(inputs: list[MediaInput], detector: Extractor, settings: AlignSettings, out: Path) -> Iterator[AlignOutcome]:
+Watch = Callable[[MediaInput, int, "int | None"], None]
+"""Told of each frame that was read: the input, the frame's number, and how many there should be where that is known."""
+
+
+def align(
+    inputs: Sequence[MediaInput],
+    detector: Extractor,
+    settings: AlignSettings,
+    out: Path,
+    watch: Watch = lambda _item, _number, _expected: None,
+) -> Iterator[AlignOutcome]:
     """Align one input after the other; what is wrong with one does not stop the others.
 
     Args:
         inputs: with different names.
         detector: finds faces.
         settings: how.
-        out: ``cropped_aligned/<clip>/00001.jpg`` and ``align/`` are written below it.
+        out: ``cropped_aligned/<folder>/<clip>/00001.jpg`` and ``align/`` are written below it; ``<folder>`` is that of
+            the input below the folder that was asked for.
+        watch: told of each frame.
 
     Yields:
         An outcome an input, as soon as it is there.
 
     Raises:
         StorageError: if the output cannot be written; what is finished is kept.
+        PluginError: if the detector finds no faces at all.
     """
+    if not detector.finds_faces:
+        raise PluginError(
+            f"extractor {type(detector).__name__} says where regions are, but finds no faces",
+            hint="take a detector, as yunet or insightface",
+        )
     owners = {clip.clip: name for name, record in records(out).items() for clip in record.clips}
     for item in inputs:
         try:
@@ -85,10 +103,12 @@ def align(inputs: list[MediaInput], detector: Extractor, settings: AlignSettings
             if before and before.state == state and all((out / CROPS / clip.clip).is_dir() for clip in before.clips):
                 yield AlignOutcome(item, before, True, before.faults)
                 continue
-            record = _aligned(item, detector, settings, out, state, owners, before)
+            with CropFolder(out, item.name, settings.side, state) as crops:
+                record = _Aligner(item, detector, settings, crops, watch).record(state, owners, before)
+            record.write(out, item.name)
         except StorageError:
             raise
-        except DataError as error:
+        except FusionKitError as error:
             yield AlignOutcome(item, None, False, [str(error)])
         except OSError as error:
             yield AlignOutcome(item, None, False, [f"{item.path} cannot be read: {error.strerror or error}"])
@@ -96,50 +116,69 @@ def align(inputs: list[MediaInput], detector: Extractor, settings: AlignSettings
             yield AlignOutcome(item, record, False, record.faults)
 
 
-def _aligned(
-    item: MediaInput,
-    detector: Extractor,
-    settings: AlignSettings,
-    out: Path,
-    state: dict[str, Any],
-    owners: dict[str, str],
-    before: AlignRecord | None,
-) -> AlignRecord:
+class _Aligner:
     """One input from its first frame to its record."""
-    with CropFolder(out, item.name, settings.side) as crops:
-        video = Video(item.path) if item.moving else None
-        tracker = Tracker(settings.patience)
-        frames, faces, seconds = 0, 0, 0.0
-        for frame in video.frames() if video else photo(item.path):
-            found = faces_of(detector, frame, settings.people)
-            followed = tracker.follow(frame.number, [face.box for face in found])
-            for face, track in zip(found, followed, strict=True):
-                crops.add(track, frame, face)
-            frames, faces = frame.number, faces + len(found)
-            seconds = max(seconds, frame.seconds)  # NaN is never the larger one
-        endings = clip_endings(tracker.tracks, settings.least if item.moving else 1)
-        names = {number: f"{item.name}{ending}" for number, ending in endings.items()}
-        for clip in names.values():
-            if owners.setdefault(clip, item.name) != item.name:
-                raise DataError(f"{item.path}: clip {clip!r} is that of another input, {owners[clip]!r}")
-        kept = [track for track in tracker.tracks if track.number in names]
-        record = AlignRecord(
-            source=str(item.path),
+
+    def __init__(
+        self, item: MediaInput, detector: Extractor, settings: AlignSettings, crops: CropFolder, watch: Watch
+    ) -> None:
+        self.item, self.detector, self.settings, self.crops, self.watch = item, detector, settings, crops, watch
+        self.video = Video(item.path) if item.moving else None
+        self.tracker = Tracker(settings.patience)
+        self.frames, self.faces, self.seconds = 0, 0, 0.0
+
+    def record(self, state: dict[str, Any], owners: dict[str, str], before: AlignRecord | None) -> AlignRecord:
+        """Read all frames, publish the crops, and say what became of them."""
+        for number, seconds, boxes in self.crops.earlier():
+            self.tracker.follow(number, boxes)
+            self._count(number, seconds, len(boxes))
+        for frame in self.video.frames(after=self.frames) if self.video else _photo(self.item.path):
+            self._see(frame)
+        names = self._names(owners)
+        kept = [track for track in self.tracker.tracks if track.number in names]
+        self.crops.publish(names, [clip.clip for clip in before.clips] if before else [])
+        return AlignRecord(
+            source=str(self.item.path),
             state=state,
-            frames=frames,
-            seconds=seconds,
-            faces=faces,
-            dropped=faces - sum(track.frames for track in kept),
+            frames=self.frames,
+            seconds=self.seconds,
+            faces=self.faces,
+            dropped=self.faces - sum(track.frames for track in kept),
             clips=_clips(kept, names),
-            faults=[f"{item.path}: {fault}" for fault in _faults(video, frames, faces)],
+            faults=[f"{self.item.path}: {fault}" for fault in _faults(self.video, self.frames, self.faces)],
         )
-        crops.publish(names, [clip.clip for clip in before.clips] if before else [])
-    record.write(out, item.name)
-    return record
+
+    def _see(self, frame: MediaFrame) -> None:
+        try:
+            found = faces_of(self.detector, frame, self.settings.people)
+        except PluginError as error:
+            raise PluginError(f"{self.item.path} frame {frame.number}: {error}") from error
+        followed = self.tracker.follow(frame.number, [face.box for face in found])
+        for face, track in zip(found, followed, strict=True):
+            self.crops.add(track, frame, face)
+        self._count(frame.number, frame.seconds, len(found))
+        self.watch(self.item, frame.number, self.video.expected if self.video else 1)
+
+    def _count(self, number: int, seconds: float, faces: int) -> None:
+        self.frames, self.faces = number, self.faces + faces
+        self.seconds = max(self.seconds, seconds)  # NaN is never the larger one
+
+    def _names(self, owners: dict[str, str]) -> dict[int, str]:
+        """The clip of each track that counts.
+
+        Raises:
+            DataError: if another input has one that is called the same.
+        """
+        endings = clip_endings(self.tracker.tracks, self.settings.least if self.item.moving else 1)
+        stem = f"{self.item.folder}/{self.item.name}".removeprefix("/")
+        names = {number: f"{stem}{ending}" for number, ending in endings.items()}
+        for clip in names.values():
+            if owners.setdefault(clip, self.item.name) != self.item.name:
+                raise DataError(f"{self.item.path}: clip {clip!r} is that of another input, {owners[clip]!r}")
+        return names
 
 
-def photo(path: Path) -> Iterator[MediaFrame]:
-    """A photo as a video of one frame."""
+def _photo(path: Path) -> Iterator[MediaFrame]:
     yield MediaFrame(1, float("nan"), load_image(path))
 
 

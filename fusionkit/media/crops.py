@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -27,28 +29,36 @@ COLUMNS = (
     *("clip", "frame", "seconds", "score", "left", "top", "right", "bottom"),
     *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
 )
+_LINES, _STATE = "faces.csv", "state.json"
 
 
 class CropFolder:
     """Collects the crops of one input, a folder a track, and a line a face with where it was.
 
+    What an interrupted run has collected is found again, and goes on, if it was made of the same file in the same way.
+
     Args:
         out: the output folder.
         name: of the input.
         side: of a crop in px.
+        state: of the file and of the settings, as JSON holds it.
     """
 
-    def __init__(self, out: Path, name: str, side: int) -> None:
+    def __init__(self, out: Path, name: str, side: int, state: Mapping[str, Any]) -> None:
         self._out, self._name, self._side = out, name, side
+        self._state = json.dumps(state, sort_keys=True)
         self._aside = out / ".partial" / name
-        self._made: set[int] = set()
         self._lines: IO[str] | None = None
 
     def __enter__(self) -> Self:
         try:
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self._aside.mkdir(parents=True)
-            self._lines = (self._aside / "faces.csv").open("w", newline="")
+            if not self._goes_on():
+                shutil.rmtree(self._aside, ignore_errors=True)
+                self._aside.mkdir(parents=True)
+                (self._aside / _LINES).touch()
+                (self._aside / _STATE).write_text(self._state)
+            # A line is written when its crop is: what a killed process leaves is told by whole lines.
+            self._lines = (self._aside / _LINES).open("a", newline="", buffering=1)
         except OSError as error:
             raise unwritable(self._out, error) from error
         return self
@@ -58,9 +68,19 @@ class CropFolder:
     ) -> None:
         if self._lines:
             self._lines.close()
+        if error is not None and not isinstance(error, Exception):
+            return  # interrupted
         shutil.rmtree(self._aside, ignore_errors=True)
         with suppress(OSError):  # somebody else works there
             self._aside.parent.rmdir()
+
+    def earlier(self) -> Iterator[tuple[int, float, list[np.ndarray]]]:
+        """The frames with faces that an interrupted run has finished: number, seconds, boxes (4,) in their order."""
+        with (self._aside / _LINES).open(newline="") as file:
+            for number, rows in groupby(csv.reader(file), key=lambda row: row[1]):
+                held = list(rows)
+                seconds = float(held[0][2] or "nan")
+                yield int(number), seconds, [np.array([float(value) for value in row[4:8]]) for row in held]
 
     def add(self, track: int, frame: MediaFrame, face: Face) -> None:
         """Write one crop and its line.
@@ -71,9 +91,7 @@ class CropFolder:
         data = jpeg(aligned(frame.image, face, self._side))
         folder = self._aside / str(track)
         try:
-            if track not in self._made:
-                folder.mkdir()
-                self._made.add(track)
+            folder.mkdir(exist_ok=True)
             (folder / _file(frame.number)).write_bytes(data)
             csv.writer(self._open(), lineterminator="\n").writerow([track, *_line(frame, face)])
         except OSError as error:
@@ -104,25 +122,45 @@ class CropFolder:
         except OSError as error:
             raise unwritable(self._out, error) from error
 
+    def _goes_on(self) -> bool:
+        """Whether an interrupted run has left something of use; its last frame, which may lack faces, is forgotten."""
+        try:
+            if (self._aside / _STATE).read_text() != self._state:
+                return False
+            lines = (self._aside / _LINES).read_bytes().splitlines(keepends=True)
+        except OSError:
+            return False
+        if lines:
+            last = _number(lines[-1]) if lines[-1].endswith(b"\n") else None
+            lines.pop()
+            last = _number(lines[-1]) if last is None and lines else last
+            while lines and _number(lines[-1]) == last:
+                lines.pop()
+        (self._aside / _LINES).write_bytes(b"".join(lines))
+        return True
+
     def _move(self, folder: Path, clip: Path) -> None:
         if not clip.exists():
+            clip.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(clip)
             return
         for crop in folder.iterdir():  # another stretch of the same person
             crop.rename(clip / crop.name)
 
     def _name_lines(self, names: Mapping[int, str]) -> None:
-        """The lines with clips instead of tracks, without those of tracks that do not count."""
+        """The lines with clips instead of tracks, rounded, without those of tracks that do not count."""
         (self._out / FOLDER).mkdir(parents=True, exist_ok=True)
         with (
-            (self._aside / "faces.csv").open(newline="") as tracked,
+            (self._aside / _LINES).open(newline="") as tracked,
             (self._aside / "named.csv").open("w", newline="") as named,
         ):
             writer = csv.writer(named, lineterminator="\n")
             writer.writerow(COLUMNS)
-            for track, *rest in csv.reader(tracked):
+            for track, number, seconds, score, *places in csv.reader(tracked):
                 if int(track) in names:
-                    writer.writerow([names[int(track)], *rest])
+                    time = f"{float(seconds):.6f}" if seconds else ""
+                    rounded = (f"{float(value):.2f}" for value in places)
+                    writer.writerow([names[int(track)], number, time, f"{float(score):.4f}", *rounded])
 
     def _open(self) -> IO[str]:
         assert self._lines is not None, "a crop folder is used in a with statement"
@@ -146,5 +184,10 @@ def _file(number: int) -> str:
 
 
 def _line(frame: MediaFrame, face: Face) -> list[Any]:
-    time = "" if math.isnan(frame.seconds) else f"{frame.seconds:.6f}"
-    return [frame.number, time, f"{face.score:.4f}", *(f"{x:.2f}" for x in (*face.box, *face.points.ravel()))]
+    """All digits, so that an interrupted run goes on as if it had not been."""
+    time = "" if math.isnan(frame.seconds) else frame.seconds
+    return [frame.number, time, float(face.score), *face.box.tolist(), *face.points.ravel().tolist()]
+
+
+def _number(line: bytes) -> bytes:
+    return line.split(b",", 2)[1]

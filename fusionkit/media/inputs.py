@@ -30,6 +30,11 @@ class MediaInput:
     name: str
     moving: bool
 
+    @property
+    def folder(self) -> str:
+        """Its folder below the one that was asked for; empty where it lies in that itself."""
+        return self.below.rpartition("/")[0]
+
 
 def find_inputs(paths: Sequence[str | Path]) -> tuple[list[MediaInput], list[str]]:
     """The photos and videos that paths name or hold, and a line for each folder that could not be listed.

@@ -63,7 +63,7 @@ def _sides(tracks: Sequence[Track]) -> dict[int, bool]:
                 if _together(track, other):
                     division[other.number] = not division[track.number]
                     further += (other.x - track.x) * (1 if division[other.number] else -1)
-        sides |= {number: right == (further > 0) for number, right in division.items()}
+        sides |= {number: right == bool(further > 0) for number, right in division.items()}
     means = [float(np.mean([t.x for t in tracks if sides.get(t.number) is right])) for right in (False, True)]
     return sides | {track.number: abs(track.x - means[1]) < abs(track.x - means[0]) for track in alone}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fusionkit.contracts.image_file import load_image
 from fusionkit.errors import DataError
 from fusionkit.media.inputs import MediaInput
-from fusionkit.media.video import MediaFrame, Video
+from fusionkit.media.video import MediaFrame, Video, expected_frames
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Recording:
     """Something with frames.
 
     Attributes:
-        name: of its clip.
+        name: of its clip, as ``align`` calls it: with the folders below the one that was asked for.
         path: the file or folder.
         moving: whether it is a video file.
         images: of a photo or a folder: frame numbers, rising, and files.
@@ -74,18 +74,21 @@ def recordings(inputs: Sequence[MediaInput]) -> list[Recording]:
     That is ``00001.jpg``: five digits or more, filled up with zeros. Other photos stand for themselves.
     """
     found: list[Recording] = []
+    below: dict[Path, str] = {}
     for folder, group in groupby(inputs, key=lambda item: None if item.moving else item.path.parent):
         items = list(group)
         if folder is not None and all(_is_numbered(item.path) for item in items) and _is_cut_up(items):
             numbered = sorted((int(item.path.stem), item.path) for item in items)
             found.append(Recording("", folder, False, tuple(numbered)))
+            below[folder] = items[0].folder
         else:
             found += [_lone(item) for item in items]
-    return _named(found)
+    return _named(found, below)
 
 
 def _lone(item: MediaInput) -> Recording:
-    return Recording(item.name, item.path, item.moving, () if item.moving else ((1, item.path),))
+    name = f"{item.folder}/{item.name}".removeprefix("/")
+    return Recording(name, item.path, item.moving, () if item.moving else ((1, item.path),))
 
 
 def _is_numbered(path: Path) -> bool:
@@ -101,15 +104,16 @@ def _is_cut_up(items: Sequence[MediaInput]) -> bool:
     return any(stem.startswith("0") for stem in stems) or max(numbers) - min(numbers) < 2 * len(numbers)
 
 
-def _named(found: list[Recording]) -> list[Recording]:
-    """Folders are called by their names, with as much of the path before it as tells one from all others."""
+def _named(found: list[Recording], below: dict[Path, str]) -> list[Recording]:
+    """Folders are called as they lie below what was asked for, with as much of the path before it as it takes."""
     taken = {item.name for item in found if item.name}
     for item in found:
         if item.name:
             continue
-        parts = [part for part in Path(os.path.abspath(item.path)).parts if part != os.sep]  # noqa: PTH100  # links stay
-        names = ["_".join(parts[-length:]) for length in range(1, len(parts) + 1)] or ["root"]
-        item.name = next((name for name in names if name not in taken), names[-1])
+        parts = Path(os.path.abspath(item.path)).parts[1:]  # noqa: PTH100  # links stay
+        least = max(below[item.path].count("/") + 1, 1)
+        names = ["/".join(parts[-length:]) for length in range(least, len(parts) + 1)]
+        item.name = next((name for name in names if name not in taken), str(item.path))
         taken.add(item.name)
     return found
 
@@ -120,8 +124,6 @@ def _announced(path: Path) -> int:
 
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            by_time = (container.duration or 0) / 1e6 * float(stream.average_rate or 0)
-            return max(int(stream.frames or by_time), 1)
+            return expected_frames(container, container.streams.video[0]) or 1
     except (av.FFmpegError, OSError, IndexError, ValueError):
         return 1

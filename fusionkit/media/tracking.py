@@ -47,7 +47,7 @@ class Track:
         else:
             self.runs.append([frame, frame])
         self.frames += 1
-        self.x += ((box[0] + box[2]) / 2 - self.x) / self.frames
+        self.x += (float(box[0] + box[2]) / 2 - self.x) / self.frames
 
 
 @dataclass

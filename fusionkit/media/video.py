@@ -46,13 +46,18 @@ class Video:
     Attributes:
         path: the file.
         faults: what was wrong, known when all frames were read.
+        expected: how many frames there should be, known from the first one on; None where the file does not say.
     """
 
     path: Path
     faults: list[str] = field(default_factory=list)
+    expected: int | None = None
 
-    def frames(self) -> Iterator[MediaFrame]:
+    def frames(self, after: int = 0) -> Iterator[MediaFrame]:
         """Decode all frames, holding a few at a time.
+
+        Args:
+            after: leave out the frames up to this number; they are decoded and not looked at.
 
         Raises:
             DataError: if the file is no video or none of it can be decoded.
@@ -65,11 +70,12 @@ class Video:
         except (av.FFmpegError, OSError) as error:
             raise DataError(f"{self.path} cannot be read as a video: {_said(error)}") from error
         with container:
-            yield from self._decoded(container)
+            yield from self._decoded(container, after)
 
-    def _decoded(self, container: Any) -> Iterator[MediaFrame]:
+    def _decoded(self, container: Any, after: int) -> Iterator[MediaFrame]:
         stream = _picture(container, self.path)
         stream.thread_type = "AUTO"
+        self.faults, self.expected = [], expected_frames(container, stream)
         count = damaged = 0
         end = 0.0
         for item in _items(container, stream):
@@ -79,6 +85,8 @@ class Video:
                 damaged += 1
             else:
                 count += 1
+                if count <= after:
+                    continue
                 # A time of its own for each frame: the rate may vary.
                 seconds = math.nan if item.time is None else float(item.time)
                 yield MediaFrame(count, seconds, upright(item, stream.sample_aspect_ratio))
@@ -117,6 +125,14 @@ def _items(container: Any, stream: Any) -> Iterator[Any]:
             yield _said(error)
 
 
+def _expected(container: Any, stream: Any) -> int | None:
+    """By the count in the header, else by length and mean rate."""
+    if stream.frames:
+        return int(stream.frames)
+    rate = stream.average_rate or 0
+    return round((container.duration or 0) / 1e6 * float(rate)) or None
+
+
 def _check(path: Path) -> None:
     """Refuse what is no video before a decoder guesses.
 
@@ -145,8 +161,8 @@ def _picture(container: Any, path: Path) -> Any:
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
-        held = "only sound" if container.streams.audio else "no pictures"
-        raise DataError(f"{path} holds {held}, no video")
+        held = "only sound, no video" if container.streams.audio else "no pictures: it is cut short, or no video"
+        raise DataError(f"{path} holds {held}")
     stream = streams[0]
     if stream.codec_context is None:
         raise DataError(f"{path} is in a format that PyAV has no decoder for")

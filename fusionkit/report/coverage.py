@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fusionkit.artifact import write_file
 from fusionkit.media.align import AlignOutcome
+from fusionkit.media.record import AlignRecord, records
 from fusionkit.report.csv_files import csv_bytes
 
 COLUMNS = (
@@ -18,28 +20,51 @@ COLUMNS = (
 _SHOWN = 60  # clips in the picture, those with the least coverage
 
 
+@dataclass(frozen=True)
+class Covered:
+    """One input, as the report shows it.
+
+    Attributes:
+        source: the file.
+        name: of its clip.
+        record: None where it could not be read.
+        faults: what was wrong.
+    """
+
+    source: str
+    name: str
+    record: AlignRecord | None
+    faults: Sequence[str]
+
+
 def write_coverage(outcomes: Sequence[AlignOutcome], out: Path) -> None:
     """Write ``coverage.csv``, a row a clip and one for an input without any, and ``coverage.png``.
+
+    Inputs that earlier runs have aligned into the same folder are in both.
 
     Raises:
         StorageError: if they cannot be written.
     """
-    rows = [row for outcome in outcomes for row in coverage_rows(outcome)]
+    now = [Covered(str(one.item.path), one.item.name, one.record, one.faults) for one in outcomes]
+    named = {one.name for one in now}
+    held = records(out).items()
+    earlier = [Covered(one.source, name, one, one.faults) for name, one in held if name not in named]
+    rows = [row for one in now + earlier for row in coverage_rows(one)]
     write_file(out / "coverage.csv", csv_bytes(COLUMNS, rows))
-    write_file(out / "coverage.png", _picture(outcomes))
+    write_file(out / "coverage.png", _picture(now + earlier))
 
 
-def coverage_rows(outcome: AlignOutcome) -> Iterator[Mapping[str, Any]]:
+def coverage_rows(covered: Covered) -> Iterator[Mapping[str, Any]]:
     """What is said about one input; ``longest_gap`` is in frames, those before the first and after the last counted."""
-    told: dict[str, Any] = {"input": str(outcome.item.path), "faults": "; ".join(outcome.faults)}
-    record = outcome.record
+    told: dict[str, Any] = {"input": covered.source, "faults": "; ".join(covered.faults)}
+    record = covered.record
     if record is None:
         yield told
         return
     told |= {"frames_read": record.frames, "seconds": round(record.seconds, 3)}
     told |= {"faces_found": record.faces, "faces_dropped": record.dropped}
     if not record.clips:
-        yield {**told, "frames_with_face": 0, "coverage": 0.0}
+        yield {**told, "frames_with_face": 0, "coverage": 0.0, "longest_gap": record.frames}
     for clip in record.clips:
         yield {
             **told,
@@ -60,17 +85,18 @@ def _gaps(runs: Iterable[Sequence[int]], frames: int) -> Iterator[int]:
     yield frames - end
 
 
-def _picture(outcomes: Sequence[AlignOutcome]) -> bytes:
+def _picture(inputs: Sequence[Covered]) -> bytes:
     """A bar a clip: where in its video there is a face, from the first frame to the last."""
     from matplotlib.figure import Figure
 
     bars: list[tuple[str, float, list[tuple[float, float]]]] = []
-    for outcome in outcomes:
-        record = outcome.record
-        if record is None or not record.frames:
+    for one in inputs:
+        record = one.record
+        if record is None:
+            bars.append((f"{one.name} (unreadable)", 0.0, []))
             continue
         if not record.clips:
-            bars.append((outcome.item.name, 0.0, []))
+            bars.append((one.name, 0.0, []))
         for clip in record.clips:
             spans = [((first - 1) / record.frames, (last - first + 1) / record.frames) for first, last in clip.runs]
             bars.append((clip.clip, clip.frames / record.frames, spans))

@@ -1,0 +1,191 @@
+"""Videos: every frame, upright, with its own time; what is wrong with a file is one line."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from toy_videos import announce, turn, write_sound, write_video
+
+from fusionkit.errors import DataError
+from fusionkit.media import video
+from fusionkit.media.video import MediaFrame, Video, turned
+
+TIMES = [0, 0.04, 0.08, 0.5, 0.54, 1.2, 1.3, 1.4, 1.8, 2.0]
+
+
+def greys(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Frame n is of grey 20 n."""
+    return [np.full((height, width, 3), min(20 * number, 255), np.uint8) for number in range(count)]
+
+
+def read(path: Path) -> tuple[list[MediaFrame], list[str]]:
+    one = Video(path)
+    return list(one.frames()), one.faults
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "mpeg4"), ("a.mov", "libx264"), ("a.mkv", "ffv1"), ("a.avi", "mpeg4"), ("a.webm", "libvpx")],
+)
+def test_frames_come_in_the_order_in_which_they_are_shown(tmp_path: Path, name: str, codec: str):
+    frames, faults = read(write_video(tmp_path / name, greys(12), codec=codec))
+    assert faults == []
+    assert [frame.number for frame in frames] == list(range(1, 13))
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(12) / 25, atol=0.002)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 * np.arange(12), atol=6)
+    assert all(frame.image.shape == (48, 64, 3) and frame.image.dtype == np.uint8 for frame in frames)
+
+
+def test_lossless_pixels_are_rgb(tmp_path: Path):
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    frames, _ = read(write_video(tmp_path / "a.mkv", [image], codec="ffv1"))
+    np.testing.assert_array_equal(frames[0].image, image)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_frames_of_a_variable_rate_keep_their_own_times(tmp_path: Path, name: str):
+    frames, faults = read(write_video(tmp_path / name, greys(10), times=TIMES))
+    np.testing.assert_allclose([frame.seconds for frame in frames], TIMES, atol=0.002)
+    assert faults == []
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_rotation_in_the_header_is_applied(tmp_path: Path, degrees: int):
+    """FFmpeg's own reading of the same header, counter-clockwise, is the other opinion."""
+    corner = np.zeros((48, 64, 3), np.uint8)
+    corner[:16, :16] = 250
+    path = turn(write_video(tmp_path / "a.mp4", [corner] * 2), degrees)
+    with av.open(str(path)) as container:
+        assert -next(container.decode(video=0)).rotation % 360 == degrees
+    frames, _ = read(path)
+    expected = np.rot90(corner, -degrees // 90)
+    assert np.abs(frames[1].image.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_every_display_matrix_of_quarter_turns(rotation: int, mirrored: bool):
+    """Each pixel goes where the matrix sends it, counted one by one."""
+    cos, sin = round(np.cos(np.deg2rad(rotation))), round(np.sin(np.deg2rad(rotation)))
+    matrix = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    matrix[:, 0] *= -1 if mirrored else 1
+    image = np.arange(2 * 3 * 3).reshape(2, 3, 3)
+    shown = {}
+    for y in range(2):
+        for x in range(3):
+            shown[tuple(np.array([x, y]) @ matrix[:2, :2])] = image[y, x]
+    low = np.min(list(shown), axis=0)
+    result = turned(image, matrix)
+    assert len(shown) == result.shape[0] * result.shape[1]
+    for place, pixel in shown.items():
+        x, y = np.array(place) - low
+        np.testing.assert_array_equal(result[y, x], pixel)
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path):
+    frames, _ = read(write_video(tmp_path / "a.mp4", greys(2), aspect=Fraction(4, 3)))
+    assert frames[0].image.shape == (48, 85, 3)
+
+
+def test_sound_beside_the_pictures_is_no_fault(tmp_path: Path):
+    frames, faults = read(write_video(tmp_path / "a.mp4", greys(5), sound=0.2))
+    assert len(frames) == 5
+    assert faults == []
+
+
+def cut_short(path: Path, share: float = 0.6) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def noise(count: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3)).astype(np.uint8))
+
+
+def test_a_video_that_was_cut_short_gives_what_there_is_and_says_so(tmp_path: Path):
+    whole = {"movflags": "faststart"}
+    frames, faults = read(cut_short(write_video(tmp_path / "a.mp4", noise(20), container_options=whole)))
+    assert 5 < len(frames) < 20
+    (fault,) = faults
+    assert f"{len(frames)} " in fault
+    frames, faults = read(cut_short(write_video(tmp_path / "a.mkv", noise(40))))
+    assert 10 < len(frames) < 40
+    assert faults == [f"the file announces 1.6 s and ends after {len(frames) / 25:.1f} s, {len(frames)} frames"]
+
+
+@pytest.mark.parametrize("count", [7, 12])
+def test_a_wrong_number_of_frames_in_the_header_is_told(tmp_path: Path, count: int):
+    frames, faults = read(announce(write_video(tmp_path / "a.avi", greys(10)), count))
+    assert len(frames) == 10
+    assert faults == [f"the file announces {count} frames, 10 could be decoded"]
+
+
+def test_damage_in_the_middle_is_told_and_the_rest_is_read(tmp_path: Path):
+    path = write_video(tmp_path / "a.mp4", noise(20), codec="libx264", options={"g": "1"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+    frames, faults = read(path)
+    assert 8 < len(frames) <= 20
+    assert len(faults) == 1
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("no video " * 30)
+
+
+def photo(path: Path) -> None:
+    import cv2
+
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+
+
+def headless(path: Path) -> None:
+    cut_short(write_video(path, noise(20)))
+
+
+def hollow(path: Path) -> None:
+    cut_short(write_video(path, greys(2)), 0.2)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def none(path: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (empty, "is empty"),
+        (text, "cannot be read as a video: Invalid data found when processing input"),
+        (photo, "is an image, not a video, whatever its name says"),
+        (write_sound, "holds only sound, no video"),
+        (headless, "cannot be read as a video: Invalid data found when processing input"),
+        (hollow, "holds no pictures: it is cut short, or no video"),
+        (folder, "cannot be read: Is a directory"),
+        (none, "cannot be read: No such file or directory"),
+    ],
+)
+def test_what_is_no_video_is_one_line(tmp_path: Path, make, line: str, capfd):
+    path = tmp_path / "clip.mp4"
+    make(path)
+    with pytest.raises(DataError) as told:
+        read(path)
+    assert str(told.value) == f"{path} {line}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_frames_that_claim_a_monstrous_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_video(tmp_path / "a.mp4", greys(2))
+    monkeypatch.setattr(video, "MAX_PIXELS", 48 * 64 - 1)
+    with pytest.raises(DataError, match="claims frames of 0 megapixels"):
+        read(path)
