@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from fusionkit.errors import DataError, StorageError
+from fusionkit.errors import DataError, PluginError, StorageError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
 from fusionkit.media.recording import Recording
-from fusionkit.media.sighting import Look, Watch
+from fusionkit.media.sighting import Look, Sighting, Watch
+from fusionkit.media.video import MediaFrame
 from fusionkit.predict.footage.answerer import Answerer
 from fusionkit.predict.footage.clips import ClipPredictions
 from fusionkit.predict.footage.footage import Footage
@@ -95,7 +96,7 @@ def _read(
     try:
         for frame in clock.each("decoding", recording.frames()):
             arrived = perf_counter()
-            answerer.take(footage, footage.read(frame), watch(frame), arrived)
+            answerer.take(footage, footage.read(frame), _seen(watch, frame, recording), arrived)
             progress.advance()
     except StorageError:
         raise
@@ -104,6 +105,13 @@ def _read(
     except OSError as error:
         footage.fault = f"{recording.path} cannot be read: {error.strerror or error}"
     return footage, watch.endings()
+
+
+def _seen(watch: Watch, frame: MediaFrame, recording: Recording) -> list[Sighting]:
+    try:
+        return watch(frame)
+    except PluginError as error:
+        raise PluginError(f"{recording.path} frame {frame.number}: {error}") from error
 
 
 def _outcome(footage: Footage, endings: dict[int, str], answerer: Answerer | LiveAnswerer) -> Answered:
