@@ -29,8 +29,14 @@ def write_timeline(clip: ClipPredictions, footage: Footage, classes: tuple[str, 
     from matplotlib.figure import Figure
 
     edges, probs, seen, unit = binned(clip, footage)
-    figure = Figure(figsize=(10, 1.5 + 0.3 * len(classes)), layout="constrained")
-    strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=[0.35, len(classes)])
+    width, height = 10.0, 1.2 + 0.3 * len(classes)
+    figure = Figure(figsize=(width, height))
+    # Places are reckoned here: matplotlib's layout engines take as long as all the drawing.
+    left = (0.3 + 0.085 * max(4, *map(len, classes))) / width
+    across = 1 - left - 0.9 / width
+    axes = figure.add_axes((left, 0.5 / height, across, 0.3 * len(classes) / height))
+    strip = figure.add_axes((left, 1 - 0.43 / height, across, 0.11 / height), sharex=axes)
+    scale = figure.add_axes((left + across + 0.1 / width, 0.5 / height, 0.15 / width, 0.3 * len(classes) / height))
     strip.pcolormesh(edges, [0, 1], seen[None], cmap="Blues", vmin=0, vmax=1.3)
     strip.set(yticks=[0.5], yticklabels=["face"], ylim=(0, 1))
     strip.tick_params(length=0, labelbottom=False, labelsize=9)
@@ -42,7 +48,7 @@ def write_timeline(clip: ClipPredictions, footage: Footage, classes: tuple[str, 
     axes.stairs(said, edges, baseline=None, color="#d55e00", linewidth=1.4)
     axes.set_yticks(range(len(classes)), [name.replace("$", r"\$") for name in classes], fontsize=9)
     axes.set(ylim=(len(classes) - 0.5, -0.5), xlim=(edges[0], edges[-1]), xlabel=unit)
-    figure.colorbar(shade, ax=axes, label="probability", pad=0.01)
+    figure.colorbar(shade, cax=scale, label="probability")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in said_shares(clip, classes)[:3])
     title = f"{clip.clip}: face in {clip.seen.mean():.1%} of {len(clip.frames):,} frames; {shares}"
     strip.set_title(title.replace("$", r"\$"), fontsize=10, loc="left")
