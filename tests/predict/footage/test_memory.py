@@ -37,7 +37,7 @@ class Endless(Recording):
     def frames(self) -> Iterator[MediaFrame]:
         rng = np.random.default_rng(0)
         for number in range(1, self.count + 1):
-            if number % 50 == 0:
+            if number % 25 == 0:
                 self.most = max(self.most, anonymous())
             image = np.full((SIDE, SIDE, 3), rng.integers(256), np.uint8)
             yield MediaFrame(number, number / 25, image)
@@ -63,7 +63,7 @@ def test_memory_does_not_grow_with_length(tmp_path: Path, kind: type[Answerer | 
         gc.collect()
         return recording.most
 
-    most(100)
-    short, long = most(100), most(2000)
-    # 1,900 frames more are 370 MB of pixels; what is kept of them is below a kilobyte each.
+    most(50)
+    short, long = most(50), most(1000)
+    # 950 frames more are 187 MB of pixels; what is kept of them is below a kilobyte each.
     assert long - short < 16 << 20
