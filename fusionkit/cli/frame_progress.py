@@ -80,7 +80,7 @@ class FrameBars:
         if item is not self.item:
             self.item, self.first, self.began = item, number, now
             name = escape(item.name if len(item.name) < 24 else f"{item.name[:22]}..")
-            self.bars.reset(self.one, description=name, total=expected, visible=True, of="?")
+            self.bars.reset(self.one, description=name, total=expected, visible=True, of="", unit="frames", rate="")
         rate = (number - self.first) / (now - self.began) if now > self.began else 0.0
         of = f"{max(expected, number):,}" if expected else "?"
         self.bars.update(self.one, completed=number, total=expected, of=of, rate=f"{rate:.0f}/s")
