@@ -73,7 +73,7 @@ def refused(result: Result, *lines: str) -> None:
         (["--device", "gpu"], ["unknown device 'gpu'"]),
         (["--executor", "ray", "--ray-address", "127.0.0.1:9", *SMALL], ["127.0.0.1:9|fusionkit.ray"]),
         (["--plugin", "nowhere.py"], ["'nowhere.py' cannot be read"]),
-        (["nowhere"], ["no config 'nowhere'; shipped: bench/quickstart"]),
+        (["nowhere"], ["no config 'nowhere'; shipped: .*bench/quickstart"]),
         (["--main", "none", "--reference", "main"], ["no main view"]),
     ],
 )
