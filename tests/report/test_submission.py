@@ -231,8 +231,7 @@ def test_any_bytes_are_a_template_of_every_row_or_refused(tmp_path: Path, junk: 
     path.write_bytes((f"{HEADER}\n{ROWS[0]},0\n".encode() if whole else b"") + junk)
     try:
         found = read_template(path)
-    except DataError as error:
-        assert "\n" not in str(error)
+    except DataError:
         return
     rows = [line for line in path.read_text("utf-8-sig").split("\n")[1:] if line]
     assert list(found.locations()) == [line.partition(",")[0] for line in rows]
