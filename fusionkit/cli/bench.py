@@ -54,7 +54,7 @@ def bench(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="key=value: lr, epochs, loss, ... A list of values in square brackets is swept on dev.",
+            help="key=value (fusionkit info recipe). A list of values in square brackets is swept on dev.",
             rich_help_panel=HOW,
         ),
     ] = None,

@@ -112,6 +112,8 @@ def _tags(cls: type[Any]) -> Iterator[str]:
         yield cls.missing
         yield from ["tokens"] if cls.needs == "tokens" else []
         yield from ["own recipe"] if cls.recipe else []
+    elif cls.kind == "backbone":
+        yield from ["tokens"] if cls.gives_tokens() else []
     elif cls.kind == "smoother":
         yield f"of {cls.needs}"
         yield from [word for word in ("causal", "fitted", "hard") if getattr(cls, word)]

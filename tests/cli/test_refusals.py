@@ -58,6 +58,7 @@ def refused(result: Result, *lines: str) -> None:
         ),
         (["--fusion", "mlp:hidden=wide"], ["hidden = 'wide' is not int"]),
         (["--fusion", "concat:width=-3,mlp:hidden=0"], ["width=-3", "hidden=0"]),
+        (["--fusion", "mlp,perceiver"], ["perceiver needs tokens, and backbone hog has none .*list backbones --long"]),
         (["--regions", "ear"], ["no region 'ear'; it has eye, brow, nose, mouth"]),
         (["--regions", "eye+"], [r"'eye\+' is not a view"]),
         (["--regions", "keep:"], ["'keep:' is not a view"]),

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 from fusionkit.contracts import CausalSmoother, Fusion
-from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.recipe import Recipe
+from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
 from fusionkit.testing import check_fusion
 from fusionkit.testing.catalogue import entries, entry, markdown
 
@@ -107,6 +108,18 @@ def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
     assert "tags    of probs, causal, half_life=auto" in said
     option = next(line.split() for line in said.splitlines() if line.startswith("half_life "))
     assert option[1:4] == ["float", "|", "'auto'"]
+
+
+def test_info_tells_how_heads_are_trained() -> None:
+    said = told("info", "recipe")
+    for name, value in Recipe().describe().items():
+        assert f"    {name}: " in said, "explained"
+        assert next(line.split()[-1] for line in said.splitlines() if line.startswith(name)) == repr(value)
+
+
+def test_a_backbone_of_tokens_is_told_apart() -> None:
+    assert entry(BACKBONES, "tiny-mae").tags == ("tokens",)
+    assert entry(BACKBONES, "hog").tags == ()
 
 
 def test_lists_are_short_or_long_and_of_one_distribution() -> None:
