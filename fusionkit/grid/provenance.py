@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from fusionkit.options import defaults_filled
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import Spec
 
-LIBRARIES = ("torch", "timm", "numpy", "opencv-python", "scikit-learn", "scipy", "mmengine", "safetensors")
+_NAME = re.compile(r"[\w.-]+")
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "fusionkit": __version__,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": _versions(["fusionkit"]),
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -47,7 +49,9 @@ def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
     components = list(_components(plan))
     return {
         **found,
-        "versions": {**found["versions"], **_brought_by(components)},
+        "versions": _versions(
+            ["fusionkit", *_distributions(components), *(["ray"] if options.executor == "ray" else [])]
+        ),
         "components": components,
         "precision": _precision(plan),
         "weights": list(_weights(plan)),
@@ -78,17 +82,26 @@ def _components(plan: Plan) -> Iterator[Record]:
             yield {"kind": kind, **{name: value for name, value in record.items() if name != "files"}}
 
 
-def _brought_by(components: list[Record]) -> dict[str, str]:
-    """Version by distribution, of those that bring a component."""
-    named = (component["distribution"].rpartition(" ") for component in components)
-    return {name: number for name, _, number in named if name}
+def _distributions(components: list[Record]) -> list[str]:
+    """Those that bring a component."""
+    return [name for component in components if (name := component["distribution"].rpartition(" ")[0])]
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    """Version by distribution: of these, and of those that they say they need."""
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            named = distribution(name)
+        except PackageNotFoundError:
+            continue
+        found[name] = named.version
+        for line in named.requires or ():
+            needed = _NAME.match(line)
+            if needed and "extra ==" not in line:
+                with suppress(PackageNotFoundError):  # needed on other systems only
+                    found[needed[0]] = distribution(needed[0]).version
+    return dict(sorted(found.items()))
 
 
 def _precision(plan: Plan) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +17,7 @@ from toy_components import Colours, registered, toy_house, toy_plan  # noqa: F40
 
 import fusionkit
 from fusionkit.grid import provenance as module
-from fusionkit.grid.provenance import LIBRARIES, cpu_model, grid_provenance, provenance
+from fusionkit.grid.provenance import cpu_model, grid_provenance, provenance
 from fusionkit.grid.run import RunOptions
 from fusionkit.identity import component_identity, file_digest
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
@@ -23,13 +26,20 @@ from fusionkit.spec import Spec
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 
-def test_versions_of_libraries_and_of_whatever_brings_a_component() -> None:
+def test_versions_of_whatever_brings_a_component_and_of_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     found = grid_provenance(toy_plan(fusions=["mlp"], seeds=1), RunOptions())
-    for name in LIBRARIES:
-        assert found["versions"][name] == version(name)
-    assert found["versions"]["fusionkit"] == version("fusionkit")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = [line.partition(">=")[0] for line in project["dependencies"]]
+    assert {"torch", "timm", "numpy", "scikit-learn"} <= set(needed)
+    assert found["versions"] == {name: version(name) for name in sorted(["fusionkit", *needed])}
     assert found["fusionkit"] == fusionkit.__version__
     assert found["python"] == platform.python_version()
+    own = SimpleNamespace(
+        version="0.3", requires=["rich>=1", "no-such-thing; sys_platform == 'win32'", "pytest; extra == 'test'"]
+    )
+    known = module.distribution
+    monkeypatch.setattr(module, "distribution", lambda name: own if name == "my_pkg" else known(name))
+    assert module._versions(["my_pkg", "nowhere"]) == {"my_pkg": "0.3", "rich": version("rich")}
 
 
 def test_every_component_is_there_once_with_its_options_revision_and_source() -> None:
@@ -95,12 +105,18 @@ def test_weights_are_named_by_file_and_hash_or_by_their_publisher(tmp_path: Path
     ]
 
 
-def test_a_pretrained_model_of_timm_names_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pretrained_model_of_timm_names_its_tag_and_the_hash_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit_backbones.timm_model import TimmModel
 
     assert TimmModel("test_vit").weights() == ""
     monkeypatch.setattr(TimmModel, "_build", _unpretrained(TimmModel._build))
-    assert TimmModel("test_vit", pretrained=True).weights() == "test_vit.r160_in1k"
+    found = [TimmModel("test_vit", pretrained=True, seed=seed) for seed in (0, 0, 1)]
+    names, hashes = zip(*(each.weights().split(", sha256 ") for each in found), strict=True)
+    assert set(names) == {"test_vit.r160_in1k"}
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert re.fullmatch("[0-9a-f]{16}", hashes[0])
+    found[0].prepare("cpu", "bfloat16")
+    assert found[0].weights() == found[1].weights(), "as they were given out, not as they are used"
 
 
 def _unpretrained(build: Any) -> Any:
