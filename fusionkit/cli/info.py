@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from fusionkit.cli.console import out, reporting
 from fusionkit.errors import ConfigError
@@ -66,29 +67,21 @@ def _describe(registry: ComponentRegistry, name: str) -> None:
         out.print(f"tags    {escape(', '.join(found.tags))}", highlight=False)
     for check, reason in found.cls.expected_failures.items():
         out.print(f"known to fail {escape(check)}: {escape(reason)}", highlight=False)
-    _show_options(found.options)
+    _show_options(found.options, found.explained)
 
 
 def _describe_recipe() -> None:
-    import inspect
-
     from fusionkit.recipe import Recipe
+    from fusionkit.testing.documentation import explanations, without_args
 
     out.print("[bold]recipe[/]  of training, as --recipe key=value takes it\n")
-    out.print(escape(inspect.getdoc(Recipe) or ""), highlight=False)
-    _show_options(tuple(options_of(Recipe).values()))
+    out.print(escape(without_args(inspect.getdoc(Recipe) or "")), highlight=False)
+    _show_options(tuple(options_of(Recipe).values()), explanations(Recipe))
 
 
-def _show_options(options: tuple[Option, ...]) -> None:
-    if not options:
-        out.print("\nno options\n")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("option", "type", "default"):
-        table.add_column(column)
+def _show_options(options: tuple[Option, ...], explained: dict[str, str]) -> None:
+    out.print("\n[bold]options[/]" if options else "\nno options\n")
     for option in options:
-        default = "[yellow]required[/]" if option.required else escape(repr(option.default))
-        table.add_row(escape(option.name), escape(option.type_name), default)
-    out.print()
-    out.print(table)
-    out.print()
+        default = "[yellow]required[/]" if option.required else f"= {escape(repr(option.default))}"
+        out.print(f"  [bold]{escape(option.name)}[/]: {escape(option.type_name)} {default}", highlight=False)
+        out.print(Padding(escape(explained.get(option.name, "")), (0, 0, 0, 6), expand=False), highlight=False)

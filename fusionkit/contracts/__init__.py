@@ -10,6 +10,7 @@ from fusionkit.contracts.component import Component
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.export import Export
 from fusionkit.contracts.extractor import Extractor, Located
+from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.contracts.stream import Stream
 from fusionkit.contracts.task import SingleLabel
@@ -34,6 +35,10 @@ __all__ = [
     "Smoother",
     "StackedFusion",
     "Stream",
+    "require_choice",
+    "require_count",
+    "require_number",
+    "require_switch",
 ]
 
 

@@ -15,6 +15,7 @@ from fusionkit.recipe import Recipe
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
 from fusionkit.testing import check_fusion
 from fusionkit.testing.catalogue import entries, entry, markdown
+from fusionkit_smoothers.exponential import Exponential
 
 
 class Steady(CausalSmoother):
@@ -106,15 +107,27 @@ def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
     )
     said = told("info", "smoothers/exponential")
     assert "tags    of probs, causal, half_life=auto" in said
-    option = next(line.split() for line in said.splitlines() if line.startswith("half_life "))
-    assert option[1:4] == ["float", "|", "'auto'"]
+    lines = said.splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("  half_life: float | 'auto' = "))
+    assert lines[at + 1].startswith("      ")
+    assert " ".join(lines[at + 1].split()) in " ".join((Exponential.__doc__ or "").split())
+    assert "Args:" not in said
 
 
 def test_info_tells_how_heads_are_trained() -> None:
     said = told("info", "recipe")
+    lines = said.splitlines()
     for name, value in Recipe().describe().items():
-        assert f"    {name}: " in said, "explained"
-        assert next(line.split()[-1] for line in said.splitlines() if line.startswith(name)) == repr(value)
+        at = next(place for place, line in enumerate(lines) if line.startswith(f"  {name}: "))
+        assert lines[at].endswith(f" = {value!r}")
+        assert lines[at + 1].strip(), "explained"
+
+
+def test_an_option_is_explained_by_the_nearest_class_that_has_something_to_say() -> None:
+    found = entry(FUSIONS, "updown-mean")
+    assert [option.name for option in found.options][:4] == ["ratio", "activation", "scope", "width"]
+    assert found.explained["ratio"] == "how many times as wide as its input the up-projection is; 1 or more."
+    assert found.explained["width"].startswith("D, to which every view is projected.")
 
 
 def test_a_backbone_of_tokens_is_told_apart() -> None:
