@@ -8,9 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """:func:`provenance`, with every component's code and weights, and how the work is shared out."""
-    found = provenance(options.device)
-    components = list(_components(plan))
+    found, components = provenance(options.device), list(_components(plan))
     return {
         **found,
         "versions": _versions(
@@ -88,20 +86,21 @@ def _distributions(components: list[Record]) -> list[str]:
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
-    """Version by distribution: of these, and of those that they say they need."""
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            named = distribution(name)
-        except PackageNotFoundError:
-            continue
-        found[name] = named.version
-        for line in named.requires or ():
-            needed = _NAME.match(line)
-            if needed and "extra ==" not in line:
-                with suppress(PackageNotFoundError):  # needed on other systems only
-                    found[needed[0]] = distribution(needed[0]).version
-    return dict(sorted(found.items()))
+    """Version by distribution: of these, and of those that they say they need; what is not installed is left out."""
+    told = {name: _metadata(name) for name in names}
+    needed = [match[0] for _, lines in told.values() for line in lines if (match := _NAME.match(line))]
+    found = {name: _metadata(name)[0] for name in sorted({*told, *needed})}
+    return {name: number for name, number in found.items() if number}
+
+
+@cache
+def _metadata(name: str) -> tuple[str, tuple[str, ...]]:
+    """A distribution's version, empty where it is not installed, and what it needs without being asked for more."""
+    try:
+        told = metadata(name)
+    except PackageNotFoundError:
+        return "", ()
+    return told["Version"], tuple(line for line in told.get_all("Requires-Dist") or () if "extra ==" not in line)
 
 
 def _precision(plan: Plan) -> dict[str, str]:

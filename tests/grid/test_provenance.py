@@ -9,7 +9,6 @@ import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -26,7 +25,7 @@ from fusionkit.spec import Spec
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 
-def test_versions_of_whatever_brings_a_component_and_of_all_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_of_whatever_brings_a_component_and_of_all_that_it_needs() -> None:
     found = grid_provenance(toy_plan(fusions=["mlp"], seeds=1), RunOptions())
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     needed = [line.partition(">=")[0] for line in project["dependencies"]]
@@ -34,11 +33,16 @@ def test_versions_of_whatever_brings_a_component_and_of_all_that_it_needs(monkey
     assert found["versions"] == {name: version(name) for name in sorted(["fusionkit", *needed])}
     assert found["fusionkit"] == fusionkit.__version__
     assert found["python"] == platform.python_version()
-    own = SimpleNamespace(
-        version="0.3", requires=["rich>=1", "no-such-thing; sys_platform == 'win32'", "pytest; extra == 'test'"]
-    )
-    known = module.distribution
-    monkeypatch.setattr(module, "distribution", lambda name: own if name == "my_pkg" else known(name))
+
+
+def test_a_distribution_of_somebody_elses_brings_those_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_pkg-0.3.dist-info").mkdir()
+    needs = ("rich>=1", "no-such-thing; sys_platform == 'win32'", "pytest; extra == 'test'")
+    lines = ["Metadata-Version: 2.1", "Name: my_pkg", "Version: 0.3", *(f"Requires-Dist: {need}" for need in needs)]
+    (tmp_path / "my_pkg-0.3.dist-info/METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
     assert module._versions(["my_pkg", "nowhere"]) == {"my_pkg": "0.3", "rich": version("rich")}
 
 
