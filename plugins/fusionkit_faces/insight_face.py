@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Face
+from fusionkit.contracts import Face, require_count, require_number
 from fusionkit.contracts.face import Choice
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit_faces.detector import Detector
@@ -66,9 +66,9 @@ class InsightFace(Detector):
         root: str = HOME,
     ) -> None:
         super().__init__(face, layout, boxes)
-        if not 0 < score < 1:
-            raise ConfigError(f"insightface: score={score} is not between 0 and 1")
-        if side < 0 or side % 32:
+        require_number("insightface: score", score, above=0, most=1)
+        require_count("insightface: side", side, least=0)
+        if side % 32:
             raise ConfigError(f"insightface: side={side} is no multiple of 32")
         self._app = _loaded(_folder(pack, root, allow_download))
         self._app.prepare(ctx_id=0, det_thresh=score, det_size=(side, side) if side else None)

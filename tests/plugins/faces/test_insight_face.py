@@ -159,9 +159,9 @@ def test_insightface_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "said_so"),
     [
-        ({"score": 0}, "insightface: score=0 is not between 0 and 1"),
+        ({"score": 0}, "insightface: score=0 is not a number above 0"),
         ({"side": 100}, "insightface: side=100 is no multiple of 32"),
-        ({"face": "best"}, "insightface: face='best' is none of"),
+        ({"face": "best"}, "insightface: face='best' is not one of"),
     ],
 )
 def test_wrong_options_are_told(tmp_path: Path, options, said_so):
