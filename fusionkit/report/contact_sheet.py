@@ -12,7 +12,7 @@ from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS, EXTRACTORS, did_you_mean
-from fusionkit.report.close_up import close_up
+from fusionkit.report.close_up import close_up, is_small
 from fusionkit.report.mean_views import MeanViews
 from fusionkit.report.sheet import GAP, MARGIN, PAPER, TILE, fitted, legend_of, row_of, save_sheet, with_boxes
 from fusionkit.spec import Spec
@@ -113,7 +113,7 @@ def block_of(
         drawn.append(with_boxes(frame, boxes, mark, _faces(extractor, frame), tile))
         near.append(close_up(frame, boxes, mark))
     rows = [row_of(drawn, width, label, tile, _mean_tile(mean, None, tile, tile))]
-    if any(near):
+    if any(one and is_small(one[0], frame) for one, frame in zip(near, frames, strict=True)):
         blank = np.full((8, tile, 3), PAPER, np.uint8)
         closer = [with_boxes(*one, tile=tile) if one else blank for one in near]
         rows.append(row_of(closer, width, ["  closer"], tile))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_faces import Dots, frame_of, place
 
-from fusionkit.report.close_up import close_up
+from fusionkit.report.close_up import close_up, is_small
 
 
 @pytest.mark.parametrize(("x", "y"), [(160, 120), (20, 15), (310, 230)])
@@ -22,9 +22,11 @@ def test_regions_and_landmarks_are_where_they_were_in_the_frame(x: int, y: int):
     assert np.isnan(boxes["gone"]).all()
 
 
-def test_where_nothing_was_found_or_the_face_fills_the_frame_there_is_none():
-    frame = frame_of(place(55.5, 60), height=112, width=112)
+def test_a_face_that_fills_its_frame_is_not_small_and_where_nothing_was_found_there_is_no_close_up():
     dots = Dots()
-    found = dots([frame])
-    assert close_up(frame, dict(zip(dots.regions, found.boxes[0], strict=True)), found.landmarks[0]) is None
+    for frame, small in ((frame_of(place(55.5, 60), height=112, width=112), False), (frame_of(place(160, 120)), True)):
+        found = dots([frame])
+        part = close_up(frame, dict(zip(dots.regions, found.boxes[0], strict=True)), found.landmarks[0])
+        assert part is not None
+        assert is_small(part[0], frame) == small
     assert close_up(frame, {"eye": np.full(5, np.nan)}, None) is None
