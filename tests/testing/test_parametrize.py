@@ -47,9 +47,8 @@ def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) 
     assert "test_it.py::test_contract[towards-equal-0-constant_clip_stays]" in said
     assert "a clip without change is changed" in said
     assert "it looks at later frames" in said
-    skipped = sum(case.result().outcome == "skipped" for case in cases("smoother", GoodSmoother))
     total = len(list(checks_of("smoother")))
-    assert f"1 failed, {total - skipped - 2} passed, {skipped} skipped, 1 xpassed" in said
+    assert f"1 failed, {total - 11} passed, 9 skipped, 1 xpassed" in said  # it is neither causal, fitted, hard nor auto
 
 
 def test_an_expected_failure_is_told_with_its_reason() -> None:
