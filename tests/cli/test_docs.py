@@ -58,3 +58,15 @@ def test_the_fusion_of_the_plugin_guide_runs(tmp_path: Path, monkeypatch: pytest
     result = CliRunner().invoke(app, [*command.split()[1:], *SMALL.split(), "--executor", "serial"])
     assert result.exit_code == 0, result.output
     assert "gated-sum" in result.output
+
+
+def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source,) = [block for block in blocks("docs/data.md", "python") if "from_arrays" in block]
+    exec(compile(source, "sound.py", "exec"), {})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("face")]
+    assert [row[:2] for row in rows] == [["face", "linear"], ["face,sound", "mlp"], ["face,sound", "gated"]]
+    alone, *both = [float(row[3]) for row in rows]
+    assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"
