@@ -81,6 +81,12 @@ def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def automatic(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The options that are ``auto``, so that dev decides, each with its candidates, the mildest first."""
+    filled = defaults_filled(cls, given)
+    return {name: candidates for name, candidates in cls.auto.items() if filled.get(name) == "auto"}
+
+
 def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with the given options: unknown, missing, or of the wrong type."""
     known = options_of(cls)

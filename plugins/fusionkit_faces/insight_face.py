@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -51,6 +52,7 @@ class InsightFace(Detector):
     ``alignment/coordinate_reg``.
     """
 
+    files: ClassVar[tuple[str, ...]] = ("pack",)
     places: ClassVar[tuple[str, ...]] = ("root", "allow_download")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # there is nothing to build without a pack
 
@@ -73,6 +75,16 @@ class InsightFace(Detector):
         self._app = _loaded(_folder(pack, root, allow_download))
         self._app.prepare(ctx_id=0, det_thresh=score, det_size=(side, side) if side else None)
         self._dense = "landmark_2d_106" in self._app.models
+
+    @classmethod
+    def files_of(cls, option: str, options: Mapping[str, Any]) -> list[str]:
+        """The models of the pack, wherever it lies.
+
+        Raises:
+            ConfigError: if it is not there.
+        """
+        folder = _folder(options[option], options["root"], options["allow_download"])
+        return [str(path) for path in sorted(folder.glob("*.onnx"))]
 
     @property
     def point_count(self) -> int:

@@ -21,13 +21,15 @@ import pytest
 from photos import YUNET, astronaut, friends, needs_yunet
 from PIL import Image
 from rich.console import Console
-from toy_faces import Dots, frame_of, place, register
+from tiny_pack import Said, write_pack
+from toy_faces import Dots, draw_face, frame_of, moved, place, register
 from toy_videos import announce, turn, write_sound, write_video
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
 from fusionkit.cli.frame_progress import FrameBars, FrameLines
 from fusionkit.contracts import Face, image_file
+from fusionkit.contracts.face import TEMPLATE
 from fusionkit.media.inputs import MediaInput
 from fusionkit.registry import EXTRACTORS
 
@@ -354,6 +356,18 @@ def test_on_a_terminal_there_are_bars() -> None:
         assert "3 of 12 frames" in text.getvalue()
         bars.done()
     assert "1 of 3 inputs" in text.getvalue()
+
+
+def test_a_pack_of_insightface_is_a_detector() -> None:
+    points = moved(TEMPLATE, place(64, 64, 0.6, 15))
+    write_pack(Path("pack"), [Said(np.array([30.0, 30, 98, 98]), points)])
+    frame = np.full((128, 128, 3), 128, np.uint8)
+    draw_face(frame, place(64, 64, 0.6, 15))
+    write_video(Path("in/a.mkv"), [frame] * 5, codec="ffv1")
+    result = align(detector="insightface:pack=pack,side=128")
+    assert result.exit_code == 0, result.output
+    crop = cv2.imread("out/cropped_aligned/a/00005.jpg")[..., ::-1].astype(int)
+    assert np.abs(crop[8:-8, 8:-8] - frame_of(place(55.5, 60), height=112, width=112)[8:-8, 8:-8]).mean() < 7
 
 
 @needs_yunet
