@@ -74,7 +74,7 @@ def prepare(
         DataError: if the data are missing or cannot serve.
     """
     path = find_config(config or DEFAULT_CONFIG)
-    raw = {**read_config(path, settings), **(overrides or {})}
+    raw = {**read_config(path, settings, "bench"), **(overrides or {})}
     grid = resolve(raw, path.stem)
     chosen = choose_device(device)
     plan = make_plan(grid, chosen)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.errors import ConfigError, FusionKitError
 from fusionkit.identity import digest
-from fusionkit.options import defaults_filled
+from fusionkit.options import automatic
 from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.recipe import Recipe
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
@@ -367,10 +367,8 @@ class _Resolver:
 
 def _settled(smoother: Spec) -> Spec:
     """The smoother with the mildest candidate for each option that is ``auto``."""
-    cls = SMOOTHERS.get(smoother.name)
-    options = defaults_filled(cls, smoother.options)
-    automatic = {name: values[0] for name, values in cls.auto.items() if options.get(name) == "auto"}
-    return Spec(smoother.name, {**options, **automatic})
+    open_options = automatic(SMOOTHERS.get(smoother.name), smoother.options)
+    return Spec(smoother.name, {**smoother.options, **{name: values[0] for name, values in open_options.items()}})
 
 
 def _brings_embeddings(spec: Spec) -> bool:

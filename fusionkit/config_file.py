@@ -13,6 +13,11 @@ from fusionkit.registry import did_you_mean
 from fusionkit.spec import parse_value
 
 _DATA = (".yaml", ".yml", ".json")
+_TELLING = {  # keys that configs of one command alone have
+    "bench": {"datasets", "backbones", "main", "regions", "subsets", "fusions"},
+    "finetune": {"dataset", "view", "auxiliary", "backbone", "fusion"},
+    "pretrain": {"data", "encoder", "decoder"},
+}
 
 
 def shipped_folder() -> Path:
@@ -45,13 +50,18 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"there is no config {name!r}{did_you_mean(name, known)}; shipped: {', '.join(known)}")
 
 
-def read_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") -> dict[str, Any]:
     """Read a config with its bases, then apply ``key=value`` overrides with dotted keys.
 
     A ``.py`` config is code and is executed; YAML and JSON are data, bases included.
 
+    Args:
+        path: the file.
+        overrides: applied in their order.
+        command: for which it is read: ``bench``, ``finetune`` or ``pretrain``.
+
     Raises:
-        ConfigError: if it cannot be read, or a data config asks for code.
+        ConfigError: if it cannot be read, a data config asks for code, or it is a config of another command.
     """
     if path.suffix in _DATA:
         config = _read_data(path, ())
@@ -59,10 +69,19 @@ def read_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         config = _read_code(path)
     else:
         raise ConfigError(f"{path}: a config ends in .py, .yaml or .json, not in {path.suffix!r}")
+    if command:
+        _check_command(path, config, command)
     for text in overrides:
         _override(config, text)
     # What a .py config imports or defines to help itself is no key.
     return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
+
+
+def _check_command(path: Path, config: dict[str, Any], command: str) -> None:
+    telling = {name: len(keys & config.keys()) for name, keys in _TELLING.items()}
+    likely = max(telling, key=lambda name: telling[name])
+    if telling[likely] and not telling[command]:
+        raise ConfigError(f"{path} is a config of fusionkit {likely}, not of {command}")
 
 
 def _read_code(path: Path) -> dict[str, Any]:

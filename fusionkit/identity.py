@@ -51,7 +51,9 @@ def component_identity(registry: ComponentRegistry, spec: Spec) -> dict[str, Any
     options = {name: value for name, value in filled.items() if name not in (*cls.places, *cls.nested)}
     for name in cls.files:
         if options.get(name):
-            options[name] = file_digest(options[name], f"{registry.kind} {spec.name!r}: {name}")
+            what = f"{registry.kind} {spec.name!r}: {name}"
+            found = [(Path(path).name, file_digest(path, what)) for path in cls.files_of(name, filled)]
+            options[name] = found[0][1] if len(found) == 1 else digest(found)
     identity = {
         "name": spec.name,
         "options": options,

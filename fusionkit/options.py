@@ -8,7 +8,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -35,19 +35,37 @@ class Option:
 
 
 def options_of(cls: type[Any]) -> dict[str, Option]:
-    """The options of a component's class, in the order of its ``__init__``."""
-    # Straight off __init__: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    try:
-        hints = typing.get_type_hints(cls.__init__)
-    except (AttributeError, NameError, SyntaxError, TypeError):
-        hints = {}  # an annotation that only a type checker can follow: the option is taken as it comes
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {
-        parameter.name: Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
-        for parameter in parameters
-        if parameter.kind in named and parameter.name not in cls.provided
-    }
+    """The options of a component's class, in the order of its ``__init__``.
+
+    An ``__init__`` with ``**options`` hands them on to the class that it derives from, whose options follow.
+    """
+    found: dict[str, Option] = {}
+    for init in _inits(cls):
+        # Straight off __init__: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
+        try:
+            hints = typing.get_type_hints(init)
+        except (AttributeError, NameError, SyntaxError, TypeError):
+            hints = {}  # an annotation that only a type checker can follow: the option is taken as it comes
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        for parameter in list(inspect.signature(init).parameters.values())[1:]:
+            if parameter.kind in named and parameter.name not in (*cls.provided, *found):
+                found[parameter.name] = Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+    return found
+
+
+def _inits(cls: type[Any]) -> Iterator[Callable[..., None]]:
+    """The class's ``__init__``, and while one hands on what it does not know, that of the next class."""
+    for base in cls.__mro__:
+        init = vars(base).get("__init__")
+        if init is not None:
+            yield init
+            if not _hands_on(init):
+                return
+
+
+def _hands_on(init: Callable[..., None]) -> bool:
+    kinds = [parameter.kind for parameter in inspect.signature(init).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +79,12 @@ def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
         name: float(value) if type(value) is int and name in known and known[name].annotation is float else value
         for name, value in {**filled, **given}.items()
     }
+
+
+def automatic(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """The options that are ``auto``, so that dev decides, each with its candidates, the mildest first."""
+    filled = defaults_filled(cls, given)
+    return {name: candidates for name, candidates in cls.auto.items() if filled.get(name) == "auto"}
 
 
 def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
@@ -92,8 +116,7 @@ def _as_json(value: Any, annotation: Any) -> str:
 
 
 def _takes_any(cls: type[Any]) -> bool:
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    return all(map(_hands_on, _inits(cls)))
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -1,5 +1,6 @@
 """What every test shares: a cache of its own, and registries that forget what a test has registered."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 from fusionkit.registry import REGISTRIES
+
+# Tables are as wide as in a file, whatever terminal the tests are started from; read when the commands are imported.
+os.environ["COLUMNS"] = "140"
 
 # A busy machine stalls now and then: how long an example takes says nothing about whether it is right.
 settings.register_profile("fusionkit", deadline=None)

@@ -205,3 +205,20 @@ def test_a_config_that_cannot_serve_is_refused_saying_why(tmp_path: Path, files:
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00\xd8 \x80")
     assert "not plain data" in refused(tmp_path / "a.yaml")
+
+
+def test_a_config_of_another_command_is_one_line_that_names_it() -> None:
+    for name in shipped_names():
+        kind = {"pretrain": "pretrain", "finetune": "finetune"}.get(name.partition("/")[0], "bench")
+        kind = "finetune" if name == "paper/position" else kind
+        for command in ("bench", "finetune", "pretrain"):
+            if command == kind:
+                assert read_config(find_config(name), command=command) == read_config(find_config(name))
+                continue
+            with pytest.raises(ConfigError, match=f"is a config of fusionkit {kind}, not of {command}$"):
+                read_config(find_config(name), command=command)
+
+
+def test_a_config_that_tells_of_no_command_is_left_to_its_reader(tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text("seeds: 3\nlimit: 9\n")
+    assert read_config(tmp_path / "few.yaml", command="bench") == {"seeds": 3, "limit": 9}

@@ -16,6 +16,7 @@ from fusionkit.config import KEYS, resolve
 from fusionkit.config_file import find_config, read_config, shipped_names
 from fusionkit.recipe import Recipe
 from fusionkit.registry import BACKBONES, FUSIONS
+from fusionkit.testing.catalogue import entries
 from fusionkit.training.finetune import finetune
 from fusionkit.training.finetune_config import resolve_finetune
 from fusionkit.training.pretrain_config import resolve_pretrain
@@ -48,6 +49,14 @@ def test_every_grid_resolves_and_is_described_as_it_is_read(name: str) -> None:
     assert set(RAW[name]) <= set(KEYS)
     grid = resolved(name)
     assert resolve(grid.describe(), name).describe() == grid.describe()
+
+
+def test_the_two_sweeps_hold_every_fusion() -> None:
+    """Those of pooled views in one, those of tokens in the other; ``linear`` is the reference of both."""
+    brought = [each for each in entries("fusions", distribution="fusionkit") if each.name != "linear"]
+    tokens = {each.name for each in brought if "tokens" in each.tags}
+    assert set(RAW["bench/fusions"]["fusions"]) == {each.name for each in brought} - tokens
+    assert {name for name in RAW["bench/tokens"]["fusions"] if FUSIONS.get(name).needs == "tokens"} == tokens
 
 
 @pytest.mark.parametrize("name", sorted(set(RAW) - set(GRIDS)))

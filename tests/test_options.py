@@ -49,6 +49,12 @@ class Odd:
     def __init__(self, in_dims: int = 0, width: "NotThere" = 3, **more: Any) -> None: ...  # noqa: F821
 
 
+class More(Toy):
+    """Has one option more than its base, and another default."""
+
+    def __init__(self, in_dims: dict[str, int], mine: float = 0.5, name: str = "more", **options: Any) -> None: ...
+
+
 class Bare:
     """Has no options."""
 
@@ -63,6 +69,18 @@ def test_options_are_the_named_arguments_that_the_kernel_does_not_pass() -> None
     assert [name for name, option in options_of(Toy).items() if option.required] == ["count"]
     assert list(options_of(Layer)) == ["width"]
     assert options_of(Bare) == {}
+
+
+def test_options_that_are_handed_on_are_those_of_the_class_behind() -> None:
+    found = options_of(More)
+    assert list(found) == ["mine", "name", *(name for name in options_of(Toy) if name != "name")]
+    assert (found["name"].default, found["flag"].type_name) == ("more", "bool")
+    assert check_options(More, {"count": 1, "flag": True, "mine": 1}) == []
+    assert check_options(More, {"flg": True, "mode": "c"}) == [
+        "option 'count' is missing",
+        "unknown option 'flg' (did you mean 'flag'?)",
+        "option mode = 'c' is not 'a' | 'b' | 3",
+    ]
 
 
 @pytest.mark.parametrize(

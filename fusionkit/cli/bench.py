@@ -27,12 +27,14 @@ def bench(
         list[str] | None, typer.Option(help="Data set, as name:key=value,... Repeat for several.", rich_help_panel=AXES)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="auto, official, holdout:test=0.2 or kfold:k=5.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(metavar="<str>", help="auto, official, holdout:test=0.2 or kfold:k=5.", rich_help_panel=AXES),
     ] = None,
     extractor: Annotated[list[str] | None, typer.Option(help="Says where regions are.", rich_help_panel=AXES)] = None,
     backbone: Annotated[list[str] | None, typer.Option(help="Embeds views.", rich_help_panel=AXES)] = None,
     main: Annotated[
-        str | None, typer.Option(help="The main view, 'face'; 'none' leaves it out.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(metavar="<str>", help="The main view, 'face'; 'none' leaves it out.", rich_help_panel=AXES),
     ] = None,
     regions: Annotated[
         list[str] | None,
@@ -54,14 +56,18 @@ def bench(
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="key=value: lr, epochs, loss, ... A list of values in square brackets is swept on dev.",
+            help="key=value (fusionkit info recipe). A list of values in square brackets is swept on dev.",
             rich_help_panel=HOW,
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Heads a cell, seeds 0..N-1.", rich_help_panel=HOW)] = None,
     reference: Annotated[
-        str | None,
-        typer.Option(help="What delta is taken to: main (face alone), a region set, or none.", rich_help_panel=HOW),
+        list[str] | None,
+        typer.Option(
+            metavar="<str>",
+            help="What delta is taken to: main (face alone), a region set, or none.",
+            rich_help_panel=HOW,
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="About this many frames a split, to try things.", rich_help_panel=HOW)
@@ -167,10 +173,20 @@ def bench(
 
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
-    """Options that were given, as config values."""
+    """Options that were given, as config values.
+
+    Raises:
+        ConfigError: if one that a run has once is given several times: of an option that is compared, both are meant.
+    """
+    from fusionkit.errors import ConfigError
     from fusionkit.spec import Spec, split_outside, split_specs
 
     found = {key: value for key, value in given.items() if value is not None}
+    for key in ("split", "main", "reference"):
+        if len(found.get(key, ())) > 1:
+            raise ConfigError(f"--{key} is given {len(found[key])} times ({', '.join(found[key])}); a run has one")
+        if key in found:
+            (found[key],) = found[key]
     for key in ("datasets", "extractor", "backbones", "fusions", "smoothers"):
         if key in found:
             found[key] = split_specs(found[key])

@@ -61,6 +61,9 @@ def synth(
     layout: Annotated[str, typer.Option(help="Whose layout.")] = "affwild2",
     clips: Annotated[int, typer.Option(help="Clips, 32 or more; half are for training.")] = 80,
     frames: Annotated[int, typer.Option(min=6, help="Mean length of a clip.")] = 30,
+    difficulty: Annotated[
+        float, typer.Option(min=0, max=1, help="How weak and disturbed expressions are; 0 is easiest.")
+    ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, help="Draws everything.")] = 0,
     faults: Annotated[bool, typer.Option(help="With what is uneven in the real data.")] = True,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -76,7 +79,7 @@ def synth(
 
         writer = find_layout(layout)
         check_free(out_folder)
-        faces = draw(Drawing(clips, frames, seed, faults))
+        faces = draw(Drawing(clips, frames, seed, faults, difficulty))
         progress = _progress()
         with progress.stage("draw", len(faces.frames), "frames"):
             write_layout(writer, faces, out_folder, faults, progress.advance)

@@ -53,7 +53,7 @@ def finetune(
         path = find_config(config)
         given = {"dataset": dataset, "view": view, "auxiliary": auxiliary, "init": str(init) if init else None}
         named = {key: value for key, value in given.items() if value is not None}
-        resolved = resolve_finetune({**read_config(path, set_ or ()), **named}, path.stem)
+        resolved = resolve_finetune({**read_config(path, set_ or (), "finetune"), **named}, path.stem)
         folder = out_dir or Path("runs") / f"finetune-{resolved.name}-{resolved.digest()[:8]}"
         _run(resolved, folder, device)
 

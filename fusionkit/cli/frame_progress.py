@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -59,6 +60,7 @@ class FrameBars:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
+            redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not drawn above the bars
         )
         self.all = self.bars.add_task("all", total=inputs, of=f"{inputs:,}", unit="inputs", rate="")
         self.one = self.bars.add_task("", visible=False, of="", unit="frames", rate="")
@@ -80,7 +82,7 @@ class FrameBars:
         if item is not self.item:
             self.item, self.first, self.began = item, number, now
             name = escape(item.name if len(item.name) < 24 else f"{item.name[:22]}..")
-            self.bars.reset(self.one, description=name, total=expected, visible=True, of="?")
+            self.bars.reset(self.one, description=name, total=expected, visible=True, of="", unit="frames", rate="")
         rate = (number - self.first) / (now - self.began) if now > self.began else 0.0
         of = f"{max(expected, number):,}" if expected else "?"
         self.bars.update(self.one, completed=number, total=expected, of=of, rate=f"{rate:.0f}/s")

@@ -1,36 +1,43 @@
-"""``fusionkit info``: what a component does, and its options."""
+"""``fusionkit info``: what a component does, and its options; and those of the recipe."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 
 from fusionkit.cli.console import out, reporting
 from fusionkit.errors import ConfigError
+from fusionkit.options import Option, options_of
 from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A component's name, or kind/name where several kinds have it.")],
+    name: Annotated[str, typer.Argument(help="A component's name, or kind/name where kinds share it; or recipe.")],
     plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Describe a component: summary, shapes, tags, options with types and defaults, reference, origin.
+    """Describe a component (summary, shapes, tags, options, reference, origin), or how heads are trained: ``recipe``.
 
     Examples:
 
       fusionkit info concat
 
       fusionkit info smoothers/none
+
+      fusionkit info recipe
     """
     with reporting(debug):
         for path in plugin or ():
             from fusionkit.plugin_file import load_plugin_file
 
             load_plugin_file(path)
+        if name == "recipe":
+            _describe_recipe()
+            return
         for registry in _having(name):
             _describe(registry, name.rpartition("/")[2])
 
@@ -60,15 +67,21 @@ def _describe(registry: ComponentRegistry, name: str) -> None:
         out.print(f"tags    {escape(', '.join(found.tags))}", highlight=False)
     for check, reason in found.cls.expected_failures.items():
         out.print(f"known to fail {escape(check)}: {escape(reason)}", highlight=False)
-    if not found.options:
-        out.print("\nno options\n")
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("option", "type", "default"):
-        table.add_column(column)
-    for option in found.options:
-        default = "[yellow]required[/]" if option.required else escape(repr(option.default))
-        table.add_row(escape(option.name), escape(option.type_name), default)
-    out.print()
-    out.print(table)
-    out.print()
+    _show_options(found.options, found.explained)
+
+
+def _describe_recipe() -> None:
+    from fusionkit.recipe import Recipe
+    from fusionkit.testing.documentation import explanations, without_args
+
+    out.print("[bold]recipe[/]  of training, as --recipe key=value takes it\n")
+    out.print(escape(without_args(inspect.getdoc(Recipe) or "")), highlight=False)
+    _show_options(tuple(options_of(Recipe).values()), explanations(Recipe))
+
+
+def _show_options(options: tuple[Option, ...], explained: dict[str, str]) -> None:
+    out.print("\n[bold]options[/]" if options else "\nno options\n")
+    for option in options:
+        default = "[yellow]required[/]" if option.required else f"= {escape(repr(option.default))}"
+        out.print(f"  [bold]{escape(option.name)}[/]: {escape(option.type_name)} {default}", highlight=False)
+        out.print(Padding(escape(explained.get(option.name, "")), (0, 0, 0, 6), expand=False), highlight=False)

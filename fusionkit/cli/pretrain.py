@@ -49,7 +49,7 @@ def pretrain(
         from fusionkit.training.pretrain_config import resolve_pretrain
 
         path = find_config(config)
-        raw = read_config(path, set_ or ())
+        raw = read_config(path, set_ or (), "pretrain")
         resolved = resolve_pretrain({**raw, "data": data} if data else raw, path.stem)
         folder = out_dir or Path("runs") / f"pretrain-{resolved.name}-{resolved.digest()[:8]}"
         _run(resolved, folder, device)

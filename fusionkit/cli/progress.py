@@ -3,29 +3,94 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
+from rich.text import Text
 
 from fusionkit.grid.progress import Progress
 
 
-class BarProgress(Progress):
+class _Told(Progress):
+    """Counts what a stage did beside its steps."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.started = 0.0
+        self.beside: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """A stage begins."""
+        self.done, self.started = 0, time.monotonic()
+        self.beside.clear()
+
+    def advance(self, count: int = 1) -> None:
+        """Count steps."""
+        self.done += count
+
+    def reused(self, count: int, unit: str) -> None:
+        """Count what stood ready."""
+        self.beside[f"{unit} reused"] += count
+
+    def failed(self, name: str, message: str) -> None:
+        """Count a failure."""
+        self.beside["failed"] += 1
+
+    @property
+    def counts(self) -> list[str]:
+        """``12 heads reused``, ``1 failed``."""
+        return [f"{count:,} {what}" for what, count in self.beside.items() if count]
+
+
+def _rate(done: float, seconds: float) -> str:
+    """Steps a second, or a minute where they are slow."""
+    pace = done / max(seconds, 1e-9)
+    if pace >= 100:
+        return f"{pace:,.0f}/s"
+    return f"{pace:.3g}/s" if pace >= 1 else f"{60 * pace:.3g}/min"
+
+
+def _left(done: float, total: float, seconds: float) -> float:
+    """Seconds that the rest takes at the pace so far."""
+    return seconds / done * (total - done)
+
+
+class _Pace(ProgressColumn):
+    """How fast it goes and how long it still takes; at the end, how long it took."""
+
+    def render(self, task: Task) -> Text:
+        """Of one bar."""
+        spent, total = task.elapsed or 0.0, task.total or 0.0
+        if task.finished or not task.completed:
+            return Text(_clock(spent))
+        left = _left(task.completed, total, spent)
+        return Text(f"{_rate(task.completed, spent)}, {_clock(left)} left")
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+class BarProgress(_Told):
     """A bar a stage."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
+        whole = Column(no_wrap=True)
         self.bars = Bars(
-            TextColumn("{task.description:>6}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description:>6}", table_column=whole),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=32)),
+            MofNCompleteColumn(table_column=whole),
+            TextColumn("{task.fields[unit]}", table_column=whole),
+            _Pace(table_column=whole),
+            TextColumn("{task.fields[counts]}", table_column=whole),
             console=console,
         )
         self.task: TaskID | None = None
@@ -33,7 +98,8 @@ class BarProgress(Progress):
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Draw a bar while the stage lasts; it stays when the stage is over."""
-        self.task = self.bars.add_task(name, total=total, unit=unit)
+        self.begin()
+        self.task = self.bars.add_task(name, total=total, unit=unit, counts="")
         self.bars.start()
         try:
             yield
@@ -43,15 +109,27 @@ class BarProgress(Progress):
 
     def advance(self, count: int = 1) -> None:
         """Move the bar."""
+        super().advance(count)
         if self.task is not None:
             self.bars.advance(self.task, count)
 
+    def reused(self, count: int, unit: str) -> None:
+        """Say so beside the bar."""
+        super().reused(count, unit)
+        self._count()
+
     def failed(self, name: str, message: str) -> None:
-        """A line above the bar."""
+        """A line above the bar, and a number beside it."""
+        super().failed(name, message)
+        self._count()
         self.bars.console.print(f"[red]failed[/] {escape(name)}: {escape(message)}", soft_wrap=True)
 
+    def _count(self) -> None:
+        if self.task is not None:
+            self.bars.update(self.task, counts=", ".join(self.counts))
 
-class LineProgress(Progress):
+
+class LineProgress(_Told):
     """A line when a stage ends, and one every ten seconds before.
 
     Args:
@@ -62,32 +140,38 @@ class LineProgress(Progress):
     EVERY = 10.0
 
     def __init__(self, console: Console, *, brief: bool = False) -> None:
+        super().__init__()
         self.console, self.brief = console, brief
-        self.name, self.total, self.unit, self.done = "", 0, "", 0
-        self.started = self.told = 0.0
+        self.name, self.total, self.unit = "", 0, ""
+        self.told = 0.0
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Say how long it took."""
-        self.name, self.total, self.unit, self.done = name, total, unit, 0
-        self.started = self.told = time.monotonic()
+        self.begin()
+        self.name, self.total, self.unit, self.told = name, total, unit, self.started
         yield
         if self.brief and self.told == self.started:
             return
-        self._say(f"{self.done}/{self.total} {unit} in {time.monotonic() - self.started:.1f} s")
+        self._say(f"{self._so_far()} in {time.monotonic() - self.started:.1f} s", *self.counts)
 
     def advance(self, count: int = 1) -> None:
         """Say how far it is, once in a while."""
-        self.done += count
+        super().advance(count)
         now = time.monotonic()
         if now - self.told >= self.EVERY and self.done:
-            left = (now - self.started) / self.done * (self.total - self.done)
-            self._say(f"{self.done}/{self.total} {self.unit}, {left:.0f} s left")
+            spent = now - self.started
+            left = _left(self.done, self.total, spent)
+            self._say(self._so_far(), _rate(self.done, spent), f"{left:.0f} s left", *self.counts)
             self.told = now
 
     def failed(self, name: str, message: str) -> None:
         """Say so at once."""
+        super().failed(name, message)
         self._say(f"failed {name}: {message}")
 
-    def _say(self, text: str) -> None:
-        self.console.print(f"{self.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+    def _so_far(self) -> str:
+        return f"{self.done}/{self.total} {self.unit}"
+
+    def _say(self, *parts: str) -> None:
+        self.console.print(f"{self.name}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)

@@ -25,6 +25,10 @@ def report(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show frames of the data set on the page, or none.")
     ] = True,
+    intervals: Annotated[
+        Literal["jackknife", "bootstrap"],
+        typer.Option(help="Of the rows. The percentile bootstrap covers less than it says where people are few."),
+    ] = "jackknife",
     plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -49,7 +53,7 @@ def report(
 
         for path in plugin or ():
             load_plugin_file(path)
-        results = Results(folder)
+        results = Results(folder, intervals)
         if form == "html":
             _say(f"wrote {results.report(out_file, pictures=pictures)}")
         elif out_file is None:

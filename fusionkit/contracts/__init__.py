@@ -11,6 +11,7 @@ from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.export import Export
 from fusionkit.contracts.extractor import Extractor, Located
 from fusionkit.contracts.face import Face
+from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.contracts.stream import Stream
 from fusionkit.contracts.task import SingleLabel
@@ -36,6 +37,10 @@ __all__ = [
     "Smoother",
     "StackedFusion",
     "Stream",
+    "require_choice",
+    "require_count",
+    "require_number",
+    "require_switch",
 ]
 
 

@@ -59,6 +59,11 @@ class Backbone(Component, ABC):
         """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``; optional."""
         raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="a fusion of pooled views takes it")
 
+    @classmethod
+    def gives_tokens(cls) -> bool:
+        """Whether :meth:`tokens` is written; a backbone may still have none for some of its options."""
+        return cls.tokens is not Backbone.tokens
+
     def prepare(self, device: str, precision: str) -> None:
         """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``); default: nothing."""
 

@@ -16,8 +16,8 @@ class Component:
         kind: singular name of the kind, as in error messages.
         revision: raise it when the same options give other results than before; stored results then count as stale.
         provided: arguments of ``__init__`` that the kernel passes, and which are therefore not options.
-        files: options that name a local file whose *bytes* decide the results (weights, a template): their content
-            enters the identity of results, their path does not.
+        files: options that name a local file whose *bytes* decide the results (weights, a template), or, by
+            :meth:`files_of`, several: their content enters the identity of results, their path does not.
         places: options that say only where data lie (a root folder) and never enter the identity of results.
         nested: options that name another component, as a SPEC or a dict, each with its kind: ``{"source": "dataset"}``.
             What decides its results decides this one's.
@@ -33,3 +33,13 @@ class Component:
     nested: ClassVar[Mapping[str, str]] = {}
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     expected_failures: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def files_of(cls, option: str, options: Mapping[str, Any]) -> list[str]:
+        """The paths of what an option of ``files`` names; override it where the option names a set of files.
+
+        Args:
+            option: its name.
+            options: all options, defaults filled in.
+        """
+        return [options[option]]

@@ -89,7 +89,7 @@ class Fusion(Component, nn.Module):
         Returns:
             (B, out_dim), which gets a linear head; or a :class:`FusionOutput`.
         """
-        raise NotImplementedError
+        raise NotImplementedError("fuse() is not written")
 
     def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
         """The training loss, a scalar: ``criterion`` on the logits unless a fusion says otherwise."""
@@ -201,7 +201,7 @@ class StackedFusion(Fusion):
         Returns:
             (B, out_dim).
         """
-        raise NotImplementedError
+        raise NotImplementedError("combine() is not written")
 
     def fuse(self, views: Views, present: Views) -> Tensor | FusionOutput:
         """Project where needed, stack, :meth:`combine`."""

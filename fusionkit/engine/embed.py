@@ -12,6 +12,7 @@ import numpy as np
 from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
+from fusionkit.engine.held_memory import held_memory
 from fusionkit.engine.located import BATCH, LocatedBatch, locate, read_batches
 from fusionkit.engine.record import Record, component_record, data_record
 from fusionkit.engine.resize import resized
@@ -110,6 +111,7 @@ def labels_learned(spec: Spec) -> tuple[tuple[str, str], ...]:
     return _shared_backbone(spec).trained_on()
 
 
+@held_memory()
 def embed(
     source: Source,
     wanted: Sequence[Embedding],

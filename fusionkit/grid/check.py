@@ -1,15 +1,15 @@
-"""What only a plan can tell of a request: whether every fusion takes the widths that it will get."""
+"""What only a plan can tell of a request: whether every fusion takes the views that it will get."""
 
 from __future__ import annotations
 
 from fusionkit.engine.embed import backbone_width
 from fusionkit.errors import ConfigError
 from fusionkit.grid.plan import HeadWork, Plan
-from fusionkit.registry import FUSIONS
+from fusionkit.registry import BACKBONES, FUSIONS
 
 
 def check_fusions(plan: Plan) -> None:
-    """Build every fusion once for each set of widths.
+    """Build every fusion once for each set of widths, and see that there are tokens for those that need some.
 
     What a fusion refuses is a wrong request; any other failure is left to its cell, which will show it.
 
@@ -22,6 +22,7 @@ def check_fusions(plan: Plan) -> None:
     seen: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
     with torch.random.fork_rng(devices=[]):
         for head in plan.heads.values():
+            problems += _without_tokens(head)
             widths = _widths(head)
             key = (str(head.fusion), tuple(widths.items()))
             if not widths or key in seen:
@@ -35,6 +36,17 @@ def check_fusions(plan: Plan) -> None:
                 continue
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _without_tokens(head: HeadWork) -> list[str]:
+    """What is wrong where the fusion is one of tokens, and some view comes without."""
+    lacking = [
+        f"backbone {embedding.backbone.name}" if embedding.backbone else f"the ready-made view {name}"
+        for name, embedding in head.embeddings.items()
+        if embedding.tokens and not (embedding.backbone and BACKBONES.get(embedding.backbone.name).gives_tokens())
+    ]
+    said = f"fusions: {head.fusion.name} needs tokens, and {{}} has none (fusionkit list backbones --long: who has)"
+    return [said.format(what) for what in dict.fromkeys(lacking)]
 
 
 def _widths(head: HeadWork) -> dict[str, int]:

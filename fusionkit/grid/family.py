@@ -21,7 +21,7 @@ from fusionkit.grid.folder import StoredLogits
 from fusionkit.grid.memory import GIB
 from fusionkit.grid.plan import Family
 from fusionkit.grid.stored_heads import StoredHeads
-from fusionkit.options import defaults_filled
+from fusionkit.options import automatic
 from fusionkit.registry import SMOOTHERS
 from fusionkit.spec import Spec
 from fusionkit.stats import accuracy, macro_f1, uar
@@ -129,15 +129,11 @@ class FamilyScorer:
     def _candidates(self) -> list[Spec]:
         """The smoother with each combination of values for its options that are ``auto``; empty if none is."""
         spec = self.family.smoother
-        cls = SMOOTHERS.get(spec.name)
-        values = defaults_filled(cls, spec.options)
-        open_options = [name for name in cls.auto if values[name] == "auto"]
+        open_options = automatic(SMOOTHERS.get(spec.name), spec.options)
         if not open_options:
             return []
-        return [
-            Spec(spec.name, {**spec.options, **dict(zip(open_options, choice, strict=True))})
-            for choice in product(*(cls.auto[name] for name in open_options))
-        ]
+        choices = product(*open_options.values())
+        return [Spec(spec.name, {**spec.options, **dict(zip(open_options, choice, strict=True))}) for choice in choices]
 
     @cached_property
     def chosen(self) -> Spec:

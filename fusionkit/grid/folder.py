@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from fusionkit.grid.plan import Family, HeadWork, Plan
 from fusionkit.identity import digest
 
 _LOGITS = ("dev_logits.npy", "test_logits.npy", "test_whole.npy", "head.json")
+_COPY = "grid.copy.json"
 _SMOOTHER = "smoother.safetensors"
 _ANEW = "move it away and run the grids again: finished work is reused"
 
@@ -66,24 +68,20 @@ class RunFolder:
     # -- the grid --------------------------------------------------------------------------------------------------
 
     def load_grid(self) -> dict[str, Any] | None:
-        """``grid.json``, or None in a new folder.
+        """``grid.json``, or its copy where it is damaged; None in a new folder.
 
         Raises:
-            DataError: if it is damaged, or was written by a later version.
+            DataError: if both are damaged, or were written by a later version.
         """
         file = self.path / "grid.json"
         if not file.exists():
             return None
         try:
-            grid: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            schema, seal = grid["schema"], grid.pop("seal", "")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{file} is not a grid of fusionkit, or is damaged", hint=_ANEW) from error
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise DataError(f"{file} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
-        if seal != digest(grid):
-            raise DataError(f"{file} is damaged: it is not as it was written", hint=_ANEW)
-        return grid
+            return _sealed_grid(file)
+        except _DamagedError:
+            with suppress(_DamagedError):
+                return _sealed_grid(self.path / _COPY)
+            raise
 
     def merge(self, plan: Plan, provenance: dict[str, Any]) -> None:
         """Add a plan to the folder, which then holds the union of all its grids.
@@ -140,7 +138,8 @@ class RunFolder:
     def write_grid(self, grid: dict[str, Any]) -> None:
         """Write ``grid.json`` with its seal; whoever changes it holds the lease ``grid``."""
         sealed = {**grid, "seal": digest(grid)}
-        write_file(self.path / "grid.json", json.dumps(sealed, indent=1, ensure_ascii=False).encode())
+        for name in ("grid.json", _COPY):  # of all that a folder holds, the one thing that no run could make again
+            write_file(self.path / name, json.dumps(sealed, indent=1, ensure_ascii=False).encode())
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -303,6 +302,23 @@ class RunFolder:
         if files is None:
             raise DataError(f"{self.path / kind / name} is missing or damaged", hint="run again: it is made anew")
         return files
+
+
+class _DamagedError(DataError):
+    """A grid that is not as it was written."""
+
+
+def _sealed_grid(file: Path) -> dict[str, Any]:
+    try:
+        grid: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        schema, seal = grid["schema"], grid.pop("seal", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _DamagedError(f"{file} is not a grid of fusionkit, or is damaged", hint=_ANEW) from error
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DataError(f"{file} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
+    if seal != digest(grid):
+        raise _DamagedError(f"{file} is damaged: it is not as it was written", hint=_ANEW)
+    return grid
 
 
 def _merge_family(families: dict[str, dict[str, Any]], family: Family) -> None:

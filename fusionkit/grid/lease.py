@@ -6,6 +6,7 @@ worst a piece of work is then done twice, which is harmless, since results are t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -14,12 +15,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fusionkit.artifact import unwritable
 
 HEARTBEAT = 5.0  # s between touches of a held lease
 STALE = 60.0  # s without a touch after which a holder counts as dead; many heartbeats, since a busy machine may stall
+
+_File = tuple[int, int]  # number and time of the last touch: the number alone soon belongs to another file
 
 
 @contextmanager
@@ -83,10 +88,9 @@ def held(path: Path) -> bool:
 def abandoned(path: Path) -> bool:
     """Whether a lease is there whose holder was a process of this machine and is no more: it cannot wake up again."""
     try:
-        holder = json.loads(path.read_text() or "{}")
+        return _ended(_read(path)[1])
     except OSError:
         return False
-    return holder.get("host") == socket.gethostname() and not _runs(int(holder["pid"]))
 
 
 def _claim(path: Path) -> bool:
@@ -94,25 +98,59 @@ def _claim(path: Path) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w") as stream:
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, stream)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            json.dump({"machine": _machine(), "pid": os.getpid()}, stream)
+    except OSError:  # a full disk; what is left would hold up the next run until it is stale
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 
-def _dead(path: Path) -> int | None:
-    """The file (its inode) of a lease whose holder is gone; None if the holder lives, or has just let go.
+def _dead(path: Path) -> _File | None:
+    """The file of a lease whose holder is gone; None if the holder lives, or has just let go.
 
     Gone is who has not touched the lease for long, or was a process of this machine that is no more.
     """
     try:
-        state = path.stat()
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    holder = json.loads(text) if text else {}  # just made, and not written yet: only its age can tell
-    if holder.get("host") == socket.gethostname() and not _runs(int(holder["pid"])):
-        return state.st_ino
-    return state.st_ino if folder_time(path.parent) - state.st_mtime > STALE else None
+        state, holder = _read(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return None
+        raise
+    stale = _ended(holder) or folder_time(path.parent) - state.st_mtime > STALE
+    return _file(state) if stale else None
+
+
+def _read(path: Path) -> tuple[os.stat_result, Any]:
+    """A lease's file and what is in it: None where that tells nothing, so that only its age can tell of the holder."""
+    with path.open("rb") as stream:  # opening asks a file server anew, where a mere look may be answered from memory
+        text, state = stream.read(), os.fstat(stream.fileno())
+    try:
+        return state, json.loads(text)
+    except ValueError:  # just made and not written yet, or damaged
+        return state, None
+
+
+def _ended(holder: Any) -> bool:
+    """Whether a lease's holder was a process of this machine that is no more."""
+    try:
+        return holder["machine"] == _machine() and not _runs(int(holder["pid"]))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+@cache
+def _machine() -> str:
+    """Where process numbers mean the same: machines may share a name, and containers on one of them do not share these.
+
+    That is the host's name, its boot and its namespace of processes, as far as the system tells.
+    """
+    told = [socket.gethostname()]
+    with suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        told.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(told)
 
 
 def folder_time(folder: Path) -> float:
@@ -135,7 +173,11 @@ def _runs(pid: int) -> bool:
     return True
 
 
-def _clear(path: Path, dead: int) -> bool:
+def _file(state: os.stat_result) -> _File:
+    return state.st_ino, state.st_mtime_ns
+
+
+def _clear(path: Path, dead: _File) -> bool:
     """Take a dead lease away. Of several who try, the rename lets one through.
 
     Whoever comes late finds that what it renamed is no longer the dead file but a new holder's, and puts it back.
@@ -146,9 +188,9 @@ def _clear(path: Path, dead: int) -> bool:
     except FileNotFoundError:
         return True
     try:
-        if aside.stat().st_ino == dead:
+        if _file(aside.stat()) == dead:
             return True
-        with suppress(FileExistsError):
+        with suppress(OSError):  # somebody holds it by now, or there are no links here: at worst the work is done twice
             os.link(aside, path)
         return False
     finally:

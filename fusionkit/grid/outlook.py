@@ -15,7 +15,7 @@ from fusionkit.grid.folder import RunFolder, heads_of
 from fusionkit.grid.lease import held
 from fusionkit.grid.plan import Family, HeadWork, Plan
 from fusionkit.grid.reasons import Differences, nearest_cell, nearest_embedding, nearest_head
-from fusionkit.options import defaults_filled
+from fusionkit.options import automatic
 from fusionkit.registry import SMOOTHERS
 
 State = Literal["planned", "running", "done", "failed", "stale"]
@@ -234,9 +234,8 @@ class _Look:
 
     def _heads_of_choice(self, family: Family) -> list[str]:
         """The heads over which a run would choose recipe and smoother; none where there is nothing to choose."""
-        cls = SMOOTHERS.get(family.smoother.name)
-        options = defaults_filled(cls, family.smoother.options)
-        if len({head.recipe for head in family.heads}) == 1 and all(options[name] != "auto" for name in cls.auto):
+        open_options = automatic(SMOOTHERS.get(family.smoother.name), family.smoother.options)
+        if len({head.recipe for head in family.heads}) == 1 and not open_options:
             return []
         stored = {head for cell in self._grid.get(family.id, []) for head in heads_of(cell)}
         own = {head.id for head in family.heads}

@@ -17,5 +17,8 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         """So many units of the current stage are done."""
 
+    def reused(self, count: int, unit: str) -> None:
+        """So many pieces of the current stage's work (``heads``, ``cells``) stood ready."""
+
     def failed(self, name: str, message: str) -> None:
         """A piece of work failed; the others go on."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fusionkit.options import defaults_filled
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import Spec
 
-LIBRARIES = ("torch", "timm", "numpy", "opencv-python", "scikit-learn", "scipy", "mmengine", "safetensors")
+_NAME = re.compile(r"[\w.-]+")
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "fusionkit": __version__,
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": _versions(["fusionkit"]),
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -43,11 +44,12 @@ def provenance(device: str) -> dict[str, Any]:
 
 def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """:func:`provenance`, with every component's code and weights, and how the work is shared out."""
-    found = provenance(options.device)
-    components = list(_components(plan))
+    found, components = provenance(options.device), list(_components(plan))
     return {
         **found,
-        "versions": {**found["versions"], **_brought_by(components)},
+        "versions": _versions(
+            ["fusionkit", *_distributions(components), *(["ray"] if options.executor == "ray" else [])]
+        ),
         "components": components,
         "precision": _precision(plan),
         "weights": list(_weights(plan)),
@@ -78,17 +80,27 @@ def _components(plan: Plan) -> Iterator[Record]:
             yield {"kind": kind, **{name: value for name, value in record.items() if name != "files"}}
 
 
-def _brought_by(components: list[Record]) -> dict[str, str]:
-    """Version by distribution, of those that bring a component."""
-    named = (component["distribution"].rpartition(" ") for component in components)
-    return {name: number for name, _, number in named if name}
+def _distributions(components: list[Record]) -> list[str]:
+    """Those that bring a component."""
+    return [name for component in components if (name := component["distribution"].rpartition(" ")[0])]
 
 
-def _version(name: str) -> str:
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    """Version by distribution: of these, and of those that they say they need; what is not installed is left out."""
+    told = {name: _metadata(name) for name in names}
+    needed = [match[0] for _, lines in told.values() for line in lines if (match := _NAME.match(line))]
+    found = {name: _metadata(name)[0] for name in sorted({*told, *needed})}
+    return {name: number for name, number in found.items() if number}
+
+
+@cache
+def _metadata(name: str) -> tuple[str, tuple[str, ...]]:
+    """A distribution's version, empty where it is not installed, and what it needs without being asked for more."""
     try:
-        return version(name)
+        told = metadata(name)
     except PackageNotFoundError:
-        return "unknown"
+        return "", ()
+    return told["Version"], tuple(line for line in told.get_all("Requires-Dist") or () if "extra ==" not in line)
 
 
 def _precision(plan: Plan) -> dict[str, str]:

@@ -200,7 +200,9 @@ class _Flights:
         except self.ray.exceptions.RayTaskError as error:
             return Failure(one_line(error.cause), str(error))
         except self.ray.exceptions.RayError as error:
-            return self._too_long() if flying.late else _system_failure(self.ray.exceptions, error)
+            if flying.late and self.timeout is not None:
+                return Failure.late(self.timeout, "")
+            return _system_failure(self.ray.exceptions, error)
         return failure
 
     def _recall(self) -> None:
@@ -231,10 +233,6 @@ class _Flights:
             if flying.number in late and not flying.late:
                 flying.late = True
                 self.ray.cancel(ref, force=True)
-
-    def _too_long(self) -> Failure:
-        message = f"took longer than {self.timeout:g} s (--cell-timeout) and was stopped"
-        return Failure(message, message)
 
 
 def _system_failure(errors: Any, error: BaseException) -> Failure:

@@ -273,6 +273,7 @@ class _Run:
         for name, head in {_rows_name(head): head for head in sound}.items():
             self.folder.write_rows(name, head.trial.rows)
         with self.progress.stage("fit", len(sound), "heads"):
+            self.progress.reused(self.outcome.heads_reused, "heads")
             # Heads on the same features follow each other, so that a process reads them once.
             ordered = sorted(sound, key=lambda head: (head.trial.fold.name, list(head.embeddings)))
             self._do([self._fit_task(head) for head in ordered], done)
@@ -327,6 +328,7 @@ class _Run:
             self.outcome.scored += 1
         elif step.state == "over":
             self.outcome.reused += step.reused
+            self.progress.reused(step.reused, "cells")
             self.progress.advance()
 
     # -- afterwards ------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Video:
                 seconds = math.nan if item.time is None else float(item.time)
                 yield MediaFrame(count, seconds, upright(item, stream.sample_aspect_ratio))
         if not count:
-            raise DataError(f"{self.path} holds no frame that can be decoded")
+            raise DataError(f"{self.path} holds no frame that can be decoded: it is cut short or damaged")
         announced = stream.frames
         length = (container.duration or 0) / 1e6
         if damaged:

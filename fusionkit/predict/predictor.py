@@ -13,6 +13,7 @@ from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.engine.embed import Embedding, embed, embedding_of
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore, cache_folder
 from fusionkit.engine.frame_embedder import FrameEmbedder
+from fusionkit.engine.held_memory import held_memory
 from fusionkit.engine.located import BATCH
 from fusionkit.engine.part import Arrays
 from fusionkit.engine.smooth import clips
@@ -107,7 +108,7 @@ class Predictor:
         embedder = self.embedder()
         for place, frame in enumerate(frames):
             check_frame(frame, place)
-        with one_thread():
+        with one_thread(), held_memory():
             return self.by_view(embedder(frames).values)
 
     def embedder(self, size: int = BATCH) -> FrameEmbedder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,17 @@ from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS, EXTRACTORS, did_you_mean
+from fusionkit.report.close_up import close_up, is_small
+from fusionkit.report.mean_views import MeanViews
 from fusionkit.report.sheet import GAP, MARGIN, PAPER, TILE, fitted, legend_of, row_of, save_sheet, with_boxes
 from fusionkit.spec import Spec
-from fusionkit.views import RegionSet, cut, regions_of
+from fusionkit.views import RegionSet, View, cut, regions_of
+
+AVERAGED = 64  # frames a class whose mean is shown
 
 
 def write_contact_sheet(dataset: Spec, extractor: Spec, views: RegionSet, count: int, path: Path) -> None:
-    """Write a PNG: for each class a row of frames with boxes, and below it a row a view.
+    """Write a PNG: for each class a row of frames with boxes, below it a row a view, and the means of more frames.
 
     Args:
         dataset: what to show.
@@ -34,19 +40,22 @@ def write_contact_sheet(dataset: Spec, extractor: Spec, views: RegionSet, count:
         problems.append(f"--out {path}: a contact sheet is a .png")
     if problems:
         raise ConfigError(problems)
-    save_sheet(draw_contact_sheet(open_source(dataset, None), extractor, views, count), path)
+    save_sheet(draw_contact_sheet(open_source(dataset, None), extractor, views, count, AVERAGED), path)
 
 
-def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count: int) -> np.ndarray:
+def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count: int, averaged: int = 0) -> np.ndarray:
     """The sheet as an RGB image; arguments as of :func:`write_contact_sheet`.
+
+    The mean of ``averaged`` frames a class stands at the end of each row; 0 leaves it out.
 
     Raises:
         ConfigError: if a view is of a region that the extractor does not have.
         DataError: if the data cannot be read.
     """
     located = built_for(extractor, views)
-    blocks = [_block(source, located, views, label, count) for label in range(len(source.classes))]
-    return np.concatenate([legend_of(located, blocks[0].shape[1]), *blocks])
+    blocks = [_block(source, located, views, label, count, averaged) for label in range(len(source.classes))]
+    last = f"mean of <= {averaged}" if averaged else ""
+    return np.concatenate([legend_of(located, blocks[0].shape[1], last), *blocks])
 
 
 def built_for(extractor: Spec, views: RegionSet) -> Extractor:
@@ -61,18 +70,31 @@ def built_for(extractor: Spec, views: RegionSet) -> Extractor:
     return located
 
 
-def _block(source: Source, extractor: Extractor, views: RegionSet, label: int, count: int) -> np.ndarray:
+def _block(source: Source, extractor: Extractor, views: RegionSet, label: int, count: int, averaged: int) -> np.ndarray:
     """All rows of one class."""
-    frames = _some_frames(source, label, count)
-    width = MARGIN + count * (TILE + GAP)
+    frames = _frames(source, label, count)
+    shown = list(islice(frames, count))
+    mean = None
+    if averaged:
+        mean = MeanViews(extractor, views)
+        mean.add(shown[:averaged])
+        while mean.count < averaged and (more := list(islice(frames, min(count, averaged - mean.count)))):
+            mean.add(more)
+    width = MARGIN + count * (TILE + GAP) + (TILE + 3 * GAP if averaged else 0)
     total = int((source.table.label == label).sum())
-    return block_of(frames, extractor, views, [source.classes[label], f"{total} frames"], width)
+    return block_of(shown, extractor, views, [source.classes[label], f"{total} frames"], width, mean=mean)
 
 
 def block_of(
-    frames: list[np.ndarray], extractor: Extractor, views: RegionSet, label: list[str], width: int, tile: int = TILE
+    frames: list[np.ndarray],
+    extractor: Extractor,
+    views: RegionSet,
+    label: list[str],
+    width: int,
+    tile: int = TILE,
+    mean: MeanViews | None = None,
 ) -> np.ndarray:
-    """Frames with their boxes beside each other, and below them a row a view.
+    """Frames with their boxes beside each other, below them the faces of large frames, and a row a view.
 
     Args:
         frames: RGB uint8 (H, W, 3).
@@ -81,19 +103,30 @@ def block_of(
         label: of the row of frames.
         width: of the block in px.
         tile: of a picture in px.
+        mean: of frames and views; it stands at the end of each row.
     """
     found = extractor(frames) if frames else None
     named = [dict(zip(extractor.regions, box, strict=True)) for box in (found.boxes if found else ())]
     marks = found.landmarks if found and found.landmarks is not None else [None] * len(frames)
-    drawn = [
-        with_boxes(frame, box, mark, _faces(extractor, frame), tile)
-        for frame, box, mark in zip(frames, named, marks, strict=True)
-    ]
-    rows = [row_of(drawn, width, label, tile)]
+    drawn, near = [], []
+    for frame, boxes, mark in zip(frames, named, marks, strict=True):
+        drawn.append(with_boxes(frame, boxes, mark, _faces(extractor, frame), tile))
+        near.append(close_up(frame, boxes, mark))
+    rows = [row_of(drawn, width, label, tile, _mean_tile(mean, None, tile, tile))]
+    if any(one and is_small(one[0], frame) for one, frame in zip(near, frames, strict=True)):
+        blank = np.full((8, tile, 3), PAPER, np.uint8)
+        closer = [with_boxes(*one, tile=tile) if one else blank for one in near]
+        rows.append(row_of(closer, width, ["  closer"], tile))
     for view in views:
         cuts = [cut(frame, box, view) for frame, box in zip(frames, named, strict=True)]
-        rows.append(row_of([fitted(image, tile // 2, tile) for image in cuts], width, [f"  {view}"], tile))
+        tiles = [fitted(image, tile // 2, tile) for image in cuts]
+        rows.append(row_of(tiles, width, [f"  {view}"], tile, _mean_tile(mean, view, tile // 2, tile)))
     return np.concatenate([*rows, np.full((GAP, width, 3), PAPER, np.uint8)])
+
+
+def _mean_tile(mean: MeanViews | None, view: View | None, height: int, tile: int) -> np.ndarray | None:
+    image = mean.mean(view) if mean else None
+    return None if image is None else fitted(image, height, tile)
 
 
 def _faces(extractor: Extractor, frame: np.ndarray) -> list[np.ndarray]:
@@ -101,20 +134,15 @@ def _faces(extractor: Extractor, frame: np.ndarray) -> list[np.ndarray]:
     return [face.box for face in extractor.detect(frame)] if extractor.finds_faces else []
 
 
-def _some_frames(source: Source, label: int, count: int) -> list[np.ndarray]:
-    """Frames of one class that have an image, from as many different units as there are."""
+def _frames(source: Source, label: int, count: int) -> Iterator[np.ndarray]:
+    """The frames of one class that have an image, of different units first; ``count`` are read at a time."""
     rows = np.flatnonzero(source.table.label == label)
     if not len(rows):
-        return []
+        return
     _, place_in_unit = _ranks(source.table.unit[rows])
     order = rows[np.argsort(place_in_unit, kind="stable")]
-    found: list[np.ndarray] = []
     for start in range(0, len(order), count):
-        images = source.images(order[start : start + count])
-        found += [image for image in images if image is not None]
-        if len(found) >= count:
-            break
-    return found[:count]
+        yield from (image for image in source.images(order[start : start + count]) if image is not None)
 
 
 def _ranks(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

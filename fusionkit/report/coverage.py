@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,5 +114,7 @@ def _picture(inputs: Sequence[Covered]) -> bytes:
     left_out = f"; {len(shown)} of {len(bars)} clips, the least covered" if len(bars) > len(shown) else ""
     axes.set_title(f"frames with a face{left_out}", fontsize=10, loc="left")
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a name in a script that the font does not have
+        figure.savefig(data, format="png", dpi=110)
     return data.getvalue()

@@ -24,19 +24,25 @@ MISSING, UNLABELLED = 0.017, 0.08  # shares of frames; the first is Aff-Wild2's,
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn: so many clips, half of them for training, of about so many frames."""
+    """What is drawn: so many clips, half of them for training, of about so many frames.
+
+    Attributes:
+        difficulty: of the data set ``synthetic``, 0..1.
+    """
 
     clips: int
     frames: int
     seed: int
     faults: bool
+    difficulty: float = 0.5
 
     def spec(self) -> Spec:
         """The data set of drawn faces: each clip shows another person."""
         quarter = self.clips // 4
         share = {"missing": MISSING, "unlabelled": UNLABELLED} if self.faults else {"missing": 0.0, "unlabelled": 0.0}
         people = {"train": self.clips - 2 * quarter, "val": quarter, "test": quarter, "clips": 1}
-        return Spec("synthetic", {**people, "clip_length": self.frames, "seed": self.seed, **share})
+        drawn = {"clip_length": self.frames, "seed": self.seed, "difficulty": self.difficulty}
+        return Spec("synthetic", {**people, **drawn, **share})
 
 
 def layout_names() -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fusionkit.bootstrap import bootstrap_difference, bootstrap_interval
 from fusionkit.engine.score import Score
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fusionkit.report.comparison import Comparison
+
+
+Intervals = Literal["jackknife", "bootstrap"]
+_WAYS = {
+    "jackknife": (interval, paired_difference, "delete-one-unit jackknife-t"),
+    "bootstrap": (bootstrap_interval, bootstrap_difference, "percentile bootstrap of units and seeds"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +77,15 @@ class Results:
 
     Args:
         folder: a path, or an opened folder.
+        intervals: of the rows. The percentile bootstrap is what most papers report; it covers less than it says where
+            units are few.
 
     Raises:
         DataError: if there is no grid in it.
     """
 
-    def __init__(self, folder: RunFolder | Path | str) -> None:
+    def __init__(self, folder: RunFolder | Path | str, intervals: Intervals = "jackknife") -> None:
+        self._interval, self._difference, self.intervals = _WAYS[intervals]
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
         grid = self.folder.load_grid()
         if grid is None:
@@ -180,14 +191,14 @@ class Results:
     def _row(self, own: Loaded, reference: Loaded | None, references: set[str | None]) -> dict[str, Any]:
         seeds = sorted(own.counts)
         counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
-        delta, p = _compared(own, reference) if reference else (None, float("nan"))
+        delta, p = self._compared(own, reference) if reference else (None, float("nan"))
         infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
         settled = {**own.record["axes"], **(infos[0] if infos else {})}  # the axes as asked, where nothing is done yet
         return {
             "id": own.record["id"],
             "axes": Axes(**own.record["axes"]),
             "is_reference": own.record["id"] in references,
-            "score": interval(counts) if counts is not None else None,
+            "score": self._interval(counts) if counts is not None else None,
             "sd": float(np.std(macro_f1(counts.sum(1)), ddof=1))
             if counts is not None and len(seeds) > 1
             else float("nan"),
@@ -199,6 +210,16 @@ class Results:
             "failures": own.failures,
             "seeds": seeds,
         }
+
+    def _compared(self, own: Loaded, reference: Loaded) -> tuple[Estimate | None, float]:
+        seeds = sorted(own.counts.keys() & reference.counts.keys())
+        if not seeds:
+            return None, float("nan")
+        if not np.array_equal(own.units, reference.units):
+            raise DataError(f"rows {own.record['id']} and {reference.record['id']} were tested on different units")
+        a = np.stack([own.counts[seed] for seed in seeds])
+        b = np.stack([reference.counts[seed] for seed in seeds])
+        return self._difference(a, b), permutation_p(a, b)
 
 
 def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:
@@ -212,17 +233,6 @@ def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]
     counts = np.zeros((len(units), classes, classes), dtype=np.int64)
     np.add.at(counts, codes, np.concatenate([cell.counts for cell in cells]).astype(np.int64))
     return counts, units
-
-
-def _compared(own: Loaded, reference: Loaded) -> tuple[Estimate | None, float]:
-    seeds = sorted(own.counts.keys() & reference.counts.keys())
-    if not seeds:
-        return None, float("nan")
-    if not np.array_equal(own.units, reference.units):
-        raise DataError(f"rows {own.record['id']} and {reference.record['id']} were tested on different units")
-    a = np.stack([own.counts[seed] for seed in seeds])
-    b = np.stack([reference.counts[seed] for seed in seeds])
-    return paired_difference(a, b), permutation_p(a, b)
 
 
 def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:

@@ -89,26 +89,35 @@ def _resized(image: np.ndarray, width: int, tile: int = 0) -> tuple[np.ndarray, 
     return np.ascontiguousarray(cv2.resize(image, size, interpolation=shrink)), scale
 
 
-def row_of(images: Sequence[np.ndarray], width: int, label: Sequence[str], tile: int = TILE) -> np.ndarray:
-    """Pictures beside each other behind a label of a few lines."""
-    height = max((image.shape[0] for image in images), default=tile // 2) + GAP
+def row_of(
+    images: Sequence[np.ndarray],
+    width: int,
+    label: Sequence[str],
+    tile: int = TILE,
+    last: np.ndarray | None = None,
+) -> np.ndarray:
+    """Pictures beside each other behind a label of a few lines; ``last`` stands at the row's end."""
+    every = [*images, *([] if last is None else [last])]
+    height = max((image.shape[0] for image in every), default=tile // 2) + GAP
     row = np.full((height, width, 3), PAPER, np.uint8)
-    for index, image in enumerate(images):
-        left = MARGIN + index * (tile + GAP)
+    lefts = [*(MARGIN + index * (tile + GAP) for index in range(len(images))), width - tile - GAP]
+    for image, left in zip(every, lefts, strict=False):
         row[: image.shape[0], left : left + image.shape[1]] = image
     for line, text in enumerate(label):
         _write(row, text, (8, 16 + 16 * line))
     return row
 
 
-def legend_of(extractor: Extractor, width: int) -> np.ndarray:
-    """Which colour is which region's."""
+def legend_of(extractor: Extractor, width: int, last: str = "") -> np.ndarray:
+    """Which colour is which region's, and what the tiles at the rows' end are."""
     legend = np.full((HEAD, width, 3), PAPER, np.uint8)
     left = MARGIN
     for index, region in enumerate(extractor.regions):
         legend[8:20, left : left + 12] = COLOURS[index % len(COLOURS)]
         _write(legend, region, (left + 18, 18))
         left += 36 + 9 * len(region)
+    if last:
+        _write(legend, last, (width - TILE - GAP, 18))
     return legend
 
 

@@ -14,8 +14,8 @@ Standing = Literal["best", "level", "behind"]
 ALPHA = 0.05
 RULE = (
     "Behind is a row where the paired unit-swap permutation test against the best row of the same data rejects at 5 %, "
-    "Holm-corrected over all rows, and the 95 % interval of the difference leaves out 0. The best row was picked by "
-    "these same scores, so its own is on the high side"
+    "Holm-corrected over all rows, and the 95 % jackknife interval of the difference leaves out 0. The best row was "
+    "picked by these same scores, so its own is on the high side"
 )
 
 

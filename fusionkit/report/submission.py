@@ -17,6 +17,7 @@ from fusionkit.artifact import write_file
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.report.layouts import check_free, new_folder
 
+_DIGITS = 8  # of a frame number: more would be a month of video
 _HINT = "a header as image_location,Neutral,Anger,... and then rows as clip/00001.jpg,0"
 
 
@@ -76,7 +77,7 @@ def read_template(path: Path) -> Template:
     for line, location, _ in read_rows(path):
         name, _, image = location.rpartition("/")
         stem = image.partition(".")[0]
-        if not name or not (stem.isascii() and stem.isdigit()):
+        if not (_names_clip(name) and stem.isascii() and stem.isdigit() and len(stem) <= _DIGITS):
             raise DataError(f"{path}:{line}: {location[:80]!r} names no clip and frame", hint=_HINT)
         clip.append(codes.setdefault(name, len(codes)))
         number.append(int(stem))
@@ -86,6 +87,11 @@ def read_template(path: Path) -> Template:
     )
     _refuse_doubles(template)
     return template
+
+
+def _names_clip(name: str) -> bool:
+    """Whether a file can be called so that stays in the folder of a submission of a file a clip."""
+    return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _refuse_doubles(template: Template) -> None:
@@ -230,6 +236,6 @@ def _missing(path: Path, template: Template, places: Iterable[str], found_on: np
 def _value_fault(value: str | None, classes: int) -> str:
     if value is None:
         return "there is no comma and no class number"
-    if value.isascii() and value.isdigit() and int(value) < classes:
+    if value.isascii() and value.isdigit() and len(value) <= _DIGITS and int(value) < classes:
         return ""
     return f"{value[:40]!r} is no class number from 0 to {classes - 1}"

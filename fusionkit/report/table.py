@@ -62,22 +62,30 @@ def caption(results: Results) -> list[str]:
     rows = [row for row in results.rows if row.score]
     if not rows:
         return []
-    first = rows[0]
-    assert first.score is not None
     fixed = {name: {getattr(row.axes, name) for row in rows} for name in _CONTEXT}
     lines = [" · ".join(f"{name} {values.pop()}" for name, values in fixed.items() if len(values) == 1)]
     seeds = sorted({len(row.seeds) for row in rows})
     lines.append(
-        f"test: {first.score.n_units:,} units, {first.means['n_clips']:,.0f} clips, "
-        f"{first.means['n_frames']:,.0f} frames; {'-'.join(map(str, seeds))} seed(s); "
-        "intervals: delete-one-unit jackknife-t; "
-        "p: unit-swap permutation"
+        f"{_tested(rows)}; {'-'.join(map(str, seeds))} seed(s); "
+        f"intervals: {results.intervals}; p: unit-swap permutation"
     )
     lacking = sorted({round(row.means["imputed"]) for row in rows})
     if lacking[-1]:
         counts = "-".join(f"{count:,}" for count in dict.fromkeys((lacking[0], lacking[-1])))
         lines.append(f"frames without any view: {counts}, imputed: {results.grid.get('impute', 'nearest')}")
     return lines
+
+
+def _tested(rows: list[Row]) -> str:
+    """On how much rows were tested; of several data sets, on how much of each."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        assert row.score is not None
+        counts = f"{row.score.n_units:,} units, {row.means['n_clips']:,.0f} clips, {row.means['n_frames']:,.0f} frames"
+        found.setdefault(counts, {}).setdefault(row.axes.dataset)
+    if len(found) == 1:
+        return f"test: {next(iter(found))}"
+    return "test: " + "; ".join(f"{', '.join(names)}: {counts}" for counts, names in found.items())
 
 
 def warnings(results: Results) -> list[str]:

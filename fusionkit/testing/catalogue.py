@@ -9,7 +9,7 @@ from typing import Any
 
 from fusionkit.options import Option, options_of
 from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
-from fusionkit.testing.documentation import docstring, reference_of, summary_of
+from fusionkit.testing.documentation import docstring, explanations, reference_of, summary_of, without_args
 
 _SHAPES = {
     "dataset": "rows of a table to RGB uint8 (H, W, 3) or None; or ready embeddings, (n, D) a view",
@@ -29,7 +29,9 @@ class Entry:
     Attributes:
         shapes: what goes in and what comes out.
         tags: what it declares, ``masked``, ``causal``, ...; in the order of its kind.
+        description: the docstring, less what it says of the options.
         reference: where the method comes from.
+        explained: what an option is, by its name.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Entry:
     tags: tuple[str, ...]
     reference: str
     options: tuple[Option, ...]
+    explained: dict[str, str]
 
 
 def entry(registry: ComponentRegistry, name: str) -> Entry:
@@ -58,11 +61,12 @@ def entry(registry: ComponentRegistry, name: str) -> Entry:
         origin=registry.origins()[name][0],
         cls=cls,
         summary=summary_of(cls),
-        description=docstring(cls) or "no description",
+        description=without_args(docstring(cls)) or "no description",
         shapes=_shapes(registry.kind, cls),
         tags=tuple(_tags(cls)),
         reference=reference_of(cls),
         options=tuple(options_of(cls).values()),
+        explained=explanations(cls),
     )
 
 
@@ -112,6 +116,8 @@ def _tags(cls: type[Any]) -> Iterator[str]:
         yield cls.missing
         yield from ["tokens"] if cls.needs == "tokens" else []
         yield from ["own recipe"] if cls.recipe else []
+    elif cls.kind == "backbone":
+        yield from ["tokens"] if cls.gives_tokens() else []
     elif cls.kind == "smoother":
         yield f"of {cls.needs}"
         yield from [word for word in ("causal", "fitted", "hard") if getattr(cls, word)]

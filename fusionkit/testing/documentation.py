@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from fusionkit.testing.check import Suite, require
 from fusionkit.testing.subject import Subject
 
 CHECKS = Suite(per_example=False)
+_ARGS = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @CHECKS.check
@@ -28,10 +30,8 @@ def docstring_has_a_summary(subject: Subject) -> None:
 @CHECKS.check
 def docstring_explains_every_option(subject: Subject) -> None:
     """Every option has its line below ``Args:``, in the class or in the one that it derives from."""
-    text = "\n".join(inspect.cleandoc(base.__doc__ or "") for base in _components(subject.cls))
-    missing = [
-        name for name in options_of(subject.cls) if not re.search(rf"^\s+{re.escape(name)}:", text, re.MULTILINE)
-    ]
+    explained = explanations(subject.cls)
+    missing = [name for name in options_of(subject.cls) if name not in explained]
     require(not missing, f"Args: does not explain {', '.join(missing)}")
 
 
@@ -95,6 +95,22 @@ def _components(cls: type) -> list[type]:
 def summary_of(cls: type) -> str:
     """The docstring's first line."""
     return docstring(cls).partition("\n")[0]
+
+
+def explanations(cls: type) -> dict[str, str]:
+    """What ``Args:`` says of each argument, on one line: in the class, else in the nearest that it derives from."""
+    found: dict[str, str] = {}
+    for base in cls.__mro__:
+        section = _ARGS.search(inspect.cleandoc(base.__doc__ or ""))
+        lines = textwrap.dedent(section[1]) if section else ""
+        for name, text in re.findall(r"^(\w+):(.*?)(?=^\S|\Z)", lines, re.MULTILINE | re.DOTALL):
+            found.setdefault(name, " ".join(text.split()))
+    return found
+
+
+def without_args(text: str) -> str:
+    """A docstring less its ``Args:``."""
+    return _ARGS.sub("", text)
 
 
 def reference_of(cls: type) -> str:

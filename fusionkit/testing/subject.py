@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from fusionkit.options import options_of
 from fusionkit.spec import Spec
 from fusionkit.testing.check import Skipped
 
@@ -43,7 +44,9 @@ class Subject:
             Skipped: if there is no option set.
         """
         if self.options is None:
-            raise Skipped(f"no example to build it with: give one, as in {self.name}:option=value")
+            lacking = [option.name for option in options_of(self.cls).values() if option.required]
+            given = ",".join(f"{name}=..." for name in lacking or ["option"])
+            raise Skipped(f"no example to build it with: give one, as in {self.name}:{given}")
         return deepcopy(dict(self.options))
 
     def build(self, **provided: Any) -> Any:

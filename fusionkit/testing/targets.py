@@ -21,7 +21,7 @@ def components_of(text: str) -> list[Named]:
             distribution or package that brings components.
 
     Raises:
-        ConfigError: if it is none of these, or brings no component.
+        ConfigError: if it is none of these, brings no component, or gives it options that it does not have.
         PluginError: if a file cannot be imported.
     """
     if text.endswith(".py"):
@@ -61,7 +61,12 @@ def _of_name(text: str) -> list[Named]:
         if ":" in text and "=" in text:
             raise
         return []
-    return [(registry.kind, spec) for registry in registries if name in registry.names()]
+    having = [registry for registry in registries if name in registry.names()]
+    given = Spec.parse(spec)
+    problems = [problem for registry in having if given.options for problem in registry.problems(given)]
+    if problems:
+        raise ConfigError(problems)
+    return [(registry.kind, spec) for registry in having]
 
 
 def _of_package(text: str) -> list[Named]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.stats import accuracy
+from fusionkit.training.pictures import png
 from fusionkit.training.predictions import Predictions
 
 
@@ -85,6 +85,4 @@ def training_curve(losses: Sequence[float], scores: Sequence[EpochScore], select
     below.set_ylabel("dev")
     below.set_xlabel("epoch")
     below.legend(frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    return png(figure)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionkit.contracts.image_file import ENDINGS, read_image
 from fusionkit.errors import DataError
 from fusionkit.training.images import Images
-
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 class ImageFiles(Images):
@@ -65,8 +64,8 @@ class ImageFiles(Images):
         return len(self.names)
 
     def read(self, index: int) -> np.ndarray | None:
-        """Decoded upright, as the EXIF orientation says; grey becomes RGB and 16 bits become 8."""
-        return decode(self.root / self.names[index])
+        """As every data set reads its files: :func:`fusionkit.contracts.image_file.load_image`."""
+        return read_image(self.root / self.names[index])
 
     def where(self, index: int) -> str:
         """The file."""
@@ -83,18 +82,6 @@ class ImageFiles(Images):
                 size = 0
             state.update(f"{name}\t{size}\n".encode(errors="backslashreplace"))
         return state.hexdigest()[:16]
-
-
-def decode(path: Path) -> np.ndarray | None:
-    """An image file as RGB uint8 (H, W, 3); None where it cannot be read."""
-    import cv2
-
-    try:
-        data = np.fromfile(path, np.uint8)
-        image: np.ndarray | None = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    except (OSError, cv2.error):
-        return None
-    return image
 
 
 def _ending(name: str) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.media import video
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.spec import Spec
-from fusionkit.training import image_files
 from fusionkit.training.dataset_images import DatasetImages, training_rows
 from fusionkit.training.image_files import ImageFiles
 from fusionkit.training.images import Images, JoinedImages
@@ -71,7 +71,7 @@ def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[
         return [ImageFiles.of_list(path)]
     if ending in video.ENDINGS:
         return [VideoFrames(path, stride)]
-    if ending in image_files.ENDINGS:
+    if ending in ENDINGS:
         return [ImageFiles(path.parent, [path.name])]
     raise ConfigError(f"data: {text} is none of {_KINDS}")
 

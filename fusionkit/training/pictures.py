@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fusionkit.training.images import Images
 from fusionkit.training.patches import draw_order, patchify, unpatchify
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from fusionkit.training.mae import MaskedAutoencoder
@@ -36,7 +37,7 @@ def loss_curve(losses: Sequence[float], steps_per_epoch: int) -> bytes:
     axes.set_xlabel("step")
     axes.set_ylabel("loss: mean squared error on masked patches")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 class Faces:
@@ -99,10 +100,11 @@ def _sheet(titles: Sequence[str], columns: Sequence[np.ndarray]) -> bytes:
             cell.set_axis_off()
             if row == 0:
                 cell.set_title(title, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from fusionkit.contracts import Backbone
+from fusionkit.contracts import Backbone, require_count
 from fusionkit.errors import ConfigError
 
 
@@ -34,8 +34,7 @@ class Dct(Backbone):
 
     def __init__(self, size: int = 48, block: int = 8, keep: int = 10) -> None:
         for name, value in (("size", size), ("block", block), ("keep", keep)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"dct: {name}={value!r} is not a whole number from 1 up")
+            require_count(f"dct: {name}", value)
         if size % block:
             raise ConfigError(f"dct: block={block} does not divide size={size}")
         if keep > block * block - 1:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 from fusionkit.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PROBE_SECONDS = 5.0
 LOCAL_WEIGHTS = "give checkpoint=FILE with local weights"
@@ -44,6 +48,17 @@ def weight_source(name: str, config: Any) -> dict[str, Any]:
             hint=LOCAL_WEIGHTS,
         )
     return {}
+
+
+def state_digest(model: nn.Module) -> str:
+    """Hash of a model's weights (16 hex digits): a publisher may give out others under the same name."""
+    import torch
+
+    state = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        state.update(f"{name} {tuple(values.shape)}".encode())
+        state.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()[:16]
 
 
 def _silence_of_hub() -> str:

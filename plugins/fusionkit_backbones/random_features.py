@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from fusionkit.contracts import Backbone
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import Backbone, require_count
 
 
 class RandomFeatures(Backbone):
@@ -33,8 +32,7 @@ class RandomFeatures(Backbone):
 
     def __init__(self, dim: int = 512, size: int = 32, seed: int = 0) -> None:
         for name, value, least in (("dim", dim, 1), ("size", size, 2), ("seed", seed, 0)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"random-features: {name}={value!r} is not a whole number from {least} up")
+            require_count(f"random-features: {name}", value, least)
         self._dim, self.size = dim, size
         self._projection = np.random.default_rng(seed).standard_normal((size * size, dim)).astype(np.float32)
 

@@ -86,6 +86,7 @@ class TimmModel(Backbone):
         self._asked_precision = precision
         self._model: Any = self._build()
         self._device, self._precision = "cpu", "float32"
+        self._weights = self._published() if pretrained else ""
 
         from timm.data import resolve_model_data_config
 
@@ -177,8 +178,8 @@ class TimmModel(Backbone):
         return sum(parameter.numel() for parameter in self._model.parameters()), self._gflop
 
     def weights(self) -> str:
-        """Model and tag of the published weights; empty where they are random or of a checkpoint."""
-        return f"{self._config.architecture}.{self._config.tag}" if self.pretrained else ""
+        """Model, tag and hash of the published weights; empty where they are random or of a checkpoint."""
+        return self._weights
 
     def trained_on(self) -> tuple[tuple[str, str], ...]:
         """As the file says that ``fusionkit finetune`` wrote; published weights do not say it in these terms."""
@@ -245,6 +246,11 @@ class TimmModel(Backbone):
         if self.checkpoint is not None:
             self._load(model, self.checkpoint)
         return model.eval().requires_grad_(requires_grad=False)
+
+    def _published(self) -> str:
+        from fusionkit_backbones.pretrained import state_digest
+
+        return f"{self._config.architecture}.{self._config.tag}, sha256 {state_digest(self._model)}"
 
     def _load(self, model: nn.Module, path: str) -> None:
         """Load a checkpoint into the model; a family with files of its own form overrides it."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from fusionkit.contracts import UNLABELLED
+from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import ConfigError, DataError
 from fusionkit_datasets.class_map import ClassMap
-from fusionkit_datasets.folder_tree import ENDINGS
 from fusionkit_datasets.image_files import ImageFiles
 from fusionkit_datasets.listing import Listing
 from fusionkit_datasets.still import Still

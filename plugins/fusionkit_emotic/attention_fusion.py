@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion, FusionOutput
-from fusionkit_emotic.attention_options import AttentionOptions
+from fusionkit.contracts import Fusion, FusionOutput, require_choice, require_count, require_number
+from fusionkit.errors import ConfigError
 from fusionkit_emotic.token_attention import TokenAttention
 
 Views = dict[str, Tensor]
@@ -34,24 +34,65 @@ class AttentionFusion(Fusion):
     Args:
         in_dims: width of each view's embedding, main view first.
         num_classes: C.
-        options: the block's options.
+        width: D, to which every view is projected. The authors' is 1024; at 256 the attention costs a sixteenth.
+        hidden: width between the classifier's two layers, which have no activation between them; half of ``width``
+            where it is not given, as the authors' 512.
+        attention: ``self``: each token attends to all tokens, as in the release. ``local``: to the tokens of its own
+            window, windows standing side by side; the paper names a local attention without a definition that we know,
+            and this is our reading. ``both``: the mean of the two, each with its own projections.
+        window: tokens in a window of the local attention; must divide ``width / token_width``.
+        token_width: t, channels a token; must divide ``width``. The authors' tokens are single channels.
+        init_scale: multiplies the query and key weights at initialisation. At 1, as released, the scores nearly agree
+            and the attention starts close to one mean over all channels; larger values let it tell channels apart.
+
+    Attributes:
+        name: of the fusion, as errors give it.
 
     Reference: Nguyen et al. 2024, https://arxiv.org/abs/2403.13039, figure 2.
     """
 
     missing: ClassVar[Literal["masked", "imputed"]] = "masked"
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"width": 8},
+        {"width": 8, "attention": "both", "window": 2, "token_width": 2},
+    )
+    name: ClassVar[str]
     key: nn.Module
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, options: AttentionOptions) -> None:
+    def __init__(
+        self,
+        in_dims: dict[str, int],
+        num_classes: int,
+        width: int = 256,
+        hidden: int | None = None,
+        attention: Literal["self", "local", "both"] = "self",
+        window: int = 16,
+        token_width: int = 1,
+        init_scale: float = 1.0,
+    ) -> None:
         super().__init__(in_dims, num_classes)
-        self.project = nn.ModuleList([nn.Linear(dim, options.width) for dim in in_dims.values()])
-        windows = {"self": None, "local": options.window}
-        self.attention = nn.ModuleList(
-            [TokenAttention(options.token_width, windows[kind], options.init_scale) for kind in options.kinds]
-        )
-        self.classifier = nn.Sequential(
-            nn.Linear(options.width, options.hidden_width), nn.Linear(options.hidden_width, num_classes)
-        )
+        for option, value in (("width", width), ("window", window), ("token_width", token_width)):
+            require_count(f"{self.name}: {option}", value)
+        if hidden is not None:
+            require_count(f"{self.name}: hidden", hidden)
+        require_choice(f"{self.name}: attention", attention, ("self", "local", "both"))
+        require_number(f"{self.name}: init_scale", init_scale, above=0)
+        if width % token_width:
+            raise ConfigError(
+                f"{self.name}: token_width={token_width} does not divide width={width}: tokens must be of equal width"
+            )
+        tokens = width // token_width
+        if attention != "self" and tokens % window:
+            raise ConfigError(
+                f"{self.name}: window={window} does not divide the {tokens} tokens of width={width}, "
+                f"token_width={token_width}: windows must be of equal length"
+            )
+        self.width = width
+        self.project = nn.ModuleList([nn.Linear(dim, width) for dim in in_dims.values()])
+        windows = {"self": [None], "local": [window], "both": [None, window]}[attention]
+        self.attention = nn.ModuleList([TokenAttention(token_width, each, init_scale) for each in windows])
+        between = hidden or max(1, width // 2)
+        self.classifier = nn.Sequential(nn.Linear(width, between), nn.Linear(between, num_classes))
 
     def fuse(self, views: Views, present: Views) -> FusionOutput:
         """Logits of a batch; the order of ``views`` does not matter, that of ``in_dims`` does.

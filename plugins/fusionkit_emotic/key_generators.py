@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit_emotic.attention_options import require_at_least, require_choice
+from fusionkit.contracts import require_choice, require_number
 
 Combine = Literal["concat", "mean"]
 Scope = Literal["joint", "per_view"]
@@ -78,7 +78,7 @@ class UpDownKey(nn.Module):
     """
 
     def __init__(self, combine: Combine, views: int, width: int, ratio: float, activation: str, scope: Scope) -> None:
-        require_at_least(f"updown-{combine}: ratio", ratio, 1.0)
+        require_number(f"updown-{combine}: ratio", ratio, least=1)
         require_choice(f"updown-{combine}: activation", activation, ACTIVATIONS)
         require_choice(f"updown-{combine}: scope", scope, ("joint", "per_view"))
         super().__init__()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from fusionkit.contracts import require_switch
 from fusionkit_emotic.attention_fusion import AttentionFusion
-from fusionkit_emotic.attention_options import Attention, AttentionOptions, require_switch
 from fusionkit_emotic.key_generators import MeanKey
 
 
@@ -18,43 +18,19 @@ class Mean(AttentionFusion):
     The order of the auxiliary views does not matter beyond each view's own projection.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
-        width: D, to which every view is projected. The authors' is 1024; at 256 the attention costs a sixteenth.
-        hidden: width between the classifier's two layers, which have no activation between them; half of ``width``
-            where it is not given, as the authors' 512.
-        attention: ``self``: each token attends to all tokens, as in the release. ``local``: to the tokens of its own
-            window, windows standing side by side; the paper names a local attention without a definition that we know,
-            and this is our reading. ``both``: the mean of the two, each with its own projections.
-        window: tokens in a window of the local attention; must divide ``width / token_width``.
-        token_width: channels a token; must divide ``width``. The authors' tokens are single channels.
-        init_scale: multiplies the query and key weights at initialisation. At 1, as released, the scores nearly agree
-            and the attention starts close to one mean over all channels; larger values let it tell channels apart.
         linear: put a linear layer behind the mean, as the concat key has one.
 
     Reference: Nguyen et al. 2024, "Emotic Masked Autoencoder on Dual-views with Attention Fusion for Facial Expression
     Recognition" (https://arxiv.org/abs/2403.13039), figure 2.
     """
 
+    name: ClassVar[str] = "mean"
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"width": 8},
         {"width": 8, "attention": "both", "window": 2, "token_width": 2, "linear": True},
     )
 
-    def __init__(
-        self,
-        in_dims: dict[str, int],
-        num_classes: int,
-        width: int = 256,
-        hidden: int | None = None,
-        attention: Attention = "self",
-        window: int = 16,
-        token_width: int = 1,
-        init_scale: float = 1.0,
-        linear: bool = False,
-    ) -> None:
+    def __init__(self, in_dims: dict[str, int], num_classes: int, linear: bool = False, **options: Any) -> None:
         require_switch("mean: linear", linear)
-        super().__init__(
-            in_dims, num_classes, AttentionOptions("mean", width, hidden, attention, window, token_width, init_scale)
-        )
-        self.key = MeanKey(width, linear)
+        super().__init__(in_dims, num_classes, **options)
+        self.key = MeanKey(self.width, linear)

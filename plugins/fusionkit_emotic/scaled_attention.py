@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.contracts import Fusion
+from fusionkit.contracts import Fusion, require_count, require_number
 from fusionkit.errors import ConfigError
-from fusionkit_emotic.attention_options import require_count
 
 Views = dict[str, Tensor]
 
@@ -63,8 +62,7 @@ class ScaledAttention(Fusion):
             require_count(f"scaled-attention: {option}", value)
         if width % token_width:
             raise ConfigError(f"scaled-attention: token_width={token_width} does not divide width={width}")
-        if not temperature > 0:
-            raise ConfigError(f"scaled-attention: temperature={temperature!r} is not a number above 0")
+        require_number("scaled-attention: temperature", temperature, above=0)
         self.width, self.token_width = width, token_width
         self.project = nn.ModuleList([nn.Linear(dim, width) for dim in in_dims.values()])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in in_dims])

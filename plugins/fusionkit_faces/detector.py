@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Extractor, Face, Located
+from fusionkit.contracts import Extractor, Face, Located, require_choice
 from fusionkit.contracts.face import CHOICES, SIDE, Choice, choose
-from fusionkit.errors import ConfigError
 from fusionkit_faces.template import Template
 
 
@@ -34,8 +33,7 @@ class Detector(Extractor):
     landmarks: ClassVar[int] = 5
 
     def __init__(self, face: Choice, layout: str, boxes: dict[str, list[float]] | None) -> None:
-        if face not in CHOICES:
-            raise ConfigError(f"{type(self).__name__.lower()}: face={face!r} is none of {', '.join(CHOICES)}")
+        require_choice(f"{type(self).__name__.lower()}: face", face, CHOICES)
         template = Template(layout, boxes)  # type: ignore[arg-type]  # which it checks itself
         self._chosen = face
         self._regions = template.regions

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Face
+from fusionkit.contracts import Face, require_count, require_number
 from fusionkit.contracts.face import Choice
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit_faces.detector import Detector
@@ -51,6 +52,7 @@ class InsightFace(Detector):
     ``alignment/coordinate_reg``.
     """
 
+    files: ClassVar[tuple[str, ...]] = ("pack",)
     places: ClassVar[tuple[str, ...]] = ("root", "allow_download")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # there is nothing to build without a pack
 
@@ -66,13 +68,23 @@ class InsightFace(Detector):
         root: str = HOME,
     ) -> None:
         super().__init__(face, layout, boxes)
-        if not 0 < score < 1:
-            raise ConfigError(f"insightface: score={score} is not between 0 and 1")
-        if side < 0 or side % 32:
+        require_number("insightface: score", score, above=0, most=1)
+        require_count("insightface: side", side, least=0)
+        if side % 32:
             raise ConfigError(f"insightface: side={side} is no multiple of 32")
         self._app = _loaded(_folder(pack, root, allow_download))
         self._app.prepare(ctx_id=0, det_thresh=score, det_size=(side, side) if side else None)
         self._dense = "landmark_2d_106" in self._app.models
+
+    @classmethod
+    def files_of(cls, option: str, options: Mapping[str, Any]) -> list[str]:
+        """The models of the pack, wherever it lies.
+
+        Raises:
+            ConfigError: if it is not there.
+        """
+        folder = _folder(options[option], options["root"], options["allow_download"])
+        return [str(path) for path in sorted(folder.glob("*.onnx"))]
 
     @property
     def point_count(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import cv2
 import numpy as np
 
-from fusionkit.contracts import Face
+from fusionkit.contracts import Face, require_count, require_number
 from fusionkit.contracts.face import Choice, choose
 from fusionkit.errors import ConfigError
 from fusionkit_faces.detector import Detector
@@ -56,12 +56,9 @@ class YuNet(Detector):
         looks: int = 8,
     ) -> None:
         super().__init__(face, layout, boxes)
-        if not 0 < score < 1:
-            raise ConfigError(f"yunet: score={score} is not between 0 and 1")
-        if side < _SMALLEST:
-            raise ConfigError(f"yunet: side={side} is below {_SMALLEST} px")
-        if looks < 0:
-            raise ConfigError(f"yunet: looks={looks} is below 0")
+        require_number("yunet: score", score, above=0, most=1)
+        require_count("yunet: side", side, least=_SMALLEST)
+        require_count("yunet: looks", looks, least=0)
         self._side, self._looks = side, looks
         self._net = _opened(Path(model).expanduser(), score)
 

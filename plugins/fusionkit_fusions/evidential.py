@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.contracts import FusionOutput
+from fusionkit.contracts import FusionOutput, require_count
 from fusionkit_fusions.late import LateFusion
-from fusionkit_fusions.option_checks import require_count
 
 
 class Evidential(LateFusion):

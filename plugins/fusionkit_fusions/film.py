@@ -7,9 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import StackedFusion
-from fusionkit.errors import ConfigError
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import StackedFusion, require_choice, require_count
 from fusionkit_fusions.presence import masked_mean, with_main
 
 _START = 0.02  # standard deviation of the modulation's weights
@@ -48,8 +46,7 @@ class Film(StackedFusion):
         by: Literal["main", "auxiliary"] = "main",
     ) -> None:
         require_count("film: width", width)
-        if by not in ("main", "auxiliary"):
-            raise ConfigError(f"film: by={by!r} is not one of main, auxiliary")
+        require_choice("film: by", by, ("main", "auxiliary"))
         super().__init__(in_dims, num_classes, width)
         self.by = by
         self.modulate = nn.Linear(width, 2 * width) if self.auxiliary else None

@@ -7,9 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion
-from fusionkit.errors import ConfigError
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import Fusion, require_choice, require_count
 from fusionkit_fusions.presence import readable
 
 
@@ -47,8 +45,7 @@ class Gated(Fusion):
     ) -> None:
         super().__init__(in_dims, num_classes)
         require_count("gated: width", width)
-        if gate not in ("softmax", "sigmoid"):
-            raise ConfigError(f"gated: gate={gate!r} is not one of softmax, sigmoid")
+        require_choice("gated: gate", gate, ("softmax", "sigmoid"))
         self.gate = gate
         self.hidden = nn.ModuleList([nn.Linear(dim, width) for dim in in_dims.values()])
         # One view has nothing to be weighed against.

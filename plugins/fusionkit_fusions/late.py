@@ -7,9 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion, FusionOutput
-from fusionkit.errors import ConfigError
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import Fusion, FusionOutput, require_choice, require_count
 from fusionkit_fusions.presence import readable
 
 
@@ -41,10 +39,8 @@ class LateFusion(Fusion):
         learn: Literal["separate", "joint"] = "separate",
     ) -> None:
         super().__init__(in_dims, num_classes)
-        if hidden != 0:
-            require_count(f"{self.name}: hidden", hidden)
-        if learn not in ("separate", "joint"):
-            raise ConfigError(f"{self.name}: learn={learn!r} is not one of separate, joint")
+        require_count(f"{self.name}: hidden", hidden, least=0)
+        require_choice(f"{self.name}: learn", learn, ("separate", "joint"))
         self.learn = learn
         self.classifiers = nn.ModuleList([_classifier(dim, hidden, num_classes) for dim in in_dims.values()])
 

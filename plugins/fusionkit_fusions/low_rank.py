@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import Fusion, require_count
 from fusionkit_fusions.presence import readable
 
 

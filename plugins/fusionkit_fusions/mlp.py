@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion
+from fusionkit.contracts import Fusion, require_choice, require_count
 from fusionkit.errors import ConfigError
-from fusionkit_fusions.option_checks import require_count
 
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -45,8 +44,7 @@ class Mlp(Fusion):
     ) -> None:
         super().__init__(in_dims, num_classes)
         require_count("mlp: hidden", hidden)
-        if not isinstance(activation, str) or activation not in _ACTIVATIONS:
-            raise ConfigError(f"mlp: activation={activation!r} is not one of {', '.join(_ACTIVATIONS)}")
+        require_choice("mlp: activation", activation, _ACTIVATIONS)
         if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0.0 <= dropout < 1.0:
             raise ConfigError(f"mlp: dropout={dropout!r} is not a share from 0 to below 1")
         layers = [nn.Linear(sum(in_dims.values()), hidden), _ACTIVATIONS[activation]()]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import require_count
 from fusionkit_fusions.token_views import TokenFusion, learned
 
 

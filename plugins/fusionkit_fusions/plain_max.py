@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fusionkit.contracts import StackedFusion
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import StackedFusion, require_count
 from fusionkit_fusions.presence import readable
 
 

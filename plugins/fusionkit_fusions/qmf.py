@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fusionkit.contracts import FusionOutput
+from fusionkit.contracts import FusionOutput, require_number
 from fusionkit_fusions.late import LateFusion
 
 
@@ -36,6 +36,7 @@ class Qmf(LateFusion):
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, hidden: int = 0, rank: float = 0.1) -> None:
         super().__init__(in_dims, num_classes, hidden)
+        require_number("qmf: rank", rank, least=0)
         self.rank = rank
 
     def decide(self, logits: Tensor, there: Tensor) -> Tensor:

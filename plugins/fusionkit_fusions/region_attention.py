@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import FusionOutput, StackedFusion
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import FusionOutput, StackedFusion, require_number
 from fusionkit_fusions.presence import readable
 
 
@@ -47,10 +46,8 @@ class RegionAttention(StackedFusion):
         region_bias: float = 0.0,
         margin: float = 0.02,
     ) -> None:
-        if not region_bias >= 0:
-            raise ConfigError(f"region-attention: region_bias={region_bias!r} is not a number from 0 up")
-        if not 0 <= margin <= 1:
-            raise ConfigError(f"region-attention: margin={margin!r} is not a number in 0..1")
+        require_number("region-attention: region_bias", region_bias, least=0)
+        require_number("region-attention: margin", margin, least=0, most=1)
         super().__init__(in_dims, num_classes, width)
         self.region_bias, self.margin = region_bias, margin
         # A single view has nothing to be weighed against.

@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import FittedFusion
-from fusionkit.errors import CellError, ConfigError
-from fusionkit_fusions.option_checks import require_count
+from fusionkit.contracts import FittedFusion, require_count, require_number
+from fusionkit.errors import CellError
 
 
 class Stacking(FittedFusion):
@@ -34,11 +33,8 @@ class Stacking(FittedFusion):
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, folds: int = 5, c: float = 1.0) -> None:
         super().__init__(in_dims, num_classes)
-        require_count("stacking: folds", folds)
-        if folds < 2:
-            raise ConfigError(f"stacking: folds={folds} is not a whole number from 2 up")
-        if not c > 0:
-            raise ConfigError(f"stacking: c={c!r} is not a number above 0")
+        require_count("stacking: folds", folds, least=2)
+        require_number("stacking: c", c, above=0)
         self.folds, self.c = folds, c
         self._state: dict[str, np.ndarray] = {}
 

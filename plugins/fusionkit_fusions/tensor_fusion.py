@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion
+from fusionkit.contracts import Fusion, require_count
 from fusionkit.errors import ConfigError
-from fusionkit_fusions.option_checks import require_count
 from fusionkit_fusions.presence import readable
 
 _MOST = 4096  # products of a frame, where the width is chosen for the user

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import CausalSmoother
-from fusionkit_smoothers.option_checks import require_number, settled
+from fusionkit.contracts import CausalSmoother, require_number
+from fusionkit_smoothers.option_checks import settled
 from fusionkit_smoothers.tracking import track
 
 Past = tuple[np.ndarray, float, int]

@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Smoother
-from fusionkit.errors import ConfigError, PluginError
+from fusionkit.contracts import Smoother, require_choice, require_number
+from fusionkit.errors import PluginError
 from fusionkit_smoothers.implied_prior import implied_prior
-from fusionkit_smoothers.option_checks import require_number
 
 Prior = Literal["implied", "labels", "uniform"]
 
@@ -37,8 +36,7 @@ class FittedChain(Smoother):
 
     def __init__(self, pseudo_count: float = 1.0, prior: Prior = "implied") -> None:
         require_number(f"{self.called}: pseudo_count", pseudo_count, above=0)
-        if prior not in ("implied", "labels", "uniform"):
-            raise ConfigError(f"{self.called}: prior={prior!r} is not one of implied, labels, uniform")
+        require_choice(f"{self.called}: prior", prior, ("implied", "labels", "uniform"))
         self.pseudo_count = pseudo_count
         self.prior = prior
         self._learned: dict[str, np.ndarray] | None = None

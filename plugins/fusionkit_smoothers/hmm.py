@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import require_choice
 from fusionkit_smoothers.fitted_chain import FittedChain, Prior, filtered
 
 
@@ -39,8 +39,7 @@ class Hmm(FittedChain):
         prior: Prior = "implied",
     ) -> None:
         super().__init__(pseudo_count, prior)
-        if decode not in ("posterior", "viterbi"):
-            raise ConfigError(f"hmm: decode={decode!r} is not one of posterior, viterbi")
+        require_choice("hmm: decode", decode, ("posterior", "viterbi"))
         self.decode = decode
         self.hard = decode == "viterbi"
 

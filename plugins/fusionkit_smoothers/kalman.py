@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Smoother
+from fusionkit.contracts import Smoother, require_number
 from fusionkit_smoothers.kalman_filter import MOST_NOISE
-from fusionkit_smoothers.option_checks import require_number, settled
+from fusionkit_smoothers.option_checks import settled
 
 
 class Kalman(Smoother):

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Smoother
+from fusionkit.contracts import Smoother, require_count
 from fusionkit.errors import ConfigError
-from fusionkit_smoothers.option_checks import require_count, require_width, settled
+from fusionkit_smoothers.option_checks import require_width, settled
 from fusionkit_smoothers.time_grid import GridPiece, grid_pieces
 
 _HIGHEST = 3

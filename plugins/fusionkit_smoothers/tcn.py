@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from fusionkit.contracts import Smoother
+from fusionkit.contracts import Smoother, require_count
 from fusionkit.errors import PluginError
-from fusionkit_smoothers.option_checks import require_count
 from fusionkit_smoothers.temporal_net import TemporalNet
 from fusionkit_smoothers.temporal_training import Clip, train
 

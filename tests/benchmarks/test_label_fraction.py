@@ -9,8 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fusionkit.registry import DATASETS
+from fusionkit.stats import Estimate
 
 SMALL = "synthetic:train=10,val=3,test=3,clips=4,clip_length=8"
 
@@ -44,7 +47,7 @@ def test_the_first_units_show_every_class(curve: ModuleType) -> None:
 
 
 def test_few_labels_do_not_mean_few_steps(curve: ModuleType) -> None:
-    request = curve.Request(SMALL, SMALL, 64, Path())
+    request = curve.Request(SMALL, SMALL, 64, 2, Path())
     sizes = [request.labels(share) for share in (0.3, 1.0)]
     assert [size.units for size in sizes] == [3, 10]
     for size in sizes:
@@ -55,7 +58,7 @@ def test_a_fine_tuning_gives_the_counts_of_all_test_frames(
     curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curve, "EPOCHS", (2, 2))
-    request = curve.Request(SMALL, SMALL, 16, tmp_path)
+    request = curve.Request(SMALL, SMALL, 16, 1, tmp_path)
     counts = curve.counts_of(request.labels(0.3), request.random(0), 0, tmp_path / "run")
     table = DATASETS.build(SMALL).frames
     tested = (table.split == "test") & (table.label >= 0)
@@ -74,3 +77,19 @@ def test_the_table_holds_both_arms_and_their_difference(curve: ModuleType) -> No
     assert rows[0].startswith("| 50% | 4 | 40 | 7 | .500 [.500, .500] | 1.000 [1.000, 1.000] | +.500 [+.500, +.500] | ")
     # Swapping nine units in all ways: two of 512 are as extreme, of which two tests are corrected for.
     assert float(rows[0].split("|")[8]) == pytest.approx(2 * 2 / 512, abs=3e-3)
+
+
+def test_the_picture_has_a_line_an_arm_with_its_intervals(
+    curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {}
+    monkeypatch.setattr(Axes, "errorbar", lambda _, x, y, error, **how: drawn.update({how["label"]: (x, y, error)}))
+    monkeypatch.setattr(Figure, "legend", lambda *_, **__: None)
+    rising = [Estimate(value, low, high, 0.1, 9, 2) for value, low, high in ((0.2, 0.1, 0.4), (0.5, 0.3, 0.6))]
+    curve.draw({"scratch": rising[:1] * 2, "pretrained": rising}, (0.05, 1.0), tmp_path / "curve.png")
+    x, y, error = drawn["pre-trained"]
+    assert x == pytest.approx([0.05, 1.0], rel=0.05)
+    assert y.tolist() == [0.2, 0.5]
+    assert np.allclose(error, [[0.1, 0.2], [0.2, 0.1]])
+    assert drawn["from random weights"][1].tolist() == [0.2, 0.2]
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -67,6 +67,43 @@ def test_a_wrong_target_is_refused_before_anything_runs(target: str) -> None:
     assert "checks:" not in said
 
 
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("median:widht=3", "smoother 'median': unknown option 'widht' (did you mean 'width'?)"),
+        ("hog:size=large", "backbone 'hog': option size = 'large' is not int"),
+    ],
+)
+def test_wrong_options_are_a_wrong_request_and_no_failed_check(spec: str, told: str) -> None:
+    code, said = check("none", spec)
+    assert (code, said) == (2, f"error: {told}\n")
+
+
+def test_what_needs_data_says_what_it_lacks() -> None:
+    code, said = check("ferplus")
+    assert code == 0
+    assert "no example to build it with: give one, as in ferplus:root=... (ferplus)" in said
+
+
+def test_an_expected_failure_that_does_not_fail_is_one(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(GOOD.replace("    def smooth(", KNOWN))
+    code, said = check(str(tmp_path / "mine.py"))
+    assert code == 1
+    assert "constant_clip_stays: expected_failures says that it fails, and it passes" in said
+    assert "17 passed, 1 failed, 0 expected failure" in said
+
+
+def test_what_is_not_written_is_named(tmp_path: Path) -> None:
+    head = "from fusionkit.contracts import Fusion, StackedFusion\nfrom fusionkit.registry import FUSIONS\n\n\n"
+    bodies = "@FUSIONS.register_module()\nclass Short(StackedFusion):\n    pass\n\n\n"
+    bodies += "@FUSIONS.register_module()\nclass Long(Fusion):\n    pass\n"
+    (tmp_path / "mine.py").write_text(head + bodies)
+    code, said = check(str(tmp_path / "mine.py"))
+    assert code == 1
+    assert "failed: NotImplementedError: combine() is not written (short)" in said
+    assert "failed: NotImplementedError: fuse() is not written (long)" in said
+
+
 def test_several_targets_are_checked_each_once() -> None:
     code, said = check("none", "smoothers/none", "median:width=3")
     assert code == 0

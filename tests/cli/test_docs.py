@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from fusionkit.cli import app
 
 ROOT = Path(__file__).parents[2]
+PIPELINE = "paper/pipeline_tiny"  # its commands go together: test_paper_pipeline.py
 SMALL = "--dataset synthetic:train=8,val=6,test=6,clips=4,clip_length=8 --recipe epochs=1 --seeds 1 --smoother none"
 
 
@@ -24,6 +25,7 @@ def commands() -> list[str]:
         line.partition("#")[0].strip()
         for name in ("README.md", "docs/plugins.md", "docs/results.md", "docs/paper.md")
         for block in blocks(name, "bash")
+        if PIPELINE not in block
         for line in block.splitlines()
         if line.startswith("fusionkit ")
     ]
@@ -56,3 +58,15 @@ def test_the_fusion_of_the_plugin_guide_runs(tmp_path: Path, monkeypatch: pytest
     result = CliRunner().invoke(app, [*command.split()[1:], *SMALL.split(), "--executor", "serial"])
     assert result.exit_code == 0, result.output
     assert "gated-sum" in result.output
+
+
+def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source,) = [block for block in blocks("docs/data.md", "python") if "from_arrays" in block]
+    exec(compile(source, "sound.py", "exec"), {})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("face")]
+    assert [row[:2] for row in rows] == [["face", "linear"], ["face,sound", "mlp"], ["face,sound", "gated"]]
+    alone, *both = [float(row[3]) for row in rows]
+    assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"

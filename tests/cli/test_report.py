@@ -71,6 +71,10 @@ def test_the_settings_on_the_page_run_the_same_grid(folder: Path, tmp_path: Path
     assert [family.id for family in plan.families] == [record["id"] for record in Results(folder).grid["families"]]
 
 
+def _rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
 def test_tables_go_to_the_terminal_or_a_file(folder: Path, tmp_path: Path) -> None:
     printed = run(str(folder), "--format", "csv")
     assert printed.exit_code == 0
@@ -78,6 +82,11 @@ def test_tables_go_to_the_terminal_or_a_file(folder: Path, tmp_path: Path) -> No
     assert run(str(folder), "--format", "csv", "--out", str(tmp_path / "t.csv")).exit_code == 0
     assert (tmp_path / "t.csv").read_text() == printed.stdout
     assert r"\toprule" in run(str(folder), "--format", "latex").stdout
+    other = run(str(folder), "--format", "csv", "--intervals", "bootstrap").stdout
+    for row, old in zip(_rows(other), _rows(printed.stdout), strict=True):
+        changed = {name for name in row if row[name] != old[name]}
+        assert "macro_f1_hi" in changed
+        assert changed <= {"macro_f1_lo", "macro_f1_hi", "delta_lo", "delta_hi"}
     assert json.loads(run(str(folder), "--format", "json").stdout)["rows"]
 
 

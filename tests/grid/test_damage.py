@@ -1,4 +1,4 @@
-"""Whatever happens to a stored file, the next run notices it and makes the same bytes again, or says what to do."""
+"""Whatever happens to a stored file, the next run notices it and makes the same bytes again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
-from fusionkit.errors import FusionKitError
+from fusionkit.errors import DataError
+from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.results import Results
 
@@ -22,7 +23,7 @@ KINDS = {
     *("cells/cell.json", "cells/counts.npz", "cells/done.json"),
     *(f"rows/{name}.npy" for name in ("train", "train_label", "train_unit", "dev", "dev_label", "test")),
     *("rows/done.json", "failures/*.json", "failures/*.txt"),
-    *("grid.json", "results.csv", "cells.csv", "costs.csv"),
+    *("grid.json", "grid.copy.json", "results.csv", "cells.csv", "costs.csv"),
 }
 
 
@@ -69,6 +70,15 @@ def finish(run: Path, cache: Path) -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in stored(run, cache).items() if repeats(file, run)}
 
 
+def rounds(examples: dict[str, Path]) -> list[dict[str, Path]]:
+    """One file of each folder at a time: what one damaged file shows would not show in another."""
+    folders: dict[str, list[str]] = {}
+    for name in sorted(examples):
+        folders.setdefault(name.partition("/")[0] if "/" in name else "", []).append(name)
+    most = max(map(len, folders.values()))
+    return [{names[n]: examples[names[n]] for names in folders.values() if n < len(names)} for n in range(most)]
+
+
 @pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink], ids=lambda damage: damage.__name__)
 def test_damage_to_any_stored_file_is_made_good(
     tmp_path: Path, own_cache: Path, damage: Callable[[Path], None]
@@ -77,15 +87,38 @@ def test_damage_to_any_stored_file_is_made_good(
     whole = finish(run, own_cache)
     examples = {kind(file, run): file for file in stored(run, own_cache).values()}
     assert set(examples) == KINDS
-    for name, file in sorted(examples.items()):
+    damaged: set[str] = set()
+    for files in rounds(examples):
         lines = (run / "costs.csv").read_text().count("\n")
-        damage(file)
-        if name.startswith(("cache/", "rows/")):  # needed again only where a head is trained
-            shutil.rmtree(next((run / "heads").iterdir()))
-        if name == "grid.json" and file.exists():
-            with pytest.raises(FusionKitError, match=r"damaged.*move it away and run the grids again"):
-                finish(run, own_cache)
-            file.unlink()
-        assert finish(run, own_cache) == whole, name
+        for file in files.values():
+            damage(file)
+        damaged |= set(files)
+        # Embeddings and rows are needed again only where a head is trained: one that is not damaged.
+        heads = {file.parent for name, file in files.items() if name.startswith("heads/")}
+        shutil.rmtree(next(head for head in (run / "heads").iterdir() if head not in heads))
+        assert finish(run, own_cache) == whole, list(files)
         assert (run / "costs.csv").read_text().count("\n") == lines
-        assert set(examples) == {kind(each, run) for each in stored(run, own_cache).values()}, name
+        assert set(examples) == {kind(each, run) for each in stored(run, own_cache).values()}, list(files)
+    assert damaged == KINDS
+
+
+def test_a_grid_of_which_no_copy_is_sound_is_refused_with_what_to_do(tmp_path: Path, own_cache: Path) -> None:
+    run = tmp_path / "run"
+    whole = finish(run, own_cache)
+    for name in ("grid.json", "grid.copy.json"):
+        flip(run / name)
+    with pytest.raises(DataError, match=r"grid\.json .*damaged.*move it away and run the grids again"):
+        finish(run, own_cache)
+    (run / "grid.json").unlink()
+    assert finish(run, own_cache) == whole
+
+
+def test_rows_of_earlier_grids_outlive_damage_to_the_grid(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    carry_out(toy_plan(fusions=["toy-sum"], seeds=1), run)
+    both = len(carry_out(toy_plan(regions=["top"], fusions=["toy-sum"], seeds=1), run)[1].rows)
+    truncate(run / "grid.json")
+    assert len(Results(run).rows) == both
+    carry_out(toy_plan(fusions=["toy-sum"], seeds=2), run)
+    assert len(Results(run).rows) == both
+    assert RunFolder(run).load_grid() is not None

@@ -91,7 +91,7 @@ class Nan(Bad):
 """
 
 GRID = (
-    *("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=2", "--seeds", "1"),
+    *("--dataset", "synthetic:train=5,val=4,test=4,clips=4,clip_length=6", "--recipe", "epochs=2", "--seeds", "1"),
     *("--regions", "eye", "--smoother", "none", "--plugin", "faults.py", "--executor", "processes", "--workers", "2"),
     *("--out", "out"),
 )
@@ -100,7 +100,7 @@ GRID = (
 def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fusionkit", "bench", *GRID, *words]
     environment = {**os.environ, "FUSIONKIT_CACHE": str(folder / "cache")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +196,10 @@ def test_the_summary_names_every_failure(finished: subprocess.CompletedProcess[s
 
 @pytest.mark.usefixtures("finished")
 def test_a_failed_cell_is_left_alone_until_it_is_asked_for(folder: Path) -> None:
-    again = bench(folder, "--fusion", "raises,plain-mean")
+    again = bench(folder, "--fusion", "raises,plain-mean", "--executor", "serial")
     assert again.returncode == 1
     assert "0 heads trained, 0 cells scored, 2 cells reused" in again.stdout
-    retried = bench(folder, "--fusion", "raises,plain-mean", "--retry-failed")
+    retried = bench(folder, "--fusion", "raises,plain-mean", "--executor", "serial", "--retry-failed")
     assert retried.returncode == 1
     assert "fit: 1/1 heads" in retried.stderr
 
@@ -267,20 +267,17 @@ def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
         (folder / "faults.py").write_text(COUNTING)
         environment = {**os.environ, "FUSIONKIT_CACHE": str(folder / "cache")}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        serial = ["--executor", "serial"] if runs == 1 else []
+        how = ["--executor", "serial"] if runs == 1 else ["--workers", "1"]
         processes = [
-            subprocess.Popen([*words, *serial], cwd=folder, env=environment, text=True, **pipes) for _ in range(runs)
+            subprocess.Popen([*words, *how], cwd=folder, env=environment, text=True, **pipes) for _ in range(runs)
         ]
-        told[name] = [process.communicate(timeout=300) for process in processes]
+        told[name] = [process.communicate(timeout=600) for process in processes]
         assert [process.returncode for process in processes] == [0] * runs, told
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert work_done(alone)[1] == 2 * 3
-    assert work_done(alone)[0] > 2 * 400  # two views of nearly every frame
+    assert work_done(alone)[0] > 2 * 250  # two views of nearly every frame
     assert work_done(both) == work_done(alone)
-    for figure in (
-        "heads trained",
-        "cells scored",
-    ):  # the main view alone is trained too, by a fusion that counts nothing
+    for figure in ("heads trained", "cells scored"):  # of the main view alone too, by a fusion that counts nothing
         counts = [int(out.split(f" {figure}")[0].rsplit(" ", 1)[-1]) for out, _ in told["both"]]
         assert sum(counts) == 3 * 3, told
     for name in ("results.csv", "cells.csv"):
@@ -295,12 +292,12 @@ def test_a_disk_that_is_full_is_told_in_one_line_and_the_run_goes_on_once_there_
     (tmp_path / "faults.py").write_text("")
     limited = ["bash", "-c", 'ulimit -f 24; exec "$@"', "bash", *words]  # KiB
     environment = {**os.environ, "FUSIONKIT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(r"embeddings/.* cannot be written: File too large \(what is finished is kept; ", last)
     assert "Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
-    assert bench(tmp_path, "--fusion", "plain-mean,mlp").returncode == 0
-    assert bench(tmp_path, "--fusion", "plain-mean,mlp", "--out", "fresh").returncode == 0
+    for out in ("out", "fresh"):
+        assert bench(tmp_path, "--fusion", "plain-mean,mlp", "--executor", "serial", "--out", out).returncode == 0
     assert stored(tmp_path, "out") == stored(tmp_path, "fresh")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
 from fusionkit import artifact
 from fusionkit.artifact import half_written, write_artifact, write_file
-from fusionkit.grid.lease import STALE, abandoned, lease
+from fusionkit.grid.lease import STALE, _machine, abandoned, lease
 from fusionkit.grid.leftovers import remove_leftovers
 
 DAY = 24 * 3600.0
@@ -47,7 +46,7 @@ def gone() -> int:
 
 def hold(path: Path, pid: int, host: str | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"host": host or socket.gethostname(), "pid": pid}))
+    path.write_text(json.dumps({"machine": host or _machine(), "pid": pid}))
 
 
 PLACES = ["run/heads/.ab12.0123abcd", "run/cells/.ab12.0123abcd", "run/rows/.ab-12.0123abcd"]

@@ -77,9 +77,9 @@ from fusionkit.grid.tasks import attempt
 
 class Task:
     def run(self, advance):
-        kept.append(np.ones(2**25))
+        kept.append(np.ones(3 * 2**24))  # 0.375 GiB: more than half of the ceiling, and twice is more than all of it
         try:
-            kept.append(np.ones(2**25))
+            kept.append(np.ones(3 * 2**24))
         except MemoryError as error:
             raise CellError("a plugin failed") from error
 

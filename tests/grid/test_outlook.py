@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from fusionkit.contracts import Smoother
 from fusionkit.engine import embed, embeddings, fit, score
 from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.lease import lease
+from fusionkit.grid.lease import _machine, lease
 from fusionkit.grid.outlook import Outlook, Prospect, look_ahead
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
@@ -304,7 +303,7 @@ def test_the_lease_of_a_process_that_is_gone_is_no_running_work(path: Path) -> N
     plan = toy_plan(**ONE)
     (head,) = plan.heads
     (path / "leases").mkdir(parents=True)
-    (path / "leases" / head).write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1}))
+    (path / "leases" / head).write_text(json.dumps({"machine": _machine(), "pid": 2**22 + 1}))
     assert states(ahead(plan, path))[1] == {NEW}
 
 

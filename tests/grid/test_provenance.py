@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +16,7 @@ from toy_components import Colours, registered, toy_house, toy_plan  # noqa: F40
 
 import fusionkit
 from fusionkit.grid import provenance as module
-from fusionkit.grid.provenance import LIBRARIES, cpu_model, grid_provenance, provenance
+from fusionkit.grid.provenance import cpu_model, grid_provenance, provenance
 from fusionkit.grid.run import RunOptions
 from fusionkit.identity import component_identity, file_digest
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
@@ -23,13 +25,25 @@ from fusionkit.spec import Spec
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 
-def test_versions_of_libraries_and_of_whatever_brings_a_component() -> None:
+def test_versions_of_whatever_brings_a_component_and_of_all_that_it_needs() -> None:
     found = grid_provenance(toy_plan(fusions=["mlp"], seeds=1), RunOptions())
-    for name in LIBRARIES:
-        assert found["versions"][name] == version(name)
-    assert found["versions"]["fusionkit"] == version("fusionkit")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = [line.partition(">=")[0] for line in project["dependencies"]]
+    assert {"torch", "timm", "numpy", "scikit-learn"} <= set(needed)
+    assert found["versions"] == {name: version(name) for name in sorted(["fusionkit", *needed])}
     assert found["fusionkit"] == fusionkit.__version__
     assert found["python"] == platform.python_version()
+
+
+def test_a_distribution_of_somebody_elses_brings_those_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_pkg-0.3.dist-info").mkdir()
+    needs = ("rich>=1", "no-such-thing; sys_platform == 'win32'", "pytest; extra == 'test'")
+    lines = ["Metadata-Version: 2.1", "Name: my_pkg", "Version: 0.3", *(f"Requires-Dist: {need}" for need in needs)]
+    (tmp_path / "my_pkg-0.3.dist-info/METADATA").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert module._versions(["my_pkg", "nowhere"]) == {"my_pkg": "0.3", "rich": version("rich")}
 
 
 def test_every_component_is_there_once_with_its_options_revision_and_source() -> None:
@@ -95,12 +109,18 @@ def test_weights_are_named_by_file_and_hash_or_by_their_publisher(tmp_path: Path
     ]
 
 
-def test_a_pretrained_model_of_timm_names_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pretrained_model_of_timm_names_its_tag_and_the_hash_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit_backbones.timm_model import TimmModel
 
     assert TimmModel("test_vit").weights() == ""
     monkeypatch.setattr(TimmModel, "_build", _unpretrained(TimmModel._build))
-    assert TimmModel("test_vit", pretrained=True).weights() == "test_vit.r160_in1k"
+    found = [TimmModel("test_vit", pretrained=True, seed=seed) for seed in (0, 0, 1)]
+    names, hashes = zip(*(each.weights().split(", sha256 ") for each in found), strict=True)
+    assert set(names) == {"test_vit.r160_in1k"}
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert re.fullmatch("[0-9a-f]{16}", hashes[0])
+    found[0].prepare("cpu", "bfloat16")
+    assert found[0].weights() == found[1].weights(), "as they were given out, not as they are used"
 
 
 def _unpretrained(build: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS
-from fusionkit.report.contact_sheet import _some_frames, write_contact_sheet
+from fusionkit.report.contact_sheet import _frames, write_contact_sheet
 from fusionkit.report.sheet import COLOURS, GAP, HEAD, MARGIN, TILE
 from fusionkit.spec import Spec
 from fusionkit.views import parse_region_set
@@ -48,7 +49,7 @@ def sheet(path: Path, views: str = "top", count: int = 3, dataset: str = "toy-fl
 
 def test_each_class_has_a_row_of_frames_and_a_row_of_each_view(tmp_path: Path) -> None:
     image = sheet(tmp_path / "sheet.png")
-    assert image.shape[1] == MARGIN + 3 * (TILE + GAP)
+    assert image.shape[1] == MARGIN + 4 * (TILE + GAP) + 2 * GAP
     frame_row = HEAD + TILE // 4
     for index in range(3):
         left = MARGIN + index * (TILE + GAP)
@@ -57,6 +58,23 @@ def test_each_class_has_a_row_of_frames_and_a_row_of_each_view(tmp_path: Path) -
     assert image[view_row, MARGIN + TILE // 2].tolist() == list(Flat.colours[0])
     second = HEAD + (TILE + GAP) + (TILE // 2 + GAP) + GAP
     assert image[second + TILE // 4, MARGIN + TILE // 2].tolist() == list(Flat.colours[1])
+
+
+def test_the_mean_face_and_the_mean_of_each_view_stand_at_the_end(tmp_path: Path) -> None:
+    class Noise(Flat):
+        """Frames of one size, no two alike."""
+
+        def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+            return [np.random.default_rng(row).integers(0, 256, (112, 112, 3), np.uint8) for row in rows]
+
+    with registered(DATASETS, "toy-noise", Noise):
+        views = parse_region_set("top")
+        write_contact_sheet(Spec("toy-noise"), Spec("toy-halves"), views, 2, tmp_path / "sheet.png")
+    image = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1]
+    expected = np.rint(np.mean(Noise().read(np.arange(6)), axis=0))  # the six frames of the first class
+    left = image.shape[1] - TILE - GAP
+    np.testing.assert_array_equal(image[HEAD : HEAD + TILE, left : left + TILE], expected)
+    np.testing.assert_array_equal(image[HEAD + TILE + GAP :][: TILE // 2, left : left + TILE], expected[: TILE // 2])
 
 
 def test_boxes_are_drawn_where_the_extractor_found_them(tmp_path: Path) -> None:
@@ -82,7 +100,7 @@ def test_a_view_that_was_not_found_is_hatched(tmp_path: Path) -> None:
 
 def test_frames_come_from_different_units_first() -> None:
     source = open_source(Spec("toy-blobs"), None)
-    frames = _some_frames(source, 1, 8)
+    frames = list(islice(_frames(source, 1, 8), 8))
     rows = [
         row
         for row in np.flatnonzero(source.table.label == 1)

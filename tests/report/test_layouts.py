@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_a_drawing_is_half_for_training_and_shows_another_person_in_each_clip() 
     assert (table.label == -1).any()
     assert draw(DRAWING).fingerprint() == faces.fingerprint()
     assert draw(Drawing(33, 6, 4, faults=True)).fingerprint() != faces.fingerprint()
+    assert draw(replace(DRAWING, difficulty=0.0)).fingerprint() != faces.fingerprint()
 
 
 def test_without_faults_every_frame_has_a_label() -> None:

@@ -9,9 +9,11 @@ import pytest
 from sklearn.metrics import f1_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
+from fusionkit.bootstrap import bootstrap_difference, bootstrap_interval
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.results import Results
+from fusionkit.report.table import caption
 from fusionkit.stats import holm, interval, macro_f1, paired_difference, permutation_p
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -40,6 +42,30 @@ def test_scores_intervals_and_differences_are_those_of_the_stored_counts(tmp_pat
             assert row.p == permutation_p(counts, reference)
             p.append(row.p)
     np.testing.assert_array_equal([row.p_holm for row in results.rows], holm(np.array(p)))
+
+
+def test_intervals_are_the_bootstraps_where_that_is_asked_for_and_all_else_stays(tmp_path: Path) -> None:
+    _, results = carry_out(toy_plan(seeds=2), tmp_path / "run")
+    other = Results(tmp_path / "run", "bootstrap")
+    a, b = (counts_of(tmp_path / "run", record, [0, 1]) for record in other.grid["families"])
+    assert [row.score for row in other.rows] == [bootstrap_interval(a), bootstrap_interval(b)]
+    assert other.rows[1].delta == bootstrap_difference(b, a)
+    assert other.rows[1].score.low != results.rows[1].score.low
+    assert [row.p for row in other.rows][1:] == [row.p for row in results.rows][1:]
+    assert "intervals: delete-one-unit jackknife-t; p" in caption(results)[1]
+    assert "intervals: percentile bootstrap of units and seeds; p" in caption(other)[1]
+
+
+def test_the_caption_gives_n_of_each_data_set(tmp_path: Path) -> None:
+    plan = toy_plan(datasets=["toy-blobs:clips=24", "toy-blobs:clips=40", "toy-blobs:clips=24,noise=3.0"], seeds=1)
+    _, results = carry_out(plan, tmp_path / "run")
+    counted = {row.axes.dataset: (row.score.n_units, row.means["n_frames"]) for row in results.rows}
+    few, many, again = counted
+    assert counted[few] == counted[again] != counted[many]
+    line = next(line for line in caption(results) if line.startswith("test: "))
+    assert f"test: {few}, {again}: {counted[few][0]} units, " in line
+    assert f"; {many}: {counted[many][0]} units, " in line
+    assert f" {counted[many][1]:.0f} frames; 1 seed(s); " in line
 
 
 def test_a_difference_pairs_the_seeds_that_both_have(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_byte_order_marks_line_ends_and_values_do_not_matter(tmp_path: Path, how
         ([HEADER, "a/1.jpg,0", "1.jpg,0"], "template.txt:3: '1.jpg' names no clip and frame"),
         ([HEADER, "a/one.jpg,0"], "template.txt:2: 'a/one.jpg' names no clip and frame"),
         ([HEADER, "a/,0"], "template.txt:2: 'a/' names no clip and frame"),
+        ([HEADER, "../a/1.jpg,0"], "template.txt:2: '../a/1.jpg' names no clip and frame"),
+        ([HEADER, "/a/1.jpg,0"], "template.txt:2: '/a/1.jpg' names no clip and frame"),
+        ([HEADER, f"a/{10**20}.jpg,0"], f"template.txt:2: 'a/{10**20}.jpg' names no clip and frame"),
         ([HEADER, "a/2.jpg,0", "b/1.jpg,0", "", "a/02.jpg,0"], "template.txt:5: the frame stands on line 2 already"),
     ],
 )
@@ -97,7 +100,7 @@ def test_classes_are_matched_by_name() -> None:
         class_order(["Anger"], ["Anger", "Other"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)  # each is synced to disk
 @given(data=st.data())
 def test_every_row_is_written_once_in_order_with_the_value_of_its_frame(tmp_path: Path, data: Any) -> None:
     frames = data.draw(
@@ -197,6 +200,43 @@ FAULTS: list[tuple[Callable[[list[str]], None], list[str]]] = [
         ],
     ),
 ]
+
+
+WHOLE = [f"{row},1" for row in ROWS]
+ODD = st.sampled_from(
+    ["", ",", "x", "/1.jpg,0", f"{ROWS[0]},", f"{ROWS[1]},{'9' * 5000}", f"{ROWS[2]},٣", "a\0/1.jpg,0"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    lines=st.permutations(WHOLE) | st.lists(st.sampled_from(WHOLE) | ODD | st.text(max_size=20), max_size=8),
+    header=st.just(HEADER) | st.text(max_size=20),
+)
+def test_of_any_text_nothing_is_said_only_where_it_is_what_was_asked_for(
+    tmp_path: Path, lines: list[str], header: str
+) -> None:
+    template = template_of(tmp_path, ROWS)
+    (tmp_path / "out.txt").write_text("\n".join([header, *lines]), newline="")
+    found = list(submission_faults(tmp_path / "out.txt", template))
+    rows = [line for line in (tmp_path / "out.txt").read_text().split("\n")[1:] if line]
+    assert (not found) == (header == HEADER and rows == WHOLE)
+    assert all("\n" not in fault and len(fault) < len(str(tmp_path)) + 400 for fault in found)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(junk=st.binary(max_size=60), whole=st.booleans())
+def test_any_bytes_are_a_template_of_every_row_or_refused(tmp_path: Path, junk: bytes, whole: bool) -> None:
+    path = tmp_path / "template.txt"
+    path.write_bytes((f"{HEADER}\n{ROWS[0]},0\n".encode() if whole else b"") + junk)
+    try:
+        found = read_template(path)
+    except DataError:
+        return
+    rows = [line for line in path.read_text("utf-8-sig").split("\n")[1:] if line]
+    assert list(found.locations()) == [line.partition(",")[0] for line in rows]
+    write_rows(found, {name: np.zeros(len(own), int) for name, own in found.rows_of.items()}, tmp_path / "out.txt")
+    assert list(submission_faults(tmp_path / "out.txt", found)) == []
 
 
 @pytest.mark.parametrize(("change", "expected"), FAULTS)

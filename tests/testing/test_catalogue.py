@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 from fusionkit.contracts import CausalSmoother, Fusion
-from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.recipe import Recipe
+from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
 from fusionkit.testing import check_fusion
 from fusionkit.testing.catalogue import entries, entry, markdown
+from fusionkit_smoothers.exponential import Exponential
 
 
 class Steady(CausalSmoother):
@@ -105,8 +107,32 @@ def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
     )
     said = told("info", "smoothers/exponential")
     assert "tags    of probs, causal, half_life=auto" in said
-    option = next(line.split() for line in said.splitlines() if line.startswith("half_life "))
-    assert option[1:4] == ["float", "|", "'auto'"]
+    lines = said.splitlines()
+    at = next(place for place, line in enumerate(lines) if line.startswith("  half_life: float | 'auto' = "))
+    assert lines[at + 1].startswith("      ")
+    assert " ".join(lines[at + 1].split()) in " ".join((Exponential.__doc__ or "").split())
+    assert "Args:" not in said
+
+
+def test_info_tells_how_heads_are_trained() -> None:
+    said = told("info", "recipe")
+    lines = said.splitlines()
+    for name, value in Recipe().describe().items():
+        at = next(place for place, line in enumerate(lines) if line.startswith(f"  {name}: "))
+        assert lines[at].endswith(f" = {value!r}")
+        assert lines[at + 1].strip(), "explained"
+
+
+def test_an_option_is_explained_by_the_nearest_class_that_has_something_to_say() -> None:
+    found = entry(FUSIONS, "updown-mean")
+    assert [option.name for option in found.options][:4] == ["ratio", "activation", "scope", "width"]
+    assert found.explained["ratio"] == "how many times as wide as its input the up-projection is; 1 or more."
+    assert found.explained["width"].startswith("D, to which every view is projected.")
+
+
+def test_a_backbone_of_tokens_is_told_apart() -> None:
+    assert entry(BACKBONES, "tiny-mae").tags == ("tokens",)
+    assert entry(BACKBONES, "hog").tags == ()
 
 
 def test_lists_are_short_or_long_and_of_one_distribution() -> None:

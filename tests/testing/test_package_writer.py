@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -34,7 +37,9 @@ def run(*words: str, folder: Path, installed: Path) -> subprocess.CompletedProce
     )
 
 
-def test_new_packages_and_the_example_are_installed_found_checked_and_pass_their_own_tests(tmp_path: Path) -> None:
+def test_new_packages_and_the_example_are_installed_and_checked_and_the_example_makes_a_grid(
+    tmp_path: Path,
+) -> None:
     pytest.importorskip("hatchling", reason="the packages are built with hatchling")
     for kind in KINDS:
         assert CliRunner().invoke(app, ["new", kind, f"new-{kind}", "--out", str(tmp_path / "new")]).exit_code == 0
@@ -54,6 +59,28 @@ def test_new_packages_and_the_example_are_installed_found_checked_and_pass_their
     alone = ["-p", "no:cacheprovider", "--import-mode=importlib", "-q", "-c", os.devnull, "--rootdir", str(tmp_path)]
     passed = run("pytest", *alone, *tests, folder=tmp_path, installed=target)
     assert passed.returncode == 0, passed.stdout
+
+    write_faces(tmp_path / "faces")
+    words = ["--dataset", f"example-folder:root={tmp_path / 'faces'}", "--extractor", "example-parts"]
+    words += ["--backbone", "example-moments", "--regions", "upper,lower", "--fusion", "example-gate"]
+    words += ["--smoother", "example-window:width=5", "--recipe", "lr=0.05", "--seeds", "1"]
+    done = run("fusionkit", "bench", *words, "--executor", "serial", "--out", "run", folder=tmp_path, installed=target)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run/results.csv").open(newline="") as file:
+        rows = {row["views"]: row for row in csv.DictReader(file)}
+    assert float(rows["face,lower,upper"]["macro_f1"]) == 1.0  # the label is the colour
+
+
+def write_faces(root: Path) -> None:
+    """Red faces and blue ones, six people, two frames each, in the layout of the example's data set."""
+    rng = np.random.default_rng(0)
+    for person in range(6):
+        split = ("train", "train", "train", "train", "val", "test")[person]
+        for name, colour in (("calm", (200, 20, 20)), ("glad", (20, 20, 200))):
+            for frame in (1, 2):
+                file = root / split / name / f"p{person}_{frame}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), (np.array(colour) + rng.integers(0, 20, (8, 8, 3))).astype(np.uint8))
 
 
 def _in_order() -> list[str]:

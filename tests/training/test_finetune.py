@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -335,42 +331,3 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(encoder
 def test_a_loss_that_is_not_finite_is_one_line(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(CellError, match=r"the loss is (nan|inf) at step \d+|a logit is not finite"):
         finetune(tiny_tuning(encoder, recipe={"lr": 1e30, "warmup_epochs": 0}), tmp_path / "run")
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from toy_components import toys
-from training_house import tiny_tuning
-from fusionkit.training.finetune import finetune
-with toys():
-    config = tiny_tuning(Path(sys.argv[2]), recipe={"epochs": 2}, view="top", auxiliary="bottom", **eval(sys.argv[4]))
-    finetune(config, Path(sys.argv[3]))
-"""
-
-
-def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    joint = {"fusion": {"position": ["alone", "block:1"]}}
-    words = [str(script), str(Path(__file__).parents[1]), str(encoder), str(tmp_path / "two"), repr(joint)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*launch, *words], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as running:
-        try:
-            _, said = running.communicate(timeout=170)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)  # the workers of the launcher would outlive it
-            raise
-    assert running.returncode == 0, said[-3000:]
-    config = tiny_tuning(encoder, recipe={"epochs": 2}, view="top", auxiliary="bottom", **joint)
-    finetune(config, tmp_path / "one")
-    for run in ("alone-seed0", "block1-average-seed0"):
-        one, two = (epochs(tmp_path / name / "runs" / run) for name in ("one", "two"))
-        assert [float(row["loss"]) for row in two] == pytest.approx([float(row["loss"]) for row in one], rel=1e-4)
-    one_row, two_row = (Results(tmp_path / name).rows[1] for name in ("one", "two"))
-    assert one_row.id == two_row.id
-    assert one_row.means["covered"] == two_row.means["covered"]

@@ -59,7 +59,7 @@ def test_faces_that_cannot_be_read_are_left_out() -> None:
     assert Faces(Pictures(bad=tuple(range(9))), 3, 16, 16, 0).drawn(build_model(tiny_run("synthetic"))) is None
 
 
-def test_the_pictures_are_png() -> None:
+def test_the_pictures_arepng() -> None:
     sheet = Faces(Pictures(), 2, 16, 16, seed=0).drawn(build_model(tiny_run("synthetic")))
     for data in (sheet, loss_curve([3.0, 2.0, 1.0], 2)):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -69,7 +69,7 @@ def test_the_pictures_are_png() -> None:
 
 def test_the_curve_shows_each_step_and_the_mean_of_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
-    monkeypatch.setattr(pictures, "_png", lambda figure: figures.append(figure) or b"")
+    monkeypatch.setattr(pictures, "png", lambda figure: figures.append(figure) or b"")
     loss_curve([5.0, 3.0, 2.0, 4.0, 1.0], steps_per_epoch=2)
     steps, epochs = figures[0].axes[0].lines
     assert steps.get_xydata().tolist() == [[1, 5], [2, 3], [3, 2], [4, 4], [5, 1]]

@@ -2,10 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,41 +193,6 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
         pretrain(tiny_run(faces, **changes), tmp_path / "run")
     assert line in str(raised.value)
     assert not (tmp_path / "run").exists()
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from training_house import tiny_run
-from fusionkit.training.pretrain import pretrain
-changes = {"epochs": 1, "warmup_epochs": 0}
-pretrain(tiny_run(sys.argv[2], recipe=changes, run={"accumulation": 2}), Path(sys.argv[3]))
-"""
-
-
-def test_two_processes_learn_what_one_does(faces: Path, tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    words = [str(script), str(Path(__file__).parents[1]), str(faces), str(tmp_path / "two")]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [*launch, *words], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as running:
-        try:
-            _, said = running.communicate(timeout=170)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)  # the workers of the launcher would outlive it
-            raise
-    assert running.returncode == 0, said[-3000:]
-    one = pretrain(tiny_run(faces, recipe={"epochs": 1, "warmup_epochs": 0}), tmp_path / "one").losses
-    assert losses(tmp_path / "two") == pytest.approx(one, rel=1e-4)
-    noted = json.loads((tmp_path / "two" / "config.json").read_text())
-    assert noted["sessions"][0]["processes"] == 2
-    weights = [load_file(tmp_path / name / "encoder.safetensors") for name in ("one", "two")]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-2, atol=1e-4)
 
 
 def test_the_tiny_house_is_small() -> None:

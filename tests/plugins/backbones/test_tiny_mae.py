@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from safetensors import safe_open
 
+from fusionkit.config_file import find_config, read_config
 from fusionkit.errors import ConfigError, PluginError
+from fusionkit.training.pretrain_config import resolve_pretrain
 from fusionkit_backbones.timm_model import TimmModel
 from fusionkit_backbones.tiny_mae import WEIGHTS, TinyMae
 
@@ -34,6 +39,12 @@ def test_it_is_small_and_its_weights_decide_its_identity() -> None:
     assert 0.7e6 < params < 0.9e6
     assert 0 < gflop < 0.2
     assert "weights" in TinyMae.files
+
+
+def test_it_comes_from_the_config_that_is_shipped() -> None:
+    with safe_open(WEIGHTS, "np") as file:
+        about = json.loads(file.metadata()["fusionkit"])["about"]
+    assert about["config"] == resolve_pretrain(read_config(find_config("pretrain/embedded")), "embedded").digest()
 
 
 def test_what_it_cannot_do_is_refused_in_one_line() -> None:

@@ -88,7 +88,7 @@ def test_a_detector_of_ones_own_passes_the_kit():
 
 
 def test_wrong_options_are_told():
-    with pytest.raises(ConfigError, match="dots: face='biggest' is none of largest, central, left, right"):
+    with pytest.raises(ConfigError, match="dots: face='biggest' is not one of largest, central, left, right"):
         Dots(face="biggest")
     with pytest.raises(ConfigError, match="layout='oval' is not known"):
         Dots(layout="oval")

@@ -11,6 +11,7 @@ from toy_faces import moved, place
 
 from fusionkit.contracts.face import TEMPLATE
 from fusionkit.errors import ConfigError, DataError, PluginError
+from fusionkit.identity import component_identity
 from fusionkit.registry import EXTRACTORS
 from fusionkit.spec import Spec
 from fusionkit_faces.insight_face import FIVE_OF_106, InsightFace
@@ -100,6 +101,20 @@ def test_a_pack_is_found_by_name_and_one_level_too_deep(tmp_path: Path):
     assert len(extractor.detect(FRAME)) == 1
 
 
+def test_results_are_tied_to_the_models_of_the_pack_and_not_to_where_it_lies(tmp_path: Path):
+    def identity(spec: str) -> object:
+        return component_identity(EXTRACTORS, Spec.parse(f"insightface:{spec}"))["options"]["pack"]
+
+    write_pack(tmp_path / "models/tiny", [said(60, 70, 0.5)])
+    write_pack(tmp_path / "same", [said(60, 70, 0.5)])
+    write_pack(tmp_path / "other", [said(60, 71, 0.5)])
+    named = identity(f"pack=tiny,root={tmp_path}")
+    assert named == identity(f"pack={tmp_path}/same")
+    assert named != identity(f"pack={tmp_path}/other")
+    with pytest.raises(ConfigError, match="nothing is downloaded unasked"):
+        identity(f"pack=gone,root={tmp_path}")
+
+
 def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from insightface import utils
 
@@ -159,9 +174,9 @@ def test_insightface_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "said_so"),
     [
-        ({"score": 0}, "insightface: score=0 is not between 0 and 1"),
+        ({"score": 0}, "insightface: score=0 is not a number above 0"),
         ({"side": 100}, "insightface: side=100 is no multiple of 32"),
-        ({"face": "best"}, "insightface: face='best' is none of"),
+        ({"face": "best"}, "insightface: face='best' is not one of"),
     ],
 )
 def test_wrong_options_are_told(tmp_path: Path, options, said_so):

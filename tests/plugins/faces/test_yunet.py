@@ -102,10 +102,10 @@ def test_it_is_one_component_whatever_was_seen_before():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"score": 1.5}, "yunet: score=1.5 is not between 0 and 1"),
-        ({"side": 20}, "yunet: side=20 is below 160 px"),
-        ({"looks": -1}, "yunet: looks=-1 is below 0"),
-        ({"face": "nearest"}, "yunet: face='nearest' is none of largest, central, left, right"),
+        ({"score": 1.5}, "yunet: score=1.5 is not a number above 0 up to 1"),
+        ({"side": 20}, "yunet: side=20 is not a whole number from 160 up"),
+        ({"looks": -1}, "yunet: looks=-1 is not a whole number from 0 up"),
+        ({"face": "nearest"}, "yunet: face='nearest' is not one of largest, central, left, right"),
     ],
 )
 def test_wrong_options_are_told(options, said):

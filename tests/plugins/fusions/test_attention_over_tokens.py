@@ -188,7 +188,7 @@ def test_the_region_biased_loss_asks_some_region_to_outweigh_the_face() -> None:
         (SelfAttention, {"depth": 0}, "self-attention: depth=0 is not a whole number from 1 up"),
         (Bottleneck, {"token_count": 0}, "bottleneck: token_count=0 is not a whole number from 1 up"),
         (Perceiver, {"latents": 0}, "perceiver: latents=0 is not a whole number from 1 up"),
-        (RegionAttention, {"margin": 2}, "region-attention: margin=2 is not a number in 0..1"),
+        (RegionAttention, {"margin": 2}, "region-attention: margin=2 is not a number from 0 up to 1"),
         (RegionAttention, {"region_bias": -1.0}, "region-attention: region_bias=-1.0 is not a number from 0 up"),
         (MixtureOfExperts, {"top": 0}, "mixture-of-experts: top=0 is not a whole number from 1 up"),
     ],

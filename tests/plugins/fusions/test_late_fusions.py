@@ -248,7 +248,7 @@ def test_stacking_needs_a_unit_a_fold() -> None:
 @pytest.mark.parametrize(
     ("build", "line"),
     [
-        (lambda: LogitMean(DIMS, C, hidden=-1), "logit-mean: hidden=-1 is not a whole number from 1 up"),
+        (lambda: LogitMean(DIMS, C, hidden=-1), "logit-mean: hidden=-1 is not a whole number from 0 up"),
         (
             lambda: ProductOfExperts(DIMS, C, learn="both"),
             "product-of-experts: learn='both' is not one of separate, joint",

@@ -9,6 +9,7 @@ import pytest
 
 from fusionkit.api import bench
 from fusionkit.errors import ConfigError
+from fusionkit.grid.run import RunOptions
 from fusionkit_synthetic.synthetic import Synthetic
 
 SMALL = {"train": 6, "val": 4, "test": 5, "clips": 4, "clip_length": 24, "missing": 0.0}
@@ -80,10 +81,11 @@ def test_wrong_options_are_refused_in_one_line() -> None:
 
 
 def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_redundancy(tmp_path: Path) -> None:
-    """Scores are of 1,800 frames of people who were not trained on; the best possible is .9, chance .5."""
-    sizes = "train=16,val=6,test=10,clips=6,clip_length=30,missing=0"
+    """Scores are of 450 frames of people who were not trained on; the best possible is .9, chance .5."""
+    sizes = "train=8,val=4,test=5,clips=3,clip_length=30,missing=0,difficulty=0.3"
     results = bench(
         datasets=[f"synthetic:interaction={kind},{sizes}" for kind in ("redundant", "synergy")],
+        backbones=["hog:size=32"],
         main="none",
         regions=["eye", "mouth", "eye,mouth"],
         fusions=["logit-mean", "mlp"],
@@ -91,6 +93,7 @@ def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_red
         reference="none",
         seeds=1,
         out=tmp_path / "run",
+        options=RunOptions(executor="serial"),
     )
     found = {
         ("synergy" if "synergy" in row.axes.dataset else "redundant", row.axes.views, row.axes.fusion): row.score.value
@@ -103,5 +106,5 @@ def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_red
         assert found["redundant", view, "logit-mean"] > 0.8
         assert found["synergy", view, "mlp"] < 0.6
     assert found["synergy", "eye,mouth", "logit-mean"] < 0.6
-    assert found["synergy", "eye,mouth", "mlp"] > 0.75
-    assert max(found.values()) < 0.93
+    assert found["synergy", "eye,mouth", "mlp"] > 0.7
+    assert max(found.values()) < 0.95  # three standard errors above the best

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Backbone
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import Backbone, require_count
 
 
 class ExampleMoments(Backbone):
@@ -23,8 +22,7 @@ class ExampleMoments(Backbone):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"grid": 3})
 
     def __init__(self, grid: int = 4) -> None:
-        if grid < 1:
-            raise ConfigError(f"example-moments: grid={grid} is not 1 or more")
+        require_count("example-moments: grid", grid)
         self.grid = grid
 
     @property

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import StackedFusion
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import StackedFusion, require_number
 
 
 class ExampleGate(StackedFusion):
@@ -31,8 +30,7 @@ class ExampleGate(StackedFusion):
         self, in_dims: dict[str, int], num_classes: int, width: int | None = None, temperature: float = 1.0
     ) -> None:
         super().__init__(in_dims, num_classes, width)
-        if not temperature > 0:
-            raise ConfigError(f"example-gate: temperature={temperature} is not above 0")
+        require_number("example-gate: temperature", temperature, above=0)
         self.temperature = temperature
         self.gate = nn.Linear(self.width, 1)
         self.symmetric = self.project is None

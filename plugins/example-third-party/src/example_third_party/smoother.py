@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Smoother
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import Smoother, require_count
 
 
 class ExampleWindow(Smoother):
@@ -26,8 +25,7 @@ class ExampleWindow(Smoother):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"width": 15})
 
     def __init__(self, width: int | str = 5) -> None:
-        if not isinstance(width, int) or width < 1:
-            raise ConfigError(f"example-window: width={width!r} is not a whole number from 1 up")
+        require_count("example-window: width", width)
         self.width = width
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:

@@ -1,0 +1,15 @@
+"""Every fusion of tokens, beside three of pooled views, on a backbone that gives tokens."""
+
+_base_ = ["../_base_/grid.py"]
+
+datasets = ["synthetic"]
+backbones = ["tiny-mae"]
+regions = ["eye,mouth"]
+fusions = [
+    # pooled
+    "plain-concat", "mlp", "scaled-attention",
+    # on tokens
+    "cross-attention", "self-attention", "bottleneck", "perceiver",
+]  # fmt: skip
+smoothers = ["none"]
+seeds = 3

@@ -1,0 +1,73 @@
+"""What progress shows: counts, pace, time left, what was reused and what failed; lines where nobody is looking."""
+
+from __future__ import annotations
+
+import re
+import time
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from fusionkit.cli.progress import BarProgress, LineProgress
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    return clock
+
+
+def test_lines_come_at_the_end_of_a_stage_and_once_in_a_while_before(clock: Clock) -> None:
+    screen = StringIO()
+    progress = LineProgress(Console(file=screen, width=100))
+    with progress.stage("fit", 10, "heads"):
+        progress.reused(1200, "heads")
+        progress.advance()  # within the first seconds: nothing to say yet
+        clock.now += 12
+        progress.advance(2)  # 3 in 12 s: 15 a minute, 28 s for the other 7
+        progress.failed("face/mlp/0", "a bug")
+        clock.now += 2
+        progress.advance(7)
+    with progress.stage("score", 4, "rows"):
+        clock.now += 0.5
+        progress.advance(4)
+    assert screen.getvalue().splitlines() == [
+        "fit: 3/10 heads, 15/min, 28 s left, 1,200 heads reused",
+        "fit: failed face/mlp/0: a bug",
+        "fit: 10/10 heads in 14.0 s, 1,200 heads reused, 1 failed",
+        "score: 4/4 rows in 0.5 s",
+    ]
+
+
+def test_a_bar_has_its_counts_pace_and_time_left_beside_it_within_eighty_columns(clock: Clock) -> None:
+    screen = StringIO()
+    progress = BarProgress(Console(file=screen, width=80, force_terminal=True))
+    progress.bars.get_time = clock.monotonic
+    with progress.stage("embed", 2000, "frames"):
+        progress.reused(7, "cells")
+        clock.now += 4
+        progress.advance(1000)
+        progress.failed("face/mlp/0", "a [bug]")
+        progress.bars.refresh()
+        clock.now += 3
+        progress.advance(1000)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "failed face/mlp/0: a [bug]\n" in text
+    drawn = [line.strip() for line in re.split("[\r\n]+", text) if "embed" in line]
+    assert any(
+        re.fullmatch(r"embed \S+ +1000/2000 frames 250/s, 0:00:04 left 7 cells reused, 1 failed", line)
+        for line in drawn
+    )
+    assert re.fullmatch(r"embed \S+ +2000/2000 frames 0:00:07 +7 cells reused, 1 failed", drawn[-1])
+    assert all(len(line) <= 80 for line in drawn)
