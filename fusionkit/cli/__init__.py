@@ -11,6 +11,7 @@ from fusionkit.cli import (
     check,
     compare,
     data,
+    doctor,
     finetune,
     info,
     listing,
@@ -36,6 +37,7 @@ app.command("bench")(bench.bench)
 app.command("cache")(cache.cache)
 app.command("check")(check.check)
 app.command("compare")(compare.compare)
+app.command("doctor")(doctor.doctor)
 app.command("finetune")(finetune.finetune)
 app.command("merge")(merge.merge)
 app.command("new")(new.new)
