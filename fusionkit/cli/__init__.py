@@ -23,9 +23,11 @@ from fusionkit.cli import (
     robust,
     submit,
 )
+from fusionkit.cli.usage import Commands
 
 app = typer.Typer(
     name="fusionkit",
+    cls=Commands,
     help="Compare region views, backbones, fusions and temporal smoothers for facial expression recognition.",
     epilog="Start with:  fusionkit bench --regions eye,mouth --fusion concat",
     no_args_is_help=True,

@@ -7,17 +7,23 @@ from typing import Annotated
 
 import typer
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import SPEC, Debug, Extractor, Plugins
 
 
 def preview(
-    dataset: Annotated[str, typer.Option(help="Data set, as name:key=value,...")] = "synthetic",
-    extractor: Annotated[str, typer.Option(help="Says where regions are.")] = "template",
-    regions: Annotated[str, typer.Option(help="Views to show beside the face.")] = "eye,mouth,nose,eye+mouth",
-    frames: Annotated[int, typer.Option(min=1, max=200, help="Frames a class.")] = 8,
-    out_file: Annotated[Path, typer.Option("--out", help="The PNG to write.")] = Path("preview.png"),
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    dataset: Annotated[
+        str, typer.Option(metavar="SPEC", help=SPEC, autocompletion=completion.components("datasets"))
+    ] = "synthetic",
+    extractor: Extractor = "template",
+    regions: Annotated[
+        str, typer.Option(metavar="VIEWS", help="Views to show beside the face.", autocompletion=completion.views)
+    ] = "eye,mouth,nose,eye+mouth",
+    frames: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Frames a class.")] = 8,
+    out_file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")] = Path("preview.png"),
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Write a contact sheet: frames of each class with region boxes, and below them each view as it is cut.
 
