@@ -12,13 +12,14 @@ from rich.markup import escape
 from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
 from fusionkit.cli.options import Dataset, Debug, Extractor, Plugins
+from fusionkit.cli.usage import Commands
 
 if TYPE_CHECKING:
     from fusionkit.grid.progress import Progress
 
 Form = Literal["same", "jpg", "png"]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 
 @app.command("check")

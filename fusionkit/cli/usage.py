@@ -1,7 +1,8 @@
-"""A mistyped command, option or value: one line with what would be right, like every other wrong request."""
+"""How commands are shown and refused: help as wide as the terminal; what was mistyped in one line."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,11 @@ from fusionkit.registry import did_you_mean
 
 class Commands(TyperGroup):
     """The commands. What Typer refuses is told in one line, where Typer itself draws a box below the usage."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for command in self.commands.values():
+            command.help = _flowing(command.help or "")
 
     def main(
         self,
@@ -42,6 +48,12 @@ class Commands(TyperGroup):
             if message := _message(error):
                 tell(ConfigError(message, hint=_where_to_look(error)))
         sys.exit(code)
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are as wide as the terminal: Typer would keep the line ends of the source."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(each if each.startswith(" ") else " ".join(each.split()) for each in paragraphs)
 
 
 def _message(error: Any) -> str:

@@ -43,6 +43,14 @@ def test_every_command_shows_an_example_and_says_what_its_options_take(words: tu
     assert all(parameter.help for parameter in command.params)
 
 
+def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> None:
+    shown = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "200"}).output
+    assert (
+        "Each piece of work is done once and kept: the same command again, or a larger grid in the same folder" in shown
+    )
+    assert "\n   fusionkit bench bench/regions --seeds 3 --dry-run" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
