@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fusionkit.report.answer import answer
-from fusionkit.report.charts.row_names import varying
 from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import varying
 from fusionkit.report.standing import RULE, Standing, standings
 from fusionkit.report.table import caption
 

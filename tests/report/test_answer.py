@@ -128,5 +128,5 @@ def test_data_sets_are_compared_apart(tmp_path: Path, rows: dict[str, Toy]) -> N
     found = answer(write_folder(tmp_path, [*rows.values(), *others]))
     views = [each for each in found.findings if each.axis == "views"]
     best = {each.dataset: each.best for each in views}
-    assert best == {"toy official": "face,eye", "other official": "face,nose"}
+    assert best == {"toy": "face,eye", "other": "face,nose"}
     assert "Region set, on other official: face,nose beats face,eye" in views[1].sentence()

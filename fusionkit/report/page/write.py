@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusionkit import __version__
 from fusionkit.artifact import write_file
@@ -22,9 +22,14 @@ from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
+from fusionkit.report.ranks import ranks
 from fusionkit.report.results import Results
+from fusionkit.report.row_names import RowNames
 from fusionkit.report.table import caption, warnings
 from fusionkit.report.tested_data import TestedData
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 NAME = "report.html"
 _ERRORS_SHOWN = 50
@@ -93,8 +98,8 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters["svg"] = lambda figure: Markup(_embedded(figure))  # noqa: S704  (drawn here, from escaped text)
-        script = _asset("page.js")
+        environment.filters["drawn"] = _drawn
+        script = _asset("marks.js") + _asset("table.js")
         found = answers.answer(self.results)
         sections, pictures = self.sections, self.pictures
         values: dict[str, Any] = {
@@ -105,6 +110,8 @@ class Page:
             "caption": caption(self.results),
             "warnings": warnings(self.results),
             "sections": sections,
+            "ranks": ranks(self.results),
+            "name_of": RowNames(row.axes for row in self.results.rows),
             "pictures": pictures,
             "left_out": self._left_out,
             "coverage": self._coverage(),
@@ -166,6 +173,19 @@ def _asset(name: str) -> str:
     return (files("fusionkit.report.page") / name).read_text(encoding="utf-8")
 
 
-def _embedded(figure: Figure) -> str:
-    """The SVG as a part of a page: its name and its description are those of the figure around it."""
-    return figure.svg().replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+@dataclass(frozen=True)
+class Drawn:
+    """The SVG of a figure as a part of the page, and its width in px."""
+
+    svg: Markup
+    width: int
+
+
+def _drawn(figure: Figure) -> Drawn:
+    """Name and description are those of the figure around it."""
+    from markupsafe import Markup
+
+    svg = figure.svg()
+    width = round(float(svg.partition('width="')[2].partition('"')[0]))
+    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    return Drawn(Markup(svg), width)  # noqa: S704  (drawn here, from escaped text)

@@ -42,7 +42,7 @@ def results(tmp_path: Path) -> Results:
 
 def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) -> None:
     sections = dict(figures(results))
-    shown = ["Rows and the grid", "Classes", "Smoothing", "What each view is worth", "Quality against cost"]
+    shown = ["Scores", "Classes", "Smoothing", "What each view is worth", "Quality against cost"]
     assert list(sections) == shown
     names = [figure.name for section in sections.values() for figure in section]
     assert len(set(names)) == len(names)

@@ -43,6 +43,7 @@
       row.hidden = !fits;
       shown += fits;
     }
+    document.dispatchEvent(new CustomEvent("rows-shown"));
     count.textContent = shown === lines.length ? `${shown} rows` : `${shown} of ${lines.length} rows`;
     state.set("filter", words.value);
     state.set("top", top.checked ? "1" : "");
@@ -72,6 +73,7 @@
   const form = document.getElementById("controls");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
+  document.documentElement.classList.add("live");
   words.value = state.get("filter") ?? "";
   top.checked = state.get("top") === "1";
   const column = heads.findIndex((head) => head.textContent === state.get("sort"));
