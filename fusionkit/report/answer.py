@@ -76,6 +76,10 @@ class Finding:
         """``Fusion``, and the data set where there are several."""
         return ASKED[self.axis][0].capitalize() + (f", on {self.dataset}" if self.dataset else "")
 
+    def sentence(self) -> str:
+        """``Fusion: mlp beats concat by ...``."""
+        return f"{self.subject}: {self.said()}"
+
     def said(self) -> str:
         """``mlp beats concat by .074 [.051, .097]; it cannot be told apart from plain-concat ...``."""
         beaten = [rival for rival in self.rivals if rival.is_beaten]
@@ -105,7 +109,7 @@ class Answer:
 
     def sentences(self) -> list[str]:
         """The headline, and a sentence an axis."""
-        return [self.headline, *(f"{finding.subject}: {finding.said()}" for finding in self.findings)]
+        return [self.headline, *(finding.sentence() for finding in self.findings)]
 
 
 def answer(results: Results) -> Answer:
@@ -124,9 +128,18 @@ def _question(results: Results) -> str:
 
 
 def _headline(results: Results) -> str:
-    scored = [row for row in results.rows if row.score]
+    scored: dict[tuple[str, str], list[Row]] = {}
+    for row in results.rows:
+        if row.score:
+            scored.setdefault((row.axes.dataset, row.axes.split), []).append(row)
     if not scored:
         return "nothing is finished yet"
+    called = RowNames(row.axes for row in results.rows)
+    said = [(_best(results, rows), called.data(rows[0].axes)) for rows in scored.values()]
+    return said[0][0] if len(said) == 1 else ". ".join(f"On {data}, {best}" for best, data in said)
+
+
+def _best(results: Results, scored: list[Row]) -> str:
     best = max(scored, key=lambda row: row.score.value if row.score else 0.0)
     assert best.score is not None
     if len(scored) == 1:

@@ -29,8 +29,8 @@ class RowNames:
 
     def __call__(self, axes: Axes, *, without: str = "") -> str:
         """The parts of a row that vary, but for one axis that a figure shows otherwise."""
-        parts = [name for name in self._parts if name != without]
-        return " / ".join(self.part(axes, name) for name in parts) if parts else axes.name
+        parts = [self.part(axes, name) for name in self._parts if name != without]
+        return " / ".join(filter(None, parts)) or axes.name
 
     def data(self, axes: Axes) -> str:
         """The row's data set, and its split where several are in the folder."""

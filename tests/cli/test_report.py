@@ -96,7 +96,7 @@ def test_figures_are_written_as_svg(folder: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     names = {file.stem for file in (tmp_path / "figures").glob("*.svg")}
-    assert {"scores", "class-f1-1", "confusion-1-1", "cost-params", "timeline-1"} <= names
+    assert {"scores", "class-f1-1", "confusion-1-1", "cost-params", "timeline-1-1"} <= names
     assert f"wrote {len(names)} figures" in result.output
 
 

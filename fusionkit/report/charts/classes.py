@@ -67,7 +67,7 @@ def _unlike(group: Sequence[Counted]) -> list[Counted]:
 
 def _f1(name: str, where: str, chosen: list[Counted], called: RowNames) -> Figure:
     f1 = [np.nanmean(_per_class(each), axis=0) for each in chosen]
-    labels = [called(each.row.axes) for each in chosen]
+    labels = [called(each.row.axes, without="dataset") for each in chosen]
     classes = chosen[0].classes
     found = [
         Tile(label, cls, value, said(label, f"F1 of {cls}: {share(value)}", row=each.row.id))

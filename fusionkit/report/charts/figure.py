@@ -79,8 +79,8 @@ def _config() -> dict[str, Any]:
     return {
         "background": None,
         "view": {"stroke": None},
-        "axis": {**quiet, **lines, "gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5, "labelLimit": 340},
-        "legend": {**quiet, "labelLimit": 340, "symbolStrokeColor": INK},
+        "axis": {**quiet, **lines, "gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5, "labelLimit": 460},
+        "legend": {**quiet, "labelLimit": 460, "symbolStrokeColor": INK},
         "header": {**quiet, "labelFontSize": 12},
         "title": {"color": INK, "fontSize": 12, "anchor": "start"},
         "rule": {"color": INK},

@@ -73,7 +73,7 @@ def _figures(name: str, results: Results, row: Row, trials: Any) -> Iterator[Fig
             f"Broad pale band: truth; dots: prediction of each frame; line: smoothed by {row.chosen}. "
             f"{row.axes.name}, seed {seed}.",
             f"Of annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
-            _chart(line, trial.source.classes),
+            timeline_chart(line, trial.source.classes),
         )
 
 
@@ -116,7 +116,8 @@ def _chosen(lines: Iterator[Timeline]) -> list[Timeline]:
     return sorted(long, key=lambda line: -int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum()))[:_CLIPS]
 
 
-def _chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
+def timeline_chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
+    """Truth as bands, predictions as dots, what was smoothed as a line; frame by frame."""
     import altair as alt
 
     names = list(classes)

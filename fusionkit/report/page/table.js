@@ -72,7 +72,7 @@
   // An address such as #sort=fusion&filter=mouth opens the page as it was left.
   const form = document.getElementById("controls");
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.hidden = false;
+  form.hidden = lines.length < 2;
   document.documentElement.classList.add("live");
   words.value = state.get("filter") ?? "";
   top.checked = state.get("top") === "1";

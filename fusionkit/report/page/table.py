@@ -87,7 +87,7 @@ def page_table(results: Results, standing: dict[str, Standing]) -> PageTable:
     spans = _span([row.score for row in rows]), _span([row.delta for row in rows])
     lines = []
     for row in rows:
-        mark = standing.get(row.id, "")
+        mark = standing.get(row.id, "") if len(rows) > 1 else ""
         entries = [Entry(_named(row, name, called), getattr(row.axes, name)) for name in names]
         entries += [Entry(mark, mark), *_numbers(row, spans, partly=partly, seeds=seeds)]
         lines.append(Line(row.id[:7], mark, entries))
@@ -110,8 +110,7 @@ _Span = tuple[float, float]
 
 def _numbers(row: Row, spans: tuple[_Span, _Span], *, partly: bool, seeds: bool) -> list[Entry]:
     if row.score is None:
-        reason = f"failed: {next(iter(row.failures.values()))}" if row.failures else "not run"
-        return [Entry(reason), *[Entry("")] * (7 + partly + seeds)]
+        return [Entry("failed" if row.failures else "not run"), *[Entry("")] * (7 + partly + seeds)]
     delta = Entry("reference" if row.is_reference else "")
     if row.delta:
         delta = Entry(signed_with_interval(row.delta), _key(row.delta.value), _bar(row.delta, spans[1], zero=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fusionkit import __version__
 from fusionkit.artifact import write_file
 from fusionkit.errors import FusionKitError
+from fusionkit.grid.plan import Axes
 from fusionkit.report import answer as answers
 from fusionkit.report import standing
 from fusionkit.report.charts.figure import Figure, unchecked
@@ -37,10 +37,10 @@ _ERRORS_SHOWN = 50
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """A cell that failed, and why."""
+    """What went wrong, and the cells in which it did."""
 
-    name: str
     message: str
+    cells: list[str]
 
 
 class Page:
@@ -115,7 +115,7 @@ class Page:
             "pictures": pictures,
             "left_out": self._left_out,
             "coverage": self._coverage(),
-            "failures": list(self._failures())[:_ERRORS_SHOWN],
+            "failures": self._failures()[:_ERRORS_SHOWN],
             "states": self._states(),
             "origins": origins(self.results.grid),
             "data": self.results.grid["data"],
@@ -130,12 +130,13 @@ class Page:
         states = [cell["state"] for cell in self.results.cells()]
         return {state: states.count(state) for state in ("done", "failed", "planned") if state in states}
 
-    def _failures(self) -> Iterator[Failure]:
+    def _failures(self) -> list[Failure]:
+        cells: dict[str, list[str]] = {}
         for cell in self.results.cells():
             if cell["state"] == "failed":
-                axes = cell["axes"]
-                name = "/".join(axes[axis] for axis in ("views", "fusion", "smoother"))
-                yield Failure(f"{name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})", cell["error"])
+                name = f"{Axes(**cell['axes']).name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})"
+                cells.setdefault(cell["error"], []).append(name)
+        return [Failure(message, names) for message, names in cells.items()]
 
     def _coverage(self) -> list[tuple[str, str, str, str]]:
         """By set of views: frames, those with every view, those without any that were imputed."""
