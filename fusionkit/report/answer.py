@@ -95,7 +95,7 @@ class Finding:
             said = [f"{rival.name} ({signed_with_interval(rival.difference)})" for rival in level]
             parts.append(f"{self.best}, the highest, cannot be told apart from {_listed(said)}")
         notes = [f"mean over {self.alike} pairs of rows that are alike in all else"] if self.alike > 1 else []
-        notes += [f"{_listed(self.left_out)} left out: nothing is alike"] if self.left_out else []
+        notes += [f"{_listed(self.left_out)} left out, without rows to pair"] if self.left_out else []
         return "; ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
 
 

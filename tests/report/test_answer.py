@@ -97,7 +97,7 @@ def test_a_choice_that_shares_no_row_with_the_others_is_not_compared(tmp_path: P
     views = next(each for each in found.findings if each.axis == "views")
     assert views.left_out == ["face"]
     assert [rival.name for rival in views.rivals] == ["face,nose"]
-    assert views.sentence().endswith("alike in all else; face left out: nothing is alike)")
+    assert views.sentence().endswith("alike in all else; face left out, without rows to pair)")
 
 
 def test_the_headline_names_the_best_row_and_its_test_against_the_reference(

@@ -73,9 +73,10 @@ def page_table(results: Results, standing: dict[str, Standing]) -> PageTable:
     names = [*axes, "views", "fusion", "smoother"]
     partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
     seeds = len({len(row.seeds) for row in rows}) > 1
-    columns = [Column(name, is_number=False) for name in (*names, "standing")]
-    columns += [
+    columns = [
+        *(Column(name, is_number=False) for name in names),
         Column("macro-F1 [95 %]"),
+        Column("standing", is_number=False),
         Column("difference to the reference [95 %]"),
         Column("p Holm", note="unit-swap permutation against the reference, corrected over the rows of the table"),
         *(Column(name) for name in ("accuracy", "UAR", "ECE")),
@@ -89,13 +90,14 @@ def page_table(results: Results, standing: dict[str, Standing]) -> PageTable:
     for row in rows:
         mark = standing.get(row.id, "") if len(rows) > 1 else ""
         entries = [Entry(_named(row, name, called), getattr(row.axes, name)) for name in names]
-        entries += [Entry(mark, mark), *_numbers(row, spans, partly=partly, seeds=seeds)]
+        score, *numbers = _numbers(row, spans, partly=partly, seeds=seeds)
+        entries += [score, Entry(mark, mark), *numbers]
         lines.append(Line(row.id[:7], mark, entries))
     kept = [place for place in range(len(columns)) if any(line.entries[place].text for line in lines)]
     return PageTable(
         [columns[place] for place in kept],
         [Line(line.id, line.standing, [line.entries[place] for place in kept]) for line in lines],
-        sum(place <= len(names) for place in kept),
+        sum(place < len(names) for place in kept),
     )
 
 

@@ -24,7 +24,7 @@ from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
 from fusionkit.report.ranks import ranks
 from fusionkit.report.results import Results
-from fusionkit.report.row_names import RowNames
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import caption, warnings
 from fusionkit.report.tested_data import TestedData
 
@@ -55,6 +55,7 @@ class Page:
     def __init__(self, results: Results, data: TestedData, *, pictures: bool) -> None:
         self.results = results
         self.data = data
+        self._named = RowNames(row.axes for row in results.rows)
         self._with_pictures = pictures
         self._left_out: list[str] = [f"frames and timelines of {note}" for note in data.notes]
 
@@ -111,7 +112,7 @@ class Page:
             "warnings": warnings(self.results),
             "sections": sections,
             "ranks": ranks(self.results),
-            "name_of": RowNames(row.axes for row in self.results.rows),
+            "name_of": self._named,
             "pictures": pictures,
             "left_out": self._left_out,
             "coverage": self._coverage(),
@@ -141,11 +142,13 @@ class Page:
     def _coverage(self) -> list[tuple[str, str, str, str]]:
         """By set of views: frames, those with every view, those without any that were imputed."""
         found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
+        several = varying(row.axes for row in self.results.rows)
+        shown = [axis for axis in ("dataset", "extractor") if axis in several] + ["views"]
         for row in self.results.rows:
             if row.means:
                 share = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
                 key = (row.axes.dataset, row.axes.extractor, row.axes.views)
-                name = row.axes.views if len({r.axes.dataset for r in self.results.rows}) == 1 else " ".join(key)
+                name = " / ".join(self._named.part(row.axes, axis) for axis in shown)
                 found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", share, f"{row.means['imputed']:,.0f}"))
         return list(found.values())
 
