@@ -46,11 +46,16 @@ def report(
     """
     with reporting(debug):
         from fusionkit.artifact import write_file
+        from fusionkit.errors import ConfigError
         from fusionkit.plugin_file import load_plugin_file
         from fusionkit.report.charts.gallery import save_figures
         from fusionkit.report.paper_table import paper_table
         from fusionkit.report.results import Results
 
+        if out_file is not None and out_file.is_dir():
+            raise ConfigError(f"--out {out_file} is a folder", hint="a file")
+        if figures is not None and figures.exists() and not figures.is_dir():
+            raise ConfigError(f"--figures {figures} is a file", hint="a folder")
         for path in plugin or ():
             load_plugin_file(path)
         results = Results(folder, intervals)
