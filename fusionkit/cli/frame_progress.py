@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -59,6 +60,7 @@ class FrameBars:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
+            redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not drawn above the bars
         )
         self.all = self.bars.add_task("all", total=inputs, of=f"{inputs:,}", unit="inputs", rate="")
         self.one = self.bars.add_task("", visible=False, of="", unit="frames", rate="")

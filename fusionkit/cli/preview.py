@@ -52,7 +52,7 @@ def preview(
         views = parse_region_set(regions)
         if inputs:
             for line in write_media_sheet(inputs, Spec.parse(extractor), views, frames, out_file):
-                err.print(f"[bold red]fault:[/] {escape(line)}", soft_wrap=True, highlight=False)
+                err.print(f"[yellow]note:[/] {escape(line)}", soft_wrap=True, highlight=False)
         else:
             write_contact_sheet(Spec.parse(dataset), Spec.parse(extractor), views, frames, out_file)
         out.print(f"wrote {out_file}", highlight=False)

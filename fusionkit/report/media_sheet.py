@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from fusionkit.media.inputs import MediaInput, find_inputs
 from fusionkit.media.video import MediaFrame, Video
 from fusionkit.registry import EXTRACTORS
 from fusionkit.report.contact_sheet import block_of, built_for
-from fusionkit.report.sheet import GAP, MARGIN, legend_of, save_sheet
+from fusionkit.report.sheet import GAP, MARGIN, PAPER, legend_of, save_sheet
 from fusionkit.spec import Spec
 from fusionkit.views import RegionSet
 
 TILE = 336  # a photo shows more than a face
+PHOTO_ROWS, VIDEOS = 4, 12  # as many are shown at most
 
 
 def write_media_sheet(
@@ -33,7 +34,7 @@ def write_media_sheet(
         path: of the PNG.
 
     Returns:
-        A line for each input that could not be shown.
+        A line for each input that could not be shown, and one for what was left out of many.
 
     Raises:
         ConfigError: if a component, view or path is wrong.
@@ -46,35 +47,53 @@ def write_media_sheet(
     if problems:
         raise ConfigError(problems)
     located = built_for(extractor, views)
-    found, faults = find_inputs(inputs)
-    rows = _rows(found, count, faults)
-    if not rows:
-        raise DataError(f"nothing to show: {faults[0]}")
-    width = MARGIN + max(len(frames) for _, frames in rows) * (TILE + GAP)
-    blocks = [block_of(frames, located, views, label, width, TILE) for label, frames in rows]
-    save_sheet(np.concatenate([legend_of(located, width), *blocks]), path)
-    return faults
+    found, notes = find_inputs(inputs)
+    blocks = []
+    for label, frames in _rows(found, count, notes):
+        width = MARGIN + max(len(frames), 2) * (TILE + GAP)
+        blocks.append(block_of(frames, located, views, label, width, TILE))
+    if not blocks:
+        raise DataError(f"nothing to show: {notes[0]}")
+    width = max(block.shape[1] for block in blocks)
+    sides = [((0, 0), (0, width - block.shape[1]), (0, 0)) for block in blocks]
+    padded = [np.pad(block, side, constant_values=PAPER) for block, side in zip(blocks, sides, strict=True)]
+    save_sheet(np.concatenate([legend_of(located, width), *padded]), path)
+    return notes
 
 
-def _rows(inputs: Iterable[MediaInput], count: int, faults: list[str]) -> list[tuple[list[str], list[np.ndarray]]]:
-    """Label and frames of each row; ``faults`` takes a line for each input that cannot be read."""
-    photos: list[np.ndarray] = []
-    rows = []
-    for item in inputs:
+def _rows(inputs: Sequence[MediaInput], count: int, notes: list[str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Label and frames of each row, a few of many inputs; ``notes`` takes a line for each that cannot be read."""
+    photos = _some([item for item in inputs if not item.moving], PHOTO_ROWS * count, "photos", notes)
+    videos = _some([item for item in inputs if item.moving], VIDEOS, "videos", notes)
+    row: list[np.ndarray] = []
+    for item in photos:
         try:
-            if not item.moving:
-                photos.append(load_image(item.path))
-                continue
-            video = Video(item.path)
+            row.append(load_image(item.path))
+        except DataError as error:
+            notes.append(str(error))
+        if len(row) == count:
+            yield ["photos"], row
+            row = []
+    if row:
+        yield ["photos"], row
+    for item in videos:
+        video = Video(item.path)
+        try:
             frames = spread(video.frames(), count)
         except DataError as error:
-            faults.append(str(error))
+            notes.append(str(error))
             continue
-        faults += [f"{item.path}: {fault}" for fault in video.faults]
+        notes += [f"{item.path}: {fault}" for fault in video.faults]
         label = [item.name[:13], f"frames {frames[0].number}", f"to {frames[-1].number}"]
-        rows.append((label, [frame.image for frame in frames]))
-    stills = [(["photos"], photos[start : start + count]) for start in range(0, len(photos), count)]
-    return stills + rows
+        yield label, [frame.image for frame in frames]
+
+
+def _some(inputs: Sequence[MediaInput], most: int, what: str, notes: list[str]) -> Sequence[MediaInput]:
+    """As many at most, evenly spread."""
+    if len(inputs) <= most:
+        return inputs
+    notes.append(f"{most} of {len(inputs):,} {what} are shown")
+    return [inputs[place] for place in np.linspace(0, len(inputs) - 1, most).round().astype(int).tolist()]
 
 
 def spread(frames: Iterable[MediaFrame], count: int) -> list[MediaFrame]:

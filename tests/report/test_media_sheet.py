@@ -70,7 +70,7 @@ def test_what_cannot_be_shown_is_told_and_the_rest_is_shown() -> None:
     Path("bad.mp4").write_text("no video")
     result = CliRunner().invoke(app, ["preview", "--input", "bad.mp4", "--input", "photo.png", "--extractor", "dots"])
     assert result.exit_code == 0, result.output
-    assert "fault: bad.mp4 cannot be read as a video" in result.stderr
+    assert "note: bad.mp4 cannot be read as a video" in result.stderr
     assert "wrote preview.png" in result.stdout
     assert read("preview.png").shape[0] > HEAD + 252
 
@@ -84,6 +84,20 @@ def test_nothing_to_show_and_wrong_requests_are_one_line() -> None:
     with pytest.raises(ConfigError, match="has no region 'eyes'"):
         write_media_sheet(["photo.png"], Spec("dots"), parse_region_set("eyes"), 4, Path("sheet.png"))
     assert not Path("sheet.png").exists()
+
+
+def test_of_thousands_a_few_are_shown_and_it_is_said() -> None:
+    small = frame_of(place(16, 16, 0.1), height=32, width=32)
+    Path("many").mkdir()
+    for number in range(50):
+        cv2.imwrite(f"many/{number:02d}.png", np.full_like(small, number))
+    notes = write_media_sheet(["many"], Spec("dots"), (), 5, Path("sheet.png"))
+    assert notes == ["20 of 50 photos are shown"]
+    sheet = read("sheet.png")
+    row = TILE + GAP + GAP
+    assert sheet.shape[0] == HEAD + 4 * row
+    assert sheet[HEAD + 9, MARGIN + 9].tolist() == [0, 0, 0]
+    assert sheet[HEAD + 3 * row + 9, MARGIN + 4 * (TILE + GAP) + 9].tolist() == [49, 49, 49]
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 9, 100, 1000])
