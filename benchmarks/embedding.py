@@ -133,7 +133,6 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:
 def precision() -> Any:
     """The precision that fusionkit takes here."""
     import torch
-
     from fusionkit_backbones.precision import has_native_bfloat16
 
     return torch.bfloat16 if has_native_bfloat16("cpu") else torch.float32

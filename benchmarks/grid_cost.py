@@ -2,6 +2,7 @@
 
     python benchmarks/grid_cost.py            # about ten minutes on two cores
     python benchmarks/grid_cost.py --quick    # about one
+    python benchmarks/grid_cost.py --workers-only --pairs 3   # two workers against one: needs a machine of its own
 
 500 cells, 5 region sets x 5 fusions (width 256) x 4 smoothers x 5 seeds, on synthetic faces with vision transformers of
 timm whose weights are random, which cost what trained ones cost. Libraries and weights are loaded before any clock
@@ -307,6 +308,9 @@ class Benchmark:
 
         single_thread()
         plan = self.small.plan()  # loads libraries and weights
+        if self.options.workers_only:
+            self.two_workers()
+            return self.missed
         table = next(iter(plan.heads.values())).trial.source.table
         print(f"{CELLS} cells, {len(plan.heads)} heads of {self.options.epochs} epochs, {len(table)} frames, {VIT_TI}")
         whole = self.sum_of_parts(plan)
@@ -393,6 +397,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--worker-epochs", type=int, default=30, help="of the heads that two workers share")
     parser.add_argument("--pairs", type=int, default=2, help="of runs with one worker and with two")
+    parser.add_argument("--workers-only", action="store_true", help="only the heads that two workers share")
     parser.add_argument("--quick", action="store_true", help="few frames, epochs, script cells; no large model")
     options = parser.parse_args()
     if options.quick:

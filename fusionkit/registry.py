@@ -11,15 +11,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
 from fusionkit.options import check_options
 from fusionkit.spec import Spec
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
     from mmengine.registry import Registry
 
 T = TypeVar("T", bound=type)
@@ -63,7 +64,7 @@ class ComponentRegistry:
     @cached_property
     def _entry_points(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=self.group):
+        for point in _installed().select(group=self.group):
             same = found.setdefault(point.name, [])
             # One distribution can be seen twice (an editable install leaves its metadata in two places).
             if all((other.value, _distribution(other)) != (point.value, _distribution(point)) for other in same):
@@ -207,6 +208,14 @@ class ComponentRegistry:
             raise
         except Exception as error:
             raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
+
+
+@cache
+def _installed() -> EntryPoints:
+    """The entry points of all distributions: reading them is most of what ``fusionkit list`` takes."""
+    from importlib.metadata import entry_points
+
+    return cast("EntryPoints", entry_points())  # before Python 3.12 it is something that behaves like them
 
 
 def _nested_problems(kind: str, value: Any) -> list[str]:

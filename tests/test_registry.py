@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +56,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A registry of smoothers that sees the entry points it is given, and no others."""
 
     def make(*points: EntryPoint) -> ComponentRegistry:
-        monkeypatch.setattr("fusionkit.registry.entry_points", lambda **_: list(points))
+        monkeypatch.setattr("fusionkit.registry._installed", lambda: EntryPoints(points))
         return ComponentRegistry("smoother", CONTRACT)
 
     return make

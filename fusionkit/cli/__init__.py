@@ -12,6 +12,7 @@ from fusionkit.cli import (
     check,
     compare,
     data,
+    doctor,
     finetune,
     info,
     listing,
@@ -24,33 +25,40 @@ from fusionkit.cli import (
     robust,
     submit,
 )
+from fusionkit.cli.usage import Commands
+
+RUN, LOOK, EXTEND, TRAIN = "Run and compare", "Look around", "Extend", "Train backbones"
 
 app = typer.Typer(
     name="fusionkit",
+    cls=Commands,
     help="Compare region views, backbones, fusions and temporal smoothers for facial expression recognition.",
     epilog="Start with:  fusionkit bench --regions eye,mouth --fusion concat",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ablate")(ablate.ablate)
-app.command("align")(align.align)
-app.command("bench")(bench.bench)
-app.command("cache")(cache.cache)
-app.command("check")(check.check)
-app.command("compare")(compare.compare)
-app.command("finetune")(finetune.finetune)
-app.command("merge")(merge.merge)
-app.command("new")(new.new)
-app.command("list")(listing.list_components)
-app.command("info")(info.info)
-app.command("predict")(predict.predict)
-app.command("preview")(preview.preview)
-app.command("pretrain")(pretrain.pretrain)
-app.command("report")(report.report)
-app.command("robust")(robust.robust)
-app.command("submit")(submit.submit)
-app.add_typer(data.app, name="data", help="Look at data before they are used, and write drawn ones.")
+app.command("bench", rich_help_panel=RUN)(bench.bench)
+app.command("report", rich_help_panel=RUN)(report.report)
+app.command("compare", rich_help_panel=RUN)(compare.compare)
+app.command("ablate", rich_help_panel=RUN)(ablate.ablate)
+app.command("robust", rich_help_panel=RUN)(robust.robust)
+app.command("merge", rich_help_panel=RUN)(merge.merge)
+app.command("predict", rich_help_panel=RUN)(predict.predict)
+app.command("submit", rich_help_panel=RUN)(submit.submit)
+app.command("list", rich_help_panel=LOOK)(listing.list_components)
+app.command("info", rich_help_panel=LOOK)(info.info)
+app.command("preview", rich_help_panel=LOOK)(preview.preview)
+app.command("align", rich_help_panel=LOOK)(align.align)
+app.add_typer(
+    data.app, name="data", help="Look at data before they are used, and write drawn ones.", rich_help_panel=LOOK
+)
+app.command("cache", rich_help_panel=LOOK)(cache.cache)
+app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
+app.command("new", rich_help_panel=EXTEND)(new.new)
+app.command("check", rich_help_panel=EXTEND)(check.check)
+app.command("pretrain", rich_help_panel=TRAIN)(pretrain.pretrain)
+app.command("finetune", rich_help_panel=TRAIN)(finetune.finetune)
 
 
 def main() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import err, is_interactive, out, reporting
+from fusionkit.cli.options import ROW, Debug, Device, Folder, Plugins
 
 if TYPE_CHECKING:
     from fusionkit.grid.progress import Progress
@@ -18,19 +19,16 @@ Cells = Annotated[
     list[str] | None,
     typer.Option(
         "--cell",
-        help="A row or cell: its short id, or its name, views/fusion/smoother; .../seed for one seed. Repeatable. "
-        "Default: every finished row with an auxiliary view.",
+        metavar="CELL",
+        help=f"{ROW}. Repeatable. Default: every finished row with an auxiliary view.",
+        autocompletion=completion.rows,
     ),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
-Draws = Annotated[int, typer.Option(min=1, help="What is drawn is drawn so often, and averaged.")]
-Seed = Annotated[int, typer.Option(min=0, help="That it is drawn from.")]
+Draws = Annotated[int, typer.Option(metavar="N", min=1, help="What is drawn is drawn so often, and averaged.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Draws it.")]
 Smoothing = Annotated[
     Literal["cell", "none"], typer.Option("--smoother", help="Smooth as the cell does, or not at all.")
 ]
-Plugins = Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 def ablate(

@@ -8,25 +8,40 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
 from fusionkit.cli.frame_progress import FrameBars, FrameLines
+from fusionkit.cli.options import Debug, Plugins
 
 if TYPE_CHECKING:
     from fusionkit.media.align import AlignOutcome
 
 
 def align(
-    inputs: Annotated[list[Path], typer.Argument(help="Photos, videos, and folders of them.", show_default=False)],
-    detector: Annotated[str, typer.Option(help="Extractor that finds faces, as yunet:model=FILE.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the crops.")] = Path("aligned"),
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Photos, videos, and folders of them.", show_default=False)
+    ],
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="Extractor that finds faces, as yunet:model=FILE.",
+            autocompletion=completion.components("extractors"),
+        ),
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the crops.")] = Path("aligned"),
     people: Annotated[
         Literal["all", "largest", "central", "left", "right"], typer.Option(help="Which faces of a frame.")
     ] = "all",
-    side: Annotated[int, typer.Option(min=16, max=1024, help="Side of a crop in px.")] = 112,
-    min_frames: Annotated[int, typer.Option(min=1, help="Faces of a video seen in fewer frames are left out.")] = 5,
-    patience: Annotated[int, typer.Option(min=1, help="Frames a face may be away and still be the same.")] = 30,
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    side: Annotated[int, typer.Option(metavar="PX", min=16, max=1024, help="Side of a crop in px.")] = 112,
+    min_frames: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Faces of a video seen in fewer frames are left out.")
+    ] = 5,
+    patience: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Frames a face may be away and still be the same.")
+    ] = 30,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Find the faces of photos and videos, and write them aligned in the layout of Aff-Wild2.
 

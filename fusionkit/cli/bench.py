@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.options import PLUGIN, SPEC
 
 if TYPE_CHECKING:
     from fusionkit.api import Prepared
@@ -21,86 +23,167 @@ AXES, HOW, RUN = "What is compared", "How heads are trained", "How it runs"
 
 def bench(
     config: Annotated[
-        str | None, typer.Argument(help="A config file, or the name of a shipped one. Default: bench/quickstart.")
+        str | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A config file, or the name of a shipped one. Default: bench/quickstart.",
+            autocompletion=completion.configs(""),
+        ),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Data set, as name:key=value,... Repeat for several.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help=f"{SPEC} Repeatable.",
+            autocompletion=completion.components("datasets"),
+            rich_help_panel=AXES,
+        ),
     ] = None,
     split: Annotated[
         list[str] | None,
-        typer.Option(metavar="<str>", help="auto, official, holdout:test=0.2 or kfold:k=5.", rich_help_panel=AXES),
+        typer.Option(metavar="SPEC", help="auto, official, holdout:test=0.2 or kfold:k=5.", rich_help_panel=AXES),
     ] = None,
-    extractor: Annotated[list[str] | None, typer.Option(help="Says where regions are.", rich_help_panel=AXES)] = None,
-    backbone: Annotated[list[str] | None, typer.Option(help="Embeds views.", rich_help_panel=AXES)] = None,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Says where regions are.",
+            autocompletion=completion.components("extractors"),
+            rich_help_panel=AXES,
+        ),
+    ] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Embeds views, as hog,timm:model=resnet18.",
+            autocompletion=completion.components("backbones"),
+            rich_help_panel=AXES,
+        ),
+    ] = None,
     main: Annotated[
         list[str] | None,
-        typer.Option(metavar="<str>", help="The main view, 'face'; 'none' leaves it out.", rich_help_panel=AXES),
+        typer.Option(metavar="VIEW", help="The main view, 'face'; 'none' leaves it out.", rich_help_panel=AXES),
     ] = None,
     regions: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="VIEWS",
             help="One region set: the auxiliary views, as eye,mouth. Repeat to compare sets. A view is face, a region, "
             "eye+mouth (stacked), keep:eye+mouth or drop:mouth (the rest, or the region, blacked out).",
+            autocompletion=completion.views,
             rich_help_panel=AXES,
         ),
     ] = None,
     subsets: Annotated[
-        list[str] | None, typer.Option(help="Every non-empty subset of these views.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(
+            metavar="VIEWS",
+            help="Every non-empty subset of these views.",
+            autocompletion=completion.views,
+            rich_help_panel=AXES,
+        ),
     ] = None,
     fusion: Annotated[
-        list[str] | None, typer.Option(help="Fusions, as concat,mlp:hidden=128.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Fusions, as concat,mlp:hidden=128.",
+            autocompletion=completion.components("fusions"),
+            rich_help_panel=AXES,
+        ),
     ] = None,
     smoother: Annotated[
-        list[str] | None, typer.Option(help="Temporal smoothers, as none,window:width=25.", rich_help_panel=AXES)
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Temporal smoothers, as none,window:width=25.",
+            autocompletion=completion.components("smoothers"),
+            rich_help_panel=AXES,
+        ),
     ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
-            help="key=value (fusionkit info recipe). A list of values in square brackets is swept on dev.",
+            metavar="KEY=VALUE",
+            help="lr, epochs, loss, ... (fusionkit info recipe). A list of values in square brackets is swept on dev.",
             rich_help_panel=HOW,
         ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Heads a cell, seeds 0..N-1.", rich_help_panel=HOW)] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Heads a cell, seeds 0..N-1.", rich_help_panel=HOW)
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="<str>",
+            metavar="VIEWS",
             help="What delta is taken to: main (face alone), a region set, or none.",
             rich_help_panel=HOW,
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="About this many frames a split, to try things.", rich_help_panel=HOW)
+        int | None,
+        typer.Option(metavar="N", min=1, help="About this many frames a split, to try things.", rich_help_panel=HOW),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any config key, dotted: recipe.lr=1e-4.", rich_help_panel=HOW)
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any config key, dotted: recipe.lr=1e-4.", rich_help_panel=HOW),
     ] = None,
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", help="The run's folder. Default: runs/<config>-<hash>.", rich_help_panel=RUN),
+        typer.Option(
+            "--out", metavar="DIR", help="The run's folder. Default: runs/<config>-<hash>.", rich_help_panel=RUN
+        ),
     ] = None,
     plugin: Annotated[
-        list[str] | None, typer.Option(help="A Python file that registers components.", rich_help_panel=RUN)
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help=PLUGIN,
+            rich_help_panel=RUN,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all GPUs) or cuda:N.", rich_help_panel=RUN)] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="auto, cpu, cuda (all GPUs) or cuda:N.",
+            autocompletion=completion.devices,
+            rich_help_panel=RUN,
+        ),
+    ] = "auto",
     executor: Annotated[
         Literal["processes", "serial", "ray"],
-        typer.Option(help="Who works: a pool, this process, or a Ray cluster.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="WHO",
+            help="Who works: processes (a pool), serial (this process) or ray (a cluster).",
+            rich_help_panel=RUN,
+        ),
     ] = "processes",
     ray_address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster: auto or host:port.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a running Ray cluster: auto or host:port.", rich_help_panel=RUN),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.", rich_help_panel=RUN)] = 0,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Processes; 0 for one a core.", rich_help_panel=RUN)
+    ] = 0,
     cell_timeout: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds that one piece of work may take.", rich_help_panel=RUN)
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.1, help="Seconds that one piece of work may take.", rich_help_panel=RUN),
     ] = None,
     worker_memory: Annotated[
         float | None,
-        typer.Option(min=0, help="GiB that a worker may use; 0 for no limit. Default: its share.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="GIB",
+            min=0,
+            help="GiB that a worker may use; 0 for no limit. Default: its share.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     memory: Annotated[
         float,
         typer.Option(
+            metavar="GIB",
             min=0,
             help="GiB of features that a worker holds; more are read as they are needed, with the same results. 0 for "
             "a share of what is available.",

@@ -11,14 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import Debug
 
 _DAY = 86_400.0
 
 
 def cache(
     prune: Annotated[bool, typer.Option("--prune", help="Delete the embeddings that are listed.")] = False,
-    older_than: Annotated[float, typer.Option(min=0, help="Only those not used for this many days.")] = 0.0,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", min=0, help="Only those not used for this many days.")
+    ] = 0.0,
+    debug: Debug = False,
 ) -> None:
     """List the stored embeddings with size and age, or delete them.
 

@@ -9,7 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.options import Debug
 
 if TYPE_CHECKING:
     from fusionkit.testing import CheckResult
@@ -18,8 +20,15 @@ _COLOURS = {"failed": "red", "expected failure": "yellow", "skipped": "dim"}
 
 
 def check(
-    targets: Annotated[list[str], typer.Argument(help="A component's name or SPEC, a package, or a Python file.")],
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET...",
+            help="A component's name or SPEC, a package, or a Python file.",
+            autocompletion=completion.component,
+        ),
+    ],
+    debug: Debug = False,
 ) -> None:
     """Check components against the contract of their kind, with each of their example option sets.
 

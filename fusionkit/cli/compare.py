@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import err, out, reporting
+from fusionkit.cli.options import ROW, Debug, Folder
 
 if TYPE_CHECKING:
     from fusionkit.report.comparison import Comparison
 
 
 def compare(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    folder: Folder,
     a: Annotated[
         str,
-        typer.Argument(
-            metavar="A", help="A row or cell: its short id, or its name, views/fusion/smoother or .../seed."
-        ),
+        typer.Argument(metavar="A", help=f"{ROW}.", autocompletion=completion.rows),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="What it is held against.")],
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    b: Annotated[str, typer.Argument(metavar="B", help="What it is held against.", autocompletion=completion.rows)],
+    debug: Debug = False,
 ) -> None:
     """Compare two rows or cells of a run, overall and for each class, on the same frames and seeds.
 

@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.options import Dataset, Debug, Extractor, Plugins
+from fusionkit.cli.usage import Commands
 
 if TYPE_CHECKING:
     from fusionkit.grid.progress import Progress
 
 Form = Literal["same", "jpg", "png"]
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 
 @app.command("check")
 def check(
-    dataset: Annotated[str, typer.Argument(metavar="SPEC", help="Data set, as name:key=value,...")],
+    dataset: Dataset,
     read: Annotated[bool, typer.Option("--read", help="Decode every image.")] = False,
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Count what a data set holds, a column a split, and list every problem with its file and line.
 
@@ -57,16 +60,16 @@ def check(
 
 @app.command("synth")
 def synth(
-    out_folder: Annotated[Path, typer.Option("--out", help="The folder to write; new or empty.")],
-    layout: Annotated[str, typer.Option(help="Whose layout.")] = "affwild2",
-    clips: Annotated[int, typer.Option(help="Clips, 32 or more; half are for training.")] = 80,
-    frames: Annotated[int, typer.Option(min=6, help="Mean length of a clip.")] = 30,
+    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")],
+    layout: Annotated[str, typer.Option(metavar="NAME", help="Whose layout.")] = "affwild2",
+    clips: Annotated[int, typer.Option(metavar="N", help="Clips, 32 or more; half are for training.")] = 80,
+    frames: Annotated[int, typer.Option(metavar="N", min=6, help="Mean length of a clip.")] = 30,
     difficulty: Annotated[
-        float, typer.Option(min=0, max=1, help="How weak and disturbed expressions are; 0 is easiest.")
+        float, typer.Option(metavar="X", min=0, max=1, help="How weak and disturbed expressions are; 0 is easiest.")
     ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Draws everything.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws everything.")] = 0,
     faults: Annotated[bool, typer.Option(help="With what is uneven in the real data.")] = True,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Write drawn faces in the layout of a known data set, to try a pipeline before one has the data.
 
@@ -88,15 +91,24 @@ def synth(
 
 @app.command("views")
 def views(
-    dataset: Annotated[str, typer.Argument(metavar="SPEC", help="Data set, as name:key=value,...")],
-    view: Annotated[str, typer.Option(help="face, eye, eye+mouth, keep:eye, drop:mouth, ...")],
-    out_folder: Annotated[Path, typer.Option("--out", help="The folder to write; new or empty.")],
-    extractor: Annotated[str, typer.Option(help="Says where regions are.")] = "template",
-    split: Annotated[str, typer.Option(help="Official splits to write, train among them; all without it.")] = "",
-    size: Annotated[int | None, typer.Option(min=1, help="Side in px of each view; as it is cut without it.")] = None,
+    dataset: Dataset,
+    view: Annotated[
+        str,
+        typer.Option(
+            metavar="VIEW", help="face, eye, eye+mouth, keep:eye, drop:mouth, ...", autocompletion=completion.views
+        ),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")],
+    extractor: Extractor = "template",
+    split: Annotated[
+        str, typer.Option(metavar="NAMES", help="Official splits to write, train among them; all without it.")
+    ] = "",
+    size: Annotated[
+        int | None, typer.Option(metavar="PX", min=1, help="Side in px of each view; as it is cut without it.")
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="Of the files; same: that of each source file.")] = "same",
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Write one view of every frame to files, with its annotation, as a data set of its own.
 
@@ -127,11 +139,11 @@ def views(
 
 @app.command("composites")
 def composites(
-    dataset: Annotated[str, typer.Argument(metavar="SPEC", help="Data set, as name:key=value,...")],
-    out_file: Annotated[Path, typer.Option("--out", help="The PNG to write.")] = Path("composites.png"),
-    count: Annotated[int, typer.Option(min=1, max=100, help="How many to show.")] = 12,
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    dataset: Dataset,
+    out_file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")] = Path("composites.png"),
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="How many to show.")] = 12,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Write a picture of made-up frames, each below the frames that it was made of.
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import err, is_interactive, out, reporting
+from fusionkit.cli.options import Debug, Device, Settings
 
 if TYPE_CHECKING:
     from fusionkit.training.finetune import Finetuned
@@ -19,19 +21,46 @@ _NAMED = 5  # frames without a view that are listed
 
 
 def finetune(
-    config: Annotated[str, typer.Argument(help="A config file, or the name of a shipped one: finetune/tiny.")],
-    dataset: Annotated[str | None, typer.Option(help="A labelled data set's SPEC.")] = None,
-    view: Annotated[str | None, typer.Option(help="The view that is learned: face, eye+mouth, ...")] = None,
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A config file, or the name of a shipped one: finetune/tiny.",
+            autocompletion=completion.configs("finetune"),
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="A labelled data set, as name:key=value,...",
+            autocompletion=completion.components("datasets"),
+        ),
+    ] = None,
+    view: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VIEW", help="The view that is learned: face, eye+mouth, ...", autocompletion=completion.views
+        ),
+    ] = None,
     auxiliary: Annotated[
-        str | None, typer.Option(help="Views that join it: eye+mouth. Where: --set fusion.position=block:6.")
+        str | None,
+        typer.Option(
+            metavar="VIEWS",
+            help="Views that join it: eye+mouth. Where: --set fusion.position=block:6.",
+            autocompletion=completion.views,
+        ),
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Weights to begin with: an encoder.safetensors, say.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights to begin with: an encoder.safetensors, say.")
+    ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder. Default: runs/finetune-<config>-<hash>.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/finetune-<config>-<hash>."),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any config key, dotted: recipe.epochs=10.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    set_: Settings = None,
+    device: Device = "auto",
+    debug: Debug = False,
 ) -> None:
     """Fine-tune a backbone on one view, or a joint network on several, with labels.
 

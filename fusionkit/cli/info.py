@@ -9,16 +9,25 @@ import typer
 from rich.markup import escape
 from rich.padding import Padding
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import Debug, Plugins
 from fusionkit.errors import ConfigError
 from fusionkit.options import Option, options_of
 from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A component's name, or kind/name where kinds share it; or recipe.")],
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A component's name, or kind/name where kinds share it; or recipe.",
+            autocompletion=completion.component,
+        ),
+    ],
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Describe a component (summary, shapes, tags, options, reference, origin), or how heads are trained: ``recipe``.
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import Debug, Plugins
 from fusionkit.errors import ConfigError
 from fusionkit.registry import REGISTRIES, Origin, did_you_mean
 
-_FORMATS = ("table", "markdown")
-
 
 def list_components(
-    kind: Annotated[str | None, typer.Argument(help="datasets, extractors, backbones, fusions or smoothers.")] = None,
-    pattern: Annotated[str, typer.Argument(help="Names to show, with wildcards: 'plain-*'.")] = "*",
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="datasets, extractors, backbones, fusions or smoothers.",
+            autocompletion=completion.kinds,
+        ),
+    ] = None,
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Names to show, with wildcards: 'plain-*'.")] = "*",
+    plugin: Plugins = None,
     long: Annotated[bool, typer.Option("--long", help="With summary, tags and reference; imports them.")] = False,
-    brought_by: Annotated[str, typer.Option("--from", help="Only those of this distribution.")] = "",
-    form: Annotated[str, typer.Option("--format", help="table or markdown; markdown is always long.")] = "table",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    brought_by: Annotated[str, typer.Option("--from", metavar="PACKAGE", help="Only those of this distribution.")] = "",
+    form: Annotated[Literal["table", "markdown"], typer.Option("--format", help="Markdown is always long.")] = "table",
+    debug: Debug = False,
 ) -> None:
     """List components by kind, with where they come from. Nothing is imported to list it, unless --long is given.
 
@@ -39,8 +46,6 @@ def list_components(
     with reporting(debug):
         if kind is not None and kind not in REGISTRIES:
             raise ConfigError(f"unknown kind {kind!r}{did_you_mean(kind, REGISTRIES)}; known: {', '.join(REGISTRIES)}")
-        if form not in _FORMATS:
-            raise ConfigError(f"unknown format {form!r}", hint=" or ".join(_FORMATS))
         if plugin:
             from fusionkit.plugin_file import load_plugin_file
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from fusionkit.cli.console import err, out, reporting
+from fusionkit.cli.options import Debug
 
 if TYPE_CHECKING:
     from fusionkit.grid.merge import Merged
@@ -19,7 +20,7 @@ _SHOWN = 5  # names a line
 def merge(
     others: Annotated[list[Path], typer.Argument(metavar="OTHER", help="Run folders; they stay as they are.")],
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that becomes the union.")],
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Take run folders into another: a grid that ran in parts, on several machines or with some seeds each.
 

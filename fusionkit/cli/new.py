@@ -8,16 +8,25 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import Debug
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="fusion, smoother, extractor, backbone or dataset.")],
-    name: Annotated[str, typer.Argument(help="The component's name, like 'gated-sum'.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="fusion, smoother, extractor, backbone or dataset.",
+            autocompletion=completion.kind,
+        ),
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The component's name, like 'gated-sum'.")],
     out_folder: Annotated[
-        Path, typer.Option("--out", help="The folder in which the package's folder is made.")
+        Path, typer.Option("--out", metavar="DIR", help="The folder in which the package's folder is made.")
     ] = Path(),
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Write an installable package with one component that works, its tests and its entry point.
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.options import ROW, Debug, Device, Folder, Plugins
 
 if TYPE_CHECKING:
     from fusionkit.predict.footage.reading import Answered
@@ -19,20 +21,26 @@ _KEPT = "the table holds the inputs that were finished"
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.", show_default=False)],
+    folder: Folder,
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="Photos, videos, and folders of them.", show_default=False),
     ],
     cell: Annotated[
         str,
-        typer.Option(help="A row or cell: its short id, or its name, views/fusion/smoother; .../seed for one seed."),
+        typer.Option(metavar="CELL", help=f"{ROW}.", autocompletion=completion.rows),
     ],
     detector: Annotated[
         str | None,
-        typer.Option(help="Extractor that finds faces, as yunet:model=FILE. Default: inputs are aligned faces."),
+        typer.Option(
+            metavar="SPEC",
+            help="Extractor that finds faces, as yunet:model=FILE. Default: inputs are aligned faces.",
+            autocompletion=completion.components("extractors"),
+        ),
     ] = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for what is written.")] = Path("predictions"),
+    out_dir: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")] = Path(
+        "predictions"
+    ),
     stream: Annotated[
         bool, typer.Option("--stream", help="Answer each frame before the next is read; causal smoothers only.")
     ] = False,
@@ -41,17 +49,19 @@ def predict(
         Literal["all", "largest", "central", "left", "right"], typer.Option(help="Which faces of a frame.")
     ] = "all",
     side: Annotated[
-        int, typer.Option(min=16, max=1024, help="Side of an aligned face in px, as the cell was trained on.")
+        int,
+        typer.Option(metavar="PX", min=16, max=1024, help="Side of an aligned face in px, as the cell was trained on."),
     ] = 112,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Faces embedded together. Default: 64; with --stream 1.")
+        int | None, typer.Option(metavar="N", min=1, help="Faces embedded together. Default: 64; with --stream 1.")
     ] = None,
     impute: Annotated[
-        str | None, typer.Option(help="Frames without a face: nearest, linear or prior. Default: as in the run.")
+        str | None,
+        typer.Option(metavar="HOW", help="Frames without a face: nearest, linear or prior. Default: as in the run."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    device: Device = "auto",
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Say what a trained cell sees in photos and videos, frame by frame: a table, timelines, annotated pictures.
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import err, is_interactive, out, reporting
+from fusionkit.cli.options import Debug, Device, Settings
 
 if TYPE_CHECKING:
     from fusionkit.training.pretrain import Pretrained
@@ -19,17 +21,27 @@ _NAMED = 5  # unreadable images that are listed
 
 
 def pretrain(
-    config: Annotated[str, typer.Argument(help="A config file, or the name of a shipped one: pretrain/tiny.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A config file, or the name of a shipped one: pretrain/tiny.",
+            autocompletion=completion.configs("pretrain"),
+        ),
+    ],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A data set's SPEC, a folder, a .txt list of images, or a video. Repeat for several."),
+        typer.Option(
+            metavar="DATA", help="A data set's SPEC, a folder, a .txt list of images, or a video. Repeatable."
+        ),
     ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder. Default: runs/pretrain-<config>-<hash>.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/pretrain-<config>-<hash>."),
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any config key, dotted: recipe.epochs=10.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    set_: Settings = None,
+    device: Device = "auto",
+    debug: Debug = False,
 ) -> None:
     """Pre-train a vision transformer as a masked autoencoder, on faces without labels.
 

@@ -8,20 +8,27 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import err, out, reporting
+from fusionkit.cli.options import SPEC, Debug, Extractor, Plugins
 
 
 def preview(
-    dataset: Annotated[str, typer.Option(help="Data set, as name:key=value,...")] = "synthetic",
+    dataset: Annotated[
+        str, typer.Option(metavar="SPEC", help=SPEC, autocompletion=completion.components("datasets"))
+    ] = "synthetic",
     inputs: Annotated[
-        list[Path] | None, typer.Option("--input", help="Photo, video or folder of them, instead of a data set.")
+        list[Path] | None,
+        typer.Option("--input", metavar="PATH", help="Photo, video or folder of them, instead of a data set."),
     ] = None,
-    extractor: Annotated[str, typer.Option(help="Says where regions are.")] = "template",
-    regions: Annotated[str, typer.Option(help="Views to show beside the face.")] = "eye,mouth,nose,eye+mouth",
-    frames: Annotated[int, typer.Option(min=1, max=200, help="Frames a class or video.")] = 8,
-    out_file: Annotated[Path, typer.Option("--out", help="The PNG to write.")] = Path("preview.png"),
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    extractor: Extractor = "template",
+    regions: Annotated[
+        str, typer.Option(metavar="VIEWS", help="Views to show beside the face.", autocompletion=completion.views)
+    ] = "eye,mouth,nose,eye+mouth",
+    frames: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Frames a class or video.")] = 8,
+    out_file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")] = Path("preview.png"),
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Write a contact sheet: frames of each class or input with region boxes, and below them each view as it is cut.
 

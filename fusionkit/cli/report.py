@@ -8,20 +8,20 @@ from typing import Annotated, Literal
 import typer
 
 from fusionkit.cli.console import err, reporting
+from fusionkit.cli.options import Debug, Folder, Plugins
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")],
+    folder: Folder,
     form: Annotated[
         Literal["html", "latex", "markdown", "csv", "json"],
         typer.Option("--format", help="A page, or the table alone: for booktabs, for a text, for a script."),
     ] = "html",
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="The file. Default: DIR/report.html; tables are printed.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file. Default: DIR/report.html; tables are printed."),
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also write each figure there, as SVG.")
-    ] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each figure there, as SVG.")] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show frames of the data set on the page, or none.")
     ] = True,
@@ -29,8 +29,8 @@ def report(
         Literal["jackknife", "bootstrap"],
         typer.Option(help="Of the rows. The percentile bootstrap covers less than it says where people are few."),
     ] = "jackknife",
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Write what a run found as one page that needs nothing else: report.html in DIR, as every bench does at its end.
 
@@ -46,11 +46,16 @@ def report(
     """
     with reporting(debug):
         from fusionkit.artifact import write_file
+        from fusionkit.errors import ConfigError
         from fusionkit.plugin_file import load_plugin_file
         from fusionkit.report.charts.gallery import save_figures
         from fusionkit.report.paper_table import paper_table
         from fusionkit.report.results import Results
 
+        if out_file is not None and out_file.is_dir():
+            raise ConfigError(f"--out {out_file} is a folder", hint="a file")
+        if figures is not None and figures.exists() and not figures.is_dir():
+            raise ConfigError(f"--figures {figures} is a file", hint="a folder")
         for path in plugin or ():
             load_plugin_file(path)
         results = Results(folder, intervals)

@@ -9,17 +9,14 @@ from rich.markup import escape
 
 from fusionkit.cli.ablate import (
     Cells,
-    Debug,
-    Device,
     Draws,
-    Folder,
-    Plugins,
     Seed,
     Smoothing,
     print_rest,
     terminal_progress,
 )
 from fusionkit.cli.console import out, reporting
+from fusionkit.cli.options import Debug, Device, Folder, Plugins
 
 if TYPE_CHECKING:
     from fusionkit.report.robustness import Robustness

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.options import ROW, Debug, Device, Plugins
 from fusionkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,26 +24,35 @@ def submit(
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The folder of a run.")] = None,
     cell: Annotated[
         str | None,
-        typer.Option(help="A row or cell: its short id, or its name, views/fusion/smoother; .../seed for one seed."),
+        typer.Option(metavar="CELL", help=f"{ROW}.", autocompletion=completion.rows),
     ] = None,
-    template: Annotated[Path | None, typer.Option(help="The challenge's example file: which rows it wants.")] = None,
+    template: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The challenge's example file: which rows it wants.")
+    ] = None,
     out_path: Annotated[
-        Path, typer.Option("--out", help="The file to write; with --format per-video a folder, new or empty.")
+        Path,
+        typer.Option(
+            "--out", metavar="PATH", help="The file to write; with --format per-video a folder, new or empty."
+        ),
     ] = Path("predictions.txt"),
     dataset: Annotated[
-        str | None, typer.Option(help="Has the frames. Default: the cell's own data set with test=true.")
+        str | None,
+        typer.Option(metavar="SPEC", help="Has the frames. Default: the cell's own data set with test=true."),
     ] = None,
     impute: Annotated[
-        str | None, typer.Option(help="Frames without a crop: nearest, linear or prior. Default: as in the run.")
+        str | None,
+        typer.Option(metavar="HOW", help="Frames without a crop: nearest, linear or prior. Default: as in the run."),
     ] = None,
     layout: Annotated[
         Literal["single", "per-video"],
         typer.Option("--format", help="One file with all rows, or a file a video as before the sixth edition."),
     ] = "single",
-    check: Annotated[Path | None, typer.Option(help="Only check this file against the template.")] = None,
-    plugin: Annotated[list[str] | None, typer.Option(help="A Python file that registers components.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    check: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only check this file against the template.")
+    ] = None,
+    plugin: Plugins = None,
+    device: Device = "auto",
+    debug: Debug = False,
 ) -> None:
     """Write the predictions of a trained cell for a challenge, or check a file of predictions.
 

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ class EmbeddingStore:
     def entries(self) -> list[CacheEntry]:
         """Every embedding in the cache, the one that was used longest ago first."""
         folders = [folder for folder in (self.root / "embeddings").glob("*") if folder.is_dir()]
-        return sorted(map(_entry, folders), key=lambda entry: entry.used)
+        return sorted(filter(None, map(_entry, folders)), key=lambda entry: entry.used)
 
     def remove(self, entry: CacheEntry) -> None:
         """Delete one embedding; it is made anew when it is needed.
@@ -205,7 +206,8 @@ class EmbeddingStore:
             StorageError: if it cannot be deleted.
         """
         try:
-            shutil.rmtree(self.root / "embeddings" / entry.key)
+            with suppress(FileNotFoundError):  # somebody else deletes it too
+                shutil.rmtree(self.root / "embeddings" / entry.key)
         except OSError as error:
             raise unwritable(self.root / "embeddings" / entry.key, error) from error
 
@@ -217,8 +219,8 @@ class CacheEntry:
     Attributes:
         about: what it is, in words.
         size: bytes.
-        used: when one of its files was last read or written, in seconds since the epoch; reading counts where the file
-            system notes it.
+        used: when it was last written or its values were read, in seconds since the epoch; reading counts where the
+            file system notes it.
     """
 
     key: str
@@ -227,12 +229,25 @@ class CacheEntry:
     used: float
 
 
-def _entry(folder: Path) -> CacheEntry:
-    states = [file.stat() for file in folder.rglob("*") if file.is_file()]
-    metas = (read_meta(shard) for shard in sorted(folder.iterdir()) if shard.is_dir())
+def _entry(folder: Path) -> CacheEntry | None:
+    """What an embedding's folder holds; None if it is gone. Runs may be writing there, and files come and go."""
+    files = list(_files(folder))
+    try:
+        metas = [_noted(shard) for shard in sorted(folder.iterdir()) if shard.is_dir()]
+        made = folder.stat().st_mtime
+    except FileNotFoundError:
+        return None
     about = next((str(meta.get("about", "")) for meta in metas if meta), "unfinished")
-    used = max((max(state.st_atime, state.st_mtime) for state in states), default=folder.stat().st_mtime)
-    return CacheEntry(folder.name, about, sum(state.st_size for state in states), used)
+    # Who looks at the cache reads what is noted of each embedding, and uses none.
+    times = [max(state.st_mtime, state.st_atime if name == _VALUES else 0.0) for name, state in files]
+    return CacheEntry(folder.name, about, sum(state.st_size for _, state in files), max(times, default=made))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield name, Path(place, name).stat()
 
 
 _FOUND_WHOLE: dict[Path, tuple[int, int, int]] = {}  # by shard: its values' inode, time of change and size then

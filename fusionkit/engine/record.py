@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from typing import Any
 
 from fusionkit.engine.source import Source
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.identity import canonical, component_identity
 from fusionkit.registry import DATASETS, ComponentRegistry
 from fusionkit.spec import Spec
@@ -34,6 +34,16 @@ def component_record(registry: ComponentRegistry, spec: Spec, identity: dict[str
         "files": list(registry.get(spec.name).files),
         "distribution": distribution_of(registry, spec.name),
     }
+
+
+def check_unchanged(registry: ComponentRegistry, spec: Spec, record: Record) -> None:
+    """Refuse a component that is no longer what a record says: its results would be stored under a wrong name.
+
+    Raises:
+        DataError: if its code, or a file that an option names, has changed.
+    """
+    if any(record.get(name) != value for name, value in component_identity(registry, spec).items()):
+        raise DataError(f"{registry.kind} {spec} has changed since this run began", hint="run again")
 
 
 def data_record(source: Source) -> Record:

@@ -305,6 +305,11 @@ class _Run:
         grid = self.folder.load_grid()
         assert grid is not None
         records = {record["id"]: record for record in grid["families"]}
+        for family in self.plan.families:
+            if family.id not in records:
+                raise CellError(
+                    f"{family.axes.name}: a run with other code has taken its place meanwhile", hint="run again"
+                )
         families, memory, fail_fast = self.plan.families, self.options.memory, self.options.fail_fast
         scoring = Scoring(families, records, self.heads, self.store, memory, fail_fast)
         # The process is there before a progress bar starts a thread.

@@ -16,7 +16,7 @@ from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.features import Features, FoldRows, load_features
 from fusionkit.engine.fit import fit
-from fusionkit.engine.record import Record
+from fusionkit.engine.record import Record, check_unchanged
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
 from fusionkit.grid.feature_memory import feature_limit
@@ -25,6 +25,7 @@ from fusionkit.grid.lease import lease, leases
 from fusionkit.grid.memory import ceiling, headroom, out_of_ceiling
 from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.recipe import Recipe
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
 from fusionkit.spec import Spec
 
 
@@ -134,6 +135,8 @@ class EmbedTask:
             free = [item for item, own in zip(self.wanted, mine, strict=True) if own]
             if free:
                 source = _source(self.dataset, self.limit, self.fingerprint)
+                for item in free:
+                    _check_unchanged(item)
                 embed(source, free, [self.shard], EmbeddingStore(self.cache), self.device, advance)
         return None if len(free) == len(self.wanted) else ELSEWHERE
 
@@ -146,10 +149,10 @@ class FitTask:
         name: for people.
         keys: embedding key by view name, main view first.
         rows: id under which the run folder holds the rows of the fold.
-        memory: GiB of features that may be held; 0 for this process's share of what is available.
-        workers: processes that share the machine; 0 for one a core.
         record: what the head is made from, stored with it.
         uses: with what it is applied to new frames, likewise.
+        memory: GiB of features that may be held; 0 for this process's share of what is available.
+        workers: processes that share the machine; 0 for one a core.
     """
 
     name: str
@@ -163,10 +166,10 @@ class FitTask:
     recipe: Recipe
     seed: int
     device: str
+    record: Record = field(compare=False, repr=False)
+    uses: dict[str, Any] = field(compare=False, repr=False)
     memory: float = 0.0
     workers: int = 0
-    record: Record = field(default_factory=dict, compare=False, repr=False)
-    uses: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def steps(self) -> int:
@@ -185,6 +188,7 @@ class FitTask:
         return None
 
     def _train(self, folder: RunFolder) -> None:
+        check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
         started = time.perf_counter()
         rows, features = self._features()
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
@@ -273,6 +277,18 @@ def one_line(error: BaseException) -> str:
     """An error in one line."""
     text = str(error) if isinstance(error, FusionKitError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
+
+
+def _check_unchanged(embedding: Embedding) -> None:
+    """A process that comes in the place of a lost one imports the code as it is now.
+
+    Raises:
+        DataError: if that is no longer the code that the embedding was planned with.
+    """
+    if embedding.backbone is not None:
+        check_unchanged(BACKBONES, embedding.backbone, embedding.record["backbone"])
+        if embedding.record["extractor"]:
+            check_unchanged(EXTRACTORS, embedding.extractor, embedding.record["extractor"])
 
 
 _SOURCES: dict[str, Source] = {}

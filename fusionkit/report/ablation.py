@@ -71,7 +71,8 @@ class Retested:
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
         smoother = f"smoothed as the row is ({self.axes.smoother})" if self.smoothed else "not smoothed"
         draws = f"{self.draws} draw{'s' * (self.draws > 1)} from seed {self.draw_seed}"
-        return f"test: {self.intact.n_units:,} units; {seeds}; {draws}; {smoother}; nothing was trained anew"
+        rests = f"{self.intact.n_units:,} units of {self.axes.dataset}; recipe {self.axes.recipe}"
+        return f"test: {rests}; {seeds}; {draws}; {smoother}"
 
 
 @dataclass(frozen=True)

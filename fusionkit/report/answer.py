@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from fusionkit.grid.plan import Axes
-from fusionkit.report.numbers import p_in_words, share, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames, dataset_names
 from fusionkit.report.sides import Lead, Side, sides
 from fusionkit.report.standing import ALPHA, holm_of
 from fusionkit.stats import Estimate
@@ -70,11 +71,19 @@ class Finding:
     alike: int
     left_out: list[str]
 
+    @property
+    def subject(self) -> str:
+        """``Fusion``, and the data set where there are several."""
+        return ASKED[self.axis][0].capitalize() + (f", on {self.dataset}" if self.dataset else "")
+
     def sentence(self) -> str:
-        """``Fusion: mlp beats concat by .074 [.051, .097]; it cannot be told apart from plain-concat ...``."""
+        """``Fusion: mlp beats concat by ...``."""
+        return f"{self.subject}: {self.said()}"
+
+    def said(self) -> str:
+        """``mlp beats concat by .074 [.051, .097]; it cannot be told apart from plain-concat ...``."""
         beaten = [rival for rival in self.rivals if rival.is_beaten]
         level = [rival for rival in self.rivals if not rival.is_beaten]
-        where = f", on {self.dataset}" if self.dataset else ""
         parts = []
         if beaten:
             said = [f"{rival.name} by {share_with_interval(rival.difference)}" for rival in beaten]
@@ -85,8 +94,9 @@ class Finding:
         elif level:
             said = [f"{rival.name} ({signed_with_interval(rival.difference)})" for rival in level]
             parts.append(f"{self.best}, the highest, cannot be told apart from {_listed(said)}")
-        rows = f" (mean over {self.alike} pairs of rows that are alike in all else)" if self.alike > 1 else ""
-        return f"{ASKED[self.axis][0].capitalize()}{where}: {'; '.join(parts)}{rows}"
+        notes = [f"mean over {self.alike} pairs of rows that are alike in all else"] if self.alike > 1 else []
+        notes += [f"{_listed(self.left_out)} left out, without rows to pair"] if self.left_out else []
+        return "; ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,22 +121,32 @@ def _question(results: Results) -> str:
     axes = [row.axes for row in results.rows]
     counts = {axis: len({getattr(each, axis) for each in axes}) for axis in ASKED}
     choices = [f"{count} {ASKED[axis][1]}" for axis, count in counts.items() if count > 1]
-    where = " and ".join(dict.fromkeys(each.dataset for each in axes))
+    where = _joined(list(dataset_names(each.dataset for each in axes).values()))
     if not choices:
         return f"How well does {axes[0].name} recognise expression on {where}?"
     return f"Which of {_joined(choices)} recognises expression best on {where}, and is the difference real?"
 
 
 def _headline(results: Results) -> str:
-    scored = [row for row in results.rows if row.score]
+    scored: dict[tuple[str, str], list[Row]] = {}
+    for row in results.rows:
+        if row.score:
+            scored.setdefault((row.axes.dataset, row.axes.split), []).append(row)
     if not scored:
         return "nothing is finished yet"
+    called = RowNames(row.axes for row in results.rows)
+    said = [(_best(results, rows), called.data(rows[0].axes)) for rows in scored.values()]
+    return said[0][0] if len(said) == 1 else ". ".join(f"On {data}, {best}" for best, data in said)
+
+
+def _best(results: Results, scored: list[Row]) -> str:
     best = max(scored, key=lambda row: row.score.value if row.score else 0.0)
     assert best.score is not None
     if len(scored) == 1:
         return f"{best.axes.name} scores {share_with_interval(best.score)} in macro-F1"
     said = f"{best.axes.name} scores highest, {share_with_interval(best.score)} in macro-F1"
-    return said + _against_reference(best, _reference(results, best))
+    tests = sum(row.delta is not None for row in results.rows)
+    return said + _against_reference(best, _reference(results, best), tests)
 
 
 def _reference(results: Results, row: Row) -> str:
@@ -136,24 +156,25 @@ def _reference(results: Results, row: Row) -> str:
     return Axes(**held["axes"]).name if held else ""
 
 
-def _against_reference(row: Row, reference: str) -> str:
+def _against_reference(row: Row, reference: str, tests: int) -> str:
     if row.is_reference:
         return "; it is the reference row"
     if row.delta is None:
         return ""
-    p = f"p = {share(row.p_holm)}" if row.p_holm >= 0.9995 else p_in_words(row.p_holm)
+    p = p_in_words(row.p_holm) + (f" corrected for {tests} comparisons" if tests > 1 else "")
     if row.p_holm <= ALPHA and row.delta.low > 0:
         return f"; it beats the reference {reference} by {share_with_interval(row.delta)}, {p}"
     return f"; it cannot be told apart from the reference {reference} ({signed_with_interval(row.delta)}, {p})"
 
 
 def _findings(results: Results) -> list[Finding]:
+    called = RowNames(row.axes for row in results.rows)
     groups: dict[tuple[str, str], list[Side]] = {}
     for side in sides(results):
         groups.setdefault((side.axes.dataset, side.axes.split), []).append(side)
     tables = [
-        (axis, " ".join(data) if len(groups) > 1 else "", *_alike(group, axis))
-        for data, group in groups.items()
+        (axis, called.data(group[0].axes) if len(groups) > 1 else "", *_alike(group, axis))
+        for group in groups.values()
         for axis in ASKED
     ]
     pairs = sum(len(levels) * (len(levels) - 1) // 2 for _, _, levels, _ in tables)

@@ -43,8 +43,10 @@ def write_contact_sheet(dataset: Spec, extractor: Spec, views: RegionSet, count:
     save_sheet(draw_contact_sheet(open_source(dataset, None), extractor, views, count, AVERAGED), path)
 
 
-def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count: int, averaged: int = 0) -> np.ndarray:
-    """The sheet as an RGB image; arguments as of :func:`write_contact_sheet`.
+def draw_contact_sheet(
+    source: Source, extractor: Spec, views: RegionSet, count: int, averaged: int = 0, *, abreast: int = 1
+) -> np.ndarray:
+    """The sheet as an RGB image; arguments as of :func:`write_contact_sheet`, and how many classes stand abreast.
 
     The mean of ``averaged`` frames a class stands at the end of each row; 0 leaves it out.
 
@@ -54,8 +56,18 @@ def draw_contact_sheet(source: Source, extractor: Spec, views: RegionSet, count:
     """
     located = built_for(extractor, views)
     blocks = [_block(source, located, views, label, count, averaged) for label in range(len(source.classes))]
+    rows = [_abreast(blocks[start : start + abreast], abreast) for start in range(0, len(blocks), abreast)]
     last = f"mean of <= {averaged}" if averaged else ""
-    return np.concatenate([legend_of(located, blocks[0].shape[1], last), *blocks])
+    return np.concatenate([legend_of(located, rows[0].shape[1], last), *rows])
+
+
+def _abreast(blocks: list[np.ndarray], places: int) -> np.ndarray:
+    """Blocks of one width beside each other; places that are left over stay empty."""
+    width = blocks[0].shape[1]
+    row = np.full((max(len(block) for block in blocks), places * width, 3), PAPER, np.uint8)
+    for place, block in enumerate(blocks):
+        row[: len(block), place * width : (place + 1) * width] = block
+    return row
 
 
 def built_for(extractor: Spec, views: RegionSet) -> Extractor:

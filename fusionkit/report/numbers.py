@@ -6,6 +6,8 @@ import math
 
 from fusionkit.stats import Estimate
 
+_SIZES = ("", "k", "M", "G", "T")
+
 
 def share(value: float) -> str:
     """A score in 0..1, or the size of a difference: ``.612``; ``-`` where it is NaN."""
@@ -35,6 +37,17 @@ def p_value(p: float) -> str:
 def p_in_words(p: float) -> str:
     """In a sentence: ``p = .043`` or ``p < .001``."""
     return "p < .001" if p < 0.001 else f"p = {share(p)}"
+
+
+def amount(value: float) -> str:
+    """A count, 0 or more, in three digits: ``7.21 k``, ``86 M``, ``1.2 G``; ``-`` where it is NaN."""
+    if math.isnan(value):
+        return "-"
+    for size in _SIZES[:-1]:
+        if float(f"{value:.3g}") < 1000:
+            return f"{value:.3g} {size}".rstrip()
+        value /= 1000
+    return f"{value:.3g} {_SIZES[-1]}"
 
 
 def _three_places(value: float, sign: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from fusionkit.report.answer import answer
-from fusionkit.report.charts.row_names import varying
 from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.standing import RULE, Standing, standings
 from fusionkit.report.table import caption
 
@@ -26,6 +27,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
 }
+_MINUS = re.compile(r"-(?=\.?\d)")
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~&"}
 
 
@@ -43,10 +45,11 @@ def paper_table(results: Results, form: Format) -> str:
 def _latex(results: Results, standing: dict[str, Standing]) -> str:
     """A ``booktabs`` table: bold the best, a dagger on what cannot be told apart from it."""
     axes = _axes(results)
-    escaped = [[_escaped(text, _LATEX) for text in _texts(row, axes)] for row in results.rows]
     lines = []
-    for row, texts in zip(results.rows, escaped, strict=True):
+    for row, plain in zip(results.rows, _texts(results, axes), strict=True):
+        texts = [_escaped(text, _LATEX) for text in plain]
         mark, place = standing.get(row.id), len(axes)
+        texts[place:] = [_MINUS.sub("$-$", text) for text in texts[place:]]
         if mark == "best":
             texts[place] = rf"\textbf{{{texts[place]}}}"
         elif mark == "level":
@@ -79,8 +82,8 @@ def _markdown(results: Results, standing: dict[str, Standing]) -> str:
         "| " + " | ".join((*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")) + " |",
         "|" + "---|" * len(axes) + "---:|" * 3,
     ]
-    for row in results.rows:
-        texts = [_escaped(text, _MARKDOWN) for text in _texts(row, axes)]
+    for row, plain in zip(results.rows, _texts(results, axes), strict=True):
+        texts = [_escaped(text, _MARKDOWN) for text in plain]
         mark, place = standing.get(row.id), len(axes)
         if mark == "best":
             texts[place] = f"**{texts[place]}**"
@@ -88,6 +91,7 @@ def _markdown(results: Results, standing: dict[str, Standing]) -> str:
             texts[place] += " †"
         lines.append("| " + " | ".join(texts) + " |")
     about = [_escaped(line, _MARKDOWN) for line in caption(results)]
+    about = [line for text in about for line in (text, "")]
     return "\n".join([*lines, "", *about, f"**bold**: the highest score; †: not told apart from it. {RULE}.", ""])
 
 
@@ -116,13 +120,18 @@ def _axes(results: Results) -> Sequence[str]:
     return (*others, *_NAMES)
 
 
-def _texts(row: Row, axes: Sequence[str]) -> list[str]:
-    chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
-    names = [str(chosen.get(axis, getattr(row.axes, axis))) for axis in axes]
+def _texts(results: Results, axes: Sequence[str]) -> Iterator[list[str]]:
+    called = RowNames(row.axes for row in results.rows)
+    for row in results.rows:
+        chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
+        yield [*(chosen.get(axis, called.part(row.axes, axis)) for axis in axes), *_numbers(row)]
+
+
+def _numbers(row: Row) -> list[str]:
     if row.score is None:
-        return [*names, "failed" if row.failures else "not run", "", ""]
+        return ["failed" if row.failures else "not run", "", ""]
     delta = signed_with_interval(row.delta) if row.delta else ("reference" if row.is_reference else "")
-    return [*names, share_with_interval(row.score), delta, p_value(row.p_holm) if row.delta else ""]
+    return [share_with_interval(row.score), delta, p_value(row.p_holm) if row.delta else ""]
 
 
 def _escaped(text: str, signs: dict[str, str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fusionkit.contracts.precision import has_native_bfloat16
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -25,8 +27,7 @@ def start_processes(device: str, precision: str) -> Accelerator:
 
     on_card = device.startswith("cuda")
     if precision == "auto":
-        native = on_card and torch.cuda.get_device_capability(device)[0] >= 8
-        precision = "bfloat16" if native else "float32"
+        precision = "bfloat16" if on_card and has_native_bfloat16(device) else "float32"
     if not is_launched():
         # Accelerate keeps the choices of the first run of a process for all that follow, as in a notebook.
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001

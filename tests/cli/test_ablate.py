@@ -57,7 +57,7 @@ def test_it_prints_every_view_and_where_the_gain_comes_from(folder: Path) -> Non
     assert found.gain is not None
     assert f"gain over face/linear/none: {signed_with_interval(found.gain.together)}" in result.output
     assert f"  the region: {signed_with_interval(found.gain.region)}" in result.output
-    assert "6 units; seeds 0, 1; 2 draws from seed 3; smoothed as the row is (none)" in result.output
+    assert f"6 units of {found.tested.axes.dataset}; recipe epochs=2; seeds 0, 1; 2 draws from seed 3" in result.output
     assert "warning: only 6 units were tested" in result.output
     assert f"written to {folder / 'attribution.csv'}" in result.output
     assert len((folder / "attribution.csv").read_text().splitlines()) == 1 + 2 + 8 + 3

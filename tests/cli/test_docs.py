@@ -1,45 +1,103 @@
-"""What the README and the docs tell people to type works."""
+"""What the README and the docs tell people to type works.
+
+Each command runs as it stands, in a folder with toy data under the names that the pages use, except that ``bench`` only
+plans (``--dry-run``), training stops before its first step, and a few lines whose files nobody but the reader has are
+parsed and not carried out.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
+import tomllib
+from functools import partial
 from pathlib import Path
 
+import docs_workplace
 import pytest
+import torch
+from docs_workplace import CHANGES, PAGES, ROOT, TINY, blocks, fusionkit_commands
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from fusionkit.cli import app
+import fusionkit
+from fusionkit import api
+from fusionkit.cli import app, finetune, pretrain
+from fusionkit.registry import LONE_FILE
 
-ROOT = Path(__file__).parents[2]
-PIPELINE = "paper/pipeline_tiny"  # its commands go together: test_paper_pipeline.py
-SMALL = "--dataset synthetic:train=8,val=6,test=6,clips=4,clip_length=8 --recipe epochs=1 --seeds 1 --smoother none"
-
-
-def blocks(name: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[str]:
-    """Every ``fusionkit`` command in README and docs that needs no data, files or cluster of the reader's own."""
-    found = [
-        line.partition("#")[0].strip()
-        for name in ("README.md", "docs/plugins.md", "docs/results.md", "docs/paper.md")
-        for block in blocks(name, "bash")
-        if PIPELINE not in block
-        for line in block.splitlines()
-        if line.startswith("fusionkit ")
-    ]
-    own = ("root=faces", "gated_sum.py", "root=Aff-Wild2", "fusionkit submit")
-    return [line for line in found if not any(text in line for text in own)]
+COMMANDS = fusionkit_commands()
+# They name weights, a run, or a challenge's file that only the reader has.
+PARSED_ONLY = re.compile(
+    r"\.\.\.|\.pth|weights\.safetensors|best/backbone|every=10|\bsubmit\b|compare swaps A B|\$head"
+)
 
 
-@pytest.mark.parametrize("command", commands())
-def test_commands_can_be_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = command.split()[1:]
-    words += ["--dry-run"] if words[0] == "bench" and "--dry-run" not in words else []
-    result = CliRunner().invoke(app, words)
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("FUSIONKIT_CACHE", str(place / "cache"))
+        docs_workplace.build(place)
+    return place
+
+
+@pytest.fixture
+def workplace(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for module in [name for name in sys.modules if name.startswith(LONE_FILE)]:
+        monkeypatch.delitem(sys.modules, module)  # a plugin file registers anew in each test
+    monkeypatch.chdir(made_once)
+    monkeypatch.setenv("FUSIONKIT_CACHE", str(made_once / "cache"))
+    return made_once
+
+
+def test_every_page_is_looked_at_and_has_the_commands_that_it_is_about() -> None:
+    assert {"README.md", "docs/tutorial.md", "docs/data.md", "docs/faq.md"} <= set(PAGES)
+    assert len(COMMANDS) > 60
+    assert {words[0] for words in COMMANDS.values()} >= set(get_command(app).commands) - {"cache", "info", "list"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_run(command: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = COMMANDS[command]
+    if PARSED_ONLY.search(command):
+        parsed(words)
+        return
+    trained = []
+    for module in (pretrain, finetune):
+        monkeypatch.setattr(module, "_run", lambda *arguments: trained.append(arguments))
+    name = " ".join(words[:2]) if words[0] == "data" else words[0]
+    change = CHANGES.get(name, lambda same, _: same)
+    result = CliRunner().invoke(app, change(words, tmp_path / "fresh"))
     assert result.exit_code == 0, result.output
+    assert bool(trained) == (name in ("pretrain", "finetune"))
+
+
+def parsed(words: list[str]) -> None:
+    command, rest = get_command(app), words
+    while hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
+    command.make_context("fusionkit", rest)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_bash_block_is_bash(page: str) -> None:
+    for block in blocks(page, "bash"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert not done.stderr, block
+
+
+def test_extras_and_scripts_that_are_named_exist() -> None:
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    text = "".join((ROOT / page).read_text() for page in PAGES)
+    assert set(re.findall(r"fusionkit\[(\w+)\]", text)) <= known
+    lines = [words for page in PAGES for words in docs_workplace.command_lines(page) if words[:1] == ["python"]]
+    assert lines
+    for words in lines:
+        source = (ROOT / words[1]).read_text()
+        assert all(f'"{word}"' in source for word in words[2:] if word.startswith("--")), words
 
 
 def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
@@ -49,15 +107,14 @@ def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
     ]
 
 
-def test_the_fusion_of_the_plugin_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = blocks("docs/plugins.md", "python")[0]
-    assert len(source.splitlines()) < 25
-    Path("gated_sum.py").write_text(source)
-    command = next(line for block in blocks("docs/plugins.md", "bash") for line in block.splitlines())
-    result = CliRunner().invoke(app, [*command.split()[1:], *SMALL.split(), "--executor", "serial"])
+@pytest.mark.parametrize(("page", "name"), [("docs/plugins.md", "gated-sum"), ("docs/tutorial.md", "strongest")])
+def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, workplace: Path, tmp_path: Path) -> None:
+    assert len(blocks(page, "python")[0].splitlines()) < 25
+    (words,) = [words for words in docs_workplace.command_lines(page) if "--plugin" in words]
+    small = f"--dataset {TINY} --recipe epochs=1 --seeds 1 --smoother none --executor serial"
+    result = CliRunner().invoke(app, [*docs_workplace.redirected(words[1:], "--out", str(tmp_path)), *small.split()])
     assert result.exit_code == 0, result.output
-    assert "gated-sum" in result.output
+    assert name in result.output
 
 
 def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
@@ -70,3 +127,38 @@ def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
     assert [row[:2] for row in rows] == [["face", "linear"], ["face,sound", "mlp"], ["face,sound", "gated"]]
     alone, *both = [float(row[3]) for row in rows]
     assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"
+
+
+def test_the_python_of_the_tutorial_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = partial(api.bench, datasets=[TINY], seeds=1, recipe={"epochs": 1}, options=api.RunOptions("serial"))
+    monkeypatch.setattr(api, "bench", small)
+    space: dict[str, object] = {}
+    exec(blocks("docs/tutorial.md", "python")[-1], space)
+    assert "mlp" in capsys.readouterr().out
+    assert len(space["frame"]) == len(space["results"].rows)  # type: ignore[arg-type, attr-defined]
+
+
+def test_weights_beside_other_objects_are_taken_out_as_the_faq_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.chdir(tmp_path)
+    weight = torch.arange(6.0).reshape(2, 3).T
+    torch.save({"state_dict": {"weight": weight}, "settings": Path("object")}, "theirs.pth")
+    exec(blocks("docs/faq.md", "python")[0], {})
+    assert torch.equal(load_file("theirs.safetensors")["weight"], weight)
+
+
+def test_all_other_python_is_python() -> None:
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            ast.parse(block)
+
+
+def test_fusionkit_has_what_the_reference_lists() -> None:
+    page = (ROOT / "docs/reference/python.md").read_text()
+    for name in fusionkit.__all__:
+        assert name in page

@@ -139,10 +139,10 @@ def test_an_unwritable_folder_is_refused(elsewhere: Path) -> None:
 
 def test_a_folder_of_another_protocol_is_refused_and_left_alone(elsewhere: Path) -> None:
     common = ("--regions", "mouth", "--fusion", "plain-concat", "--smoother", "none", "--seeds", "1", "--out", "out")
-    words = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=1")
-    assert run("bench", *words, *common, "--executor", "serial").exit_code == 0
+    words = (*SMALL, "--recipe", "epochs=1", "--executor", "serial")
+    assert run("bench", *words, *common).exit_code == 0
     before = {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()}
-    result = run("bench", "--dataset", "synthetic:seed=1", *common)
+    result = run("bench", "--dataset", f"{SMALL[1]},seed=1", *common)
     refused(result, "out holds results of other data or another split.*choose another --out")
     assert {path: path.read_bytes() for path in Path("out").rglob("*") if path.is_file()} == before
 

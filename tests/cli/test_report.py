@@ -96,7 +96,7 @@ def test_figures_are_written_as_svg(folder: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     names = {file.stem for file in (tmp_path / "figures").glob("*.svg")}
-    assert {"scores", "class-f1-1", "confusion-1-1", "cost-params", "timeline-1"} <= names
+    assert {"scores", "class-f1-1", "confusion-1-1", "cost-params", "timeline-1-1"} <= names
     assert f"wrote {len(names)} figures" in result.output
 
 
@@ -174,6 +174,24 @@ def test_without_pandas_one_line_says_so(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(FusionKitError, match=r"^to_frame\(\) needs pandas \(pip install pandas\)$"):
         Results(folder).to_frame()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "."], "--out . is a folder (a file)"),
+        (["--figures", "f"], "--figures f is a file (a folder)"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("f").touch()
+    result = run(str(folder), "--format", "html", *words)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,32 @@ def test_what_was_noted_comes_back_the_newest_embedding_first_and_by_its_first_w
     (tmp_path / "embeddings" / "new" / "00000" / "done.json").write_text("{")
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
     assert [(note["about"], note["seconds"]) for note in store.notes()] == [("old", 1.5)]
+
+
+def test_the_cache_is_listed_and_pruned_while_others_write_and_delete_in_it(
+    store: EmbeddingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b", "c"):
+        store.write(key, 0, np.zeros((2, 2), np.float16), (), about=f"about {key}")
+    listed = {entry.key: entry for entry in store.entries()}
+    known = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.parent.name == "a" and path.name == "values.npy":
+            raise FileNotFoundError  # of a shard that is being made anew
+        if path.name == "b" and path.parent.name == "embeddings":
+            shutil.rmtree(path)  # just when somebody asks what it is
+        return known(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    found = {entry.key: entry for entry in store.entries()}
+    monkeypatch.undo()
+    assert set(found) == {"a", "c"}
+    assert found["c"] == listed["c"]
+    assert found["a"].size < listed["a"].size
+    for entry in listed.values():
+        store.remove(entry)
+    assert store.entries() == []
 
 
 def test_rows_that_are_there_are_counted_by_whole_shards(store: EmbeddingStore, tmp_path: Path) -> None:

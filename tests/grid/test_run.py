@@ -24,12 +24,14 @@ from toy_components import (  # noqa: F401
     toy_plan,
 )
 
+from fusionkit import identity
 from fusionkit.engine import embeddings
+from fusionkit.engine.embeddings import cache_folder
 from fusionkit.errors import CellError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import RunOptions
-from fusionkit.registry import DATASETS
+from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.results import Results
 
@@ -402,3 +404,44 @@ def test_a_damaged_head_of_another_grid_does_not_keep_the_tables_from_being_writ
     carry_out(toy_plan(regions=["bottom"], reference="none"), tmp_path / "run")
     write_csv_files(Results(tmp_path / "run"))
     assert (tmp_path / "run" / "costs.csv").exists()
+
+
+def recoded(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The code of a toy is edited."""
+    known = identity.source_digest
+    monkeypatch.setattr(identity, "source_digest", lambda cls: "edited" if cls.__name__ == name else known(cls))
+
+
+def test_code_that_is_edited_while_a_run_goes_on_is_not_taken_for_what_was_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy_plan(fusions=["toy-sum", "mlp"], smoothers=["toy-plain"], seeds=1)
+    with monkeypatch.context() as edit:
+        recoded(edit, FUSIONS.get("toy-sum").__name__)
+        outcome, _ = carry_out(plan, tmp_path / "a")
+    message = "fusion toy-sum has changed since this run began (run again)"
+    assert outcome.failed == {"face,bottom/toy-sum/toy-plain/0": message}
+    assert outcome.fitted == 2
+    shutil.rmtree(cache_folder())
+    for name, kind in (("toy-colours", BACKBONES), ("toy-halves", EXTRACTORS)):
+        with monkeypatch.context() as edit:
+            recoded(edit, kind.get(name).__name__)
+            outcome, _ = carry_out(plan, tmp_path / name)
+        assert f"{name} has changed since this run began" in outcome.failed["face,bottom/mlp/toy-plain/0"]
+    assert carry_out(plan, tmp_path / "a", RunOptions(executor="serial", retry_failed=True))[0].failed == {}
+
+
+def test_a_row_that_a_run_with_other_code_has_replaced_meanwhile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meanwhile(Progress):
+        @contextmanager
+        def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
+            yield
+            if name == "fit":
+                with monkeypatch.context() as edit:
+                    recoded(edit, FUSIONS.get("toy-sum").__name__)
+                    RunFolder(tmp_path / "run").merge(toy_plan(seeds=1), {})
+
+    with pytest.raises(CellError, match="toy-sum/toy-plain: a run with other code has taken its place meanwhile"):
+        carry_out(toy_plan(seeds=1), tmp_path / "run", progress=Meanwhile())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,7 @@ def test_a_choice_that_shares_no_row_with_the_others_is_not_compared(tmp_path: P
     views = next(each for each in found.findings if each.axis == "views")
     assert views.left_out == ["face"]
     assert [rival.name for rival in views.rivals] == ["face,nose"]
+    assert views.sentence().endswith("alike in all else; face left out, without rows to pair)")
 
 
 def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
@@ -109,6 +111,7 @@ def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
     delta = paired_difference(np.stack(best.counts), np.stack(reference.counts))
     assert found.headline.startswith(f"face,eye/{best.axes['fusion']}/none scores highest, ")
     assert f"; it beats the reference face/linear/none by {share_with_interval(delta)}, p < .001" in found.headline
+    assert found.headline.endswith(" corrected for 4 comparisons")
 
 
 def test_a_lone_row_is_given_and_a_grid_without_scores_says_so(tmp_path: Path) -> None:
@@ -126,7 +129,10 @@ def test_data_sets_are_compared_apart(tmp_path: Path, rows: dict[str, Toy]) -> N
         for views, skill in (("face,eye", 0.2), ("face,nose", 0.7))
     ]
     found = answer(write_folder(tmp_path, [*rows.values(), *others]))
+    assert found.question.endswith("best on toy and other, and is the difference real?")
+    toy_first = r"On toy, face,eye/\w+/none scores highest, .*\. On other, face,nose/concat/none scores highest, "
+    assert re.match(toy_first, found.headline)
     views = [each for each in found.findings if each.axis == "views"]
     best = {each.dataset: each.best for each in views}
-    assert best == {"toy official": "face,eye", "other official": "face,nose"}
-    assert "Region set, on other official: face,nose beats face,eye" in views[1].sentence()
+    assert best == {"toy": "face,eye", "other": "face,nose"}
+    assert "Region set, on other: face,nose beats face,eye" in views[1].sentence()

@@ -14,8 +14,8 @@ from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS
-from fusionkit.report.contact_sheet import _frames, write_contact_sheet
-from fusionkit.report.sheet import COLOURS, GAP, HEAD, MARGIN, TILE
+from fusionkit.report.contact_sheet import _frames, draw_contact_sheet, write_contact_sheet
+from fusionkit.report.sheet import COLOURS, GAP, HEAD, MARGIN, PAPER, TILE
 from fusionkit.spec import Spec
 from fusionkit.views import parse_region_set
 
@@ -122,3 +122,17 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_an_unknown_region_is_named_with_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no region 'botom'.*did you mean 'bottom'"):
         write_contact_sheet(Spec("toy-blobs"), Spec("toy-halves"), parse_region_set("botom"), 3, tmp_path / "sheet.png")
+
+
+def test_classes_stand_abreast_where_it_is_asked_for() -> None:
+    with registered(DATASETS, "toy-flat", Flat):
+        source = open_source(Spec("toy-flat"), None)
+        tall = draw_contact_sheet(source, Spec("toy-halves"), parse_region_set("top"), 2)
+        wide = draw_contact_sheet(source, Spec("toy-halves"), parse_region_set("top"), 2, abreast=2)
+    width = MARGIN + 2 * (TILE + GAP)
+    assert wide.shape[1] == 2 * width
+    block = (TILE + GAP) + (TILE // 2 + GAP) + GAP
+    for place in (0, 1):
+        beside = wide[HEAD : HEAD + block, place * width : (place + 1) * width]
+        assert np.array_equal(beside, tall[HEAD + place * block : HEAD + (place + 1) * block])
+    assert (wide[-1, width:] == PAPER).all()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed, signed_with_interval
+from fusionkit.report.numbers import (
+    amount,
+    p_in_words,
+    p_value,
+    share,
+    share_with_interval,
+    signed,
+    signed_with_interval,
+)
 from fusionkit.stats import Estimate
 
 NAN = float("nan")
@@ -48,3 +56,20 @@ def test_intervals_follow_their_value() -> None:
     assert share_with_interval(estimate) == ".071 [-.026, .116]"
     assert signed_with_interval(estimate) == "+.071 [-.026, +.116]"
     assert share_with_interval(Estimate(0.5, NAN, NAN, NAN, 1, 1)) == ".500 [-, -]"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.4123, "0.412"),
+        (999, "999"),
+        (7_208, "7.21 k"),
+        (999_999, "1 M"),
+        (85.8e6, "85.8 M"),
+        (4e15, "4e+03 T"),
+        (NAN, "-"),
+    ],
+)
+def test_counts_are_told_in_three_digits(value: float, text: str) -> None:
+    assert amount(value) == text

@@ -45,6 +45,26 @@ def test_latex_marks_the_best_and_what_is_level_with_it(results: Results) -> Non
         assert f" & {said} & " in lines[written]
         if row.delta:
             assert signed_with_interval(row.delta) in lines[written]
+
+
+def test_latex_sets_a_minus_and_names_data_sets_shortly(tmp_path: Path) -> None:
+    toys = [
+        Toy({"dataset": dataset, "fusion": fusion}, drawn(skill), id=f"{dataset}{fusion}", reference=f"{dataset}linear")
+        for dataset in ("folder:root=/data/faces", "other")
+        for fusion, skill in (("linear", 0.7), ("m-l-p", 0.2))
+    ]
+    results = write_folder(tmp_path, toys)
+    delta = results.rows[1].delta
+    assert delta
+    assert delta.high < 0
+    said = signed_with_interval(delta).replace("-", "$-$")
+    assert "  folder faces & face & m-l-p & none & " in paper_table(results, "latex")
+    assert f" & {said} & " in paper_table(results, "latex")
+
+
+def test_latex_frames_the_table(results: Results) -> None:
+    text, marks = paper_table(results, "latex"), standings(results)
+    lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
     assert sorted(marks.values()) == ["behind", "best", "level"]
     assert lines["late"].endswith(r"failed &  &  \\")
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]

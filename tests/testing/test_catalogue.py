@@ -146,4 +146,4 @@ def test_lists_are_short_or_long_and_of_one_distribution() -> None:
 def test_an_unknown_format_is_refused() -> None:
     result = CliRunner().invoke(app, ["list", "--format", "latex"])
     assert result.exit_code == 2
-    assert "table or markdown" in result.output
+    assert "'table', 'markdown'" in result.output

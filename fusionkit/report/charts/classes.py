@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.report.charts.figure import Figure
-from fusionkit.report.charts.row_names import row_names
+from fusionkit.report.charts.figure import Figure, said
 from fusionkit.report.charts.shaded import Tile, tiles
 from fusionkit.report.numbers import share
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames
 from fusionkit.stats import uar
 
 _ROWS, _MATRICES = 10, 3
@@ -32,11 +32,12 @@ def class_figures(results: Results) -> Iterator[Figure]:
     groups: dict[tuple[str, str], list[Counted]] = {}
     for counted in _counted(results):
         groups.setdefault((counted.row.axes.dataset, counted.row.axes.split), []).append(counted)
-    for number, (data, group) in enumerate(groups.items(), 1):
-        where = f" on {' '.join(data)}" if len(groups) > 1 else ""
+    called = RowNames(row.axes for row in results.rows)
+    for number, group in enumerate(groups.values(), 1):
+        where = f" on {called.data(group[0].row.axes)}" if len(groups) > 1 else ""
         best = sorted(group, key=_score, reverse=True)
         chosen = best[:_ROWS] + [each for each in best[_ROWS:] if each.row.is_reference][:1]
-        yield _f1(f"class-f1-{number}", where, chosen)
+        yield _f1(f"class-f1-{number}", where, chosen, called)
         for place, each in enumerate(_unlike(best)[:_MATRICES], 1):
             yield _matrix(f"confusion-{number}-{place}", where, each)
 
@@ -64,13 +65,13 @@ def _unlike(group: Sequence[Counted]) -> list[Counted]:
     return list(found.values())
 
 
-def _f1(name: str, where: str, chosen: list[Counted]) -> Figure:
+def _f1(name: str, where: str, chosen: list[Counted], called: RowNames) -> Figure:
     f1 = [np.nanmean(_per_class(each), axis=0) for each in chosen]
-    labels = row_names(each.row.axes for each in chosen)
+    labels = [called(each.row.axes, without="dataset") for each in chosen]
     classes = chosen[0].classes
     found = [
-        Tile(label, cls, value)
-        for label, row in zip(labels, f1, strict=True)
+        Tile(label, cls, value, said(label, f"F1 of {cls}: {share(value)}", row=each.row.id))
+        for label, each, row in zip(labels, chosen, f1, strict=True)
         for cls, value in zip(classes, row.tolist(), strict=True)
     ]
     top = f1[0]
@@ -102,7 +103,14 @@ def _matrix(name: str, where: str, each: Counted) -> Figure:
     shares = np.divide(total, truth, out=np.full(total.shape, np.nan), where=truth > 0)
     classes = each.classes
     found = [
-        Tile(classes[i], classes[j], float(shares[i, j])) for i in range(len(classes)) for j in range(len(classes))
+        Tile(
+            one,
+            other,
+            float(shares[i, j]),
+            f"{one} taken for {other}: {share(shares[i, j])}\n{total[i, j]:,.0f} frames",
+        )
+        for i, one in enumerate(classes)
+        for j, other in enumerate(classes)
     ]
     off = np.where(np.eye(len(classes), dtype=bool) | np.isnan(shares), -1.0, shares)
     i, j = np.unravel_index(int(off.argmax()), off.shape)

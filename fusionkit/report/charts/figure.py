@@ -19,7 +19,7 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 4], [4, 1])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 SERIES = 4  # that a reader can follow where each has intervals
 SCHEME: Literal["cividis"] = "cividis"  # grows evenly in lightness, also for the colour-blind
-_INK = "currentColor"  # a figure takes the colour of the text around it: light, dark and in print
+INK = "currentColor"  # a figure takes the colour of the text around it: light, dark and in print
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,11 @@ class Figure:
         return drawn
 
 
+def said(*lines: str, row: str = "") -> str:
+    """What a mark says of itself where it is pointed at; the last line names its row, which the page lights up."""
+    return "\n".join((*lines, *([f"row {row[:7]}"] if row else [])))
+
+
 @contextmanager
 def unchecked() -> Iterator[None]:
     """Charts are built without holding every part of them against Vega-Lite's schema: that is for tests."""
@@ -64,20 +69,20 @@ def unchecked() -> Iterator[None]:
 
 def _config() -> dict[str, Any]:
     quiet = {
-        "labelColor": _INK,
-        "titleColor": _INK,
+        "labelColor": INK,
+        "titleColor": INK,
         "labelFontSize": 11,
         "titleFontSize": 11,
         "titleFontWeight": "normal",
     }
-    lines = {"domainColor": _INK, "tickColor": _INK, "gridColor": _INK}
+    lines = {"domainColor": INK, "tickColor": INK, "gridColor": INK}
     return {
         "background": None,
         "view": {"stroke": None},
-        "axis": {**quiet, **lines, "gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5, "labelLimit": 340},
-        "legend": {**quiet, "labelLimit": 340, "symbolStrokeColor": _INK},
+        "axis": {**quiet, **lines, "gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5, "labelLimit": 460},
+        "legend": {**quiet, "labelLimit": 460, "symbolStrokeColor": INK},
         "header": {**quiet, "labelFontSize": 12},
-        "title": {"color": _INK, "fontSize": 12, "anchor": "start"},
-        "rule": {"color": _INK},
-        "text": {"color": _INK},
+        "title": {"color": INK, "fontSize": 12, "anchor": "start"},
+        "rule": {"color": INK},
+        "text": {"color": INK},
     }

@@ -27,7 +27,7 @@ def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
         return
     folder = results.folder.path
     sections = {
-        "Rows and the grid": [*score_figure(results), *grid_maps(results)],
+        "Scores": [*score_figure(results), *grid_maps(results)],
         "Classes": list(class_figures(results)),
         "Smoothing": list(smoothing_figures(results)),
         "What each view is worth": [*shapley_figures(results), *ablation_figures(folder)],

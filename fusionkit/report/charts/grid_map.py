@@ -1,30 +1,45 @@
-"""Region set by fusion: macro-F1 as a heat map, one for each setting of the other axes."""
+"""Region set by fusion: macro-F1 as a heat map, one for each data set and backbone."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fusionkit.report.charts.figure import Figure
-from fusionkit.report.charts.row_names import varying
+from fusionkit.report.charts.figure import Figure, said
 from fusionkit.report.charts.shaded import Tile, tiles
 from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames, varying
 
 _MAPS = 4
+_APART = ("dataset", "split", "extractor", "backbone")
+_CHOSEN = ("recipe", "smoother")
 
 
 def grid_maps(results: Results) -> Iterator[Figure]:
-    """For the settings with the best rows, where two region sets or more meet two fusions or more."""
-    groups: dict[tuple[tuple[str, str], ...], list[Row]] = defaultdict(list)
-    others = [name for name in varying(row.axes for row in results.rows) if name not in ("views", "fusion")]
-    for row in results.rows:
+    """Where two region sets or more meet two fusions or more, of each data set, extractor and backbone.
+
+    Of recipes and smoothers the ones with the best row are shown: the others' maps look much the same.
+    """
+    axes = [row.axes for row in results.rows]
+    called, different = RowNames(axes), varying(axes)
+    maps: dict[tuple[str, ...], list[list[Row]]] = defaultdict(list)
+    for (*apart, _, _), rows in _by_setting(results.rows).items():
+        if _is_a_table(rows):
+            maps[tuple(apart)].append(rows)
+    for number, alike in enumerate(list(maps.values())[:_MAPS], 1):
+        rows = max(alike, key=lambda rows: max(map(_score, rows)))
+        shown = [name for name in (*_APART, *_CHOSEN) if name in different]
+        where = ", ".join(f"{name} {called.part(rows[0].axes, name)}" for name in shown)
+        yield _map(f"regions-by-fusion-{number}", where, rows, len(alike))
+
+
+def _by_setting(rows: list[Row]) -> dict[tuple[str, ...], list[Row]]:
+    found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
         if row.score:
-            groups[tuple((name, getattr(row.axes, name)) for name in others)].append(row)
-    full = [(setting, rows) for setting, rows in groups.items() if _is_a_table(rows)]
-    full.sort(key=lambda item: -max(_score(row) for row in item[1]))
-    for number, (setting, rows) in enumerate(full[:_MAPS], 1):
-        yield _map(f"regions-by-fusion-{number}", setting, rows)
+            found[tuple(getattr(row.axes, name) for name in (*_APART, *_CHOSEN))].append(row)
+    return found
 
 
 def _is_a_table(rows: list[Row]) -> bool:
@@ -32,22 +47,27 @@ def _is_a_table(rows: list[Row]) -> bool:
     return len(views) > 1 and len(fusions) > 1 and len(rows) > len(views) + len(fusions) - 2
 
 
-def _map(name: str, setting: tuple[tuple[str, str], ...], rows: list[Row]) -> Figure:
+def _map(name: str, where: str, rows: list[Row], alike: int) -> Figure:
     scores = {(row.axes.views, row.axes.fusion): row for row in rows}
     views, fusions = (list(dict.fromkeys(getattr(row.axes, axis) for row in rows)) for axis in ("views", "fusion"))
-    nothing = float("nan")
-    found = [Tile(v, f, _score(scores[v, f]) if (v, f) in scores else nothing) for v in views for f in fusions]
+    found = [_tile(scores[v, f]) if (v, f) in scores else Tile(v, f, float("nan")) for v in views for f in fusions]
     best = max(rows, key=_score)
-    where = ", ".join(f"{axis} {value}" for axis, value in setting)
+    others = f" Of {alike} such maps this holds the best row." if alike > 1 else ""
     return Figure(
         name,
         "Region set by fusion" + (f": {where}" if where else ""),
-        "Macro-F1; lighter is higher. Empty: not in the grid, or not finished.",
+        f"Macro-F1; lighter is higher. Empty: not in the grid, or not finished.{others}",
         f"Highest is {share(_score(best))}, {best.axes.views} with {best.axes.fusion}.",
         tiles(found, "region set", "fusion"),
         ("views", "fusion", "macro-F1 [95 %]"),
         [(row.axes.views, row.axes.fusion, share_with_interval(row.score)) for row in rows if row.score],
     )
+
+
+def _tile(row: Row) -> Tile:
+    number = share_with_interval(row.score) if row.score else ""
+    says = said(f"{row.axes.views} with {row.axes.fusion}", number, row=row.id)
+    return Tile(row.axes.views, row.axes.fusion, _score(row), says)
 
 
 def _score(row: Row) -> float:

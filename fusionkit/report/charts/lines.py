@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from fusionkit.report.charts.figure import AnyChart
     from fusionkit.stats import Estimate
 
-_WIDTH, _HEIGHT, _STEP = 460, 260, 18
+_WIDTH, _HEIGHT, _STEP, _ASIDE = 460, 260, 18, 5
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One value of a series with its bounds, at a number or a name."""
+    """One value of a series with its bounds, at a number or a name; what it says where it is pointed at."""
 
     series: str
     at: float | str
     value: float
     low: float
     high: float
+    says: str
 
     @classmethod
-    def of(cls, series: str, at: float | str, estimate: Estimate) -> Mark:
+    def of(cls, series: str, at: float | str, estimate: Estimate, says: str) -> Mark:
         """From an estimate."""
-        return cls(series, at, estimate.value, estimate.low, estimate.high)
+        return cls(series, at, estimate.value, estimate.low, estimate.high, says)
 
 
 def curves(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
@@ -38,19 +39,23 @@ def curves(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
     import altair as alt
 
     values, series = _values(marks)
-    base = alt.Chart(alt.InlineData(values=values)).encode(
-        x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=14)), color=_colour(series, legend)
-    )
     upright = alt.Y("value:Q", title=y, scale=alt.Scale(zero=False))
-    line = base.mark_line(strokeWidth=2).encode(
-        y=upright,
-        strokeDash=alt.StrokeDash(
-            "series:N", sort=series, scale=alt.Scale(domain=series, range=list(DASHES)), title=legend
-        ),
-    )
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(y=upright, shape=_shape(series, legend))
-    bars = base.mark_rule(opacity=0.6).encode(y=alt.Y("low:Q", title=y), y2="high:Q")
-    return alt.layer(line, bars, points).properties(width=_WIDTH, height=_HEIGHT)
+    dashes = alt.Scale(domain=series, range=list(DASHES))
+    layers: list[Any] = []
+    for place, name in enumerate(series):
+        aside = _ASIDE * (place - (len(series) - 1) / 2)  # px: bars of several series stand beside each other
+        base = alt.Chart(alt.InlineData(values=[value for value in values if value["series"] == name])).encode(
+            x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=14)),
+            color=_colour(series, legend),
+            description="says:N",
+        )
+        line = base.mark_line(strokeWidth=2, aria=False, xOffset=aside).encode(
+            y=upright, strokeDash=alt.StrokeDash("series:N", sort=series, scale=dashes, title=legend)
+        )
+        bars = base.mark_rule(xOffset=aside, x2Offset=aside).encode(y=alt.Y("low:Q", title=y), y2="high:Q")
+        points = base.mark_point(filled=True, size=60, opacity=1, xOffset=aside)
+        layers += [line, bars, points.encode(y=upright, shape=_shape(series, legend))]
+    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
 
 
 def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) -> AnyChart:
@@ -72,6 +77,7 @@ def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) ->
     base = alt.Chart(alt.InlineData(values=values)).encode(
         y=alt.Y("at:N", sort=names, title=y, axis=alt.Axis(grid=several)),
         color=_colour(series, legend) if several else alt.value(PALETTE[0]),
+        description="says:N",
     )
     if several:
         base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
@@ -81,7 +87,11 @@ def ladder(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) ->
     )
     layers: list[Any] = [bars, points]
     if zero:
-        nought = alt.Chart(alt.InlineData(values=[{"nought": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="nought:Q")
+        nought = (
+            alt.Chart(alt.InlineData(values=[{"nought": 0}]))
+            .mark_rule(strokeDash=[3, 3], aria=False)
+            .encode(x="nought:Q")
+        )
         layers.insert(0, nought)
     step = alt.Step(_STEP if not several else 14, **({"for": "position"} if not several else {}))
     height: Any = step if not several else len(names) * (len(series) * 13 + 8)
@@ -116,4 +126,6 @@ def _shape(series: list[str], legend: str) -> alt.Shape:
 def _legend(series: list[str]) -> alt.Legend | None:
     import altair as alt
 
-    return alt.Legend(orient="bottom", direction="vertical", symbolSize=80) if len(series) > 1 else None
+    return (
+        alt.Legend(orient="bottom", direction="vertical", symbolSize=80, symbolOpacity=1) if len(series) > 1 else None
+    )

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusionkit.report.charts.figure import SERIES, Figure
+from fusionkit.report.charts.figure import SERIES, Figure, said
 from fusionkit.report.charts.lines import Mark, curves
 from fusionkit.report.charts.view_values import csv_records, estimate_of
 from fusionkit.report.numbers import share, share_with_interval
@@ -24,7 +24,13 @@ def robustness_figures(folder: Path) -> Iterator[Figure]:
     for number, ((row, pattern), records) in enumerate(list(by_row.items())[:_ROWS], 1):
         lines = list(dict.fromkeys(record["missing"] for record in records))[:SERIES]
         chosen = [record for record in records if record["missing"] in lines]
-        marks = [Mark.of(r["missing"], 100 * float(r["level"]), estimate_of(r, "macro_f1")) for r in chosen]
+        marks, table = [], []
+        for record in chosen:
+            score, level = estimate_of(record, "macro_f1"), 100 * float(record["level"])
+            text = share_with_interval(score)
+            says = said(f"{record['missing']} missing in {level:g} % of the frames", text)
+            marks.append(Mark.of(record["missing"], level, score, says))
+            table.append((record["missing"], f"{level:g}", text))
         last = min(marks, key=lambda mark: mark.value)
         yield Figure(
             f"robustness-{number}",
@@ -33,8 +39,5 @@ def robustness_figures(folder: Path) -> Iterator[Figure]:
             f"Lowest is {share(last.value)}, with {last.series} missing in {last.at:g} % of the frames.",
             curves(marks, "frames without the views, %", "macro-F1", "missing"),
             ("missing", "in % of frames", "macro-F1 [95 %]"),
-            [
-                (r["missing"], f"{100 * float(r['level']):g}", share_with_interval(estimate_of(r, "macro_f1")))
-                for r in chosen
-            ],
+            table,
         )

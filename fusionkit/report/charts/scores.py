@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fusionkit.report.charts.figure import Figure
+from fusionkit.report.charts.figure import Figure, said
 from fusionkit.report.charts.lines import Mark, ladder
-from fusionkit.report.charts.row_names import row_names
 from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.results import Results
+from fusionkit.report.row_names import RowNames
 
 _ROWS = 40
 
@@ -20,8 +20,12 @@ def score_figure(results: Results) -> Iterator[Figure]:
         return
     scored.sort(key=lambda item: -item[1].value)
     shown = scored[:_ROWS]
-    names = row_names(row.axes for row, _ in shown)
-    marks = [Mark.of("", name, score) for name, (_, score) in zip(names, shown, strict=True)]
+    called = RowNames(row.axes for row in results.rows)
+    names = [called(row.axes) for row, _ in shown]
+    marks = [
+        Mark.of("", name, score, said(name, share_with_interval(score), row=row.id))
+        for name, (row, score) in zip(names, shown, strict=True)
+    ]
     rest = f" The best {_ROWS} of {len(scored)} rows." if len(scored) > _ROWS else ""
     yield Figure(
         "scores",

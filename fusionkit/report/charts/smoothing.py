@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from fusionkit.grid.plan import Axes
-from fusionkit.report.charts.figure import SERIES, Figure
+from fusionkit.report.charts.figure import SERIES, Figure, said
 from fusionkit.report.charts.lines import Mark, curves
-from fusionkit.report.charts.row_names import row_names
 from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames
 from fusionkit.spec import Spec
 
 _Varied = tuple[str, str]  # the smoother with its other options, and the option that was varied
@@ -37,14 +37,17 @@ def _varied(rows: list[Row]) -> Mapping[_Varied, dict[Axes, dict[float, Row]]]:
 
 def _figure(name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], rows: list[Row]) -> Figure:
     best = sorted(lines, key=lambda axes: -max(_score(row) for row in lines[axes].values()))[:SERIES]
-    names = dict(zip(best, row_names(best), strict=True))
+    called = RowNames(row.axes for row in rows)
+    names = {axes: called(replace(axes, smoother=smoother), without="smoother") for axes in best}
     unsmoothed = {replace(row.axes, smoother=""): row for row in rows if row.score and row.axes.smoother == "none"}
     marks, table = [], []
     for axes in best:
         for value, row in sorted(lines[axes].items()):
             if row.score:
-                marks.append(Mark.of(names[axes], value, row.score))
-                table.append((names[axes], f"{value:g}", share_with_interval(row.score)))
+                number = share_with_interval(row.score)
+                says = said(names[axes], f"{option} {value:g}: {number}", row=row.id)
+                marks.append(Mark.of(names[axes], value, row.score, says))
+                table.append((names[axes], f"{value:g}", number))
         plain = unsmoothed.get(axes)
         if plain and plain.score:
             table.append((names[axes], "not smoothed", share_with_interval(plain.score)))

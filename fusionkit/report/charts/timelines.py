@@ -16,7 +16,7 @@ from fusionkit.engine.trial import Trial
 from fusionkit.errors import DataError, FusionKitError
 from fusionkit.grid.folder import StoredCell
 from fusionkit.registry import SMOOTHERS
-from fusionkit.report.charts.figure import PALETTE, Figure
+from fusionkit.report.charts.figure import INK, PALETTE, Figure, said
 from fusionkit.report.results import Results, Row
 from fusionkit.report.tested_data import TestedData
 from fusionkit.spec import Spec
@@ -48,14 +48,14 @@ def timeline_figures(results: Results, data: TestedData) -> Iterator[Figure]:
         FusionKitError: if the smoother fails.
     """
     scored = [row for row in results.rows if row.score]
-    for dataset, trials in data.trials.items():
+    for number, (dataset, trials) in enumerate(data.trials.items(), 1):
         rows = [row for row in scored if row.axes.dataset == dataset]
         rows.sort(key=lambda row: (row.chosen != "none", row.score.value if row.score else 0.0), reverse=True)
         if rows:
-            yield from _figures(results, rows[0], trials)
+            yield from _figures(f"timeline-{number}", results, rows[0], trials)
 
 
-def _figures(results: Results, row: Row, trials: Any) -> Iterator[Figure]:
+def _figures(name: str, results: Results, row: Row, trials: Any) -> Iterator[Figure]:
     record = next(record for record in results.grid["families"] if record["id"] == row.id)
     (seed, fold), cell = next(iter(results.load(record).cells.items()))
     trial: Trial | None = trials.get(fold)
@@ -68,12 +68,12 @@ def _figures(results: Results, row: Row, trials: Any) -> Iterator[Figure]:
             for values in (line.raw, line.smoothed)
         ]
         yield Figure(
-            f"timeline-{place}",
+            f"{name}-{place}",
             f"Clip {line.clip}",
-            f"{row.axes.name}, seed {seed}, smoother {row.chosen}. Broad pale band: truth; dots: prediction of each "
-            "frame; line: smoothed.",
+            f"Broad pale band: truth; dots: prediction of each frame; line: smoothed by {row.chosen}. "
+            f"{row.axes.name}, seed {seed}.",
             f"Of annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
-            _chart(line, trial.source.classes),
+            timeline_chart(line, trial.source.classes),
         )
 
 
@@ -116,13 +116,17 @@ def _chosen(lines: Iterator[Timeline]) -> list[Timeline]:
     return sorted(long, key=lambda line: -int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum()))[:_CLIPS]
 
 
-def _chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
+def timeline_chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
+    """Truth as bands, predictions as dots, what was smoothed as a line; frame by frame."""
     import altair as alt
 
     names = list(classes)
     upright = alt.Y("class:N", sort=names, scale=alt.Scale(domain=names), title=None).axis(grid=True)
     scale = alt.Scale(nice=False, zero=False)
     over, band = alt.X("frame:Q", title="frame", scale=scale), alt.X("from:Q", title="frame", scale=scale)
+
+    def told(labels: np.ndarray) -> list[str]:
+        return [names[label] if label != UNLABELLED else "not annotated" for label in labels.tolist()]
 
     def layer(values: np.ndarray) -> alt.Chart:
         records = [
@@ -132,8 +136,21 @@ def _chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
         ]
         return alt.Chart(alt.InlineData(values=records)).encode(y=upright)
 
+    spoken = zip(line.number.tolist(), told(line.truth), told(line.raw), told(line.smoothed), strict=True)
+    readings = [
+        {
+            "from": frame - 0.5,
+            "to": frame + 0.5,
+            "says": said(f"frame {frame}", f"truth: {truth}", f"predicted: {raw}", f"smoothed: {smoothed}"),
+        }
+        for frame, truth, raw, smoothed in spoken
+    ]
+    everywhere = alt.Chart(alt.InlineData(values=readings)).mark_rect(opacity=0)
     return alt.layer(
-        layer(line.truth).mark_rect(color=PALETTE[5], opacity=0.5).encode(x=band, x2="to:Q"),
-        layer(line.smoothed).mark_line(interpolate="step", color=PALETTE[1], strokeWidth=1.6).encode(x=over),
-        layer(line.raw).mark_point(color=PALETTE[0], filled=True, size=14, opacity=1).encode(x=over),
-    ).properties(width=640, height=alt.Step(20))
+        layer(line.truth).mark_rect(color=PALETTE[5], opacity=0.5, aria=False).encode(x=band, x2="to:Q"),
+        layer(line.smoothed)
+        .mark_line(interpolate="step", aria=False, color=PALETTE[1], strokeWidth=1.6)
+        .encode(x=over, order="frame:Q"),
+        layer(line.raw).mark_point(color=INK, filled=True, size=18, opacity=1, aria=False).encode(x=over),
+        everywhere.encode(x=band, x2="to:Q", description="says:N"),
+    ).properties(width=500, height=alt.Step(20))

@@ -10,18 +10,20 @@ from pathlib import Path
 
 from fusionkit.report.ablation import MASKED_SHAPLEY, TREATMENTS
 from fusionkit.report.attribution import Attribution, attributions
-from fusionkit.report.charts.figure import SERIES, Figure
+from fusionkit.report.charts.figure import SERIES, Figure, said
 from fusionkit.report.charts.lines import Mark, ladder
-from fusionkit.report.charts.row_names import row_names
-from fusionkit.report.numbers import signed_with_interval
+from fusionkit.report.numbers import signed, signed_with_interval
 from fusionkit.report.results import Results
+from fusionkit.report.row_names import RowNames
 from fusionkit.stats import Estimate
 
 _ROWS = 4
+_PAIRED = 4  # views; of more, the figure shows no interactions and its table does
 
 
 def shapley_figures(results: Results) -> Iterator[Figure]:
-    """One figure for each set of views of which the folder holds every subset."""
+    """One figure for each set of views of which the folder holds every subset: its best rows, one a fusion."""
+    called = RowNames(row.axes for row in results.rows)
     groups: dict[tuple[str, ...], list[Attribution]] = defaultdict(list)
     for found in attributions(results):
         groups[
@@ -29,27 +31,33 @@ def shapley_figures(results: Results) -> Iterator[Figure]:
         ].append(found)
     for number, group in enumerate(groups.values(), 1):
         group.sort(key=lambda each: -each.together.value)
-        yield _shapley(f"shapley-{number}", group[:SERIES], len(group))
+        unlike: dict[tuple[str, str], Attribution] = {}
+        for each in group:
+            unlike.setdefault((each.axes.fusion, each.axes.recipe), each)
+        yield _shapley(f"shapley-{number}", list(unlike.values())[:SERIES], len(group), called)
 
 
-def _shapley(name: str, group: list[Attribution], of: int) -> Figure:
-    labels = row_names(each.axes for each in group)
+def _shapley(name: str, group: list[Attribution], of: int, called: RowNames) -> Figure:
     marks, table = [], []
-    for label, each in zip(labels, group, strict=True):
+    first = group[0]
+    for each in group:
+        label = called(each.axes, without="views")
         pairs = {f"{a} x {b}": value for (a, b), value in each.interactions.items()}
         for player, value in {**each.shapley, **pairs, "all together": each.together}.items():
-            marks.append(Mark.of(label, player, value))
-            table.append((label, player, signed_with_interval(value)))
-    first = group[0]
+            number = signed_with_interval(value)
+            if player not in pairs or len(first.players) <= _PAIRED:
+                marks.append(Mark.of(label, player, value, said(label, f"{player}: {number}")))
+            table.append((label, player, number))
+    added_to = ", ".join(dict.fromkeys(each.empty for each in group))
     top = max(first.shapley, key=lambda player: first.shapley[player].value)
-    left = f" The best {len(group)} of {of} rows." if of > len(group) else ""
+    left = f" {len(group)} of {of} rows: of each fusion the one to which the views add most." if of > len(group) else ""
     return Figure(
         name,
         "What each view adds",
         "Shapley values of macro-F1 with 95 % intervals: heads retrained for every subset of the views, added to "
-        f"{first.empty}. a x b: their interaction; above 0 they complete each other, below 0 they tell the same "
-        f"twice.{left}",
-        f"In the first row {top} adds most, {signed_with_interval(first.shapley[top])}.",
+        f"{added_to}. a x b: their interaction; above 0 they complete each other, below 0 they tell the same twice."
+        f"{left}",
+        f"In {called(first.axes, without='views')} {top} adds most, {signed_with_interval(first.shapley[top])}.",
         ladder(marks, "macro-F1 added", "", "row", zero=True),
         ("row", "view", "adds [95 %]"),
         table,
@@ -63,17 +71,22 @@ def ablation_figures(folder: Path) -> Iterator[Figure]:
         if record["measure"] in (*TREATMENTS, MASKED_SHAPLEY):
             by_row[f"{record['views']}/{record['fusion']}/{record['smoother']}"].append(record)
     for number, (row, records) in enumerate(list(by_row.items())[:_ROWS], 1):
-        marks = [Mark.of(record["measure"], record["view"], estimate_of(record, "effect")) for record in records]
+        marks, table = [], []
+        for record in records:
+            effect = estimate_of(record, "effect")
+            measure, view, text = record["measure"], record["view"], signed_with_interval(effect)
+            marks.append(Mark.of(measure, view, effect, said(f"{view}, {measure}", text)))
+            table.append((view, measure, text))
         worst = min((mark for mark in marks if mark.series != MASKED_SHAPLEY), key=lambda mark: mark.value)
         yield Figure(
             f"ablation-{number}",
             f"What {row} makes of its views",
             "Nothing trained anew: change in macro-F1 where a view is shuffled among frames, blank (zero) or missing "
             "(drop); masked Shapley values sum to what all views together give. 95 % intervals.",
-            f"The largest loss is {abs(worst.value):.3f}, for {worst.at} ({worst.series}).",
+            f"The largest change is {signed(worst.value)}, for {worst.at} ({worst.series}).",
             ladder(marks, "change in macro-F1", "view", "measure", zero=True),
             ("view", "measure", "effect [95 %]"),
-            [(r["view"], r["measure"], signed_with_interval(estimate_of(r, "effect"))) for r in records],
+            table,
         )
 
 

@@ -14,7 +14,7 @@ class Origin:
 
     Attributes:
         name: of its config.
-        command: as it was given; empty where it is not noted.
+        command: as it was given, to be pasted into a shell; empty where it is not noted.
         config: what ``fusionkit bench CONFIG`` takes to run it again, as JSON.
         facts: of the machine and the software, by name.
         components: name, kind, version and options of each.
@@ -38,12 +38,18 @@ def _origin(description: dict[str, Any], provenance: dict[str, Any]) -> Origin:
     config = {key: value for key, value in description.items() if key != "name" and value is not None}
     return Origin(
         name=str(description.get("name", "")),
-        command=shlex.join(provenance.get("command", [])),
+        command=_lines(provenance.get("command", [])),
         config=json.dumps(config, indent=1, ensure_ascii=False),
         facts={name: text for name, text in _facts(provenance).items() if text},
         components=[_component(each) for each in provenance.get("components", [])],
         weights=[_weights(each) for each in provenance.get("weights", [])],
     )
+
+
+def _lines(command: list[str]) -> str:
+    """For a shell, each option on a line of its own."""
+    parts = [("\\\n  " if word.startswith("--") else "") + shlex.quote(word) for word in command]
+    return " ".join(parts)
 
 
 def _facts(provenance: dict[str, Any]) -> dict[str, str]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fusionkit.report.numbers import p_value, share, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import amount, p_value, share, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
+from fusionkit.report.row_names import RowNames
 from fusionkit.report.standing import Standing
 
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
@@ -53,46 +54,55 @@ class Line:
 
 @dataclass(frozen=True)
 class PageTable:
-    """Columns and lines, in plan order."""
+    """Columns and lines, by falling score; what is not finished stands below.
+
+    Attributes:
+        sorted_by: the place of the column that lines are sorted by.
+    """
 
     columns: list[Column]
     lines: list[Line]
+    sorted_by: int
 
 
 def page_table(results: Results, standing: dict[str, Standing]) -> PageTable:
     """The table of a folder; columns of which nothing is known, and axes that do not vary, are left out."""
-    rows = results.rows
+    rows = sorted(results.rows, key=lambda row: -row.score.value if row.score else math.inf)
+    called = RowNames(row.axes for row in rows)
     axes = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
     names = [*axes, "views", "fusion", "smoother"]
     partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
     seeds = len({len(row.seeds) for row in rows}) > 1
-    columns = [Column(name, is_number=False) for name in (*names, "standing")]
-    columns += [
+    columns = [
+        *(Column(name, is_number=False) for name in names),
         Column("macro-F1 [95 %]"),
+        Column("standing", is_number=False),
         Column("difference to the reference [95 %]"),
         Column("p Holm", note="unit-swap permutation against the reference, corrected over the rows of the table"),
         *(Column(name) for name in ("accuracy", "UAR", "ECE")),
         *([Column("covered", note="frames that had every view")] if partly else []),
         *([Column("seeds")] if seeds else []),
         Column("parameters"),
-        Column("GFLOP", note="of one frame"),
+        Column("FLOP", note="of one frame, counted by PyTorch"),
     ]
     spans = _span([row.score for row in rows]), _span([row.delta for row in rows])
     lines = []
     for row in rows:
-        mark = standing.get(row.id, "")
-        entries = [Entry(_named(row, name), getattr(row.axes, name)) for name in names]
-        entries += [Entry(mark, mark), *_numbers(row, spans, partly=partly, seeds=seeds)]
+        mark = standing.get(row.id, "") if len(rows) > 1 else ""
+        entries = [Entry(_named(row, name, called), getattr(row.axes, name)) for name in names]
+        score, *numbers = _numbers(row, spans, partly=partly, seeds=seeds)
+        entries += [score, Entry(mark, mark), *numbers]
         lines.append(Line(row.id[:7], mark, entries))
     kept = [place for place in range(len(columns)) if any(line.entries[place].text for line in lines)]
     return PageTable(
         [columns[place] for place in kept],
         [Line(line.id, line.standing, [line.entries[place] for place in kept]) for line in lines],
+        sum(place < len(names) for place in kept),
     )
 
 
-def _named(row: Row, axis: str) -> str:
-    asked = str(getattr(row.axes, axis))
+def _named(row: Row, axis: str, called: RowNames) -> str:
+    asked = called.part(row.axes, axis)
     settled = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, asked)
     return asked if settled == asked else f"{settled} (chosen for {asked})"
 
@@ -102,8 +112,7 @@ _Span = tuple[float, float]
 
 def _numbers(row: Row, spans: tuple[_Span, _Span], *, partly: bool, seeds: bool) -> list[Entry]:
     if row.score is None:
-        reason = f"failed: {next(iter(row.failures.values()))}" if row.failures else "not run"
-        return [Entry(reason), *[Entry("")] * (7 + partly + seeds)]
+        return [Entry("failed" if row.failures else "not run"), *[Entry("")] * (7 + partly + seeds)]
     delta = Entry("reference" if row.is_reference else "")
     if row.delta:
         delta = Entry(signed_with_interval(row.delta), _key(row.delta.value), _bar(row.delta, spans[1], zero=True))
@@ -115,8 +124,7 @@ def _numbers(row: Row, spans: tuple[_Span, _Span], *, partly: bool, seeds: bool)
         *(Entry(share(means[name]), _key(means[name])) for name in ("accuracy", "uar", "ece")),
         *([Entry(f"{100 * means['coverage']:.1f} %", _key(means["coverage"]))] if partly else []),
         *([Entry(str(len(row.seeds)), _key(len(row.seeds)))] if seeds else []),
-        Entry(f"{means['params']:,.0f}", _key(means["params"])),
-        Entry(f"{means['gflops']:.3g}", _key(means["gflops"])),
+        *(Entry(amount(value), _key(value)) for value in (means["params"], 1e9 * means["gflops"])),
     ]
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusionkit import __version__
 from fusionkit.artifact import write_file
 from fusionkit.errors import FusionKitError
+from fusionkit.grid.plan import Axes
 from fusionkit.report import answer as answers
 from fusionkit.report import standing
 from fusionkit.report.charts.figure import Figure, unchecked
@@ -22,9 +22,14 @@ from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
+from fusionkit.report.ranks import ranks
 from fusionkit.report.results import Results
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import caption, warnings
 from fusionkit.report.tested_data import TestedData
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 NAME = "report.html"
 _ERRORS_SHOWN = 50
@@ -32,10 +37,10 @@ _ERRORS_SHOWN = 50
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """A cell that failed, and why."""
+    """What went wrong, and the cells in which it did."""
 
-    name: str
     message: str
+    cells: list[str]
 
 
 class Page:
@@ -50,6 +55,7 @@ class Page:
     def __init__(self, results: Results, data: TestedData, *, pictures: bool) -> None:
         self.results = results
         self.data = data
+        self._named = RowNames(row.axes for row in results.rows)
         self._with_pictures = pictures
         self._left_out: list[str] = [f"frames and timelines of {note}" for note in data.notes]
 
@@ -93,8 +99,8 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters["svg"] = lambda figure: Markup(_embedded(figure))  # noqa: S704  (drawn here, from escaped text)
-        script = _asset("page.js")
+        environment.filters["drawn"] = _drawn
+        script = _asset("marks.js") + _asset("table.js")
         found = answers.answer(self.results)
         sections, pictures = self.sections, self.pictures
         values: dict[str, Any] = {
@@ -105,10 +111,12 @@ class Page:
             "caption": caption(self.results),
             "warnings": warnings(self.results),
             "sections": sections,
+            "ranks": ranks(self.results),
+            "name_of": self._named,
             "pictures": pictures,
             "left_out": self._left_out,
             "coverage": self._coverage(),
-            "failures": list(self._failures())[:_ERRORS_SHOWN],
+            "failures": self._failures()[:_ERRORS_SHOWN],
             "states": self._states(),
             "origins": origins(self.results.grid),
             "data": self.results.grid["data"],
@@ -123,21 +131,24 @@ class Page:
         states = [cell["state"] for cell in self.results.cells()]
         return {state: states.count(state) for state in ("done", "failed", "planned") if state in states}
 
-    def _failures(self) -> Iterator[Failure]:
+    def _failures(self) -> list[Failure]:
+        cells: dict[str, list[str]] = {}
         for cell in self.results.cells():
             if cell["state"] == "failed":
-                axes = cell["axes"]
-                name = "/".join(axes[axis] for axis in ("views", "fusion", "smoother"))
-                yield Failure(f"{name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})", cell["error"])
+                name = f"{Axes(**cell['axes']).name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})"
+                cells.setdefault(cell["error"], []).append(name)
+        return [Failure(message, names) for message, names in cells.items()]
 
     def _coverage(self) -> list[tuple[str, str, str, str]]:
         """By set of views: frames, those with every view, those without any that were imputed."""
         found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
+        several = varying(row.axes for row in self.results.rows)
+        shown = [axis for axis in ("dataset", "extractor") if axis in several] + ["views"]
         for row in self.results.rows:
             if row.means:
                 share = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
                 key = (row.axes.dataset, row.axes.extractor, row.axes.views)
-                name = row.axes.views if len({r.axes.dataset for r in self.results.rows}) == 1 else " ".join(key)
+                name = " / ".join(self._named.part(row.axes, axis) for axis in shown)
                 found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", share, f"{row.means['imputed']:,.0f}"))
         return list(found.values())
 
@@ -166,6 +177,19 @@ def _asset(name: str) -> str:
     return (files("fusionkit.report.page") / name).read_text(encoding="utf-8")
 
 
-def _embedded(figure: Figure) -> str:
-    """The SVG as a part of a page: its name and its description are those of the figure around it."""
-    return figure.svg().replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+@dataclass(frozen=True)
+class Drawn:
+    """The SVG of a figure as a part of the page, and its width in px."""
+
+    svg: Markup
+    width: int
+
+
+def _drawn(figure: Figure) -> Drawn:
+    """Name and description are those of the figure around it."""
+    from markupsafe import Markup
+
+    svg = figure.svg()
+    width = round(float(svg.partition('width="')[2].partition('"')[0]))
+    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    return Drawn(Markup(svg), width)  # noqa: S704  (drawn here, from escaped text)

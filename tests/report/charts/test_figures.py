@@ -15,13 +15,16 @@ from toy_folder import Toy, write_folder
 
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import Priced, pareto
+from fusionkit.report.charts.figure import Figure
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.missing_views import robustness_figures
+from fusionkit.report.charts.shaded import Tile, tiles
 from fusionkit.report.charts.smoothing import smoothing_figures
 from fusionkit.report.charts.view_values import ablation_figures
-from fusionkit.report.numbers import share
+from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.results import Results
 
+SVG = "{http://www.w3.org/2000/svg}"
 SMOOTHERS = ("none", "window:width=5", "window:width=25")
 
 
@@ -42,7 +45,7 @@ def results(tmp_path: Path) -> Results:
 
 def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) -> None:
     sections = dict(figures(results))
-    shown = ["Rows and the grid", "Classes", "Smoothing", "What each view is worth", "Quality against cost"]
+    shown = ["Scores", "Classes", "Smoothing", "What each view is worth", "Quality against cost"]
     assert list(sections) == shown
     names = [figure.name for section in sections.values() for figure in section]
     assert len(set(names)) == len(names)
@@ -53,6 +56,43 @@ def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) ->
         assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "foreignObject"))]
         assert all(len(row) == len(figure.columns) for row in figure.rows)
         assert figure.words.endswith(".")
+
+
+def labels_of(svg: str) -> list[str]:
+    """What the marks of a drawn figure say."""
+    return [
+        element.attrib["aria-label"]
+        for group in ET.fromstring(svg).iter(f"{SVG}g")
+        if "role-mark" in group.attrib.get("class", "")
+        for element in group
+        if "aria-label" in element.attrib
+    ]
+
+
+def test_marks_say_their_numbers_and_their_row(results: Results) -> None:
+    rows = {row.id[:7]: row for row in results.rows}
+    drawn = {figure.name: figure.svg() for _, section in figures(results) for figure in section}
+    for name in ("scores", "regions-by-fusion-1", "cost-params", "smoothing-1"):
+        labels = labels_of(drawn[name])
+        assert labels, name
+        for label in labels:
+            *_, number, row = re.sub(r"\n[\d.]+ k? ?parameters", "", label).split("\n")
+            score = rows[row.removeprefix("row ")].score
+            assert score is not None
+            assert number.endswith(share_with_interval(score))
+    assert set(labels_of(drawn["class-f1-1"])) != set()
+
+
+def test_numbers_on_tiles_stand_out_from_their_ground() -> None:
+    values = [Tile("row", f"{step}", step / 50) for step in range(51)]
+    svg = Figure("tiles", "", "", "", tiles(values, "", "", (0.0, 1.0))).svg()
+    grounds = re.findall(r'<path [^>]*fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
+    inks = re.findall(r'<text [^>]*fill="(#0{6}|#f{6})"', svg)
+    assert len(grounds) == len(inks) == 51
+    for ground, ink in zip(grounds, inks, strict=True):
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in (int(v) / 255 for v in ground)]
+        light, dark = sorted((np.dot(linear, (0.2126, 0.7152, 0.0722)), float(ink == "#ffffff")), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
 
 
 def test_names_in_a_figure_stay_text(tmp_path: Path) -> None:
@@ -133,4 +173,4 @@ def test_files_of_other_commands_are_shown_where_they_stand(tmp_path: Path) -> N
     assert curve.words == "Lowest is .300, with eye missing in 100 % of the frames."
     (bars,) = ablation_figures(tmp_path)
     assert bars.rows[0] == ("eye", "drop", "-.200 [-.300, -.100]")
-    assert re.search(r"0\.200, for eye \(drop\)", bars.words)
+    assert bars.words == "The largest change is -.200, for eye (drop)."

@@ -40,6 +40,14 @@ def opened(page: Path, address: str, profile: Path, *more: str) -> tuple[str, st
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
+def acted(page: Path, script: str, folder: Path) -> tuple[str, str]:
+    """The document after a script has done what a reader would; it needs a page without its ban on other scripts."""
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    copy = folder / "acted.html"
+    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    return opened(copy, "", folder / "profile")
+
+
 def rows_of(document: str) -> list[tuple[str, bool]]:
     """Fusion of each row of the table as it stands, and whether it is hidden."""
     body = document[document.index('id="table"') :].partition("<tbody>")[2].partition("</tbody>")[0]
@@ -47,10 +55,11 @@ def rows_of(document: str) -> list[tuple[str, bool]]:
     return [(re.findall(r"<td[^>]*>([^<]*)", cells)[1], "hidden" in attributes) for attributes, cells in rows]
 
 
-def test_it_opens_without_an_error_and_in_plan_order(page: Path, tmp_path: Path) -> None:
+def test_it_opens_without_an_error_the_best_row_first(page: Path, tmp_path: Path) -> None:
     document, console = opened(page, "", tmp_path)
     assert console == ""
-    assert [name for name, _ in rows_of(document)] == ["concat", "mlp", "gated", "concat", "mlp", "gated", "late"]
+    assert [name for name, _ in rows_of(document)] == ["mlp", "mlp", "gated", "gated", "concat", "concat", "late"]
+    assert re.search(r'aria-sort="descending"[^>]*><button type="button">macro-F1 ', document)
     assert not any(hidden for _, hidden in rows_of(document))
     assert 'role="status">7 rows<' in document
     assert '<form class="controls" id="controls">' in document
@@ -66,6 +75,34 @@ def test_it_sorts_and_filters_and_keeps_unknown_values_below(page: Path, tmp_pat
     assert re.search(r'aria-sort="ascending"[^>]*><button type="button">macro-F1 ', document)
     falling, _ = opened(page, "#sort=macro-F1+[95+%25]&order=descending", tmp_path)
     assert [name for name, _ in rows_of(falling)] == ["mlp", "mlp", "gated", "gated", "concat", "concat", "late"]
+
+
+def test_a_heading_sorts_one_way_and_then_the_other(page: Path, tmp_path: Path) -> None:
+    press = "[...document.querySelectorAll('th button')].find((button) => button.textContent === 'fusion').click();"
+    document, console = acted(page, press, tmp_path)
+    assert console == ""
+    assert [name for name, _ in rows_of(document)] == ["concat", "concat", "gated", "gated", "late", "mlp", "mlp"]
+    document, _ = acted(page, press + press, tmp_path)
+    assert [name for name, _ in rows_of(document)] == ["mlp", "mlp", "late", "gated", "gated", "concat", "concat"]
+
+
+def test_what_is_filtered_out_fades_in_the_figures_and_a_mark_lights_up_its_row(page: Path, tmp_path: Path) -> None:
+    script = """
+        const words = document.getElementById("filter");
+        words.value = "gated";
+        words.dispatchEvent(new Event("input", { bubbles: true }));
+        const marks = [...document.querySelectorAll("#scores .role-mark path[aria-label]")];
+        document.title = marks.map((mark) => mark.classList.contains("away")).join();
+        marks[2].dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: 9, clientY: 9 }));
+    """
+    document, console = acted(page, script, tmp_path)
+    assert console == ""
+    assert "<title>true,true,false,false,true,true</title>" in document
+    lit = re.findall(r'<tr id="row-(\w+)" class="[^"]*lit', document)
+    (tip,) = re.findall(r'<div class="tip"[^>]*>([^<]*)</div>', document)
+    assert tip.splitlines()[-1] == f"row {lit[0]}"
+    assert len(lit) == 1
+    assert re.search(r"face,(eye|mouth) / gated", tip)
 
 
 def test_only_rows_level_with_the_best_can_be_shown(page: Path, tmp_path: Path) -> None:

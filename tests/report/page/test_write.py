@@ -107,13 +107,14 @@ def test_it_can_be_read_by_those_who_do_not_see_it(tmp_path: Path) -> None:
 
 
 def test_answer_rows_and_failures_stand_on_it(tmp_path: Path) -> None:
-    results = small(tmp_path, Toy({"fusion": "gated"}, [None], failure="gates are shut"))
+    results = small(tmp_path, Toy({"fusion": "gated"}, [None, None], failure="gates are shut"))
     text, page = page_of(results)
     said = "".join(page.texts)
     best = max((row for row in results.rows if row.score), key=lambda row: row.score.value)  # type: ignore[union-attr]
     assert f"{best.axes.name} scores highest" in said
     assert "gates are shut" in said
-    assert "Cells: 4 done, 1 failed" in said
+    assert "Cells: 4 done, 2 failed" in said
+    assert re.search(r"gates are shut</strong></dt><dd>2 cells: face/gated/none/0 official \(\w{7}\); face/gated", text)
     assert "the data, which were not opened" in said
     assert text.count("<tr") > len(results.rows)
 
@@ -124,6 +125,20 @@ def test_a_folder_with_little_in_it_has_a_page(tmp_path: Path, rows: list[Toy]) 
         rows = [Toy({}, [None], failure="no such file")]
     _, page = page_of(write_folder(tmp_path, rows))
     assert len(page.all("h1")) == 1
+
+
+def test_ranks_over_data_sets_and_the_command_stand_on_it(tmp_path: Path) -> None:
+    skills = {("one", "concat"): 0.3, ("one", "mlp"): 0.8, ("two", "concat"): 0.2, ("two", "mlp"): 0.7}
+    results = write_folder(
+        tmp_path,
+        [Toy({"dataset": dataset, "fusion": fusion}, drawn(skill)) for (dataset, fusion), skill in skills.items()],
+    )
+    command = ["fusionkit", "bench", "--dataset", "one", "--out", "a b"]
+    results.grid["grids"] = [{"description": {"name": "g", "datasets": ["one"]}, "provenance": {"command": command}}]
+    text, page = page_of(results)
+    assert "Average rank over 2 data sets" in "".join(page.texts)
+    assert re.search(r">mlp</th><td class=\"number\">1.00<.*>concat</th><td class=\"number\">2.00<", text, re.DOTALL)
+    assert "fusionkit bench \\\n  --dataset one \\\n  --out &#39;a b&#39;" in text
 
 
 def test_500_cells_fit_into_a_mail(tmp_path: Path) -> None:

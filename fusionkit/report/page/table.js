@@ -43,6 +43,7 @@
       row.hidden = !fits;
       shown += fits;
     }
+    document.dispatchEvent(new CustomEvent("rows-shown"));
     count.textContent = shown === lines.length ? `${shown} rows` : `${shown} of ${lines.length} rows`;
     state.set("filter", words.value);
     state.set("top", top.checked ? "1" : "");
@@ -71,7 +72,8 @@
   // An address such as #sort=fusion&filter=mouth opens the page as it was left.
   const form = document.getElementById("controls");
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.hidden = false;
+  form.hidden = lines.length < 2;
+  document.documentElement.classList.add("live");
   words.value = state.get("filter") ?? "";
   top.checked = state.get("top") === "1";
   const column = heads.findIndex((head) => head.textContent === state.get("sort"));

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
-PRECISIONS = ("float32", "bfloat16")
-
 
 def has_native_bfloat16(device: str) -> bool:
     """Whether the hardware multiplies in bfloat16 instead of emulating it; emulated, it is slower than float32.
@@ -13,6 +9,8 @@ def has_native_bfloat16(device: str) -> bool:
     Args:
         device: ``cpu``, ``cuda:0``, ...
     """
+    import torch
+
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8

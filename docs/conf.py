@@ -1,0 +1,79 @@
+"""The site: these pages, as they stand in the repository, and the reference out of docstrings.
+
+python -m sphinx --fail-on-warning docs build/docs
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from fusionkit import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+project, author, release = "fusionkit", "the authors of fusionkit", __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx"]
+exclude_patterns = ["components.md.j2"]
+highlight_language = "none"
+html_theme = "furo"
+html_title = "fusionkit"
+html_show_sourcelink = html_show_copyright = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+suppress_warnings = ["myst.strikethrough"]
+intersphinx_mapping: dict[str, tuple[str, None]] = {}  # the site is built without a network
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_custom_sections = ["Shape"]
+napoleon_use_ivar = True
+nitpicky = True
+# Other people's names, and ours that have no page of their own.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!fusionkit\.(api|contracts|errors|registry|testing)\b).*"),
+    ("py:.*", r"fusionkit\.(registry\.T|testing\.(subject|check)\..*)"),
+]
+
+# Links to files that lie outside of docs/ lead, on the site, to the page that shows the same.
+SHOWN_AS = {"../README.md": "index.md", "../benchmarks/README.md": "benchmarks.md", "../CHANGELOG.md": "changelog.md"}
+
+
+def mend_links(app: Sphinx, page: str, source: list[str]) -> None:
+    """Lead links out of docs/ to pages of the site; what is no page there keeps its text alone."""
+
+    def mended(link: re.Match[str]) -> str:
+        text, path, anchor = link.groups()
+        return f"[{text}]({SHOWN_AS[path]}{anchor or ''})" if path in SHOWN_AS else f"{text}"
+
+    if "/" not in page:
+        source[0] = re.sub(r"\[([^]]*)\]\((\.\./[^)#]*)(#[^)]*)?\)", mended, source[0])
+
+
+def show_commands(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the help of every command into the page that is for it."""
+    if page != "reference/commands":
+        return
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from fusionkit.cli import app as commands
+
+    for name, command in sorted(get_command(commands).commands.items()):
+        source[0] += f"\n## fusionkit {name}\n"
+        for below in getattr(command, "commands", [None]):
+            words = [name, below, "--help"] if below else [name, "--help"]
+            shown = CliRunner().invoke(commands, words, prog_name="fusionkit", env={"COLUMNS": "96", "NO_COLOR": "1"})
+            lines = [line.rstrip() for line in shown.output.strip("\n").splitlines()]
+            source[0] += "\n```text\n" + "\n".join(lines) + "\n```\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx."""
+    app.connect("source-read", mend_links)
+    app.connect("source-read", show_commands)

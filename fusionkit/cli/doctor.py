@@ -1,0 +1,62 @@
+"""``fusionkit doctor``: what this machine has for fusionkit, and what to do about what is broken."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from fusionkit.cli.console import FAILED, out
+
+if TYPE_CHECKING:
+    from fusionkit.report.doctor.finding import Finding
+
+_COLOURS = {"ok": "green", "absent": "dim", "warning": "yellow", "broken": "bold red"}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, to go with a bug report.")] = False,
+) -> None:
+    """Say what is installed, what the machine can do, which plugins and weights are there, and what is broken.
+
+    Each line that is not ok says what to do. The exit code is 1 where something is broken. Nothing is downloaded, and
+    the name of the home folder is left out.
+
+    Examples:
+
+      fusionkit doctor
+
+      fusionkit doctor --json > doctor.json
+    """
+    from fusionkit.report.doctor import examine
+
+    found = list(examine())
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in found], indent=1))
+    else:
+        _show(found)
+    if any(finding.state == "broken" for finding in found):
+        raise typer.Exit(FAILED)
+
+
+def _show(found: list[Finding]) -> None:
+    for topic in dict.fromkeys(finding.topic for finding in found):
+        table = Table(
+            box=None, pad_edge=False, show_header=False, title=topic, title_justify="left", title_style="bold"
+        )
+        table.add_column(width=7)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold", ratio=1)
+        for finding in found:
+            if finding.topic == topic:
+                advice = f"\n[bold]-> {escape(finding.advice)}[/]" if finding.advice else ""
+                state = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
+                table.add_row(state, escape(finding.name), escape(finding.value) + advice)
+        out.print(table, highlight=False)
+        out.print()
+    counts = {state: sum(finding.state == state for finding in found) for state in _COLOURS}
+    out.print(f"{counts['broken']} broken, {counts['warning']} warning(s), {counts['ok']} ok", highlight=False)

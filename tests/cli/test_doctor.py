@@ -1,0 +1,39 @@
+"""``fusionkit doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from fusionkit.cli import app
+from fusionkit.report import doctor
+from fusionkit.report.doctor.finding import Finding
+
+SOUND = Finding("versions", "python", "3.11")
+BROKEN = Finding("folders", "cache", "[red]/nowhere[/]: cannot be written", "broken", "set FUSIONKIT_CACHE")
+
+
+def test_this_machine_is_sound() -> None:
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert "0 broken" in result.output
+    for topic in ("versions", "machine", "folders", "plugins", "weights"):
+        assert f"\n{topic}" in f"\n{result.output}"
+
+
+def test_something_broken_is_shown_with_what_to_do_and_the_exit_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: iter([SOUND, BROKEN]))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "broken   cache  [red]/nowhere[/]: cannot be written" in result.output
+    assert "-> set FUSIONKIT_CACHE" in result.output
+    assert "1 broken, 0 warning(s), 1 ok" in result.output
+
+
+def test_json_holds_every_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: iter([SOUND, BROKEN]))
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert [Finding(**item) for item in json.loads(result.stdout)] == [SOUND, BROKEN]
