@@ -95,7 +95,7 @@ def predict(
         teller = _Teller(run)
         for line in unlisted:
             teller.fault(line)
-        progress = BarProgress(err) if is_interactive() else LineProgress(err, brief=True)
+        progress = (BarProgress if is_interactive() else LineProgress)(err, brief=True)
         for answered in run(recordings(found), progress):
             teller.tell(answered)
         teller.summarise()
