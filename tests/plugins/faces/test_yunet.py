@@ -8,7 +8,9 @@ import pytest
 from photos import YUNET, astronaut, friends, needs_yunet, warped
 
 from fusionkit.errors import ConfigError
+from fusionkit.media.aligned import aligned
 from fusionkit.views import View, cut
+from fusionkit_faces.template import Template
 from fusionkit_faces.yunet import YuNet
 
 # Marked by hand: pupils, tip of the nose, corners of the mouth.
@@ -72,6 +74,19 @@ def test_boxes_move_with_the_face(degrees, scale):
             image = cut(frame, dict(zip(extractor.regions, found.boxes[0], strict=True)), View.parse(region))
             views.append(cv2.GaussianBlur(cv2.resize(image, (48, 24), interpolation=cv2.INTER_AREA), (0, 0), 1.5))
         assert np.corrcoef(*(view.astype(float).ravel() for view in views))[0, 1] > 0.9, region
+
+
+@needs_yunet
+def test_on_faces_that_are_aligned_its_boxes_are_nearly_those_of_template():
+    extractor, image = yunet(), friends()
+    crops = [aligned(image, face) for face in extractor.detect(image)]
+    expected = Template()(crops[:1]).boxes[0]
+    found = extractor(crops).boxes
+    assert np.isfinite(found).all()
+    assert np.abs(found[..., :2] - expected[:, :2]).mean() < 2
+    assert np.abs(found[..., :2] - expected[:, :2]).max() < 6
+    assert np.abs(found[..., 2:4] / expected[:, 2:4] - 1).max() < 0.1
+    assert np.abs(found[..., 4]).max() < 5
 
 
 @needs_yunet
