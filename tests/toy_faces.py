@@ -88,7 +88,8 @@ class Dots(Detector):
 
 
 def _centres(frame: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
-    mask = (np.abs(frame.astype(int) - colour) < _NEAR).all(axis=-1).astype(np.uint8)
+    low, high = (np.clip(np.add(colour, by), 0, 255) for by in (1 - _NEAR, _NEAR - 1))
+    mask = cv2.inRange(frame, low, high)
     _, _, stats, centres = cv2.connectedComponentsWithStats(mask)
     return np.asarray(centres[1:][stats[1:, cv2.CC_STAT_AREA] > 8])
 

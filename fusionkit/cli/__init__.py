@@ -18,6 +18,7 @@ from fusionkit.cli import (
     listing,
     merge,
     new,
+    predict,
     pretrain,
     preview,
     report,
@@ -43,6 +44,7 @@ app.command("compare", rich_help_panel=RUN)(compare.compare)
 app.command("ablate", rich_help_panel=RUN)(ablate.ablate)
 app.command("robust", rich_help_panel=RUN)(robust.robust)
 app.command("merge", rich_help_panel=RUN)(merge.merge)
+app.command("predict", rich_help_panel=RUN)(predict.predict)
 app.command("submit", rich_help_panel=RUN)(submit.submit)
 app.command("list", rich_help_panel=LOOK)(listing.list_components)
 app.command("info", rich_help_panel=LOOK)(info.info)

@@ -23,17 +23,20 @@ FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
 
 @contextmanager
-def reporting(debug: bool, *, code: int = REFUSED) -> Iterator[None]:
+def reporting(
+    debug: bool, *, code: int = REFUSED, kept: str = "what is finished is kept: the same command goes on from here"
+) -> Iterator[None]:
     """Turn an error raised on purpose into its line and an exit code; ``debug`` lets it through with its traceback.
 
     Args:
         debug: show the traceback.
         code: the exit code of a refused request.
+        kept: what is left of the work when it is interrupted.
     """
     try:
         yield
     except KeyboardInterrupt:
-        err.print("\n[yellow]interrupted[/]; what is finished is kept: the same command goes on from here")
+        err.print(f"\n[yellow]interrupted[/]; {kept}")
         raise typer.Exit(INTERRUPTED) from None
     except FusionKitError as error:
         if debug:

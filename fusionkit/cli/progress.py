@@ -130,13 +130,18 @@ class BarProgress(_Told):
 
 
 class LineProgress(_Told):
-    """A line when a stage ends, and one every ten seconds before."""
+    """A line when a stage ends, and one every ten seconds before.
+
+    Args:
+        console: where to.
+        brief: say nothing of stages that end sooner.
+    """
 
     EVERY = 10.0
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, brief: bool = False) -> None:
         super().__init__()
-        self.console = console
+        self.console, self.brief = console, brief
         self.name, self.total, self.unit = "", 0, ""
         self.told = 0.0
 
@@ -146,6 +151,8 @@ class LineProgress(_Told):
         self.begin()
         self.name, self.total, self.unit, self.told = name, total, unit, self.started
         yield
+        if self.brief and self.told == self.started:
+            return
         self._say(f"{self._so_far()} in {time.monotonic() - self.started:.1f} s", *self.counts)
 
     def advance(self, count: int = 1) -> None:

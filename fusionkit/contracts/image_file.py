@@ -39,18 +39,30 @@ def load_image(path: str | os.PathLike[str]) -> np.ndarray:
         DataError: where the file is missing, is no image, ends too early, holds floating-point or signed pixels, or
             claims more than ``MAX_PIXELS``, before any of them is decoded.
     """
+    return decoded(_bytes(path), os.fspath(path))
+
+
+def decoded(data: bytes, where: str) -> np.ndarray:
+    """Decode the bytes of an image file as :func:`load_image` does.
+
+    Args:
+        data: the bytes.
+        where: how to name it to a person.
+
+    Raises:
+        DataError: if they cannot be decoded, or hold floating-point or signed pixels.
+    """
     import cv2
 
-    data = _bytes(path)
     # IMREAD_UNCHANGED would ignore the orientation; without ANYDEPTH 16 bits would be cut off or rounded by format.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         image = None
     if image is None:
-        raise DataError(f"{os.fspath(path)} cannot be decoded")
+        raise DataError(f"{where} cannot be decoded")
     if image.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{os.fspath(path)} holds {image.dtype} pixels; a frame has 8 or 16 bits without a sign")
+        raise DataError(f"{where} holds {image.dtype} pixels; a frame has 8 or 16 bits without a sign")
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=255 / 65535)
     rgb: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

@@ -13,7 +13,7 @@ from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.held_memory import held_memory
-from fusionkit.engine.located import BATCH, locate, read_batches
+from fusionkit.engine.located import BATCH, LocatedBatch, locate, read_batches
 from fusionkit.engine.record import Record, component_record, data_record
 from fusionkit.engine.resize import resized
 from fusionkit.engine.source import Source
@@ -180,11 +180,14 @@ def _embed_shard(
     device: str,
     advance: Callable[[int], None],
 ) -> None:
-    streams = [_Stream(item, len(rows), device) for item in wanted]
+    streams = [ViewStream(item, len(rows), device) for item in wanted]
     unreadable: list[str] = []
     began, locating = perf_counter(), 0.0
     for start, images in read_batches(source, rows):
-        locating += _add(streams, extractor, start, images)
+        asked = perf_counter()
+        batch = locate(extractor, images)
+        locating += perf_counter() - asked
+        add_batch(streams, start, batch)
         unreadable += [source.where(int(rows[start + place])) for place, image in enumerate(images) if image is None]
         advance(len(images))
     costs = _seconds(streams, locating, perf_counter() - began)
@@ -193,48 +196,15 @@ def _embed_shard(
         store.write(item.key, index, values, unreadable, _about(source, item), seconds, item.record)
 
 
-@held_memory()
-def embed_frames(
-    frames: Sequence[np.ndarray | None], wanted: Sequence[Embedding], device: str
-) -> dict[str, np.ndarray]:
-    """Embed frames that are in memory, with the values that stored embeddings would have.
-
-    Args:
-        frames: n, RGB uint8 (H, W, 3) each; None where there is no image.
-        wanted: embeddings through a backbone, which share one extractor.
-        device: where backbones run.
-
-    Returns:
-        (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
-
-    Raises:
-        CellError: if a backbone gives a value that is not finite.
-        PluginError: if a component fails or breaks its contract.
-    """
-    extractor = EXTRACTORS.build(wanted[0].extractor) if any(item.view != FACE for item in wanted) else None
-    streams = [_Stream(item, len(frames), device) for item in wanted]
-    for start in range(0, len(frames), BATCH):
-        _add(streams, extractor, start, frames[start : start + BATCH])
-    return {
-        stream.embedding.key: stream.finished(lambda place: f"frame {place}").astype(np.float32) for stream in streams
-    }
-
-
-def _add(
-    streams: Sequence[_Stream], extractor: Extractor | None, start: int, images: Sequence[np.ndarray | None]
-) -> float:
-    """Locate, cut and embed one batch; the seconds that locating took."""
-    asked = perf_counter()
-    batch = locate(extractor, images)
-    locating = perf_counter() - asked
+def add_batch(streams: Sequence[ViewStream], start: int, batch: LocatedBatch) -> None:
+    """Cut and embed the views of one batch, whose first row is ``start``."""
     for stream in streams:
         turn = perf_counter()
         stream.add(start, batch.views(stream.embedding.view))
         stream.seconds += perf_counter() - turn
-    return locating
 
 
-def _seconds(streams: Sequence[_Stream], locating: float, whole: float) -> list[float]:
+def _seconds(streams: Sequence[ViewStream], locating: float, whole: float) -> list[float]:
     """What each stream took of a pass: its own cutting and embedding, and a share of what was done for several.
 
     Views that are cut share the locating of regions, all share the rest: the reading, as far as it was waited for.
@@ -248,23 +218,36 @@ def _seconds(streams: Sequence[_Stream], locating: float, whole: float) -> list[
     ]
 
 
-class _Stream:
-    """One embedding's way through a shard: views in, a batch at a time, values out."""
+class ViewStream:
+    """One embedding's way through some rows: views in, a batch at a time, values out.
 
-    def __init__(self, embedding: Embedding, rows: int, device: str) -> None:
+    Args:
+        embedding: through a backbone.
+        rows: how many.
+        device: where the backbone runs.
+        size: rows of a batch.
+    """
+
+    def __init__(self, embedding: Embedding, rows: int, device: str, size: int = BATCH) -> None:
         assert embedding.backbone is not None
         self.embedding = embedding
         self.backbone = _shared_backbone(embedding.backbone)
         self.backbone.prepare(device, self.backbone.precision(device))
-        shape = (embedding.tokens, self.backbone.dim) if embedding.tokens else (self.backbone.dim,)
-        self.values = np.full((rows, *shape), np.nan, np.float32)
-        self.present = np.zeros(rows, dtype=bool)
         self.parts = 1
         self.seconds = 0.0  # of its own cutting, resizing and embedding
+        self.embedding_seconds = 0.0
         # Always a whole batch, padded with black: the values of a row do not depend on how many rows came with it.
-        self.batch = np.zeros((BATCH, *self.backbone.input_size, 3), np.uint8)
+        self.batch = np.zeros((size, *self.backbone.input_size, 3), np.uint8)
+        self.begin(rows)
+
+    def begin(self, rows: int) -> None:
+        """Forget all values: other rows come."""
+        tokens, dim = self.embedding.tokens, self.backbone.dim
+        self.values = np.full((rows, tokens, dim) if tokens else (rows, dim), np.nan, np.float32)
+        self.present = np.zeros(rows, dtype=bool)
 
     def add(self, start: int, views: dict[int, np.ndarray | None]) -> None:
+        """Embed the views of a batch, by their place in it."""
         size, interpolation = self.backbone.input_size, self.backbone.interpolation
         self.batch[:] = 0
         there = [place for place, view in views.items() if view is not None]
@@ -272,7 +255,9 @@ class _Stream:
             view: Any = views[place]
             self.batch[place] = resized(view, size, interpolation)
         if there:
+            began = perf_counter()
             values = self._embedded()
+            self.embedding_seconds += perf_counter() - began
             rows = start + np.array(there)
             self.values[rows] = values[there]
             self.present[rows] = True
@@ -281,19 +266,27 @@ class _Stream:
         """The batch's embeddings, in as many parts as memory asks for: halves, quarters, down to single views."""
         while True:
             try:
-                parts = [self.backbone(part, self.embedding.tokens) for part in np.split(self.batch, self.parts)]
+                parts = [self.backbone(part, self.embedding.tokens) for part in np.array_split(self.batch, self.parts)]
                 return np.concatenate(parts)
             except FusionKitError:
                 raise
             except Exception as error:
-                if not out_of_memory(error) or self.parts == BATCH:
+                if not out_of_memory(error) or self.parts == len(self.batch):
                     raise PluginError(
                         f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
                         f"{type(error).__name__}: {error}"
                     ) from error
-                self.parts *= 2
+                self.parts = min(2 * self.parts, len(self.batch))
 
     def finished(self, where: Callable[[int], str]) -> np.ndarray:
+        """The values of all rows, float16; rows of NaN where the view is missing.
+
+        Args:
+            where: how to name a row to a person.
+
+        Raises:
+            CellError: if a value is not finite, or beyond float16.
+        """
         with np.errstate(over="ignore"):
             stored = self.values.astype(np.float16)
         good = np.isfinite(stored).reshape(len(stored), -1).all(1)

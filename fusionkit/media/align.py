@@ -150,7 +150,7 @@ class _Aligner:
 
     def _see(self, frame: MediaFrame) -> None:
         try:
-            found = _faces(self.detector, frame, self.settings.people)
+            found = faces_of(self.detector, frame, self.settings.people)
         except PluginError as error:
             raise PluginError(f"{self.item.path} frame {frame.number}: {error}") from error
         followed = self.tracker.follow(frame.number, [face.box for face in found])
@@ -182,7 +182,8 @@ def _photo(path: Path) -> Iterator[MediaFrame]:
     yield MediaFrame(1, float("nan"), load_image(path))
 
 
-def _faces(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
+def faces_of(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
+    """The faces of a frame that count: all of them, or the one that is asked for."""
     faces = detector.detect(frame.image)
     if people is None:
         return faces

@@ -88,16 +88,11 @@ class CropFolder:
         Raises:
             StorageError: if that is not possible.
         """
-        import cv2
-
-        crop = aligned(frame.image, face, self._side)
-        good, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        if not good:
-            raise DataError(f"frame {frame.number} of {self._name} could not be encoded as a JPEG")
+        data = jpeg(aligned(frame.image, face, self._side))
         folder = self._aside / str(track)
         try:
             folder.mkdir(exist_ok=True)
-            (folder / _file(frame.number)).write_bytes(data.tobytes())
+            (folder / _file(frame.number)).write_bytes(data)
             csv.writer(self._open(), lineterminator="\n").writerow([track, *_line(frame, face)])
         except OSError as error:
             raise unwritable(self._out, error) from error
@@ -170,6 +165,17 @@ class CropFolder:
     def _open(self) -> IO[str]:
         assert self._lines is not None, "a crop folder is used in a with statement"
         return self._lines
+
+
+def jpeg(crop: np.ndarray) -> bytes:
+    """The file of a crop, RGB uint8 (side, side, 3)."""
+    import cv2
+
+    good, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not good:
+        raise DataError("a crop could not be encoded as a JPEG")
+    encoded: bytes = data.tobytes()
+    return encoded
 
 
 def _file(number: int) -> str:

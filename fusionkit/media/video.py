@@ -75,7 +75,7 @@ class Video:
     def _decoded(self, container: Any, after: int) -> Iterator[MediaFrame]:
         stream = _picture(container, self.path)
         stream.thread_type = "AUTO"
-        self.faults, self.expected = [], _expected(container, stream)
+        self.faults, self.expected = [], expected_frames(container, stream)
         count = damaged = 0
         end = 0.0
         for item in _items(container, stream):
@@ -125,8 +125,8 @@ def _items(container: Any, stream: Any) -> Iterator[Any]:
             yield _said(error)
 
 
-def _expected(container: Any, stream: Any) -> int | None:
-    """By the count in the header, else by length and mean rate."""
+def expected_frames(container: Any, stream: Any) -> int | None:
+    """How many there should be: by the count in the header, else by length and mean rate; None where nothing says."""
     if stream.frames:
         return int(stream.frames)
     rate = stream.average_rate or 0

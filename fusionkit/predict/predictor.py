@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.engine.embed import Embedding, embed, embed_frames, embedding_of
+from fusionkit.engine.embed import Embedding, embed, embedding_of
 from fusionkit.engine.embeddings import SHARD, EmbeddingStore, cache_folder
+from fusionkit.engine.frame_embedder import FrameEmbedder
+from fusionkit.engine.held_memory import held_memory
+from fusionkit.engine.located import BATCH
 from fusionkit.engine.part import Arrays
 from fusionkit.engine.smooth import clips
 from fusionkit.engine.source import Source, open_source
@@ -22,6 +26,9 @@ from fusionkit.predict.raw_views import HeldViews, RawViews, StoredViews
 from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.spec import Spec
 from fusionkit.views import View
+
+if TYPE_CHECKING:
+    from fusionkit.predict.stream import PredictionStream
 
 _NONE = Spec("none")  # stands for an extractor or a backbone that is never built
 
@@ -98,16 +105,36 @@ class Predictor:
             DataError: if a frame is not an RGB image.
             FusionKitError: if a component fails.
         """
+        embedder = self.embedder()
+        for place, frame in enumerate(frames):
+            check_frame(frame, place)
+        with one_thread(), held_memory():
+            return self.by_view(embedder(frames).values)
+
+    def embedder(self, size: int = BATCH) -> FrameEmbedder:
+        """Embeds frames for this cell, ``size`` at a time; what it gives is for :meth:`by_view`.
+
+        Raises:
+            ConfigError: if the cell's views come ready-made with its data set.
+        """
         ready = [name for name, source in self.views.items() if source.backbone is None]
         if ready:
             raise ConfigError(f"{self.name}: view {ready[0]!r} comes ready-made with its data set, not from images")
-        for place, frame in enumerate(frames):
-            if frame is not None and (frame.dtype != np.uint8 or frame.shape[2:] != (3,) or not frame.size):
-                raise DataError(f"frame {place} is {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
-        wanted = {name: source.embedding() for name, source in self.views.items()}
-        with one_thread():
-            found = embed_frames(frames, list({item.key: item for item in wanted.values()}.values()), self.device)
-        return {name: found[item.key] for name, item in wanted.items()}
+        return FrameEmbedder([source.embedding() for source in self.views.values()], self.device, size)
+
+    def by_view(self, values: Arrays) -> Arrays:
+        """Embeddings by key as embeddings by view, main view first."""
+        return {name: values[source.embedding().key] for name, source in self.views.items()}
+
+    def stream(self) -> PredictionStream:
+        """Takes the frames of a clip as they come, and answers each at once.
+
+        Raises:
+            ConfigError: if the cell's smoother looks at later frames, or its views do not come from images.
+        """
+        from fusionkit.predict.stream import PredictionStream
+
+        return PredictionStream(self)
 
     def embed_dataset(
         self, dataset: Source, rows: np.ndarray | None = None, progress: Progress | None = None
@@ -260,6 +287,16 @@ def _fill(
     if lacking:
         with progress.stage("embed", sum(lengths[index] for index in lacking), "frames"):
             embed(source, wanted, lacking, store, device, progress.advance)
+
+
+def check_frame(frame: np.ndarray | None, place: int) -> None:
+    """Refuse what is no frame.
+
+    Raises:
+        DataError: if it is not an RGB image; ``place`` says which one.
+    """
+    if frame is not None and (frame.dtype != np.uint8 or frame.shape[2:] != (3,) or not frame.size):
+        raise DataError(f"frame {place} is {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from fusionkit.predict.trained_head import TrainedHead, stored_model, stored_sca
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
 from fusionkit.report.address import Address, find
 from fusionkit.spec import Spec
+from fusionkit.training.finetune_plan import MAKER
 from fusionkit.views import View
 
 
@@ -148,6 +149,11 @@ def _views(head: dict[str, Any]) -> dict[str, ViewSource]:
 def _refuse_unknown(item: _Stored) -> None:
     """One line for all components that are not known here."""
     record = item.head["record"]
+    if record["fusion"].get("distribution") == MAKER:
+        raise ConfigError(
+            f"the row is a network that {MAKER} has trained as a whole: it cannot be loaded as a cell",
+            hint="bench its backbone, --backbone timm:checkpoint=.../best/backbone.safetensors, and take that row",
+        )
     used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"])]
     for view in record["views"].values():
         used += [(EXTRACTORS, view["extractor"]), (BACKBONES, view["backbone"])]

@@ -13,7 +13,7 @@ from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.apply import evaluate, evaluate_fitted
 from fusionkit.engine.features import AnyPart
 from fusionkit.engine.scaling import Scaling
-from fusionkit.engine.smooth import smooth, smoother_input
+from fusionkit.engine.smooth import SideBySide, smooth, smoother_input, softmax
 from fusionkit.errors import FusionKitError, PluginError, cause_of
 from fusionkit.predict.raw_views import RawViews
 from fusionkit.registry import FUSIONS
@@ -60,6 +60,32 @@ class TrainedHead:
         """As :meth:`probabilities`, of features that were brought to this head's scale."""
         x = smoother_input(self.smoother, self._logits(part), part)
         return smooth(self.smoother, table, part.seen, x, self.prior, impute), part.seen
+
+    def evidence(self, views: RawViews) -> np.ndarray:
+        """What is to be kept of frames so that :meth:`smoothed` can be asked for them later.
+
+        Returns:
+            (n, C) float32 logits, or, for a smoother that works on embeddings, (n, D) float32 features; rows of NaN
+            for frames without any view.
+        """
+        part = views.part(self.scaling)
+        logits = self._logits(part)
+        if self.smoother.needs != "embeddings":
+            return logits
+        features = SideBySide(part)[np.arange(len(logits))].astype(np.float32)
+        features[~part.seen] = np.nan
+        return features
+
+    def smoothed(self, evidence: np.ndarray, table: FrameTable, impute: str) -> np.ndarray:
+        """As :meth:`probabilities`, of what :meth:`evidence` gave."""
+        seen = ~np.isnan(evidence[:, 0])
+        return smooth(self.smoother, table, seen, self.smoother_input(evidence), self.prior, impute)
+
+    def smoother_input(self, evidence: np.ndarray) -> np.ndarray:
+        """(n, C) or (n, D) float64 that the smoother asks for, of what :meth:`evidence` gave."""
+        if self.smoother.needs == "probs":
+            return softmax(evidence)
+        return evidence.astype(np.float64)
 
     def _logits(self, part: AnyPart) -> np.ndarray:
         from fusionkit.contracts.fusion import FittedFusion

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from training_house import tiny_encoder
 from typer.testing import CliRunner, Result
@@ -53,6 +55,16 @@ def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folde
     assert "has learned" not in result.output
     told = run(str(folder), "finetuned", "linear", command="compare")
     assert told.exit_code == 0, told.output
+
+    for number in (1, 2):
+        cv2.imwrite(f"{number}.png", np.full((112, 112, 3), 60 * number, np.uint8))
+    photos = ["1.png", "2.png", "--no-video"]
+    refused = run(str(folder), "--cell", "finetuned", *photos, command="predict")
+    assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
+    assert "a network that fusionkit finetune has trained as a whole: it cannot be loaded as a cell" in refused.output
+    answered = run(str(folder), "--cell", "linear", *photos, command="predict")
+    assert answered.exit_code == 0, answered.output
+    assert Path("predictions/predictions.csv").read_text().count("\n") == 3
 
 
 def test_positions_are_compared_with_the_main_view_alone() -> None:

@@ -5,7 +5,8 @@ import pytest
 from toy_components import Halves, toy_house
 
 from fusionkit.engine import embed as embed_stage
-from fusionkit.engine.embed import embed_frames, embedding_of
+from fusionkit.engine.embed import embedding_of
+from fusionkit.engine.frame_embedder import FrameEmbedder
 from fusionkit.engine.source import open_source
 from fusionkit.spec import Spec
 from fusionkit.training.crop import RandomCrop
@@ -46,7 +47,7 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
     monkeypatch.setattr(embed_stage, "_shared_backbone", lambda _: Watching())
     source = found.frames.images.source
     wanted = embedding_of(source, Spec("toy-halves"), View.parse(view), Spec("toy-colours"), 0, "cpu")
-    embed_frames(source.images(ROWS), [wanted], "cpu")
+    FrameEmbedder([wanted], "cpu")(source.images(ROWS))
     transform = ViewTransform((8, 8), "linear", (0, 0, 0), RandomCrop(8))
     for place in range(len(ROWS)):
         sample = found.read(place)

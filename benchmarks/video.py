@@ -1,0 +1,202 @@
+"""How fast are videos answered, where does the time go, and does memory grow with length?
+
+    python benchmarks/video.py                                   # a detector that knows where the face was put
+    python benchmarks/video.py --detector yunet:model=FILE       # a real one
+
+A photo of a face drifts and turns through a video of 640 x 480 px, H.264, which is answered by cells trained on drawn
+faces: face, eye and mouth, through each backbone. Each pass is a process of its own, over a short video and over one of
+20 times the length. Seconds are of the wall clock and of the processor; shares are of the pass without its start;
+memory is the peak of RssAnon, what is the process's own, above what it had before the first frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import fusionkit
+from fusionkit.contracts import Extractor, Face, Located
+from fusionkit.grid.progress import Progress
+from fusionkit.media.inputs import find_inputs
+from fusionkit.media.movie import Movie
+from fusionkit.media.recording import recordings
+from fusionkit.media.sighting import Look, face_finder
+from fusionkit.predict.footage.run import FootageOptions, FootageRun
+from fusionkit.registry import EXTRACTORS
+from fusionkit.spec import Spec
+
+HEIGHT, WIDTH = 480, 640
+BACKBONES = ["hog", "tiny-mae"]
+STEPS = ["decoding", "detection", "cutting", "embedding", "heads", "drawing"]
+# The face's five points in skimage's photo of an astronaut: eyes, tip of the nose, corners of the mouth.
+POINTS = np.array([(205.1, 100.1), (249.5, 104.9), (223.9, 126.3), (202.6, 141.2), (241.4, 145.2)])
+EVERY = 0.02  # s between looks at memory
+
+
+def drift(number: int) -> np.ndarray:
+    """The similarity (2, 3) from the photo to a frame."""
+    turn = np.radians(12 * np.sin(number / 40))
+    linear = 1.2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.array([WIDTH / 2 + 120 * np.sin(number / 70), HEIGHT / 2 + 60 * np.cos(number / 50)])
+    return np.column_stack([linear, middle - linear @ POINTS.mean(0)])
+
+
+def frames(count: int) -> Iterator[np.ndarray]:
+    """The photo on its way through the picture."""
+    import cv2
+    from skimage import data
+
+    photo = np.ascontiguousarray(data.astronaut())
+    for number in range(count):
+        yield cv2.warpAffine(photo, drift(number), (WIDTH, HEIGHT), borderValue=(90, 90, 90))
+
+
+class Known(Extractor):
+    """Knows where the face of each frame was put, and so costs nothing."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """None: it only says where faces are."""
+        return ()
+
+    def locate(self, frames: Any) -> Located:
+        """Nothing."""
+        return Located(np.empty((len(frames), 0, 5)), np.empty((len(frames), 0)))
+
+    def faces(self, frame: np.ndarray) -> list[Face]:
+        """The one face; frames are asked for in order."""
+        similarity = drift(self.number)
+        self.number += 1
+        points = POINTS @ similarity[:, :2].T + similarity[:, 2]
+        return [Face(np.concatenate([points.min(0) - 40, points.max(0) + 40]), 1.0, points)]
+
+
+def anonymous() -> int:
+    """Bytes of this process that no file backs."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+
+
+class Peak(threading.Thread):
+    """The most memory while it looks."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most, self.over = anonymous(), False
+
+    def run(self) -> None:
+        """Look until it is over."""
+        while not self.over:
+            self.most = max(self.most, anonymous())
+            time.sleep(EVERY)
+
+
+def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool, draw: bool) -> dict[str, Any]:
+    """Answer one video in this process."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401  # imported before anything is measured
+
+    EXTRACTORS.register_module(name="known", module=Known)
+    predictor = fusionkit.load(f"{run}/{backbone}", "mlp/exponential")
+    warm = np.zeros((112, 112, 3), np.uint8)
+    predictor.predict_proba([warm] * 64)
+    look = Look(face_finder(Spec.parse(detector)))
+    with tempfile.TemporaryDirectory() as out:
+        footage = FootageRun(predictor, FootageOptions(look, stream=stream, draw=draw), Path(out))
+        before, peak = anonymous(), Peak()
+        peak.start()
+        wall, processor = time.perf_counter(), time.process_time()
+        (answered,) = footage(recordings(find_inputs([video])[0]), Progress())
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        peak.over = True
+    steps = dict(footage.clock.seconds)
+    steps["heads"] = steps.get("heads", 0.0) + steps.pop("smoothing", 0.0)
+    found = {"frames": len(answered.footage or ()), "wall": wall, "processor": processor, "steps": steps}
+    found["memory"] = max(peak.most - before, 0)
+    found["seen"] = float(np.mean([clip.seen.mean() for clip in answered.clips]))
+    if footage.live is not None:
+        found["latency"] = float(np.median(footage.live.latency))
+    return found
+
+
+def in_its_own_process(**words: Any) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", json.dumps(words)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=150, help="of the short video")
+    parser.add_argument("--detector", default="known")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.one:
+        print(json.dumps(one_pass(**json.loads(words.one))))
+        return
+    with tempfile.TemporaryDirectory() as home:
+        for backbone in BACKBONES:
+            fusionkit.bench(
+                out=f"{home}/{backbone}",
+                datasets=["synthetic:train=8,val=6,test=6,clips=4,clip_length=8"],
+                backbones=[backbone],
+                regions=["eye,mouth"],
+                fusions=["mlp"],
+                smoothers=["exponential"],
+                seeds=1,
+                reference="none",
+                recipe={"epochs": 2},
+            )
+        lengths = (words.frames, 20 * words.frames)
+        for length in lengths:
+            with Movie(Path(home, f"{length}.mp4")) as movie:
+                for image in frames(length):
+                    movie.add(image, float("nan"))
+        table = Table("backbone", "mode", "frames", "frames/s", "ms CPU", *STEPS, "MiB", "latency ms")
+        console = Console(width=150)
+        for backbone in BACKBONES:
+            for mode in ("batches", "stream", "annotated"):
+                for length in lengths:
+                    if mode == "annotated" and length != lengths[0]:
+                        continue
+                    found = in_its_own_process(
+                        run=home,
+                        backbone=backbone,
+                        video=f"{home}/{length}.mp4",
+                        detector=words.detector,
+                        stream=mode == "stream",
+                        draw=mode == "annotated",
+                    )
+                    assert found["frames"] == length
+                    table.add_row(
+                        backbone,
+                        mode,
+                        f"{length:,}",
+                        f"{length / found['wall']:.0f}",
+                        f"{1e3 * found['processor'] / length:.1f}",
+                        *(f"{found['steps'].get(step, 0.0) / found['wall']:.0%}" for step in STEPS),
+                        f"{found['memory'] / 2**20:.0f}",
+                        f"{1e3 * found['latency']:.1f}" if "latency" in found else "",
+                    )
+                    print(f"{backbone} {mode} {length}: face in {found['seen']:.1%}", file=sys.stderr)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Frames as they come get what the whole clip gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_components import Blobs, carry_out, toy_house, toy_plan  # noqa: F401
+
+import fusionkit
+from fusionkit.errors import ConfigError, DataError
+from fusionkit.predict.predictor import Predictor
+from fusionkit.predict.stream import causal_smoothers
+
+pytestmark = pytest.mark.usefixtures("toy_house")
+
+
+@pytest.fixture
+def predictor(tmp_path: Path, toy_house: None) -> Predictor:  # noqa: F811
+    plan = toy_plan(seeds=2, reference="none", smoothers=["exponential:half_life=2", "toy-box:width=3"])
+    carry_out(plan, tmp_path / "run")
+    return fusionkit.load(tmp_path / "run", "toy-sum/exponential")
+
+
+def clip() -> list[np.ndarray | None]:
+    return Blobs().images(np.arange(8))  # no image at 5, no bottom at 3
+
+
+NUMBERS = [1, 2, 3, 9, 10, 11, 12, 20]
+
+
+def test_each_frame_gets_what_the_whole_clip_gives_it(predictor: Predictor) -> None:
+    expected = predictor.predict_proba(clip(), "x", NUMBERS)
+    stream = predictor.stream()
+    assert stream.classes == predictor.classes
+    for _ in range(2):  # a new clip forgets the one before
+        found = [stream(frame, number) for frame, number in zip(clip(), NUMBERS, strict=True)]
+        assert [place for place, probs in enumerate(found) if probs is None] == [5]
+        for place, probs in enumerate(found):
+            if probs is not None:
+                np.testing.assert_allclose(probs, expected[place], atol=1e-6)
+        stream.reset()
+
+
+def test_without_numbers_frames_follow_each_other(predictor: Predictor) -> None:
+    expected = predictor.predict_proba(clip(), "x")
+    stream = predictor.stream()
+    for place, frame in enumerate(clip()):
+        probs = stream(frame)
+        if probs is not None:
+            np.testing.assert_allclose(probs, expected[place], atol=1e-6)
+
+
+def test_two_streams_do_not_meet(predictor: Predictor) -> None:
+    one, other = predictor.stream(), predictor.stream()
+    frames = [frame for frame in clip() if frame is not None]
+    alone = predictor.stream()
+    expected = [alone(frame) for frame in frames[:3]]
+    found = []
+    for frame in frames[:3]:
+        other(frames[-1])
+        found.append(one(frame))
+    np.testing.assert_array_equal(np.array(found), np.array(expected))
+
+
+def test_frames_come_in_order_and_are_images(predictor: Predictor) -> None:
+    stream = predictor.stream()
+    stream(clip()[0], 4)
+    with pytest.raises(DataError, match=r"frame 4 comes after frame 4: .* \(reset\(\) begins a new clip\)"):
+        stream(clip()[1], 4)
+    with pytest.raises(DataError, match=r"frame 5 is float64 \(4, 4, 3\), not uint8"):
+        stream(np.zeros((4, 4, 3)), 5)
+
+
+def test_a_smoother_that_looks_ahead_is_refused(tmp_path: Path, predictor: Predictor) -> None:
+    late = fusionkit.load(tmp_path / "run", "toy-sum/toy-box")
+    with pytest.raises(ConfigError, match=r"looks at later frames .*exponential, hmm-filter, kalman-filter, none"):
+        late.stream()
+    assert causal_smoothers() == ["exponential", "hmm-filter", "kalman-filter", "none"]
