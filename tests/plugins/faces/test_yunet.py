@@ -9,6 +9,7 @@ from photos import YUNET, astronaut, friends, needs_yunet, warped
 
 from fusionkit.errors import ConfigError
 from fusionkit.media.aligned import aligned
+from fusionkit.testing import check_extractor
 from fusionkit.views import View, cut
 from fusionkit_faces.template import Template
 from fusionkit_faces.yunet import YuNet
@@ -101,6 +102,12 @@ def test_a_face_that_fills_a_small_frame_is_found():
     (face,) = yunet().detect(small)
     expected = (ASTRONAUT - (150, 40)) * 48 / 160
     assert np.linalg.norm(face.points - expected, axis=1).max() < 3
+
+
+@needs_yunet
+def test_it_passes_the_kit_with_a_model():
+    results = check_extractor(YuNet, examples=[{"model": str(YUNET)}])
+    assert {result.check: result.message for result in results if result.outcome != "passed"} == {}
 
 
 @needs_yunet
