@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fusionkit.grid import last_words
 from fusionkit.grid.memory import share
-from fusionkit.grid.pool_worker import Order, work
-from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
+from fusionkit.grid.pool_worker import Order, load_libraries, work
+from fusionkit.grid.tasks import Code, Failure, Task, attempt
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -150,7 +150,7 @@ class _Round:
         with _one_thread_each():
             # A process loads the libraries before it takes a task: that neither counts as the task's time, nor happens
             # under the lock beneath which tasks are taken, one process after the other.
-            pool = ProcessPool(max_workers=self.order.workers, context=context, initializer=single_thread)
+            pool = ProcessPool(max_workers=self.order.workers, context=context, initializer=load_libraries)
             try:
                 while self.waiting or self.out:
                     self._send(pool)
