@@ -11,8 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, cached_property
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
@@ -232,7 +232,12 @@ def _suggest(name: str, known: list[str]) -> str:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
+    return _name_and_version(point.dist) if point.dist else "an unnamed distribution"
+
+
+@cache  # each question parses all of the distribution's metadata
+def _name_and_version(distribution: Distribution) -> str:
+    return f"{distribution.name} {distribution.version}"
 
 
 def _brought_by(cls: type) -> str:
