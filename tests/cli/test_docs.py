@@ -118,7 +118,7 @@ def test_extras_and_scripts_that_are_named_exist() -> None:
 def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
     assert blocks("README.md", "bash")[0].splitlines() == [
         "pip install -e . && fusionkit bench --regions eye,mouth --fusion concat",
-        "pip install -e '.[test]' && pytest",
+        "pip install -e '.[test]' && pytest -n auto",
     ]
 
 
