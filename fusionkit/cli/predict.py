@@ -95,7 +95,7 @@ def predict(
         teller = _Teller(run)
         for line in unlisted:
             teller.fault(line)
-        progress = BarProgress(err) if is_interactive() else LineProgress(err, brief=True)
+        progress = (BarProgress if is_interactive() else LineProgress)(err, brief=True)
         for answered in run(recordings(found), progress):
             teller.tell(answered)
         teller.summarise()
@@ -108,7 +108,7 @@ class _Teller:
 
     def __init__(self, run: FootageRun) -> None:
         self.run, self.faults, self.inputs, self.photos = run, 0, 0, 0
-        self.answers = 0
+        self.answers, self.warned = 0, False
 
     def fault(self, line: str) -> None:
         self.faults += 1
@@ -120,8 +120,9 @@ class _Teller:
         self.inputs += 1
         for line in answered.faults:
             self.fault(line)
-        note = untouched(answered, self.run)
+        note = "" if self.warned else untouched(answered, self.run)
         if note:
+            self.warned = True
             err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True, highlight=False)
         self.photos += answered.recording.still
         if answered.footage is None or (answered.recording.still and self.photos > _SHOWN):

@@ -79,10 +79,16 @@ def _clock(seconds: float) -> str:
 
 
 class BarProgress(_Told):
-    """A bar a stage."""
+    """A bar a stage.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: where to.
+        brief: take a bar away when its stage is over.
+    """
+
+    def __init__(self, console: Console, *, brief: bool = False) -> None:
         super().__init__()
+        self.brief = brief
         whole = Column(no_wrap=True)
         self.bars = Bars(
             TextColumn("{task.description:>6}", table_column=whole),
@@ -92,12 +98,13 @@ class BarProgress(_Told):
             _Pace(table_column=whole),
             TextColumn("{task.fields[counts]}", table_column=whole),
             console=console,
+            transient=brief,
         )
         self.task: TaskID | None = None
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """Draw a bar while the stage lasts; it stays when the stage is over."""
+        """Draw a bar while the stage lasts."""
         self.begin()
         self.task = self.bars.add_task(name, total=total, unit=unit, counts="")
         self.bars.start()
@@ -105,6 +112,8 @@ class BarProgress(_Told):
             yield
         finally:
             self.bars.stop()
+            if self.brief and self.task is not None:
+                self.bars.remove_task(self.task)
             self.task = None
 
     def advance(self, count: int = 1) -> None:

@@ -58,6 +58,11 @@ class FrameEmbedder:
         return sum(stream.embedding_seconds for stream in self._streams)
 
     @property
+    def finds_faces(self) -> bool:
+        """Whether views are cut by an extractor that looks for a face in the frame."""
+        return self._extractor is not None and self._extractor.finds_faces
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """The regions that the views are cut from, in the extractor's order."""
         needed = regions_of(self._views)

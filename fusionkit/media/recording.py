@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from math import nan
 from pathlib import Path
 
@@ -75,9 +74,11 @@ def recordings(inputs: Sequence[MediaInput]) -> list[Recording]:
     """
     found: list[Recording] = []
     below: dict[Path, str] = {}
-    for folder, group in groupby(inputs, key=lambda item: None if item.moving else item.path.parent):
-        items = list(group)
-        if folder is not None and all(_is_numbered(item.path) for item in items) and _is_cut_up(items):
+    groups: dict[Path, list[MediaInput]] = {}
+    for item in inputs:
+        groups.setdefault(item.path if item.moving else item.path.parent, []).append(item)
+    for folder, items in groups.items():
+        if not items[0].moving and all(_is_numbered(item.path) for item in items) and _is_cut_up(items):
             numbered = sorted((int(item.path.stem), item.path) for item in items)
             found.append(Recording("", folder, False, tuple(numbered)))
             below[folder] = items[0].folder
@@ -96,12 +97,11 @@ def _is_numbered(path: Path) -> bool:
 
 
 def _is_cut_up(items: Sequence[MediaInput]) -> bool:
-    """Numbers may be mere names: only zeros in front, or few numbers left out, show that somebody has counted."""
+    """Numbers may be mere names: zeros in front, or few numbers left out, show that somebody has counted."""
     stems = [item.path.stem for item in items]
     numbers = {int(stem) for stem in stems}
-    if len(stems) < 2 or len(numbers) < len(stems):
-        return False
-    return any(stem.startswith("0") for stem in stems) or max(numbers) - min(numbers) < 2 * len(numbers)
+    counted = max(numbers) - min(numbers) < 2 * len(numbers) and len(numbers) > 1
+    return len(numbers) == len(stems) and (counted or any(stem.startswith("0") for stem in stems))
 
 
 def _named(found: list[Recording], below: dict[Path, str]) -> list[Recording]:

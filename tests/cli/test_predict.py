@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -321,3 +323,24 @@ def test_real_photos_are_answered(made: Path) -> None:
     expected = predictor.predict_proba(images, [path.parent.name for path in crops], [int(p.stem) for p in crops])
     for path, values in zip(crops, expected, strict=True):
         np.testing.assert_allclose(probs(found[path.parent.name, int(path.stem)]), values, atol=1e-6)
+
+
+DOC = (Path(__file__).parents[2] / "docs/predict.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^fusionkit predict .*$", DOC, re.MULTILINE))
+def test_the_commands_of_the_docs_are_understood(made: Path, command: str) -> None:
+    result = call(*command.split()[1:])
+    assert (result.exit_code, result.output) == (2, "error: scene.mp4 does not exist\n")
+
+
+def test_the_python_of_the_docs_runs(made: Path) -> None:
+    (source,) = re.findall(r"^```python\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
+    Path("runs").mkdir()
+    Path("runs/drawn").symlink_to(Path("run").resolve())
+    crops = sorted(Path("aligned/cropped_aligned/story_left").iterdir())[:5]
+    frames = [cv2.imread(str(path))[..., ::-1].copy() for path in crops]
+    names: dict[str, Any] = {"frames": frames}
+    exec(compile(source, "docs/predict.md", "exec"), names)
+    np.testing.assert_allclose(names["answer"], names["probs"][-1], atol=1e-4)
+    assert names["logits"].shape == (2, 5, 2)

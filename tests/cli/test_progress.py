@@ -71,3 +71,26 @@ def test_a_bar_has_its_counts_pace_and_time_left_beside_it_within_eighty_columns
     )
     assert re.fullmatch(r"embed \S+ +2000/2000 frames 0:00:07 +7 cells reused, 1 failed", drawn[-1])
     assert all(len(line) <= 80 for line in drawn)
+
+
+def test_brief_lines_come_only_where_something_lasts(clock: Clock) -> None:
+    screen = StringIO()
+    progress = LineProgress(Console(file=screen, width=100), brief=True)
+    for seconds in (9, 11):
+        with progress.stage("clip", 4, "frames"):
+            clock.now += seconds
+            progress.advance(2)
+            progress.advance(2)
+    assert [line.split(",")[0] for line in screen.getvalue().splitlines()] == [
+        "clip: 2/4 frames",
+        "clip: 4/4 frames in 11.0 s",
+    ]
+
+
+def test_brief_bars_are_taken_away() -> None:
+    progress = BarProgress(Console(file=StringIO(), force_terminal=True), brief=True)
+    for name in ("one", "two"):
+        with progress.stage(name, 2, "frames"):
+            progress.advance(2)
+            assert [task.description for task in progress.bars.tasks] == [name]
+    assert progress.bars.tasks == []

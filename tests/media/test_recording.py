@@ -45,7 +45,8 @@ def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
         (["10000", "20000", "300000"], False),  # names that happen to be numbers
         (["1", "2", "3"], False),
         (["00001", "a"], False),
-        (["00001"], False),
+        (["00001"], True),
+        (["10001"], False),
         (["000001", "000002"], False),
     ],
 )

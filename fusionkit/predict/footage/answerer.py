@@ -42,6 +42,11 @@ class Answerer:
         self._values: list[Arrays] = []
 
     @property
+    def finds_faces(self) -> bool:
+        """Whether the cell looks for a face in what it is given."""
+        return self._embedder.finds_faces
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """The regions that views are cut from."""
         return self._embedder.regions

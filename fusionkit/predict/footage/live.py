@@ -45,6 +45,11 @@ class LiveAnswerer:
         self._latency = Column(np.float64)
 
     @property
+    def finds_faces(self) -> bool:
+        """Whether the cell looks for a face in what it is given."""
+        return self._embedder.finds_faces
+
+    @property
     def regions(self) -> tuple[str, ...]:
         """The regions that views are cut from."""
         return self._embedder.regions

@@ -52,12 +52,10 @@ class FootageRun:
 
     Attributes:
         predictor: of the cell.
-        detector: finds faces; None where whole frames are faces.
         clock: where the time went.
         live: of a stream: how long faces waited for their answer.
         table: the file of rows.
         rows: that it will have.
-        warned: whether the user was told that whole frames do not look like faces.
 
     Args:
         predictor: of the cell.
@@ -70,10 +68,9 @@ class FootageRun:
 
     def __init__(self, predictor: Predictor, options: FootageOptions, out: Path) -> None:
         self.clock = Clock()
-        self.predictor, self.detector = predictor, options.look.detector
+        self.predictor = predictor
         self.table = out / ROWS
         self.rows = 0
-        self.warned = False
         self._out, self._options = out, options
         if options.stream:
             self.live: LiveAnswerer | None = LiveAnswerer(predictor, options.batch or 1, self.clock)
@@ -81,6 +78,11 @@ class FootageRun:
         else:
             self.live = None
             self._answerer = Answerer(predictor, options.batch or BATCH, self.clock)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether whole frames are taken as aligned faces."""
+        return self._options.look.detector is None and not self._answerer.finds_faces
 
     def __call__(self, found: Sequence[Recording], progress: Progress) -> Iterator[Answered]:
         """Answer recordings; what is wrong with one does not stop the others.

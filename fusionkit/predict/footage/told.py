@@ -40,8 +40,8 @@ def speed_of(answered: Answered, latency: np.ndarray) -> str:
 
 
 def untouched(answered: Answered, run: FootageRun) -> str:
-    """A warning where whole frames were taken as aligned faces and do not look like any; once a run."""
-    if run.detector is not None or run.warned or answered.footage is None:
+    """A warning where whole frames were taken as aligned faces and do not look like any; else empty."""
+    if not run.aligned or answered.footage is None:
         return ""
     box = answered.footage.box.values
     if not len(box):
@@ -49,7 +49,6 @@ def untouched(answered: Answered, run: FootageRun) -> str:
     width, height = box[0, 2:].tolist()
     if max(width, height) < _SQUARE * min(width, height):
         return ""
-    run.warned = True
     return (
         f"{answered.recording.path}: frames of {width:.0f} x {height:.0f} px were taken as aligned faces, as they are; "
         "--detector looks for the faces first"
