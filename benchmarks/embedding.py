@@ -110,7 +110,7 @@ def plain(faces: str, model: str, views: int, frames: int) -> Work:
     return work
 
 
-def bare(faces: str, model: str, views: int, frames: int) -> Work:
+def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG001 - it is called as the others are
     """The model and nothing else, with memory held as fusionkit holds it."""
     import timm
     import torch

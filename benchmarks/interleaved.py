@@ -71,13 +71,20 @@ class Contestant:
 
 
 @contextmanager
-def contestants(file: str, names: Sequence[str], pythons: dict[str, str] | None = None) -> Iterator[list[Contestant]]:
-    """Start ``file --serve NAME`` for each name, by an interpreter of its own where one is given."""
-    started = [Contestant(name, [(pythons or {}).get(name, sys.executable), file, "--serve", name]) for name in names]
+def contestants(file: str, names: Sequence[str]) -> Iterator[list[Contestant]]:
+    """Start ``file --serve NAME`` for each name."""
+    with started({name: [sys.executable, file, "--serve", name] for name in names}) as found:
+        yield found
+
+
+@contextmanager
+def started(commands: dict[str, Sequence[str]]) -> Iterator[list[Contestant]]:
+    """Start each by its own command, and end them all."""
+    found = [Contestant(name, command) for name, command in commands.items()]
     try:
-        yield started
+        yield found
     finally:
-        for each in started:
+        for each in found:
             each.close()
 
 

@@ -19,7 +19,7 @@ from fusionkit.options import check_options
 from fusionkit.spec import Spec
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import Distribution, EntryPoint, EntryPoints
 
     from mmengine.registry import Registry
 
@@ -241,7 +241,12 @@ def _suggest(name: str, known: list[str]) -> str:
 
 
 def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed distribution"
+    return _name_and_version(point.dist) if point.dist else "an unnamed distribution"
+
+
+@cache  # each question parses all of the distribution's metadata
+def _name_and_version(distribution: Distribution) -> str:
+    return f"{distribution.name} {distribution.version}"
 
 
 def _brought_by(cls: type) -> str:

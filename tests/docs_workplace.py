@@ -20,7 +20,7 @@ PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROO
 TINY = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
 PIPELINE = "paper/pipeline_tiny"  # its commands go together: test_paper_pipeline.py
 _CLASSES = ("Neutral", "Fear", "Disgust", "Happiness")
-_RUNS = ("runs/first", "runs/control", "runs/strongest", "synth", "swaps", "fer32")
+_RUNS = ("runs/first", "runs/control", "runs/strongest", "synth", "dropped", "swaps", "fer32")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusionkit
-from fusionkit.errors import DataError
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
 from fusionkit.spec import Spec
 
@@ -57,6 +57,17 @@ def test_the_data_set_holds_the_arrays(tmp_path: Path) -> None:
     for view, values in given["views"].items():
         np.testing.assert_array_equal(data.ready(view, np.arange(len(rows))), values[rows].astype(np.float32))
     assert [data.classes[code] for code in data.table().label] == given["label"][rows].tolist()
+
+
+def test_ready_made_views_have_no_tokens(tmp_path: Path) -> None:
+    spec = fusionkit.from_arrays(tmp_path / "features.npz", **made())
+    with pytest.raises(ConfigError) as refused:
+        fusionkit.bench(datasets=[spec], main="face", regions=["sound"], fusions=["perceiver"], out=tmp_path / "run")
+    assert [problem.partition(" (")[0] for problem in refused.value.problems] == [
+        "fusions: perceiver needs tokens, and the ready-made view face has none",
+        "fusions: perceiver needs tokens, and the ready-made view sound has none",
+    ]
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_does_not_fit_is_refused_at_once(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +10,13 @@ import pytest
 from fusionkit.contracts import Smoother
 from fusionkit.errors import PluginError
 from fusionkit.registry import ComponentRegistry
+
+
+class Brought(NamedTuple):
+    """Stands for a distribution."""
+
+    name: str
+    version: str
 
 
 class GatedStill(Smoother):
@@ -31,7 +38,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Make:
     """A registry that sees one distribution with the given names and targets."""
 
     def make(**points: str) -> ComponentRegistry:
-        dist = SimpleNamespace(name="theirs", version="1.2")
+        dist = Brought("theirs", "1.2")
         found = [
             EntryPoint(name, value, "fusionkit.smoothers")._for(dist)  # type: ignore[arg-type]
             for name, value in points.items()

@@ -7,8 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -46,9 +45,16 @@ class Abstract(Smoother):
 INSTANCE = Still()
 
 
+class Brought(NamedTuple):
+    """Stands for a distribution."""
+
+    name: str
+    version: str
+
+
 def entry(name: str, value: str, dist: str = "their-package") -> EntryPoint:
     point = EntryPoint(name, value, "fusionkit.smoothers")
-    return point._for(SimpleNamespace(name=dist, version="1.2"))  # type: ignore[arg-type]
+    return point._for(Brought(dist, "1.2"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ Cells = Annotated[
         autocompletion=completion.rows,
     ),
 ]
-Draws = Annotated[int, typer.Option(metavar="N", min=1, help="What is drawn is drawn so often, and averaged.")]
-Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Draws it.")]
+Draws = Annotated[int, typer.Option(metavar="N", min=1, help="How often what is random is drawn, and averaged.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of what is random.")]
 Smoothing = Annotated[
     Literal["cell", "none"], typer.Option("--smoother", help="Smooth as the cell does, or not at all.")
 ]

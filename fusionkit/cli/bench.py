@@ -310,10 +310,12 @@ def print_results(results: Results) -> None:
 
 
 def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None:
+    folder = prepared.folder.path
+    written = ", ".join(name for name in ("report.html", "results.csv") if (folder / name).is_file())
     out.print(
         f"{outcome.embedded} frames embedded, {outcome.fitted} heads trained, {outcome.scored} cells scored, "
         f"{outcome.reused} cells reused, {outcome.heads_reused} heads reused, {outcome.frames_reused} frames reused "
-        f"from the cache in {seconds:.1f} s; results in {prepared.folder.path}/results.csv",
+        f"from the cache in {seconds:.1f} s; results in {folder}: {written}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -326,8 +328,7 @@ def _print_outcome(outcome: Outcome, prepared: Prepared, seconds: float) -> None
         err.print(f"[red]failed[/] {escape(name)}: {escape(message)}", soft_wrap=True)
     if outcome.failed:
         err.print(
-            f"{len(outcome.failed)} cell(s) failed; tracebacks in {prepared.folder.path}/failures; "
-            "--retry-failed tries them again",
+            f"{len(outcome.failed)} cell(s) failed; tracebacks in {folder}/failures; --retry-failed tries them again",
             markup=False,
             soft_wrap=True,
         )

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from fusionkit.cli import completion
 from fusionkit.cli.console import err, is_interactive, out, reporting
-from fusionkit.cli.options import Debug, Device, Settings
+from fusionkit.cli.options import Debug, Device, Plugins, Settings
 
 if TYPE_CHECKING:
     from fusionkit.training.finetune import Finetuned
@@ -59,6 +59,7 @@ def finetune(
         typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/finetune-<config>-<hash>."),
     ] = None,
     set_: Settings = None,
+    plugin: Plugins = None,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
@@ -77,8 +78,11 @@ def finetune(
     """
     with reporting(debug):
         from fusionkit.config_file import find_config, read_config
+        from fusionkit.plugin_file import load_plugin_file
         from fusionkit.training.finetune_config import resolve_finetune
 
+        for file in plugin or ():
+            load_plugin_file(file)
         path = find_config(config)
         given = {"dataset": dataset, "view": view, "auxiliary": auxiliary, "init": str(init) if init else None}
         named = {key: value for key, value in given.items() if value is not None}

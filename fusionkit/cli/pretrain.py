@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from fusionkit.cli import completion
 from fusionkit.cli.console import err, is_interactive, out, reporting
-from fusionkit.cli.options import Debug, Device, Settings
+from fusionkit.cli.options import Debug, Device, Plugins, Settings
 
 if TYPE_CHECKING:
     from fusionkit.training.pretrain import Pretrained
@@ -40,6 +40,7 @@ def pretrain(
         typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/pretrain-<config>-<hash>."),
     ] = None,
     set_: Settings = None,
+    plugin: Plugins = None,
     device: Device = "auto",
     debug: Debug = False,
 ) -> None:
@@ -58,8 +59,11 @@ def pretrain(
     """
     with reporting(debug):
         from fusionkit.config_file import find_config, read_config
+        from fusionkit.plugin_file import load_plugin_file
         from fusionkit.training.pretrain_config import resolve_pretrain
 
+        for file in plugin or ():
+            load_plugin_file(file)
         path = find_config(config)
         raw = read_config(path, set_ or (), "pretrain")
         resolved = resolve_pretrain({**raw, "data": data} if data else raw, path.stem)

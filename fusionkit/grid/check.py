@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fusionkit.engine.embed import backbone_width
+from fusionkit.engine.fit import needs_of
 from fusionkit.errors import ConfigError
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.registry import BACKBONES, FUSIONS
@@ -40,13 +41,15 @@ def check_fusions(plan: Plan) -> None:
 
 def _without_tokens(head: HeadWork) -> list[str]:
     """What is wrong where the fusion is one of tokens, and some view comes without."""
+    if not needs_of(head.fusion):
+        return []
     lacking = [
         f"backbone {embedding.backbone.name}" if embedding.backbone else f"the ready-made view {name}"
         for name, embedding in head.embeddings.items()
-        if embedding.tokens and not (embedding.backbone and BACKBONES.get(embedding.backbone.name).gives_tokens())
+        if not (embedding.backbone and BACKBONES.get(embedding.backbone.name).gives_tokens())
     ]
-    said = f"fusions: {head.fusion.name} needs tokens, and {{}} has none (fusionkit list backbones --long: who has)"
-    return [said.format(what) for what in dict.fromkeys(lacking)]
+    known = "fusionkit list backbones --long tells which have some"
+    return [f"fusions: {head.fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
 
 
 def _widths(head: HeadWork) -> dict[str, int]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fusionkit.grid import last_words
 from fusionkit.grid.memory import share
-from fusionkit.grid.pool_worker import Order, work
+from fusionkit.grid.pool_worker import Order, load_libraries, work
 from fusionkit.grid.tasks import Code, Failure, Task, attempt
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ class _Round:
 
         context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
         with _one_thread_each():
-            pool = ProcessPool(max_workers=self.order.workers, context=context)
+            # A process loads the libraries before it takes a task: that neither counts as the task's time, nor happens
+            # under the lock beneath which tasks are taken, one process after the other.
+            pool = ProcessPool(max_workers=self.order.workers, context=context, initializer=load_libraries)
             try:
                 while self.waiting or self.out:
                     self._send(pool)

@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fusionkit.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.engine.features import FoldRows
-from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.lease import waiting_lease
-from fusionkit.grid.plan import Family, HeadWork, Plan
 from fusionkit.identity import digest
+
+if TYPE_CHECKING:
+    from fusionkit.engine.fit import Head
+    from fusionkit.grid.plan import Family, HeadWork, Plan
 
 _LOGITS = ("dev_logits.npy", "test_logits.npy", "test_whole.npy", "head.json")
 _COPY = "grid.copy.json"

@@ -14,34 +14,13 @@ from fusionkit.engine.record import Record, component_record
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.grid.axes import ALONE, Axes
 from fusionkit.identity import component_identity, digest
 from fusionkit.recipe import Recipe, sweep_text
 from fusionkit.registry import FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.spec import Spec
 from fusionkit.splits import divide
 from fusionkit.views import FACE, View, arrange
-
-ALONE = Spec("linear")  # the fusion of the reference row: the main view alone with a linear head
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Where a family stands in a grid, as text: the leading columns of the results."""
-
-    dataset: str
-    split: str
-    extractor: str
-    backbone: str
-    main: str
-    views: str
-    fusion: str
-    recipe: str
-    smoother: str
-
-    @property
-    def name(self) -> str:
-        """``views/fusion/smoother``."""
-        return f"{self.views}/{self.fusion}/{self.smoother}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,12 @@ class Order:
     def words(self, number: int) -> Path:
         """Where a task's process says its last words."""
         return self.desk / f"task-{number}"
+
+
+def load_libraries() -> None:
+    """Before the first task. What fails here fails again in a task, which can say so."""
+    with suppress(Exception):
+        single_thread()
 
 
 def work(task: Task, order: Order, number: int) -> Failure | None:

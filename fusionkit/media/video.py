@@ -76,6 +76,7 @@ class Video:
         stream = _picture(container, self.path)
         stream.thread_type = "AUTO"
         self.faults, self.expected = [], expected_frames(container, stream)
+        upright = Upright(stream.sample_aspect_ratio)
         count = damaged = 0
         end = 0.0
         for item in _items(container, stream):
@@ -89,7 +90,7 @@ class Video:
                     continue
                 # A time of its own for each frame: the rate may vary.
                 seconds = math.nan if item.time is None else float(item.time)
-                yield MediaFrame(count, seconds, upright(item, stream.sample_aspect_ratio))
+                yield MediaFrame(count, seconds, upright(item))
         if not count:
             raise DataError(f"{self.path} holds no frame that can be decoded: it is cut short or damaged")
         announced = stream.frames
@@ -172,26 +173,38 @@ def _picture(container: Any, path: Path) -> Any:
     return stream
 
 
-def upright(frame: Any, aspect: Fraction | None) -> np.ndarray:
-    """A decoded frame as it is to be shown: turned as its display matrix says, its pixels square.
+class Upright:
+    """Stands the frames of one video as they are to be shown: turned as its display matrix says, pixels square.
+
+    The first frame of each size is asked for the matrix, and no other one: PyAV's side data and the frame hold each
+    other, so what was asked waits for the garbage collector, and with it hundreds of decoded frames.
 
     Args:
-        frame: ``av.VideoFrame``.
         aspect: width to height of a pixel; None where the file does not say.
-
-    Returns:
-        RGB uint8 (H, W, 3).
     """
-    import cv2
 
-    image: np.ndarray = frame.to_ndarray(format="rgb24")
-    if aspect and aspect > 0 and aspect != 1:
-        height, width = image.shape[:2]
-        image = cv2.resize(image, (max(round(width * float(aspect)), 1), height), interpolation=cv2.INTER_LINEAR)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    return turned(image, np.frombuffer(bytes(matrix), np.int32).reshape(3, 3))
+    def __init__(self, aspect: Fraction | None) -> None:
+        self._aspect = aspect
+        self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        """RGB uint8 (H, W, 3) of an ``av.VideoFrame``."""
+        import cv2
+
+        image: np.ndarray = frame.to_ndarray(format="rgb24")
+        size = image.shape[:2]
+        if size not in self._matrices:
+            self._matrices[size] = _display_matrix(frame)
+        if self._aspect and self._aspect > 0 and self._aspect != 1:
+            width = max(round(size[1] * float(self._aspect)), 1)
+            image = cv2.resize(image, (width, size[0]), interpolation=cv2.INTER_LINEAR)
+        matrix = self._matrices[size]
+        return image if matrix is None else turned(image, matrix)
+
+
+def _display_matrix(frame: Any) -> np.ndarray | None:
+    held = frame.side_data.get("DISPLAYMATRIX")
+    return None if held is None else np.frombuffer(bytes(held), np.int32).reshape(3, 3)
 
 
 def turned(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.artifact import write_file
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.csv_files import AXES, csv_bytes
 from fusionkit.report.gain import Gain
 from fusionkit.report.numbers import share_with_interval, signed_with_interval

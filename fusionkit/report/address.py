@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from fusionkit.errors import ConfigError
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.registry import did_you_mean
 
 _ID = re.compile(r"[0-9a-f]{4,}")  # as in git, fewer than four characters are no id

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
 from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames, dataset_names

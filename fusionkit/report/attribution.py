@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.attribution import shapley_interactions, shapley_values
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.report.results import Results
 from fusionkit.report.subset_scores import Players, SubsetScores, subset_scores

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.grid.plan import ALONE, Axes
+from fusionkit.grid.axes import ALONE, Axes
 from fusionkit.report.results import Loaded, Results
 from fusionkit.stats import Estimate, paired_difference
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.attribution import average_ranks
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.results import Loaded, Results
 from fusionkit.stats import macro_f1
 

@@ -13,8 +13,8 @@ import numpy as np
 from fusionkit.bootstrap import bootstrap_difference, bootstrap_interval
 from fusionkit.engine.score import Score
 from fusionkit.errors import DataError
+from fusionkit.grid.axes import Axes
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
-from fusionkit.grid.plan import Axes
 from fusionkit.stats import Estimate, accuracy, holm, interval, macro_f1, paired_difference, permutation_p, uar
 
 if TYPE_CHECKING:

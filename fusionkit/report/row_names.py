@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from fusionkit.errors import ConfigError
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.spec import Spec
 
 _AXES = ("dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.results import Loaded, Results
 from fusionkit.stats import Estimate, jackknife_estimate, leave_one_out, permutation_p
 

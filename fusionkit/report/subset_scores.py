@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from fusionkit.attribution import best_constant
-from fusionkit.grid.plan import ALONE, Axes
+from fusionkit.grid.axes import ALONE, Axes
 from fusionkit.report.results import Loaded, Results
 from fusionkit.stats import leave_one_out
 

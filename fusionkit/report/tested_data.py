@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import FusionKitError
-from fusionkit.grid.plan import Plan
 from fusionkit.spec import Spec
 from fusionkit.splits import divide
+
+if TYPE_CHECKING:
+    from fusionkit.grid.plan import Plan
 
 Trials = Mapping[str, Mapping[str, Trial]]
 

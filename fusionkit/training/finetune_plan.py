@@ -14,7 +14,8 @@ from fusionkit.engine.record import Record, component_record, data_record
 from fusionkit.engine.source import Source, open_source
 from fusionkit.engine.trial import Trial
 from fusionkit.errors import DataError
-from fusionkit.grid.plan import Axes, Family, HeadWork, Plan
+from fusionkit.grid.axes import Axes
+from fusionkit.grid.plan import Family, HeadWork, Plan
 from fusionkit.identity import component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS, SMOOTHERS
 from fusionkit.spec import Spec

@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionkit.errors import DataError, cause_of
 from fusionkit.identity import digest
-from fusionkit.media.video import upright
+from fusionkit.media.video import Upright
 from fusionkit.training.images import Images
 
 
@@ -64,7 +64,7 @@ class VideoFrames(Images):
         earlier = False
         for frame in container.decode(video=0):
             if frame.pts is not None and frame.pts >= target:
-                image = upright(frame, container.streams.video[0].sample_aspect_ratio)
+                image: np.ndarray = self._own.upright(frame)
                 return image if earlier or frame.pts == target else None
             earlier = True
         return None
@@ -104,4 +104,5 @@ class VideoFrames(Images):
             import av
 
             self._own.container = av.open(str(self.path))
+            self._own.upright = Upright(self._own.container.streams.video[0].sample_aspect_ratio)
         return self._own.container

@@ -58,7 +58,7 @@ def test_the_same_command_again_does_nothing_and_changes_no_byte() -> None:
     again = bench(*words).output
     assert_matches(
         r"^0 frames embedded, 0 heads trained, 0 cells scored, 4 cells reused, 4 heads reused, "
-        r"\d{3,} frames reused from the cache in [0-9.]+ s; results in out/results.csv$",
+        r"\d{3,} frames reused from the cache in [0-9.]+ s; results in out: report.html, results.csv$",
         again,
     )
     assert {path: path.read_bytes() for path in Path("out").rglob("*.csv")} == before

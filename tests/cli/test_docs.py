@@ -28,9 +28,10 @@ from fusionkit.cli import app, finetune, pretrain
 from fusionkit.registry import LONE_FILE
 
 COMMANDS = fusionkit_commands()
-# They name weights, a run, or a challenge's file that only the reader has.
+# They name weights, frames that a detector finds, a run, or a challenge's file that only the reader has.
 PARSED_ONLY = re.compile(
-    r"\.\.\.|\.pth|weights\.safetensors|best/backbone|every=10|\bsubmit\b|compare swaps A B|\$head"
+    r"\.\.\.|\.pth|weights\.safetensors|best/backbone|yunet|insightface|cropped_aligned|every=10|\bsubmit\b|\$head"
+    r"|compare swaps A B"
 )
 
 
@@ -89,6 +90,20 @@ def test_every_bash_block_is_bash(page: str) -> None:
         assert not done.stderr, block
 
 
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as a repository's host names them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_links_inside_the_repository_lead_somewhere(page: str) -> None:
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / page).read_text()):
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
 def test_extras_and_scripts_that_are_named_exist() -> None:
     known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     text = "".join((ROOT / page).read_text() for page in PAGES)
@@ -103,7 +118,7 @@ def test_extras_and_scripts_that_are_named_exist() -> None:
 def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
     assert blocks("README.md", "bash")[0].splitlines() == [
         "pip install -e . && fusionkit bench --regions eye,mouth --fusion concat",
-        "pip install -e '.[test]' && pytest",
+        "pip install -e '.[test]' && pytest -n auto",
     ]
 
 

@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from fusionkit.cli import app, completion
+from fusionkit.cli import app, completion, finetune, pretrain
 from fusionkit.registry import EXTRACTORS, REGISTRIES
 
 GROUP = get_command(app)
@@ -167,3 +168,23 @@ def test_rows_are_completed_from_the_folder_that_was_given(tmp_path: Path) -> No
     command = "ablate", str(tmp_path), "--cell", "face,eye/mlp/w"
     assert complete(*command) == ["face,eye/mlp/window"]
     assert complete("ablate", str(tmp_path / "nowhere"), "--cell", "x") == []
+
+
+@pytest.mark.parametrize(("command", "option"), [(pretrain, "--data"), (finetune, "--dataset")])
+def test_training_takes_data_sets_of_a_lone_file(
+    command: ModuleType, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = []
+    monkeypatch.setattr(command, "_run", lambda *arguments: resolved.append(arguments))
+    (tmp_path / "own.py").write_text(
+        "from fusionkit.registry import DATASETS\n\n"
+        "@DATASETS.register_module()\nclass OwnFaces(DATASETS.get('synthetic')):\n    pass\n"
+    )
+    name = command.__name__.rpartition(".")[2]
+    words = [name, f"{name}/tiny", option, "own-faces:train=8"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "own-faces" in refused.output
+    result = CliRunner().invoke(app, [*words, "--plugin", str(tmp_path / "own.py")])
+    assert result.exit_code == 0, result.output
+    assert len(resolved) == 1

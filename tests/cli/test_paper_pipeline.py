@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs/paper.md"
 FEWER = {
     "data": "--clips 32",
     "pretrain": "--set limit=100 --set recipe.epochs=2",
-    "finetune": "--set recipe.epochs=3",
+    "finetune": "--set recipe.epochs=2",
     "bench": "--seeds 1 --executor serial",
     "submit": "",
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,8 +169,6 @@ def test_rows_as_a_data_frame_and_in_a_notebook(folder: Path) -> None:
 
 
 def test_without_pandas_one_line_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     from fusionkit.errors import FusionKitError
 
     monkeypatch.setitem(sys.modules, "pandas", None)
@@ -192,6 +192,12 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is(
     assert result.exit_code == 2
     assert said in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_what_a_run_found_is_read_without_what_trained_it() -> None:
+    modules = "fusionkit.report.page.write, fusionkit.report.paper_table, fusionkit.report.comparison"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

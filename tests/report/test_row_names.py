@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from toy_folder import AXES
 
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.row_names import RowNames, dataset_names
 
 

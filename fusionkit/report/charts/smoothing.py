@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report.charts.figure import SERIES, Figure, said
 from fusionkit.report.charts.lines import Mark, curves
 from fusionkit.report.numbers import share, share_with_interval

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fusionkit import __version__
 from fusionkit.artifact import write_file
 from fusionkit.errors import FusionKitError
-from fusionkit.grid.plan import Axes
+from fusionkit.grid.axes import Axes
 from fusionkit.report import answer as answers
 from fusionkit.report import standing
 from fusionkit.report.charts.figure import Figure, unchecked

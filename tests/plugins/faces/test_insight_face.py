@@ -14,6 +14,7 @@ from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.identity import component_identity
 from fusionkit.registry import EXTRACTORS
 from fusionkit.spec import Spec
+from fusionkit.testing import check_extractor
 from fusionkit_faces.insight_face import FIVE_OF_106, InsightFace
 from fusionkit_faces.template import Template
 
@@ -92,6 +93,13 @@ def test_no_face_gives_nan(tmp_path: Path):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (3000, 2), (7, 90)])
 def test_a_frame_of_any_size_can_be_looked_at(tmp_path: Path, shape: tuple[int, int]):
     assert InsightFace(str(write_pack(tmp_path, [])), side=SIDE).detect(np.zeros((*shape, 3), np.uint8)) == []
+
+
+def test_it_passes_the_kit_with_a_pack(tmp_path: Path):
+    face = said(60, 70, 0.5)
+    pack = write_pack(tmp_path, [face], landmarks(face)[1])
+    results = check_extractor(InsightFace, examples=[{"pack": str(pack), "side": SIDE}])
+    assert {result.check: result.message for result in results if result.outcome != "passed"} == {}
 
 
 def test_a_pack_is_found_by_name_and_one_level_too_deep(tmp_path: Path):

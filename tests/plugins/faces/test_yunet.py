@@ -8,7 +8,10 @@ import pytest
 from photos import YUNET, astronaut, friends, needs_yunet, warped
 
 from fusionkit.errors import ConfigError
+from fusionkit.media.aligned import aligned
+from fusionkit.testing import check_extractor
 from fusionkit.views import View, cut
+from fusionkit_faces.template import Template
 from fusionkit_faces.yunet import YuNet
 
 # Marked by hand: pupils, tip of the nose, corners of the mouth.
@@ -75,6 +78,19 @@ def test_boxes_move_with_the_face(degrees, scale):
 
 
 @needs_yunet
+def test_on_faces_that_are_aligned_its_boxes_are_nearly_those_of_template():
+    extractor, image = yunet(), friends()
+    crops = [aligned(image, face) for face in extractor.detect(image)]
+    expected = Template()(crops[:1]).boxes[0]
+    found = extractor(crops).boxes
+    assert np.isfinite(found).all()
+    assert np.abs(found[..., :2] - expected[:, :2]).mean() < 2
+    assert np.abs(found[..., :2] - expected[:, :2]).max() < 6
+    assert np.abs(found[..., 2:4] / expected[:, 2:4] - 1).max() < 0.1
+    assert np.abs(found[..., 4]).max() < 7
+
+
+@needs_yunet
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (2000, 3), (48, 48)])
 def test_a_frame_of_any_size_without_a_face_has_none(shape):
     assert yunet().detect(np.full((*shape, 3), 90, np.uint8)) == []
@@ -86,6 +102,12 @@ def test_a_face_that_fills_a_small_frame_is_found():
     (face,) = yunet().detect(small)
     expected = (ASTRONAUT - (150, 40)) * 48 / 160
     assert np.linalg.norm(face.points - expected, axis=1).max() < 3
+
+
+@needs_yunet
+def test_it_passes_the_kit_with_a_model():
+    results = check_extractor(YuNet, examples=[{"model": str(YUNET)}])
+    assert {result.check: result.message for result in results if result.outcome != "passed"} == {}
 
 
 @needs_yunet

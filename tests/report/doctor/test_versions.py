@@ -19,7 +19,7 @@ def test_each_requirement_is_listed_with_the_version_that_is_installed() -> None
     listed = {finding.name: finding for finding in module.versions()}
     assert listed["torch"] == Finding("versions", "torch", version("torch"))
     assert listed["python"].state == "ok"
-    assert "extra video" in listed
+    assert "extra parquet" in listed
     assert not {"pytest", "mypy", "extra test", "extra dev"} & listed.keys()
 
 
@@ -37,10 +37,10 @@ def test_requirements_of_another_system_do_not_count(monkeypatch: pytest.MonkeyP
 
 
 def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = found(monkeypatch, "not-a-package>=2; extra == 'ray'", "numpy; extra == 'video'")
+    listed = found(monkeypatch, "not-a-package>=2; extra == 'ray'", "numpy; extra == 'parquet'")
     assert listed["extra ray"].state == "absent"
     assert "pip install 'fusionkit[ray]'" in listed["extra ray"].advice
-    assert listed["extra video"].value == f"numpy {version('numpy')}"
+    assert listed["extra parquet"].value == f"numpy {version('numpy')}"
 
 
 @pytest.mark.parametrize(
