@@ -145,13 +145,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=150, help="of the short video")
     parser.add_argument("--detector", default="known")
+    parser.add_argument("--backbone", action="append", choices=BACKBONES, help="only this one")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.one:
         print(json.dumps(one_pass(**json.loads(words.one))))
         return
     with tempfile.TemporaryDirectory() as home:
-        for backbone in BACKBONES:
+        for backbone in words.backbone or BACKBONES:
             fusionkit.bench(
                 out=f"{home}/{backbone}",
                 datasets=["synthetic:train=2,val=2,test=2,clips=4,clip_length=6"],
@@ -170,7 +171,7 @@ def main() -> None:
                     movie.add(image, float("nan"))
         table = Table("backbone", "mode", "frames", "frames/s", "ms CPU", *STEPS, "MiB", "latency ms")
         console = Console(width=150)
-        for backbone in BACKBONES:
+        for backbone in words.backbone or BACKBONES:
             for mode in ("batches", "stream", "annotated"):
                 for length in lengths:
                     if mode == "annotated" and length != lengths[0]:
