@@ -154,7 +154,7 @@ def main() -> None:
         for backbone in BACKBONES:
             fusionkit.bench(
                 out=f"{home}/{backbone}",
-                datasets=["synthetic:train=8,val=6,test=6,clips=4,clip_length=8"],
+                datasets=["synthetic:train=2,val=2,test=2,clips=4,clip_length=6"],
                 backbones=[backbone],
                 regions=["eye,mouth"],
                 fusions=["mlp"],

@@ -82,10 +82,10 @@ def predict(
         from fusionkit.media.inputs import find_inputs
         from fusionkit.media.recording import recordings
         from fusionkit.media.sighting import Look, face_finder
-        from fusionkit.predict.footage.run import FootageOptions, FootageRun
+        from fusionkit.predict.footage.run import FootageOptions, FootageRun, drawn_folders
         from fusionkit.spec import Spec
 
-        found, unlisted = find_inputs(inputs)
+        found, unlisted = find_inputs(inputs, drawn_folders(out_dir))
         predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugin or ())
         finder = face_finder(Spec.parse(detector)) if detector is not None else None
         look = Look(finder, None if people == "all" else people, side)

@@ -36,12 +36,16 @@ class MediaInput:
         return self.below.rpartition("/")[0]
 
 
-def find_inputs(paths: Sequence[str | Path]) -> tuple[list[MediaInput], list[str]]:
+def find_inputs(paths: Sequence[str | Path], besides: Sequence[Path] = ()) -> tuple[list[MediaInput], list[str]]:
     """The photos and videos that paths name or hold, and a line for each folder that could not be listed.
 
     Sub-folders are searched, each real folder once, so that links cannot loop; hidden names are passed over, and so is
     what ends like neither. A file that is named itself is read whatever its ending is. A clip is called as its file is
     without the ending; where two would be called the same, they keep the ending, or the folders as well.
+
+    Args:
+        paths: photos, videos and folders.
+        besides: folders that are not looked into where they lie in one of these: what was drawn of earlier inputs.
 
     Raises:
         ConfigError: if a path does not exist or holds neither photo nor video; one problem each.
@@ -52,7 +56,7 @@ def find_inputs(paths: Sequence[str | Path]) -> tuple[list[MediaInput], list[str
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            inside = _below(path, unlisted.append)
+            inside = _below(path, unlisted.append, {os.path.realpath(folder) for folder in besides})
             if not inside and not unlisted:
                 problems.append(f"{path} holds neither photos nor videos")
             found += inside
@@ -66,7 +70,7 @@ def find_inputs(paths: Sequence[str | Path]) -> tuple[list[MediaInput], list[str
     return _named(list(reversed(distinct.values()))), unlisted
 
 
-def _below(top: Path, tell: Callable[[str], None]) -> list[MediaInput]:
+def _below(top: Path, tell: Callable[[str], None], besides: set[str]) -> list[MediaInput]:
     seen: set[tuple[int, int]] = set()
     found = []
 
@@ -80,6 +84,8 @@ def _below(top: Path, tell: Callable[[str], None]) -> list[MediaInput]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if besides:
+            folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) not in besides]
         for name in sorted(files):
             ending = Path(name).suffix.lower()
             if not name.startswith(".") and ending in video.ENDINGS | image_file.ENDINGS:

@@ -211,6 +211,14 @@ def test_aligned_clips_need_no_detector(made: Path) -> None:
     assert len(frames_of("out/annotated/turned.mp4")) == 8
 
 
+def test_what_was_drawn_is_no_input_of_the_next_run(made: Path) -> None:
+    shutil.copytree("videos", "films")
+    for _ in range(2):
+        result = call("predict", "run", "--cell", "mlp/window", "films", "--detector", "dots", "--out", "films/out")
+        assert "3 input(s), " in result.output
+    assert len(list(Path("films/out/annotated").iterdir())) == 3
+
+
 def test_photos_are_answered_one_by_one(made: Path) -> None:
     Path("photos/more").mkdir(parents=True)
     two = frame_of(place(80, 120, 0.8), place(240, 110, 0.7), mood=1.0)

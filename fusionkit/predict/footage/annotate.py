@@ -71,13 +71,16 @@ class Marks:
     def __init__(self, answered: Answered, footage: Footage) -> None:
         self._clips = [clip for clip in answered.clips if clip.seen.any()]
         start = len(answered.recording.name)
+        # In a film there may be a thousand people, of whom a frame has one or two.
+        self._first, self._last = (np.array([clip.frames[end] for clip in self._clips]) for end in (0, -1))
         self._titles = [clip.clip[start:].lstrip("_") for clip in self._clips]
         self._box, self._to_frame, self._boxes = footage.box.values, footage.to_frame.values, footage.boxes
 
     def at(self, frame: int) -> list[Mark]:
         """The marks of a frame: everybody who has a row for it."""
         found = []
-        for number, clip in enumerate(self._clips):
+        for number in np.flatnonzero((self._first <= frame) & (frame <= self._last)).tolist():
+            clip = self._clips[number]
             place = int(np.searchsorted(clip.frames, frame))
             if place == len(clip.frames) or clip.frames[place] != frame:
                 continue

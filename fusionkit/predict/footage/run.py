@@ -47,6 +47,11 @@ class FootageOptions:
             raise ConfigError(f"batch = {self.batch} must be at least 1")
 
 
+def drawn_folders(out: Path) -> list[Path]:
+    """Where pictures are drawn below an output folder, which may lie in a folder of inputs."""
+    return [out / ANNOTATED, out / TIMELINES]
+
+
 class FootageRun:
     """One pass over recordings.
 
