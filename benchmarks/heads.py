@@ -190,7 +190,8 @@ def features(faces: str) -> dict[str, np.ndarray]:
 
 def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """HOG of three boxes of the first images of a folder."""
-    from fusionkit.engine.embed import embed_frames, embedding_of
+    from fusionkit.engine.embed import embedding_of
+    from fusionkit.engine.frame_embedder import FrameEmbedder
     from fusionkit.engine.source import open_source
     from fusionkit.spec import Spec
     from fusionkit.views import View
@@ -199,7 +200,7 @@ def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.random.default_rng(0).permutation(len(source.table))[:count]
     hog, template = Spec.parse("hog"), Spec.parse("template")
     wanted = [embedding_of(source, template, View.parse(view), hog, 0, "cpu") for view in VIEWS]
-    found = embed_frames(source.images(rows), wanted, "cpu")
+    found = FrameEmbedder(wanted, "cpu")(source.images(rows)).values
     return np.stack([found[item.key] for item in wanted], 1), source.table.label[rows]
 
 
