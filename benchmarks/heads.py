@@ -8,9 +8,9 @@ does not depend on values), 6,000 frames to train on, 600 to choose an epoch on,
 thread. All contestants take turns.
 
 - The first table trains one hidden layer of 256 on the views side by side, as each library has it: ``fusionkit`` is
-  ``engine.fit``; ``tight loop`` is what it is held against: plain PyTorch that slices tensors by index, with fused AdamW,
-  predicts dev after each epoch and test at the end; ``DataLoader`` is the same with one. Peers run in environments of
-  their own, named by ``--peer``; what is not named is left out. ``benchmarks/README.md`` says how to set them up.
+  ``engine.fit``; ``tight loop`` is what it is held against: plain PyTorch that slices tensors by index, with fused
+  AdamW, predicts dev after each epoch and test at the end; ``DataLoader`` is the same with one. Peers run in
+  environments of their own, named by ``--peer``, which ``benchmarks/README.md`` says how to make; others are left out.
 - The second has a line for each fusion: ``engine.fit`` against a loop as tight around the same module.
 - The third has a step of the paper's block, forward and backward, against the same with the attention written out.
 """
@@ -150,7 +150,13 @@ def attention_step(fusion: str, batch: int, written_out: bool) -> Work:
     built = FUSIONS.build(Spec.parse(fusion), in_dims=dict.fromkeys(VIEWS, 900), num_classes=CLASSES)
     built.attach_head()
     views = {name: torch.randn(batch, 900) for name in VIEWS}
-    return lambda: built(views).logits.sum().backward()
+
+    def work() -> float:
+        total = built(views).logits.sum()
+        total.backward()
+        return total.item()
+
+    return work
 
 
 SERVED: dict[str, Callable[..., Work]] = {
@@ -184,7 +190,8 @@ def features(faces: str) -> dict[str, np.ndarray]:
 
 def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """HOG of three boxes of the first images of a folder."""
-    from fusionkit.engine.embed import embed_frames, embedding_of
+    from fusionkit.engine.embed import embedding_of
+    from fusionkit.engine.frame_embedder import FrameEmbedder
     from fusionkit.engine.source import open_source
     from fusionkit.spec import Spec
     from fusionkit.views import View
@@ -193,7 +200,7 @@ def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.random.default_rng(0).permutation(len(source.table))[:count]
     hog, template = Spec.parse("hog"), Spec.parse("template")
     wanted = [embedding_of(source, template, View.parse(view), hog, 0, "cpu") for view in VIEWS]
-    found = embed_frames(source.images(rows), wanted, "cpu")
+    found = FrameEmbedder(wanted, "cpu")(source.images(rows)).values
     return np.stack([found[item.key] for item in wanted], 1), source.table.label[rows]
 
 
@@ -248,7 +255,7 @@ def trained() -> Iterator[str]:
             yield name
 
 
-def attention(data: str, options: argparse.Namespace) -> None:
+def attention(data: str, options: argparse.Namespace) -> None:  # noqa: ARG001  (as the other tables)
     print("\n| the paper's attention, two auxiliary views | ms a frame and step | written out / this |\n|---|---|---|")
     with contestants(__file__, ["fused", "written out"]) as both:
         for fusion, batch in ATTENTION.items():

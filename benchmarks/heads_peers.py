@@ -181,8 +181,8 @@ def _sklearn(data: str, make: Callable[[], Any]) -> Work:
     return lambda: make().fit(train, given.train_label).predict_proba(test)
 
 
-def logistic_regression(data: str, epochs: int) -> Work:
-    """scikit-learn's, with its own number of iterations: linear, for all its time."""
+def logistic_regression(data: str, epochs: int) -> Work:  # noqa: ARG001  (it has none)
+    """scikit-learn's, which is linear and has no epochs."""
     from sklearn.linear_model import LogisticRegression
 
     return _sklearn(data, lambda: LogisticRegression(max_iter=100))
