@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +38,9 @@ def test_first_party_components_are_counted_and_none_is_broken() -> None:
 
 def test_a_broken_plugin_is_named_with_its_cause_and_what_to_uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("bad", "not_there_at_all:Bad", "fusionkit.smoothers")
-    vars(point)["dist"] = SimpleNamespace(name="their-package", version="1.2")
+    vars(point)["dist"] = type(
+        "Theirs", (), {"name": "their-package", "version": "1.2"}
+    )()  # hashable, as real ones are
     monkeypatch.setattr(SMOOTHERS, "_entry_points", {"bad": [point]})
     monkeypatch.setattr(SMOOTHERS, "_declared", {})
     SMOOTHERS.__dict__.pop("_declared", None)
