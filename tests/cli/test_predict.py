@@ -237,6 +237,16 @@ def test_photos_are_answered_one_by_one(made: Path) -> None:
     assert not Path("out/timelines").exists()
 
 
+def test_two_inputs_do_not_make_one_clip(made: Path) -> None:
+    Path("photos").mkdir()
+    cv2.imwrite("photos/a.png", frame_of(place(80, 120, 0.8), place(240, 110, 0.7))[..., ::-1])
+    cv2.imwrite("photos/a_left.png", frame_of(place(160, 120, 1.0))[..., ::-1])
+    result = call("predict", "run", "--cell", "mlp/none", "photos", "--detector", "dots", "--out", "out", "--no-video")
+    assert result.exit_code == 1
+    assert "fault: photos/a_left.png: clip 'a_left' is that of another input, photos/a.png" in result.output
+    assert set(rows("out/predictions.csv")) == {("a_left", 1), ("a_right", 1)}
+
+
 FAULTS = {
     "empty.mp4": (b"", "empty.mp4 is empty"),
     "text.mp4": (b"hello" * 99, "text.mp4 cannot be read as a video: Invalid data found when processing input"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from fusionkit.engine.held_memory import held_memory
-from fusionkit.errors import DataError, PluginError, StorageError
+from fusionkit.errors import DataError, PluginError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
 from fusionkit.media.recording import Recording
@@ -59,6 +59,7 @@ def answered(
     Raises:
         FusionKitError: if a component fails.
     """
+    owners: dict[str, Recording] = {}
     for group in _groups(found):
         began = perf_counter()
         name, unit = ("photos", "photos") if group[0].still else (group[0].name, "frames")
@@ -66,7 +67,7 @@ def answered(
             with progress.stage(name, sum(recording.expected() for recording in group), unit):
                 read = [_read(recording, look, answerer, clock, progress) for recording in group]
                 answerer.finish()
-            outcomes = [_outcome(footage, endings, answerer) for footage, endings in read]
+            outcomes = [_outcome(footage, endings, answerer, owners) for footage, endings in read]
         for outcome in outcomes:
             outcome.seconds = perf_counter() - began
             yield outcome
@@ -99,8 +100,6 @@ def _read(
             arrived = perf_counter()
             answerer.take(footage, footage.read(frame), _seen(watch, frame, recording), arrived)
             progress.advance()
-    except StorageError:
-        raise
     except DataError as error:
         footage.fault = str(error)
     except OSError as error:
@@ -115,11 +114,18 @@ def _seen(watch: Watch, frame: MediaFrame, recording: Recording) -> list[Sightin
         raise PluginError(f"{recording.path} frame {frame.number}: {error}") from error
 
 
-def _outcome(footage: Footage, endings: dict[int, str], answerer: Answerer | LiveAnswerer) -> Answered:
+def _outcome(
+    footage: Footage, endings: dict[int, str], answerer: Answerer | LiveAnswerer, owners: dict[str, Recording]
+) -> Answered:
     recording = footage.recording
     if footage.fault:
         return Answered(recording, None, faults=[footage.fault])
     clips = answerer.clips(footage, endings)
+    for clip in clips:
+        owner = owners.setdefault(clip.clip, recording)
+        if owner is not recording:
+            fault = f"{recording.path}: clip {clip.clip!r} is that of another input, {owner.path}"
+            return Answered(recording, None, faults=[fault])
     faults = list(recording.faults)
     if not any(clip.seen.any() for clip in clips):
         faults.append(f"{recording.path}: no face in {len(footage):,} frame(s)")
