@@ -250,7 +250,7 @@ def by_fusion(data: str, options: argparse.Namespace) -> None:
     with contestants(__file__, ["fusionkit", "tight loop"]) as (ours, loop):
         for fusion in options.fusions or list(trained()):
             job = {"data": data, "epochs": options.fusion_epochs, "fusion": fusion}
-            costs = in_turn({each.name: partial(each.do, job) for each in (ours, loop)}, options.rounds, 10)
+            costs = in_turn({each.name: partial(each.do, job) for each in (ours, loop)}, options.rounds, 40)
             seconds = costs["fusionkit"].cpu / options.fusion_epochs
             least = least or seconds
             ratio = costs["fusionkit"].cpu / costs["tight loop"].cpu
