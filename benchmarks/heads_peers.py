@@ -28,6 +28,11 @@ class Data:
     dev_label: np.ndarray
     test: np.ndarray
 
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """Features by part."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
     @classmethod
     def read(cls, folder: str, frames: int | None = None) -> Data:
         """What ``heads.py`` has written; the first ``frames`` to train on."""
