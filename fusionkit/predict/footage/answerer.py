@@ -8,6 +8,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.engine.frame_embedder import Boxes
+from fusionkit.engine.held_memory import held_memory
 from fusionkit.engine.part import Arrays
 from fusionkit.media.clock import Clock
 from fusionkit.media.sighting import Sighting
@@ -17,7 +18,7 @@ from fusionkit.predict.predictor import Predictor
 from fusionkit.predict.raw_views import HeldViews
 
 _HELD = 2**28  # bytes of pixels that may wait for their batch to be full
-_ROWS = 1024  # embeddings that a head looks at together
+_ROWS = 256  # embeddings that a head looks at together
 
 
 class Answerer:
@@ -91,7 +92,8 @@ class Answerer:
 
     def _embed(self) -> None:
         before = self._embedder.embedding_seconds
-        with self._clock("cutting"):
+        # Held for a batch, not for a video: beside frames that come and go the heap would grow in pieces.
+        with self._clock("cutting"), held_memory():
             found = self._embedder([crop for _, _, crop in self._faces])
         spent = self._embedder.embedding_seconds - before
         self._clock.add("cutting", -spent)

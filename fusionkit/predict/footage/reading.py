@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from fusionkit.engine.held_memory import held_memory
 from fusionkit.errors import DataError, PluginError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
@@ -63,7 +62,7 @@ def answered(
     for group in _groups(found):
         began = perf_counter()
         name, unit = ("photos", "photos") if group[0].still else (group[0].name, "frames")
-        with one_thread(), held_memory():
+        with one_thread():
             with progress.stage(name, sum(recording.expected() for recording in group), unit):
                 read = [_read(recording, look, answerer, clock, progress) for recording in group]
                 answerer.finish()
