@@ -158,7 +158,7 @@ def drawn(frames: int) -> Iterator[str]:
 
     from fusionkit.registry import DATASETS
 
-    people = -(-frames // 64)
+    people = max(-(-frames // 64), 2)
     dataset = DATASETS.build(f"synthetic:train={people},val=2,test=2,clips=4,clip_length=16")
     with tempfile.TemporaryDirectory() as folder:
         for name in ("even", "odd"):

@@ -8,9 +8,9 @@ does not depend on values), 6,000 frames to train on, 600 to choose an epoch on,
 thread. All contestants take turns.
 
 - The first table trains one hidden layer of 256 on the views side by side, as each library has it: ``fusionkit`` is
-  ``engine.fit``; ``tight loop`` is what it is held against: plain PyTorch that slices tensors by index, with fused AdamW,
-  predicts dev after each epoch and test at the end; ``DataLoader`` is the same with one. Peers run in environments of
-  their own, named by ``--peer``; what is not named is left out. ``benchmarks/README.md`` says how to set them up.
+  ``engine.fit``; ``tight loop`` is what it is held against: plain PyTorch that slices tensors by index, with fused
+  AdamW, predicts dev after each epoch and test at the end; ``DataLoader`` is the same with one. Peers run in
+  environments of their own, named by ``--peer``, which ``benchmarks/README.md`` says how to make; others are left out.
 - The second has a line for each fusion: ``engine.fit`` against a loop as tight around the same module.
 - The third has a step of the paper's block, forward and backward, against the same with the attention written out.
 """
@@ -67,64 +67,78 @@ def fusionkit(data: str, epochs: int, fusion: str, frames: int = TRAIN) -> Work:
 def tight_loop(data: str, epochs: int, fusion: str = "", frames: int = TRAIN) -> Work:
     """Plain PyTorch; with ``fusion``, around that one's module, whose checks are passed by."""
     import torch
-    from torch import Tensor, nn
     from torch.nn import functional
 
     torch.set_num_threads(1)
     given = Data.read(data, frames)
     y = torch.from_numpy(given.train_label)
     weight = (len(y) / (CLASSES * y.bincount(minlength=CLASSES).clamp(min=1))).float()
-
-    def whole() -> tuple[nn.Module, Callable[[Tensor], Tensor], list[Tensor]]:
-        """One matrix, one network."""
-        network = nn.Sequential(nn.Linear(given.train[0].size, 256), nn.ReLU(), nn.Linear(256, CLASSES))
-        return network, network, matrices
-
-    matrices = [torch.from_numpy(x.reshape(len(x), -1)) for x in (given.train, given.dev, given.test)]
-    make = partial(_of_fusion, fusion, given) if fusion else whole
+    ready = _of_fusion(fusion, given) if fusion else _of_one_matrix(given)
 
     def work() -> None:
         torch.manual_seed(0)
-        network, logits, (train, dev, test) = make()
+        network, logits = ready()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
         for _ in range(epochs):
             network.train()
             for rows in torch.randperm(len(y)).split(256):
-                loss = functional.cross_entropy(logits(train[rows]), y[rows], weight=weight)
+                loss = functional.cross_entropy(logits("train", rows), y[rows], weight=weight)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
             network.eval()
             with torch.inference_mode():
-                logits(dev).argmax(1).numpy()
+                logits("dev", slice(None)).argmax(1).numpy()
         with torch.inference_mode():
-            torch.cat([logits(part) for part in test.split(4096)]).numpy()
+            for start in range(0, len(given.test), 4096):
+                logits("test", slice(start, start + 4096)).numpy()
 
     return work
 
 
-def _of_fusion(fusion: str, given: Data) -> tuple[Any, Any, Any]:
-    """A fusion's network, its logits by what it defines itself, and the features as one tensor a part."""
+def _of_one_matrix(given: Data) -> Callable[[], tuple[Any, Callable[[str, Any], Any]]]:
+    """Makes a network and its logits of some rows of a part; the views lie side by side already."""
+    import torch
+    from torch import nn
+
+    parts = {name: torch.from_numpy(x.reshape(len(x), -1)) for name, x in given.parts.items()}
+
+    def ready() -> tuple[Any, Callable[[str, Any], Any]]:
+        network = nn.Sequential(nn.Linear(given.train[0].size, 256), nn.ReLU(), nn.Linear(256, CLASSES))
+        return network, lambda part, rows: network(parts[part][rows])
+
+    return ready
+
+
+def _of_fusion(fusion: str, given: Data) -> Callable[[], tuple[Any, Callable[[str, Any], Any]]]:
+    """As above, for a fusion: by what it defines itself."""
     import torch
 
     from fusionkit.contracts import FusionOutput
     from fusionkit.registry import FUSIONS
     from fusionkit.spec import Spec
 
-    built = FUSIONS.build(Spec.parse(fusion), in_dims=dict.fromkeys(VIEWS, given.train.shape[-1]), num_classes=CLASSES)
-    built.attach_head()
+    parts = {
+        part: {name: torch.from_numpy(np.ascontiguousarray(x[:, index])) for index, name in enumerate(VIEWS)}
+        for part, x in given.parts.items()
+    }
+    in_dims = dict.fromkeys(VIEWS, given.train.shape[-1])
 
-    def logits(x: torch.Tensor) -> torch.Tensor:
-        there = torch.ones(len(x), dtype=torch.bool)
-        output = built.fuse(dict(zip(VIEWS, x.unbind(1), strict=True)), dict.fromkeys(VIEWS, there))
-        if isinstance(output, FusionOutput):
-            found = output.embedding if output.logits is None else output.logits
-            assert found is not None
-        else:
-            found = output
-        return built.head(found) if built.head else found
+    def ready() -> tuple[Any, Callable[[str, Any], Any]]:
+        built = FUSIONS.build(Spec.parse(fusion), in_dims=in_dims, num_classes=CLASSES)
+        built.attach_head()
 
-    return built, logits, [torch.from_numpy(x) for x in (given.train, given.dev, given.test)]
+        def logits(part: str, rows: Any) -> Any:
+            views = {name: values[rows] for name, values in parts[part].items()}
+            there = torch.ones(len(views[VIEWS[0]]), dtype=torch.bool)
+            output = built.fuse(views, dict.fromkeys(VIEWS, there))
+            if isinstance(output, FusionOutput):
+                output = output.embedding if output.logits is None else output.logits
+            return built.head(output) if built.head else output
+
+        return built, logits
+
+    return ready
 
 
 def attention_step(fusion: str, batch: int, written_out: bool) -> Work:
@@ -150,7 +164,13 @@ def attention_step(fusion: str, batch: int, written_out: bool) -> Work:
     built = FUSIONS.build(Spec.parse(fusion), in_dims=dict.fromkeys(VIEWS, 900), num_classes=CLASSES)
     built.attach_head()
     views = {name: torch.randn(batch, 900) for name in VIEWS}
-    return lambda: built(views).logits.sum().backward()
+
+    def work() -> float:
+        total = built(views).logits.sum()
+        total.backward()
+        return total.item()
+
+    return work
 
 
 SERVED: dict[str, Callable[..., Work]] = {
@@ -184,7 +204,8 @@ def features(faces: str) -> dict[str, np.ndarray]:
 
 def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """HOG of three boxes of the first images of a folder."""
-    from fusionkit.engine.embed import embed_frames, embedding_of
+    from fusionkit.engine.embed import embedding_of
+    from fusionkit.engine.frame_embedder import FrameEmbedder
     from fusionkit.engine.source import open_source
     from fusionkit.spec import Spec
     from fusionkit.views import View
@@ -193,7 +214,7 @@ def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.random.default_rng(0).permutation(len(source.table))[:count]
     hog, template = Spec.parse("hog"), Spec.parse("template")
     wanted = [embedding_of(source, template, View.parse(view), hog, 0, "cpu") for view in VIEWS]
-    found = embed_frames(source.images(rows), wanted, "cpu")
+    found = FrameEmbedder(wanted, "cpu")(source.images(rows)).values
     return np.stack([found[item.key] for item in wanted], 1), source.table.label[rows]
 
 
@@ -229,7 +250,7 @@ def by_fusion(data: str, options: argparse.Namespace) -> None:
     with contestants(__file__, ["fusionkit", "tight loop"]) as (ours, loop):
         for fusion in options.fusions or list(trained()):
             job = {"data": data, "epochs": options.fusion_epochs, "fusion": fusion}
-            costs = in_turn({each.name: partial(each.do, job) for each in (ours, loop)}, options.rounds, 10)
+            costs = in_turn({each.name: partial(each.do, job) for each in (ours, loop)}, options.rounds, 40)
             seconds = costs["fusionkit"].cpu / options.fusion_epochs
             least = least or seconds
             ratio = costs["fusionkit"].cpu / costs["tight loop"].cpu
@@ -248,7 +269,7 @@ def trained() -> Iterator[str]:
             yield name
 
 
-def attention(data: str, options: argparse.Namespace) -> None:
+def attention(data: str, options: argparse.Namespace) -> None:  # noqa: ARG001  (as the other tables)
     print("\n| the paper's attention, two auxiliary views | ms a frame and step | written out / this |\n|---|---|---|")
     with contestants(__file__, ["fused", "written out"]) as both:
         for fusion, batch in ATTENTION.items():

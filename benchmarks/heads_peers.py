@@ -28,6 +28,11 @@ class Data:
     dev_label: np.ndarray
     test: np.ndarray
 
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """Features by part."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}
+
     @classmethod
     def read(cls, folder: str, frames: int | None = None) -> Data:
         """What ``heads.py`` has written; the first ``frames`` to train on."""
@@ -181,8 +186,8 @@ def _sklearn(data: str, make: Callable[[], Any]) -> Work:
     return lambda: make().fit(train, given.train_label).predict_proba(test)
 
 
-def logistic_regression(data: str, epochs: int) -> Work:
-    """scikit-learn's, with its own number of iterations: linear, for all its time."""
+def logistic_regression(data: str, epochs: int) -> Work:  # noqa: ARG001  (it has none)
+    """scikit-learn's, which is linear and has no epochs."""
     from sklearn.linear_model import LogisticRegression
 
     return _sklearn(data, lambda: LogisticRegression(max_iter=100))

@@ -1,6 +1,6 @@
 """The site: these pages, as they stand in the repository, and the reference out of docstrings.
 
-python -m sphinx --fail-on-warning docs build/docs
+Built by ``python -m sphinx --fail-on-warning docs build/docs``, without a network.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 project, author, release = "fusionkit", "the authors of fusionkit", __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx"]
-exclude_patterns = ["components.md.j2"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 highlight_language = "none"
 html_theme = "furo"
 html_title = "fusionkit"
@@ -24,8 +23,6 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-suppress_warnings = ["myst.strikethrough"]
-intersphinx_mapping: dict[str, tuple[str, None]] = {}  # the site is built without a network
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -74,6 +71,6 @@ def show_commands(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Tell Sphinx."""
+    """Called by Sphinx."""
     app.connect("source-read", mend_links)
     app.connect("source-read", show_commands)

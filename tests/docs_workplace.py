@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]
 TINY = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
 PIPELINE = "paper/pipeline_tiny"  # its commands go together: test_paper_pipeline.py
-_CLASSES = ("Neutral", "Fear", "Disgust", "Happiness")
-_RUNS = ("runs/first", "runs/control", "runs/strongest", "synth", "dropped", "swaps", "fer32")
+_CLASSES = ("neutral", "Fear", "Disgust", "happy")
+_RUNS = ("runs/first", "runs/mine", "runs/control", "runs/strongest", "synth", "dropped", "swaps", "fer32")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -138,6 +138,7 @@ CHANGES: dict[str, Change] = {
     "robust": lambda words, _: [*words, "--draws", "1"],
     "merge": _into_fresh,
     "new": _into_fresh,
+    "predict": _into_fresh,
     "data synth": lambda words, fresh: [*_into_fresh(words, fresh), "--clips", "32", "--frames", "6"],
     "data views": _into_fresh,
 }

@@ -1,7 +1,7 @@
 """Registering classes by decorator or call."""
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Make:
             EntryPoint(name, value, "fusionkit.smoothers")._for(dist)  # type: ignore[arg-type]
             for name, value in points.items()
         ]
-        monkeypatch.setattr("fusionkit.registry.entry_points", lambda **_: found)
+        monkeypatch.setattr("fusionkit.registry._installed", lambda: EntryPoints(found))
         return ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
 
     return make

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from fusionkit import __version__
 from fusionkit.cli import (
     ablate,
     align,
@@ -38,6 +41,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fusionkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _fusionkit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+
+
 app.command("bench", rich_help_panel=RUN)(bench.bench)
 app.command("report", rich_help_panel=RUN)(report.report)
 app.command("compare", rich_help_panel=RUN)(compare.compare)

@@ -116,7 +116,7 @@ class Processes:
             else:
                 advance(task.steps)
                 yield task, failure
-        for task in again:
+        for task in again:  # a pool each: a process that one of them has spoilt must not cost the next its only try
             for _, failure in self._round([task], 1):
                 advance(task.steps)
                 yield task, failure

@@ -136,7 +136,9 @@ def _headline(results: Results) -> str:
         return "nothing is finished yet"
     called = RowNames(row.axes for row in results.rows)
     said = [(_best(results, rows), called.data(rows[0].axes)) for rows in scored.values()]
-    return said[0][0] if len(said) == 1 else ". ".join(f"On {data}, {best}" for best, data in said)
+    parts = [said[0][0]] if len(said) == 1 else [f"On {data}, {best}" for best, data in said]
+    lacking = sum(row.score is None for row in results.rows)
+    return ". ".join([*parts, *([f"{lacking} of {len(results.rows)} rows have no score"] if lacking else [])])
 
 
 def _best(results: Results, scored: list[Row]) -> str:

@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def load_benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """A benchmark by its name, as a module."""
+    """A benchmark by its name, as a module; files beside it are found as when it is run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")

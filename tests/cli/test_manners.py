@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -80,6 +81,10 @@ def test_a_wrong_value_is_one_line_that_names_the_option(value: str, said: str) 
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: invalid value for '--seeds'")
     assert said in line
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"fusionkit {version('fusionkit')}\n"
 
 
 def test_an_error_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

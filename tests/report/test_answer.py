@@ -119,6 +119,8 @@ def test_a_lone_row_is_given_and_a_grid_without_scores_says_so(tmp_path: Path) -
     assert found.question == "How well does face/linear/none recognise expression on toy?"
     assert found.headline.startswith("face/linear/none scores .")
     assert found.findings == []
+    half = answer(write_folder(tmp_path / "c", [toy("face", "linear", 0.5, 1), Toy({"fusion": "late"}, [None])]))
+    assert half.headline.endswith(" in macro-F1. 1 of 2 rows have no score")
     empty = answer(write_folder(tmp_path / "b", [Toy({}, [None])]))
     assert empty.sentences() == ["nothing is finished yet"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +12,13 @@ from fusionkit.contracts import Smoother
 from fusionkit.registry import SMOOTHERS
 from fusionkit.report.doctor.finding import Finding
 from fusionkit.report.doctor.plugins import plugins
+
+
+class Dist(NamedTuple):
+    """What a registry asks of a distribution."""
+
+    name: str
+    version: str
 
 
 class Weighty(Smoother):
@@ -39,7 +46,7 @@ def test_first_party_components_are_counted_and_none_is_broken() -> None:
 
 def test_a_broken_plugin_is_named_with_its_cause_and_what_to_uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("bad", "not_there_at_all:Bad", "fusionkit.smoothers")
-    vars(point)["dist"] = SimpleNamespace(name="their-package", version="1.2")
+    vars(point)["dist"] = Dist("their-package", "1.2")
     monkeypatch.setattr(SMOOTHERS, "_entry_points", {"bad": [point]})
     monkeypatch.setattr(SMOOTHERS, "_declared", {})
     SMOOTHERS.__dict__.pop("_declared", None)
