@@ -3,7 +3,7 @@
 _base_ = ["../_base_/grid.py"]
 
 datasets = ["synthetic"]
-backbones = ["tiny-mae"]
+backbones = ["tiny-mae:grid=1"]
 regions = ["eye,mouth"]
 fusions = [
     # pooled

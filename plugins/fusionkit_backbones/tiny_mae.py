@@ -21,7 +21,7 @@ class TinyMae(TimmModel):
     something is decides as much as what it is.
 
     Args:
-        grid: fields along a side; 1, 2, 4 or 8.
+        grid: fields along a side; 1, 2, 4 or 8. Tokens, for fusions that take them, come with 1.
         precision: ``auto``, ``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where the hardware computes in it.
         weights: the file of the encoder.
 
@@ -33,7 +33,7 @@ class TinyMae(TimmModel):
     """
 
     files: ClassVar[tuple[str, ...]] = ("weights",)
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"grid": 2, "precision": "float32"},)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"grid": 2, "precision": "float32"}, {"grid": 1, "precision": "float32"})
 
     def __init__(self, grid: int = 4, precision: str = "auto", weights: str = str(WEIGHTS)) -> None:
         if isinstance(grid, bool) or grid not in (1, 2, 4, 8):
@@ -55,5 +55,11 @@ class TinyMae(TimmModel):
         return pooled
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """Refused: a token is narrower than the embedding; ``timm`` with the same file gives tokens."""
-        raise PluginError("tiny-mae gives no tokens", hint=f"timm:checkpoint={WEIGHTS.name} does")
+        """The patch tokens, (B, 64, 128) float32, row by row of the view; of ``grid=1`` alone, whose embedding is as wide.
+
+        Raises:
+            PluginError: with any other grid.
+        """
+        if self.grid > 1:
+            raise PluginError(f"tiny-mae:grid={self.grid} gives no tokens", hint="tiny-mae:grid=1 does")
+        return super().tokens(views)

@@ -50,5 +50,7 @@ def test_it_comes_from_the_config_that_is_shipped() -> None:
 def test_what_it_cannot_do_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match="tiny-mae: grid=3 is not one of 1, 2, 4, 8"):
         TinyMae(3)
-    with pytest.raises(PluginError, match="tiny-mae gives no tokens"):
+    with pytest.raises(PluginError, match="tiny-mae:grid=4 gives no tokens"):
         TinyMae().tokens(VIEWS)
+    whole = TimmModel(checkpoint=str(WEIGHTS), pool="avg", precision="float32").tokens(VIEWS)
+    np.testing.assert_array_equal(TinyMae(grid=1, precision="float32").tokens(VIEWS), whole)
