@@ -72,6 +72,11 @@ def test_every_training_resolves_once_it_is_told_the_data(name: str) -> None:
     ("name", "keys", "expected"),
     [
         ("bench/quickstart", {}, [("face,eye,mouth", "concat")]),
+        (
+            "bench/tokens",
+            {"recipe": {"epochs": 1}},
+            [("face,eye,mouth", fusion) for fusion in RAW["bench/tokens"]["fusions"]],
+        ),
         ("bench/regions", {}, [(region, "mlp") for region in RAW["bench/regions"]["regions"]]),
         ("paper/emotic_v1", {}, [("face,eye+mouth", "concat")]),
         ("paper/keys", {"recipe": {"epochs": 1}}, [("face,eye+mouth", key) for key in KEYS_OF_THE_PAPER]),

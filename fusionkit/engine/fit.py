@@ -235,6 +235,7 @@ def _gflops(fusion: Fusion, batches: HeldBatches | StreamedBatches) -> float:
 
     counter = FlopCounterMode(display=False)
     written_out: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)  # fused attention counts as nothing
-    with torch.inference_mode(), written_out, counter:
+    # With gradients: the counter follows modules by hooks on them, and fails on views of parameters without.
+    with torch.enable_grad(), written_out, counter:
         fusion(*next(batches.drawn(torch.zeros(1, dtype=torch.long), 1)))
     return float(counter.get_total_flops()) / 1e9
