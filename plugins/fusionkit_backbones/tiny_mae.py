@@ -33,7 +33,10 @@ class TinyMae(TimmModel):
     """
 
     files: ClassVar[tuple[str, ...]] = ("weights",)
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"grid": 2, "precision": "float32"}, {"grid": 1, "precision": "float32"})
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"grid": 2, "precision": "float32"},
+        {"grid": 1, "precision": "float32"},
+    )
 
     def __init__(self, grid: int = 4, precision: str = "auto", weights: str = str(WEIGHTS)) -> None:
         if isinstance(grid, bool) or grid not in (1, 2, 4, 8):
@@ -55,7 +58,7 @@ class TinyMae(TimmModel):
         return pooled
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """The patch tokens, (B, 64, 128) float32, row by row of the view; of ``grid=1`` alone, whose embedding is as wide.
+        """The patch tokens, (B, 64, 128) float32, row by row of the view; only ``grid=1`` has an embedding as wide.
 
         Raises:
             PluginError: with any other grid.
