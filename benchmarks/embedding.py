@@ -133,7 +133,8 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG0
 def precision() -> Any:
     """The precision that fusionkit takes here."""
     import torch
-    from fusionkit_backbones.precision import has_native_bfloat16
+
+    from fusionkit.contracts.precision import has_native_bfloat16
 
     return torch.bfloat16 if has_native_bfloat16("cpu") else torch.float32
 
