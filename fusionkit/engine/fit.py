@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.apply import evaluate, evaluate_fitted, named
 from fusionkit.engine.batches import HeldBatches, StreamedBatches, Tensors, batches_of
 from fusionkit.engine.features import AnyPart, Features, FoldRows
+from fusionkit.engine.flops import gflops
 from fusionkit.engine.losses import criterion
 from fusionkit.engine.part import Part
 from fusionkit.engine.view_heads import WithViewHeads, drop_views
@@ -230,12 +230,5 @@ def _scaling(features: Features) -> dict[str, np.ndarray]:
 
 
 def _gflops(fusion: Fusion, batches: HeldBatches | StreamedBatches) -> float:
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    written_out: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)  # fused attention counts as nothing
-    # With gradients: the counter follows modules by hooks on them, and fails on views of parameters without.
-    with torch.enable_grad(), written_out, counter:
-        fusion(*next(batches.drawn(torch.zeros(1, dtype=torch.long), 1)))
-    return float(counter.get_total_flops()) / 1e9
+    views, present = next(batches.drawn(torch.zeros(1, dtype=torch.long), 1))
+    return gflops(lambda: fusion(views, present))

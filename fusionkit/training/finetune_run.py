@@ -350,16 +350,12 @@ class FinetuneRun:
 
     def _gflops(self) -> float:
         import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-        from torch.utils.flop_counter import FlopCounterMode
 
-        counter = FlopCounterMode(display=False)
+        from fusionkit.engine.flops import gflops
+
         device = self.accelerator.device
         views = [torch.zeros(1, 3, *self.backbone.input_size, dtype=torch.uint8, device=device)] * len(self.work.views)
-        # Fused attention counts as nothing.
-        with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
-            self.classifier.logits(views)
-        return float(counter.get_total_flops()) / 1e9
+        return gflops(lambda: self.classifier.logits(views))
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

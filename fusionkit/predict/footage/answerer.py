@@ -13,6 +13,7 @@ from fusionkit.engine.part import Arrays
 from fusionkit.media.clock import Clock
 from fusionkit.media.sighting import Sighting
 from fusionkit.predict.footage.clips import ClipPredictions, predicted_clips
+from fusionkit.predict.footage.face_answerer import FaceAnswerer
 from fusionkit.predict.footage.footage import FaceRow, Footage
 from fusionkit.predict.predictor import Predictor
 from fusionkit.predict.raw_views import HeldViews
@@ -21,46 +22,19 @@ _HELD = 2**28  # bytes of pixels that may wait for their batch to be full
 _ROWS = 256  # embeddings that a head looks at together
 
 
-class Answerer:
-    """Answers faces of one recording or of several in a row.
-
-    Args:
-        predictor: of the cell.
-        size: faces that are embedded together.
-        clock: told how long cutting, embedding and the heads take.
-
-    Raises:
-        ConfigError: if the cell's views come ready-made with its data set.
-    """
+class Answerer(FaceAnswerer):
+    """Answers faces of one recording or of several in a row."""
 
     def __init__(self, predictor: Predictor, size: int, clock: Clock) -> None:
-        self._predictor, self._clock = predictor, clock
-        self._embedder = predictor.embedder(size)
+        super().__init__(predictor, size, clock)
         self._faces: list[tuple[Footage, FaceRow, np.ndarray]] = []
         self._pixels = 0
         self._rows: list[tuple[Footage, FaceRow]] = []
         self._boxes: Boxes = []
         self._values: list[Arrays] = []
 
-    @property
-    def finds_faces(self) -> bool:
-        """Whether the cell looks for a face in what it is given."""
-        return self._embedder.finds_faces
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """The regions that views are cut from."""
-        return self._embedder.regions
-
     def take(self, footage: Footage, frame: int, seen: Sequence[Sighting], arrived: float) -> None:
-        """The faces of a frame; they are answered when there are enough of them, or with :meth:`finish`.
-
-        Args:
-            footage: of the recording.
-            frame: place of the frame in it.
-            seen: the faces.
-            arrived: when the frame was there, by ``time.perf_counter``.
-        """
+        """As :meth:`FaceAnswerer.take`."""
         for sighting in seen:
             self._faces.append((footage, FaceRow.of(frame, sighting), sighting.crop))
             self._pixels += sighting.crop.nbytes
@@ -91,13 +65,9 @@ class Answerer:
         return averaged
 
     def _embed(self) -> None:
-        before = self._embedder.embedding_seconds
         # Held for a batch, not for a video: beside frames that come and go the heap would grow in pieces.
-        with self._clock("cutting"), held_memory():
-            found = self._embedder([crop for _, _, crop in self._faces])
-        spent = self._embedder.embedding_seconds - before
-        self._clock.add("cutting", -spent)
-        self._clock.add("embedding", spent)
+        with held_memory():
+            found = self._embedded([crop for _, _, crop in self._faces])
         self._rows += [(footage, face) for footage, face, _ in self._faces]
         self._boxes += found.boxes
         self._values.append(self._predictor.by_view(found.values))

@@ -12,13 +12,14 @@ from fusionkit.media.clock import Clock
 from fusionkit.media.sighting import Sighting
 from fusionkit.predict.footage.clips import ClipPredictions, predicted_clips
 from fusionkit.predict.footage.column import Column
+from fusionkit.predict.footage.face_answerer import FaceAnswerer
 from fusionkit.predict.footage.footage import FaceRow, Footage
 from fusionkit.predict.predictor import Predictor
 from fusionkit.predict.raw_views import HeldViews
 from fusionkit.predict.stream import ClipStream, refuse_later_frames
 
 
-class LiveAnswerer:
+class LiveAnswerer(FaceAnswerer):
     """Answers faces of one recording after the other.
 
     Who a face is must be said at once: as long as never two were seen at a time there is one person, whatever comes
@@ -35,8 +36,7 @@ class LiveAnswerer:
 
     def __init__(self, predictor: Predictor, size: int, clock: Clock) -> None:
         refuse_later_frames(predictor)
-        self._predictor, self._clock = predictor, clock
-        self._embedder = predictor.embedder(size)
+        super().__init__(predictor, size, clock)
         self._waiting: list[tuple[Footage, FaceRow, np.ndarray, float]] = []
         self._of: Footage | None = None
         self._crowd = False
@@ -45,22 +45,12 @@ class LiveAnswerer:
         self._latency = Column(np.float64)
 
     @property
-    def finds_faces(self) -> bool:
-        """Whether the cell looks for a face in what it is given."""
-        return self._embedder.finds_faces
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """The regions that views are cut from."""
-        return self._embedder.regions
-
-    @property
     def latency(self) -> np.ndarray:
         """(m,) s from the moment a frame was decoded to the answer, of every face so far."""
         return self._latency.values
 
     def take(self, footage: Footage, frame: int, seen: Sequence[Sighting], arrived: float) -> None:
-        """As :meth:`Answerer.take`."""
+        """As :meth:`FaceAnswerer.take`."""
         if footage is not self._of:
             self.finish()
             self._of, self._crowd, self._people, self._streams = footage, False, {}, {}
@@ -82,12 +72,7 @@ class LiveAnswerer:
         """Answer what is waiting."""
         if not self._waiting:
             return
-        before = self._embedder.embedding_seconds
-        with self._clock("cutting"):
-            found = self._embedder([crop for _, _, crop, _ in self._waiting])
-        spent = self._embedder.embedding_seconds - before
-        self._clock.add("cutting", -spent)
-        self._clock.add("embedding", spent)
+        found = self._embedded([crop for _, _, crop, _ in self._waiting])
         with self._clock("heads"):
             views = HeldViews(self._predictor.by_view(found.values))
             evidence = [head.evidence(views) for head in self._predictor.heads]

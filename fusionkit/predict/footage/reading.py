@@ -12,10 +12,9 @@ from fusionkit.media.clock import Clock
 from fusionkit.media.recording import Recording
 from fusionkit.media.sighting import Look, Sighting, Watch
 from fusionkit.media.video import MediaFrame
-from fusionkit.predict.footage.answerer import Answerer
 from fusionkit.predict.footage.clips import ClipPredictions
+from fusionkit.predict.footage.face_answerer import FaceAnswerer
 from fusionkit.predict.footage.footage import Footage
-from fusionkit.predict.footage.live import LiveAnswerer
 from fusionkit.predict.predictor import one_thread
 
 _PHOTOS = 256  # that share batches
@@ -41,7 +40,7 @@ class Answered:
 
 
 def answered(
-    found: Sequence[Recording], look: Look, answerer: Answerer | LiveAnswerer, clock: Clock, progress: Progress
+    found: Sequence[Recording], look: Look, answerer: FaceAnswerer, clock: Clock, progress: Progress
 ) -> Iterator[Answered]:
     """Answer recordings: photos some hundred at a time, so that they share batches, anything else by itself.
 
@@ -90,7 +89,7 @@ def _groups(found: Sequence[Recording]) -> Iterator[list[Recording]]:
 
 
 def _read(
-    recording: Recording, look: Look, answerer: Answerer | LiveAnswerer, clock: Clock, progress: Progress
+    recording: Recording, look: Look, answerer: FaceAnswerer, clock: Clock, progress: Progress
 ) -> tuple[Footage, dict[int, str]]:
     footage = Footage(recording, answerer.regions)
     watch = Watch(look, clock, moving=not recording.still)
@@ -114,7 +113,7 @@ def _seen(watch: Watch, frame: MediaFrame, recording: Recording) -> list[Sightin
 
 
 def _outcome(
-    footage: Footage, endings: dict[int, str], answerer: Answerer | LiveAnswerer, owners: dict[str, Recording]
+    footage: Footage, endings: dict[int, str], answerer: FaceAnswerer, owners: dict[str, Recording]
 ) -> Answered:
     recording = footage.recording
     if footage.fault:

@@ -14,6 +14,7 @@ from fusionkit.media.recording import Recording
 from fusionkit.media.sighting import Look
 from fusionkit.predict.footage.annotate import annotate
 from fusionkit.predict.footage.answerer import Answerer
+from fusionkit.predict.footage.face_answerer import FaceAnswerer
 from fusionkit.predict.footage.live import LiveAnswerer
 from fusionkit.predict.footage.reading import Answered, answered
 from fusionkit.predict.footage.rows_file import RowsFile
@@ -79,7 +80,7 @@ class FootageRun:
         self._out, self._options = out, options
         if options.stream:
             self.live: LiveAnswerer | None = LiveAnswerer(predictor, options.batch or 1, self.clock)
-            self._answerer: Answerer | LiveAnswerer = self.live
+            self._answerer: FaceAnswerer = self.live
         else:
             self.live = None
             self._answerer = Answerer(predictor, options.batch or BATCH, self.clock)
