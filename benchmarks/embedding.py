@@ -43,12 +43,12 @@ SIZE = 2048  # of the matrices
 
 def fusionkit(faces: str, model: str, views: int, frames: int) -> Work:
     """The engine's own function on the data set ``folder``, into a new store each time."""
+    from fusionkit.config.views import View
     from fusionkit.engine.embed import embed, embedding_of
-    from fusionkit.engine.embeddings import EmbeddingStore
     from fusionkit.engine.source import open_source
     from fusionkit.grid.tasks import single_thread
-    from fusionkit.spec import Spec
-    from fusionkit.views import View
+    from fusionkit.registry.spec import Spec
+    from fusionkit.storage.embeddings import EmbeddingStore
 
     single_thread()
     source = open_source(Spec.parse(f"folder:root={faces}"), None).take(np.arange(frames))
@@ -72,7 +72,7 @@ def plain(faces: str, model: str, views: int, frames: int) -> Work:
     from torchvision import transforms
 
     from fusionkit.registry import EXTRACTORS
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
 
     torch.set_num_threads(1)
     network = timm.create_model(model, num_classes=0).eval()
@@ -115,7 +115,7 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG0
     import timm
     import torch
 
-    from fusionkit.engine.held_memory import held_memory
+    from fusionkit.engine.embed import tuned_malloc
 
     torch.set_num_threads(1)
     network = timm.create_model(model, num_classes=0).eval().to(precision(), memory_format=torch.channels_last)
@@ -123,7 +123,7 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG0
     batch = torch.randn(64, *size).to(precision(), memory_format=torch.channels_last)
 
     def work() -> None:
-        with torch.inference_mode(), held_memory():
+        with torch.inference_mode(), tuned_malloc():
             for _ in range(views * frames // 64):
                 network(batch)
 
@@ -134,7 +134,7 @@ def precision() -> Any:
     """The precision that fusionkit takes here."""
     import torch
 
-    from fusionkit.contracts.precision import has_native_bfloat16
+    from fusionkit.contracts.backbone import has_native_bfloat16
 
     return torch.bfloat16 if has_native_bfloat16("cpu") else torch.float32
 
@@ -173,7 +173,7 @@ def drawn(frames: int) -> Iterator[str]:
 def gflop(model: str) -> float:
     """Of one view."""
     from fusionkit.engine.embed import backbone_cost
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
 
     return backbone_cost(Spec.parse(f"timm:model={model}"))[1]
 

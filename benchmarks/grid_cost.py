@@ -27,10 +27,10 @@ from typing import Any, Literal
 import numpy as np
 
 from fusionkit.api import execute, prepare
-from fusionkit.engine.embeddings import EmbeddingStore, shard_count
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import Outcome, RunOptions
+from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 VIT_TI = "timm:model=vit_tiny_patch16_224"
 VIT_B = "timm:model=vit_base_patch16_224"
@@ -201,7 +201,7 @@ class Pixels:
     def of(cls, plan: Plan) -> Pixels:
         """The images of a plan's data set."""
         from fusionkit.registry import EXTRACTORS
-        from fusionkit.spec import Spec
+        from fusionkit.registry.spec import Spec
 
         source = next(iter(plan.heads.values())).trial.source
         images = source.images(np.arange(len(source.table)))
@@ -217,10 +217,10 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
     from sklearn.metrics import f1_score
     from torch.nn import functional
 
+    from fusionkit.config.views import View, cut
     from fusionkit.registry import FUSIONS as KNOWN
     from fusionkit.registry import SMOOTHERS as SMOOTHING
-    from fusionkit.spec import Spec
-    from fusionkit.views import View, cut
+    from fusionkit.registry.spec import Spec
 
     trial = next(iter(pixels.plan.heads.values())).trial
     table, rows = trial.source.table, trial.rows
@@ -270,7 +270,7 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
 def script(plan: Plan, backbone: str, epochs: int, cells: list[tuple[str, str, str]]) -> Cost:
     """What all cells would take: the given ones are made and extrapolated."""
     from fusionkit.registry import BACKBONES
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
 
     pixels, model = Pixels.of(plan), BACKBONES.build(Spec.parse(backbone))
     model.prepare("cpu", model.precision("cpu"))

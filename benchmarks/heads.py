@@ -39,25 +39,26 @@ ATTENTION = {"concat": 256, "concat:width=1024": 32}  # frames a batch: matrices
 
 def fusionkit(data: str, epochs: int, fusion: str, frames: int = TRAIN) -> Work:
     """The engine's function, on features that are in memory."""
-    from fusionkit.engine.features import Features, FoldRows
+    from fusionkit.config.recipe import Recipe
+    from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, aligned
     from fusionkit.engine.fit import fit
-    from fusionkit.engine.part import Part, aligned
     from fusionkit.grid.tasks import single_thread
-    from fusionkit.recipe import Recipe
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
 
     single_thread()
     given = Data.read(data, frames)
 
-    def part(x: np.ndarray) -> Part:
+    def part(x: np.ndarray) -> FeaturesInMemory:
         views = {}
         for index, name in enumerate(VIEWS):
             views[name] = aligned(x[:, index].shape)
             views[name][:] = x[:, index]
-        return Part(views, {name: np.ones(len(x), bool) for name in VIEWS})
+        return FeaturesInMemory(views, {name: np.ones(len(x), bool) for name in VIEWS})
 
     ones = {name: np.ones(given.train.shape[-1], np.float32) for name in VIEWS}
-    features = Features(part(given.train), part(given.dev), part(given.test), {n: 0 * v for n, v in ones.items()}, ones)
+    features = FoldFeatures(
+        part(given.train), part(given.dev), part(given.test), {n: 0 * v for n, v in ones.items()}, ones
+    )
     places = [np.arange(len(x)) for x in (given.train, given.dev, given.test)]
     rows = FoldRows(places[0], given.train_label, places[0].astype(str), places[1], given.dev_label, places[2])
     recipe = Recipe(epochs=epochs, patience=0)
@@ -116,7 +117,7 @@ def _of_fusion(fusion: str, given: Data) -> Callable[[], tuple[Any, Callable[[st
 
     from fusionkit.contracts import FusionOutput
     from fusionkit.registry import FUSIONS
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
 
     parts = {
         part: {name: torch.from_numpy(np.ascontiguousarray(x[:, index])) for index, name in enumerate(VIEWS)}
@@ -152,7 +153,7 @@ def attention_step(fusion: str, batch: int, written_out: bool) -> Work:
     from torch import Tensor
 
     from fusionkit.registry import FUSIONS
-    from fusionkit.spec import Spec
+    from fusionkit.registry.spec import Spec
     from fusionkit_emotic import token_attention
 
     def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -204,11 +205,10 @@ def features(faces: str) -> dict[str, np.ndarray]:
 
 def _described(faces: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """HOG of three boxes of the first images of a folder."""
-    from fusionkit.engine.embed import embedding_of
-    from fusionkit.engine.frame_embedder import FrameEmbedder
+    from fusionkit.config.views import View
+    from fusionkit.engine.embed import FrameEmbedder, embedding_of
     from fusionkit.engine.source import open_source
-    from fusionkit.spec import Spec
-    from fusionkit.views import View
+    from fusionkit.registry.spec import Spec
 
     source = open_source(Spec.parse(f"folder:root={faces}"), None)
     rows = np.random.default_rng(0).permutation(len(source.table))[:count]

@@ -28,10 +28,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.config_file import find_config, read_config
+from fusionkit.config.config_file import find_config, read_config
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.registry import DATASETS
-from fusionkit.stats import Estimate, holm, interval, paired_difference, permutation_p
+from fusionkit.stats.intervals import Estimate, holm, interval, paired_difference, permutation_p
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 ARMS = {"scratch": "from random weights", "pretrained": "pre-trained"}
@@ -152,7 +152,7 @@ class Request:
 
 def counts_of(labels: Labels, init: Path, seed: int, folder: Path) -> np.ndarray:
     """Fine-tune once: test confusion counts by unit (U, C, C)."""
-    from fusionkit.report.results import Results
+    from fusionkit.report.run import Results
     from fusionkit.training.finetune import finetune
     from fusionkit.training.finetune_config import resolve_finetune
 

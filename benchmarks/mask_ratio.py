@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 
-from fusionkit.config_file import find_config, read_config
+from fusionkit.config.config_file import find_config, read_config
 from fusionkit.training.mae import MaskedAutoencoder
 from fusionkit.training.pretrain import build_model
 from fusionkit.training.pretrain_config import resolve_pretrain

@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from fusionkit.contracts import Smoother
 from fusionkit.registry import SMOOTHERS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 CLASSES = 8
 ROUNDS = 3

@@ -21,12 +21,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fusionkit.artifact import SCHEMA
 from fusionkit.engine.score import Score
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import AXES
-from fusionkit.report.results import Results
-from fusionkit.stats import interval, paired_difference, permutation_p
+from fusionkit.report.run import Results
+from fusionkit.stats.intervals import interval, paired_difference, permutation_p
+from fusionkit.storage.artifact import SCHEMA
 
 SEEDS = 5
 CLASSES = 8

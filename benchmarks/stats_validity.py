@@ -18,8 +18,8 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import chi2
 
-from fusionkit.bootstrap import bootstrap_interval
-from fusionkit.stats import interval, macro_f1, paired_difference, permutation_p
+from fusionkit.stats.bootstrap import bootstrap_interval
+from fusionkit.stats.intervals import interval, macro_f1, paired_difference, permutation_p
 
 PRIOR = np.array([0.30, 0.05, 0.03, 0.03, 0.16, 0.13, 0.08, 0.22])
 CLASSES = len(PRIOR)

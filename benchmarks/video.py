@@ -29,13 +29,13 @@ from rich.table import Table
 import fusionkit
 from fusionkit.contracts import Extractor, Face, Located
 from fusionkit.grid.progress import Progress
+from fusionkit.media.face_tracking import DetectionOptions, face_finder
 from fusionkit.media.inputs import find_inputs
-from fusionkit.media.movie import Movie
 from fusionkit.media.recording import recordings
-from fusionkit.media.sighting import Look, face_finder
-from fusionkit.predict.footage.run import FootageOptions, FootageRun
+from fusionkit.media.video_writer import VideoWriter
+from fusionkit.predict.video.run import VideoOptions, VideoRun
 from fusionkit.registry import EXTRACTORS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 HEIGHT, WIDTH = 480, 640
 BACKBONES = ["hog", "tiny-mae"]
@@ -100,7 +100,7 @@ class Peak(threading.Thread):
         self.most, self.over = anonymous(), False
 
     def run(self) -> None:
-        """Look until it is over."""
+        """DetectionOptions until it is over."""
         while not self.over:
             self.most = max(self.most, anonymous())
             time.sleep(EVERY)
@@ -115,9 +115,9 @@ def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool
     predictor = fusionkit.load(f"{run}/{backbone}", "mlp/exponential")
     warm = np.zeros((112, 112, 3), np.uint8)
     predictor.predict_proba([warm] * 64)
-    look = Look(face_finder(Spec.parse(detector)))
+    look = DetectionOptions(face_finder(Spec.parse(detector)))
     with tempfile.TemporaryDirectory() as out:
-        footage = FootageRun(predictor, FootageOptions(look, stream=stream, draw=draw), Path(out))
+        footage = VideoRun(predictor, VideoOptions(look, stream=stream, draw=draw), Path(out))
         before, peak = anonymous(), Peak()
         peak.start()
         wall, processor = time.perf_counter(), time.process_time()
@@ -166,7 +166,7 @@ def main() -> None:
             )
         lengths = (words.frames, 20 * words.frames)
         for length in lengths:
-            with Movie(Path(home, f"{length}.mp4")) as movie:
+            with VideoWriter(Path(home, f"{length}.mp4")) as movie:
                 for image in frames(length):
                     movie.add(image, float("nan"))
         table = Table("backbone", "mode", "frames", "frames/s", "ms CPU", *STEPS, "MiB", "latency ms")

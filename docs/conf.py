@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from fusionkit import __version__
+from fusionkit._version import __version__
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -42,7 +42,7 @@ SHOWN_AS = {"../README.md": "index.md", "../benchmarks/README.md": "benchmarks.m
 
 
 def mend_links(app: Sphinx, page: str, source: list[str]) -> None:
-    """Lead links out of docs/ to pages of the site; what is no page there keeps its text alone."""
+    """PairedDifference links out of docs/ to pages of the site; what is no page there keeps its text alone."""
 
     def mended(link: re.Match[str]) -> str:
         text, path, anchor = link.groups()

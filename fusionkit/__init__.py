@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionkit.api import bench, load
-    from fusionkit.arrays import from_arrays
+    from fusionkit.data.arrays import from_arrays
     from fusionkit.predict.predictor import Predictor
-    from fusionkit.report.results import Results
+    from fusionkit.report.run import Results
 
-__version__ = "0.1.0"
 __all__ = ["Predictor", "Results", "bench", "from_arrays", "load"]
 
 
@@ -20,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     if name == "from_arrays":
-        from fusionkit.arrays import from_arrays
+        from fusionkit.data.arrays import from_arrays
 
         return from_arrays
     if name == "Predictor":
@@ -28,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return Predictor
     if name == "Results":
-        from fusionkit.report.results import Results
+        from fusionkit.report.run import Results
 
         return Results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

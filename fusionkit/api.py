@@ -8,34 +8,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config import GridConfig, resolve
-from fusionkit.config_file import find_config, read_config
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
+from fusionkit.config.config_file import find_config, read_config
+from fusionkit.config.grid_config import GridConfig, resolve
+from fusionkit.engine.perturb import PATTERNS, Pattern
 from fusionkit.engine.source import open_source
 from fusionkit.errors import CellError, ConfigError
-from fusionkit.grid.check import check_fusions
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.merge import Merged, merge_folders
-from fusionkit.grid.plan import Plan, make_plan
+from fusionkit.grid.plan import Plan, check_fusions, make_plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.provenance import grid_provenance
 from fusionkit.grid.run import Outcome, RunOptions, cluster, run
 from fusionkit.grid.tasks import Code
-from fusionkit.plugin_file import load_plugin_file
 from fusionkit.predict.ablation import AblationOptions, ablate_rows
-from fusionkit.predict.challenge import Answer, all_test_frames, answer, with_test_clips
-from fusionkit.predict.conditions import PATTERNS, Pattern
 from fusionkit.predict.predictor import Predictor
 from fusionkit.predict.robustness import robust_rows
 from fusionkit.predict.stored_cell import open_cell
+from fusionkit.predict.submission import (
+    SubmissionResult,
+    all_test_frames,
+    answer,
+    check_place,
+    class_order,
+    read_template,
+    with_test_clips,
+    write_per_video,
+    write_rows,
+)
+from fusionkit.registry.plugin_file import load_plugin_file
+from fusionkit.registry.spec import Spec
 from fusionkit.report.ablation import Ablation, write_ablations
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.page.attempt import report_or_line
-from fusionkit.report.results import Results
+from fusionkit.report.page.write import report_or_line
 from fusionkit.report.robustness import Robustness, write_robustness
-from fusionkit.report.submission import check_place, class_order, read_template, write_per_video, write_rows
+from fusionkit.report.run import Results
 from fusionkit.report.tested_data import TestedData
-from fusionkit.spec import Spec
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 DEFAULT_CONFIG = "bench/quickstart"
 
@@ -103,7 +111,7 @@ def _reach_cluster(prepared: Prepared) -> None:
     """Refuse a cluster that is not there before anything is written."""
     if prepared.options.executor != "ray":
         return
-    from fusionkit.grid.ray_cluster import ray_module
+    from fusionkit.grid.ray_executor import ray_module
 
     ray_module()
     if prepared.options.ray_address is not None:
@@ -217,7 +225,7 @@ def submit(
     dataset: str | Spec | None = None,
     per_video: bool = False,
     progress: Progress | None = None,
-) -> Answer:
+) -> SubmissionResult:
     """Write the predictions of a challenge's test set.
 
     Args:

@@ -1,73 +1,25 @@
-"""The house rules that a reader relies on: imports go one way, the kernel knows no plugin, modules stay small."""
+"""Rules of the code base: imports go down, the kernel knows no plugin, the CLI calls the API, start-up stays light."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
-from statistics import median
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 KERNEL = sorted((ROOT / "fusionkit").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 
-# From the ground up. A room may import from the rooms below it and from its own row.
-ROWS = [
-    ["errors"],
-    ["contracts"],
-    ["options", "spec"],
-    ["registry", "views", "identity"],
-    ["artifact", "recipe", "splits", "plugin_file", "config_file"],
-    ["config", "arrays"],
-    ["testing"],
-    ["exchange", "stats", "class_stats", "bootstrap", "attribution", "media"],
-    ["engine"],
-    ["grid"],
-    ["training"],
-    ["report"],
-    ["predict"],
-    ["api"],
-    ["cli"],
-    ["__main__"],
+# From the bottom up. A room imports from rooms below it, and from itself.
+ROOMS = [
+    *("_version", "errors", "contracts", "registry", "storage", "stats", "config", "testing", "media", "engine"),
+    *("grid", "data", "doctor", "training", "report", "predict", "api", "cli", "__main__"),
 ]
-RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-
+RANK = {room: rank for rank, room in enumerate(ROOMS)}
+AT_THE_ROOT = {"__init__", "__main__", "_version", "api", "errors"}
+OF_THE_CLI = {"api", "cli", "errors", "_version"}
 PUBLIC = {"contracts", "errors", "registry", "testing"}
-HEAVY = {
-    "torch",
-    "timm",
-    "mmengine",
-    "sklearn",
-    "scipy",
-    "cv2",
-    "safetensors",
-    "accelerate",
-    "torchvision",
-    "matplotlib",
-    "av",
-    "altair",
-    "jinja2",
-    "pandas",
-    "vl_convert",
-}
-MAY_BE_HEAVY = {
-    "contracts/fusion.py": {"torch"},
-    "engine/batches.py": {"torch"},
-    "engine/fit.py": {"torch"},
-    "engine/view_heads.py": {"torch"},
-    "testing/fusion_inputs.py": {"torch"},
-    "testing/fusion_learning.py": {"torch"},
-    "testing/fusion_storage.py": {"torch"},
-    "testing/fusion_values.py": {"torch"},
-    "testing/fusion_views.py": {"torch"},
-    "testing/object_graph.py": {"torch"},
-    "training/classifier.py": {"torch"},
-    "training/joint.py": {"torch"},
-    "training/mae.py": {"torch"},
-    "training/patches.py": {"torch"},
-    "training/stages.py": {"torch"},
-}
 
 
 def module_name(path: Path) -> str:
@@ -79,10 +31,10 @@ def module_name(path: Path) -> str:
 NAMES = {module_name(path) for path in KERNEL}
 
 
-def imported(path: Path, nodes: Iterator[ast.AST] | None = None) -> Iterator[tuple[str, str]]:
-    """(module, name taken from it, or ``""``) of each import anywhere in a file: in functions and for types too."""
+def imported(path: Path, source: bytes | None = None) -> Iterator[tuple[str, str]]:
+    """(module, imported name or ``""``) of each import anywhere in a file, in functions and for type checkers too."""
     package = module_name(path).split(".")[: None if path.name == "__init__.py" else -1]
-    for node in nodes if nodes is not None else ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(path.read_bytes() if source is None else source)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -91,10 +43,10 @@ def imported(path: Path, nodes: Iterator[ast.AST] | None = None) -> Iterator[tup
             yield from ((module, alias.name) for alias in node.names)
 
 
-def kernel_imports(path: Path, nodes: Iterator[ast.AST] | None = None) -> set[str]:
-    """The kernel's modules that a file imports; ``from fusionkit.engine import fit`` imports that module."""
+def kernel_imports(path: Path) -> set[str]:
+    """Kernel modules that a file imports; ``from fusionkit.engine import fit`` imports ``fusionkit.engine.fit``."""
     found = set()
-    for module, name in imported(path, nodes):
+    for module, name in imported(path):
         if module.partition(".")[0] == "fusionkit":
             below = f"{module}.{name}"
             found.add(below if below in NAMES else module)
@@ -105,89 +57,74 @@ def room(module: str) -> str:
     return module.split(".")[1]
 
 
-def at_start(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """The statements that importing a module runs: not those in functions, nor those for type checkers only."""
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            yield from at_start(node.orelse)
-            continue
-        yield node
-        for part in ("body", "orelse", "finalbody"):
-            yield from at_start(getattr(node, part, []))
-        for handler in getattr(node, "handlers", []):
-            yield from at_start(handler.body)
-
-
-def test_the_reader_of_imports_sees_them_everywhere(tmp_path: Path) -> None:
+def test_imports_are_found_in_functions_and_type_checking_blocks() -> None:
     source = (
-        "from typing import TYPE_CHECKING\nimport a.b\nif TYPE_CHECKING:\n    import c\nelse:\n    import d\n"
-        "class X:\n    import e\ndef f():\n    from g import h\ntry:\n    import i\nexcept ImportError:\n    import j\n"
+        b"from typing import TYPE_CHECKING\nimport a.b\nif TYPE_CHECKING:\n    import c\nelse:\n    import d\n"
+        b"class X:\n    import e\ndef f():\n    from g import h\ntry:\n    import i\nexcept ImportError:\n    import j\n"
     )
-    tree = ast.parse(source)
-    assert {module for module, _ in imported(ROOT / "fusionkit/spec.py", ast.walk(tree))} == {
-        "typing",
-        *"cdegij",
-        "a.b",
-    }
-    assert {module for module, _ in imported(ROOT / "fusionkit/spec.py", at_start(tree.body))} == {
-        "typing",
-        "a.b",
-        *"deij",
-    }
-    relative = list(ast.walk(ast.parse("from . import x\nfrom .y import z\nfrom .. import w")))
-    inside = set(imported(ROOT / "fusionkit/engine/fit.py", iter(relative)))
-    assert inside == {("fusionkit.engine", "x"), ("fusionkit.engine.y", "z"), ("fusionkit", "w")}
-    assert kernel_imports(ROOT / "fusionkit/grid/plan.py") >= {"fusionkit.engine.fit", "fusionkit.config"}
+    found = {module for module, _ in imported(ROOT / "fusionkit/api.py", source)}
+    assert found == {"typing", "a.b", *"cdegij"}
+    relative = set(imported(ROOT / "fusionkit/engine/fit.py", b"from . import x\nfrom .y import z\nfrom .. import w"))
+    assert relative == {("fusionkit.engine", "x"), ("fusionkit.engine.y", "z"), ("fusionkit", "w")}
+    assert kernel_imports(ROOT / "fusionkit/grid/plan.py") >= {"fusionkit.engine.fit"}
 
 
-def test_every_module_of_the_kernel_stands_in_a_room() -> None:
-    rooms = {room(name) for name in NAMES if name != "fusionkit"}
-    assert rooms == set(RANK), "a new room is given its row above"
+def test_the_package_has_five_modules_at_its_root_and_known_rooms() -> None:
+    assert {path.stem for path in (ROOT / "fusionkit").glob("*.py")} == AT_THE_ROOT
+    assert {room(name) for name in NAMES - {"fusionkit"}} == set(RANK), "give a new room its rank in ROOMS"
 
 
-@pytest.mark.parametrize("path", KERNEL, ids=module_name)
-def test_imports_go_one_way(path: Path) -> None:
-    name = module_name(path)
-    if name == "fusionkit":
-        started = imported(path, at_start(ast.parse(path.read_bytes()).body))
-        assert not {module for module, _ in started if module.startswith("fusionkit")}  # it looks up when asked to
-        return
-    upward = {other for other in kernel_imports(path) - {"fusionkit"} if RANK[room(other)] > RANK[room(name)]}
-    assert not upward, f"{name} imports from above: {', '.join(sorted(upward))}"
-    from_face = {what for module, what in imported(path) if module == "fusionkit" and f"fusionkit.{what}" not in NAMES}
-    assert from_face <= {"__version__"}
-
-
-def test_no_module_needs_itself_to_be_imported() -> None:
-    graph = {
-        module_name(path): kernel_imports(path, at_start(ast.parse(path.read_bytes()).body)) - {module_name(path)}
+def test_imports_go_down() -> None:
+    upward = [
+        f"{module_name(path)} imports {other}"
         for path in KERNEL
-    }
-    assert set(TopologicalSorter(graph).static_order()) == NAMES  # raises where there is a circle
+        if path.name != "__init__.py" or path.parent.name != "fusionkit"
+        for other in sorted(kernel_imports(path) - {"fusionkit"})
+        if RANK[room(other)] > RANK[room(module_name(path))]
+    ]
+    assert upward == []
 
 
-@pytest.mark.parametrize("path", KERNEL, ids=module_name)
-def test_the_kernel_imports_no_plugin(path: Path) -> None:
-    assert not {module for module, _ in imported(path) if module.startswith("fusionkit_")}
+def test_no_circle_of_imports() -> None:
+    graph = {module_name(path): kernel_imports(path) - {module_name(path)} for path in KERNEL}
+    graph.pop("fusionkit")  # it looks up its public names when they are asked for
+    assert set(TopologicalSorter(graph).static_order()) == NAMES - {"fusionkit"}  # raises CycleError, naming them
 
 
-@pytest.mark.parametrize("path", PLUGINS, ids=module_name)
-def test_plugins_use_public_names_only(path: Path) -> None:
-    used = {(module, name) for module, name in imported(path) if module.partition(".")[0] == "fusionkit"}
-    assert {room(f"{module}.") for module, _ in used} <= PUBLIC
-    assert not {name for _, name in used if not name or name.startswith("_")}
+def test_the_cli_imports_the_api_only() -> None:
+    past = [
+        f"{module_name(path)} imports {other}"
+        for path in (ROOT / "fusionkit/cli").glob("*.py")
+        for other in sorted(kernel_imports(path))
+        if room(other) not in OF_THE_CLI
+    ]
+    assert past == []
 
 
-def test_no_module_is_long_and_half_of_them_are_short() -> None:
-    lengths = {module_name(path): len(path.read_text().splitlines()) for path in KERNEL + PLUGINS}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
-    assert median(length for length in lengths.values() if length > 1) < 120
+def test_the_kernel_imports_no_plugin() -> None:
+    found = [
+        f"{module_name(path)} imports {module}"
+        for path in KERNEL
+        for module, _ in imported(path)
+        if module.startswith("fusionkit_")
+    ]
+    assert found == []
 
 
-@pytest.mark.parametrize("path", KERNEL, ids=module_name)
-def test_nothing_heavy_is_imported_before_it_is_needed(path: Path) -> None:
-    started = {module.partition(".")[0] for module, _ in imported(path, at_start(ast.parse(path.read_bytes()).body))}
-    allowed = MAY_BE_HEAVY.get(path.relative_to(ROOT / "fusionkit").as_posix(), set())
-    assert started & HEAVY <= allowed
+def test_plugins_use_public_names_only() -> None:
+    private = [
+        f"{module_name(path)} imports {module}.{name}"
+        for path in PLUGINS
+        for module, name in imported(path)
+        if module.partition(".")[0] == "fusionkit"
+        and (room(f"{module}.") not in PUBLIC or not name or name.startswith("_"))
+    ]
+    assert private == []
+
+
+def test_light_imports_load_nothing_heavy() -> None:
+    light = ["fusionkit", "fusionkit.api", "fusionkit.cli", "fusionkit.registry", "fusionkit.errors"]
+    heavy = ["torch", "timm", "mmengine", "sklearn", "scipy", "cv2", "matplotlib", "altair", "pandas", "av", "jinja2"]
+    script = f"import sys, {', '.join(light)}\nprint(*sorted(set({heavy}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -12,23 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusionkit.config import GridConfig, resolve
+from fusionkit.config.grid_config import GridConfig, resolve
 from fusionkit.contracts import Backbone, Extractor, FaceDataset, FrameTable, Located, Smoother
 from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan, make_plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import Outcome, RunOptions, run
-from fusionkit.registry import (
-    BACKBONES,
-    DATASETS,
-    EXTRACTORS,
-    FUSIONS,
-    SMOOTHERS,
-    ComponentRegistry,
-)
-from fusionkit.report.results import Results
+from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
+from fusionkit.report.run import Results
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 CLASSES = ("calm", "glad", "sad")
 SIDE = 12

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE, Choice
+from fusionkit.contracts.extractor import TEMPLATE, Choice
 from fusionkit.registry import EXTRACTORS
 from fusionkit_faces.detector import Detector
 

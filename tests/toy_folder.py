@@ -10,11 +10,11 @@ from unittest import mock
 
 import numpy as np
 
-from fusionkit.artifact import SCHEMA, write_file
 from fusionkit.engine.score import Score
 from fusionkit.grid.folder import RunFolder
-from fusionkit.identity import digest
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
+from fusionkit.storage.artifact import SCHEMA, write_file
+from fusionkit.storage.identity import digest
 
 AXES = {
     "dataset": "toy",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit import __version__
+from fusionkit._version import __version__
 from fusionkit.cli import (
     ablate,
     align,
@@ -30,7 +30,7 @@ from fusionkit.cli import (
 )
 from fusionkit.cli.usage import Commands
 
-RUN, LOOK, EXTEND, TRAIN = "Run and compare", "Look around", "Extend", "Train backbones"
+RUN, LOOK, EXTEND, TRAIN = "Run and compare", "DetectionOptions around", "Extend", "Train backbones"
 
 app = typer.Typer(
     name="fusionkit",
@@ -71,7 +71,10 @@ app.command("info", rich_help_panel=LOOK)(info.info)
 app.command("preview", rich_help_panel=LOOK)(preview.preview)
 app.command("align", rich_help_panel=LOOK)(align.align)
 app.add_typer(
-    data.app, name="data", help="Look at data before they are used, and write drawn ones.", rich_help_panel=LOOK
+    data.app,
+    name="data",
+    help="DetectionOptions at data before they are used, and write drawn ones.",
+    rich_help_panel=LOOK,
 )
 app.command("cache", rich_help_panel=LOOK)(cache.cache)
 app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from fusionkit.cli import completion
 from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
-from fusionkit.cli.frame_progress import FrameBars, FrameLines
 from fusionkit.cli.options import Debug, Plugins
+from fusionkit.cli.progress import FrameBars, FrameLines
 
 if TYPE_CHECKING:
     from fusionkit.media.align import AlignOutcome
@@ -55,14 +55,14 @@ def align(
       fusionkit align photos videos --detector insightface:pack=buffalo_l --people largest
     """
     with reporting(debug):
-        from fusionkit.identity import component_identity
         from fusionkit.media.align import AlignSettings, check_output
         from fusionkit.media.align import align as align_inputs
+        from fusionkit.media.coverage import write_coverage
         from fusionkit.media.inputs import find_inputs
-        from fusionkit.plugin_file import load_plugin_file
         from fusionkit.registry import EXTRACTORS
-        from fusionkit.report.coverage import write_coverage
-        from fusionkit.spec import Spec
+        from fusionkit.registry.plugin_file import load_plugin_file
+        from fusionkit.registry.spec import Spec
+        from fusionkit.storage.identity import component_identity
 
         for path in plugin or ():
             load_plugin_file(path)

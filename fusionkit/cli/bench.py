@@ -16,7 +16,7 @@ from fusionkit.cli.options import PLUGIN, SPEC
 if TYPE_CHECKING:
     from fusionkit.api import Prepared
     from fusionkit.grid.run import Outcome
-    from fusionkit.report.results import Results
+    from fusionkit.report.run import Results
 
 AXES, HOW, RUN = "What is compared", "How heads are trained", "How it runs"
 
@@ -262,7 +262,7 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
         ConfigError: if one that a run has once is given several times: of an option that is compared, both are meant.
     """
     from fusionkit.errors import ConfigError
-    from fusionkit.spec import Spec, split_outside, split_specs
+    from fusionkit.registry.spec import Spec, split_outside, split_specs
 
     found = {key: value for key, value in given.items() if value is not None}
     for key in ("split", "main", "reference"):

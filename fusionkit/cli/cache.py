@@ -34,7 +34,7 @@ def cache(
       fusionkit cache --prune --older-than 30
     """
     with reporting(debug):
-        from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
+        from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
         store = EmbeddingStore(cache_folder())
         now = time.time()

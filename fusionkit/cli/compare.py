@@ -37,14 +37,14 @@ def compare(
       fusionkit compare runs/regions 3fa29c1 07be
     """
     with reporting(debug):
-        from fusionkit.report.results import Results
+        from fusionkit.report.run import Results
 
         print_comparison(Results(folder).compare(a, b))
 
 
 def print_comparison(comparison: Comparison) -> None:
     """The scores, the classes, the sentences, what they rest on, and what to be careful of."""
-    from fusionkit.report.comparison_table import caption, class_table, overall_table, warnings
+    from fusionkit.report.comparison import caption, class_table, overall_table, warnings
 
     out.print()
     out.print(overall_table(comparison))

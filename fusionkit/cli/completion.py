@@ -52,7 +52,7 @@ def configs(room: str) -> Completer:
     """Shipped configs of a room, ``pretrain``; all of them where it is empty. Files are the shell's own business."""
 
     def complete(incomplete: str) -> list[str]:
-        from fusionkit.config_file import shipped_names
+        from fusionkit.config.config_file import shipped_names
 
         return _beginning(incomplete, [name for name in shipped_names() if name.startswith(room)])
 

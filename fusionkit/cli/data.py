@@ -40,10 +40,10 @@ def check(
       fusionkit data check folder:root=faces --read
     """
     with reporting(debug):
-        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.data.check import check_data, data_table
         from fusionkit.registry import DATASETS
-        from fusionkit.report.data_check import check_data, data_table
-        from fusionkit.spec import Spec
+        from fusionkit.registry.plugin_file import load_plugin_file
+        from fusionkit.registry.spec import Spec
 
         for path in plugin or ():
             load_plugin_file(path)
@@ -78,7 +78,7 @@ def synth(
       fusionkit data synth --layout affwild2 --out drawn
     """
     with reporting(debug):
-        from fusionkit.report.layouts import Drawing, check_free, draw, find_layout, write_layout
+        from fusionkit.data.layouts import Drawing, check_free, draw, find_layout, write_layout
 
         writer = find_layout(layout)
         check_free(out_folder)
@@ -121,10 +121,10 @@ def views(
       fusionkit data views folder:root=faces --view mouth --size 224 --out mouths
     """
     with reporting(debug):
-        from fusionkit.plugin_file import load_plugin_file
-        from fusionkit.report.data_views import ViewRequest, write_views
-        from fusionkit.spec import Spec
-        from fusionkit.views import View
+        from fusionkit.config.views import View
+        from fusionkit.data.views import ViewRequest, write_views
+        from fusionkit.registry.plugin_file import load_plugin_file
+        from fusionkit.registry.spec import Spec
 
         for path in plugin or ():
             load_plugin_file(path)
@@ -152,9 +152,9 @@ def composites(
       fusionkit data composites swapped:source=synthetic,classes=Fear --out swaps.png
     """
     with reporting(debug):
-        from fusionkit.plugin_file import load_plugin_file
-        from fusionkit.report.composite_sheet import write_composite_sheet
-        from fusionkit.spec import Spec
+        from fusionkit.data.composite_sheet import write_composite_sheet
+        from fusionkit.registry.plugin_file import load_plugin_file
+        from fusionkit.registry.spec import Spec
 
         for path in plugin or ():
             load_plugin_file(path)

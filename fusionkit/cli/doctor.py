@@ -13,7 +13,7 @@ from rich.table import Table
 from fusionkit.cli.console import FAILED, out
 
 if TYPE_CHECKING:
-    from fusionkit.report.doctor.finding import Finding
+    from fusionkit.doctor.environment import Finding
 
 _COLOURS = {"ok": "green", "absent": "dim", "warning": "yellow", "broken": "bold red"}
 
@@ -32,7 +32,7 @@ def doctor(
 
       fusionkit doctor --json > doctor.json
     """
-    from fusionkit.report.doctor import examine
+    from fusionkit.doctor import examine
 
     found = list(examine())
     if as_json:

@@ -77,8 +77,8 @@ def finetune(
       fusionkit finetune finetune/tiny --auxiliary eye+mouth --set fusion.position=block:2
     """
     with reporting(debug):
-        from fusionkit.config_file import find_config, read_config
-        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.config.config_file import find_config, read_config
+        from fusionkit.registry.plugin_file import load_plugin_file
         from fusionkit.training.finetune_config import resolve_finetune
 
         for file in plugin or ():
@@ -94,12 +94,11 @@ def finetune(
 def _run(config: FinetuneConfig, folder: Path, device: str) -> None:
     from fusionkit.api import choose_device
     from fusionkit.cli.bench import print_results
-    from fusionkit.cli.finetune_lines import EpochLines
-    from fusionkit.cli.loss_progress import LossBar, LossLines
+    from fusionkit.cli.training_progress import EpochLines, LossBar, LossLines
     from fusionkit.grid.progress import Progress
     from fusionkit.grid.provenance import provenance
     from fusionkit.report.csv_files import write_csv_files
-    from fusionkit.report.results import Results
+    from fusionkit.report.run import Results
     from fusionkit.training.finetune import finetune as train
     from fusionkit.training.processes import speaks
 

@@ -13,8 +13,8 @@ from fusionkit.cli import completion
 from fusionkit.cli.console import out, reporting
 from fusionkit.cli.options import Debug, Plugins
 from fusionkit.errors import ConfigError
-from fusionkit.options import Option, options_of
 from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
+from fusionkit.registry.options import Option, options_of
 
 
 def info(
@@ -41,7 +41,7 @@ def info(
     """
     with reporting(debug):
         for path in plugin or ():
-            from fusionkit.plugin_file import load_plugin_file
+            from fusionkit.registry.plugin_file import load_plugin_file
 
             load_plugin_file(path)
         if name == "recipe":
@@ -80,7 +80,7 @@ def _describe(registry: ComponentRegistry, name: str) -> None:
 
 
 def _describe_recipe() -> None:
-    from fusionkit.recipe import Recipe
+    from fusionkit.config.recipe import Recipe
     from fusionkit.testing.documentation import explanations, without_args
 
     out.print("[bold]recipe[/]  of training, as --recipe key=value takes it\n")

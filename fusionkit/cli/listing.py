@@ -47,7 +47,7 @@ def list_components(
         if kind is not None and kind not in REGISTRIES:
             raise ConfigError(f"unknown kind {kind!r}{did_you_mean(kind, REGISTRIES)}; known: {', '.join(REGISTRIES)}")
         if plugin:
-            from fusionkit.plugin_file import load_plugin_file
+            from fusionkit.registry.plugin_file import load_plugin_file
 
             for path in plugin:
                 load_plugin_file(path)

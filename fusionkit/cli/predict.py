@@ -13,8 +13,8 @@ from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
 from fusionkit.cli.options import ROW, Debug, Device, Folder, Plugins
 
 if TYPE_CHECKING:
-    from fusionkit.predict.footage.reading import Answered
-    from fusionkit.predict.footage.run import FootageRun
+    from fusionkit.predict.video.reading import VideoPrediction
+    from fusionkit.predict.video.run import VideoRun
 
 _SHOWN = 20  # photos that have a line of their own
 _KEPT = "the table holds the inputs that were finished"
@@ -79,17 +79,17 @@ def predict(
     with reporting(debug, kept=_KEPT):
         from fusionkit.api import open_predictor
         from fusionkit.cli.progress import BarProgress, LineProgress
+        from fusionkit.media.face_tracking import DetectionOptions, face_finder
         from fusionkit.media.inputs import find_inputs
         from fusionkit.media.recording import recordings
-        from fusionkit.media.sighting import Look, face_finder
-        from fusionkit.predict.footage.run import FootageOptions, FootageRun, drawn_folders
-        from fusionkit.spec import Spec
+        from fusionkit.predict.video.run import VideoOptions, VideoRun, drawn_folders
+        from fusionkit.registry.spec import Spec
 
         found, unlisted = find_inputs(inputs, drawn_folders(out_dir))
         predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugin or ())
         finder = face_finder(Spec.parse(detector)) if detector is not None else None
-        look = Look(finder, None if people == "all" else people, side)
-        run = FootageRun(predictor, FootageOptions(look, stream, batch, video), out_dir)
+        look = DetectionOptions(finder, None if people == "all" else people, side)
+        run = VideoRun(predictor, VideoOptions(look, stream, batch, video), out_dir)
         for note in run.predictor.notes:
             err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
         teller = _Teller(run)
@@ -106,7 +106,7 @@ def predict(
 class _Teller:
     """Prints what becomes of each input."""
 
-    def __init__(self, run: FootageRun) -> None:
+    def __init__(self, run: VideoRun) -> None:
         self.run, self.faults, self.inputs, self.photos = run, 0, 0, 0
         self.answers, self.warned = 0, False
 
@@ -114,8 +114,8 @@ class _Teller:
         self.faults += 1
         err.print(f"[bold red]fault:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
-    def tell(self, answered: Answered) -> None:
-        from fusionkit.predict.footage.told import line_of, speed_of, untouched
+    def tell(self, answered: VideoPrediction) -> None:
+        from fusionkit.predict.video.summary import line_of, speed_of, untouched
 
         self.inputs += 1
         for line in answered.faults:

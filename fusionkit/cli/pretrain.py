@@ -58,8 +58,8 @@ def pretrain(
       torchrun --nproc-per-node 8 -m fusionkit pretrain pretrain/mae_face_vitb --data faces
     """
     with reporting(debug):
-        from fusionkit.config_file import find_config, read_config
-        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.config.config_file import find_config, read_config
+        from fusionkit.registry.plugin_file import load_plugin_file
         from fusionkit.training.pretrain_config import resolve_pretrain
 
         for file in plugin or ():
@@ -73,7 +73,7 @@ def pretrain(
 
 def _run(config: PretrainConfig, folder: Path, device: str) -> None:
     from fusionkit.api import choose_device
-    from fusionkit.cli.loss_progress import LossBar, LossLines
+    from fusionkit.cli.training_progress import LossBar, LossLines
     from fusionkit.grid.progress import Progress
     from fusionkit.grid.provenance import provenance
     from fusionkit.training.pretrain import pretrain as train

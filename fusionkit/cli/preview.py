@@ -41,11 +41,11 @@ def preview(
       fusionkit preview --input clip.mp4 --extractor yunet:model=face_detection_yunet_2023mar.onnx
     """
     with reporting(debug):
-        from fusionkit.plugin_file import load_plugin_file
-        from fusionkit.report.contact_sheet import write_contact_sheet
-        from fusionkit.report.media_sheet import write_media_sheet
-        from fusionkit.spec import Spec
-        from fusionkit.views import parse_region_set
+        from fusionkit.config.views import parse_region_set
+        from fusionkit.data.contact_sheet import write_contact_sheet
+        from fusionkit.data.media_sheet import write_media_sheet
+        from fusionkit.registry.plugin_file import load_plugin_file
+        from fusionkit.registry.spec import Spec
 
         for path in plugin or ():
             load_plugin_file(path)

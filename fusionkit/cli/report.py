@@ -45,12 +45,12 @@ def report(
       fusionkit report runs/regions --format latex --out table.tex --figures figures
     """
     with reporting(debug):
-        from fusionkit.artifact import write_file
         from fusionkit.errors import ConfigError
-        from fusionkit.plugin_file import load_plugin_file
+        from fusionkit.registry.plugin_file import load_plugin_file
         from fusionkit.report.charts.gallery import save_figures
         from fusionkit.report.paper_table import paper_table
-        from fusionkit.report.results import Results
+        from fusionkit.report.run import Results
+        from fusionkit.storage.artifact import write_file
 
         if out_file is not None and out_file.is_dir():
             raise ConfigError(f"--out {out_file} is a folder", hint="a file")

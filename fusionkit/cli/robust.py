@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from fusionkit.cli.ablate import (
-    Cells,
-    Draws,
-    Seed,
-    Smoothing,
-    print_rest,
-    terminal_progress,
-)
+from fusionkit.cli.ablate import Cells, Draws, Seed, Smoothing, print_rest, terminal_progress
 from fusionkit.cli.console import out, reporting
 from fusionkit.cli.options import Debug, Device, Folder, Plugins
 

@@ -14,8 +14,8 @@ from fusionkit.cli.options import ROW, Debug, Device, Plugins
 from fusionkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fusionkit.predict.challenge import Answer
     from fusionkit.predict.predictor import Predictor
+    from fusionkit.predict.submission import SubmissionResult
 
 _SHOWN = 20  # faults of a file that are printed
 
@@ -89,7 +89,7 @@ def submit(
         _print(answer, predictor, out_path)
 
 
-def _print(answer: Answer, predictor: Predictor, path: Path) -> None:
+def _print(answer: SubmissionResult, predictor: Predictor, path: Path) -> None:
     line = f"{answer.frames:,} frames of {len(answer.predicted):,} clips to {path}: {predictor}"
     out.print(line, markup=False, highlight=False, soft_wrap=True)
     if answer.imputed:
@@ -105,7 +105,7 @@ def _print(answer: Answer, predictor: Predictor, path: Path) -> None:
 
 
 def _check(path: Path, template: Path | None) -> None:
-    from fusionkit.report.submission import read_template, submission_faults
+    from fusionkit.predict.submission import read_template, submission_faults
 
     if template is None:
         raise ConfigError("--check needs a --template to check against")

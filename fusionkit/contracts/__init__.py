@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.contracts.backbone import Backbone
-from fusionkit.contracts.causal_smoother import CausalSmoother
 from fusionkit.contracts.component import Component
-from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.contracts.export import Export
-from fusionkit.contracts.extractor import Extractor, Located
-from fusionkit.contracts.face import Face
+from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
+from fusionkit.contracts.extractor import Extractor, Face, Located
 from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
-from fusionkit.contracts.smoother import Smoother
-from fusionkit.contracts.stream import Stream
+from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
 from fusionkit.contracts.task import SingleLabel
 
 if TYPE_CHECKING:

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from fusionkit.contracts.component import Component
-from fusionkit.contracts.export import Export
 from fusionkit.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """A layout for n rows of a data set.
+
+    Attributes:
+        paths: where each row's image goes, below the new root, with ``/``. The ending says in which format: ``.jpg``,
+            ``.jpeg`` or ``.png``; in place of another one the image becomes a ``.png``.
+        annotated: (n,) bool: rows that an annotation file keeps in the table when they have no image. In place of the
+            image of another row an empty file is written: without it the row would be lost, and nobody would miss it.
+        files: annotation, path below the new root to the file that is copied there, byte for byte.
+        options: which options the new root is read with, other than those of the source; None: without that option.
+            Those that say where data lie are left out anyway, and ``root`` is set.
+    """
+
+    paths: Sequence[str]
+    annotated: np.ndarray
+    files: Mapping[str, Path] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
 
 UNLABELLED = -1
 
@@ -242,3 +263,23 @@ class FaceDataset(Component, ABC):
 def _is_rgb(image: Any) -> bool:
     """Whether it is uint8 (H, W, 3) with at least one pixel."""
     return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size > 0
+
+
+class Layout(Protocol):
+    """Writes a data set's images and labels in a layout."""
+
+    def __call__(self, folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
+        """Write all clips of all splits, the same bytes for the same faces.
+
+        Args:
+            folder: empty; it is put in its place, or removed, by the caller.
+            faces: the images, with labels and the splits train, val and test.
+            faults: write what is wrong in the real data too, so that readers can be tried.
+
+        Yields:
+            How many frames were done since last time, now and then; they add up to the frames of ``faces``.
+
+        Raises:
+            DataError: if the faces do not fit the layout.
+        """
+        ...

@@ -10,8 +10,49 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fusionkit.contracts.component import Component
-from fusionkit.contracts.stream import Stream
-from fusionkit.errors import PluginError
+from fusionkit.errors import DataError, PluginError
+
+
+class Stream:
+    """Gives each frame of a clip its probabilities when it arrives: those that the smoother gives the whole clip.
+
+    Args:
+        smoother: steps for this stream alone; made by :meth:`Smoother.stream`.
+    """
+
+    def __init__(self, smoother: Smoother) -> None:
+        self._smoother = smoother
+        self.reset()
+
+    def reset(self) -> None:
+        """A new clip begins with the next frame."""
+        self._smoother.reset()
+        self._last: int | None = None
+
+    def __call__(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        """The next frame of the clip.
+
+        Args:
+            x: (C,) what the smoother ``needs``.
+            frame_number: above that of the frame before; a gap is a gap in time.
+
+        Returns:
+            (C,) float64, probabilities.
+
+        Raises:
+            DataError: if the frame number does not rise.
+            PluginError: if the smoother cannot go frame by frame, or breaks its contract.
+        """
+        if self._last is not None and frame_number <= self._last:
+            raise DataError(
+                f"frame {frame_number} comes after frame {self._last}: the frames of a clip come in order",
+                hint="reset() begins a new clip",
+            )
+        row = np.asarray(x, dtype=np.float64)
+        weights = self._smoother.step(row, frame_number)
+        self._last = int(frame_number)
+        probabilities: np.ndarray = self._smoother.rows_to_one(np.asarray(weights)[None], row[None])[0]
+        return probabilities
 
 
 class Smoother(Component, ABC):
@@ -127,3 +168,41 @@ class Smoother(Component, ABC):
             raise PluginError(f"smoother {name} gave a negative weight or a row without weight")
         smoothed: np.ndarray = out / total
         return smoothed
+
+
+class CausalSmoother(Smoother):
+    """Smooths a clip piece by piece: a plugin writes :meth:`advance`, and both ways of use are made of it.
+
+    A whole clip is one piece and a stream is pieces of one frame, so they give the same bits wherever ``advance``
+    treats its frames one after the other.
+    """
+
+    causal: ClassVar[bool] = True
+    _past: Any = None
+
+    @abstractmethod
+    def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+        """Smooth the next piece of a clip.
+
+        Args:
+            x: (T, C) float64, T >= 1: what the smoother ``needs``.
+            frame_numbers: (T,) int64, rising, above those of the piece before.
+            past: what this gave with the piece before; None at the start of a clip. It is not written to.
+
+        Returns:
+            (T, C) weights as :meth:`smooth` gives them, and what the next piece needs to know of all so far.
+        """
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        """The clip as one piece: (T, C) to (T, C)."""
+        return self.advance(x, frame_numbers, None)[0] if len(x) else x
+
+    def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        """The next frame as a piece of its own: (C,) to (C,)."""
+        weights, self._past = self.advance(x[None], np.array([frame_number], dtype=np.int64), self._past)
+        row: np.ndarray = weights[0]
+        return row
+
+    def reset(self) -> None:
+        """The next frame begins a clip."""
+        self._past = None

@@ -2,26 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import ctypes
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts.backbone import Backbone
+from fusionkit.config.views import FACE, View, cut, regions_of
+from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.contracts.extractor import Extractor
-from fusionkit.engine.embeddings import SHARD, EmbeddingStore
-from fusionkit.engine.held_memory import held_memory
-from fusionkit.engine.located import BATCH, LocatedBatch, locate, read_batches
-from fusionkit.engine.record import Record, component_record, data_record
-from fusionkit.engine.resize import resized
-from fusionkit.engine.source import Source
+from fusionkit.engine.features import Arrays
+from fusionkit.engine.source import Source, data_record
 from fusionkit.errors import CellError, DataError, FusionKitError, PluginError, out_of_memory
-from fusionkit.identity import component_identity, digest
 from fusionkit.registry import BACKBONES, EXTRACTORS
-from fusionkit.spec import Spec
-from fusionkit.views import FACE, View
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.embeddings import SHARD, EmbeddingStore
+from fusionkit.storage.identity import component_identity, digest
+from fusionkit.storage.record import Record, component_record
+
+# Of <malloc.h>: which option, and what it is by default.
+_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
+_MMAP_MAX, _MMAP_DEFAULT = -4, 65536
+_NEVER = 2**31 - 1
+
+
+@contextmanager
+def tuned_malloc() -> Iterator[None]:
+    """Keep what is freed inside, for the layers of a network that follow each other.
+
+    Each layer frees and takes buffers of up to hundreds of MiB. glibc maps those anew every time and the kernel clears
+    them page by page, which is a fifth of the time of a conv net. At the end memory is given back, and is from
+    then on; other C libraries than glibc are left alone.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
+    except (OSError, TypeError, AttributeError):  # no such functions, or no such way to find it
+        yield
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, _NEVER)
+    try:
+        yield
+    finally:
+        mallopt(_MMAP_MAX, _MMAP_DEFAULT)
+        mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        trim(0)
+
+
+_FLAGS: dict[Interpolation, int] = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3, "lanczos": 4}  # as OpenCV's
+
+
+def resized(view: np.ndarray, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    """A view, its aspect ratio not kept.
+
+    Args:
+        view: RGB uint8 (h, w, 3).
+        size: height and width in pixels.
+        interpolation: as the backbone's contract names it.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    import cv2
+
+    found: np.ndarray = cv2.resize(view, size[::-1], interpolation=_FLAGS[interpolation])
+    return found
+
+
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedBatch:
+    """The images of a batch.
+
+    Attributes:
+        places: of the rows that have an image, from 0 in the batch.
+        frames: their images, RGB uint8 (H, W, 3).
+        boxes: their boxes by region; empty without an extractor.
+    """
+
+    places: list[int]
+    frames: list[np.ndarray]
+    boxes: list[dict[str, np.ndarray]]
+
+    def views(self, view: View) -> dict[int, np.ndarray | None]:
+        """One view by place; None where a region was not found. Rows without an image are not among them."""
+        cuts = [cut(frame, box, view) for frame, box in zip(self.frames, self.boxes, strict=True)]
+        return dict(zip(self.places, cuts, strict=True))
+
+
+def locate(extractor: Extractor | None, images: Sequence[np.ndarray | None]) -> LocatedBatch:
+    """Say where the regions of a batch are."""
+    frames = [image for image in images if image is not None]
+    found = extractor(frames) if extractor and frames else None
+    boxes: list[dict[str, np.ndarray]] = [{} for _ in frames]
+    if extractor and found:
+        boxes = [dict(zip(extractor.regions, box, strict=True)) for box in found.boxes]
+    return LocatedBatch([place for place, image in enumerate(images) if image is not None], frames, boxes)
+
+
+def read_batches(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:
+    """Batches of images with their start; the next one is read while this one is worked on."""
+    starts = range(0, len(rows), BATCH)
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(source.images, rows[:BATCH])
+        for start in starts:
+            images = following.result()
+            if start + BATCH < len(rows):
+                following = reader.submit(source.images, rows[start + BATCH : start + 2 * BATCH])
+            yield start, images
+
 
 REVISION = 1  # raise when the same components give other embeddings than before
 
@@ -111,7 +207,7 @@ def labels_learned(spec: Spec) -> tuple[tuple[str, str], ...]:
     return _shared_backbone(spec).trained_on()
 
 
-@held_memory()
+@tuned_malloc()
 def embed(
     source: Source,
     wanted: Sequence[Embedding],
@@ -298,3 +394,82 @@ class ViewStream:
                 f"of {len(bad)} frame(s), {where(int(bad[0]))} for one"
             )
         return stored
+
+
+Boxes = list[dict[str, np.ndarray] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedFrames:
+    """What was made of n frames.
+
+    Attributes:
+        values: (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
+        boxes: of each frame by region, (5,) as an extractor gives them; nothing where no view is cut, None where there
+            is no image.
+    """
+
+    values: Arrays
+    boxes: Boxes
+
+
+class FrameEmbedder:
+    """Embeds frames batch by batch; the extractor and the backbones are built once.
+
+    Args:
+        wanted: embeddings through a backbone, which share one extractor.
+        device: where backbones run.
+        size: frames of a batch. As many as a benchmark takes give the very bits of stored embeddings, fewer an answer
+            sooner.
+
+    Raises:
+        ConfigError: if a component cannot be built.
+    """
+
+    def __init__(self, wanted: Sequence[Embedding], device: str, size: int = BATCH) -> None:
+        unique = list({item.key: item for item in wanted}.values())
+        self.size = size
+        self._views = [item.view for item in unique]
+        cut = [item for item in unique if item.view != FACE]
+        self._extractor: Extractor | None = EXTRACTORS.build(cut[0].extractor) if cut else None
+        self._streams = [ViewStream(item, 0, device, size) for item in unique]
+
+    @property
+    def embedding_seconds(self) -> float:
+        """What backbones took so far."""
+        return sum(stream.embedding_seconds for stream in self._streams)
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether views are cut by an extractor that looks for a face in the frame."""
+        return self._extractor is not None and self._extractor.finds_faces
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions that the views are cut from, in the extractor's order."""
+        needed = regions_of(self._views)
+        return tuple(region for region in self._extractor.regions if region in needed) if self._extractor else ()
+
+    def __call__(self, frames: Sequence[np.ndarray | None]) -> EmbeddedFrames:
+        """Embed frames.
+
+        Args:
+            frames: n, RGB uint8 (H, W, 3) each; None where there is no image.
+
+        Raises:
+            CellError: if a backbone gives a value that is not finite.
+            PluginError: if a component fails or breaks its contract.
+        """
+        for stream in self._streams:
+            stream.begin(len(frames))
+        boxes: Boxes = [None] * len(frames)
+        for start in range(0, len(frames), self.size):
+            batch = locate(self._extractor, frames[start : start + self.size])
+            add_batch(self._streams, start, batch)
+            for place, found in zip(batch.places, batch.boxes, strict=True):
+                boxes[start + place] = found
+        values = {
+            stream.embedding.key: stream.finished(lambda place: f"frame {place}").astype(np.float32)
+            for stream in self._streams
+        }
+        return EmbeddedFrames(values, boxes)

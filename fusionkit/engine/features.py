@@ -1,32 +1,40 @@
-"""What a head is trained on: the stored embeddings of one fold, standardised as fitted on its training frames.
+"""Features: stored embeddings, imputed and standardised as fitted on the training frames of one fold.
 
-They are held in memory, or, where they are more than the limit, read from the maps of the store batch by batch.
+Features are held in memory, or read from the store batch by batch where they exceed a memory limit. Both give the same
+bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from fusionkit.engine.embeddings import EmbeddingStore, Layout
-from fusionkit.engine.part import Arrays, Part, aligned
-from fusionkit.engine.scaling import Blocks, Scaling
-from fusionkit.engine.streamed import StreamedPart
-from fusionkit.engine.treated import TreatedPart
 from fusionkit.errors import CellError
+from fusionkit.storage.embeddings import EmbeddingStore, FrameFormat, present_rows
 
-AnyPart = Part | StreamedPart | TreatedPart
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_BLOCK = 2048  # rows that mean and spread are taken over at one go
-_WINDOW = 2**28  # bytes that are read at one go where features are streamed
+    from fusionkit.contracts.fusion import Views
+
+    Tensors = tuple[Views, Views]  # views, present
+
+Arrays = dict[str, np.ndarray]
+Blocks = Callable[[], Iterator[np.ndarray]]
+
+_ALIGNMENT = 64  # bytes
+_BLOCK = 2048  # rows per step when mean and scale are computed
+WINDOW = 2**28  # bytes read together where features are streamed
 
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """The rows of one fold. Labels of the test rows are not in it.
+    """Row numbers of one fold. Test labels are not included.
 
     Attributes:
         train: (n,) labelled rows only.
@@ -46,17 +54,216 @@ class FoldRows:
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
-    """Train, dev and test features of one fold, with the mean and scale that were taken from train.
+class Scaling:
+    """Mean and scale of one view's features.
 
     Attributes:
-        size: bytes that all of them take in memory.
-        limit: bytes that they may take; where they would take more, they are streamed.
+        mean: (D,) float32, over the training frames that have the view.
+        scale: (D,) float32, their standard deviation. It is 1 for a constant feature, and if nothing is standardised.
+        standardize: whether features are scaled to mean 0 and variance 1.
     """
 
-    train: AnyPart
-    dev: AnyPart
-    test: AnyPart
+    mean: np.ndarray
+    scale: np.ndarray
+    standardize: bool
+
+    @classmethod
+    def of(cls, blocks: Blocks, *, standardize: bool) -> Self | None:
+        """Fit the scaling on some rows; None if the view is missing in all of them.
+
+        Args:
+            blocks: yields (n, D) or (n, K, D) blocks of the rows, at each call again; NaN rows are missing.
+            standardize: see the attribute.
+        """
+        count, total = _sum(_present(blocks()))
+        if not count:
+            return None
+        center = total / count
+        mean = center.astype(np.float32)
+        if not standardize:
+            return cls(mean, np.ones_like(mean), standardize)
+        _, squares = _sum(np.square(values - center) for values in _present(blocks()))
+        spread = np.sqrt(squares / count)
+        spread[spread < 1e-6 * np.maximum(np.abs(center), 1e-6)] = 1.0  # a constant feature stays constant
+        return cls(mean, spread.astype(np.float32), standardize)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Impute the mean and standardise, in place.
+
+        Args:
+            values: (n, D) or (n, K, D) float32; NaN rows are missing.
+
+        Returns:
+            (n,) bool: rows that have the view.
+        """
+        there = present_rows(values)
+        values[~there] = self.mean
+        if self.standardize:
+            np.subtract(values, self.mean, out=values)
+            np.divide(values, self.scale, out=values)
+        return there
+
+
+class FrameFeatures(ABC):
+    """Features of n frames.
+
+    Attributes:
+        present: (n,) bool by view.
+    """
+
+    present: Arrays
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(n, D_v) or (n, K, D_v) by view, main view first."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> FeaturesInMemory:
+        """Return the features of some frames."""
+
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[FeaturesInMemory]:
+        """Yield the features of each batch of frames.
+
+        Args:
+            batches: (b,) frame numbers of each batch.
+        """
+        return (self.take(rows) for rows in batches)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(n,) bool: frames with at least one view."""
+        anything: np.ndarray = np.any(list(self.present.values()), axis=0)
+        return anything
+
+    @property
+    def whole(self) -> np.ndarray:
+        """(n,) bool: frames with every view."""
+        everything: np.ndarray = np.all(list(self.present.values()), axis=0)
+        return everything
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturesInMemory(FrameFeatures):
+    """Features of n frames, in memory.
+
+    Attributes:
+        views: (n, D_v) or (n, K, D_v) float32 by view; a missing view holds the training mean.
+        present: (n,) bool by view.
+    """
+
+    views: Arrays
+    present: Arrays
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(n, D_v) or (n, K, D_v) by view, main view first."""
+        return {name: value.shape for name, value in self.views.items()}
+
+    def take(self, rows: np.ndarray) -> FeaturesInMemory:
+        """Return the features of some frames."""
+        return FeaturesInMemory(
+            {name: value[rows] for name, value in self.views.items()},
+            {name: value[rows] for name, value in self.present.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturesInStore(FrameFeatures):
+    """Features of n frames, read from the memory-mapped store when asked for.
+
+    Attributes:
+        present: (n,) bool by view.
+        store: where the embeddings are.
+        keys: embedding key by view, main view first.
+        layouts: shape of one frame, (D_v,) or (K, D_v), and stored type, by view.
+        rows: (n,) rows of the embeddings.
+        scaling: by view.
+        window: bytes read together.
+    """
+
+    present: Arrays
+    store: EmbeddingStore
+    keys: dict[str, str]
+    layouts: dict[str, FrameFormat]
+    rows: np.ndarray
+    scaling: dict[str, Scaling]
+    window: int
+
+    @classmethod
+    def of(
+        cls,
+        store: EmbeddingStore,
+        keys: dict[str, str],
+        rows: np.ndarray,
+        scaling: dict[str, Scaling],
+        *,
+        layouts: dict[str, FrameFormat] | None = None,
+        window: int = WINDOW,
+    ) -> Self:
+        """DetectionOptions up which views are present; read nothing else."""
+        present = {name: store.present(key, rows) for name, key in keys.items()}
+        return cls(present, store, keys, layouts or _layouts(store, keys, rows), rows, scaling, window)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(n, D_v) or (n, K, D_v) by view, main view first."""
+        return {name: (len(self.rows), *shape) for name, (shape, _) in self.layouts.items()}
+
+    def take(self, rows: np.ndarray) -> FeaturesInMemory:
+        """Return the features of some frames."""
+        return next(self.batches([rows]))
+
+    def batches(self, batches: Iterable[np.ndarray]) -> Iterator[FeaturesInMemory]:
+        """Yield the features of each batch of frames.
+
+        Batches that fit into the window are read together, so that a shard is opened once for all of them.
+
+        Args:
+            batches: (b,) frame numbers of each batch.
+        """
+        frame = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.layouts.values())
+        waiting: list[np.ndarray] = []
+        for batch in batches:
+            if waiting and (sum(map(len, waiting)) + len(batch)) * frame > self.window:
+                yield from self._read(waiting)
+                waiting = []
+            waiting.append(batch)
+        if waiting:
+            yield from self._read(waiting)
+
+    def _read(self, batches: list[np.ndarray]) -> Iterator[FeaturesInMemory]:
+        rows = self.rows[np.concatenate(batches)]
+        stored = {}
+        for name, key in self.keys.items():
+            shape, dtype = self.layouts[name]
+            stored[name] = np.empty((len(rows), *shape), dtype)
+            self.store.read_into(stored[name], key, rows)
+        start = 0
+        for batch in batches:
+            views, present = {}, {}
+            for name, values in stored.items():
+                views[name] = aligned((len(batch), *values.shape[1:]))
+                views[name][:] = values[start : start + len(batch)]
+                present[name] = self.scaling[name].apply(views[name])
+            start += len(batch)
+            yield FeaturesInMemory(views, present)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldFeatures:
+    """Train, dev and test features of one fold, with the scaling fitted on train.
+
+    Attributes:
+        mean: (D_v,) float32 by view.
+        scale: (D_v,) float32 by view.
+        size: bytes that all features take in memory.
+        limit: bytes they may take; features above it are streamed.
+    """
+
+    train: FrameFeatures
+    dev: FrameFeatures
+    test: FrameFeatures
     mean: Arrays
     scale: Arrays
     size: int = 0
@@ -70,71 +277,208 @@ class Features:
 
 def load_features(
     store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *, standardize: bool, memory: int
-) -> Features:
-    """Read, impute and standardise. No value depends on whether there is memory for all of them.
+) -> FoldFeatures:
+    """Read, impute and standardise the features of one fold. No value depends on the memory limit.
 
     Args:
         store: where the embeddings are.
         keys: embedding key by view name, main view first.
-        rows: the fold.
-        standardize: bring each feature to mean 0 and variance 1 over the training frames that have the view.
-        memory: bytes that the features may take; if they need more they are read when they are asked for.
+        rows: rows of the fold.
+        standardize: scale each feature to mean 0 and variance 1 over the training frames that have the view.
+        memory: bytes that the features may take. Above it they are read batch by batch.
 
     Raises:
         CellError: if no training frame has one of the views.
         DataError: if stored embeddings are missing or damaged.
     """
-    layouts = {name: store.layout(key, int(rows.train[0])) for name, key in keys.items()}
-    frames = len(rows.train) + len(rows.dev) + len(rows.test)
-    size = 4 * frames * sum(int(np.prod(shape)) for shape, _ in layouts.values())
-    stored = _Stored(store, keys, layouts, (rows.train, rows.dev, rows.test), standardize)
-    (train, dev, test), scaling = stored.held() if size <= memory else stored.streamed(min(memory, _WINDOW))
+    parts = (rows.train, rows.dev, rows.test)
+    layouts = _layouts(store, keys, rows.train)
+    size = 4 * sum(map(len, parts)) * sum(int(np.prod(shape)) for shape, _ in layouts.values())
+    scaling: dict[str, Scaling] = {}
+    found: Iterable[FrameFeatures]
+    if size <= memory:
+        held = [FeaturesInMemory({}, {}) for _ in parts]
+        for name, key in keys.items():
+            for features, own in zip(held, parts, strict=True):
+                features.views[name] = aligned((len(own), *layouts[name][0]))
+                store.read_into(features.views[name], key, own)
+            scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
+            for features in held:
+                features.present[name] = scaling[name].apply(features.views[name])
+        found = held
+    else:
+        for name, key in keys.items():
+            scaling[name] = _fitted(name, partial(_stored_blocks, store, key, rows.train), standardize=standardize)
+        window = min(memory, WINDOW)
+        found = [FeaturesInStore.of(store, keys, own, scaling, layouts=layouts, window=window) for own in parts]
     mean = {name: item.mean for name, item in scaling.items()}
     scale = {name: item.scale for name, item in scaling.items()}
-    return Features(train, dev, test, mean, scale, size, memory)
+    train, dev, test = found
+    return FoldFeatures(train, dev, test, mean, scale, size, memory)
+
+
+class Embeddings(ABC):
+    """Embeddings of n new frames, by view, before scaling. Each head applies its own scaling."""
+
+    @abstractmethod
+    def features(self, scaling: dict[str, Scaling]) -> FrameFeatures:
+        """Scale the embeddings.
+
+        Args:
+            scaling: by view, main view first, as fitted on the head's training frames.
+        """
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
-    """The embeddings of a fold where they lie; ``parts`` are the rows of train, dev and test."""
+class EmbeddingsInMemory(Embeddings):
+    """Embeddings in memory: (n, D_v) or (n, K, D_v) float32 by view; a missing view is a row of NaN."""
+
+    values: Arrays
+
+    def features(self, scaling: dict[str, Scaling]) -> FeaturesInMemory:
+        """Return a scaled copy."""
+        views: Arrays = {}
+        present: Arrays = {}
+        for name, item in scaling.items():
+            views[name] = aligned(self.values[name].shape)
+            views[name][:] = self.values[name]
+            present[name] = item.apply(views[name])
+        return FeaturesInMemory(views, present)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingsInStore(Embeddings):
+    """Embeddings in the cache.
+
+    Attributes:
+        keys: embedding key by view.
+        rows: (n,) rows of the embeddings, at least one.
+    """
 
     store: EmbeddingStore
     keys: dict[str, str]
-    layouts: dict[str, Layout]
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray]
-    standardize: bool
+    rows: np.ndarray
 
-    def held(self) -> tuple[list[Part], dict[str, Scaling]]:
-        """All of them in memory."""
-        found = [Part({}, {}) for _ in self.parts]
-        scaling = {}
-        for name, key in self.keys.items():
-            for part, rows in zip(found, self.parts, strict=True):
-                part.views[name] = aligned((len(rows), *self.layouts[name][0]))
-                self.store.read_into(part.views[name], key, rows)
-            scaling[name] = self._scaling(name, partial(_cut, found[0].views[name]))
-            for part in found:
-                part.present[name] = scaling[name].apply(part.views[name])
-        return found, scaling
-
-    def streamed(self, window: int) -> tuple[list[StreamedPart], dict[str, Scaling]]:
-        """Where to find them, and how to bring them to scale."""
-        scaling = {name: self._scaling(name, partial(self._blocks, key)) for name, key in self.keys.items()}
-        found = []
-        for rows in self.parts:
-            present = {name: self.store.present(key, rows) for name, key in self.keys.items()}
-            found.append(StreamedPart(present, self.store, self.keys, self.layouts, rows, scaling, window))
-        return found, scaling
-
-    def _blocks(self, key: str) -> Iterator[np.ndarray]:
-        return (self.store.read(key, rows) for rows in _cut(self.parts[0]))
-
-    def _scaling(self, name: str, blocks: Blocks) -> Scaling:
-        found = Scaling.of(blocks, standardize=self.standardize)
-        if found is None:
-            raise CellError(f"view {name!r} is missing in every training frame: nothing to learn from")
-        return found
+    def features(self, scaling: dict[str, Scaling]) -> FeaturesInStore:
+        """Return features that are read and scaled batch by batch."""
+        return FeaturesInStore.of(self.store, {name: self.keys[name] for name in scaling}, self.rows, scaling)
 
 
-def _cut(values: np.ndarray) -> Iterator[np.ndarray]:
+def batches_of(features: FrameFeatures, device: str) -> ResidentBatches | StreamedBatches:
+    """Return the features as batches of tensors on a device.
+
+    Values and order are the same wherever the features are.
+    """
+    if isinstance(features, FeaturesInMemory):
+        return ResidentBatches(features, device)
+    return StreamedBatches(features, device)
+
+
+class ResidentBatches:
+    """Batches of features that are on the device as a whole.
+
+    Args:
+        features: what is batched.
+        device: torch device.
+    """
+
+    def __init__(self, features: FeaturesInMemory, device: str) -> None:
+        self.device = device
+        self.rows = len(features.seen)
+        self.views, self.present = _tensors(features, device)
+
+    def drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
+        """Yield the rows in ``order`` (n,), ``size`` at a time."""
+        import torch
+
+        for rows in torch.split(order.to(self.device), size):
+            yield _at(self.views, rows), _at(self.present, rows)
+
+    def all(self, size: int) -> Iterator[Tensors]:
+        """Yield every row in order, ``size`` at a time."""
+        for start in range(0, self.rows, size):
+            rows = slice(start, start + size)
+            yield _at(self.views, rows), _at(self.present, rows)
+
+
+class StreamedBatches:
+    """Batches of features that are read one after the other.
+
+    Args:
+        features: what is batched.
+        device: torch device of the batches.
+    """
+
+    def __init__(self, features: FrameFeatures, device: str) -> None:
+        self.features = features
+        self.device = device
+
+    def drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
+        """See :meth:`ResidentBatches.drawn`."""
+        import torch
+
+        for batch in self.features.batches(rows.numpy() for rows in torch.split(order, size)):
+            yield _tensors(batch, self.device)
+
+    def all(self, size: int) -> Iterator[Tensors]:
+        """See :meth:`ResidentBatches.all`."""
+        import torch
+
+        return self.drawn(torch.arange(len(self.features.seen)), size)
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an empty float32 array, aligned as torch aligns: the last bits of a matrix product may depend on it."""
+    size = int(np.prod(shape)) * 4
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
+
+
+def _layouts(store: EmbeddingStore, keys: dict[str, str], rows: np.ndarray) -> dict[str, FrameFormat]:
+    return {name: store.layout(key, int(rows[0])) for name, key in keys.items()}
+
+
+def _fitted(name: str, blocks: Blocks, *, standardize: bool) -> Scaling:
+    found = Scaling.of(blocks, standardize=standardize)
+    if found is None:
+        raise CellError(f"view {name!r} is missing in every training frame: nothing to learn from")
+    return found
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+
+
+def _stored_blocks(store: EmbeddingStore, key: str, rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (store.read(key, block) for block in _blocks(rows))
+
+
+def _present(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows of each block that are not missing, (m, D) float64."""
+    for block in blocks:
+        yield block[present_rows(block)].reshape(-1, block.shape[-1]).astype(np.float64)
+
+
+def _sum(blocks: Iterator[np.ndarray]) -> tuple[int, np.ndarray]:
+    """Return the number of rows and their sum (D,)."""
+    count, total = 0, np.zeros(1)
+    for block in blocks:
+        # Rows are added one by one, the total so far first: the size of blocks changes no bit.
+        total = np.concatenate([np.broadcast_to(total, (1, block.shape[1])), block]).sum(0)
+        count += len(block)
+    return count, total
+
+
+def _tensors(features: FeaturesInMemory, device: str) -> Tensors:
+    return _on(features.views, device), _on(features.present, device)
+
+
+def _on(arrays: Arrays, device: str) -> Views:
+    import torch
+
+    return {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
+
+
+def _at(values: Views, rows: Tensor | slice) -> Views:
+    return {name: value[rows] for name, value in values.items()}

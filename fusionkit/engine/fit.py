@@ -3,28 +3,285 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.dataset import UNLABELLED
-from fusionkit.contracts.fusion import FittedFusion, Fusion
+from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.engine.apply import evaluate, evaluate_fitted, named
-from fusionkit.engine.batches import HeldBatches, StreamedBatches, Tensors, batches_of
-from fusionkit.engine.features import AnyPart, Features, FoldRows
+from fusionkit.engine.features import (
+    FeaturesInMemory,
+    FoldFeatures,
+    FoldRows,
+    FrameFeatures,
+    ResidentBatches,
+    StreamedBatches,
+    batches_of,
+)
 from fusionkit.engine.flops import gflops
-from fusionkit.engine.losses import criterion
-from fusionkit.engine.part import Part
-from fusionkit.engine.view_heads import WithViewHeads, drop_views
-from fusionkit.errors import CellError
-from fusionkit.recipe import Recipe
+from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+
+if TYPE_CHECKING:
+    from fusionkit.engine.features import Tensors
+
+
+_SMALLEST = 1e-30  # below it 1 - p counts as none: a power under 1 has no slope at 0
+
+
+def criterion(recipe: Recipe, target: Tensor, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The training loss of a recipe: the mean over a batch, each frame weighed by its class.
+
+    A class without a training frame counts as if it had one.
+
+    Args:
+        recipe: ``loss``, ``focal_gamma``, ``label_smoothing``, ``logit_adjustment``, ``class_weights`` are read.
+        target: (N,) int64 in 0..C-1: the training labels, which give class weights and the prior.
+        num_classes: C.
+
+    Returns:
+        (logits (B, C), target (B,)) to a scalar >= 0, in nats.
+
+    Reference:
+        Focal loss: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5, here divided by
+        the sum of the batch's weights. Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, ICLR
+        2021, equation 10. Label smoothing: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016.
+    """
+    from torch.nn import functional
+
+    counts = target.bincount(minlength=num_classes).clamp(min=1)
+    weight = (len(target) / (num_classes * counts)).float() if recipe.class_weights == "balanced" else None
+    shift = recipe.logit_adjustment * (counts / counts.sum()).log() if recipe.logit_adjustment else None
+
+    def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, truth, weight=weight, label_smoothing=recipe.label_smoothing)
+
+    def focal(logits: Tensor, truth: Tensor) -> Tensor:
+        surprise = functional.cross_entropy(logits, truth, reduction="none")
+        doubt = (-(-surprise).expm1()).clamp(min=_SMALLEST)  # 1 - p of the true class, exact where p is near 1
+        each = doubt**recipe.focal_gamma * surprise
+        return each.mean() if weight is None else (weight[truth] * each).sum() / weight[truth].sum()
+
+    loss = focal if recipe.loss == "focal" else cross_entropy
+    if shift is None:
+        return loss
+    return lambda logits, truth: loss(logits + shift, truth)
+
+
+class WithViewHeads(Fusion):
+    """Any fusion, behind an adapter for each view: ``h_v = x_v + A_v x_v + b_v``, which starts as the identity.
+
+    Stored embeddings do not learn, so a loss on a single view would teach its own classifier and nothing else. The
+    adapters stand for the views' encoders: the fusion and a linear classifier for each view learn from them together.
+    The loss is the fusion's, plus ``weight`` times the mean of the views' own.
+
+    With ``modulation`` the adapters of a view that is ahead are held back (OGM-GE): with s_v the probability that view
+    v's own classifier gives to the truth, summed over the batch, and r_v = s_v over the mean of the other views' s, the
+    gradients of a view with r_v > 1 are multiplied by ``1 - tanh(modulation * r_v)``, and every adapter's gradient gets
+    normal noise of its own spread.
+
+    Args:
+        inner: the fusion, its head attached.
+        weight: of the views' own losses.
+        modulation: alpha; 0 leaves gradients as they are.
+
+    Reference: Peng et al. 2022, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", equations 7-11
+    (https://arxiv.org/abs/2203.15332). They modulate convolutions of two encoders; adapters on stored embeddings, and
+    the mean of the others for more than two views, are our reading.
+    """
+
+    provided: ClassVar[tuple[str, ...]] = ("inner", "weight", "modulation")
+
+    def __init__(self, inner: Fusion, weight: float, modulation: float) -> None:
+        super().__init__(inner.in_dims, inner.num_classes)
+        self.inner, self.weight, self.modulation = inner, weight, modulation
+        self.needs, self.missing, self.token_count = inner.needs, inner.missing, inner.token_count  # type: ignore[misc]
+        self.adapters = nn.ModuleList([_identity(dim) for dim in self.in_dims.values()])
+        self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
+        self._said: FusionOutput | None = None
+        self._ratios: list[float] = []
+
+    def fuse(self, views: Views, present: Views) -> FusionOutput:
+        """The fusion of the adapted views, and each view's own logits."""
+        adapted = {
+            name: views[name] + layer(views[name]) for name, layer in zip(self.in_dims, self.adapters, strict=True)
+        }
+        self._said = self.inner(adapted, present)
+        own = {
+            name: layer(value.mean(1) if value.ndim == 3 else value)
+            for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)
+        }
+        return FusionOutput(logits=self._said.logits, view_logits=own)
+
+    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
+        """The fusion's loss, and the mean of the views' own."""
+        assert self._said is not None
+        assert output.view_logits is not None
+        self.inner.criterion = self.criterion
+        own = [self.criterion(logits, target) for logits in output.view_logits.values()]
+        if self.modulation:
+            self._ratios = ratios([logits.detach() for logits in output.view_logits.values()], target)
+        return self.inner.loss(self._said, target) + self.weight * torch.stack(own).mean()
+
+    def after_backward(self) -> None:
+        """What the fusion does, then the modulation of the adapters' gradients."""
+        self.inner.after_backward()
+        if not self.modulation:
+            return
+        for ratio, layer in zip(self._ratios, self.adapters, strict=True):
+            kept = 1 - torch.tanh(torch.tensor(self.modulation * ratio)).item() if ratio > 1 else 1.0
+            for parameter in layer.parameters():
+                if parameter.grad is not None:
+                    spread = parameter.grad.std(correction=0).item()
+                    parameter.grad.mul_(kept).add_(torch.randn_like(parameter.grad), alpha=spread)
+
+
+def ratios(logits: list[Tensor], target: Tensor) -> list[float]:
+    """How far each view is ahead: its summed probability of the truth over the mean of the other views'."""
+    sums = [one.softmax(1).gather(1, target[:, None]).sum().item() for one in logits]
+    if len(sums) == 1:
+        return [1.0]
+    others = [(sum(sums) - own) / (len(sums) - 1) for own in sums]
+    return [own / max(other, 1e-12) for own, other in zip(sums, others, strict=True)]
+
+
+def _identity(dim: int) -> nn.Linear:
+    layer = nn.Linear(dim, dim)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def drop_views(
+    views: Views, present: Views, share: float, filling: Views, generator: torch.Generator
+) -> tuple[Views, Views]:
+    """Modality dropout: each view of each row is taken away with probability ``share``, but never all of them.
+
+    A view that is taken away is as one that is missing: False in ``present``, and its training mean in its place. A row
+    that would lose every view keeps one of those that it had.
+
+    Args:
+        views: (B, ...) a view.
+        present: (B,) bool a view.
+        share: probability, 0..1.
+        filling: (D_v,) a view: what stands in for a missing one.
+        generator: draws.
+
+    Reference: Neverova et al. 2016, "ModDrop: Adaptive Multi-Modal Gesture Recognition", section 4
+    (https://arxiv.org/abs/1501.00102).
+    """
+    names = list(views)
+    there = torch.stack([present[name] for name in names], 1)
+    chance = torch.rand(there.shape, generator=generator).to(there.device)
+    kept = there & (chance >= share)
+    # The view with the best chance among those that are there stays where nothing else would.
+    best = chance.masked_fill(~there, -1.0).argmax(1, keepdim=True)
+    saved = torch.zeros_like(kept).scatter(1, best, value=True) & there & ~kept.any(1, keepdim=True)
+    kept = kept | saved
+    left: Views = {}
+    for place, name in enumerate(names):
+        lost = there[:, place] & ~kept[:, place]
+        shape = (-1, *[1] * (views[name].ndim - 1))
+        left[name] = torch.where(lost.view(shape), filling[name], views[name])
+    return left, {name: kept[:, place] for place, name in enumerate(names)}
+
+
+_BATCH = 4096
+
+
+def evaluate(fusion: Fusion, batches: ResidentBatches | StreamedBatches, part: FrameFeatures, spec: Spec) -> np.ndarray:
+    """Logits of a fusion that is trained by gradient steps.
+
+    Args:
+        fusion: with its head.
+        batches: of the part.
+        part: of n frames.
+        spec: what the fusion is called.
+
+    Returns:
+        (n, C) float32, NaN rows for frames without any view.
+
+    Raises:
+        CellError: if a logit is not finite.
+        PluginError: if the fusion fails.
+    """
+    import torch
+
+    fusion.eval()
+    found = np.empty((len(part.seen), fusion.num_classes), np.float32)
+    start = 0
+    with torch.inference_mode():
+        for batch in batches.all(_BATCH):
+            logits = fusion(*batch).logits.float().cpu().numpy()
+            found[start : start + len(logits)] = logits
+            start += len(logits)
+    return _checked(found, part, spec)
+
+
+def evaluate_fitted(fusion: FittedFusion, part: FrameFeatures, spec: Spec) -> np.ndarray:
+    """Log-probabilities of a fusion that is fitted in one go; as :func:`evaluate`.
+
+    Raises:
+        CellError: if it gives another shape than (n, C), or a value that is not finite.
+        PluginError: if it fails.
+    """
+    found = np.empty((len(part.seen), fusion.num_classes), np.float32)
+    start = 0
+    for piece in _pieces(part):
+        with named(spec, piece):
+            probs = np.asarray(fusion.predict_proba(piece.views), dtype=np.float64)
+        if probs.shape != (len(piece.seen), fusion.num_classes):
+            raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(piece.seen), fusion.num_classes)}")
+        found[start : start + len(probs)] = np.log(np.maximum(probs, 1e-12))
+        start += len(probs)
+    return _checked(found, part, spec)
+
+
+@contextmanager
+def named(spec: Spec, part: FrameFeatures) -> Iterator[None]:
+    """A fitted fusion's error with its name, the views and their shapes.
+
+    Raises:
+        PluginError: for whatever is raised inside.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise PluginError(f"fusion {spec} on views {_shapes(part)} failed: {type(error).__name__}: {error}") from error
+
+
+def _pieces(part: FrameFeatures) -> Iterator[FeaturesInMemory]:
+    rows = len(part.seen)
+    starts = range(0, rows, _BATCH)
+    if not isinstance(part, FeaturesInMemory):
+        yield from part.batches(np.arange(start, min(start + _BATCH, rows)) for start in starts)
+        return
+    for start in starts:
+        span = slice(start, start + _BATCH)
+        yield FeaturesInMemory(
+            {name: value[span] for name, value in part.views.items()},
+            {name: value[span] for name, value in part.present.items()},
+        )
+
+
+def _checked(logits: np.ndarray, part: FrameFeatures, spec: Spec) -> np.ndarray:
+    if not np.isfinite(logits[part.seen]).all():
+        raise CellError(f"fusion {spec} gave logits that are not finite on views {_shapes(part)}")
+    logits[~part.seen] = np.nan
+    return logits
+
+
+def _shapes(part: FrameFeatures) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in part.shapes.items())
+
 
 REVISION = 1  # raise when the same features give other heads than before
 
@@ -54,7 +311,9 @@ class Head:
     best_epoch: int
 
 
-def fit(features: Features, rows: FoldRows, classes: int, fusion: Spec, recipe: Recipe, seed: int, device: str) -> Head:
+def fit(
+    features: FoldFeatures, rows: FoldRows, classes: int, fusion: Spec, recipe: Recipe, seed: int, device: str
+) -> Head:
     """Train one head.
 
     Args:
@@ -96,7 +355,7 @@ class _Training:
     def __init__(
         self,
         fusion: Fusion,
-        features: Features,
+        features: FoldFeatures,
         rows: FoldRows,
         spec: Spec,
         recipe: Recipe,
@@ -177,7 +436,7 @@ class _Training:
         rows = np.flatnonzero((self.dev_label != UNLABELLED) & self.dev_seen)
         return self.task.metric(self.task.counts(self.dev_label[rows], predicted[rows]))
 
-    def _logits(self, batches: HeldBatches | StreamedBatches, part: AnyPart) -> np.ndarray:
+    def _logits(self, batches: ResidentBatches | StreamedBatches, part: FrameFeatures) -> np.ndarray:
         return evaluate(self.fusion, batches, part, self.spec)
 
     def _state(self) -> dict[str, Tensor]:
@@ -195,8 +454,8 @@ def _optimizer(recipe: Recipe, fusion: Fusion) -> torch.optim.Optimizer:
     return chosen
 
 
-def _fit_at_once(fusion: FittedFusion, features: Features, rows: FoldRows, spec: Spec, seed: int) -> Head:
-    held = [part for part in (features.train, features.dev, features.test) if isinstance(part, Part)]
+def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, spec: Spec, seed: int) -> Head:
+    held = [part for part in (features.train, features.dev, features.test) if isinstance(part, FeaturesInMemory)]
     if len(held) < 3:
         raise CellError(
             f"fusion {spec} is fitted in one go: its features need {features.size / 2**30:.1f} GiB, "
@@ -222,13 +481,13 @@ def _fit_at_once(fusion: FittedFusion, features: Features, rows: FoldRows, spec:
     )
 
 
-def _scaling(features: Features) -> dict[str, np.ndarray]:
+def _scaling(features: FoldFeatures) -> dict[str, np.ndarray]:
     return {
         **{f"mean.{name}": value for name, value in features.mean.items()},
         **{f"scale.{name}": value for name, value in features.scale.items()},
     }
 
 
-def _gflops(fusion: Fusion, batches: HeldBatches | StreamedBatches) -> float:
+def _gflops(fusion: Fusion, batches: ResidentBatches | StreamedBatches) -> float:
     views, present = next(batches.drawn(torch.zeros(1, dtype=torch.long), 1))
     return gflops(lambda: fusion(views, present))

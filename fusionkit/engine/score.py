@@ -8,7 +8,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.stats import ece
+from fusionkit.stats.intervals import ece
 
 REVISION = 1  # raise when the same probabilities give other scores than before
 

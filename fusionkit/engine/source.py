@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from fusionkit.config.splits import Composites
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.errors import DataError
-from fusionkit.identity import digest, nested_identities, source_digest
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
-from fusionkit.splits import Composites
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import canonical, digest, nested_identities, source_digest
+from fusionkit.storage.record import Record, component_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +129,23 @@ def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
         first_round = False
     taken: np.ndarray = rows[np.isin(codes, chosen)]
     return taken
+
+
+def data_record(source: Source) -> Record:
+    """A data set's component with the fingerprint of its data, and how many frames of how many take part."""
+    record = component_record(DATASETS, source.spec)
+    record["options"] = {name: _plain(value) for name, value in record["options"].items()}
+    return {
+        **record,
+        "fingerprint": source.fingerprint,
+        "frames": len(source.table),
+        "of": len(source.dataset.frames),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON would bring it back; a data set's defaults are never hashed, and need not be plain data."""
+    try:
+        return json.loads(canonical(value))
+    except ConfigError:
+        return repr(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 ALONE = Spec("linear")  # the fusion of the reference row: the main view alone with a linear head
 

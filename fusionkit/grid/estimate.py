@@ -9,13 +9,13 @@ from statistics import median
 from typing import Any
 
 from fusionkit.engine.embed import backbone_cost
-from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.record import Record
+from fusionkit.grid.executors import visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.gpus import visible_gpus, workers_on
-from fusionkit.grid.outlook import EmbeddingAhead, HeadAhead, Outlook
 from fusionkit.grid.run import RunOptions
-from fusionkit.identity import canonical
+from fusionkit.grid.status import EmbeddingStatus, HeadStatus, PlanStatus
+from fusionkit.storage.embeddings import EmbeddingStore
+from fusionkit.storage.identity import canonical
+from fusionkit.storage.record import Record
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Stage:
         return self.seconds / max(self.workers, 1)
 
 
-def estimate(outlook: Outlook, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> tuple[Stage, Stage]:
+def estimate(outlook: PlanStatus, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> tuple[Stage, Stage]:
     """Embedding and fitting; scoring takes moments. Past costs are looked up only for what remains."""
     embeddings = [ahead for ahead in outlook.embeddings if ahead.remaining]
     heads = [ahead for ahead in outlook.heads if ahead.prospect.runs]
@@ -123,7 +123,7 @@ def _like(record: Record) -> tuple[str, str]:
     return canonical([*fusion, list(record["views"]), record["recipe"]]), canonical(fusion)
 
 
-def _unknown_embedding(ahead: Iterable[EmbeddingAhead]) -> Iterator[str]:
+def _unknown_embedding(ahead: Iterable[EmbeddingStatus]) -> Iterator[str]:
     frames: dict[str, int] = {}
     work: dict[str, float] = {}
     for each in ahead:
@@ -137,7 +137,7 @@ def _unknown_embedding(ahead: Iterable[EmbeddingAhead]) -> Iterator[str]:
         yield f"{name}: {product}"
 
 
-def _unknown_heads(ahead: Iterable[HeadAhead]) -> Iterator[str]:
+def _unknown_heads(ahead: Iterable[HeadStatus]) -> Iterator[str]:
     counts: dict[str, int] = {}
     for each in ahead:
         name = f"fusion {each.head.fusion}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
+import fcntl
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -17,20 +20,206 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from fusionkit.grid import last_words
-from fusionkit.grid.memory import share
-from fusionkit.grid.pool_worker import Order, load_libraries, work
-from fusionkit.grid.tasks import Code, Failure, Task, attempt
+from fusionkit.grid.memory import is_spoilt, set_ceiling, share
+from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
+
+
+FITS_A_GPU = 4  # heads are small: a few processes share a device better than one for each core would
+_PATIENCE = 10.0  # s; the claim of a process that was killed is free as soon as the system has cleared it away
+
+_held: list[IO[bytes]] = []
+
+
+def gpus_of(device: str, visible: str | None, count: int) -> tuple[str, ...]:
+    """The GPUs that a device stands for, each as ``CUDA_VISIBLE_DEVICES`` names it.
+
+    Args:
+        device: ``cpu``, ``cuda`` for all that are visible, ``cuda:1`` for one of them.
+        visible: ``CUDA_VISIBLE_DEVICES`` of this process, or None if it is not set.
+        count: how many devices this process sees.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return ()
+    names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(count)]
+    names = names[:count]
+    return tuple(names) if not index else (names[int(index)],)
+
+
+def visible_gpus(device: str) -> tuple[str, ...]:
+    """:func:`gpus_of` this process."""
+    if not device.startswith("cuda"):
+        return ()
+    import torch
+
+    return gpus_of(device, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
+
+
+def workers_on(gpus: tuple[str, ...], asked: int, cores: int, *, embedding: bool) -> int:
+    """How many processes work at a time.
+
+    Args:
+        gpus: that they share; none on a CPU.
+        asked: ``--workers``, 0 where it was not given.
+        cores: of the machine.
+        embedding: a backbone fills a GPU, so there is one process for each; heads share them.
+    """
+    if not gpus:
+        return asked or cores
+    if embedding:
+        return min(asked, len(gpus)) if asked else len(gpus)
+    return asked or min(cores, FITS_A_GPU * len(gpus))
+
+
+def claim(desk: Path, workers: int, gpus: tuple[str, ...]) -> str:
+    """The GPU of this process, for as long as it lives: places are dealt out to the GPUs in turn.
+
+    A place is a locked file. The system gives it back when its holder dies, whatever kills it, so the process that
+    comes instead of a lost one takes the same GPU.
+
+    Args:
+        desk: a folder that the workers share.
+        workers: how many there are at a time.
+        gpus: the GPUs.
+
+    Raises:
+        RuntimeError: if more processes ask than there are places.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        for place in range(workers):
+            file = (desk / f"gpu-{place}").open("a+b")
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                continue
+            _held.append(file)
+            return gpus[place % len(gpus)]
+        time.sleep(0.05)
+    raise RuntimeError(f"more than {workers} workers ask for a GPU")
+
+
+_STDERR = 2
+_MOST = 64 * 1024  # bytes that are kept of them
+
+
+@contextmanager
+def recorded_stderr(path: Path) -> Iterator[None]:
+    """While it lasts, standard error goes to a file, with the Python stack if the process crashes or is ended.
+
+    A process that lives passes on what was said, and removes the file. The file is locked meanwhile.
+    """
+    before = os.dup(_STDERR)
+    with path.open("w+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        os.dup2(file.fileno(), _STDERR)
+        faulthandler.enable(_STDERR)
+        faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError, ValueError):  # a plugin may have closed it
+                sys.stderr.flush()
+            faulthandler.unregister(signal.SIGTERM)
+            faulthandler.disable()
+            os.dup2(before, _STDERR)
+            os.close(before)
+            path.unlink(missing_ok=True)
+            file.seek(0)
+            with os.fdopen(os.dup(_STDERR), "wb") as stream, suppress(OSError):
+                shutil.copyfileobj(file, stream)
+
+
+def read_stderr(path: Path) -> str:
+    """What was recorded, the end of it if it is long."""
+    try:
+        return path.read_bytes()[-_MOST:].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether a file is there of which the writer is gone."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # not there, or locked
+        return False
+    return True
+
+
+SPOILT = 75  # exit code of a process that cannot get back the memory that a task took
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told beside its task.
+
+    Attributes:
+        code: to load.
+        desk: a folder that the workers share with the driver.
+        workers: how many there are at a time.
+        memory: GiB that each may use; None for no limit.
+        gpus: that they share, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU.
+    """
+
+    code: Code
+    desk: Path
+    workers: int
+    memory: float | None
+    gpus: tuple[str, ...]
+
+    def words(self, number: int) -> Path:
+        """Where a task's process says its last words."""
+        return self.desk / f"task-{number}"
+
+
+def load_libraries() -> None:
+    """Before the first task. What fails here fails again in a task, which can say so."""
+    with suppress(Exception):
+        single_thread()
+
+
+def work(task: Task, order: Order, number: int) -> Failure | None:
+    """Do a task.
+
+    Args:
+        task: what to do.
+        order: what to know first.
+        number: of the task, in its pool.
+    """
+    with recorded_stderr(order.words(number)):
+        if is_spoilt():
+            os._exit(SPOILT)  # the task goes to another process
+        try:
+            _settle(order)
+        except BaseException as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
+            return Failure.of(error)
+        # Its GPU is the only one that this process sees.
+        return attempt(replace(task, device="cuda:0") if order.gpus else task, lambda _: None)
+
+
+@lru_cache(maxsize=1)
+def _settle(order: Order) -> None:
+    """Once a process."""
+    if order.gpus:  # read when CUDA is first used, which importing torch is not
+        os.environ["CUDA_VISIBLE_DEVICES"] = claim(order.desk, order.workers, order.gpus)
+    set_ceiling(order.memory)
+    single_thread()
+    order.code.load()
+
 
 Results = Iterator[tuple[Task, Failure | None]]
 
@@ -187,7 +376,7 @@ class _Round:
         if now - self.looked < _TICK:
             return []
         self.looked = now
-        seen = {number for number, _ in self.out.values() if last_words.abandoned(self.order.words(number))}
+        seen = {number for number, _ in self.out.values() if is_abandoned(self.order.words(number))}
         self.suspects = {number: self.suspects.get(number, now) for number in seen}
         gone = {number for number, since in self.suspects.items() if now - since > _GRACE}
         return [future for future, (number, _) in self.out.items() if number in gone and not future.done()]
@@ -199,7 +388,7 @@ class _Round:
             return future.result()
         except TimeoutError:
             assert self.timeout is not None
-            return Failure.late(self.timeout, last_words.read(self.order.words(number)))
+            return Failure.late(self.timeout, read_stderr(self.order.words(number)))
         except ProcessExpired as error:
             return self._died(error.exitcode, number)
         except CancelledError:
@@ -210,7 +399,7 @@ class _Round:
             return Failure.of(error)
 
     def _died(self, exitcode: int, number: int) -> Failure:
-        return Failure.died(exitcode, last_words.read(self.order.words(number)), self.order.memory)
+        return Failure.died(exitcode, read_stderr(self.order.words(number)), self.order.memory)
 
 
 class _KeepingLocks:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fusionkit.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.engine.features import FoldRows
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.grid.lease import waiting_lease
-from fusionkit.identity import digest
+from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
+from fusionkit.storage.identity import digest
+from fusionkit.storage.lease import waiting_lease
 
 if TYPE_CHECKING:
     from fusionkit.engine.fit import Head
-    from fusionkit.grid.plan import Family, HeadWork, Plan
+    from fusionkit.grid.plan import HeadWork, Plan, RowPlan
 
 _LOGITS = ("dev_logits.npy", "test_logits.npy", "test_whole.npy", "head.json")
 _COPY = "grid.copy.json"
@@ -323,7 +323,7 @@ def _sealed_grid(file: Path) -> dict[str, Any]:
     return grid
 
 
-def _merge_family(families: dict[str, dict[str, Any]], family: Family) -> None:
+def _merge_family(families: dict[str, dict[str, Any]], family: RowPlan) -> None:
     cells = {cell["id"]: cell for cell in families.get(family.id, {}).get("cells", [])}
     for head in family.heads:
         cells[family.cell_id(head)] = _cell_record(family, head)
@@ -341,7 +341,7 @@ def place(axes: dict[str, str]) -> str:
     return json.dumps(axes, sort_keys=True)
 
 
-def _cell_record(family: Family, head: HeadWork) -> dict[str, Any]:
+def _cell_record(family: RowPlan, head: HeadWork) -> dict[str, Any]:
     heads = {str(rival.recipe): rival.id for rival in family.rivals(head)}
     return {"id": family.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusionkit.artifact import check_artifact, read_artifact, read_meta, write_artifact
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells, heads_of, place
-from fusionkit.grid.lease import waiting_lease
-from fusionkit.grid.stored_heads import StoredHeads
+from fusionkit.grid.row import StoredHeads
+from fusionkit.storage.artifact import check_artifact, read_artifact, read_meta, write_artifact
+from fusionkit.storage.lease import waiting_lease
 
 _Record = dict[str, Any]  # of a grid, a family or a cell, as ``grid.json`` holds it
 

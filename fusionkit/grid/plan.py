@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fusionkit.config import IMPUTE, BackboneChoice, GridConfig
+from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
+from fusionkit.config.recipe import Recipe, sweep_text
+from fusionkit.config.splits import divide
+from fusionkit.config.views import FACE, View, arrange
 from fusionkit.engine import fit, score, smooth
-from fusionkit.engine.embed import Embedding, embedding_of, labels_learned
-from fusionkit.engine.record import Record, component_record
+from fusionkit.engine.embed import Embedding, backbone_width, embedding_of, labels_learned
+from fusionkit.engine.fit import needs_of
+from fusionkit.engine.fold import FoldData
 from fusionkit.engine.source import Source, open_source
-from fusionkit.engine.trial import Trial
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.axes import ALONE, Axes
-from fusionkit.identity import component_identity, digest
-from fusionkit.recipe import Recipe, sweep_text
-from fusionkit.registry import FUSIONS, SMOOTHERS, did_you_mean
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
-from fusionkit.views import FACE, View, arrange
+from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS, did_you_mean
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import component_identity, digest
+from fusionkit.storage.record import Record, component_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class HeadWork:
     """
 
     id: str
-    trial: Trial
+    trial: FoldData
     embeddings: dict[str, Embedding]
     fusion: Spec
     recipe: Recipe
@@ -62,7 +63,7 @@ class HeadWork:
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class RowPlan:
     """The cells of one row: a head per fold and seed, smoothed alike.
 
     Attributes:
@@ -90,9 +91,9 @@ class Family:
         return self.groups[head.seed, head.trial]
 
     @cached_property
-    def groups(self) -> dict[tuple[int, Trial], list[HeadWork]]:
+    def groups(self) -> dict[tuple[int, FoldData], list[HeadWork]]:
         """The heads that each cell is made of, or chosen among, by seed and fold."""
-        found: dict[tuple[int, Trial], list[HeadWork]] = {}
+        found: dict[tuple[int, FoldData], list[HeadWork]] = {}
         for head in self.heads:
             found.setdefault((head.seed, head.trial), []).append(head)
         return found
@@ -112,7 +113,7 @@ class Plan:
     grid: GridConfig
     protocol: str
     data: list[str]
-    families: list[Family]
+    families: list[RowPlan]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -129,7 +130,7 @@ class _Context:
         trials: the folds of one data set.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[FoldData, ...]
     extractor: Spec
     backbone: BackboneChoice
     device: str
@@ -142,7 +143,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         ConfigError: if a view is not offered by a data set of ready embeddings.
         DataError: if data are missing, empty, or cannot be divided.
     """
-    trials: list[tuple[Trial, ...]] = []
+    trials: list[tuple[FoldData, ...]] = []
     notes: list[str] = []
     for spec in grid.datasets:
         source = open_source(spec, grid.limit)
@@ -151,10 +152,10 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
             folds, warnings = divide(grid.split, source.table, source.classes, source.composites())
         except DataError as error:
             raise DataError(f"data set {spec}: {error}") from error
-        trials.append(tuple(Trial(source, fold) for fold in folds))
+        trials.append(tuple(FoldData(source, fold) for fold in folds))
         notes += warnings
     identity = [[each.source.fingerprint, each.fold.digest] for group in trials for each in group]
-    families: dict[str, Family] = {}
+    families: dict[str, RowPlan] = {}
     for context in _contexts(grid, trials, device):
         for family in _families(grid, context):
             families.setdefault(family.id, family)
@@ -165,7 +166,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
     return Plan(grid, protocol, data, list(families.values()), notes)
 
 
-def _learned_elsewhere(family: Family) -> Iterator[str]:
+def _learned_elsewhere(family: RowPlan) -> Iterator[str]:
     """Backbones that were fine-tuned on the family's data, but not under its split: they may know what it tests."""
     backbones = {item.backbone for head in family.heads for item in head.embeddings.values() if item.backbone}
     for trial in dict.fromkeys(head.trial for head in family.heads):
@@ -194,14 +195,14 @@ def _check_ready_views(grid: GridConfig, source: Source) -> None:
         )
 
 
-def _contexts(grid: GridConfig, trials: list[tuple[Trial, ...]], device: str) -> Iterator[_Context]:
+def _contexts(grid: GridConfig, trials: list[tuple[FoldData, ...]], device: str) -> Iterator[_Context]:
     for group in trials:
         for extractor in grid.extractors:
             for backbone in grid.backbones:
                 yield _Context(group, extractor, backbone, device)
 
 
-def _families(grid: GridConfig, context: _Context) -> Iterator[Family]:
+def _families(grid: GridConfig, context: _Context) -> Iterator[RowPlan]:
     """The reference's families, then all others, the smoother turning fastest."""
     chosen = _reference(grid)
     alone = _heads(grid, context, *chosen) if chosen else ()
@@ -252,7 +253,7 @@ def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: 
         "device": shared["device"],
     }
 
-    def head(recipe: Recipe, seed: int, trial: Trial) -> HeadWork:
+    def head(recipe: Recipe, seed: int, trial: FoldData) -> HeadWork:
         own = {"fold": trial.fold.digest, "recipe": recipe.describe(), "seed": seed}
         named = {"fold": {"name": trial.fold.name, "digest": trial.fold.digest}}
         return HeadWork(
@@ -270,8 +271,8 @@ def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: 
 
 
 def _family(
-    grid: GridConfig, context: _Context, heads: tuple[HeadWork, ...], smoother: str, reference: Family | None
-) -> Family:
+    grid: GridConfig, context: _Context, heads: tuple[HeadWork, ...], smoother: str, reference: RowPlan | None
+) -> RowPlan:
     recipes = list(dict.fromkeys(head.recipe for head in heads))
     fusion, embeddings = heads[0].fusion, heads[0].embeddings
     axes = Axes(
@@ -297,7 +298,7 @@ def _family(
         "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],
         **({} if grid.impute == IMPUTE[0] else {"impute": grid.impute}),  # rows of before keep their ids
     }
-    return Family(
+    return RowPlan(
         id=digest(identity)[:12],
         axes=axes,
         smoother=spec,
@@ -310,4 +311,55 @@ def _family(
             "impute": grid.impute,
         },
         impute=grid.impute,
+    )
+
+
+def check_fusions(plan: Plan) -> None:
+    """Build every fusion once for each set of widths, and see that there are tokens for those that need some.
+
+    What a fusion refuses is a wrong request; any other failure is left to its cell, which will show it.
+
+    Raises:
+        ConfigError: with everything that a fusion refuses.
+    """
+    import torch
+
+    problems: list[str] = []
+    seen: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
+    with torch.random.fork_rng(devices=[]):
+        for head in plan.heads.values():
+            problems += _without_tokens(head)
+            widths = _widths(head)
+            key = (str(head.fusion), tuple(widths.items()))
+            if not widths or key in seen:
+                continue
+            seen.add(key)
+            try:
+                FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.trial.task.num_classes)
+            except ConfigError as error:
+                problems += [f"fusions: {problem}" for problem in error.problems]
+            except Exception:  # noqa: BLE001, S112  (a bug of the plugin, not of the request)
+                continue
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _without_tokens(head: HeadWork) -> list[str]:
+    """What is wrong where the fusion is one of tokens, and some view comes without."""
+    if not needs_of(head.fusion):
+        return []
+    lacking = [
+        f"backbone {embedding.backbone.name}" if embedding.backbone else f"the ready-made view {name}"
+        for name, embedding in head.embeddings.items()
+        if not (embedding.backbone and BACKBONES.get(embedding.backbone.name).gives_tokens())
+    ]
+    known = "fusionkit list backbones --long tells which have some"
+    return [f"fusions: {head.fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
+
+
+def _widths(head: HeadWork) -> dict[str, int]:
+    """Width by view; empty where a view comes ready-made, so that its width is known only when it is read."""
+    backbones = {name: embedding.backbone for name, embedding in head.embeddings.items()}
+    return (
+        {} if None in backbones.values() else {name: backbone_width(spec) for name, spec in backbones.items() if spec}
     )

@@ -13,14 +13,14 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
-from fusionkit import __version__
+from fusionkit._version import __version__
 from fusionkit.engine.embed import published_weights
-from fusionkit.engine.record import Record
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
-from fusionkit.options import defaults_filled
 from fusionkit.registry import REGISTRIES
-from fusionkit.spec import Spec
+from fusionkit.registry.options import defaults_filled
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.record import Record
 
 _NAME = re.compile(r"[\w.-]+")
 

@@ -2,19 +2,268 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
+import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from fusionkit.errors import ConfigError, cause_of
-from fusionkit.grid.ray_cluster import connect, ray_module
-from fusionkit.grid.ray_worker import Clock, Order, shared, work
-from fusionkit.grid.tasks import Code, Failure, Task, one_line
+from fusionkit.errors import ConfigError, DataError, cause_of
+from fusionkit.grid.executors import SPOILT
+from fusionkit.grid.memory import is_spoilt, set_ceiling, share
+from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
+from fusionkit.storage.artifact import unwritable
+
+_REACH = 3.0  # s in which an address must answer
+_STORE = 80 * 2**20  # bytes; near the least that Ray takes, since data travel through shared storage
+
+
+def ray_module() -> Any:
+    """Ray, untyped: it is an extra, and type checks must not depend on its being there.
+
+    Raises:
+        ConfigError: if it cannot be imported.
+    """
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "ray":
+            raise ConfigError("--executor ray: Ray is not installed", hint="pip install 'fusionkit[ray]'") from error
+        raise ConfigError(f"--executor ray: Ray cannot be imported: {cause_of(error)}") from error
+
+
+def connect(address: str | None, cores: int) -> list[Callable[[], object]]:
+    """Reach a Ray; one that this process uses already is used as it is.
+
+    Args:
+        address: ``auto``, ``host:port`` or ``ray://host:port``; None starts a Ray on this machine.
+        cores: of a Ray that is started; 0 for all.
+
+    Returns:
+        What undoes it, in order. A Ray that was started is stopped by it, any other one goes on.
+
+    Raises:
+        ConfigError: if Ray is not installed, or cannot be reached.
+    """
+    ray = ray_module()
+    if ray.is_initialized():
+        return []
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        cores = cores or os.cpu_count() or 1
+        options = {"address": "local", "num_cpus": cores, "object_store_memory": _STORE, "include_dashboard": False}
+    else:
+        _refuse_silence(address)
+    try:
+        with _no_usage_statistics(), _own_sigterm():
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    except (Exception, SystemExit) as error:
+        ray.shutdown()
+        where = "Ray cannot be started" if address is None else f"Ray at {address} cannot be used"
+        raise ConfigError(f"{where}: {cause_of(error)}") from error
+    return [ray.shutdown, _silence_lost_workers()]
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray itself waits two minutes for an address where nothing is, and then ends the process.
+
+    Raises:
+        ConfigError: if nothing listens at the address.
+    """
+    found = address if address != "auto" else _running_ray()
+    host, _, port = found.removeprefix("ray://").rpartition(":")
+    if not port.isdigit() or not host or "/" in host:
+        raise ConfigError(f"--ray-address {address!r} is no address", hint="auto, host:port or ray://host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
+    except (OSError, OverflowError) as error:
+        where = address if found == address else f"{address} ({found})"
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"no Ray answers at {where}: {why}", hint="is `ray start` running there?") from error
+
+
+def _running_ray() -> str:
+    """Where the Ray of this machine is, as Ray itself finds it.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    services = importlib.import_module("ray._private.services")
+    try:
+        return str(services.canonicalize_bootstrap_address_or_die("auto"))
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(
+            "--ray-address auto: no Ray runs on this machine", hint="`ray start`, or give host:port"
+        ) from error
+
+
+@contextmanager
+def _no_usage_statistics() -> Iterator[None]:
+    """A Ray that is started within tells nobody of it."""
+    name = "RAY_USAGE_STATS_ENABLED"
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray replaces the handler of SIGTERM by its own, which prints a stack trace and aborts."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _silence_lost_workers() -> Callable[[], object]:
+    """Ray prints every lost worker to standard output, whatever its log level; failures already say it.
+
+    Returns:
+        What gives Ray its voice back.
+    """
+    worker: Any = importlib.import_module("ray._private.worker")
+    before = getattr(worker, "print_to_stdstream", None)
+    if before is None:
+        return lambda: None
+    worker.print_to_stdstream = lambda *_, **__: None
+    return lambda: setattr(worker, "print_to_stdstream", before)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is told beside its task.
+
+    Attributes:
+        code: to load.
+        folder: the driver's working folder.
+        token: names the probes of shared storage.
+        memory: GiB that each worker may use; 0 for no limit, None for its share of what its machine has available.
+    """
+
+    code: Code
+    folder: str
+    token: str
+    memory: float | None = None
+
+
+class Clock:
+    """An actor that knows how long each task has been at work; the driver cannot tell that from waiting for a core."""
+
+    def __init__(self) -> None:
+        self.began: dict[int, float] = {}
+
+    def start(self, number: int) -> None:
+        """A task has begun."""
+        self.began[number] = time.monotonic()
+
+    def late(self, limit: float, oldest: int) -> list[int]:
+        """The tasks that began more than ``limit`` seconds ago; those before ``oldest`` are over and forgotten."""
+        self.began = {number: began for number, began in self.began.items() if number >= oldest}
+        return [number for number, began in self.began.items() if time.monotonic() - began > limit]
+
+
+def work(task: Task, order: Order, clock: Any, number: int) -> Failure | None:
+    """Do a task.
+
+    Args:
+        task: what to do.
+        order: what to know first.
+        clock: the :class:`Clock` actor, or None.
+        number: of the task, for the clock.
+    """
+    if is_spoilt():
+        os._exit(SPOILT)  # the task goes to another process
+    on_gpu = task.device.startswith("cuda")
+    try:
+        _settle(order, on_gpu)
+        for root in _roots(task):
+            _refuse_private(root, order.token)
+    except Exception as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
+        return Failure.of(error)
+    if clock is not None:
+        clock.start.remote(number)
+    if on_gpu:
+        task = replace(task, device="cuda:0")  # Ray shows a worker the GPU that it is given, and no other
+    return attempt(task, lambda _: None)
+
+
+@lru_cache(maxsize=1)
+def _settle(order: Order, on_gpu: bool) -> None:
+    """Once a process: the driver's folder, so that relative paths mean the same; one thread; the components' code."""
+    with suppress(OSError):  # where it is not shared, relative paths fail by themselves
+        os.chdir(order.folder)
+    if order.memory is not None:
+        set_ceiling(order.memory or None)
+    else:  # on a GPU none: its driver takes address space far beyond what it uses
+        set_ceiling(None if on_gpu else share(os.cpu_count() or 1))
+    single_thread()
+    order.code.load()
+
+
+@lru_cache
+def _refuse_private(root: Path, token: str) -> None:
+    """Results that are written where the others cannot see them would be lost without a word."""
+    if not _probe(root, token).exists():
+        raise DataError(
+            f"machine {socket.gethostname()} does not see {root} as the machine that started the run does",
+            hint="the run folder and the cache (FUSIONKIT_CACHE) must be on storage that all machines share",
+        )
+
+
+@contextmanager
+def shared(tasks: Sequence[Task]) -> Iterator[str]:
+    """While it lasts, a file in every folder that tasks share shows workers that they see the same folder.
+
+    Yields:
+        The token that an :class:`Order` takes along.
+
+    Raises:
+        StorageError: if such a folder cannot be written.
+    """
+    token = token_hex(8)
+    probes = [_probe(root, token) for root in {root for task in tasks for root in _roots(task)}]
+    try:
+        for probe in probes:
+            _make(probe)
+        yield token
+    finally:
+        for probe in probes:
+            probe.unlink(missing_ok=True)
+
+
+def _make(probe: Path) -> None:
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    except OSError as error:
+        raise unwritable(probe, error) from error
+
+
+def _roots(task: Task) -> list[Path]:
+    folder: Path | None = getattr(task, "folder", None)
+    return [task.cache] if folder is None else [task.cache, folder]
+
+
+def _probe(root: Path, token: str) -> Path:
+    return root / "leases" / f".ray-{token}"
+
 
 Results = Generator[tuple[Task, Failure | None], None, None]
 

@@ -10,20 +10,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fusionkit.engine.embed import Embedding
-from fusionkit.engine.embeddings import SHARD, EmbeddingStore
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, StorageError
-from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn
+from fusionkit.grid.cleanup import remove_partial_files
+from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn, visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.gpus import visible_gpus, workers_on
-from fusionkit.grid.leftovers import remove_leftovers
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.row import StoredHeads
 from fusionkit.grid.scoring import Scoring, Step
 from fusionkit.grid.scoring_process import ScoringProcess, can_fork
-from fusionkit.grid.stored_heads import StoredHeads
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
+from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 
 if TYPE_CHECKING:
     from fusionkit.grid.ray_executor import RayExecutor
@@ -133,7 +132,7 @@ class _Run:
                 self.cluster.close()
 
     def _run(self) -> Outcome:
-        remove_leftovers(self.folder.path, self.store.root)
+        remove_partial_files(self.folder.path, self.store.root)
         lacking = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
         self.outcome.heads_reused = len(self.plan.heads) - len(lacking)
         heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]

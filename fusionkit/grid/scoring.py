@@ -9,16 +9,14 @@ from functools import cache
 from typing import Any, Literal
 
 from fusionkit.engine.embed import backbone_cost
-from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.errors import StorageError
-from fusionkit.grid.family import FamilyScorer
-from fusionkit.grid.feature_memory import feature_limit
-from fusionkit.grid.lease import waiting_lease
-from fusionkit.grid.memory import headroom
-from fusionkit.grid.plan import Family, HeadWork
-from fusionkit.grid.stored_heads import StoredHeads
+from fusionkit.grid.memory import feature_limit, headroom
+from fusionkit.grid.plan import HeadWork, RowPlan
+from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import Failure
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.embeddings import EmbeddingStore
+from fusionkit.storage.lease import waiting_lease
 
 Watch = Callable[[], AbstractContextManager[None]]
 
@@ -55,7 +53,7 @@ class Scoring:
         fail_fast: end at the first failure.
     """
 
-    families: Sequence[Family]
+    families: Sequence[RowPlan]
     records: Mapping[str, dict[str, Any]]
     heads: StoredHeads
     store: EmbeddingStore
@@ -79,14 +77,14 @@ class Scoring:
         cost = cache(backbone_cost)
         for number, family in enumerate(self.families[first:], first):
             costs = _costs(family.heads[0], cost)
-            scorer = FamilyScorer(family, self.records[family.id], self.heads, self.store, costs, memory)
+            scorer = RowScorer(family, self.records[family.id], self.heads, self.store, costs, memory)
             for step in self._cells(number, scorer, skip, watch):
                 yield step
                 if step.failure and self.fail_fast:
                     return
             yield Step(number, "over", reused=scorer.reused)
 
-    def _cells(self, family: int, scorer: FamilyScorer, skip: Collection[str], watch: Watch) -> Iterator[Step]:
+    def _cells(self, family: int, scorer: RowScorer, skip: Collection[str], watch: Watch) -> Iterator[Step]:
         with waiting_lease(self.heads.folder.path / "leases" / f"score-{self.families[family].id}"):
             for cell, make in scorer.tasks():
                 if cell in skip:

@@ -24,11 +24,8 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-from fusionkit.grid import last_words
-from fusionkit.grid.executors import can_spawn
-from fusionkit.grid.feature_memory import feature_limit
-from fusionkit.grid.memory import is_spoilt, set_ceiling, share
-from fusionkit.grid.pool_worker import SPOILT
+from fusionkit.grid.executors import SPOILT, can_spawn, read_stderr, recorded_stderr
+from fusionkit.grid.memory import feature_limit, is_spoilt, set_ceiling, share
 from fusionkit.grid.scoring import Scoring, Step
 from fusionkit.grid.tasks import Failure, one_line
 
@@ -109,7 +106,7 @@ class ScoringProcess:
     def _lost(self, exitcode: int) -> Iterator[Step]:
         """What a process could not do before it died: the cell it was at, else its family."""
         if self.cell:
-            words = last_words.read(self.words)
+            words = read_stderr(self.words)
             late = self.child.late and self.timeout
             failure = Failure.late(late, words) if late else Failure.died(exitcode, words, self.memory)
             yield self._noted(Step(self.family, "failed", self.cell, failure))
@@ -233,7 +230,7 @@ def _work(
     try:
         receiver.close()
         _settle(parent, memory)
-        with closing(scoring.steps(family, skip, partial(last_words.recorded, words))) as steps:
+        with closing(scoring.steps(family, skip, partial(recorded_stderr, words))) as steps:
             code = _tell(steps, sender)
     except BaseException as error:  # noqa: BLE001  (the parent raises it)
         _tell_end(error, sender)

@@ -12,21 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from fusionkit.config.recipe import Recipe
 from fusionkit.engine.embed import Embedding, embed
-from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.features import Features, FoldRows, load_features
+from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
 from fusionkit.engine.fit import fit
-from fusionkit.engine.record import Record, check_unchanged
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
-from fusionkit.grid.feature_memory import feature_limit
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.lease import lease, leases
-from fusionkit.grid.memory import ceiling, headroom, out_of_ceiling
-from fusionkit.plugin_file import load_module, load_plugin_file
-from fusionkit.recipe import Recipe
+from fusionkit.grid.memory import ceiling, feature_limit, headroom, out_of_ceiling
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
-from fusionkit.spec import Spec
+from fusionkit.registry.plugin_file import load_module, load_plugin_file
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.embeddings import EmbeddingStore
+from fusionkit.storage.lease import lease, leases
+from fusionkit.storage.record import Record, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ class FitTask:
         cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak, **self._embed_cost()}
         folder.write_head(self.head, head, about, cost)
 
-    def _features(self) -> tuple[FoldRows, Features]:
+    def _features(self) -> tuple[FoldRows, FoldFeatures]:
         """The rows of the fold, and the features that were used last: heads on the same ones follow each other."""
         limit = feature_limit(self.memory, self.workers, self.device)
         asked = (self.folder, self.cache, self.rows, self.keys, self.recipe.standardize, limit)
@@ -226,7 +225,7 @@ class FitTask:
 
 Task = EmbedTask | FitTask
 
-_FEATURES: dict[tuple[Any, ...], tuple[FoldRows, Features]] = {}
+_FEATURES: dict[tuple[Any, ...], tuple[FoldRows, FoldFeatures]] = {}
 
 
 def single_thread() -> Callable[[], None]:

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fusionkit.artifact import unwritable
-from fusionkit.contracts.extractor import Extractor
-from fusionkit.contracts.face import SIDE, Choice, Face, choose
+from fusionkit.contracts.extractor import SIDE, Choice, Extractor
 from fusionkit.contracts.image_file import load_image
 from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
+from fusionkit.media.align_record import FOLDER, AlignRecord, ClipRecord, records
 from fusionkit.media.crops import CROPS, CropFolder
+from fusionkit.media.face_tracking import BoxTracker, Track, clip_suffixes, faces_of
 from fusionkit.media.inputs import MediaInput
-from fusionkit.media.people import clip_endings
-from fusionkit.media.record import FOLDER, AlignRecord, ClipRecord, records
-from fusionkit.media.tracking import Track, Tracker
 from fusionkit.media.video import MediaFrame, Video
+from fusionkit.storage.artifact import unwritable
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class _Aligner:
     ) -> None:
         self.item, self.detector, self.settings, self.crops, self.watch = item, detector, settings, crops, watch
         self.video = Video(item.path) if item.moving else None
-        self.tracker = Tracker(settings.patience)
+        self.tracker = BoxTracker(settings.patience)
         self.frames, self.faces, self.seconds = 0, 0, 0.0
 
     def record(self, state: dict[str, Any], owners: dict[str, str], before: AlignRecord | None) -> AlignRecord:
@@ -169,7 +167,7 @@ class _Aligner:
         Raises:
             DataError: if another input has one that is called the same.
         """
-        endings = clip_endings(self.tracker.tracks, self.settings.least if self.item.moving else 1)
+        endings = clip_suffixes(self.tracker.tracks, self.settings.least if self.item.moving else 1)
         stem = f"{self.item.folder}/{self.item.name}".removeprefix("/")
         names = {number: f"{stem}{ending}" for number, ending in endings.items()}
         for clip in names.values():
@@ -180,15 +178,6 @@ class _Aligner:
 
 def _photo(path: Path) -> Iterator[MediaFrame]:
     yield MediaFrame(1, float("nan"), load_image(path))
-
-
-def faces_of(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
-    """The faces of a frame that count: all of them, or the one that is asked for."""
-    faces = detector.detect(frame.image)
-    if people is None:
-        return faces
-    chosen = choose(faces, people, frame.image.shape[1], frame.image.shape[0])
-    return [chosen] if chosen else []
 
 
 def _faults(video: Video | None, frames: int, faces: int) -> list[str]:

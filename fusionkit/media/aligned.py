@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusionkit.contracts.face import SIDE, Face
+from fusionkit.contracts.extractor import SIDE, Face
 
 
 def aligned(image: np.ndarray, face: Face, side: int = SIDE) -> np.ndarray:

@@ -15,12 +15,12 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from fusionkit.artifact import unwritable
-from fusionkit.contracts.face import Face
+from fusionkit.contracts.extractor import Face
 from fusionkit.errors import DataError
+from fusionkit.media.align_record import FOLDER
 from fusionkit.media.aligned import aligned
-from fusionkit.media.record import FOLDER
 from fusionkit.media.video import MediaFrame
+from fusionkit.storage.artifact import unwritable
 
 CROPS = "cropped_aligned"
 QUALITY = 95

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fusionkit.contracts import image_file
-from fusionkit.contracts.image_header import is_image
+from fusionkit.contracts.image_file import is_image
 from fusionkit.errors import ConfigError
 from fusionkit.media import video
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts.image_file import MAX_PIXELS
-from fusionkit.contracts.image_header import is_image
+from fusionkit.contracts.image_file import MAX_PIXELS, is_image
 from fusionkit.errors import DataError
 
 ENDINGS = frozenset(

@@ -8,15 +8,14 @@ from itertools import compress
 
 import numpy as np
 
-from fusionkit.attribution import shapley_values
+from fusionkit.engine.perturb import Shuffle, Without, Zero
 from fusionkit.errors import ConfigError
 from fusionkit.grid.progress import Progress
-from fusionkit.predict.conditions import Shuffle, Without, Zero
-from fusionkit.predict.retested_row import RetestedRow, Scores, rows_with_regions
-from fusionkit.report.ablation import Ablation, Effect, Retested
-from fusionkit.report.gain import gain
-from fusionkit.report.results import Results
-from fusionkit.stats import Estimate, jackknife_estimate
+from fusionkit.grid.results import RunResults
+from fusionkit.predict.model_under_test import ModelUnderTest, Scores, rows_with_regions
+from fusionkit.report.ablation import Ablation, Effect, Retested, gain
+from fusionkit.stats.intervals import Estimate, jackknife_estimate
+from fusionkit.stats.shapley import shapley_values
 
 MOST_VIEWS = 10  # of which every subset is tested
 
@@ -44,24 +43,26 @@ class AblationOptions:
         if self.draws < 1 or self.seed < 0:
             raise ConfigError(f"draws = {self.draws} must be at least 1, and seed = {self.seed} at least 0")
 
-    def open(self, results: Results, text: str, progress: Progress, *, asked: bool) -> RetestedRow:
+    def open(self, results: RunResults, text: str, progress: Progress, *, predict_empty: bool) -> ModelUnderTest:
         """A row or cell of a folder, ready to be tested; as :class:`RetestedRow` takes its arguments, and raises."""
-        return RetestedRow(results, text, self.device, smoothed=self.smoothed, asked=asked, progress=progress)
+        return ModelUnderTest(
+            results, text, self.device, smoothed=self.smoothed, predict_empty=predict_empty, progress=progress
+        )
 
 
-def ablate_rows(results: Results, cells: Sequence[str], how: AblationOptions, progress: Progress) -> list[Ablation]:
+def ablate_rows(results: RunResults, cells: Sequence[str], how: AblationOptions, progress: Progress) -> list[Ablation]:
     """Test the views of some rows; as :func:`ablate` and :class:`RetestedRow` raise.
 
     Args:
         results: of a run's folder.
-        cells: as :func:`fusionkit.report.address.find` takes them; all finished rows with an auxiliary view where
+        cells: as :func:`fusionkit.grid.lookup.find_row` takes them; all finished rows with an auxiliary view where
             empty.
         how: they are tested.
         progress: told of conditions, and of frames that have to be embedded anew.
     """
     found = []
     for text in cells or rows_with_regions(results):
-        row = how.open(results, text, progress, asked=True)
+        row = how.open(results, text, progress, predict_empty=True)
         views = len(row.views)
         refuse_many_views(row)
         with progress.stage("ablate", views * (how.draws + 1) + int(2**views), "conditions"):
@@ -69,7 +70,7 @@ def ablate_rows(results: Results, cells: Sequence[str], how: AblationOptions, pr
     return found
 
 
-def ablate(row: RetestedRow, results: Results, draws: int, seed: int) -> Ablation:
+def ablate(row: ModelUnderTest, results: RunResults, draws: int, seed: int) -> Ablation:
     """Test every view of a row.
 
     Shuffling is the permutation importance of a view, with its sign turned. The masked Shapley value of a view is its
@@ -103,11 +104,11 @@ def ablate(row: RetestedRow, results: Results, draws: int, seed: int) -> Ablatio
         effects={view: treated(view) for view in row.views},
         shapley=_shapley(row.views, subsets),
         nothing=subsets[0].estimate((0.0, 1.0)),
-        gain=gain(results, row.address.record, row.seeds) if row.address.fold is None else None,
+        gain=gain(results, row.match.record, row.seeds) if row.match.fold is None else None,
     )
 
 
-def refuse_many_views(row: RetestedRow) -> None:
+def refuse_many_views(row: ModelUnderTest) -> None:
     """Refuse a row of more views than subsets can be gone through.
 
     Raises:
@@ -120,11 +121,11 @@ def refuse_many_views(row: RetestedRow) -> None:
         )
 
 
-def tested(row: RetestedRow, draws: int, seed: int) -> Retested:
+def tested(row: ModelUnderTest, draws: int, seed: int) -> Retested:
     """What was tested, and how."""
     intact = row.intact.estimate((0.0, 1.0))
-    address = row.address
-    return Retested(row.name, address.id, address.axes, row.seeds, row.smoothed, draws, seed, intact, row.notes)
+    match = row.match
+    return Retested(row.name, match.id, match.axes, row.seeds, row.smoothed, draws, seed, intact, row.notes)
 
 
 def effect(scores: Scores, intact: Scores) -> Effect:
@@ -132,7 +133,7 @@ def effect(scores: Scores, intact: Scores) -> Effect:
     return Effect(scores.estimate((0.0, 1.0)), (scores - intact).estimate())
 
 
-def subset_scores(row: RetestedRow) -> list[tuple[tuple[str, ...], Scores]]:
+def subset_scores(row: ModelUnderTest) -> list[tuple[tuple[str, ...], Scores]]:
     """Every subset of a row's views with the scores that it gives where all others are missing, none first.
 
     Bit i of a subset's place says whether view i is there.

@@ -5,30 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 
+from fusionkit.config.views import View
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.engine.embed import Embedding, embed, embedding_of
-from fusionkit.engine.embeddings import SHARD, EmbeddingStore, cache_folder
-from fusionkit.engine.frame_embedder import FrameEmbedder
-from fusionkit.engine.held_memory import held_memory
-from fusionkit.engine.located import BATCH
-from fusionkit.engine.part import Arrays
-from fusionkit.engine.smooth import clips
+from fusionkit.contracts.smoother import Smoother, Stream
+from fusionkit.engine.embed import BATCH, Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
+from fusionkit.engine.features import Arrays, Embeddings, EmbeddingsInMemory, EmbeddingsInStore
+from fusionkit.engine.smooth import clips, impute
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, FusionKitError
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.tasks import single_thread
-from fusionkit.predict.predictions import Predictions
-from fusionkit.predict.raw_views import HeldViews, RawViews, StoredViews
 from fusionkit.predict.trained_head import TrainedHead
-from fusionkit.spec import Spec
-from fusionkit.views import View
+from fusionkit.registry import SMOOTHERS
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.embeddings import SHARD, EmbeddingStore, cache_folder
 
-if TYPE_CHECKING:
-    from fusionkit.predict.stream import PredictionStream
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a cell says of some frames.
+
+    Attributes:
+        classes: the C class names.
+        table: (n,) the frames.
+        probs: (n, C) float64, rows sum to one.
+        seen: (n,) bool: the frames that have a view; the others are imputed.
+        prior: (C,) what frames of a clip without any view get.
+        impute: what the other frames without a view get.
+    """
+
+    classes: tuple[str, ...]
+    table: FrameTable
+    probs: np.ndarray
+    seen: np.ndarray
+    prior: np.ndarray
+    impute: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) str: the most probable class of each frame."""
+        found: np.ndarray = np.asarray(self.classes)[self.probs.argmax(1)]
+        return found
+
+    def has(self, clip: str) -> bool:
+        """Whether a frame of the clip has a view."""
+        return len(self._seen_rows.get(clip, ())) > 0
+
+    def at(self, clip: str, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frames of a clip, those that the table lacks too.
+
+        Args:
+            clip: one that may not be in the table.
+            numbers: (k,) of its frames, in any order.
+
+        Returns:
+            (k, C) probabilities, and (k,) bool: which frames have a view.
+        """
+        rows = self._seen_rows.get(clip, np.empty(0, np.int64))
+        have = self.table.number[rows]
+        return impute(self.impute, self.probs[rows], have, numbers, self.prior), np.isin(numbers, have)
+
+    @cached_property
+    def _seen_rows(self) -> dict[str, np.ndarray]:
+        """By clip, the rows that have a view."""
+        return {
+            str(self.table.clip[span.start]): np.flatnonzero(self.seen[span]) + span.start for span in clips(self.table)
+        }
+
 
 _NONE = Spec("none")  # stands for an extractor or a backbone that is never built
 
@@ -108,7 +155,7 @@ class Predictor:
         embedder = self.embedder()
         for place, frame in enumerate(frames):
             check_frame(frame, place)
-        with one_thread(), held_memory():
+        with one_thread(), tuned_malloc():
             return self.by_view(embedder(frames).values)
 
     def embedder(self, size: int = BATCH) -> FrameEmbedder:
@@ -132,13 +179,11 @@ class Predictor:
         Raises:
             ConfigError: if the cell's smoother looks at later frames, or its views do not come from images.
         """
-        from fusionkit.predict.stream import PredictionStream
-
         return PredictionStream(self)
 
     def embed_dataset(
         self, dataset: Source, rows: np.ndarray | None = None, progress: Progress | None = None
-    ) -> RawViews:
+    ) -> Embeddings:
         """The views' embeddings of rows of a data set, in the cache that benchmarks use; what is there is reused.
 
         Args:
@@ -158,7 +203,7 @@ class Predictor:
         unique = list({item.key: item for item in wanted.values()}.values())
         with one_thread():
             _fill(store, dataset, unique, chosen, self.device, progress or Progress())
-        return StoredViews(store, {name: item.key for name, item in wanted.items()}, chosen)
+        return EmbeddingsInStore(store, {name: item.key for name, item in wanted.items()}, chosen)
 
     def _stored(self, dataset: Source, source: ViewSource) -> Embedding:
         extractor, backbone = source.extractor or _NONE, source.backbone or _NONE
@@ -169,13 +214,13 @@ class Predictor:
             raise ConfigError(f"{self.name} needs view {str(source.view)!r} {needs}; data set {dataset.spec} {brings}")
         return embedding_of(dataset, extractor, source.view, backbone, source.tokens, self.device)
 
-    def logits(self, views: Arrays | RawViews) -> np.ndarray:
+    def logits(self, views: Arrays | Embeddings) -> np.ndarray:
         """(S, n, C) float32, of each head; a frame without any view is a row of NaN.
 
         Args:
             views: what :meth:`embed` or :meth:`embed_dataset` gave.
         """
-        raw = HeldViews(views) if isinstance(views, dict) else views
+        raw = EmbeddingsInMemory(views) if isinstance(views, dict) else views
         with one_thread():
             return np.stack([head.logits(raw) for head in self.heads])
 
@@ -200,7 +245,7 @@ class Predictor:
             DataError: if clips or numbers are not as said.
         """
         table = frame_table(len(frames), clip, frame_numbers)
-        return self._predicted(HeldViews(self.embed(frames)), table).probs if len(frames) else self._nothing()
+        return self._predicted(EmbeddingsInMemory(self.embed(frames)), table).probs if len(frames) else self._nothing()
 
     def predict_dataset(
         self,
@@ -227,13 +272,15 @@ class Predictor:
         chosen = np.arange(len(source.table)) if rows is None else np.asarray(rows)
         return self._predicted(self.embed_dataset(source, chosen, progress), source.table.take(chosen))
 
-    def _held(self, dataset: FaceDataset, rows: np.ndarray) -> HeldViews:
+    def _held(self, dataset: FaceDataset, rows: np.ndarray) -> EmbeddingsInMemory:
         if all(source.backbone is None for source in self.views.values()):
-            return HeldViews({name: dataset.ready(str(source.view), rows) for name, source in self.views.items()})
+            return EmbeddingsInMemory(
+                {name: dataset.ready(str(source.view), rows) for name, source in self.views.items()}
+            )
         found = [self.embed(dataset.images(rows[start : start + SHARD])) for start in range(0, len(rows), SHARD)]
-        return HeldViews({name: np.concatenate([part[name] for part in found]) for name in self.views})
+        return EmbeddingsInMemory({name: np.concatenate([part[name] for part in found]) for name in self.views})
 
-    def _predicted(self, views: RawViews, table: FrameTable) -> Predictions:
+    def _predicted(self, views: Embeddings, table: FrameTable) -> Predictions:
         total = np.zeros((len(table), len(self.classes)))
         with one_thread():
             for head in self.heads:
@@ -307,3 +354,112 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         give_back()
+
+
+class ClipStream:
+    """The smoothers of all heads of a cell at work on one clip.
+
+    Args:
+        heads: of the cell, with causal smoothers.
+    """
+
+    def __init__(self, heads: Sequence[TrainedHead]) -> None:
+        self._heads = heads
+        self._streams: list[Stream] = [head.smoother.stream() for head in heads]
+
+    def __call__(self, evidence: Sequence[np.ndarray], number: int) -> np.ndarray | None:
+        """Probabilities (C,) float64 of the next frame; None if it has no view, which is a gap in time.
+
+        Args:
+            evidence: of each head, (C,) or (D,), as :meth:`TrainedHead.evidence` gives it.
+            number: of the frame, above the one before.
+        """
+        if np.isnan(evidence[0][0]):
+            return None
+        each = [
+            stream(head.smoother_input(row[None])[0], number)
+            for head, stream, row in zip(self._heads, self._streams, evidence, strict=True)
+        ]
+        mean: np.ndarray = np.mean(each, axis=0)
+        return mean
+
+
+class PredictionStream:
+    """Frames of a clip in, probabilities out, each at once: those that the whole clip would give, to about 1e-4.
+
+    Last bits differ, because a backbone works on one frame instead of a batch, and on as many threads as torch has.
+
+    Args:
+        predictor: of a cell whose smoother is causal.
+
+    Raises:
+        ConfigError: if it is not, or the cell's views do not come from images.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        refuse_later_frames(predictor)
+        self.classes = predictor.classes
+        self._predictor = predictor
+        self._embedder = predictor.embedder(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """The next frame begins a clip."""
+        self._clip = ClipStream(self._predictor.heads)
+        self._number = 0
+
+    def __call__(self, frame: np.ndarray | None, number: int | None = None) -> np.ndarray | None:
+        """The next frame of the clip.
+
+        Args:
+            frame: RGB uint8 (H, W, 3), as the cell was trained on: an aligned face, as a rule; None: there is none.
+            number: above that of the frame before; a gap is a gap in time. None: the next one, from 1.
+
+        Returns:
+            (C,) float64, probabilities; None where the frame has no view.
+
+        Raises:
+            DataError: if the frame is no RGB image, or its number does not rise.
+            FusionKitError: if a component fails.
+        """
+        at = self._number + 1 if number is None else int(number)
+        if at <= self._number and self._number:
+            raise DataError(
+                f"frame {at} comes after frame {self._number}: the frames of a clip come in order",
+                hint="reset() begins a new clip",
+            )
+        check_frame(frame, at)
+        self._number = at
+        if frame is None:
+            return None
+        views = EmbeddingsInMemory(self._predictor.by_view(self._embedder([frame]).values))
+        evidence = [head.evidence(views)[0] for head in self._predictor.heads]
+        return self._clip(evidence, at)
+
+
+def refuse_later_frames(predictor: Predictor) -> None:
+    """Refuse a cell that cannot answer before it has seen the whole clip.
+
+    Raises:
+        ConfigError: if its smoother is not causal; with the names of those that are.
+    """
+    smoother = predictor.heads[0].smoother
+    if smoother.causal:
+        return
+    raise ConfigError(
+        f"{predictor.name} cannot be streamed: its smoother looks at later frames",
+        hint=f"a row with a causal smoother can be: {', '.join(causal_smoothers())}",
+    )
+
+
+def causal_smoothers() -> list[str]:
+    """The names of all smoothers that look at no later frame; one that cannot be imported is passed over."""
+    found = []
+    for name in SMOOTHERS.names():
+        try:
+            cls: type[Smoother] = SMOOTHERS.get(name)
+        except FusionKitError:
+            continue
+        if cls.causal:
+            found.append(name)
+    return found

@@ -6,29 +6,29 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fusionkit.engine.perturb import Occlusion, Pattern, Without
 from fusionkit.errors import ConfigError
+from fusionkit.grid.lookup import RowMatch
 from fusionkit.grid.progress import Progress
+from fusionkit.grid.results import RunResults
 from fusionkit.predict.ablation import AblationOptions, effect, refuse_many_views, subset_scores, tested
-from fusionkit.predict.conditions import Occlusion, Pattern, Without
-from fusionkit.predict.retested_row import RetestedRow, Scores, rows_with_regions
-from fusionkit.report.address import Address
-from fusionkit.report.results import Results
+from fusionkit.predict.model_under_test import ModelUnderTest, Scores, rows_with_regions
+from fusionkit.registry.spec import Spec
 from fusionkit.report.robustness import Curve, Point, Robustness
-from fusionkit.spec import Spec
-from fusionkit.stats import Estimate
+from fusionkit.stats.intervals import Estimate
 
 LATE_FUSION = "logit-mean"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def robust_rows(
-    results: Results, cells: Sequence[str], how: AblationOptions, pattern: Pattern, progress: Progress
+    results: RunResults, cells: Sequence[str], how: AblationOptions, pattern: Pattern, progress: Progress
 ) -> list[Robustness]:
     """Test how some rows bear missing views; as :func:`robustness` and :class:`RetestedRow` raise.
 
     Args:
         results: of a run's folder.
-        cells: as :func:`fusionkit.report.address.find` takes them; all finished rows with an auxiliary view where
+        cells: as :func:`fusionkit.grid.lookup.find_row` takes them; all finished rows with an auxiliary view where
             empty.
         how: they are tested.
         pattern: which frames lose a view together.
@@ -38,15 +38,15 @@ def robust_rows(
         ConfigError: if a row has no auxiliary view, or more views than subsets can be gone through.
     """
     found = []
-    late: RetestedRow | None = None
+    late: ModelUnderTest | None = None
     for text in cells or rows_with_regions(results):
-        row = how.open(results, text, progress, asked=False)
+        row = how.open(results, text, progress, predict_empty=False)
         if len(row.views) == 1:
             raise ConfigError(f"{row.name} has one view: there is no auxiliary view that could be missing")
         refuse_many_views(row)
-        wanted = late_fusion(results, row.address)
-        if late is None or late.address.record["id"] != wanted:
-            late = how.open(results, wanted, progress, asked=False) if wanted else None
+        wanted = late_fusion(results, row.match)
+        if late is None or late.match.record["id"] != wanted:
+            late = how.open(results, wanted, progress, predict_empty=False) if wanted else None
         targets = len(_targets(row))
         occlusions = targets * (len(LEVELS) - 2) * how.draws
         of_late = 0 if late is None or late.is_tested else 1 + targets + occlusions
@@ -55,7 +55,7 @@ def robust_rows(
     return found
 
 
-def robustness(row: RetestedRow, late: RetestedRow | None, pattern: Pattern, draws: int, seed: int) -> Robustness:
+def robustness(row: ModelUnderTest, late: ModelUnderTest | None, pattern: Pattern, draws: int, seed: int) -> Robustness:
     """Test a row with its auxiliary views missing in every subset, and in more and more frames.
 
     A frame that has no view left is imputed as in the run.
@@ -84,12 +84,12 @@ def robustness(row: RetestedRow, late: RetestedRow | None, pattern: Pattern, dra
     )
 
 
-def late_fusion(results: Results, address: Address) -> str | None:
+def late_fusion(results: RunResults, match: RowMatch) -> str | None:
     """Id of the late-fusion row that has the same views, backbone and smoother; None where there is none.
 
     One with the same recipe goes before others; late fusion is not its own reference, and a cell of one fold has none.
     """
-    own = address.record["axes"]
+    own = match.record["axes"]
     found = [
         record
         for record in results.grid["families"]
@@ -98,13 +98,13 @@ def late_fusion(results: Results, address: Address) -> str | None:
         and results.load(record).counts
     ]
     found.sort(key=lambda record: bool(record["axes"]["recipe"] != own["recipe"]))
-    if Spec.parse(own["fusion"]).name == LATE_FUSION or not found or address.fold is not None:
+    if Spec.parse(own["fusion"]).name == LATE_FUSION or not found or match.fold is not None:
         return None
     name: str = found[0]["id"]
     return name
 
 
-def _targets(row: RetestedRow) -> list[tuple[str, ...]]:
+def _targets(row: ModelUnderTest) -> list[tuple[str, ...]]:
     """Each auxiliary view, and all of them together where there are several."""
     single: list[tuple[str, ...]] = [(view,) for view in row.views[1:]]
     return [*single, row.views[1:]] if len(single) > 1 else single
@@ -118,7 +118,7 @@ class _Drawn:
         self.draws = draws
         self.seed = seed
 
-    def curve(self, row: RetestedRow, late: RetestedRow | None, missing: tuple[str, ...]) -> Curve:
+    def curve(self, row: ModelUnderTest, late: ModelUnderTest | None, missing: tuple[str, ...]) -> Curve:
         """The curve of a row, held against late fusion."""
         scores = list(self._scores(row, missing))
         gains = self._gains(row, scores, late, missing) if late else None
@@ -129,7 +129,7 @@ class _Drawn:
         area = self._area(scores)
         return Curve(missing, points, ratio(area, row.intact), self._area(gains).estimate() if gains else None)
 
-    def _scores(self, row: RetestedRow, missing: tuple[str, ...]) -> Iterator[Scores]:
+    def _scores(self, row: ModelUnderTest, missing: tuple[str, ...]) -> Iterator[Scores]:
         for level in LEVELS:
             if level in (0, 1):
                 yield row.scores(Without(missing)) if level else row.intact
@@ -138,7 +138,7 @@ class _Drawn:
                 yield Scores.mean([row.scores(occlusion) for occlusion in occlusions])
 
     def _gains(
-        self, row: RetestedRow, scores: list[Scores], late: RetestedRow, missing: tuple[str, ...]
+        self, row: ModelUnderTest, scores: list[Scores], late: ModelUnderTest, missing: tuple[str, ...]
     ) -> list[Scores] | None:
         """At each level on the seeds that both have finished; None where they share none."""
         common = sorted(set(row.seeds) & set(late.seeds))

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.config import IMPUTE
+from fusionkit.config.grid_config import IMPUTE
+from fusionkit.config.views import View
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine import embed
-from fusionkit.engine.record import Record, component_record
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit.grid.folder import RunFolder, StoredCell
-from fusionkit.grid.reasons import cell_differences, component_differences, embedding_differences
+from fusionkit.grid.lookup import RowMatch, find_row
+from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
 from fusionkit.predict.trained_head import TrainedHead, stored_model, stored_scaling
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
-from fusionkit.report.address import Address, find
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.record import Record, component_record
 from fusionkit.training.finetune_plan import MAKER
-from fusionkit.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
 
     Args:
         folder: of the run; nothing else is needed, but the components themselves and the weights that they name.
-        text: as :func:`fusionkit.report.address.find` takes it.
+        text: as :func:`fusionkit.grid.lookup.find_row` takes it.
         device: where to work.
         impute: what frames without any view are given; None: as the cell was scored.
 
@@ -56,14 +56,14 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     grid = folder.load_grid()
     if grid is None:
         raise DataError(f"{folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
-    address = find(grid, text)
-    stored, notes = _read(folder, address)
+    match = find_row(grid, text)
+    stored, notes = _read(folder, match)
     first = stored[0]
     _refuse_unknown(first)
-    notes += _changes(stored, address, device)
+    notes += _changes(stored, match, device)
     return Predictor(
-        name=address.name,
-        dataset=Spec.parse(address.axes.dataset),
+        name=match.name,
+        dataset=Spec.parse(match.axes.dataset),
         classes=tuple(first.head["class_names"]),
         views=_views(first.head),
         heads=tuple(_head(item, device) for item in stored),
@@ -73,20 +73,20 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     )
 
 
-def _read(folder: RunFolder, address: Address) -> tuple[list[_Stored], list[str]]:
-    asked = [
+def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_Stored], list[str]]:
+    predict_empty = [
         cell
-        for cell in address.record["cells"]
-        if address.cell in (None, cell["id"]) and address.seed in (None, cell["seed"])
+        for cell in match.record["cells"]
+        if match.cell in (None, cell["id"]) and match.seed in (None, cell["seed"])
     ]
-    cells = [(cell, folder.read_cell(cell["id"])) for cell in asked]
+    cells = [(cell, folder.read_cell(cell["id"])) for cell in predict_empty]
     finished = [cell for _, cell in cells if cell is not None]
     if not finished:
-        raise DataError(f"{address.name} is not finished in {folder.path}", hint="run its grid again")
+        raise DataError(f"{match.name} is not finished in {folder.path}", hint="run its grid again")
     notes = []
-    if len(finished) < len(asked):
+    if len(finished) < len(predict_empty):
         notes.append(
-            f"{address.name}: {len(asked) - len(finished)} of {len(asked)} cells are not finished, and left out"
+            f"{match.name}: {len(predict_empty) - len(finished)} of {len(predict_empty)} cells are not finished, and left out"
         )
     stored = [_Stored(cell, *folder.read_head(cell.info["head"])) for cell in finished]
     old = next((item for item in stored if "backbones" not in item.head or "impute" not in item.cell.info), None)
@@ -170,15 +170,15 @@ def _refuse_unknown(item: _Stored) -> None:
         )
 
 
-def _changes(stored: Sequence[_Stored], address: Address, device: str) -> list[str]:
+def _changes(stored: Sequence[_Stored], match: RowMatch, device: str) -> list[str]:
     """A note of all that has changed; empty where nothing has."""
-    texts = dict.fromkeys(text for item in stored for text in _differences(item, address, device))
+    texts = dict.fromkeys(text for item in stored for text in _differences(item, match, device))
     if not texts:
         return []
-    return [f"since {address.name} was trained: {'; '.join(texts)}: predictions may differ from those of then"]
+    return [f"since {match.name} was trained: {'; '.join(texts)}: predictions may differ from those of then"]
 
 
-def _differences(item: _Stored, address: Address, device: str) -> Iterator[str]:
+def _differences(item: _Stored, match: RowMatch, device: str) -> Iterator[str]:
     record = item.head["record"]
     for name, view in record["views"].items():
         now = _view_now(item.head, name, view, device)
@@ -190,7 +190,7 @@ def _differences(item: _Stored, address: Address, device: str) -> Iterator[str]:
     _refuse_other_files(record["fusion"], fusion)
     yield from (found.text for found in component_differences("fusion", fusion, record["fusion"]))
     was = item.cell.info["record"]
-    smoother = component_record(SMOOTHERS, Spec.parse(address.axes.smoother))
+    smoother = component_record(SMOOTHERS, Spec.parse(match.axes.smoother))
     _refuse_other_files(was["smoother"], smoother)
     revisions = was["revisions"]
     how = {"smoother": smoother, "revisions": revisions}

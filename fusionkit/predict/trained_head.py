@@ -10,14 +10,12 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
-from fusionkit.engine.apply import evaluate, evaluate_fitted
-from fusionkit.engine.features import AnyPart
-from fusionkit.engine.scaling import Scaling
+from fusionkit.engine.features import Embeddings, FrameFeatures, Scaling
+from fusionkit.engine.fit import evaluate, evaluate_fitted
 from fusionkit.engine.smooth import SideBySide, smooth, smoother_input, softmax
 from fusionkit.errors import FusionKitError, PluginError, cause_of
-from fusionkit.predict.raw_views import RawViews
 from fusionkit.registry import FUSIONS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
     from fusionkit.contracts.fusion import FittedFusion, Fusion
@@ -44,31 +42,31 @@ class TrainedHead:
     prior: np.ndarray
     device: str
 
-    def logits(self, views: RawViews) -> np.ndarray:
+    def logits(self, views: Embeddings) -> np.ndarray:
         """(n, C) float32, NaN rows for frames without any view."""
-        return self._logits(views.part(self.scaling))
+        return self._logits(views.features(self.scaling))
 
-    def probabilities(self, views: RawViews, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities(self, views: Embeddings, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
         """Smoothed, clip by clip.
 
         Returns:
             (n, C) float64, and (n,) bool: the frames that have a view; the others are imputed.
         """
-        return self.probabilities_of(views.part(self.scaling), table, impute)
+        return self.probabilities_of(views.features(self.scaling), table, impute)
 
-    def probabilities_of(self, part: AnyPart, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities_of(self, part: FrameFeatures, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
         """As :meth:`probabilities`, of features that were brought to this head's scale."""
         x = smoother_input(self.smoother, self._logits(part), part)
         return smooth(self.smoother, table, part.seen, x, self.prior, impute), part.seen
 
-    def evidence(self, views: RawViews) -> np.ndarray:
-        """What is to be kept of frames so that :meth:`smoothed` can be asked for them later.
+    def evidence(self, views: Embeddings) -> np.ndarray:
+        """What is to be kept of frames so that :meth:`smoothed` can be predict_empty for them later.
 
         Returns:
             (n, C) float32 logits, or, for a smoother that works on embeddings, (n, D) float32 features; rows of NaN
             for frames without any view.
         """
-        part = views.part(self.scaling)
+        part = views.features(self.scaling)
         logits = self._logits(part)
         if self.smoother.needs != "embeddings":
             return logits
@@ -87,9 +85,9 @@ class TrainedHead:
             return softmax(evidence)
         return evidence.astype(np.float64)
 
-    def _logits(self, part: AnyPart) -> np.ndarray:
+    def _logits(self, part: FrameFeatures) -> np.ndarray:
         from fusionkit.contracts.fusion import FittedFusion
-        from fusionkit.engine.batches import batches_of
+        from fusionkit.engine.features import batches_of
 
         if isinstance(self.model, FittedFusion):
             return evaluate_fitted(self.model, part, self.fusion)
@@ -112,7 +110,7 @@ def stored_model(
     import torch
 
     from fusionkit.contracts.fusion import FittedFusion
-    from fusionkit.engine.view_heads import WithViewHeads
+    from fusionkit.engine.fit import WithViewHeads
 
     prefix = "fusion."
     learned = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 from fusionkit.grid.axes import Axes
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
-from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames, dataset_names
-from fusionkit.report.sides import Lead, Side, sides
-from fusionkit.report.standing import ALPHA, holm_of
-from fusionkit.stats import Estimate
+from fusionkit.report.significance import ALPHA, PairedDifference, RowScores, holm_of, scored_rows
+from fusionkit.stats.intervals import Estimate
 
 # The axes that are asked about, with their names in a question.
 ASKED = {
@@ -112,12 +111,12 @@ class Answer:
         return [self.headline, *(finding.sentence() for finding in self.findings)]
 
 
-def answer(results: Results) -> Answer:
+def answer(results: RunResults) -> Answer:
     """What the rows of a folder say."""
     return Answer(_question(results), _headline(results), _findings(results))
 
 
-def _question(results: Results) -> str:
+def _question(results: RunResults) -> str:
     axes = [row.axes for row in results.rows]
     counts = {axis: len({getattr(each, axis) for each in axes}) for axis in ASKED}
     choices = [f"{count} {ASKED[axis][1]}" for axis, count in counts.items() if count > 1]
@@ -127,7 +126,7 @@ def _question(results: Results) -> str:
     return f"Which of {_joined(choices)} recognises expression best on {where}, and is the difference real?"
 
 
-def _headline(results: Results) -> str:
+def _headline(results: RunResults) -> str:
     scored: dict[tuple[str, str], list[Row]] = {}
     for row in results.rows:
         if row.score:
@@ -141,7 +140,7 @@ def _headline(results: Results) -> str:
     return ". ".join([*parts, *([f"{lacking} of {len(results.rows)} rows have no score"] if lacking else [])])
 
 
-def _best(results: Results, scored: list[Row]) -> str:
+def _best(results: RunResults, scored: list[Row]) -> str:
     best = max(scored, key=lambda row: row.score.value if row.score else 0.0)
     assert best.score is not None
     if len(scored) == 1:
@@ -151,7 +150,7 @@ def _best(results: Results, scored: list[Row]) -> str:
     return said + _against_reference(best, _reference(results, best), tests)
 
 
-def _reference(results: Results, row: Row) -> str:
+def _reference(results: RunResults, row: Row) -> str:
     """The name of the row's reference; empty where it has none."""
     families = {record["id"]: record for record in results.grid["families"]}
     held = families.get(families[row.id]["reference"])
@@ -169,10 +168,10 @@ def _against_reference(row: Row, reference: str, tests: int) -> str:
     return f"; it cannot be told apart from the reference {reference} ({signed_with_interval(row.delta)}, {p})"
 
 
-def _findings(results: Results) -> list[Finding]:
+def _findings(results: RunResults) -> list[Finding]:
     called = RowNames(row.axes for row in results.rows)
-    groups: dict[tuple[str, str], list[Side]] = {}
-    for side in sides(results):
+    groups: dict[tuple[str, str], list[RowScores]] = {}
+    for side in scored_rows(results):
         groups.setdefault((side.axes.dataset, side.axes.split), []).append(side)
     tables = [
         (axis, called.data(group[0].axes) if len(groups) > 1 else "", *_alike(group, axis))
@@ -181,11 +180,13 @@ def _findings(results: Results) -> list[Finding]:
     ]
     pairs = sum(len(levels) * (len(levels) - 1) // 2 for _, _, levels, _ in tables)
     drafts = [(axis, data, _leads(levels), left_out) for axis, data, levels, left_out in tables if len(levels) > 1]
-    leads = list(chain.from_iterable(found.values() for _, _, (_, found), _ in drafts))
-    corrected = iter(holm_of([lead.p(pairs) if lead.leaves_out_zero else 1.0 for lead in leads], pairs))
+    differences = list(chain.from_iterable(found.values() for _, _, (_, found), _ in drafts))
+    corrected = iter(
+        holm_of([difference.p(pairs) if difference.leaves_out_zero else 1.0 for difference in differences], pairs)
+    )
     findings = []
     for axis, data, (best, found), left_out in drafts:
-        rivals = [Rival(name, lead.difference, next(corrected)) for name, lead in found.items()]
+        rivals = [Rival(name, difference.difference, next(corrected)) for name, difference in found.items()]
         rivals.sort(key=lambda rival: rival.difference.value)
         if rivals:
             alike = len(next(iter(found.values())).a)
@@ -193,12 +194,12 @@ def _findings(results: Results) -> list[Finding]:
     return findings
 
 
-def _alike(group: Sequence[Side], axis: str) -> tuple[dict[str, list[Side]], list[str]]:
+def _alike(group: Sequence[RowScores], axis: str) -> tuple[dict[str, list[RowScores]], list[str]]:
     """By choice the rows that every choice has, in one order; and the choices that had to be left out for it.
 
     A choice that shares no row with the others (the reference, with its own fusion) would leave nothing to compare.
     """
-    table: dict[str, dict[tuple[str, ...], Side]] = {}
+    table: dict[str, dict[tuple[str, ...], RowScores]] = {}
     for side in group:
         others = tuple(value for name, value in sorted(vars(side.axes).items()) if name != axis)
         table.setdefault(getattr(side.axes, axis), {})[others] = side
@@ -213,15 +214,15 @@ def _alike(group: Sequence[Side], axis: str) -> tuple[dict[str, list[Side]], lis
     return {}, left_out
 
 
-def _leads(levels: dict[str, list[Side]]) -> tuple[str, dict[str, Lead]]:
+def _leads(levels: dict[str, list[RowScores]]) -> tuple[str, dict[str, PairedDifference]]:
     """The choice with the highest mean, and what it has over each of the others that can be paired with it."""
     means = {name: sum(_mean_score(side) for side in rows) / len(rows) for name, rows in levels.items()}
     best = max(means, key=lambda name: means[name])
-    leads = {name: Lead.of(levels[best], rows) for name, rows in levels.items() if name != best}
-    return best, {name: lead for name, lead in leads.items() if lead}
+    differences = {name: PairedDifference.of(levels[best], rows) for name, rows in levels.items() if name != best}
+    return best, {name: difference for name, difference in differences.items() if difference}
 
 
-def _mean_score(side: Side) -> float:
+def _mean_score(side: RowScores) -> float:
     return float(sum(full for full, _ in side.left_out.values()) / len(side.left_out))
 
 

@@ -2,18 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.attribution import shapley_interactions, shapley_values
-from fusionkit.grid.axes import Axes
+from fusionkit.grid.axes import ALONE, Axes
+from fusionkit.grid.results import Loaded, RunResults
 from fusionkit.report.numbers import share, signed_with_interval
-from fusionkit.report.results import Results
-from fusionkit.report.subset_scores import Players, SubsetScores, subset_scores
-from fusionkit.stats import Estimate, jackknife_estimate
+from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
+from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
+
+Players = tuple[str, ...]
+_Group = dict[frozenset[str], Loaded]  # families that differ in nothing but their views, by their players
+
+CONSTANT = "a classifier that always names the most frequent class"
+
+
+@dataclass(frozen=True, eq=False)
+class SubsetScores:
+    """Macro-F1 of every subset of n views, retrained for each, on the same S seeds and U units.
+
+    Attributes:
+        axes: of the row that has all views.
+        players: the views, the main view not among them.
+        empty: what the views are added to: the row of the main view alone, by name; without a main view
+            :data:`CONSTANT`, of which the score is given by :func:`fusionkit.stats.shapley.best_constant`.
+        full: (2**n, S); bit i of the first index says whether player i takes part.
+        left_out: (2**n, S, U); without each unit.
+    """
+
+    axes: Axes
+    players: Players
+    empty: str
+    full: np.ndarray
+    left_out: np.ndarray
+
+
+def subset_scores(results: RunResults) -> list[SubsetScores]:
+    """One for each largest set of two or more views of which every subset is finished, in plan order.
+
+    Subsets that were not tested on the same frames, or have no finished seed in common, are left out.
+    """
+    loaded = [results.load(record) for record in results.grid["families"]]
+    families = [family for family in loaded if family.counts]
+    scored = [_scored(group, players, families) for group in _groups(families) for players in _complete(group)]
+    return [each for each in scored if each]
+
+
+def _axes(family: Loaded) -> Axes:
+    return Axes(**family.record["axes"])
+
+
+def _groups(families: list[Loaded]) -> list[_Group]:
+    groups: dict[tuple[str, ...], _Group] = {}
+    for family in families:
+        axes = family.record["axes"]
+        alike = tuple(axes[name] for name in sorted(axes) if name != "views")
+        groups.setdefault(alike, {}).setdefault(frozenset(_players(_axes(family))), family)
+    return list(groups.values())
+
+
+def _players(axes: Axes) -> Players:
+    views = tuple(axes.views.split(","))
+    return views if axes.main == "none" else views[1:]
+
+
+def _complete(group: _Group) -> list[Players]:
+    """The largest sets of two or more players of which every subset but the empty one is there."""
+    found: list[frozenset[str]] = []
+    for players in sorted((each for each in group if len(each) > 1), key=len, reverse=True):
+        if all(subset in group for subset in _subsets(players)) and not any(players < larger for larger in found):
+            found.append(players)
+    return [_players(_axes(group[players])) for players in found]
+
+
+def _subsets(players: frozenset[str]) -> Iterator[frozenset[str]]:
+    return (frozenset(subset) for size in range(1, len(players) + 1) for subset in combinations(players, size))
+
+
+def _scored(group: _Group, players: Players, families: list[Loaded]) -> SubsetScores | None:
+    members = [
+        group[frozenset(player for bit, player in enumerate(players) if number >> bit & 1)]
+        for number in range(1, 1 << len(players))
+    ]
+    axes = _axes(members[-1])
+    if axes.main == "none":
+        empty, counts = CONSTANT, _on_same_frames(members)
+        counts = [best_constant(counts[0]), *counts] if counts else []
+    else:
+        alone = _alone(axes, families)
+        if alone is None:
+            return None
+        empty, counts = _axes(alone).name, _on_same_frames([alone, *members])
+    if not counts:
+        return None
+    full, left_out = (np.stack(each) for each in zip(*map(leave_one_out, counts), strict=True))
+    return SubsetScores(axes, players, empty, full, left_out)
+
+
+def _alone(axes: Axes, families: list[Loaded]) -> Loaded | None:
+    """The main view alone: with the same fusion and recipe where there is such a row, else with a linear head."""
+    rows: dict[tuple[str, bool], Loaded] = {}
+    for family in families:
+        own = _axes(family)
+        context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
+        if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
+            rows.setdefault((own.fusion, own.recipe == axes.recipe), family)
+    wanted = [(axes.fusion, True), (str(ALONE), True), (str(ALONE), False)]
+    return next((rows[key] for key in wanted if key in rows), None)
+
+
+def _on_same_frames(families: list[Loaded]) -> list[np.ndarray]:
+    """Counts (S, U, C, C) of each on the seeds that all have; empty where they cannot be held against each other."""
+    seeds = sorted(set.intersection(*(set(family.counts) for family in families)))
+    if not seeds or not all(np.array_equal(family.units, families[0].units) for family in families):
+        return []
+    counts = [np.stack([family.counts[seed] for seed in seeds]) for family in families]
+    alike = all(np.array_equal(each.sum(-1), counts[0].sum(-1)) for each in counts)
+    return counts if alike else []
+
 
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "main")
 _ROW = ("fusion", "recipe", "smoother")
@@ -42,12 +153,12 @@ class Attribution:
     together: Estimate
 
 
-def attributions(results: Results) -> list[Attribution]:
+def attributions(results: RunResults) -> list[Attribution]:
     """One for each largest set of two or more views of which the folder holds every subset, alike in all else."""
     return [_attribution(scores) for scores in subset_scores(results)]
 
 
-def attribution_tables(results: Results) -> list[Table]:
+def attribution_tables(results: RunResults) -> list[Table]:
     """A table a context (data set, backbone, ...) and set of views; its fusions and smoothers stand below each other.
 
     Empty where the folder holds no complete set.

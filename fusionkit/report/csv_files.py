@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from fusionkit.artifact import write_file
 from fusionkit.grid.folder import heads_of
-from fusionkit.report.results import Results, Row
+from fusionkit.grid.results import Row, RunResults
+from fusionkit.storage.artifact import csv_bytes, write_file
 
 AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
 RESULT_COLUMNS = (
@@ -32,7 +29,7 @@ COST_COLUMNS = (
 FLOP_COUNTER = "torch.utils.flop_counter.FlopCounterMode, fused attention off"
 
 
-def write_csv_files(results: Results) -> None:
+def write_csv_files(results: RunResults) -> None:
     """Write the three files.
 
     Raises:
@@ -65,7 +62,7 @@ def _cell_record(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {**cell, **cell["axes"], "cell": cell["id"], **chosen}
 
 
-def _cost_records(results: Results, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _cost_records(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """What each finished cell takes to make: its embeddings, and every head that its recipe was chosen among."""
     read = cache(results.folder.head_cost)  # a head serves a cell a smoother
     for cell in cells:
@@ -81,18 +78,3 @@ def _cost_records(results: Results, cells: Iterable[dict[str, Any]]) -> Iterator
             "peak_mib": max((cost["peak_mib"] for cost in costs), default=None),
             "gflops_counter": FLOP_COUNTER,
         }
-
-
-def csv_bytes(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:
-    """A CSV file of some columns, a line a record; NaN, None and what a record lacks are left empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(record.get(column)) for column in columns] for record in records)
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import FusionKitError
+from fusionkit.grid.results import RunResults
 from fusionkit.report.csv_files import RESULT_COLUMNS, result_record
-from fusionkit.report.results import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def to_frame(results: Results) -> pd.DataFrame:
+def to_frame(results: RunResults) -> pd.DataFrame:
     """The rows with the columns of ``results.csv``.
 
     Raises:

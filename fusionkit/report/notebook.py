@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fusionkit.grid.results import RunResults
 from fusionkit.report.answer import answer
 from fusionkit.report.page.table import page_table
-from fusionkit.report.results import Results
-from fusionkit.report.standing import standings
+from fusionkit.report.significance import row_significance
 from fusionkit.report.table import caption, warnings
 
 _ROWS = 50
@@ -43,7 +43,7 @@ _TEMPLATE = """<style>
 <p><small>{{ caption|join("; ") }}.{% if table.lines|length > rows %} The best {{ rows }} of {{ table.lines|length }} rows.{% endif %} <code>results.report()</code> draws the figures.</small></p>"""  # noqa: E501
 
 
-def notebook_table(results: Results) -> str:
+def notebook_table(results: RunResults) -> str:
     """The rows as HTML; what comes from data or components is escaped."""
     import jinja2
 
@@ -52,6 +52,6 @@ def notebook_table(results: Results) -> str:
         answer=answer(results),
         warnings=warnings(results),
         caption=caption(results),
-        table=page_table(results, standings(results)),
+        table=page_table(results, row_significance(results)),
         rows=_ROWS,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fusionkit.stats import Estimate
+from fusionkit.stats.intervals import Estimate
 
 _SIZES = ("", "k", "M", "G", "T")
 

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
-from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_record
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
-from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames, varying
-from fusionkit.report.standing import RULE, Standing, standings
+from fusionkit.report.significance import RULE, Significance, row_significance
 from fusionkit.report.table import caption
+from fusionkit.storage.artifact import csv_bytes
 
 Format = Literal["latex", "markdown", "csv", "json"]
 _NAMES = ("views", "fusion", "smoother")
@@ -31,18 +32,18 @@ _MINUS = re.compile(r"-(?=\.?\d)")
 _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~&"}
 
 
-def paper_table(results: Results, form: Format) -> str:
+def paper_table(results: RunResults, form: Format) -> str:
     """The rows as text that ends in a line break."""
-    writers: dict[str, Callable[[Results, dict[str, Standing]], str]] = {
+    writers: dict[str, Callable[[RunResults, dict[str, Significance]], str]] = {
         "latex": _latex,
         "markdown": _markdown,
         "csv": _csv,
         "json": _json,
     }
-    return writers[form](results, standings(results))
+    return writers[form](results, row_significance(results))
 
 
-def _latex(results: Results, standing: dict[str, Standing]) -> str:
+def _latex(results: RunResults, standing: dict[str, Significance]) -> str:
     """A ``booktabs`` table: bold the best, a dagger on what cannot be told apart from it."""
     axes = _axes(results)
     lines = []
@@ -76,7 +77,7 @@ def _latex(results: Results, standing: dict[str, Standing]) -> str:
     )
 
 
-def _markdown(results: Results, standing: dict[str, Standing]) -> str:
+def _markdown(results: RunResults, standing: dict[str, Significance]) -> str:
     axes = _axes(results)
     lines = [
         "| " + " | ".join((*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")) + " |",
@@ -95,13 +96,13 @@ def _markdown(results: Results, standing: dict[str, Standing]) -> str:
     return "\n".join([*lines, "", *about, f"**bold**: the highest score; †: not told apart from it. {RULE}.", ""])
 
 
-def _csv(results: Results, standing: dict[str, Standing]) -> str:
-    """``results.csv`` with a column of standings."""
+def _csv(results: RunResults, standing: dict[str, Significance]) -> str:
+    """``results.csv`` with a column of row_significance."""
     records = ({**result_record(row), "standing": standing.get(row.id, "")} for row in results.rows)
     return csv_bytes((*RESULT_COLUMNS, "standing"), records).decode()
 
 
-def _json(results: Results, standing: dict[str, Standing]) -> str:
+def _json(results: RunResults, standing: dict[str, Significance]) -> str:
     found = answer(results)
     rows = [{**_known(row), "standing": standing.get(row.id), "id": row.id} for row in results.rows]
     whole = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
@@ -114,13 +115,13 @@ def _known(row: Row) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
 
 
-def _axes(results: Results) -> Sequence[str]:
+def _axes(results: RunResults) -> Sequence[str]:
     """The axes that vary, and in any case what names a row."""
     others = [name for name in varying(row.axes for row in results.rows) if name not in _NAMES]
     return (*others, *_NAMES)
 
 
-def _texts(results: Results, axes: Sequence[str]) -> Iterator[list[str]]:
+def _texts(results: RunResults, axes: Sequence[str]) -> Iterator[list[str]]:
     called = RowNames(row.axes for row in results.rows)
     for row in results.rows:
         chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}

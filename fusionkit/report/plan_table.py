@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.grid.estimate import Stage, estimate
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.outlook import HeadAhead, Prospect, look_ahead
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.run import RunOptions
+from fusionkit.grid.status import HeadStatus, TaskStatus, plan_status
+from fusionkit.storage.embeddings import EmbeddingStore
 
 
 def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> Iterator[str]:
@@ -18,7 +18,7 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
 
     After them what remains of each stage, how long it may take, and what to be careful of.
     """
-    outlook = look_ahead(plan, folder, store, retry_failed=options.retry_failed)
+    outlook = plan_status(plan, folder, store, retry_failed=options.retry_failed)
     yield f"run folder {folder.path}; data: {'; '.join(plan.data)}"
     for ahead in outlook.embeddings:
         yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.prospect)}"
@@ -35,11 +35,11 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
     yield from (f"warning: {note}" for note in plan.notes)
 
 
-def _state(prospect: Prospect) -> str:
+def _state(prospect: TaskStatus) -> str:
     return f"{prospect.state}: {prospect.reason}" if prospect.reason else prospect.state
 
 
-def _head_name(ahead: HeadAhead) -> str:
+def _head_name(ahead: HeadStatus) -> str:
     head = ahead.head
     name = f"{','.join(head.embeddings)}/{head.fusion}"
     return f"{name} ({head.recipe})" if head.swept else name
@@ -58,10 +58,10 @@ def _places(plan: Plan) -> dict[str, str]:
     }
 
 
-def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, Prospect]], folds: bool) -> Iterator[str]:
+def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, TaskStatus]], folds: bool) -> Iterator[str]:
     """Neighbours that differ in nothing but seed and fold in one line; a stage that is all done in one, too."""
     found = list(pieces)
-    if all(prospect == Prospect("done") for _, _, prospect in found):
+    if all(prospect == TaskStatus("done") for _, _, prospect in found):
         yield f"{stage}: all done"
         return
     for name, same in groupby(found, key=lambda piece: piece[0]):

@@ -10,10 +10,10 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.attribution import average_ranks
 from fusionkit.grid.axes import Axes
-from fusionkit.report.results import Loaded, Results
-from fusionkit.stats import macro_f1
+from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.stats.intervals import macro_f1
+from fusionkit.stats.shapley import average_ranks
 
 _CONTEXT = ("extractor", "backbone", "main", "recipe")
 
@@ -35,7 +35,7 @@ class Ranks:
     left_out: int
 
 
-def ranks(results: Results) -> Ranks | None:
+def ranks(results: RunResults) -> Ranks | None:
     """The average ranks of rows that have a score on every data set, or on every fold; None without two of both.
 
     With several data sets, folds are pooled: those of one data set are no independent trials.
@@ -58,7 +58,7 @@ def ranks(results: Results) -> Ranks | None:
     return Ranks("data sets" if several else "folds", len(blocks), rows, len(scores) - len(whole))
 
 
-def ranks_table(results: Results) -> Table | None:
+def ranks_table(results: RunResults) -> Table | None:
     """The ranks as a table that rich prints; None where there are none."""
     found = ranks(results)
     if found is None:

@@ -10,11 +10,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.artifact import write_file
 from fusionkit.report.ablation import Effect, Retested, columns_of, score_columns
-from fusionkit.report.csv_files import AXES, csv_bytes
+from fusionkit.report.csv_files import AXES
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
-from fusionkit.stats import Estimate
+from fusionkit.stats.intervals import Estimate
+from fusionkit.storage.artifact import csv_bytes, write_file
 
 COLUMNS = (
     *AXES,

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import Axes
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 _AXES = ("dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
 

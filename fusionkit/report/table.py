@@ -8,17 +8,17 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.recipe import Recipe
+from fusionkit.config.recipe import Recipe
+from fusionkit.grid.results import Row, RunResults
+from fusionkit.registry.spec import Spec
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
-from fusionkit.report.results import Results, Row
-from fusionkit.spec import Spec
-from fusionkit.stats import FEW_UNITS
+from fusionkit.stats.intervals import FEW_UNITS
 
 _NAMED = 5  # rows that a warning names
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
 
 
-def results_table(results: Results) -> Table:
+def results_table(results: RunResults) -> Table:
     """The table: axes that vary become columns, axes that do not stand in the caption."""
     rows = results.rows
     varying = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
@@ -57,7 +57,7 @@ def _coverage(row: Row) -> Text:
     return Text(f"{100 * row.means['coverage']:.1f} %" if row.means else "")
 
 
-def caption(results: Results) -> list[str]:
+def caption(results: RunResults) -> list[str]:
     """What the numbers are: the axes that do not vary, n, and how the intervals were made."""
     rows = [row for row in results.rows if row.score]
     if not rows:
@@ -88,7 +88,7 @@ def _tested(rows: list[Row]) -> str:
     return "test: " + "; ".join(f"{', '.join(names)}: {counts}" for counts, names in found.items())
 
 
-def warnings(results: Results) -> list[str]:
+def warnings(results: RunResults) -> list[str]:
     """What a reader must know before believing the table."""
     found = list(results.grid.get("notes", []))
     scored = [row for row in results.rows if row.score]
@@ -98,7 +98,7 @@ def warnings(results: Results) -> list[str]:
     return found + _collapsed(results)
 
 
-def _collapsed(results: Results) -> list[str]:
+def _collapsed(results: RunResults) -> list[str]:
     """Rows of which some or all cells predict one class only."""
     rows: dict[str, list[bool]] = {}
     for cell in results.cells():

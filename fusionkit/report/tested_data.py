@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fusionkit.config.splits import divide
+from fusionkit.engine.fold import FoldData
 from fusionkit.engine.source import Source, open_source
-from fusionkit.engine.trial import Trial
 from fusionkit.errors import FusionKitError
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
+from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
     from fusionkit.grid.plan import Plan
 
-Trials = Mapping[str, Mapping[str, Trial]]
+Trials = Mapping[str, Mapping[str, FoldData]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TestedData:
     @classmethod
     def of(cls, plan: Plan) -> TestedData:
         """What a plan has opened already."""
-        trials: dict[str, dict[str, Trial]] = {}
+        trials: dict[str, dict[str, FoldData]] = {}
         for family in plan.families:
             for head in family.heads:
                 trials.setdefault(family.axes.dataset, {})[head.trial.fold.name] = head.trial
@@ -58,7 +58,7 @@ def open_tested_data(grid: dict[str, Any]) -> TestedData:
         except FusionKitError as error:
             notes.append(f"{dataset}: {error}")
             continue
-        trials[dataset] = {fold.name: Trial(source, fold) for fold in folds}
+        trials[dataset] = {fold.name: FoldData(source, fold) for fold in folds}
     return TestedData(trials, tuple(notes))
 
 

@@ -9,8 +9,7 @@
 On the command line it is ``fusionkit check``.
 """
 
-from fusionkit.testing.case import Case, CheckResult
-from fusionkit.testing.check import CheckFailed, Skipped
+from fusionkit.testing.case import Case, CheckFailed, CheckResult, Skipped
 from fusionkit.testing.parametrize import parametrize_checks
 from fusionkit.testing.run import (
     cases,

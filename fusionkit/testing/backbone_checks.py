@@ -9,10 +9,8 @@ import numpy as np
 
 from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.errors import PluginError
-from fusionkit.spec import Spec
-from fusionkit.testing.check import Skipped, Suite, require
-from fusionkit.testing.comparison import require_close, require_finite, require_same
-from fusionkit.testing.subject import Subject
+from fusionkit.registry.spec import Spec
+from fusionkit.testing.case import Skipped, Subject, Suite, require, require_close, require_finite, require_same
 
 CHECKS = Suite()
 
@@ -26,7 +24,7 @@ def builds_and_runs(subject: Subject) -> None:
 
 @CHECKS.check
 def sizes(subject: Subject) -> None:
-    """``dim`` and both sides of ``input_size`` are whole numbers from 1 up."""
+    """``dim`` and both scored_rows of ``input_size`` are whole numbers from 1 up."""
     backbone = _ready(subject)
     found = (backbone.dim, *backbone.input_size)
     require(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
-from fusionkit.options import Option, options_of
 from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
+from fusionkit.registry.options import Option, options_of
 from fusionkit.testing.documentation import docstring, explanations, reference_of, summary_of, without_args
 
 _SHAPES = {

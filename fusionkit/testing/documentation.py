@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import re
@@ -11,9 +12,8 @@ from typing import Any
 
 from fusionkit.contracts.component import Component
 from fusionkit.errors import ConfigError
-from fusionkit.options import check_options, options_of
-from fusionkit.testing.check import Suite, require
-from fusionkit.testing.subject import Subject
+from fusionkit.registry.options import check_options, options_of
+from fusionkit.testing.case import Check, Subject, Suite, require
 
 CHECKS = Suite(per_example=False)
 _ARGS = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
@@ -70,8 +70,6 @@ def revision_is_a_whole_number(subject: Subject) -> None:
 @CHECKS.check
 def declarations_name_what_exists(subject: Subject) -> None:
     """``files``, ``places``, ``nested`` and ``auto`` name options, and ``expected_failures`` names checks."""
-    from fusionkit.testing.kinds import checks_of
-
     options = options_of(subject.cls)
     for attribute in ("files", "places", "nested", "auto"):
         unknown = [name for name in getattr(subject.cls, attribute, ()) if name not in options]
@@ -135,3 +133,35 @@ def _listed(value: Any) -> Any:
 
 def _items(value: Any) -> Iterator[Any]:
     return (_listed(item) for item in value)
+
+
+_SUITES = {
+    "fusion": "fusion_checks",
+    "fitted fusion": "fitted_fusion_checks",
+    "smoother": "smoother_checks",
+    "extractor": "extractor_checks",
+    "backbone": "backbone_checks",
+    "dataset": "dataset_checks",
+}
+
+
+def checks_of(kind: str, cls: type | None = None) -> Iterator[Check]:
+    """The checks of a kind, in order; those of a fusion depend on whether it learns by gradient steps.
+
+    Args:
+        kind: singular, as in a registry.
+        cls: the component's class; None for every check that a component of the kind could meet.
+    """
+    yield from CHECKS
+    for suite in _suites(kind, cls):
+        yield from importlib.import_module(f"fusionkit.testing.{_SUITES[suite]}").CHECKS
+
+
+def _suites(kind: str, cls: type | None) -> list[str]:
+    if kind != "fusion":
+        return [kind]
+    if cls is None:
+        return ["fusion", "fitted fusion"]
+    from fusionkit.contracts.fusion import FittedFusion
+
+    return ["fitted fusion" if issubclass(cls, FittedFusion) else "fusion"]

@@ -6,10 +6,8 @@ import numpy as np
 
 from fusionkit.contracts.extractor import Extractor, Located
 from fusionkit.errors import ConfigError
-from fusionkit.spec import Spec
-from fusionkit.testing.check import CheckFailed, Skipped, Suite, require
-from fusionkit.testing.comparison import require_close, require_same
-from fusionkit.testing.subject import Subject
+from fusionkit.registry.spec import Spec
+from fusionkit.testing.case import CheckFailed, Skipped, Subject, Suite, require, require_close, require_same
 
 CHECKS = Suite()
 _PARTS = ("boxes", "score", "landmarks")
@@ -24,7 +22,7 @@ def builds_and_runs(subject: Subject) -> None:
 @CHECKS.check
 def region_names(subject: Subject) -> None:
     """Regions have names of their own that can be written as views."""
-    from fusionkit.views import View
+    from fusionkit.config.views import View
 
     names = subject.build().regions
     require(isinstance(names, tuple) and names, f"regions = {names!r} is not a tuple of names")
@@ -68,8 +66,8 @@ def what_is_not_found(subject: Subject) -> None:
     require(not np.isinf(boxes).any(), "a box is infinite")
     require(((score >= 0) & (score <= 1)).all(), "a score is not in 0..1")
     require((score[holes.all(-1)] == 0).all(), "a region that was not found has a score above 0")
-    sides = boxes[..., 2:4][~holes.all(-1)]
-    require((sides > 0).all(), "a box has no area; what is not found is a row of NaN")
+    scored_rows = boxes[..., 2:4][~holes.all(-1)]
+    require((scored_rows > 0).all(), "a box has no area; what is not found is a row of NaN")
     require(found.landmarks is None or not np.isinf(found.landmarks).any(), "a landmark is infinite")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from fusionkit.testing.case import Case
-from fusionkit.testing.check import Skipped
+from fusionkit.testing.case import Case, Skipped
 from fusionkit.testing.run import Examples, Target, cases
 from fusionkit.testing.targets import components_of
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from fusionkit.errors import ConfigError
 from fusionkit.registry import REGISTRIES, kebab
-from fusionkit.spec import Spec
-from fusionkit.testing.case import Case, CheckResult
-from fusionkit.testing.check import Check
-from fusionkit.testing.kinds import checks_of
-from fusionkit.testing.subject import Subject
+from fusionkit.registry.spec import Spec
+from fusionkit.testing.case import Case, Check, CheckResult, Subject
+from fusionkit.testing.documentation import checks_of
 
 Examples = Sequence[Mapping[str, Any]]
 Target = type[Any] | str | Spec

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from fusionkit.errors import ConfigError
-from fusionkit.plugin_file import load_plugin_file
 from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
-from fusionkit.spec import Spec
+from fusionkit.registry.plugin_file import load_plugin_file
+from fusionkit.registry.spec import Spec
 
 Named = tuple[str, str]  # kind and SPEC
 

@@ -9,11 +9,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.artifact import read_artifact, write_artifact
 from fusionkit.errors import DataError
+from fusionkit.storage.artifact import read_artifact, write_artifact
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.optim import Optimizer
+
+
+_STATE_PREFIX = "optimizer."
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers of each parameter, as ``optimizer.<number of the parameter>.<what>``.
+
+    Learning rates and other options are not in it: they follow from the config.
+    """
+    import torch
+
+    return {
+        f"{_STATE_PREFIX}{number}.{name}": torch.as_tensor(value)
+        for number, memory in optimizer.state_dict()["state"].items()
+        for name, value in memory.items()
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser its memory back; other tensors are passed over.
+
+    Raises:
+        DataError: if they are of other parameters than the optimiser's.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(_STATE_PREFIX):
+            number, _, name = key.removeprefix(_STATE_PREFIX).partition(".")
+            state.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    numbers = {number for group in groups for number in group["params"]}
+    if state and set(state) != numbers:
+        raise DataError(f"the checkpoint holds the optimiser of {len(state)} parameters, not of {len(numbers)}")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
 
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 _PREFIX = "step-"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fusionkit.artifact import write_file
+from fusionkit.config.section import Section
+from fusionkit.contracts.option_types import Count, Positive
 from fusionkit.errors import ConfigError
 from fusionkit.registry import did_you_mean
+from fusionkit.storage.artifact import write_file
 from fusionkit.training.crop import INTERPOLATION, MEAN, STD
-from fusionkit.training.section import Section
 
 if TYPE_CHECKING:
     from timm.models import VisionTransformer
@@ -35,15 +36,13 @@ class EncoderOptions(Section):
         positions: ``sincos`` is fixed, as in MAE; ``learned`` is timm's own.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("size", "patch", "width", "depth", "heads", "mlp_ratio")
-
     model: str = "vit_base_patch16_224"
-    size: int | None = None
-    patch: int | None = None
-    width: int | None = None
-    depth: int | None = None
-    heads: int | None = None
-    mlp_ratio: float | None = None
+    size: Count | None = None
+    patch: Count | None = None
+    width: Count | None = None
+    depth: Count | None = None
+    heads: Count | None = None
+    mlp_ratio: Positive | None = None
     positions: Literal["sincos", "learned"] = "sincos"
 
     def timm_options(self) -> dict[str, Any]:

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.artifact import check_artifact
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
-from fusionkit.grid.family import FamilyScorer
+from fusionkit.config.views import FACE
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.lease import waiting_lease
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.stored_heads import StoredHeads
+from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import single_thread
+from fusionkit.storage.artifact import check_artifact
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.lease import waiting_lease
+from fusionkit.training.evaluation import TrainingListener
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetunePlan, FinetuneWork, lay_out
-from fusionkit.training.finetune_run import BEST, FinetuneRun, Listener, Trained
+from fusionkit.training.finetune_run import BEST, FinetuneRun, Trained
 from fusionkit.training.processes import speaks
-from fusionkit.views import FACE
 
 RUNS = "runs"  # where the runs of several networks lie
 
@@ -49,7 +49,7 @@ def finetune(
     device: str = "cpu",
     provenance: dict[str, Any] | None = None,
     progress: Progress | None = None,
-    listener: Listener | None = None,
+    listener: TrainingListener | None = None,
 ) -> Finetuned:
     """Fine-tune every network of a config, or go on where an earlier call for the same folder was interrupted.
 
@@ -71,7 +71,7 @@ def finetune(
     undo = single_thread()
     try:
         return _Finetuning(config, RunFolder(folder), device, provenance or {}).carry_out(
-            progress or Progress(), listener or Listener()
+            progress or Progress(), listener or TrainingListener()
         )
     finally:
         undo()
@@ -88,7 +88,7 @@ class _Finetuning:
         self.laid_out: FinetunePlan = lay_out(config, device)
         folder.check(self.laid_out.plan)
 
-    def carry_out(self, progress: Progress, listener: Listener) -> Finetuned:
+    def carry_out(self, progress: Progress, listener: TrainingListener) -> Finetuned:
         works = self.laid_out.works
         trained: list[Trained] = []
         for work in works:
@@ -136,7 +136,7 @@ class _Finetuning:
         stored, store = StoredHeads(self.folder), EmbeddingStore(cache_folder())
         with progress.stage("score", len(plan.families), "rows"):
             for family in plan.families:
-                scorer = FamilyScorer(family, records[family.id], stored, store, (0, 0.0), 0)
+                scorer = RowScorer(family, records[family.id], stored, store, (0, 0.0), 0)
                 with waiting_lease(self.folder.path / "leases" / f"score-{family.id}"):
                     for _, task in scorer.tasks():
                         task()

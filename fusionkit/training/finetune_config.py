@@ -2,23 +2,218 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from fusionkit.config.recipe import BelowOne, Recipe
+from fusionkit.config.section import Section
+from fusionkit.config.splits import split_problems
+from fusionkit.config.views import RegionSet, View, arrange, parse_region_set, regions_of
 from fusionkit.contracts.extractor import Extractor
+from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
 from fusionkit.errors import ConfigError, FusionKitError
-from fusionkit.identity import digest
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, SMOOTHERS, ComponentRegistry, did_you_mean
-from fusionkit.spec import Spec
-from fusionkit.splits import split_problems
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import is_trained_here
-from fusionkit.training.finetune_recipe import FinetuneRecipe, FinetuneRunSection
-from fusionkit.training.fusion_shape import FusionShape
 from fusionkit.training.pretrain_config import load_code
-from fusionkit.training.section import Section
-from fusionkit.views import RegionSet, View, arrange, parse_region_set, regions_of
+from fusionkit.training.schedule import LearningRate, Schedule, StepDecay
+
+_BLOCK = re.compile(r"block:(\d+)")
+POSITIONS = "alone, input, block:K, pooled or logits"
+COMBINES = ("average", "concat")
+UpToOne = Annotated[float, Range(above=0, most=1)]
+
+
+@dataclass(frozen=True)
+class FusionShape:
+    """A position and an operator.
+
+    Attributes:
+        position: ``alone`` is the main view by itself; ``input`` the images, ``block`` the features after the first
+            ``block`` blocks, ``pooled`` the pooled features, ``logits`` the logits.
+        block: for the position ``block``; else 0.
+        combine: ``average``, or ``concat``: side by side, then projected back to the width of one. Without meaning
+            for ``alone``.
+
+    Reference:
+        Truong et al., Delving into Ipsilateral Mammogram Assessment under Multi-View Network, arXiv:2309.02197: five
+        positions (Pre, Early, Middle, Last, Post), two operators, a network in coarse layers a view and fine layers
+        after fusion. Which block each position stands for is not published in a form that we have read: ours are
+        numbered.
+    """
+
+    position: Literal["alone", "input", "block", "pooled", "logits"]
+    block: int = 0
+    combine: Literal["average", "concat"] = "average"
+
+    @classmethod
+    def parse(cls, position: object, combine: object) -> FusionShape:
+        """Read a position and an operator.
+
+        Raises:
+            ConfigError: if either is none.
+        """
+        if combine not in COMBINES:
+            raise ConfigError(f"combine = {combine!r} is none of {', '.join(COMBINES)}")
+        operator: Literal["average", "concat"] = "concat" if combine == "concat" else "average"
+        if position == "alone":
+            return cls("alone")
+        if position == "input" or position == "pooled" or position == "logits":
+            return cls(position, combine=operator)
+        found = _BLOCK.fullmatch(position) if isinstance(position, str) else None
+        if found is None:
+            raise ConfigError(f"position = {position!r} is none of {POSITIONS}")
+        return cls("block", int(found[1]), operator)
+
+    @property
+    def at(self) -> str:
+        """The position as it is written."""
+        return f"block:{self.block}" if self.position == "block" else self.position
+
+    @property
+    def spec(self) -> Spec:
+        """How it is called where a bench would name its fusion."""
+        if self.position == "alone":
+            return Spec("finetuned")
+        return Spec("joint", {"position": self.at, "combine": self.combine})
+
+    @property
+    def folder(self) -> str:
+        """The name of a folder."""
+        return "alone" if self.position == "alone" else f"{self.at.replace(':', '')}-{self.combine}"
+
+
+_LOSS = ("class_weights", "loss", "focal_gamma", "label_smoothing", "logit_adjustment")
+
+
+@dataclass(frozen=True)
+class NetworkRecipe(Recipe):
+    """What a report knows of the recipe of a network.
+
+    Attributes:
+        text: how it is called.
+    """
+
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe(Section):
+    """How a network with its classifier is trained.
+
+    Args:
+        epochs: passes over the training frames.
+        batch_size: frames a step, over all processes and micro-batches.
+        optimizer: ``adamw`` or ``adam``.
+        lr: the peak learning rate.
+        weight_decay: decoupled for ``adamw``; biases, norms and other vectors have none.
+        layer_decay: each layer learns at this times the rate of the layer after it; 1 is one rate for all.
+        schedule: ``cosine`` after a linear warm-up, or ``step``.
+        warmup_epochs: of ``cosine``, fewer than ``epochs``.
+        min_lr: what ``cosine`` falls to.
+        step_at: share of the epochs after which ``step`` falls, rounded down to whole epochs, and again after as many.
+        step_factor: what each fall multiplies the rate by.
+        class_weights: ``balanced`` weighs classes by inverse frequency, ``none`` does not.
+        loss: ``cross-entropy`` or ``focal``.
+        focal_gamma: exponent of the focal loss.
+        label_smoothing: share of the target that is spread over all classes.
+        logit_adjustment: tau: the training loss sees logits + tau * log class share.
+        drop_path: share of samples for which the deepest residual branch is left out; less for those before it.
+        crop: least share of a view's area that a random crop keeps.
+        flip: probability of mirroring.
+        clip: greatest norm of the gradient; 0 for no limit.
+        select: what the kept epoch is best at on dev: ``macro-f1`` or ``accuracy``.
+        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on graphics cards that compute in it.
+
+    Reference:
+        Layer-wise decay: Clark et al., ELECTRA, ICLR 2020. Drop path: Huang et al., Deep Networks with Stochastic
+        Depth, ECCV 2016. Losses: as :class:`fusionkit.config.recipe.Recipe`.
+    """
+
+    epochs: Count = 20
+    batch_size: Count = 64
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: Positive = 5e-4
+    weight_decay: NonNegative = 0.05
+    layer_decay: UpToOne = 0.75
+    schedule: Literal["cosine", "step"] = "cosine"
+    warmup_epochs: Natural = 2
+    min_lr: NonNegative = 0.0
+    step_at: UpToOne = 0.8
+    step_factor: NonNegative = 0.1
+    class_weights: Literal["balanced", "none"] = "balanced"
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: NonNegative = 2.0
+    label_smoothing: BelowOne = 0.0
+    logit_adjustment: NonNegative = 0.0
+    drop_path: BelowOne = 0.1
+    crop: UpToOne = 0.8
+    flip: Probability = 0.5
+    clip: NonNegative = 0.0
+    select: Literal["macro-f1", "accuracy"] = "macro-f1"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def clashes(self) -> list[str]:
+        """Ranges of options, alone and together."""
+        found = Recipe.problems({name: getattr(self, name) for name in _LOSS})
+        if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
+            found.append(f"option warmup_epochs = {self.warmup_epochs} must be below epochs = {self.epochs}")
+        if self.schedule == "step" and self.warmup_epochs:
+            found.append(
+                f"option warmup_epochs = {self.warmup_epochs} has no effect with schedule = 'step' "
+                "(write warmup_epochs=0)"
+            )
+        if self.schedule == "step" and int(self.step_at * self.epochs) < 1:
+            found.append(f"option step_at = {self.step_at!r} of epochs = {self.epochs} is less than one epoch")
+        if self.min_lr > self.lr:
+            found.append(f"option min_lr = {self.min_lr!r} must not exceed lr = {self.lr!r}")
+        return found
+
+    def rates(self, steps_per_epoch: int) -> LearningRate:
+        """The learning rate of each step."""
+        if self.schedule == "step":
+            return StepDecay(self.lr, int(self.step_at * self.epochs) * steps_per_epoch, self.step_factor)
+        return Schedule(self.lr, self.epochs * steps_per_epoch, self.warmup_epochs * steps_per_epoch, self.min_lr)
+
+    def as_recipe(self) -> NetworkRecipe:
+        """The part of it that a recipe of heads has too, under the name of the whole."""
+        shared = ("optimizer", "lr", "weight_decay", "batch_size", "epochs", *_LOSS)
+        values = {name: getattr(self, name) for name in shared}
+        return NetworkRecipe(standardize=False, patience=0, text=str(self), **values)
+
+    def __str__(self) -> str:
+        """What it changes in the defaults; ``default`` for nothing."""
+        defaults = FinetuneRecipe().describe()
+        changed = [f"{name}={value}" for name, value in self.describe().items() if value != defaults[name]]
+        return ",".join(changed) or "default"
+
+
+@dataclass(frozen=True)
+class FinetuneRunSection(Section):
+    """How a run is carried out: nothing here changes what is learned, apart from rounding.
+
+    Args:
+        accumulation: micro-batches a step: more of them need less memory.
+        save_every: steps between checkpoints; one is also written after each epoch.
+        workers: threads that read and crop images, in each process.
+        cache_mb: megabytes in which each process keeps frames decoded, those of train and of dev each; with 0 none are
+            kept, and regions are looked for anew in every epoch.
+        curves: the curve is drawn about so many times in a run; 0 for never.
+    """
+
+    accumulation: Count = 1
+    save_every: Count = 500
+    workers: Count = 2
+    cache_mb: Natural = 512
+    curves: Natural = 8
+
 
 T = TypeVar("T")
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fusionkit.config import BackboneChoice, GridConfig
+from fusionkit.config.grid_config import BackboneChoice, GridConfig
+from fusionkit.config.splits import divide
+from fusionkit.config.views import FACE, View
 from fusionkit.engine import score, smooth
-from fusionkit.engine.record import Record, component_record, data_record
-from fusionkit.engine.source import Source, open_source
-from fusionkit.engine.trial import Trial
+from fusionkit.engine.fold import FoldData
+from fusionkit.engine.source import Source, data_record, open_source
 from fusionkit.errors import DataError
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.plan import Family, HeadWork, Plan
-from fusionkit.identity import component_identity, digest
+from fusionkit.grid.plan import HeadWork, Plan, RowPlan
 from fusionkit.registry import BACKBONES, EXTRACTORS, SMOOTHERS
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
-from fusionkit.training.finetune_config import FinetuneConfig
-from fusionkit.training.fusion_shape import FusionShape
-from fusionkit.views import FACE, View
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import component_identity, digest
+from fusionkit.storage.record import Record, component_record
+from fusionkit.training.finetune_config import FinetuneConfig, FusionShape
 
 REVISION = 1  # raise when the same config gives other weights than before
 MAKER = "fusionkit finetune"  # stands where a record names the distribution of a fusion
@@ -42,7 +41,7 @@ class FinetuneWork:
     views: dict[str, View]
 
     @property
-    def trial(self) -> Trial:
+    def trial(self) -> FoldData:
         """Data and fold."""
         return self.head.trial
 
@@ -82,9 +81,9 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
         folds, notes = divide(config.split, source.table, source.classes, source.composites())
     except DataError as error:
         raise DataError(f"data set {config.dataset}: {error}") from error
-    trials = [Trial(source, fold) for fold in folds]
+    trials = [FoldData(source, fold) for fold in folds]
     works = {shape: _works(config, shape, trials, device) for shape in config.shapes}
-    families: list[Family] = []
+    families: list[RowPlan] = []
     for smoother in config.smoothers:
         rows = [_family(config, shape, works[shape], smoother) for shape in config.shapes]
         alone = next((row for row, shape in zip(rows, config.shapes, strict=True) if shape.position == "alone"), None)
@@ -99,7 +98,7 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
     return FinetunePlan(plan, [work for shape in config.shapes for work in works[shape]])
 
 
-def _works(config: FinetuneConfig, shape: FusionShape, trials: list[Trial], device: str) -> list[FinetuneWork]:
+def _works(config: FinetuneConfig, shape: FusionShape, trials: list[FoldData], device: str) -> list[FinetuneWork]:
     source, views = trials[0].source, config.views(shape)
     shared: Record = {
         "revision": REVISION,
@@ -157,7 +156,7 @@ def _fusion_record(shape: FusionShape) -> Record:
     }
 
 
-def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> Family:
+def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> RowPlan:
     source: Source = works[0].trial.source
     views = works[0].views
     folds = list(dict.fromkeys(work.trial for work in works))
@@ -182,7 +181,7 @@ def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork
         "smoother": how,
         "revisions": [REVISION, smooth.REVISION, score.REVISION],
     }
-    return Family(
+    return RowPlan(
         id=digest(identity)[:12],
         axes=axes,
         smoother=smoother,

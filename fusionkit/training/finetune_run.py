@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,49 +13,104 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionkit.artifact import write_file
+from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.dataset import UNLABELLED
-from fusionkit.engine.fit import Head
+from fusionkit.engine.fit import Head, criterion
 from fusionkit.errors import CellError, ConfigError
-from fusionkit.grid.lease import lease
 from fusionkit.grid.progress import Progress
-from fusionkit.identity import component_identity
 from fusionkit.registry import BACKBONES
+from fusionkit.storage.artifact import write_artifact, write_file
+from fusionkit.storage.identity import component_identity
+from fusionkit.storage.lease import lease
 from fusionkit.training.batches import Batches, Share
-from fusionkit.training.best_weights import write_best
-from fusionkit.training.checkpoints import Checkpoint, Checkpoints
-from fusionkit.training.epoch_scores import EpochScore, best_of, epochs_csv, training_curve
+from fusionkit.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
+from fusionkit.training.evaluation import (
+    EpochScore,
+    FrameLogits,
+    TrainingListener,
+    best_of,
+    epochs_csv,
+    predict,
+    training_curve,
+)
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetuneWork
-from fusionkit.training.frame_loss import frame_loss
-from fusionkit.training.loss_log import LossLog
-from fusionkit.training.optimizer_state import optimizer_tensors, restore_optimizer
-from fusionkit.training.parameter_groups import parameter_groups
-from fusionkit.training.predictions import Predictions, predict
+from fusionkit.training.joint import parameter_groups
 from fusionkit.training.processes import start_processes
-from fusionkit.training.run_folder import TrainingFolder
+from fusionkit.training.run_folder import LossLog, TrainingFolder
 from fusionkit.training.stepper import Stepper
-from fusionkit.training.view_samples import ViewSamples
-from fusionkit.training.view_transform import ViewTransform
+from fusionkit.training.views import ViewSamples, ViewTransform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fusionkit.training.classifier import Classifier
+    from fusionkit.training.joint import Classifier, ViewNetwork
+
+
+def frame_loss(recipe: Recipe, labels: Tensor, classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a recipe, where each frame weighs the same in every batch.
+
+    With balanced classes :func:`fusionkit.engine.fit.criterion` divides by the weights of its batch, so that the
+    mean over processes or micro-batches would not be that of the whole batch. Here the sum is divided by the number of
+    frames; over all training frames the mean weight is 1.
+
+    Args:
+        recipe: what the loss is.
+        labels: (N,) int64 in 0..C-1: those of all training frames.
+        classes: C.
+
+    Returns:
+        (logits (B, C), labels (B,)) to a scalar.
+    """
+    loss = criterion(recipe, labels, classes)
+    if recipe.class_weights != "balanced":
+        return loss
+    counts = labels.bincount(minlength=classes).clamp(min=1)
+    weight = (len(labels) / (classes * counts)).float()
+    return lambda logits, truth: loss(logits, truth) * weight[truth].mean()
+
+
+BACKBONE, HEAD, JOINT = "backbone.safetensors", "head.safetensors", "network.safetensors"
+KEY = "fusionkit-classifier"  # of the safetensors header: a classifier is no encoder
+
+
+def write_best(
+    folder: Path, backbone: Backbone, network: ViewNetwork, about: Mapping[str, Any], *, alone: bool
+) -> None:
+    """Write the network as it is, whole or not at all.
+
+    Of one view: ``backbone.safetensors``, which an option of the backbone takes, and ``head.safetensors`` with the
+    classifier's ``weight`` (C, D) and ``bias`` (C,) on the embedding. Of several: ``network.safetensors``.
+
+    Args:
+        folder: is replaced.
+        backbone: of which kind the trunk is.
+        network: what was trained.
+        about: plain data on where it comes from.
+        alone: whether it is of one view.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    told = dict(about)
+    if not alone:
+        write_artifact(folder, {JOINT: _saved(network.state_dict(), told)}, told)
+        return
+    files = {BACKBONE: backbone.export(network.trunk, told), HEAD: _saved(network.head.state_dict(), told)}
+    write_artifact(folder, files, told)
+
+
+def _saved(state: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
+    from safetensors.torch import save
+
+    flat = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    found: bytes = save(flat, metadata={KEY: json.dumps(about, sort_keys=True)})
+    return found
+
 
 BEST = "best"
 _MODEL, _BEST, _LOSSES = "model.", "best.", "losses"
-
-
-class Listener:
-    """Told how training goes; does nothing by itself."""
-
-    def stepped(self, step: int, epoch: int, loss: float) -> None:
-        """A step was taken; both numbers count from 1."""
-
-    def judged(self, score: EpochScore, kept: EpochScore) -> None:
-        """An epoch was judged on dev; ``kept`` is the best so far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +194,7 @@ class FinetuneRun:
     def _classifier(self) -> Classifier:
         import torch
 
-        from fusionkit.training.classifier import Classifier
-        from fusionkit.training.joint import build_network
+        from fusionkit.training.joint import Classifier, build_network
 
         recipe, trial = self.config.recipe, self.work.trial
         classes = trial.task.num_classes
@@ -171,7 +226,7 @@ class FinetuneRun:
                 raise ConfigError(f"{self.folder.path} is being trained in by another process")
             yield
 
-    def carry_out(self, provenance: dict[str, Any], progress: Progress, listener: Listener) -> Trained:
+    def carry_out(self, provenance: dict[str, Any], progress: Progress, listener: TrainingListener) -> Trained:
         """Train what is left to train, keep the best epoch, and let it predict dev and test.
 
         Raises:
@@ -224,7 +279,7 @@ class FinetuneRun:
 
     # -- training --------------------------------------------------------------------------------------------------
 
-    def _train(self, state: _State, progress: Progress, listener: Listener) -> None:
+    def _train(self, state: _State, progress: Progress, listener: TrainingListener) -> None:
         per_epoch, every = self.batches.steps_per_epoch, self.config.run.save_every
         path = self.folder.losses if self.main else None
         first, before, began = state.step, state.seconds, time.monotonic()
@@ -262,7 +317,7 @@ class FinetuneRun:
     def _kept(self, state: _State) -> EpochScore:
         return best_of(state.scores, self.config.recipe.select)
 
-    def _predict(self, samples: ViewSamples) -> Predictions:
+    def _predict(self, samples: ViewSamples) -> FrameLogits:
         return predict(self.classifier, samples, self.transform, self.accelerator, self.config.run.workers)
 
     def _save(self, state: _State) -> None:

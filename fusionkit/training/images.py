@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fusionkit.identity import digest
+from fusionkit.config.splits import Holdout
+from fusionkit.contracts.dataset import FaceDataset
+from fusionkit.contracts.image_file import ENDINGS, read_image
+from fusionkit.engine.source import Source, open_source
+from fusionkit.errors import ConfigError, DataError, cause_of
+from fusionkit.media import video
+from fusionkit.media.video import Upright
+from fusionkit.registry import DATASETS, did_you_mean
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import digest
 
 
 class Images(ABC):
@@ -101,3 +115,293 @@ class CachedImages(Images):
     def fingerprint(self) -> str:
         """Of the source."""
         return self.images.fingerprint
+
+
+class ImageFiles(Images):
+    """Image files below one folder.
+
+    Args:
+        root: the folder.
+        names: paths below it, with ``/``; an absolute path stands for itself.
+    """
+
+    def __init__(self, root: Path, names: list[str]) -> None:
+        self.root = root
+        self.names = names
+
+    @classmethod
+    def of_folder(cls, root: Path) -> ImageFiles:
+        """Every image below a folder, in the order of their names; hidden files and folders are passed over.
+
+        Raises:
+            DataError: if there is none.
+        """
+        names: list[str] = []
+        for place, folders, files in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            below = Path(place).relative_to(root).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            names += [prefix + name for name in files if _ending(name) in ENDINGS and not name.startswith(".")]
+        if not names:
+            raise DataError(f"{root} holds no images", hint=f"{', '.join(sorted(ENDINGS))}; sub-folders are searched")
+        return cls(root, sorted(names))
+
+    @classmethod
+    def of_list(cls, path: Path) -> ImageFiles:
+        """The images that a text file names, a path a line; relative ones are below the file's own folder.
+
+        Raises:
+            DataError: if it cannot be read, names nothing, or none of what it names is there.
+        """
+        try:
+            names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read as a list of images: {error}") from error
+        if not names:
+            raise DataError(f"{path} lists no images", hint="a path a line, relative to the list's own folder")
+        if not any((path.parent / name).is_file() for name in names):
+            raise DataError(f"{path}: none of the files that it lists is there, {path.parent / names[0]} for one")
+        return cls(path.parent, names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> np.ndarray | None:
+        """As every data set reads its files: :func:`fusionkit.contracts.image_file.load_image`."""
+        return read_image(self.root / self.names[index])
+
+    def where(self, index: int) -> str:
+        """The file."""
+        return str(self.root / self.names[index])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of names and sizes."""
+        state = hashlib.sha256()
+        for name in self.names:
+            try:
+                size = (self.root / name).stat().st_size
+            except OSError:
+                size = 0
+            state.update(f"{name}\t{size}\n".encode(errors="backslashreplace"))
+        return state.hexdigest()[:16]
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  (ten times Path's speed, and there may be millions)
+
+
+class VideoFrames(Images):
+    """Every ``stride``-th frame of a video.
+
+    A frame is reached from the key frame before it, so that random access costs the decoding of what lies between: for
+    long training on long videos, frames in files are quicker.
+
+    Args:
+        path: the video.
+        stride: 1 takes every frame.
+
+    Raises:
+        DataError: if the file is no video.
+    """
+
+    def __init__(self, path: Path, stride: int = 1) -> None:
+        self.path = path
+        self.stride = stride
+        self._own = threading.local()  # a decoder has a position, so each thread has its own
+        try:
+            times, self._keys = self._indexed()
+        except (OSError, ValueError) as error:  # PyAV's errors are of these kinds
+            raise DataError(f"{path} cannot be read as a video: {cause_of(error)}") from error
+        if not len(times) or not len(self._keys):
+            raise DataError(f"{path} holds no frames")
+        self._times = times[::stride]
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def read(self, index: int) -> np.ndarray | None:
+        """Decode one frame."""
+        target = int(self._times[index])
+        before = max(int(np.searchsorted(self._keys[:, 0], target, side="right")) - 1, 0)
+        try:
+            for start in (before, 0):
+                image = self._decoded(int(self._keys[start, 1]), target)
+                if image is not None:
+                    return image
+        except (OSError, ValueError):
+            self._own.container = None
+        return None
+
+    def _decoded(self, start: int, target: int) -> np.ndarray | None:
+        """The frame shown at ``target``, decoded from a key frame; None where the seek came out behind it."""
+        container = self._container()
+        container.seek(start, stream=container.streams.video[0], backward=True)
+        earlier = False
+        for frame in container.decode(video=0):
+            if frame.pts is not None and frame.pts >= target:
+                image: np.ndarray = self._own.upright(frame)
+                return image if earlier or frame.pts == target else None
+            earlier = True
+        return None
+
+    def where(self, index: int) -> str:
+        """The file and the frame's number, from 0."""
+        return f"{self.path} frame {index * self.stride}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the file's name and size, and of the stride."""
+        return digest([self.path.name, self.path.stat().st_size, self.stride])
+
+    def _indexed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Packets are read and not decoded.
+
+        Returns:
+            (N,) int64: when each frame is shown, rising; (K, 2) int64: of each key frame when it is shown, and when it
+            is decoded, which is what containers are searched by.
+        """
+        import av
+
+        times, keys = [], []
+        with av.open(str(self.path)) as container:
+            if not container.streams.video:
+                raise ValueError("it has no video stream")
+            for packet in container.demux(video=0):
+                shown = packet.dts if packet.pts is None else packet.pts
+                if shown is not None:
+                    times.append(shown)
+                    if packet.is_keyframe:
+                        keys.append((shown, shown if packet.dts is None else packet.dts))
+        return np.sort(np.array(times, np.int64)), np.array(sorted(keys), np.int64).reshape(-1, 2)
+
+    def _container(self) -> Any:
+        if getattr(self._own, "container", None) is None:
+            import av
+
+            self._own.container = av.open(str(self.path))
+            self._own.upright = Upright(self._own.container.streams.video[0].sample_aspect_ratio)
+        return self._own.container
+
+
+class DatasetImages(Images):
+    """Rows of a data set.
+
+    Args:
+        source: the data set.
+        rows: (n,) int64, rows of the source.
+
+    Raises:
+        ConfigError: if the data set brings embeddings and no images.
+    """
+
+    def __init__(self, source: Source, rows: np.ndarray) -> None:
+        if type(source.dataset).read is FaceDataset.read:
+            raise ConfigError(f"data set {source.spec} has ready embeddings and no images")
+        self.source = source
+        self.rows = rows
+        self._lock = threading.Lock()  # the contract of a data set does not promise that threads may share it
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: int) -> np.ndarray | None:
+        """The image of a row."""
+        with self._lock:
+            return self.source.images(self.rows[index : index + 1])[0]
+
+    def where(self, index: int) -> str:
+        """As the data set names it."""
+        return self.source.where(int(self.rows[index]))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the data and of the choice of rows."""
+        return digest([self.source.fingerprint, self.rows.tolist()])
+
+
+def training_rows(source: Source) -> np.ndarray:
+    """(n,) int64: the rows that no benchmark tests on: the official train split, else what ``holdout`` does not test.
+
+    Raises:
+        DataError: if there is no official split and none can be carved.
+    """
+    split = source.table.split
+    if (split == "train").any():
+        return np.flatnonzero(split == "train")
+    if (split != "").any():
+        raise DataError(
+            f"data set {source.spec} has official splits but no train", hint="split = all takes every frame"
+        )
+    (fold,) = Holdout().folds(source.table)
+    return np.flatnonzero(fold.part != "test")
+
+
+LISTS = frozenset({".txt", ".lst"})
+_KINDS = "a data set's SPEC, a folder of images or videos, a .txt list of image paths, an image or a video"
+
+
+def open_images(data: Sequence[str], *, every_split: bool = False, stride: int = 1, limit: int | None = None) -> Images:
+    """The images of several sources, joined.
+
+    Args:
+        data: each a data set's SPEC, or a path. A name that is registered is a data set; ``./name`` is always a path.
+        every_split: take the frames of every split, not of train alone.
+        stride: every so many frames of a video.
+        limit: about so many frames a split of each data set.
+
+    Raises:
+        ConfigError: if something named is neither a data set nor a path that can be read.
+        DataError: if the data are missing or empty.
+    """
+    parts = [part for text in data for part in _open(text, every_split, stride, limit)]
+    return parts[0] if len(parts) == 1 else JoinedImages(parts)
+
+
+def data_problems(text: str) -> list[str]:
+    """What is wrong with one source, as far as it can be said without opening it."""
+    if _is_dataset(text):
+        try:
+            return DATASETS.problems(Spec.parse(text))
+        except ConfigError as error:
+            return error.problems
+    if Path(text).expanduser().exists():
+        return []
+    near = did_you_mean(text.partition(":")[0], DATASETS.names())
+    return [f"{text!r} is neither a data set{near} nor a path that exists ({_KINDS})"]
+
+
+def _is_dataset(text: str) -> bool:
+    return text.partition(":")[0].strip() in DATASETS.names()
+
+
+def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[Images]:
+    if problems := data_problems(text):
+        raise ConfigError([f"data: {problem}" for problem in problems])
+    if _is_dataset(text):
+        source = open_source(Spec.parse(text), limit)
+        rows = np.arange(len(source.table)) if every_split else training_rows(source)
+        return [DatasetImages(source, rows)]
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _open_folder(path, stride)
+    ending = path.suffix.lower()
+    if ending in LISTS:
+        return [ImageFiles.of_list(path)]
+    if ending in video.ENDINGS:
+        return [VideoFrames(path, stride)]
+    if ending in ENDINGS:
+        return [ImageFiles(path.parent, [path.name])]
+    raise ConfigError(f"data: {text} is none of {_KINDS}")
+
+
+def _open_folder(path: Path, stride: int) -> list[Images]:
+    """The images of a folder, and the frames of its videos."""
+    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in video.ENDINGS)
+    parts: list[Images] = [VideoFrames(file, stride) for file in videos]
+    try:
+        return [ImageFiles.of_folder(path), *parts]
+    except DataError:
+        if not parts:
+            raise
+        return parts

@@ -8,14 +8,150 @@ equal views begins as the network of one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fusionkit.errors import ConfigError
-from fusionkit.training.fusion_shape import FusionShape
-from fusionkit.training.stages import stages_of
+from fusionkit.training.finetune_config import FusionShape
+
+
+class Stages(ABC):
+    """A network in stages.
+
+    Args:
+        network: (B, 3, H, W) to (B, D).
+
+    Attributes:
+        maps: whether features between blocks are maps (B, C, H, W); else tokens (B, K, C).
+    """
+
+    maps: ClassVar[bool] = False
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network: Any = network
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """How many blocks there are."""
+
+    @abstractmethod
+    def width(self, block: int) -> int:
+        """Channels of the features after so many blocks."""
+
+    @abstractmethod
+    def stem(self, images: Tensor) -> Tensor:
+        """What goes before the first block."""
+
+    @abstractmethod
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """The blocks from ``first`` up to and without ``last``."""
+
+    @abstractmethod
+    def tail(self, features: Tensor) -> Tensor:
+        """What comes after the last block: (B, D)."""
+
+    @abstractmethod
+    def cut_off(self, block: int) -> None:
+        """Take away all that comes after the first ``block`` blocks; the names of what is left stay."""
+
+
+class TransformerStages(Stages):
+    """A plain vision transformer: block k is its k-th transformer block, block 0 the embedding of patches."""
+
+    @property
+    def depth(self) -> int:
+        """Transformer blocks."""
+        return len(self.network.blocks)
+
+    def width(self, block: int) -> int:
+        """Of a token: the same everywhere."""
+        return int(self.network.embed_dim)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Patches, class token and positions: (B, K, D)."""
+        network = self.network
+        tokens: Tensor = network._pos_embed(network.patch_embed(images))  # noqa: SLF001  (timm has no public step)
+        found: Tensor = network.norm_pre(network.patch_drop(tokens))
+        return found
+
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """(B, K, D)."""
+        for block in self.network.blocks[first:last]:
+            features = block(features)
+        return features
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Norm and pooling."""
+        found: Tensor = self.network.forward_head(self.network.norm(features), pre_logits=True)
+        return found
+
+    def cut_off(self, block: int) -> None:
+        """Blocks and norms."""
+        self.network.blocks = self.network.blocks[:block]
+        self.network.norm = self.network.fc_norm = nn.Identity()
+
+
+class ResNetStages(Stages):
+    """A ResNet: block k is its k-th of four layers, block 0 what goes before the first."""
+
+    maps: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
+
+    @property
+    def depth(self) -> int:
+        """Layers."""
+        return len(self.names)
+
+    def width(self, block: int) -> int:
+        """Channels of the map."""
+        return int(self.network.feature_info[block]["num_chs"])
+
+    def stem(self, images: Tensor) -> Tensor:
+        """First convolution and pooling: (B, C, H, W)."""
+        network = self.network
+        found: Tensor = network.maxpool(network.act1(network.bn1(network.conv1(images))))
+        return found
+
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """(B, C, H, W)."""
+        for name in self.names[first:last]:
+            features = getattr(self.network, name)(features)
+        return features
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Pooling."""
+        found: Tensor = self.network.forward_head(features, pre_logits=True)
+        return found
+
+    def cut_off(self, block: int) -> None:
+        """Layers."""
+        for name in self.names[block:]:
+            setattr(self.network, name, nn.Identity())
+
+
+def stages_of(network: nn.Module) -> Stages:
+    """The stages of a network.
+
+    Raises:
+        ConfigError: if it is neither a plain vision transformer nor a ResNet of timm.
+    """
+    from timm.models import ResNet, VisionTransformer
+
+    if type(network) is VisionTransformer:
+        return TransformerStages(network)
+    if type(network) is ResNet:
+        return ResNetStages(network)
+    raise ConfigError(
+        f"fusion: the position block:K takes a plain vision transformer or a ResNet of timm, not a "
+        f"{type(network).__name__}",
+        hint="the positions input, pooled and logits take any backbone",
+    )
+
 
 _SPREAD = 0.02  # of a new classifier's weights
 
@@ -181,3 +317,94 @@ def _widen(network: nn.Module, views: int) -> None:
         )
     first.weight = nn.Parameter(first.weight.detach().repeat(1, views, 1, 1) / views)
     first.in_channels = 3 * views
+
+
+class Classifier(nn.Module):
+    """Normalises images, and gives logits, or the loss on a batch.
+
+    Args:
+        network: normalised images to logits.
+        mean: per RGB channel, of values scaled to 0..1.
+        std: likewise.
+        criterion: logits (B, C) and labels (B,) to a scalar.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: ViewNetwork,
+        mean: Sequence[float],
+        std: Sequence[float],
+        criterion: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The loss of (B, 3, H, W) uint8 a view, and labels (B,)."""
+        *views, labels = tensors
+        return self.criterion(self.logits(views), labels)
+
+    def logits(self, views: Sequence[Tensor]) -> Tensor:
+        """(B, C) of (B, 3, H, W) uint8 a view."""
+        found: Tensor = self.network([self.normalized(view) for view in views])
+        return found
+
+    def normalized(self, view: Tensor) -> Tensor:
+        """(B, 3, H, W) float32."""
+        return (view.float() / 255 - self.mean) / self.std
+
+
+def parameter_groups(network: ViewNetwork, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Groups with ``weight_decay`` and ``lr_scale``, a factor on the learning rate.
+
+    Biases, norms and what timm's model names (class token, positions) are not decayed. With ``layer_decay`` below 1
+    each layer of the trunk learns at that times the rate of the layer after it; a stream's layer learns as the trunk's
+    of the same name. The deepest layer, classifiers and projections have the full rate.
+
+    Raises:
+        ConfigError: if ``layer_decay`` is below 1 and the trunk does not say which layers it has.
+
+    Reference:
+        Layer-wise decay: Clark et al., ELECTRA, ICLR 2020; for vision transformers Bao et al., BEiT, ICLR 2022. Layers
+        are those of timm's ``group_matcher``.
+    """
+    trunk: Any = network.trunk
+    spared = set(trunk.no_weight_decay()) if hasattr(trunk, "no_weight_decay") else set()
+    scales = _layer_scales(trunk, layer_decay) if layer_decay < 1 else {}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        own = _own_name(name)
+        decay = 0.0 if parameter.ndim <= 1 or own in spared else weight_decay
+        scale = scales.get(own, 1.0) if own else 1.0
+        group = groups.setdefault((scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _own_name(name: str) -> str:
+    """The name of a parameter inside the trunk or a stream; empty for what is new."""
+    part, _, rest = name.partition(".")
+    if part == "trunk":
+        return rest
+    return rest.partition(".")[2] if part == "streams" else ""
+
+
+def _layer_scales(trunk: nn.Module, layer_decay: float) -> dict[str, float]:
+    """The factor of each parameter, by name."""
+    from timm.models import group_parameters
+
+    model: Any = trunk
+    if not hasattr(model, "group_matcher"):
+        raise ConfigError(
+            f"recipe: layer_decay = {layer_decay}: {type(trunk).__name__} does not say which layers it has",
+            hint="layer_decay=1",
+        )
+    layers: dict[str, int] = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    last = max(layers.values())
+    return {name: layer_decay ** (last - layer) for name, layer in layers.items()}

@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionkit.training.crop import central_box, resize
 from fusionkit.training.images import Images
-from fusionkit.training.patches import draw_order, patchify, unpatchify
+from fusionkit.training.mae import draw_order, patchify, unpatchify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionkit.artifact import write_file
 from fusionkit.errors import ConfigError
-from fusionkit.grid.lease import lease
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.tasks import single_thread
+from fusionkit.storage.artifact import write_file
+from fusionkit.storage.lease import lease
 from fusionkit.training.batches import Batches, Share
-from fusionkit.training.checkpoints import Checkpoint, Checkpoints
+from fusionkit.training.checkpoints import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from fusionkit.training.crop import RandomCrop
 from fusionkit.training.encoder import build_encoder, write_encoder
-from fusionkit.training.images import CachedImages
-from fusionkit.training.loss_log import LossLog
-from fusionkit.training.open_images import open_images
-from fusionkit.training.optimizer_state import optimizer_tensors, restore_optimizer
+from fusionkit.training.images import CachedImages, open_images
 from fusionkit.training.pretrain_config import PretrainConfig
 from fusionkit.training.processes import start_processes
-from fusionkit.training.run_folder import TrainingFolder
+from fusionkit.training.run_folder import LossLog, TrainingFolder
 from fusionkit.training.schedule import Schedule
 from fusionkit.training.stepper import Stepper
 
@@ -117,7 +114,7 @@ class _Run:
         self.stepper = self._stepper()
 
     def _batches(self) -> Batches:
-        from fusionkit.training.patches import draw_order
+        from fusionkit.training.mae import draw_order
 
         recipe, run = self.config.recipe, self.config.run
         crop = RandomCrop(self.size, (recipe.crop, 1.0), flip=recipe.flip)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
+from fusionkit.config.section import Section
+from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
 from fusionkit.errors import ConfigError, FusionKitError
-from fusionkit.identity import digest
-from fusionkit.plugin_file import load_module, load_plugin_file
 from fusionkit.registry import did_you_mean
+from fusionkit.registry.plugin_file import load_module, load_plugin_file
+from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import EncoderOptions
-from fusionkit.training.open_images import data_problems
-from fusionkit.training.section import Section
+from fusionkit.training.images import data_problems
+
+Share = Annotated[float, Range(above=0, below=1)]
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,9 @@ class DecoderOptions(Section):
         heads: of attention.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("width", "depth", "heads")
-
-    width: int = 512
-    depth: int = 8
-    heads: int = 16
+    width: Count = 512
+    depth: Count = 8
+    heads: Count = 16
 
     def clashes(self) -> list[str]:
         """Heads share the width; sin-cos positions need four parts."""
@@ -62,21 +63,18 @@ class PretrainRecipe(Section):
         learning rates: Goyal et al., arXiv:1706.02677.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("epochs", "batch_size", "base_lr")
-    shares: ClassVar[tuple[str, ...]] = ("mask_ratio", "beta1", "beta2")
-
-    mask_ratio: float = 0.75
+    mask_ratio: Share = 0.75
     normalize_targets: bool = True
-    epochs: int = 800
-    warmup_epochs: int = 40
-    batch_size: int = 4096
-    base_lr: float = 1.5e-4
-    min_lr: float = 0.0
-    weight_decay: float = 0.05
-    beta1: float = 0.9
-    beta2: float = 0.95
-    crop: float = 0.2
-    flip: float = 0.5
+    epochs: Count = 800
+    warmup_epochs: Natural = 40
+    batch_size: Count = 4096
+    base_lr: Positive = 1.5e-4
+    min_lr: NonNegative = 0.0
+    weight_decay: NonNegative = 0.05
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    crop: Annotated[float, Range(above=0, most=1)] = 0.2
+    flip: Probability = 0.5
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @property
@@ -89,10 +87,6 @@ class PretrainRecipe(Section):
         found = []
         if self.warmup_epochs >= self.epochs:
             found.append(f"option warmup_epochs = {self.warmup_epochs} must be below epochs = {self.epochs}")
-        if not 0 < self.crop <= 1:
-            found.append(f"option crop = {self.crop!r} must be above 0 and at most 1")
-        if self.flip > 1:
-            found.append(f"option flip = {self.flip!r} must be at most 1")
         if self.min_lr > self.lr:
             found.append(f"option min_lr = {self.min_lr!r} must not exceed the peak learning rate, {self.lr:g}")
         return found
@@ -111,14 +105,12 @@ class RunSection(Section):
         pictures: about so many times in a run; 0 for never.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("accumulation", "save_every", "workers", "faces")
-
-    accumulation: int = 1
-    save_every: int = 500
-    workers: int = 2
-    cache_mb: int = 512
-    faces: int = 6
-    pictures: int = 8
+    accumulation: Count = 1
+    save_every: Count = 500
+    workers: Count = 2
+    cache_mb: Natural = 512
+    faces: Count = 6
+    pictures: Natural = 8
 
 
 SECTIONS: dict[str, type[Section]] = {

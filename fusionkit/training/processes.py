@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from fusionkit.contracts.precision import has_native_bfloat16
+from fusionkit.contracts.backbone import has_native_bfloat16
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -112,7 +112,7 @@ class TimmModel(Backbone):
         """The precision asked for; of ``auto``, bfloat16 on processors and graphics cards that compute in it."""
         if self._asked_precision != "auto":
             return self._asked_precision
-        from fusionkit.contracts.precision import has_native_bfloat16
+        from fusionkit.contracts.backbone import has_native_bfloat16
 
         return "bfloat16" if has_native_bfloat16(device) else "float32"
 

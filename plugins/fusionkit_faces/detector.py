@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from fusionkit.contracts import Extractor, Face, Located, require_choice
-from fusionkit.contracts.face import CHOICES, SIDE, Choice, choose
+from fusionkit.contracts.extractor import CHOICES, SIDE, Choice, choose
 from fusionkit_faces.template import Template
 
 

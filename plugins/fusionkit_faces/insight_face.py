@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fusionkit.contracts import Face, require_count, require_number
-from fusionkit.contracts.face import Choice
+from fusionkit.contracts.extractor import Choice
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit_faces.detector import Detector
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fusionkit.contracts import Face, require_count, require_number
-from fusionkit.contracts.face import Choice, choose
+from fusionkit.contracts.extractor import Choice, choose
 from fusionkit.errors import ConfigError
 from fusionkit_faces.detector import Detector
 

@@ -85,7 +85,7 @@ def test_a_command_is_timed_until_it_shows_some_words(load_benchmark: Load) -> N
 
 
 def test_a_grid_grows_along_one_axis_only(load_benchmark: Load) -> None:
-    from fusionkit.views import View
+    from fusionkit.config.views import View
 
     growth = load_benchmark("growth")
     assert len({View.parse(view) for view in growth.VIEWS}) == len(growth.VIEWS) == max(growth.FACTORS)

@@ -27,9 +27,9 @@ from toy_videos import announce, turn, write_sound, write_video
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
-from fusionkit.cli.frame_progress import FrameBars, FrameLines
+from fusionkit.cli.progress import FrameBars, FrameLines
 from fusionkit.contracts import Face, image_file
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.media.inputs import MediaInput
 from fusionkit.registry import EXTRACTORS
 

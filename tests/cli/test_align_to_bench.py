@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 EMPTY = np.full((120, 240, 3), 128, np.uint8)
 BENCH = ("--backbone", "hog", "--regions", "mouth", "--fusion", "plain-concat", "--smoother", "none", "--seeds", "1")

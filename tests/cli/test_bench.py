@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
-from fusionkit.engine.streamed import StreamedPart
+from fusionkit.engine.features import StreamedPart
 
 SMALL = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=2")
 QUICK = (*SMALL, "--seeds", "2", "--smoother", "none", "--executor", "serial", "--out", "out")

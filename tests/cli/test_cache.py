@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
-from fusionkit.engine.embeddings import EmbeddingStore
+from fusionkit.storage.embeddings import EmbeddingStore
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from fusionkit.api import bench
 from fusionkit.cli.compare import compare
 from fusionkit.grid.run import RunOptions
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 app = typer.Typer()
 app.command()(compare)

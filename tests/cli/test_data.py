@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 TRAIN = "6th ABAW Annotations/EXPR_Recognition_Challenge/Train_Set"
 

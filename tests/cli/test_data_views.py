@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 SMALL = "synthetic:train=6,val=4,test=4,clips=4,clip_length=8"
 

@@ -7,9 +7,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from fusionkit import doctor
 from fusionkit.cli import app
-from fusionkit.report import doctor
-from fusionkit.report.doctor.finding import Finding
+from fusionkit.doctor.environment import Finding
 
 SOUND = Finding("versions", "python", "3.11")
 BROKEN = Finding("folders", "cache", "[red]/nowhere[/]: cannot be written", "broken", "set FUSIONKIT_CACHE")

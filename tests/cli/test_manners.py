@@ -88,7 +88,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 def test_an_error_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusionkit.report.doctor.examine", lambda: 1 / 0)
+    monkeypatch.setattr("fusionkit.doctor.examine", lambda: 1 / 0)
     result = CliRunner().invoke(app, ["doctor"])
     assert isinstance(result.exception, ZeroDivisionError)
 

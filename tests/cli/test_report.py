@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from fusionkit import api
 from fusionkit.cli.report import report
 from fusionkit.grid.run import RunOptions
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 app = typer.Typer()
 app.command()(report)

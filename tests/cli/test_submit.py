@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 import fusionkit
 from fusionkit.cli import app
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 CELL = "face,mouth/mlp/window"
 TEMPLATE = "drawn/test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import PluginError
 from fusionkit_faces.template import Template
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
-from fusionkit.contracts.face import TEMPLATE, Face, choose
+from fusionkit.contracts.extractor import TEMPLATE, Face, choose
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusionkit.contracts.image_header import claimed_pixels
+from fusionkit.contracts.image_file import claimed_pixels
 
 VARIANTS = [
     ("JPEG", "RGB", {}),

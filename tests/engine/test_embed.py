@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from toy_components import Blobs, Colours, Halves, registered, toy_house  # noqa: F401
 
+from fusionkit.config.views import View
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.engine import embed as embed_module
-from fusionkit.engine import embeddings as store_module
 from fusionkit.engine.embed import Embedding, backbone_cost, embed, embedding_of
-from fusionkit.engine.embeddings import EmbeddingStore, shard_count
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import CellError, DataError, PluginError
 from fusionkit.registry import BACKBONES, DATASETS
-from fusionkit.spec import Spec
-from fusionkit.views import View
+from fusionkit.registry.spec import Spec
+from fusionkit.storage import embeddings as store_module
+from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 VIEWS = ("face", "bottom", "top+bottom", "drop:top", "keep:bottom")
 

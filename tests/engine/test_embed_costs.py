@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from toy_components import Blobs, Colours, Halves, registered, toy_house  # noqa: F401
 
+from fusionkit.config.views import View
 from fusionkit.contracts import FaceDataset, FrameTable, Located
 from fusionkit.engine import embed as embed_module
-from fusionkit.engine import embeddings as store_module
 from fusionkit.engine.embed import Embedding, embed, embedding_of
-from fusionkit.engine.embeddings import EmbeddingStore, shard_count
 from fusionkit.engine.source import Source, open_source
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
-from fusionkit.views import View
+from fusionkit.registry.spec import Spec
+from fusionkit.storage import embeddings as store_module
+from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 READ, LOCATE, SLOW, FAST = 100.0, 30.0, 7.0, 2.0  # s a batch
 SHARD = 64  # one batch a shard, whose reading is waited for

@@ -1,4 +1,4 @@
-"""Features are standardised and imputed as fitted on the training frames, and on nothing else, held or streamed."""
+"""FoldFeatures are standardised and imputed as fitted on the training frames, and on nothing else, held or streamed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from fusionkit.engine import embeddings
-from fusionkit.engine.embeddings import EmbeddingStore, shard_count
-from fusionkit.engine.features import AnyPart, Features, FoldRows, load_features
-from fusionkit.engine.part import Part
-from fusionkit.engine.streamed import StreamedPart
+from fusionkit.engine.features import (
+    FeaturesInMemory,
+    FeaturesInStore,
+    FoldFeatures,
+    FoldRows,
+    FrameFeatures,
+    load_features,
+)
 from fusionkit.errors import CellError
+from fusionkit.storage import embeddings
+from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 RNG = np.random.default_rng(3)
 ROWS = 60
@@ -47,11 +52,13 @@ HELD, STREAMED = 10**9, 0  # bytes of memory
 either = pytest.mark.parametrize("memory", [HELD, STREAMED], ids=["held", "streamed"])
 
 
-def loaded(store: EmbeddingStore, keys: dict[str, str], *, standardize: bool = True, memory: int = HELD) -> Features:
+def loaded(
+    store: EmbeddingStore, keys: dict[str, str], *, standardize: bool = True, memory: int = HELD
+) -> FoldFeatures:
     return load_features(store, keys, FOLD, standardize=standardize, memory=memory)
 
 
-def whole(part: AnyPart) -> Part:
+def whole(part: FrameFeatures) -> FeaturesInMemory:
     return part.take(np.arange(len(part.seen)))
 
 
@@ -169,9 +176,9 @@ def test_the_bytes_of_a_shard_are_checked_once(tmp_path: Path, memory: int, monk
 def test_more_than_the_limit_is_streamed(tmp_path: Path) -> None:
     store = stored(tmp_path, a=sample(3), b=sample(2, 5))
     needed = ROWS * (3 + 2 * 5) * 4
-    assert isinstance(loaded(store, {"face": "a", "eye": "b"}, memory=needed).dev, Part)
+    assert isinstance(loaded(store, {"face": "a", "eye": "b"}, memory=needed).dev, FeaturesInMemory)
     features = loaded(store, {"face": "a", "eye": "b"}, memory=needed - 1)
-    assert isinstance(features.dev, StreamedPart)
+    assert isinstance(features.dev, FeaturesInStore)
     assert (features.size, features.limit) == (needed, needed - 1)
 
 
@@ -199,7 +206,7 @@ def test_held_and_streamed_features_are_the_same_bits(tmp_path: Path, standardiz
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
 def test_seen_means_any_view_and_whole_means_all(flags: list[tuple[bool, bool]]) -> None:
     a, b = (np.array(column) for column in zip(*flags, strict=True))
-    part = Part({"a": np.arange(len(a)), "b": np.arange(len(b))}, {"a": a, "b": b})
+    part = FeaturesInMemory({"a": np.arange(len(a)), "b": np.arange(len(b))}, {"a": a, "b": b})
     assert part.seen.tolist() == [x or y for x, y in flags]
     assert part.whole.tolist() == [x and y for x, y in flags]
     kept = part.take(np.flatnonzero(part.seen))

@@ -15,23 +15,22 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
 
+from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
 from fusionkit.engine import features as features_module
-from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.features import Features, FoldRows, load_features
+from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
 from fusionkit.engine.fit import Head, criterion, fit, needs_of
-from fusionkit.engine.part import Part
 from fusionkit.errors import CellError, PluginError
-from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 SIZES = {"train": 300, "dev": 120, "test": 90}
 
 
-def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = False) -> tuple[Features, FoldRows]:
+def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = False) -> tuple[FoldFeatures, FoldRows]:
     """Three overlapping clouds in two views; some views are missing, some frames have none."""
     rng = np.random.default_rng(seed)
     centres = {"face": rng.normal(size=(3, 4)), "eye": rng.normal(size=(3, 3))}
@@ -45,7 +44,7 @@ def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = 
         present = {view: rng.random(size) >= missing for view in views}
         for view, values in views.items():
             values[~present[view]] = 0
-        parts[name], labels[name] = Part(views, present), label
+        parts[name], labels[name] = FeaturesInMemory(views, present), label
     dev_label = labels["dev"].copy()
     dev_label[::9] = -1
     rows = FoldRows(
@@ -57,7 +56,7 @@ def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = 
         test=np.arange(420, 510),
     )
     zeros = {"face": np.zeros(4, np.float32), "eye": np.zeros(3, np.float32)}
-    return Features(parts["train"], parts["dev"], parts["test"], zeros, zeros), rows
+    return FoldFeatures(parts["train"], parts["dev"], parts["test"], zeros, zeros), rows
 
 
 def trained(fusion: str = "toy-recorder", recipe: Recipe | None = None, seed: int = 0, **data: Any) -> Head:
@@ -65,7 +64,7 @@ def trained(fusion: str = "toy-recorder", recipe: Recipe | None = None, seed: in
     return fit(features, rows, 3, Spec.parse(fusion), recipe or Recipe(epochs=5, lr=0.02), seed, "cpu")
 
 
-def side_by_side(part: Part) -> np.ndarray:
+def side_by_side(part: FeaturesInMemory) -> np.ndarray:
     return np.hstack([part.views["face"], part.views["eye"]])
 
 
@@ -342,7 +341,7 @@ def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
     with registered(FUSIONS, "toy-pooled", Pooled):
         for memory in (10**9, 10_000):
             features = load_features(store, keys, rows, standardize=standardize, memory=memory)
-            assert isinstance(features.train, Part) == (memory == 10**9)
+            assert isinstance(features.train, FeaturesInMemory) == (memory == 10**9)
             heads.append(fit(features, rows, 3, Spec.parse(fusion), recipe, 1, "cpu"))
     held, streamed = heads
     assert held.history == streamed.history

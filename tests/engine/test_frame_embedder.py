@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from toy_components import Blobs, Halves, toy_house  # noqa: F401
 
-from fusionkit.engine.embed import Embedding
-from fusionkit.engine.frame_embedder import FrameEmbedder
-from fusionkit.spec import Spec
-from fusionkit.views import View
+from fusionkit.config.views import View
+from fusionkit.engine.embed import Embedding, FrameEmbedder
+from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.config import IMPUTE
-from fusionkit.engine.impute import _BETWEEN, impute
+from fusionkit.config.grid_config import IMPUTE
+from fusionkit.engine.smooth import _BETWEEN, impute
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 

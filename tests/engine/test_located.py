@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from toy_components import Blobs, Halves, toy_house  # noqa: F401
 
-from fusionkit.engine.located import BATCH, locate, read_batches
+from fusionkit.config.views import FACE, View, cut
+from fusionkit.engine.embed import BATCH, locate, read_batches
 from fusionkit.engine.source import open_source
-from fusionkit.spec import Spec
-from fusionkit.views import FACE, View, cut
+from fusionkit.registry.spec import Spec
 
 
 @pytest.mark.usefixtures("toy_house")

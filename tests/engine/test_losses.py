@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fusionkit.engine.losses import criterion
-from fusionkit.recipe import Recipe
+from fusionkit.config.recipe import Recipe
+from fusionkit.engine.fit import criterion
 
 SHARES = [0.6, 0.25, 0.1, 0.05]
 C = len(SHARES)

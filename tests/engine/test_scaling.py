@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionkit.engine.scaling import Scaling
+from fusionkit.engine.features import Scaling
 
 
 def cut(values: np.ndarray, size: int) -> Callable[[], Iterator[np.ndarray]]:

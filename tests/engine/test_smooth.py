@@ -12,7 +12,7 @@ from scipy.special import softmax as scipy_softmax
 from toy_components import Box, Learned, Plain
 
 from fusionkit.contracts import FrameTable, Smoother
-from fusionkit.engine.part import Part
+from fusionkit.engine.features import FeaturesInMemory
 from fusionkit.engine.smooth import clips, fit_smoother, smooth, smoother_input, softmax
 from fusionkit.errors import PluginError
 
@@ -114,7 +114,7 @@ def test_a_smoother_is_given_what_it_needs(needs: str) -> None:
     Asking.needs = needs  # type: ignore[assignment]
     logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     face, eye = np.arange(8.0, dtype=np.float32).reshape(4, 2), np.arange(12.0, dtype=np.float32).reshape(4, 1, 3)
-    part = Part({"face": face, "eye": eye}, dict.fromkeys(("face", "eye"), np.ones(4, bool)))
+    part = FeaturesInMemory({"face": face, "eye": eye}, dict.fromkeys(("face", "eye"), np.ones(4, bool)))
     expected = {
         "probs": scipy_softmax(logits.astype(float), axis=1),
         "logits": logits,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from toy_components import Blobs, registered, toy_house, toy_table  # noqa: F401
 
+from fusionkit.config.splits import divide
 from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import limited, open_source
 from fusionkit.errors import DataError
 from fusionkit.registry import DATASETS
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
+from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

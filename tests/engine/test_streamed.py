@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionkit.engine import embeddings
-from fusionkit.engine.embeddings import EmbeddingStore
-from fusionkit.engine.scaling import Scaling
-from fusionkit.engine.streamed import StreamedPart
+from fusionkit.engine.features import FeaturesInStore, Scaling
+from fusionkit.storage import embeddings
+from fusionkit.storage.embeddings import EmbeddingStore
 
 ROWS = np.array([3, 17, 18, 0, 9, 30, 31, 12])  # of the embeddings
 
@@ -31,10 +30,12 @@ def store(tmp_path: Path, values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
     return store
 
 
-def part(store: EmbeddingStore, window: int) -> StreamedPart:
+def part(store: EmbeddingStore, window: int) -> FeaturesInStore:
     scaling = Scaling(np.full(5, 2, np.float32), np.full(5, 4, np.float32), standardize=True)
     present = {"face": ROWS != 9}
-    return StreamedPart(present, store, {"face": "k"}, {"face": store.layout("k", 0)}, ROWS, {"face": scaling}, window)
+    return FeaturesInStore(
+        present, store, {"face": "k"}, {"face": store.layout("k", 0)}, ROWS, {"face": scaling}, window
+    )
 
 
 BATCHES = [np.array([7, 0, 0]), np.array([4]), np.array([1, 6, 5, 2]), np.array([3])]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.contracts import Fusion
-from fusionkit.engine.view_heads import WithViewHeads, drop_views, ratios
+from fusionkit.engine.fit import WithViewHeads, drop_views, ratios
 
 DIMS = {"face": 4, "eye": 3}
 CLASSES, ROWS = 3, 12

@@ -12,7 +12,7 @@ from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.grid.estimate import Stage, estimate
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.outlook import look_ahead
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
+from fusionkit.grid.status import plan_status
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 def stages(plan: Plan, path: Path, options: RunOptions | None = None) -> tuple[Stage, Stage]:
     folder, store = RunFolder(path), EmbeddingStore(cache_folder())
-    return estimate(look_ahead(plan, folder, store), folder, store, options or RunOptions())
+    return estimate(plan_status(plan, folder, store), folder, store, options or RunOptions())
 
 
 def fit_seconds(path: Path) -> dict[tuple[str, int], float]:

@@ -11,11 +11,10 @@ import torch
 from toy_components import carry_out, registered, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.contracts import Smoother
-from fusionkit.engine.features import Features, load_features
-from fusionkit.engine.part import Part
-from fusionkit.grid import feature_memory, tasks
-from fusionkit.grid.feature_memory import feature_limit
-from fusionkit.grid.memory import GIB
+from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, load_features
+from fusionkit.grid import memory as feature_memory
+from fusionkit.grid import tasks
+from fusionkit.grid.memory import GIB, feature_limit
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import SMOOTHERS
 
@@ -95,9 +94,9 @@ def grid(smoothers: list[str]) -> dict[str, object]:
 def test_a_grid_gives_the_same_files_whatever_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit.report.csv_files import write_csv_files
 
-    loaded: list[Features] = []
+    loaded: list[FoldFeatures] = []
 
-    def load(*given: object, **named: object) -> Features:
+    def load(*given: object, **named: object) -> FoldFeatures:
         loaded.append(load_features(*given, **named))  # type: ignore[arg-type]
         return loaded[-1]
 
@@ -110,7 +109,7 @@ def test_a_grid_gives_the_same_files_whatever_the_limit(tmp_path: Path, monkeypa
             assert not outcome.failed
             write_csv_files(results)
             found.append(contents(tmp_path / str(place)))
-    assert [isinstance(features.train, Part) for features in loaded] == [True, False]  # once for four heads
+    assert [isinstance(features.train, FeaturesInMemory) for features in loaded] == [True, False]  # once for four heads
     assert found[0] == found[1]
 
 

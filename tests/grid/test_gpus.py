@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.grid.executors import Processes
-from fusionkit.grid.gpus import gpus_of, workers_on
+from fusionkit.grid.executors import Processes, gpus_of, workers_on
 from fusionkit.grid.tasks import Code, Failure
 
 
@@ -54,7 +53,7 @@ def test_backbones_have_a_gpu_each_and_heads_share_them(
 
 
 @dataclass(frozen=True)
-class Look:
+class DetectionOptions:
     """A task that notes who did it, and what it saw; ``dies`` ends its process the first time."""
 
     name: str
@@ -75,7 +74,7 @@ class Look:
 
 
 def test_workers_are_dealt_out_to_the_gpus_and_a_lost_ones_place_is_taken(tmp_path: Path) -> None:
-    tasks = [Look(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
+    tasks = [DetectionOptions(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
     who = Processes(3, None, Code((), ()), gpus=("7", "GPU-b"))
     results = list(who.run(tasks, lambda _: None))  # type: ignore[arg-type]
     assert [failure for _, failure in results] == [None] * 6

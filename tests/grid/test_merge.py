@@ -21,7 +21,6 @@ from toy_components import (  # noqa: F401
     toy_plan,
 )
 
-from fusionkit import artifact
 from fusionkit.api import merge
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid import merge as merge_module
@@ -30,7 +29,8 @@ from fusionkit.grid.merge import Merged, merge_folders
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
+from fusionkit.storage import artifact
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -18,9 +18,9 @@ import fusionkit
 from fusionkit.grid import provenance as module
 from fusionkit.grid.provenance import cpu_model, grid_provenance, provenance
 from fusionkit.grid.run import RunOptions
-from fusionkit.identity import component_identity, file_digest
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import component_identity, file_digest
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -24,16 +24,15 @@ from toy_components import (  # noqa: F401
     toy_plan,
 )
 
-from fusionkit import identity
-from fusionkit.engine import embeddings
-from fusionkit.engine.embeddings import cache_folder
 from fusionkit.errors import CellError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
+from fusionkit.storage import embeddings, identity
+from fusionkit.storage.embeddings import cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -358,8 +357,8 @@ def test_a_full_disk_is_one_clear_error_and_the_run_resumes_once_there_is_room(
 ) -> None:
     import errno
 
-    from fusionkit import artifact
     from fusionkit.errors import FusionKitError
+    from fusionkit.storage import artifact
 
     carry_out(toy_plan(), tmp_path / "whole")
     expected = files(tmp_path / "whole")

@@ -10,13 +10,13 @@ import pytest
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 from typer.testing import CliRunner
 
-from fusionkit import artifact
-from fusionkit.artifact import MARKER, SCHEMA, read_artifact, read_meta, write_artifact
 from fusionkit.cli import app
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
-from fusionkit.identity import digest
+from fusionkit.storage import artifact
+from fusionkit.storage.artifact import MARKER, SCHEMA, read_artifact, read_meta, write_artifact
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.identity import digest
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

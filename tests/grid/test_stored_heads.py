@@ -9,7 +9,7 @@ import pytest
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.grid.folder import RunFolder, StoredLogits
-from fusionkit.grid.stored_heads import StoredHeads
+from fusionkit.grid.row import StoredHeads
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

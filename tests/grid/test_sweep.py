@@ -16,20 +16,20 @@ from toy_components import Plain, carry_out, registered, toy_grid, toy_house, to
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
-from fusionkit.config import resolve
+from fusionkit.config.grid_config import resolve
+from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
-from fusionkit.engine.embeddings import EmbeddingStore
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError
 from fusionkit.grid import family as family_module
 from fusionkit.grid.folder import RunFolder, failed_cells
-from fusionkit.grid.plan import Family, HeadWork
+from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.run import RunOptions
-from fusionkit.recipe import Recipe
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.plan_table import plan_lines
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -47,19 +47,19 @@ def dev_f1(folder: RunFolder, head: HeadWork) -> float:
     return float(f1_score(truth[judged], logits[judged].argmax(1), average="macro"))
 
 
-def means_by_hand(folder: RunFolder, family: Family) -> dict[str, float]:
+def means_by_hand(folder: RunFolder, family: RowPlan) -> dict[str, float]:
     by_point: dict[str, list[float]] = {}
     for head in family.heads:
         by_point.setdefault(str(head.recipe), []).append(dev_f1(folder, head))
     return {point: float(np.mean(scores)) for point, scores in by_point.items()}
 
 
-def best_by_hand(folder: RunFolder, family: Family) -> str:
+def best_by_hand(folder: RunFolder, family: RowPlan) -> str:
     means = means_by_hand(folder, family)
     return next(point for point, mean in means.items() if mean == max(means.values()))
 
 
-def infos(folder: RunFolder, family: Family) -> list[dict[str, Any]]:
+def infos(folder: RunFolder, family: RowPlan) -> list[dict[str, Any]]:
     cells = [folder.read_cell(cell) for cell in dict.fromkeys(map(family.cell_id, family.heads))]
     return [cell.info for cell in cells if cell is not None]
 
@@ -228,7 +228,7 @@ def test_a_point_that_lacks_one_seed_is_not_compared(tmp_path: Path) -> None:
     assert {info["recipe"] for info in infos(folder, family)} == {best}
 
 
-def _means_of_stored(folder: RunFolder, family: Family) -> dict[str, float]:
+def _means_of_stored(folder: RunFolder, family: RowPlan) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for head in family.heads:
         if folder.has_head(head.id):

@@ -18,10 +18,10 @@ from toy_components import Blobs, Colours, carry_out, registered, toy_house, toy
 
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.fusion import Fusion, FusionOutput
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.registry import BACKBONES, DATASETS, FUSIONS
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.table import warnings
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

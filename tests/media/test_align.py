@@ -16,7 +16,7 @@ from toy_faces import Dots, frame_of, moved, place
 from toy_videos import turn, write_video
 
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import PluginError, StorageError
 from fusionkit.media.align import AlignOutcome, AlignSettings, align, check_output
 from fusionkit.media.inputs import find_inputs

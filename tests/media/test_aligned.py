@@ -8,7 +8,7 @@ from skimage.filters import gaussian
 from toy_faces import frame_of, moved, place
 
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.media.aligned import aligned
 
 

@@ -17,7 +17,7 @@ import json, resource, sys
 from pathlib import Path
 import numpy as np
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.media.align import AlignSettings, align
 from fusionkit.media.inputs import find_inputs
 from fusionkit_faces.detector import Detector

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fusionkit.media.tracking import Tracker
+from fusionkit.media.face_tracking import BoxTracker
 
 
 def box(x: float, y: float = 50, size: float = 40) -> np.ndarray:
@@ -10,7 +10,7 @@ def box(x: float, y: float = 50, size: float = 40) -> np.ndarray:
 
 
 def test_a_face_that_moves_is_one_track_and_its_stretches_are_kept():
-    tracker = Tracker(patience=3)
+    tracker = BoxTracker(patience=3)
     seen = [1, 2, 3, 6, 7]  # away in 4 and 5
     for frame in seen:
         assert tracker.follow(frame, [box(100 + 5 * frame)]) == [0]
@@ -21,14 +21,14 @@ def test_a_face_that_moves_is_one_track_and_its_stretches_are_kept():
 
 
 def test_who_was_away_for_longer_than_the_patience_is_somebody_new():
-    tracker = Tracker(patience=3)
+    tracker = BoxTracker(patience=3)
     assert tracker.follow(1, [box(100)]) == [0]
     assert tracker.follow(4, [box(100)]) == [0]
     assert tracker.follow(8, [box(100)]) == [1]
 
 
 def test_two_faces_keep_their_tracks_in_whatever_order_they_are_found():
-    tracker = Tracker()
+    tracker = BoxTracker()
     assert tracker.follow(1, [box(50), box(150)]) == [0, 1]
     assert tracker.follow(2, [box(152), box(53)]) == [1, 0]
     assert tracker.follow(3, [box(155)]) == [1]
@@ -36,26 +36,26 @@ def test_two_faces_keep_their_tracks_in_whatever_order_they_are_found():
 
 
 def test_the_best_overlap_wins_and_each_track_goes_on_once():
-    tracker = Tracker()
+    tracker = BoxTracker()
     tracker.follow(1, [box(100)])
     assert tracker.follow(2, [box(110), box(101)]) == [1, 0]
 
 
 def test_a_small_fast_face_is_followed_by_nearness_but_not_by_far():
-    tracker = Tracker()
+    tracker = BoxTracker()
     tracker.follow(1, [box(100, size=20)])
     assert tracker.follow(2, [box(109, size=20)]) == [0]
     assert tracker.follow(3, [box(150, size=20)]) == [1]
 
 
 def test_a_face_of_quite_another_size_is_another():
-    tracker = Tracker()
+    tracker = BoxTracker()
     tracker.follow(1, [box(100, size=20)])
     assert tracker.follow(2, [box(100, size=80)]) == [1]
 
 
 def test_a_frame_without_faces_is_no_end():
-    tracker = Tracker()
+    tracker = BoxTracker()
     tracker.follow(1, [box(100)])
     assert tracker.follow(2, []) == []
     assert tracker.follow(3, [box(100)]) == [0]

@@ -31,7 +31,7 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
 from fusionkit.predict.predictor import Predictor
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -295,7 +295,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_head_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
-    from fusionkit.artifact import read_artifact, write_artifact
+    from fusionkit.storage.artifact import read_artifact, write_artifact
 
     benched(tmp_path / "run", seeds=1)
     (head,) = (tmp_path / "run/heads").iterdir()

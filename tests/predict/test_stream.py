@@ -10,8 +10,7 @@ from toy_components import Blobs, carry_out, toy_house, toy_plan  # noqa: F401
 
 import fusionkit
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.predict.predictor import Predictor
-from fusionkit.predict.stream import causal_smoothers
+from fusionkit.predict.predictor import Predictor, causal_smoothers
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -12,15 +12,15 @@ from toy_folder import Toy, write_folder
 
 from fusionkit.report.answer import Answer, answer
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
-from fusionkit.stats import macro_f1, paired_difference, permutation_p
+from fusionkit.stats.intervals import macro_f1, paired_difference, permutation_p
 
 
 def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy:
     return Toy({"views": views, "fusion": fusion}, drawn(skill, seeds=2, draw=draw), **more)
 
 
-def score(*sides: Toy) -> float:
-    return float(np.mean([macro_f1(seed.sum(0)) for side in sides for seed in side.counts]))
+def score(*scored_rows: Toy) -> float:
+    return float(np.mean([macro_f1(seed.sum(0)) for side in scored_rows for seed in side.counts]))
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def test_the_correction_counts_every_pair_of_choices_on_every_axis(tmp_path: Pat
     found = answer(write_folder(tmp_path, list(rows.values())))
     raw: dict[str, float] = {}
     for rival in (rival for each in found.findings if each.axis == "fusion" for rival in each.rivals):
-        sides = [
+        scored_rows = [
             np.stack([seed for views in ("mouth", "nose") for seed in rows[views, fusion].counts])
             for fusion in ("a", rival.name)
         ]
-        raw[rival.name] = permutation_p(*sides, 2_000)
+        raw[rival.name] = permutation_p(*scored_rows, 2_000)
     views = next(each for each in found.findings if each.axis == "views").rivals[0]
-    sides = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
-    raw["nose"] = permutation_p(*sides, 2_000)
+    scored_rows = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
+    raw["nose"] = permutation_p(*scored_rows, 2_000)
     expected, least = {}, 0.0
     for place, name in enumerate(sorted(raw, key=lambda name: raw[name])):
         least = max(least, min(1.0, (7 - place) * raw[name]))

@@ -12,10 +12,9 @@ import pytest
 from rich.console import Console
 from toy_folder import Toy, write_folder
 
-from fusionkit.report.attribution import attribution_tables, attributions
-from fusionkit.report.results import Results
-from fusionkit.report.subset_scores import CONSTANT
-from fusionkit.stats import macro_f1, paired_difference
+from fusionkit.report.attribution import CONSTANT, attribution_tables, attributions
+from fusionkit.report.run import Results
+from fusionkit.stats.intervals import macro_f1, paired_difference
 
 UNITS, CLASSES = 21, 3
 TRUTH = np.random.default_rng(0).integers(1, 9, (UNITS, CLASSES))

@@ -9,11 +9,10 @@ import pytest
 from test_stats import make_pair
 from toy_folder import Toy, write_folder
 
-from fusionkit.class_stats import class_differences
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.report.comparison import Comparison
-from fusionkit.report.comparison_table import caption, warnings
-from fusionkit.stats import class_permutation_p, holm, interval, paired_difference, permutation_p
+from fusionkit.report.comparison import Comparison, caption, warnings
+from fusionkit.stats.intervals import class_permutation_p, holm, interval, paired_difference, permutation_p
+from fusionkit.stats.per_class import class_differences
 
 EYE = {"views": "face,eye", "fusion": "concat"}
 NAMES = ("calm", "glad", "sad", "angry")

@@ -14,11 +14,11 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
-from fusionkit.artifact import read_artifact, write_artifact
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.results import Results
-from fusionkit.stats import interval, paired_difference
+from fusionkit.report.run import Results
+from fusionkit.stats.intervals import interval, paired_difference
+from fusionkit.storage.artifact import read_artifact, write_artifact
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

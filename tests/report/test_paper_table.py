@@ -11,11 +11,12 @@ import pytest
 from drawn_counts import drawn
 from toy_folder import Toy, write_folder
 
-from fusionkit.report.csv_files import RESULT_COLUMNS, csv_bytes, result_record
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_record
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.report.paper_table import paper_table
-from fusionkit.report.results import Results
-from fusionkit.report.standing import standings
+from fusionkit.report.run import Results
+from fusionkit.report.significance import row_significance
+from fusionkit.storage.artifact import csv_bytes
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_latex_marks_the_best_and_what_is_level_with_it(results: Results) -> Non
     lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
     rows = {row.axes.fusion: row for row in results.rows}
     assert list(lines) == ["fusion", "linear", r"a\_b\&c", r"x\textbar{}y", "late"]
-    marks = standings(results)
+    marks = row_significance(results)
     for fusion, written in (("a_b&c", r"a\_b\&c"), ("x|y", r"x\textbar{}y"), ("linear", "linear")):
         row = rows[fusion]
         assert row.score
@@ -63,7 +64,7 @@ def test_latex_sets_a_minus_and_names_data_sets_shortly(tmp_path: Path) -> None:
 
 
 def test_latex_frames_the_table(results: Results) -> None:
-    text, marks = paper_table(results, "latex"), standings(results)
+    text, marks = paper_table(results, "latex"), row_significance(results)
     lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
     assert sorted(marks.values()) == ["behind", "best", "level"]
     assert lines["late"].endswith(r"failed &  &  \\")
@@ -82,7 +83,9 @@ def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
 def test_csv_is_results_csv_with_a_standing(results: Results) -> None:
     lines = list(csv.DictReader(io.StringIO(paper_table(results, "csv"))))
     plain = list(csv.DictReader(io.StringIO(csv_bytes(RESULT_COLUMNS, map(result_record, results.rows)).decode())))
-    assert [line.pop("standing") for line in lines] == [standings(results).get(row.id, "") for row in results.rows]
+    assert [line.pop("standing") for line in lines] == [
+        row_significance(results).get(row.id, "") for row in results.rows
+    ]
     assert lines == plain
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from toy_components import Blobs, Colours, carry_out, toy_house, toy_plan  # noqa: F401
 
-from fusionkit.engine.embeddings import EmbeddingStore, cache_folder
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
 from fusionkit.report import plan_table
 from fusionkit.report.plan_table import plan_lines
+from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from toy_folder import Toy, write_folder
 
 from fusionkit.report.ranks import ranks, ranks_table
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 UNITS = 4
 

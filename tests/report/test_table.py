@@ -12,7 +12,7 @@ from toy_components import carry_out, registered, toy_house, toy_plan  # noqa: F
 
 from fusionkit.contracts.fusion import Fusion, FusionOutput
 from fusionkit.registry import FUSIONS
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 from fusionkit.report.table import caption, results_table, warnings
 
 pytestmark = pytest.mark.usefixtures("toy_house")

@@ -10,8 +10,8 @@ from toy_components import registered
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
+from fusionkit.config.recipe import Recipe
 from fusionkit.contracts import CausalSmoother, Fusion
-from fusionkit.recipe import Recipe
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
 from fusionkit.testing import check_fusion
 from fusionkit.testing.catalogue import entries, entry, markdown

@@ -21,7 +21,7 @@ from testing.good_plugins import GOOD, GoodDataset, GoodFitted, GoodFusion, writ
 from torch import Tensor, nn
 
 from fusionkit.testing import CheckResult, check_component, check_fusion
-from fusionkit.testing.kinds import checks_of
+from fusionkit.testing.documentation import checks_of
 
 # Kind, a class that meets its checks, and the broken toys of those that this kind has for itself.
 SUITES: list[tuple[str, type, dict[str, type]]] = [

@@ -14,7 +14,7 @@ from toy_components import registered
 from fusionkit.errors import ConfigError
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.testing import Skipped, cases, check_fusion, check_smoother, parametrize_checks
-from fusionkit.testing.kinds import checks_of
+from fusionkit.testing.documentation import checks_of
 from fusionkit.testing.targets import components_of
 
 TESTS = '''

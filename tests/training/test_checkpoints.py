@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from fusionkit.errors import DataError
-from fusionkit.training.checkpoints import Checkpoints
-from fusionkit.training.optimizer_state import optimizer_tensors, restore_optimizer
+from fusionkit.training.checkpoints import Checkpoints, optimizer_tensors, restore_optimizer
 
 
 def save(folder: Path, *steps: int) -> Checkpoints:

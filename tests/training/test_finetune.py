@@ -19,11 +19,11 @@ from fusionkit.errors import CellError, ConfigError, DataError
 from fusionkit.grid.plan import make_plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import DATASETS
-from fusionkit.report.results import Results
-from fusionkit.training.epoch_scores import EpochScore
+from fusionkit.report.run import Results
+from fusionkit.training.evaluation import EpochScore, TrainingListener
 from fusionkit.training.finetune import finetune
 from fusionkit.training.finetune_plan import lay_out
-from fusionkit.training.finetune_run import FinetuneRun, Listener
+from fusionkit.training.finetune_run import FinetuneRun
 from fusionkit_backbones.timm_model import TimmModel
 
 __all__ = ["toy_house"]
@@ -36,7 +36,7 @@ def encoder(tmp_path: Path) -> Path:
     return tiny_encoder(tmp_path)
 
 
-class InterruptAt(Listener):
+class InterruptAt(TrainingListener):
     def __init__(self, last: int) -> None:
         self.last = last
 
@@ -53,7 +53,7 @@ def epochs(folder: Path) -> list[dict[str, str]]:
 def test_a_run_leaves_weights_curves_and_results(encoder: Path, tmp_path: Path) -> None:
     told: list[tuple[EpochScore, EpochScore]] = []
 
-    class Writing(Listener):
+    class Writing(TrainingListener):
         def judged(self, score: EpochScore, kept: EpochScore) -> None:
             told.append((score, kept))
 
@@ -289,7 +289,7 @@ def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
     )
     finetune(config, tmp_path / "whole")
 
-    class StopInThird(Listener):
+    class StopInThird(TrainingListener):
         runs = 0
 
         def stepped(self, step: int, epoch: int, loss: float) -> None:

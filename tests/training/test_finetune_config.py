@@ -6,10 +6,9 @@ import pytest
 from toy_components import toy_house
 from training_house import tiny_encoder
 
-from fusionkit.config_file import find_config, read_config
+from fusionkit.config.config_file import find_config, read_config
 from fusionkit.errors import ConfigError
-from fusionkit.training.finetune_config import resolve_finetune
-from fusionkit.training.finetune_recipe import FinetuneRecipe
+from fusionkit.training.finetune_config import FinetuneRecipe, resolve_finetune
 
 __all__ = ["toy_house"]
 RAW = {"dataset": "synthetic", "backbone": {"type": "timm", "model": "test_vit", "size": 64}}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.recipe import Recipe
-from fusionkit.training.frame_loss import frame_loss
+from fusionkit.config.recipe import Recipe
+from fusionkit.training.finetune_run import frame_loss
 
 LABELS = np.array([0] * 6 + [1] * 3 + [2])
 WEIGHTS = 10 / (3 * np.array([6, 3, 1]))

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from fusionkit.errors import ConfigError
-from fusionkit.spec import Spec
-from fusionkit.training.fusion_shape import FusionShape
+from fusionkit.registry.spec import Spec
+from fusionkit.training.finetune_config import FusionShape
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ import timm
 import torch
 
 from fusionkit.errors import ConfigError
-from fusionkit.training.fusion_shape import FusionShape
-from fusionkit.training.joint import Combine, ViewNetwork, build_network
-from fusionkit.training.stages import stages_of
+from fusionkit.training.finetune_config import FusionShape
+from fusionkit.training.joint import Combine, ViewNetwork, build_network, stages_of
 
 CLASSES = 3
 Combining = Literal["average", "concat"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusionkit.training.loss_log import LossLog
+from fusionkit.training.run_folder import LossLog
 from fusionkit.training.schedule import Schedule
 
 SCHEDULE = Schedule(peak=0.3, steps=6, warmup=3)

@@ -11,8 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_house import patches_by_hand
 
 from fusionkit.training.encoder import EncoderOptions, build_encoder
-from fusionkit.training.mae import Decoder, MaskedAutoencoder, initialize, sincos_positions
-from fusionkit.training.patches import draw_order
+from fusionkit.training.mae import Decoder, MaskedAutoencoder, draw_order, initialize, sincos_positions
 
 OPTIONS = EncoderOptions(model="vit_tiny_patch16_224", size=24, patch=4, width=32, depth=2, heads=4)
 N = 36

@@ -12,12 +12,11 @@ from toy_components import Blobs, registered, toys
 from toy_videos import turn
 from training_house import picture, write_pictures
 
+from fusionkit.config.splits import Holdout
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
-from fusionkit.splits import Holdout
-from fusionkit.training.images import Images
-from fusionkit.training.open_images import data_problems, open_images
+from fusionkit.training.images import Images, data_problems, open_images
 
 
 def read_all(images: Images) -> list[np.ndarray | None]:

@@ -5,9 +5,8 @@ import timm
 import torch
 
 from fusionkit.errors import ConfigError
-from fusionkit.training.fusion_shape import FusionShape
-from fusionkit.training.joint import ViewNetwork, build_network
-from fusionkit.training.parameter_groups import parameter_groups
+from fusionkit.training.finetune_config import FusionShape
+from fusionkit.training.joint import ViewNetwork, build_network, parameter_groups
 
 
 def transformer(depth: int = 2) -> torch.nn.Module:

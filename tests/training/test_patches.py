@@ -5,7 +5,7 @@ import pytest
 import torch
 from training_house import patches_by_hand
 
-from fusionkit.training.patches import draw_order, patch_statistics, patches_kept, patchify, unpatchify
+from fusionkit.training.mae import draw_order, patch_statistics, patches_kept, patchify, unpatchify
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from training_house import TINY, tiny_run, write_pictures
 
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.training.patches import patchify
+from fusionkit.training.mae import patchify
 from fusionkit.training.pretrain import build_model, pretrain
 from fusionkit_backbones.timm_model import TimmModel
 

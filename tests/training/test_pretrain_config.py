@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.config_file import find_config, read_config, shipped_names
+from fusionkit.config.config_file import find_config, read_config, shipped_names
 from fusionkit.errors import ConfigError
 from fusionkit.training.encoder import build_encoder
 from fusionkit.training.pretrain_config import KEYS, PretrainRecipe, resolve_pretrain

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusionkit.training.finetune_recipe import FinetuneRecipe
-from fusionkit.training.schedule import Schedule
-from fusionkit.training.step_decay import StepDecay
+from fusionkit.training.finetune_config import FinetuneRecipe
+from fusionkit.training.schedule import Schedule, StepDecay
 
 
 def test_the_rate_of_the_authors_falls_once_after_sixteen_of_twenty_epochs() -> None:

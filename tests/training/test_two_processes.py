@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from toy_components import toy_house
 from training_house import tiny_encoder, tiny_run, tiny_tuning, write_pictures
 
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 from fusionkit.training.finetune import finetune
 from fusionkit.training.pretrain import pretrain
 

@@ -4,15 +4,13 @@ import numpy as np
 import pytest
 from toy_components import Halves, toy_house
 
+from fusionkit.config.views import View
 from fusionkit.engine import embed as embed_stage
-from fusionkit.engine.embed import embedding_of
-from fusionkit.engine.frame_embedder import FrameEmbedder
+from fusionkit.engine.embed import FrameEmbedder, embedding_of
 from fusionkit.engine.source import open_source
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 from fusionkit.training.crop import RandomCrop
-from fusionkit.training.view_samples import ViewSample, ViewSamples
-from fusionkit.training.view_transform import ViewTransform
-from fusionkit.views import View
+from fusionkit.training.views import ViewSample, ViewSamples, ViewTransform
 
 __all__ = ["toy_house"]
 ROWS = np.array([0, 3, 5, 9, 10, 12])  # 3 and 10 have no bottom, 5 no image

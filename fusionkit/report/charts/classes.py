@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.report.charts.figure import Figure, said
-from fusionkit.report.charts.shaded import Tile, tiles
+from fusionkit.grid.results import Row, RunResults
+from fusionkit.report.charts.figure import Figure, Tile, said, tiles
 from fusionkit.report.numbers import share
-from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames
-from fusionkit.stats import uar
+from fusionkit.stats.intervals import uar
 
 _ROWS, _MATRICES = 10, 3
 
@@ -27,7 +26,7 @@ class Counted:
     classes: list[str]
 
 
-def class_figures(results: Results) -> Iterator[Figure]:
+def class_figures(results: RunResults) -> Iterator[Figure]:
     """F1 by class of the best rows and the reference, and how the best few confuse the classes; each data set apart."""
     groups: dict[tuple[str, str], list[Counted]] = {}
     for counted in _counted(results):
@@ -42,7 +41,7 @@ def class_figures(results: Results) -> Iterator[Figure]:
             yield _matrix(f"confusion-{number}-{place}", where, each)
 
 
-def _counted(results: Results) -> Iterator[Counted]:
+def _counted(results: RunResults) -> Iterator[Counted]:
     rows = {row.id: row for row in results.rows if row.score}
     for record in results.grid["families"]:
         if record["id"] in rows:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.charts.figure import PALETTE, Figure, said
 from fusionkit.report.charts.view_values import csv_records
 from fusionkit.report.numbers import amount, share, share_with_interval
-from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Priced:
     says: str = ""
 
 
-def cost_figures(results: Results) -> Iterator[Figure]:
+def cost_figures(results: RunResults) -> Iterator[Figure]:
     """One figure a kind of cost in which rows differ."""
     scored = [row for row in results.rows if row.score]
     called = RowNames(row.axes for row in results.rows)
@@ -63,7 +63,7 @@ def pareto(priced: Sequence[Priced]) -> list[Priced]:
     return front
 
 
-def _fit_seconds(results: Results) -> dict[str, float]:
+def _fit_seconds(results: RunResults) -> dict[str, float]:
     """By row: mean over seeds of what its heads took, as ``costs.csv`` says."""
     spent = {
         r["cell"]: float(r["fit_seconds"]) for r in csv_records(results.folder.path / "costs.csv") if r["fit_seconds"]

@@ -6,22 +6,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from fusionkit.artifact import write_file
 from fusionkit.errors import FusionKitError
+from fusionkit.grid.results import RunResults
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import cost_figures
 from fusionkit.report.charts.figure import Figure
-from fusionkit.report.charts.grid_map import grid_maps
-from fusionkit.report.charts.missing_views import robustness_figures
-from fusionkit.report.charts.scores import score_figure
-from fusionkit.report.charts.smoothing import smoothing_figures
+from fusionkit.report.charts.scores import grid_maps, score_figure, smoothing_figures
 from fusionkit.report.charts.timelines import timeline_figures
-from fusionkit.report.charts.view_values import ablation_figures, shapley_figures
-from fusionkit.report.results import Results
+from fusionkit.report.charts.view_values import ablation_figures, robustness_figures, shapley_figures
 from fusionkit.report.tested_data import open_tested_data
+from fusionkit.storage.artifact import write_file
 
 
-def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
+def figures(results: RunResults) -> Iterator[tuple[str, list[Figure]]]:
     """Sections with the figures that stand in them, those apart that need the data."""
     if not any(row.score for row in results.rows):
         return
@@ -37,7 +34,7 @@ def figures(results: Results) -> Iterator[tuple[str, list[Figure]]]:
     yield from ((title, found) for title, found in sections.items() if found)
 
 
-def save_figures(results: Results, folder: Path) -> int:
+def save_figures(results: RunResults, folder: Path) -> int:
     """Write all figures as SVG files, and say how many they are; timelines only where the data can be opened.
 
     Raises:

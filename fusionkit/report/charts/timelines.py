@@ -10,16 +10,16 @@ import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.smoother import Smoother
+from fusionkit.engine.fold import FoldData
 from fusionkit.engine.score import truth_of
 from fusionkit.engine.smooth import clips, smooth, smoother_input, softmax
-from fusionkit.engine.trial import Trial
 from fusionkit.errors import DataError, FusionKitError
 from fusionkit.grid.folder import StoredCell
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry import SMOOTHERS
+from fusionkit.registry.spec import Spec
 from fusionkit.report.charts.figure import INK, PALETTE, Figure, said
-from fusionkit.report.results import Results, Row
 from fusionkit.report.tested_data import TestedData
-from fusionkit.spec import Spec
 
 if TYPE_CHECKING:
     import altair as alt
@@ -40,7 +40,7 @@ class Timeline:
     smoothed: np.ndarray
 
 
-def timeline_figures(results: Results, data: TestedData) -> Iterator[Figure]:
+def timeline_figures(results: RunResults, data: TestedData) -> Iterator[Figure]:
     """Clips of the best row that is smoothed, else of the best, for each data set that is open.
 
     Raises:
@@ -55,10 +55,10 @@ def timeline_figures(results: Results, data: TestedData) -> Iterator[Figure]:
             yield from _figures(f"timeline-{number}", results, rows[0], trials)
 
 
-def _figures(name: str, results: Results, row: Row, trials: Any) -> Iterator[Figure]:
+def _figures(name: str, results: RunResults, row: Row, trials: Any) -> Iterator[Figure]:
     record = next(record for record in results.grid["families"] if record["id"] == row.id)
     (seed, fold), cell = next(iter(results.load(record).cells.items()))
-    trial: Trial | None = trials.get(fold)
+    trial: FoldData | None = trials.get(fold)
     if trial is None:
         return
     for place, line in enumerate(_chosen(_timelines(results, cell, trial)), 1):
@@ -77,7 +77,7 @@ def _figures(name: str, results: Results, row: Row, trials: Any) -> Iterator[Fig
         )
 
 
-def _timelines(results: Results, cell: StoredCell, trial: Trial) -> Iterator[Timeline]:
+def _timelines(results: RunResults, cell: StoredCell, trial: FoldData) -> Iterator[Timeline]:
     logits = results.folder.read_logits(cell.info["head"])
     noted = logits.info["record"]
     if (noted["data"]["fingerprint"], noted["fold"]["digest"]) != (trial.source.fingerprint, trial.fold.digest):

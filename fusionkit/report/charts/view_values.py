@@ -8,20 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusionkit.report.ablation import MASKED_SHAPLEY, TREATMENTS
+from fusionkit.grid.results import RunResults
+from fusionkit.report.ablation import MASKED_SHAPLEY, PERTURBATIONS
 from fusionkit.report.attribution import Attribution, attributions
-from fusionkit.report.charts.figure import SERIES, Figure, said
-from fusionkit.report.charts.lines import Mark, ladder
-from fusionkit.report.numbers import signed, signed_with_interval
-from fusionkit.report.results import Results
+from fusionkit.report.charts.figure import SERIES, Figure, Mark, curves, ladder, said
+from fusionkit.report.numbers import share, share_with_interval, signed, signed_with_interval
 from fusionkit.report.row_names import RowNames
-from fusionkit.stats import Estimate
+from fusionkit.stats.intervals import Estimate
 
 _ROWS = 4
 _PAIRED = 4  # views; of more, the figure shows no interactions and its table does
 
 
-def shapley_figures(results: Results) -> Iterator[Figure]:
+def shapley_figures(results: RunResults) -> Iterator[Figure]:
     """One figure for each set of views of which the folder holds every subset: its best rows, one a fusion."""
     called = RowNames(row.axes for row in results.rows)
     groups: dict[tuple[str, ...], list[Attribution]] = defaultdict(list)
@@ -68,7 +67,7 @@ def ablation_figures(folder: Path) -> Iterator[Figure]:
     """What ``attribution.csv`` holds, if it stands in the folder: a figure a row that was tested."""
     by_row: dict[str, list[dict[str, str]]] = defaultdict(list)
     for record in csv_records(folder / "attribution.csv"):
-        if record["measure"] in (*TREATMENTS, MASKED_SHAPLEY):
+        if record["measure"] in (*PERTURBATIONS, MASKED_SHAPLEY):
             by_row[f"{record['views']}/{record['fusion']}/{record['smoother']}"].append(record)
     for number, (row, records) in enumerate(list(by_row.items())[:_ROWS], 1):
         marks, table = [], []
@@ -101,3 +100,35 @@ def estimate_of(record: dict[str, str], name: str) -> Estimate:
     """A value with its bounds as a CSV file of the folder holds them; NaN where they are empty."""
     value, low, high = (float(record[key] or "nan") for key in (name, f"{name}_lo", f"{name}_hi"))
     return Estimate(value, low, high, float("nan"), int(record["n_units"]), len(record["seeds"].split()))
+
+
+_ROBUSTNESS_ROWS = 4
+_PATTERNS = {"frame": "single frames", "run": "a run of frames in every clip", "unit": "all frames of some units"}
+
+
+def robustness_figures(folder: Path) -> Iterator[Figure]:
+    """A figure a row that was tested, where the file stands in the folder."""
+    by_row: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for record in csv_records(folder / "robustness.csv"):
+        if record["measure"] == "occlusion":
+            by_row[f"{record['views']}/{record['fusion']}/{record['smoother']}", record["pattern"]].append(record)
+    for number, ((row, pattern), records) in enumerate(list(by_row.items())[:_ROBUSTNESS_ROWS], 1):
+        lines = list(dict.fromkeys(record["missing"] for record in records))[:SERIES]
+        chosen = [record for record in records if record["missing"] in lines]
+        marks, table = [], []
+        for record in chosen:
+            score, level = estimate_of(record, "macro_f1"), 100 * float(record["level"])
+            text = share_with_interval(score)
+            says = said(f"{record['missing']} missing in {level:g} % of the frames", text)
+            marks.append(Mark.of(record["missing"], level, score, says))
+            table.append((record["missing"], f"{level:g}", text))
+        last = min(marks, key=lambda mark: mark.value)
+        yield Figure(
+            f"robustness-{number}",
+            f"{row} while views are missing",
+            f"Macro-F1 with 95 % intervals; missing are {_PATTERNS.get(pattern, pattern)}. Nothing trained anew.",
+            f"Lowest is {share(last.value)}, with {last.series} missing in {last.at:g} % of the frames.",
+            curves(marks, "frames without the views, %", "macro-F1", "missing"),
+            ("missing", "in % of frames", "macro-F1 [95 %]"),
+            table,
+        )

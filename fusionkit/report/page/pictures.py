@@ -6,11 +6,11 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+from fusionkit.config.views import FACE, View
+from fusionkit.data.contact_sheet import draw_contact_sheet
 from fusionkit.errors import DataError
-from fusionkit.report.contact_sheet import draw_contact_sheet
+from fusionkit.registry.spec import Spec
 from fusionkit.report.tested_data import TestedData
-from fusionkit.spec import Spec
-from fusionkit.views import FACE, View
 
 _FRAMES, _ABREAST, _QUALITY = 3, 2, 72
 

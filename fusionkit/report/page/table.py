@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.numbers import amount, p_value, share, share_with_interval, signed_with_interval
-from fusionkit.report.results import Results, Row
 from fusionkit.report.row_names import RowNames
-from fusionkit.report.standing import Standing
+from fusionkit.report.significance import Significance
 
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
 
@@ -65,7 +65,7 @@ class PageTable:
     sorted_by: int
 
 
-def page_table(results: Results, standing: dict[str, Standing]) -> PageTable:
+def page_table(results: RunResults, standing: dict[str, Significance]) -> PageTable:
     """The table of a folder; columns of which nothing is known, and axes that do not vary, are left out."""
     rows = sorted(results.rows, key=lambda row: -row.score.value if row.score else math.inf)
     called = RowNames(row.axes for row in rows)

@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionkit import __version__
-from fusionkit.artifact import write_file
-from fusionkit.errors import FusionKitError
+from fusionkit._version import __version__
+from fusionkit.errors import FusionKitError, cause_of
 from fusionkit.grid.axes import Axes
+from fusionkit.grid.results import RunResults
 from fusionkit.report import answer as answers
-from fusionkit.report import standing
+from fusionkit.report import significance as standing
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
@@ -23,13 +23,14 @@ from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
 from fusionkit.report.ranks import ranks
-from fusionkit.report.results import Results
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import caption, warnings
 from fusionkit.report.tested_data import TestedData
+from fusionkit.storage.artifact import write_file
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
 
 NAME = "report.html"
 _ERRORS_SHOWN = 50
@@ -52,7 +53,7 @@ class Page:
         pictures: show frames; faces of people are in most data sets, and not everybody may see them.
     """
 
-    def __init__(self, results: Results, data: TestedData, *, pictures: bool) -> None:
+    def __init__(self, results: RunResults, data: TestedData, *, pictures: bool) -> None:
         self.results = results
         self.data = data
         self._named = RowNames(row.axes for row in results.rows)
@@ -107,7 +108,7 @@ class Page:
             "answer": found,
             "answer_rule": answers.RULE,
             "standing_rule": standing.RULE,
-            "table": page_table(self.results, standing.standings(self.results)),
+            "table": page_table(self.results, standing.row_significance(self.results)),
             "caption": caption(self.results),
             "warnings": warnings(self.results),
             "sections": sections,
@@ -154,7 +155,7 @@ class Page:
 
 
 def write_report(
-    results: Results, data: TestedData | None = None, path: Path | None = None, *, pictures: bool = True
+    results: RunResults, data: TestedData | None = None, path: Path | None = None, *, pictures: bool = True
 ) -> Path:
     """Write the report of a folder.
 
@@ -193,3 +194,19 @@ def _drawn(figure: Figure) -> Drawn:
     width = round(float(svg.partition('width="')[2].partition('"')[0]))
     svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
     return Drawn(Markup(svg), width)  # noqa: S704  (drawn here, from escaped text)
+
+
+def report_or_line(results: RunResults, data: TestedData | None) -> list[str]:
+    """Write the page of a folder; a line for the user where that fails.
+
+    Args:
+        results: of the folder.
+        data: that it was tested on, where it is open.
+    """
+    try:
+        # draws, with libraries that only a report needs
+
+        write_report(results, data)
+    except Exception as error:  # noqa: BLE001  (a figure that cannot be drawn is no reason to lose a run)
+        return [f"report.html was not written: {cause_of(error)}; fusionkit report --debug says more"]
+    return []

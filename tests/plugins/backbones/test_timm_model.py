@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from fusionkit.contracts.precision import has_native_bfloat16
+from fusionkit.contracts.backbone import has_native_bfloat16
 from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError
 from fusionkit_backbones.timm_model import TimmModel, _as_tokens
 

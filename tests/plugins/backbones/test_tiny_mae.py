@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from fusionkit.config_file import find_config, read_config
+from fusionkit.config.config_file import find_config, read_config
 from fusionkit.errors import ConfigError, PluginError
 from fusionkit.training.pretrain_config import resolve_pretrain
 from fusionkit_backbones.timm_model import TimmModel

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import greys, image, labels, write
 
+from fusionkit.config.splits import divide
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.affectnet import AffectNet
 
 NAMES = ["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]

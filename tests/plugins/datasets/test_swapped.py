@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from toy_components import registered
 from toy_stills import image, write
 
+from fusionkit.config.splits import divide
+from fusionkit.config.views import FACE
 from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.data.views import ViewRequest, write_views
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.progress import Progress
 from fusionkit.registry import DATASETS
-from fusionkit.report.data_views import ViewRequest, write_views
-from fusionkit.spec import Spec
-from fusionkit.splits import divide
-from fusionkit.views import FACE
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.region_swap import BoxedFace, swap_region
 from fusionkit_datasets.swapped import Swapped
 from fusionkit_faces.template import Template

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from toy_faces import Dots, draw_face, frame_of, moved, place
 
+from fusionkit.config.views import View, cut
 from fusionkit.contracts import Face
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import ConfigError
 from fusionkit.testing import check_extractor
-from fusionkit.views import View, cut
 from fusionkit_faces.detector import in_frame
 from fusionkit_faces.template import Template
 

@@ -9,11 +9,11 @@ from skimage.transform import SimilarityTransform
 from tiny_pack import SIDE, Said, constant, write_pack
 from toy_faces import moved, place
 
-from fusionkit.contracts.face import TEMPLATE
+from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import ConfigError, DataError, PluginError
-from fusionkit.identity import component_identity
 from fusionkit.registry import EXTRACTORS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
+from fusionkit.storage.identity import component_identity
 from fusionkit.testing import check_extractor
 from fusionkit_faces.insight_face import FIVE_OF_106, InsightFace
 from fusionkit_faces.template import Template

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from photos import YUNET, astronaut, friends, needs_yunet, warped
 
+from fusionkit.config.views import View, cut
 from fusionkit.errors import ConfigError
 from fusionkit.media.aligned import aligned
 from fusionkit.testing import check_extractor
-from fusionkit.views import View, cut
 from fusionkit_faces.template import Template
 from fusionkit_faces.yunet import YuNet
 

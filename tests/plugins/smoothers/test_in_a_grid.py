@@ -10,7 +10,7 @@ from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.grid.folder import RunFolder
 from fusionkit.registry import SMOOTHERS
-from fusionkit.spec import Spec
+from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 SPECS = [

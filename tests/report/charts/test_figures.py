@@ -15,14 +15,12 @@ from toy_folder import Toy, write_folder
 
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import Priced, pareto
-from fusionkit.report.charts.figure import Figure
+from fusionkit.report.charts.figure import Figure, Tile, tiles
 from fusionkit.report.charts.gallery import figures
-from fusionkit.report.charts.missing_views import robustness_figures
-from fusionkit.report.charts.shaded import Tile, tiles
-from fusionkit.report.charts.smoothing import smoothing_figures
-from fusionkit.report.charts.view_values import ablation_figures
+from fusionkit.report.charts.scores import smoothing_figures
+from fusionkit.report.charts.view_values import ablation_figures, robustness_figures
 from fusionkit.report.numbers import share, share_with_interval
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 SVG = "{http://www.w3.org/2000/svg}"
 SMOOTHERS = ("none", "window:width=5", "window:width=25")

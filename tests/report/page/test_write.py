@@ -12,7 +12,7 @@ from drawn_counts import drawn
 from toy_folder import Toy, write_folder
 
 from fusionkit.report.page.write import write_report
-from fusionkit.report.results import Results
+from fusionkit.report.run import Results
 
 VOID = {"meta", "link", "img", "input", "br"}
 

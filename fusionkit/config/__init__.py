@@ -1,0 +1,1 @@
+"""Checked descriptions of grids and training runs: config files, recipes, splits, views."""

@@ -1,0 +1,197 @@
+"""Config files: shipped ones by name, others by path; Python through mmengine, YAML and JSON as plain data."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fusionkit.errors import ConfigError, cause_of
+from fusionkit.registry import did_you_mean
+from fusionkit.registry.spec import parse_value
+
+_DATA = (".yaml", ".yml", ".json")
+_TELLING = {  # keys that configs of one command alone have
+    "bench": {"datasets", "backbones", "main", "regions", "subsets", "fusions"},
+    "finetune": {"dataset", "view", "auxiliary", "backbone", "fusion"},
+    "pretrain": {"data", "encoder", "decoder"},
+}
+
+
+def shipped_folder() -> Path:
+    """The folder of the shipped configs: beside the package in a wheel, in the repository for an editable install."""
+    package = Path(__file__).parents[1]
+    beside = package / "configs"
+    return beside if beside.is_dir() else package.parent / "configs"
+
+
+def shipped_names() -> list[str]:
+    """Names of the shipped configs, as ``bench/quickstart``."""
+    folder = shipped_folder()
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py"))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def find_config(name: str) -> Path:
+    """The file of a config: a path, or the name of a shipped one.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_folder() / f"{name}.py"
+    if shipped.is_file():
+        return shipped
+    known = shipped_names()
+    raise ConfigError(f"there is no config {name!r}{did_you_mean(name, known)}; shipped: {', '.join(known)}")
+
+
+def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") -> dict[str, Any]:
+    """Read a config with its bases, then apply ``key=value`` overrides with dotted keys.
+
+    A ``.py`` config is code and is executed; YAML and JSON are data, bases included.
+
+    Args:
+        path: the file.
+        overrides: applied in their order.
+        command: for which it is read: ``bench``, ``finetune`` or ``pretrain``.
+
+    Raises:
+        ConfigError: if it cannot be read, a data config asks for code, or it is a config of another command.
+    """
+    if path.suffix in _DATA:
+        config = _read_data(path, ())
+    elif path.suffix == ".py":
+        config = _read_code(path)
+    else:
+        raise ConfigError(f"{path}: a config ends in .py, .yaml or .json, not in {path.suffix!r}")
+    if command:
+        _check_command(path, config, command)
+    for text in overrides:
+        _override(config, text)
+    # What a .py config imports or defines to help itself is no key.
+    return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
+
+
+def _check_command(path: Path, config: dict[str, Any], command: str) -> None:
+    telling = {name: len(keys & config.keys()) for name, keys in _TELLING.items()}
+    likely = max(telling, key=lambda name: telling[name])
+    if telling[likely] and not telling[command]:
+        raise ConfigError(f"{path} is a config of fusionkit {likely}, not of {command}")
+
+
+def _read_code(path: Path) -> dict[str, Any]:
+    from mmengine.config import Config
+
+    _check_code_bases(path, ())
+    try:
+        config = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+    plain: dict[str, Any] = config.to_dict()
+    return plain
+
+
+def _check_code_bases(path: Path, seen: tuple[Path, ...]) -> None:
+    """Refuse data bases of code: mmengine would load them itself, and its YAML loader runs Python tags."""
+    path = path.resolve()
+    if path in seen:
+        raise ConfigError(f"{path} is its own base")
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+    for base in _named_bases(tree):
+        if Path(base).suffix in _DATA:
+            raise ConfigError(f"{path}: base {base!r} is not Python", hint="a .py config has .py bases")
+        _check_code_bases(path.parent / base, (*seen, path))
+
+
+def _named_bases(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "_base_" for target in targets):
+            assert isinstance(node, ast.Assign)
+            for part in ast.walk(node.value):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str) and "." in part.value:
+                    yield part.value
+
+
+def _override(config: dict[str, Any], text: str) -> None:
+    """Apply one ``key=value``: a dotted key walks into mappings by name and into lists by number."""
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {text!r} is not key=value", hint="recipe.lr=1e-3 for example")
+    node: Any = config
+    for depth, step in enumerate(path):
+        where = ".".join(path[:depth]) or "the config"
+        last = depth == len(path) - 1
+        if isinstance(node, dict):
+            if last:
+                node[step] = parse_value(value)
+            else:
+                node = node.setdefault(step, {})
+        elif isinstance(node, list):
+            if not step.isdecimal() or int(step) >= len(node):
+                raise ConfigError(f"--set {text!r}: {where} is a list of {len(node)}", hint=f"0..{len(node) - 1}")
+            if last:
+                node[int(step)] = parse_value(value)
+            else:
+                node = node[int(step)]
+        else:
+            raise ConfigError(f"--set {text!r}: {where} is {node!r}, which has nothing inside", hint="set it whole")
+
+
+def _read_data(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """A data config merged into its bases.
+
+    mmengine never sees the file: its loader runs YAML tags, and its substitution of ``{{...}}`` can make up a tag in a
+    text that had none.
+    """
+    from mmengine.config import Config
+
+    path = path.resolve()
+    if path in seen:
+        raise ConfigError(f"{path} is its own base")
+    data = _parse_data(path)
+    bases = data.pop("_base_", [])
+    merged: dict[str, Any] = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or Path(base).suffix not in _DATA or "::" in base:
+            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="a data config has data bases")
+        brought = _read_data(path.parent / base, (*seen, path))
+        twice = sorted(brought.keys() & merged)
+        if twice:
+            raise ConfigError(f"{path}: two of its bases set {', '.join(twice)}")
+        merged |= brought
+    try:
+        config = Config(merged)
+        config.merge_from_dict(data)
+        plain: dict[str, Any] = config.to_dict()
+    except Exception as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+    return plain
+
+
+def _parse_data(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not plain data: {cause_of(error)}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys, not {type(data).__name__}")
+    for key in data:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: key {key!r} is not text")
+    for key in ("custom_imports", "plugins"):
+        if key in data:
+            raise ConfigError(f"{path}: {key} is code", hint="use a .py config, or --plugin FILE.py")
+    return data

@@ -1,0 +1,141 @@
+"""How heads are trained: the recipe, its defaults and its checks; and sweeps over recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import Annotated, Any, Literal, Self
+
+from fusionkit.config.section import Section
+from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Range
+from fusionkit.errors import ConfigError
+from fusionkit.registry.options import defaults_filled
+
+BelowOne = Annotated[float, Range(least=0, below=1)]
+
+
+@dataclass(frozen=True)
+class Recipe(Section):
+    """How a head is trained.
+
+    The losses and what they may be combined with: ``class_weights`` goes with either loss; ``label_smoothing`` with
+    ``cross-entropy`` only, since a smoothed focal loss has no agreed meaning; ``logit_adjustment`` with either loss
+    and with smoothing, but not with balanced weights, which correct for the same class shares a second time.
+
+    Args:
+        standardize: bring every feature to mean 0 and variance 1, as fitted on the training frames.
+        optimizer: ``adamw`` or ``adam``.
+        lr: learning rate.
+        weight_decay: weight decay; decoupled for ``adamw``.
+        batch_size: frames a step.
+        epochs: passes over the training frames at most.
+        patience: stop after this many epochs without a better dev macro-F1; 0 trains all epochs and keeps the last.
+        class_weights: ``balanced`` weighs classes by inverse frequency (mean weight 1 over frames), ``none`` does not.
+        loss: ``cross-entropy``, or ``focal``, which turns to the frames that are still wrong.
+        focal_gamma: exponent of the focal loss, 0 or more; 0 is the cross-entropy.
+        label_smoothing: share of the target that is spread over all classes, 0 or more and below 1.
+        logit_adjustment: tau, 0 or more: the training loss sees logits + tau * log class share; 1 is the usual value.
+        view_dropout: chance that a view of a training frame is taken away, 0 or more and below 1; one always stays.
+        view_heads: weight of a loss for each view's own classifier; above 0, every view gets an adapter that the fusion
+            and that classifier share.
+        gradient_modulation: alpha of OGM-GE, which holds back the adapters of the view that is ahead; goes with
+            ``view_heads`` only.
+
+    The last three act on fusions that are trained by gradient steps; one that is fitted in one go does not see them.
+
+    Reference:
+        Focal loss: Lin et al., ICCV 2017. Logit adjustment: Menon et al., ICLR 2021. Label smoothing: Szegedy et al.,
+        CVPR 2016. Decoupled weight decay: Loshchilov and Hutter, ICLR 2019. View dropout: Neverova et al., TPAMI 2016.
+        Gradient modulation: Peng et al., CVPR 2022.
+    """
+
+    standardize: bool = True
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 1e-4
+    batch_size: Count = 256
+    epochs: Count = 30
+    patience: Natural = 5
+    class_weights: Literal["balanced", "none"] = "balanced"
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: NonNegative = 2.0
+    label_smoothing: BelowOne = 0.0
+    logit_adjustment: NonNegative = 0.0
+    view_dropout: BelowOne = 0.0
+    view_heads: NonNegative = 0.0
+    gradient_modulation: NonNegative = 0.0
+
+    @classmethod
+    def problems(cls, given: Any) -> list[str]:
+        """List everything that is wrong with given values; a list of values is a sweep over them."""
+        if not isinstance(given, Mapping):
+            return [f"{given!r} is not a mapping of options"]
+        found = [f"option {name} = [] names no value" for name, value in given.items() if value in ([], ())]
+        if not found:
+            for point in _points(given):
+                found += super().problems(point)
+        return list(dict.fromkeys(found))
+
+    @classmethod
+    def sweep(cls, *layers: Mapping[str, Any]) -> tuple[Self, ...]:
+        """Return every point of a sweep, each once. An option given a list takes each of its values.
+
+        Each layer overrides the ones before it: first what the fusion asks for, then what the config says.
+
+        Points come in the order of the options and of their values, the last option turning fastest.
+
+        Raises:
+            ConfigError: if a layer holds something wrong.
+        """
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            merged.update(layer)
+        problems = cls.problems(merged)
+        if problems:
+            raise ConfigError([f"recipe: {problem}" for problem in problems])
+        return tuple(dict.fromkeys(cls(**defaults_filled(cls, point)) for point in _points(merged)))
+
+    def clashes(self) -> list[str]:
+        """List options that do not go together."""
+        found = []
+        if self.loss != "focal" and self.focal_gamma != Recipe.focal_gamma:
+            found.append(
+                f"option focal_gamma = {self.focal_gamma!r} has no effect with loss = {self.loss!r} (write loss=focal)"
+            )
+        if self.loss == "focal" and self.label_smoothing:
+            found.append(
+                f"option label_smoothing = {self.label_smoothing!r} does not go with loss = 'focal' "
+                "(write loss=cross-entropy)"
+            )
+        if self.gradient_modulation and not self.view_heads:
+            found.append(
+                f"option gradient_modulation = {self.gradient_modulation!r} has no effect without view_heads "
+                "(write view_heads=1)"
+            )
+        if self.logit_adjustment and self.class_weights == "balanced":
+            found.append(
+                f"option logit_adjustment = {self.logit_adjustment!r} and class_weights = 'balanced' correct for the "
+                "same class shares (write class_weights=none)"
+            )
+        return found
+
+    def __str__(self) -> str:
+        return sweep_text([self])
+
+
+def sweep_text(points: Sequence[Recipe]) -> str:
+    """What a sweep changes in the defaults: ``lr=[0.001,0.01],epochs=2``; ``default`` for nothing."""
+    changed = []
+    for item in fields(Recipe):
+        values = list(dict.fromkeys(getattr(point, item.name) for point in points))
+        if len(values) > 1:
+            changed.append(f"{item.name}=[{','.join(map(str, values))}]")
+        elif values != [item.default]:
+            changed.append(f"{item.name}={values[0]}")
+    return ",".join(changed) or "default"
+
+
+def _points(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    each = [value if isinstance(value, (list, tuple)) else [value] for value in given.values()]
+    return (dict(zip(given, point, strict=True)) for point in product(*each))

@@ -1,1 +1,0 @@
-"""Footage: a trained cell on photos and videos as they come from a camera, in memory that does not grow with length."""

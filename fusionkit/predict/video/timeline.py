@@ -1,0 +1,84 @@
+"""A picture of a clip over time: how probable each class is, which one is said, and where there was no face."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from fusionkit.predict.video.faces import ClipPredictions, VideoResult
+from fusionkit.storage.artifact import write_file
+
+_COLUMNS = 1200  # that are drawn at most; frames between are averaged
+
+
+def write_timeline(clip: ClipPredictions, footage: VideoResult, classes: tuple[str, ...], path: Path) -> None:
+    """Write the PNG.
+
+    Args:
+        clip: of at least two frames, with a face in some.
+        footage: that it is from.
+        classes: the C class names.
+        path: of the picture.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    edges, probs, seen, unit = binned(clip, footage)
+    width, height = 10.0, 1.2 + 0.3 * len(classes)
+    figure = Figure(figsize=(width, height))
+    # Places are reckoned here: matplotlib's layout engines take as long as all the drawing.
+    left = (0.3 + 0.085 * max(4, *map(len, classes))) / width
+    across = 1 - left - 0.9 / width
+    axes = figure.add_axes((left, 0.5 / height, across, 0.3 * len(classes) / height))
+    strip = figure.add_axes((left, 1 - 0.43 / height, across, 0.11 / height), sharex=axes)
+    scale = figure.add_axes((left + across + 0.1 / width, 0.5 / height, 0.15 / width, 0.3 * len(classes) / height))
+    strip.pcolormesh(edges, [0, 1], seen[None], cmap="Blues", vmin=0, vmax=1.3)
+    strip.set(yticks=[0.5], yticklabels=["face"], ylim=(0, 1))
+    strip.tick_params(length=0, labelbottom=False, labelsize=9)
+    rows = np.arange(len(classes) + 1) - 0.5
+    shade = axes.pcolormesh(edges, rows, probs.T, cmap="Blues", vmin=0, vmax=1)
+    axes.set_facecolor("#dddddd")
+    said = np.nan_to_num(probs).argmax(1).astype(float)
+    said[np.isnan(probs[:, 0])] = np.nan
+    axes.stairs(said, edges, baseline=None, color="#d55e00", linewidth=1.4)
+    axes.set_yticks(range(len(classes)), [name.replace("$", r"\$") for name in classes], fontsize=9)
+    axes.set(ylim=(len(classes) - 0.5, -0.5), xlim=(edges[0], edges[-1]), xlabel=unit)
+    figure.colorbar(shade, cax=scale, label="probability")
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in predicted_shares(clip, classes)[:3])
+    title = f"{clip.clip}: face in {clip.seen.mean():.1%} of {len(clip.frames):,} frames; {shares}"
+    strip.set_title(title.replace("$", r"\$"), fontsize=10, loc="left")
+    for each in (strip, axes):
+        each.spines[["top", "right"]].set_visible(False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    write_file(path, data.getvalue())
+
+
+def binned(clip: ClipPredictions, footage: VideoResult) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """The clip in at most some thousand columns.
+
+    Returns:
+        (k + 1,) edges of the columns, (k, C) mean probabilities, (k,) share of frames with a face, and what the edges
+        count: seconds, or frame numbers where nobody says when a frame is shown.
+    """
+    times, numbers = footage.seconds.values[clip.frames], footage.numbers.values[clip.frames].astype(np.float64)
+    timed = not np.isnan(times).any() and bool((np.diff(times) > 0).all())
+    at = times if timed else numbers
+    starts = np.unique(np.linspace(0, len(at), min(len(at), _COLUMNS) + 1).astype(int))[:-1]
+    counts = np.diff(np.append(starts, len(at)))
+    probs = np.add.reduceat(clip.probs, starts) / counts[:, None]
+    seen = np.add.reduceat(clip.seen.astype(float), starts) / counts
+    step = float(np.median(np.diff(at)))
+    return np.append(at[starts], at[-1] + step), probs, seen, "seconds" if timed else "frame"
+
+
+def predicted_shares(clip: ClipPredictions, classes: tuple[str, ...]) -> list[tuple[str, float]]:
+    """In what share of a clip's frames with a face each class is said, the most frequent first; 0 is left out."""
+    said = clip.probs[clip.seen].argmax(1)
+    counts = np.bincount(said, minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    return [(classes[place], counts[place] / max(len(said), 1)) for place in order.tolist() if counts[place]]

@@ -1,0 +1,29 @@
+"""The five registries of components. Import them from here."""
+
+from fusionkit.registry.registries import (
+    BACKBONES,
+    DATASETS,
+    EXTRACTORS,
+    FUSIONS,
+    LONE_FILE,
+    REGISTRIES,
+    SMOOTHERS,
+    ComponentRegistry,
+    Origin,
+    did_you_mean,
+    kebab,
+)
+
+__all__ = [
+    "BACKBONES",
+    "DATASETS",
+    "EXTRACTORS",
+    "FUSIONS",
+    "LONE_FILE",
+    "REGISTRIES",
+    "SMOOTHERS",
+    "ComponentRegistry",
+    "Origin",
+    "did_you_mean",
+    "kebab",
+]

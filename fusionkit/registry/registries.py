@@ -1,0 +1,276 @@
+"""The five registries: components by name, found through entry points or registered by a decorator.
+
+Names are listed without importing anything; a component is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
+from fusionkit.registry.options import check_options
+from fusionkit.registry.spec import Spec
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint, EntryPoints
+
+    from mmengine.registry import Registry
+
+
+T = TypeVar("T", bound=type)
+
+LONE_FILE = "fusionkit_plugin_"  # how modules are named that are made of a lone file
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a name comes from: the object's path, and the distribution (with version) or the module that brings it.
+
+    Attributes:
+        distribution: name and version, where the name is declared by an entry point of one.
+    """
+
+    target: str
+    brought_by: str
+    distribution: str = ""
+
+
+class ComponentRegistry:
+    """The components of one kind; thin over :class:`mmengine.registry.Registry`, which holds the imported classes.
+
+    Args:
+        kind: singular, as in messages: ``fusion``.
+        contracts: ``module:Class`` of every contract, one of which a component must implement.
+    """
+
+    def __init__(self, kind: str, *contracts: str) -> None:
+        self.kind = kind
+        self.group = f"fusionkit.{kind}s"
+        self._contracts = contracts
+        self._registered: dict[str, Origin] = {}
+
+    @cached_property
+    def _classes(self) -> Registry:
+        from mmengine.registry import Registry
+
+        return Registry(self.kind, scope="fusionkit")
+
+    @cached_property
+    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in _installed().select(group=self.group):
+            same = found.setdefault(point.name, [])
+            # One distribution can be seen twice (an editable install leaves its metadata in two places).
+            if all((other.value, _distribution(other)) != (point.value, _distribution(point)) for other in same):
+                same.append(point)
+        return found
+
+    @cached_property
+    def _declared(self) -> dict[str, list[Origin]]:
+        return {
+            name: [
+                Origin(point.value, _distribution(point), _distribution(point) if point.dist else "")
+                for point in points
+            ]
+            for name, points in self._entry_points.items()
+        }
+
+    def origins(self) -> dict[str, list[Origin]]:
+        """Every name with where it comes from, sorted; more than one origin is a clash. Imports nothing."""
+        origins = {name: list(declared) for name, declared in self._declared.items()}
+        for name, origin in self._registered.items():
+            same = origins.setdefault(name, [])
+            # A class may be declared as an entry point and carry the decorator as well: that is one component.
+            if all(other.target != origin.target for other in same):
+                same.append(origin)
+        return dict(sorted(origins.items()))
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return list(self.origins())
+
+    def register_module(
+        self, name: str | None = None, *, force: bool = False, module: T | None = None
+    ) -> Callable[[T], T] | T:
+        """Register a class, as a decorator or directly.
+
+        Args:
+            name: the component's name; the class's name in kebab-case (``GatedSum`` as ``gated-sum``) where None.
+            force: replace a component of that name.
+            module: the class, where it is not used as a decorator.
+
+        Raises:
+            PluginError: if the name is taken, malformed, or the class does not implement the kind's contract.
+        """
+        if name is not None and not isinstance(name, str):
+            raise PluginError(f"a {self.kind}'s name must be text, not {name!r}", hint="write @register_module()")
+
+        def register(cls: T) -> T:
+            self._register(kebab(cls.__name__) if name is None else name, cls, force)
+            return cls
+
+        return register if module is None else register(module)
+
+    def _register(self, name: str, cls: type, force: bool) -> None:
+        if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name):
+            raise PluginError(f"{name!r} is not a {self.kind}'s name", hint="lower case letters, digits, - and _")
+        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", _brought_by(cls))
+        others = [other for other in self.origins().get(name, []) if other.target != origin.target]
+        if others and not force:
+            raise PluginError(
+                f"{self.kind} {name!r} is registered twice: {_describe(others[0])} and {_describe(origin)}",
+                hint="rename one of them, or pass force=True to replace it",
+            )
+        self._check_contract(name, cls)
+        if force:
+            self._entry_points.pop(name, None)
+            self._declared.pop(name, None)
+        self._registered[name] = origin
+        self._classes.register_module(name=name, module=cls, force=True)
+
+    def get(self, name: str) -> type[Any]:
+        """The class of a name, imported if it was not yet.
+
+        Raises:
+            ConfigError: for a dotted path or an unknown name.
+            PluginError: if its module cannot be imported, two distributions claim the name, or it breaks the contract.
+        """
+        if "." in name:
+            raise ConfigError(
+                f"{self.kind} {name!r} is a dotted path", hint="only registered names are resolved; register it first"
+            )
+        origins = self.origins().get(name)
+        if origins is None:
+            raise ConfigError(f"unknown {self.kind} {name!r}{_suggest(name, self.names())}")
+        if len(origins) > 1:
+            raise PluginError(
+                f"{self.kind} {name!r} is claimed twice: {' and '.join(map(_describe, origins))}",
+                hint="uninstall one of them",
+            )
+        if name not in self._classes.module_dict:
+            self._classes.register_module(name=name, module=self._load(name))
+        cls: type[Any] = self._classes.module_dict[name]
+        return cls
+
+    def _load(self, name: str) -> type[Any]:
+        point = self._entry_points[name][0]
+        try:
+            cls = point.load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {cause_of(error)}"
+            ) from error
+        self._check_contract(name, cls)
+        return cls  # type: ignore[no-any-return]
+
+    def _check_contract(self, name: str, cls: object) -> None:
+        contracts = tuple(_resolve(path) for path in self._contracts)
+        if not isinstance(cls, type) or not issubclass(cls, contracts):
+            wanted = " or ".join(contract.__name__ for contract in contracts)
+            raise PluginError(f"{self.kind} {name!r} must be a subclass of {wanted}, not {cls!r}")
+
+    def problems(self, spec: Spec) -> list[str]:
+        """Everything that is wrong with a spec's name and options; empty where it can be built."""
+        try:
+            cls = self.get(spec.name)
+        except FusionKitError as error:
+            return [str(error)]
+        found = check_options(cls, spec.options)
+        for option, kind in cls.nested.items() if not found else ():
+            if option in spec.options:
+                found += [f"{option}: {problem}" for problem in _nested_problems(kind, spec.options[option])]
+        return [f"{self.kind} {spec.name!r}: {problem}" for problem in found]
+
+    def build(self, spec: Spec | str | Mapping[str, Any], **provided: Any) -> Any:
+        """An instance of the spec's component.
+
+        Args:
+            spec: name and options; or the text of a SPEC, or a dict with ``type`` and options.
+            provided: the arguments that the kernel passes (``in_dims``, ...).
+
+        Raises:
+            ConfigError: if name or options are wrong, or the component refuses them.
+            PluginError: if the component fails otherwise.
+        """
+        spec = Spec.of(spec)
+        problems = self.problems(spec)
+        if problems:
+            raise ConfigError(problems)
+        try:
+            return self.get(spec.name)(**provided, **spec.options)
+        except FusionKitError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
+
+
+@cache
+def _installed() -> EntryPoints:
+    """The entry points of all distributions: reading them is most of what ``fusionkit list`` takes."""
+    from importlib.metadata import entry_points
+
+    return cast("EntryPoints", entry_points())  # before Python 3.12 it is something that behaves like them
+
+
+def _nested_problems(kind: str, value: Any) -> list[str]:
+    try:
+        return REGISTRIES[f"{kind}s"].problems(Spec.of(value))
+    except ConfigError as error:
+        return [str(error)]
+
+
+def kebab(name: str) -> str:
+    """A class's name in kebab-case: ``GatedSum`` to ``gated-sum``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`` (did you mean 'concat'?)``, or nothing where no name is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    return f"{did_you_mean(name, known)}; known: {', '.join(known) or 'none'}"
+
+
+def _distribution(point: EntryPoint) -> str:
+    return _name_and_version(point.dist) if point.dist else "an unnamed distribution"
+
+
+@cache  # each question parses all of the distribution's metadata
+def _name_and_version(distribution: Distribution) -> str:
+    return f"{distribution.name} {distribution.version}"
+
+
+def _brought_by(cls: type) -> str:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"file {file}" if file and cls.__module__.startswith(LONE_FILE) else f"module {cls.__module__}"
+
+
+def _describe(origin: Origin) -> str:
+    return f"{origin.target} ({origin.brought_by})"
+
+
+def _resolve(path: str) -> type[Any]:
+    module, _, name = path.partition(":")
+    cls: type[Any] = getattr(importlib.import_module(module), name)
+    return cls
+
+
+DATASETS = ComponentRegistry("dataset", "fusionkit.contracts.dataset:FaceDataset")
+EXTRACTORS = ComponentRegistry("extractor", "fusionkit.contracts.extractor:Extractor")
+BACKBONES = ComponentRegistry("backbone", "fusionkit.contracts.backbone:Backbone")
+FUSIONS = ComponentRegistry("fusion", "fusionkit.contracts.fusion:Fusion", "fusionkit.contracts.fusion:FittedFusion")
+SMOOTHERS = ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
+
+REGISTRIES = {
+    registry.group.partition(".")[2]: registry for registry in (DATASETS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)
+}

@@ -1,0 +1,71 @@
+"""The results of a run folder with everything that can be done with them: tables, comparisons, reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionkit.grid.results import RunResults
+from fusionkit.report.comparison import Comparison, compare
+from fusionkit.report.frame import to_frame
+from fusionkit.report.notebook import notebook_table
+from fusionkit.report.page.write import write_report
+from fusionkit.report.table import results_table
+from fusionkit.report.tested_data import open_tested_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+class Results(RunResults):
+    """Results of a run folder: the data of :class:`RunResults`, with tables, comparisons and reports.
+
+    Args:
+        folder: path of a run folder, or an opened folder.
+        intervals: ``jackknife`` (default) or ``bootstrap``. The percentile bootstrap is what most papers report. Its
+            coverage is below 95 % where units (subjects or videos) are few.
+
+    Raises:
+        DataError: if the folder holds no grid.
+    """
+
+    def table(self) -> Table:
+        """Return the rows as a rich table, for a terminal or a notebook."""
+        return results_table(self)
+
+    def compare(self, a: str, b: str) -> Comparison:
+        """Compare two rows or cells, overall and per class, on the seeds that both have.
+
+        Args:
+            a: short id, name ``views/fusion/smoother[/seed]``, or an unambiguous part of a name.
+            b: likewise.
+
+        Raises:
+            ConfigError: if a name matches no row or several rows, or the rows were not tested on the same frames.
+            DataError: if the rows have no finished seed in common.
+        """
+        return compare(self, a, b)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows as a data frame with the columns of ``results.csv``.
+
+        Raises:
+            FusionKitError: if pandas is not installed.
+        """
+        return to_frame(self)
+
+    def report(self, path: Path | str | None = None, *, pictures: bool = True) -> Path:
+        """Write the report as one HTML page and return its path.
+
+        Args:
+            path: output file. Default: ``report.html`` in the run folder.
+            pictures: include frames of the data sets that can be opened.
+
+        Raises:
+            StorageError: if the file cannot be written.
+        """
+        return write_report(self, open_tested_data(self.grid), Path(path) if path else None, pictures=pictures)
+
+    def _repr_html_(self) -> str:
+        return notebook_table(self)

@@ -1,0 +1,1 @@
+"""Statistics from confusion counts: intervals, permutation tests, the bootstrap, Shapley values."""

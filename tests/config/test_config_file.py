@@ -1,0 +1,224 @@
+"""Config files: shipped ones, overrides, and data that stay data."""
+
+import contextlib
+import gc
+import warnings
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from fusionkit.config.config_file import find_config, read_config, shipped_names
+from fusionkit.config.grid_config import resolve
+from fusionkit.errors import ConfigError
+from fusionkit.registry.spec import Spec
+
+TAG = '!!python/object/apply:os.mkdir ["executed"]'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run in their own folder: a tag that is executed leaves the folder ``executed`` there."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Files by stem_suffix; the first one is given back."""
+    paths = [folder / name.replace("_", ".") for name in files]
+    for path, text in zip(paths, files.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths[0]
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        read_config(path, overrides)
+    said = str(error.value)
+    assert "\n" not in said
+    del error
+    with warnings.catch_warnings():
+        # mmengine leaves its temporary copy of a .py config open when that raises; it is closed here and not later.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return said
+
+
+def test_shipped_configs_are_known_by_name_and_bases_are_not_offered() -> None:
+    assert {"bench/quickstart", "bench/regions"} <= set(shipped_names())
+    assert not any(name.startswith("_") for name in shipped_names())
+    assert find_config("bench/quickstart").name == "quickstart.py"
+
+
+def test_the_quickstart_is_what_the_readme_says() -> None:
+    grid = resolve(read_config(find_config("bench/quickstart")), "quickstart")
+    assert grid.describe() | {"smoothers": None} == {
+        "datasets": ["synthetic"],
+        "split": "auto",
+        "extractor": ["template:layout=emotic"],
+        "backbones": ["hog"],
+        "main": "face",
+        "regions": ["eye,mouth"],
+        "fusions": ["concat"],
+        "smoothers": None,
+        "recipe": {},
+        "seeds": [0, 1, 2, 3, 4],
+        "reference": "main",
+        "limit": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["bench/quikstart", "quickstart.py", "", ".", "nothing.yaml", "~nobody/x.py"])
+def test_an_unknown_config_brings_the_shipped_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match="there is no config") as error:
+        find_config(name)
+    assert "shipped: bench/" in str(error.value)
+    if "qui" in name:
+        assert "did you mean 'bench/quickstart'" in str(error.value)
+
+
+PY = """
+from pathlib import Path
+import os
+_helper = 3
+fusions = ["concat", dict(type="mlp", hidden=8)]
+recipe = dict(lr=0.1, epochs=_helper)
+seeds = [1, 2]
+"""
+
+
+def test_what_a_py_config_imports_or_hides_is_no_key(tmp_path: Path) -> None:
+    assert read_config(write(tmp_path, a_py=PY)) == {
+        "fusions": ["concat", {"type": "mlp", "hidden": 8}],
+        "recipe": {"lr": 0.1, "epochs": 3},
+        "seeds": [1, 2],
+    }
+
+
+def test_overrides_reach_into_mappings_and_lists(tmp_path: Path) -> None:
+    overrides = ["recipe.lr=1e-4", "fusions.0=mean", "fusions.1.hidden=16", "limit=7", "split=holdout:test=0.3"]
+    overrides += ["seeds=[5]", "seeds.0=6", "extractor.0.layout=x=y"]
+    path = write(tmp_path, a_py=PY + "extractor = [dict(type='template')]\n")
+    assert read_config(path, overrides) == {
+        "fusions": ["mean", {"type": "mlp", "hidden": 16}],
+        "recipe": {"lr": 1e-4, "epochs": 3},
+        "seeds": [6],
+        "limit": 7,
+        "split": "holdout:test=0.3",
+        "extractor": [{"type": "template", "layout": "x=y"}],
+    }
+    assert Spec.parse(str(read_config(path, ["split=holdout"])["split"])) == Spec("holdout")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("recipe", "is not key=value"),
+        ("=3", "is not key=value"),
+        ("recipe..lr=3", "is not key=value"),
+        ("fusions.2=mean", "fusions is a list of 2"),
+        ("fusions.-1=mean", "fusions is a list of 2"),
+        ("fusions.x=mean", "fusions is a list of 2"),
+        ("fusions.0.width=3", "fusions.0 is 'concat', which has nothing inside"),
+        ("recipe.lr.x=3", "recipe.lr is 0.1, which has nothing inside"),
+    ],
+)
+def test_an_override_that_leads_nowhere_is_refused(tmp_path: Path, override: str, said: str) -> None:
+    assert said in refused(write(tmp_path, a_py=PY), override)
+
+
+def test_yaml_and_json_configs_merge_into_their_bases(tmp_path: Path) -> None:
+    base = "recipe: {lr: 0.1, epochs: 3}\nfusions: [concat, mlp]\nmain: none\n"
+    path = write(
+        tmp_path,
+        a_yaml="_base_: [b.yml, c.json]\nrecipe: {lr: 0.2}\nfusions: [mean]\n",
+        b_yml=base,
+        c_json='{"seeds": 2}',
+    )
+    wanted = {"recipe": {"lr": 0.2, "epochs": 3}, "fusions": ["mean"], "main": "none", "seeds": 2}
+    assert read_config(path) == wanted
+    assert read_config(path, ["recipe.epochs=4"]) == wanted | {"recipe": {"lr": 0.2, "epochs": 4}}
+    forgets = write(tmp_path, d_yaml="_base_: b.yml\nrecipe: {_delete_: true, lr: 0.2}\n")
+    assert read_config(forgets)["recipe"] == {"lr": 0.2}
+
+
+SMUGGLED = f"a: 'x {{{{$NOT_SET_HERE:''}}}}\nb: {TAG}\nc: '' #'\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a_yaml": f"seeds: {TAG}\n"},
+        {"a_yaml": "_base_: b.yaml\n", "b_yaml": f"seeds: {TAG}\n"},
+        {"a_yaml": "_base_: [b.yaml]\n", "b_yaml": "_base_: c.yml\n", "c_yml": f"x: [{{y: {TAG}}}]\n"},
+        {"a_py": "_base_ = 'b.yaml'\n", "b_yaml": f"seeds: {TAG}\n"},
+        {"a_py": "_base_ = ['b.py']\n", "b_py": "_base_ = ['c.json', 'd.py']\n", "d_py": "", "c_json": "{}"},
+        {"a_yaml": "seeds: !!python/name:os.mkdir\n"},
+    ],
+)
+def test_a_python_tag_is_refused_and_never_executed(tmp_path: Path, files: dict[str, str]) -> None:
+    assert refused(write(tmp_path, **files))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_tag_cannot_be_made_up_by_substitution(tmp_path: Path) -> None:
+    """mmengine replaces ``{{$NAME:default}}`` in the text before it parses it, which here sets a tag free."""
+    path = write(tmp_path, a_yaml=SMUGGLED)
+    assert list(read_config(path)) == ["a"]
+    assert not (tmp_path / "executed").exists()
+    with contextlib.suppress(Exception):
+        Config.fromfile(str(path), lazy_import=False)
+    assert (tmp_path / "executed").exists(), "the attack does not work on this mmengine: this test shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"a_yaml": "custom_imports: [os]\n"}, "custom_imports is code"),
+        ({"a_json": '{"custom_imports": {"imports": ["os"]}}'}, "custom_imports is code"),
+        ({"a_yaml": "plugins: [mine.py]\n"}, "plugins is code"),
+        ({"a_yaml": "_base_: b.yaml\n", "b_yaml": "custom_imports: [os]\n"}, "custom_imports is code"),
+        ({"a_yaml": "_base_: b.py\n", "b_py": "import os\n"}, "base 'b.py' is not plain data"),
+        ({"a_yaml": "_base_: mmdet::x.yaml\n"}, "is not plain data"),
+        ({"a_yaml": "_base_: [3]\n"}, "base 3 is not plain data"),
+        ({"a_yaml": "_base_: nothing.yaml\n"}, "No such file"),
+        ({"a_yaml": "_base_: a.yaml\n"}, "is its own base"),
+        ({"a_py": "_base_ = 'b.py'\n", "b_py": "_base_ = ['a.py']\n"}, "is its own base"),
+        ({"a_yaml": "_base_: [b.yaml, c.yaml]\n", "b_yaml": "seeds: 1\n", "c_yaml": "seeds: 2\n"}, "set seeds"),
+        ({"a_yaml": "_base_: b.yaml\nrecipe: {lr: 1}\n", "b_yaml": "recipe: 3\n"}, "recipe"),
+        ({"a_yaml": "a: [1\n"}, "not plain data"),
+        ({"a_yaml": "[1, 2]\n"}, "is a mapping of keys, not list"),
+        ({"a_yaml": ""}, "is a mapping of keys, not NoneType"),
+        ({"a_yaml": "1: 2\n"}, "key 1 is not text"),
+        ({"a_json": "{'a': 1}"}, "not plain data"),
+        ({"a_json": "[" * 100_000}, "not plain data"),
+        ({"a_toml": "a = 1\n"}, "ends in .py, .yaml or .json, not in '.toml'"),
+        ({"a_py": "def (:\n"}, "SyntaxError: invalid syntax (a.py, line 1)"),
+        ({"a_py": "1 / 0\n"}, "ZeroDivisionError"),
+        ({"a_py": "raise SystemExit(0)\n"}, "SystemExit"),
+        ({"a_py": "_base_ = 'nothing.py'\n"}, "nothing.py"),
+    ],
+)
+def test_a_config_that_cannot_serve_is_refused_saying_why(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    assert said in refused(write(tmp_path, **files))
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00\xd8 \x80")
+    assert "not plain data" in refused(tmp_path / "a.yaml")
+
+
+def test_a_config_of_another_command_is_one_line_that_names_it() -> None:
+    for name in shipped_names():
+        kind = {"pretrain": "pretrain", "finetune": "finetune"}.get(name.partition("/")[0], "bench")
+        kind = "finetune" if name == "paper/position" else kind
+        for command in ("bench", "finetune", "pretrain"):
+            if command == kind:
+                assert read_config(find_config(name), command=command) == read_config(find_config(name))
+                continue
+            with pytest.raises(ConfigError, match=f"is a config of fusionkit {kind}, not of {command}$"):
+                read_config(find_config(name), command=command)
+
+
+def test_a_config_that_tells_of_no_command_is_left_to_its_reader(tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text("seeds: 3\nlimit: 9\n")
+    assert read_config(tmp_path / "few.yaml", command="bench") == {"seeds": 3, "limit": 9}

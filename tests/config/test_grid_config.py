@@ -1,0 +1,221 @@
+"""A grid's description: checked whole, every mistake at once, frozen and hashed."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusionkit.config.grid_config import GridConfig, resolve
+from fusionkit.config.views import View
+from fusionkit.errors import ConfigError
+from fusionkit.registry.spec import Spec
+
+RAW: dict[str, Any] = {
+    "datasets": ["synthetic"],
+    "extractor": "template",
+    "backbones": ["hog"],
+    "regions": ["eye,mouth"],
+    "fusions": ["concat", "mlp"],
+    "smoothers": ["none"],
+}
+
+
+def grid(**changed: Any) -> GridConfig:
+    return resolve({**RAW, **changed}, "test")
+
+
+def problems(**changed: Any) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        grid(**changed)
+    found = refused.value.problems
+    assert all("\n" not in problem for problem in found)
+    assert len(set(found)) == len(found)
+    return found
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    found = grid()
+    assert (found.split, found.main, found.reference) == (Spec("auto"), View("face"), "main")
+    assert (found.seeds, found.limit, found.recipe) == ((0, 1, 2, 3, 4), None, ())
+
+
+def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
+    found = problems(
+        seedz=3,
+        limt=5,
+        datasets="syntetic",
+        split="kfld",
+        backbones=["hogg", {"face": "hog:szie=3", "default": "hog"}],
+        regions=["eyee,mouth", "muoth", "nose+"],
+        fusions=["concat:wdith=3,hiden=4", "mlpp", "os.system"],
+        smoothers=["window:width=-3", "windw"],
+        recipe={"lrr": 1, "epochs": 0},
+        seeds=0,
+        limit=-1,
+    )
+    for said in [
+        "unknown key 'seedz' (did you mean 'seeds'?)",
+        "unknown key 'limt' (did you mean 'limit'",
+        "datasets: unknown dataset 'syntetic' (did you mean 'synthetic'?)",
+        "unknown split 'kfld' (did you mean 'kfold'?)",
+        "backbones: unknown backbone 'hogg' (did you mean 'hog'?)",
+        "backbones: backbone 'hog': unknown option 'szie' (did you mean 'size'?)",
+        "regions: 'nose+' is not a view",
+        "regions: extractor 'template' has no region 'eyee' (did you mean 'eye'?)",
+        "regions: extractor 'template' has no region 'muoth' (did you mean 'mouth'?)",
+        "fusions: fusion 'concat': unknown option 'wdith' (did you mean 'width'?)",
+        "fusions: fusion 'concat': unknown option 'hiden' (did you mean 'hidden'?)",
+        "fusions: unknown fusion 'mlpp' (did you mean 'mlp'?)",
+        "fusions: 'os.system': a component is named as it is registered, not by a dotted path",
+        "smoothers: window: width=-3 is not an odd number",
+        "smoothers: unknown smoother 'windw' (did you mean 'window'?)",
+        "recipe: unknown option 'lrr' (did you mean 'lr'?)",
+        "recipe: option epochs = 0 must be above 0",
+        "seeds: 0 is not a number of seeds above 0",
+        "limit: -1 is not a number of frames above 0",
+    ]:
+        assert sum(problem.startswith(said) for problem in found) == 1, (said, found)
+    assert len(found) == 19
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"datasets": []}, ["datasets: nothing is named"]),
+        ({"fusions": None}, ["fusions: nothing is named"]),
+        ({"backbones": []}, ["backbones: nothing is named"]),
+        ({"regions": []}, ["regions: no region set is named"]),
+        ({"regions": [], "recipe": 3}, ["regions: no region set is named", "recipe: 3 is not a mapping"]),
+        ({"regions": [5]}, ["regions: 5 is not a region set"]),
+        ({"regions": [["eye", 3]]}, ["regions: 3 is not a view"]),
+        ({"regions": ["eye,eye"]}, ["regions: region set 'eye,eye' names a view twice"]),
+        ({"main": "Eye"}, ["main: 'Eye' is not a view"]),
+        ({"main": 3}, ["main: 3 is not a view"]),
+        ({"main": "eye+", "reference": "main"}, ["main: 'eye+' is not a view"]),
+        ({"main": "fac"}, ["regions: extractor 'template' has no region 'fac' (did you mean 'face'?)"]),
+        ({"main": "none", "regions": ["eye+"]}, ["regions: 'eye+' is not a view"]),
+        ({"main": "none", "reference": "main"}, ["reference: there is no main view"]),
+        ({"reference": 5}, ["reference: 5 is not a region set"]),
+        ({"reference": "noze"}, ["regions: extractor 'template' has no region 'noze' (did you mean 'nose'?)"]),
+        ({"fusions": [{"type": "concat", "width": {1}}]}, ["fusions: 'concat': option width = {1} is not plain data"]),
+        ({"fusions": [{"typ": "concat"}]}, ["fusions: {'typ': 'concat'} is not a component"]),
+        ({"seeds": [True]}, ["seeds: [True] is not a number of seeds"]),
+        ({"seeds": [0, -1]}, ["seeds: [0, -1] is not"]),
+        ({"seeds": "3"}, ["seeds: '3' is not"]),
+        ({"limit": True}, ["limit: True is not a number of frames"]),
+        ({"split": "holdout:test=0.7"}, ["split 'holdout': option test = 0.7 must lie between 0 and 0.5"]),
+        ({"split": 5}, ["split: 5 is not a component"]),
+        ({"extractor": "template:layout=nothing"}, ["extractor"]),
+        ({"plugins": ["nothing.py"]}, ["plugin 'nothing.py' cannot be read"]),
+        ({"custom_imports": ["nothing_like_it"]}, ["custom_imports: 'nothing_like_it' cannot be imported"]),
+        ({"custom_imports": {"import": ["x"]}}, ["custom_imports: {'import': ['x']} has no 'imports'"]),
+        ({3: 4}, ["unknown key 3; known: "]),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(changed: dict[Any, Any], said: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        resolve({**RAW, **changed}, "test")
+    found = refused.value.problems
+    assert len(found) == len(said)
+    assert all(problem.startswith(start) for problem, start in zip(found, said, strict=True)), found
+
+
+def test_a_plugin_that_is_loaded_first_is_known_to_the_axes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from fusionkit.contracts import StackedFusion\nfrom fusionkit.registry import FUSIONS\n"
+        "@FUSIONS.register_module('config-test')\nclass Mine(StackedFusion):\n    recipe = {'lrr': 3, 'epochs': 2}\n"
+    )
+    try:
+        assert problems(plugins=str(path), fusions="config-test") == [
+            "fusions: the recipe that fusion 'config-test' asks for: unknown option 'lrr' (did you mean 'lr'?)"
+        ]
+    finally:
+        from fusionkit.registry import FUSIONS
+
+        del FUSIONS._registered["config-test"]
+        FUSIONS._classes.module_dict.pop("config-test")
+
+
+def test_a_backbone_may_differ_per_view() -> None:
+    (choice,) = grid(backbones={"eye": "hog:size=48", "default": {"type": "hog"}}).backbones
+    assert choice.of(View.parse("eye")) == Spec("hog", {"size": 48})
+    assert choice.of(View.parse("face")) == choice.of(View.parse("mouth")) == Spec("hog")
+    assert str(choice) == "eye=hog:size=48|default=hog"
+    assert grid(backbones={"default": "hog", "eye": "hog:size=48"}).backbones == (choice,)
+
+
+@pytest.mark.parametrize(
+    ("backbones", "said"),
+    [
+        ({"face": "hog"}, ["backbones: no backbone for view 'eye'", "backbones: no backbone for view 'mouth'"]),
+        (
+            {"fcae": "hog", "default": "hog"},
+            ["regions: extractor 'template' has no region 'fcae' (did you mean 'face'"],
+        ),
+        ({1: "hog", "default": "hog"}, ["backbones: 1 is not a view"]),
+        ({"keep:a+b": "hog", "keep:b+a": "hog"}, ["backbones: view 'keep:a+b' is given two backbones"]),
+    ],
+)
+def test_a_view_without_a_backbone_of_its_own_is_refused(backbones: dict[Any, Any], said: list[str]) -> None:
+    found = problems(backbones=backbones)
+    assert all(any(problem.startswith(start) for problem in found) for start in said), found
+
+
+def test_the_reference_is_the_main_view_or_the_first_region_set() -> None:
+    assert grid().reference == "main"
+    assert grid(reference="none").reference is None
+    assert grid(reference="nose").reference == (View.parse("nose"),)
+    assert grid(main="none", regions=["nose", "eye"]).reference == (View.parse("nose"),)
+    assert grid(main=None, regions=[], subsets=["mouth,eye"]).reference == (View.parse("mouth"),)
+
+
+def test_a_point_that_is_named_twice_stands_once_and_in_its_order() -> None:
+    found = grid(fusions=["mlp", "concat", "mlp"], regions=["eye", "nose", "eye"], seeds=[3, 1, 3])
+    assert [str(fusion) for fusion in found.fusions] == ["mlp", "concat"]
+    assert len(found.regions) == 2
+    assert found.seeds == (3, 1)
+    subsets = grid(regions=["mouth"], subsets="eye,mouth")
+    assert [len(views) for views in subsets.regions] == [1, 1, 2]
+
+
+FULL: dict[str, Any] = {
+    **RAW,
+    "fusions": [{"type": "concat", "width": 64, "hidden": 32}],
+    "recipe": {"lr": 0.1, "epochs": 2},
+    "backbones": [{"mouth": "hog:size=32", "eye": "hog:size=48,cell_size=8", "default": "hog"}],
+}
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in random.Random(0).sample(list(value), len(value))}
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    assert resolve(shuffled(FULL), "x").digest() == resolve(FULL, "y").digest()
+    written = {**FULL, "fusions": "concat:hidden=32,width=64"}
+    assert resolve(written, "x").digest() == resolve(FULL, "x").digest()
+
+
+def test_the_hash_does_not_depend_on_whether_a_key_s_default_is_written() -> None:
+    defaults = {"split": "auto", "main": "face", "recipe": {}, "seeds": 5, "reference": "main", "limit": None}
+    assert grid(**defaults).digest() == grid().digest()
+    assert grid(subsets=[], seeds=[0, 1, 2, 3, 4], plugins=[]).digest() == grid().digest()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"seeds": 4}, {"regions": ["mouth,eye"]}, {"fusions": ["mlp", "concat"]}, {"limit": 5}, {"recipe": {"lr": 0.1}}],
+)
+def test_the_hash_depends_on_what_is_asked_for(changed: dict[str, Any]) -> None:
+    assert grid(**changed).digest() != grid().digest()
+
+
+def test_a_description_is_plain_data_that_resolves_to_itself() -> None:
+    found = resolve(FULL, "x")
+    back = resolve(json.loads(json.dumps(found.describe())), "x")
+    assert back.describe() == found.describe()
+    assert back == found

@@ -1,0 +1,71 @@
+"""Cores, memory and devices."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fusionkit.doctor import environment as module
+from fusionkit.doctor.environment import Finding
+
+
+def found() -> dict[str, Finding]:
+    return {finding.name: finding for finding in module.machine()}
+
+
+def test_cores_that_may_not_be_used_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
+    assert found()["cores"] == Finding(
+        "machine", "cores", "3 of 64 may be used", "warning", "fusionkit bench --workers 3"
+    )
+
+
+@pytest.mark.parametrize(("room", "state"), [(2 * 2**30, "warning"), (8 * 2**30, "ok"), (None, "ok")])
+def test_little_memory_is_warned_of(room: int | None, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: room)
+    assert found()["memory"].state == state
+
+
+def test_a_library_that_cannot_be_imported_is_broken_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def without_gl(name: str) -> object:
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file")
+        return real(name)
+
+    monkeypatch.setattr(module.importlib, "import_module", without_gl)
+    finding = found()["import cv2"]
+    assert finding.state == "broken"
+    assert "libGL.so.1" in finding.value
+    assert "opencv-python-headless" in finding.advice
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_processor_says_whether_it_has_bfloat16(flag: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": flag})
+    assert ("emulated" in found()["device cpu"].value) is not flag
+
+
+def test_each_graphics_card_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(name="Card 9", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    listed = found()
+    assert listed["device cuda:1"].value == "Card 9, 24 GiB, float32, bfloat16"
+    assert "device cuda" not in listed
+
+
+def test_a_variable_that_hides_the_cards_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES" in found()["device cuda"].advice
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "without CUDA" in found()["device cuda"].value

@@ -1,0 +1,222 @@
+"""Reasons say in words how a piece of work differs from the one most like it that was made before."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from fusionkit.grid.status import Difference, nearest_cell, nearest_embedding, nearest_head
+
+
+def component(name: str, **options: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "options": options,
+        "revision": 1,
+        "source": "aaaa",
+        "files": ["weights"] if "weights" in options else [],
+        "distribution": "my_pkg 0.1",
+    }
+
+
+def view(**changes: Any) -> dict[str, Any]:
+    return {
+        "revision": 1,
+        "view": "face",
+        "extractor": None,
+        "backbone": component("hog", cell_size=8, weights=None),
+        "tokens": 0,
+        "precision": "float32",
+        "device": "cpu",
+        **changes,
+    }
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    return {**component("folder", by="class"), "fingerprint": "f0", "frames": 300, "of": 300, **changes}
+
+
+def embedding(**changes: Any) -> dict[str, Any]:
+    return {"data": data(), **view(), **changes}
+
+
+def head(**changes: Any) -> dict[str, Any]:
+    cropped = view(view="eye", extractor=component("template", layout="plain"))
+    return {
+        "revision": 1,
+        "data": data(),
+        "fold": {"name": "official", "digest": "d0"},
+        "views": {"face": view(), "eye": cropped},
+        "fusion": component("mlp", hidden=8),
+        "recipe": {"lr": 0.001, "epochs": 30},
+        "seed": 0,
+        "device": "cpu",
+        **changes,
+    }
+
+
+def changed(record: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
+    """A copy with the value at a path replaced."""
+    copied = copy.deepcopy(record)
+    place = copied
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = to
+    return copied
+
+
+def texts(found: list[Difference] | None) -> list[str] | None:
+    return None if found is None else [difference.text for difference in found]
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "now", "text", "beneath"),
+    [
+        (("backbone", "options", "cell_size"), 8, 6, "backbone hog: cell_size 8 -> 6", False),
+        (("backbone", "options", "weights"), "11", "22", "backbone hog: weights file changed", True),
+        (("backbone", "options", "weights"), None, "22", "backbone hog: weights null -> a file", False),
+        (("backbone", "options", "weights"), "11", None, "backbone hog: weights a file -> null", False),
+        (("backbone", "revision"), 1, 2, "backbone hog: revision 1 -> 2", True),
+        (("backbone", "source"), "aaaa", "bbbb", "backbone hog: its source changed", True),
+        (("precision",), "float32", "bfloat16", "precision float32 -> bfloat16", False),
+        (("device",), "cpu", "cuda", "device cpu -> cuda", False),
+        (("tokens",), 0, 16, "tokens 0 -> 16", False),
+        (("revision",), 1, 2, "embedding: revision 1 -> 2", True),
+        (("data", "fingerprint"), "f0", "f1", "data set folder: its data changed", True),
+        (("data", "options", "by"), "class", "person", "data set folder: by class -> person", False),
+    ],
+)
+def test_every_part_of_an_embedding_is_named(
+    path: tuple[str, ...], before: Any, now: Any, text: str, beneath: bool
+) -> None:
+    wanted, stored = changed(embedding(), *path, to=now), changed(embedding(), *path, to=before)
+    assert nearest_embedding(wanted, [stored]) == [Difference(text, beneath)]
+
+
+@pytest.mark.parametrize(
+    ("path", "now", "text", "beneath"),
+    [
+        (("seed",), 3, "seed 3 is new", False),
+        (("recipe", "lr"), 0.0001, "recipe: lr 0.001 -> 0.0001", False),
+        (("fusion", "options", "hidden"), 16, "fusion mlp: hidden 8 -> 16", False),
+        (("fusion", "revision"), 2, "fusion mlp: revision 1 -> 2", True),
+        (("fusion", "source"), "bbbb", "fusion mlp: its source changed", True),
+        (("views", "eye", "extractor", "options", "layout"), "wide", "extractor template: layout plain -> wide", False),
+        (("views", "eye", "backbone", "options", "cell_size"), 6, "backbone hog: cell_size 8 -> 6", False),
+        (("views", "eye", "backbone"), component("timm"), "backbone hog -> timm", False),
+        (("revision",), 2, "training: revision 1 -> 2", True),
+        (("fold", "name"), "kfold/1", "fold kfold/1 is new", False),
+        (("fold", "digest"), "d1", "split: fold official holds other frames", True),
+        (("device",), "cuda", "device cpu -> cuda", False),
+        (("data", "fingerprint"), "f1", "data set folder: its data changed", True),
+    ],
+)
+def test_every_part_of_a_head_is_named(path: tuple[str, ...], now: Any, text: str, beneath: bool) -> None:
+    assert nearest_head(changed(head(), *path, to=now), [head()]) == [Difference(text, beneath)]
+
+
+def test_a_new_version_of_a_plugin_is_named_with_what_it_changed() -> None:
+    wanted = changed(head(), "fusion", "distribution", to="my_pkg 0.2")
+    assert nearest_head(wanted, [head()]) == [], "a version decides nothing by itself"
+    wanted = changed(wanted, "fusion", "source", to="bbbb")
+    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: its source changed (my_pkg 0.1 -> 0.2)"]
+    wanted = changed(wanted, "fusion", "revision", to=2)
+    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> 0.2)"]
+    wanted = changed(wanted, "fusion", "distribution", to="my_fork 0.1")
+    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> my_fork 0.1)"]
+
+
+def test_an_option_that_came_or_went_lies_beneath_the_request() -> None:
+    wanted = changed(head(), "fusion", "options", to={"width": 4})
+    assert nearest_head(wanted, [head()]) == [
+        Difference("fusion mlp: width (not there) -> 4", beneath=True),
+        Difference("fusion mlp: option hidden is gone", beneath=True),
+    ]
+
+
+def test_data_of_another_size_are_counted_and_a_limit_is_no_change_of_the_data() -> None:
+    stored = embedding()
+    wanted = embedding(data=data(fingerprint="f1", frames=320, of=320))
+    assert nearest_embedding(wanted, [stored]) == [
+        Difference("data set folder: its data changed (300 -> 320 frames)", beneath=True)
+    ]
+    wanted = embedding(data=data(fingerprint="f1", frames=60))
+    assert nearest_embedding(wanted, [stored]) == [
+        Difference("data set folder: limited otherwise, 300 -> 60 frames", beneath=False)
+    ]
+
+
+def test_other_data_are_divided_otherwise_which_goes_without_saying() -> None:
+    wanted = changed(changed(head(), "data", "fingerprint", to="f1"), "fold", "digest", to="d1")
+    assert texts(nearest_head(wanted, [head()])) == ["data set folder: its data changed"]
+
+
+def test_what_all_views_share_is_said_once() -> None:
+    wanted = changed(head(), "views", "eye", "backbone", "options", "cell_size", to=6)
+    wanted = changed(wanted, "views", "face", "backbone", "options", "cell_size", to=6)
+    assert texts(nearest_head(wanted, [head()])) == ["backbone hog: cell_size 8 -> 6"]
+
+
+def test_the_nearest_is_the_one_with_the_fewest_differences() -> None:
+    far = changed(changed(head(), "recipe", "lr", to=0.1), "fusion", "revision", to=7)
+    near = changed(head(), "recipe", "lr", to=0.01)
+    for stored in ([far, near], [near, far]):
+        assert texts(nearest_head(head(), stored)) == ["recipe: lr 0.01 -> 0.001"]
+
+
+def test_one_of_the_same_seed_and_fold_goes_before_a_nearer_one_of_another() -> None:
+    other_seed = changed(head(), "seed", to=1)
+    same_seed = changed(changed(head(), "recipe", "lr", to=0.1), "recipe", "epochs", to=5)
+    assert texts(nearest_head(head(), [other_seed, same_seed])) == ["recipe: lr 0.1 -> 0.001", "recipe: epochs 5 -> 30"]
+    assert texts(nearest_head(head(), [other_seed])) == ["seed 0 is new"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        changed(head(), "views", to={"face": view()}),
+        changed(head(), "fusion", "name", to="concat"),
+        changed(head(), "data", "name", to="synthetic"),
+        {},
+        {"data": None},
+        {**head(), "fold": None},
+    ],
+)
+def test_what_is_of_another_kind_or_form_is_not_comparable(stored: dict[str, Any]) -> None:
+    assert nearest_head(head(), [stored]) is None
+    assert texts(nearest_head(changed(head(), "seed", to=2), [stored, head()])) == ["seed 2 is new"]
+
+
+def test_the_order_of_views_counts_since_the_first_is_the_main_one() -> None:
+    turned = {name: head()["views"][name] for name in ("eye", "face")}
+    assert nearest_head(head(views=turned), [head()]) is None
+
+
+def test_an_embedding_is_held_against_the_same_view_and_backbone_only() -> None:
+    assert nearest_embedding(embedding(), [embedding(view="eye"), embedding(backbone=component("timm"))]) is None
+    ready = {"data": data(), "view": "face", "extractor": None, "backbone": None}
+    assert nearest_embedding(ready, [embedding()]) is None
+    assert nearest_embedding(ready, [changed(ready, "data", "fingerprint", to="f9")]) == [
+        Difference("data set folder: its data changed", beneath=True)
+    ]
+
+
+def test_tuples_are_the_lists_that_they_come_back_as() -> None:
+    wanted = embedding(backbone=component("hog", sizes=(1, 2)))
+    assert nearest_embedding(wanted, [embedding(backbone=component("hog", sizes=[1, 2]))]) == []
+
+
+def test_a_cell_names_its_smoother_and_the_revisions_of_the_kernel() -> None:
+    stored = {"smoother": component("window", width=5), "revisions": {"smoothing": 1, "scoring": 1}}
+    stored |= {"recipe": "default", "impute": "nearest"}
+    wanted = changed(stored, "smoother", "options", "width", to=25)
+    assert nearest_cell(wanted, [stored]) == [Difference("smoother window: width 5 -> 25")]
+    wanted = changed(stored, "revisions", "scoring", to=2)
+    assert nearest_cell(wanted, [stored]) == [Difference("scoring: revision 1 -> 2", beneath=True)]
+    wanted = changed(stored, "recipe", to="lr=[0.001,0.01]")
+    assert nearest_cell(wanted, [stored]) == [Difference("recipe default -> lr=[0.001,0.01]")]
+    wanted = changed(stored, "impute", to="prior")
+    assert nearest_cell(wanted, [stored]) == [Difference("impute nearest -> prior")]
+    assert nearest_cell(stored, [changed(stored, "smoother", "name", to="none")]) is None

@@ -1,0 +1,77 @@
+"""Which frames stand in which clip, and what is handed to the smoother of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusionkit.contracts import FrameTable
+from fusionkit.media.recording import Recording
+from fusionkit.media.video import MediaFrame
+from fusionkit.predict.video.faces import FaceRow, VideoResult, predicted_clips
+
+IMAGE = np.zeros((2, 2, 3), np.uint8)
+
+
+def footage(frames: int, faces: list[tuple[int, int, float]]) -> VideoResult:
+    """``faces``: frame, track, and the first of two evidence values; NaN: a face without a view."""
+    found = VideoResult(Recording("v", Path("v.mp4"), moving=True), ())
+    for number in range(1, frames + 1):
+        found.read(MediaFrame(number, number / 10, IMAGE))
+    for frame, track, value in faces:
+        row = FaceRow(frame, track, np.zeros(4), np.eye(2, 3))
+        found.answered(row, {}, [np.array([value, 1 - value], np.float32)])
+    return found
+
+
+def as_given(table: FrameTable, evidence: list[np.ndarray]) -> np.ndarray:
+    """Notes frame numbers; missing rows get one half."""
+    as_given.tables.append(table.number.tolist())  # type: ignore[attr-defined]
+    return np.nan_to_num(evidence[0].astype(float), nan=0.5)
+
+
+@pytest.fixture(autouse=True)
+def no_tables() -> None:
+    as_given.tables = []  # type: ignore[attr-defined]
+
+
+def test_one_person_has_a_row_for_every_frame() -> None:
+    (clip,) = predicted_clips(footage(5, [(1, 0, 0.25), (3, 2, 0.75)]), {0: "", 2: ""}, 2, as_given)
+    assert (clip.clip, clip.frames.tolist(), clip.faces.tolist()) == ("v", [0, 1, 2, 3, 4], [-1, 0, -1, 1, -1])
+    assert clip.seen.tolist() == [False, True, False, True, False]
+    assert clip.probs[:, 0].tolist() == [0.5, 0.25, 0.5, 0.75, 0.5]
+    assert as_given.tables == [[1, 2, 3, 4, 5]]  # type: ignore[attr-defined]
+
+
+def test_faces_of_tracks_that_do_not_count_are_left_out() -> None:
+    (clip,) = predicted_clips(footage(3, [(0, 0, 0.25), (1, 1, 0.5), (2, 0, 0.75)]), {0: ""}, 2, as_given)
+    assert clip.faces.tolist() == [0, -1, 2]
+
+
+def test_each_of_a_crowd_has_the_frames_from_first_to_last_and_nobody_the_rest() -> None:
+    faces = [(1, 0, 0.1), (1, 1, 0.2), (1, 2, 0.3), (3, 1, 0.4)]
+    found = predicted_clips(footage(6, faces), {0: "_1", 1: "_2", 2: "_3"}, 2, as_given)
+    assert [(clip.clip, clip.frames.tolist()) for clip in found] == [
+        ("v_1", [1]),
+        ("v_2", [1, 2, 3]),
+        ("v_3", [1]),
+        ("v", [0, 4, 5]),
+    ]
+    assert found[1].seen.tolist() == [True, False, True]
+    assert np.isnan(found[3].probs).all()
+    assert found[3].probs.shape == (3, 2)
+
+
+def test_nothing_is_said_without_a_view() -> None:
+    (clip,) = predicted_clips(footage(2, [(0, 0, np.nan), (1, 0, np.nan)]), {0: ""}, 2, as_given)
+    assert clip.faces.tolist() == [0, 1]
+    assert not clip.seen.any()
+    assert np.isnan(clip.probs).all()
+    assert as_given.tables == []  # type: ignore[attr-defined]
+
+
+def test_nobody_at_all_is_a_row_a_frame() -> None:
+    (clip,) = predicted_clips(footage(3, []), {}, 2, as_given)
+    assert (clip.clip, clip.frames.tolist(), clip.faces.tolist()) == ("v", [0, 1, 2], [-1, -1, -1])

@@ -1,0 +1,58 @@
+"""The timeline's columns, against plain loops."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fusionkit.media.recording import Recording
+from fusionkit.media.video import MediaFrame
+from fusionkit.predict.video.faces import ClipPredictions, VideoResult
+from fusionkit.predict.video.timeline import binned, predicted_shares, write_timeline
+
+
+def clip_of(count: int, times: list[float] | None = None) -> tuple[ClipPredictions, VideoResult]:
+    rng = np.random.default_rng(0)
+    footage = VideoResult(Recording("v$1", Path("v.mp4"), moving=True), ())
+    for number in range(1, count + 1):
+        seconds = number / 25 if times is None else times[number - 1]
+        footage.read(MediaFrame(number, seconds, np.zeros((2, 2, 3), np.uint8)))
+    probs = rng.dirichlet(np.ones(3), count)
+    return ClipPredictions("v$1", np.arange(count), np.arange(count), rng.random(count) < 0.8, probs), footage
+
+
+@pytest.mark.parametrize("count", [2, 7, 1200, 5003])
+def test_columns_are_means_of_runs_of_frames(count: int) -> None:
+    clip, footage = clip_of(count)
+    edges, probs, seen, unit = binned(clip, footage)
+    assert unit == "seconds"
+    assert len(edges) == len(probs) + 1 == len(seen) + 1 == min(count, 1200) + 1
+    assert edges[-1] == pytest.approx((count + 1) / 25)
+    starts = [round(edge * 25) - 1 for edge in edges[:-1]] + [count]
+    for place, (start, stop) in enumerate(pairwise(starts)):
+        np.testing.assert_allclose(probs[place], clip.probs[start:stop].mean(0))
+        assert seen[place] == pytest.approx(clip.seen[start:stop].mean())
+
+
+@pytest.mark.parametrize("times", [[np.nan] * 3, [0.0, 0.0, 0.1], [0.2, 0.1, 0.3]])
+def test_frames_are_counted_where_times_do_not_rise(times: list[float]) -> None:
+    edges, _, _, unit = binned(*clip_of(3, times))
+    assert (unit, edges.tolist()) == ("frame", [1, 2, 3, 4])
+
+
+def test_shares_are_of_frames_with_a_face() -> None:
+    probs = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1.0]])
+    clip = ClipPredictions("v", np.arange(4), np.arange(4), np.array([True, True, True, False]), probs)
+    assert predicted_shares(clip, ("a", "b", "c")) == [("b", 2 / 3), ("a", 1 / 3)]
+
+
+def test_the_picture_is_written(tmp_path: Path) -> None:
+    clip, footage = clip_of(30)
+    write_timeline(clip, footage, ("glad", "sad$", "größer"), tmp_path / "below" / "v.png")
+    picture = cv2.imread(str(tmp_path / "below/v.png"))
+    assert picture is not None
+    assert picture.shape[1] == 1100

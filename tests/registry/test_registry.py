@@ -1,0 +1,205 @@
+"""Registries: names without imports, one broken plugin alone, clashes and strangers refused."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from fusionkit.contracts import Smoother
+from fusionkit.errors import ConfigError, PluginError
+from fusionkit.registry import REGISTRIES, SMOOTHERS, ComponentRegistry, did_you_mean, kebab
+from fusionkit.registry.spec import Spec
+
+CONTRACT = "fusionkit.contracts.smoother:Smoother"
+
+
+class Still(Smoother):
+    """Leaves everything as it is."""
+
+    def __init__(self, width: int = 3, mode: str = "mean") -> None:
+        if width < 0:
+            raise ConfigError(f"width={width} is below 0")
+        if width == 13:
+            raise RuntimeError("thirteen\nis unlucky")
+        self.width = width
+
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return x
+
+
+class Other(Still):
+    """Another one."""
+
+
+class Abstract(Smoother):
+    """Lacks its method."""
+
+
+INSTANCE = Still()
+
+
+class Brought(NamedTuple):
+    """Stands for a distribution."""
+
+    name: str
+    version: str
+
+
+def entry(name: str, value: str, dist: str = "their-package") -> EntryPoint:
+    point = EntryPoint(name, value, "fusionkit.smoothers")
+    return point._for(Brought(dist, "1.2"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A registry of smoothers that sees the entry points it is given, and no others."""
+
+    def make(*points: EntryPoint) -> ComponentRegistry:
+        monkeypatch.setattr("fusionkit.registry.registries._installed", lambda: EntryPoints(points))
+        return ComponentRegistry("smoother", CONTRACT)
+
+    return make
+
+
+def loaded_after(*words: str) -> set[str]:
+    code = f"""
+        import json, sys
+        sys.argv = ["fusionkit", *{list(words)!r}]
+        from fusionkit.cli import main
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, stop.code
+        print("\\n" + json.dumps(sorted(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", [("--help",), ("bench", "--help"), ("list",), ("list", "fusions", "plain-*")])
+def test_help_and_lists_import_nothing_heavy(words: Sequence[str]) -> None:
+    loaded = loaded_after(*words)
+    assert "typer" in loaded
+    heavy = {"torch", "mmengine", "timm", "cv2", "numpy", "sklearn", "scipy", "safetensors", "yaml"}
+    assert not loaded & (heavy | {"fusionkit_emotic", "fusionkit_datasets"})
+
+
+def test_first_party_components_are_listed_with_their_distribution() -> None:
+    assert set(REGISTRIES) == {"datasets", "extractors", "backbones", "fusions", "smoothers"}
+    for kind, names in {"datasets": {"folder", "synthetic"}, "smoothers": {"none", "window"}}.items():
+        origins = REGISTRIES[kind].origins()
+        assert names <= set(origins)
+        assert list(origins) == sorted(origins)
+        assert all(origin.brought_by.startswith("fusionkit ") for name in names for origin in origins[name])
+
+
+def test_every_first_party_component_can_be_imported_and_has_a_summary() -> None:
+    for registry in REGISTRIES.values():
+        for name in registry.names():
+            assert (registry.get(name).__doc__ or "").strip(), name
+
+
+def test_a_broken_plugin_breaks_itself_alone_and_shows_its_cause(
+    registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_plugin_a.py").write_text("import a_library_that_is_not_there\n")
+    (tmp_path / "broken_plugin_b.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = registry(
+        entry("bad", "broken_plugin_a:Bad"),
+        entry("gone", "broken_plugin_c:Gone"),
+        entry("good", f"{__name__}:Still"),
+        entry("leaves", "broken_plugin_b:Leaves"),
+        entry("lacking", f"{__name__}:Nothing"),
+    )
+    assert found.names() == ["bad", "gone", "good", "lacking", "leaves"]
+    assert "broken_plugin_a" not in sys.modules
+    assert found.get("good") is Still
+    for name, cause in {
+        "bad": "ModuleNotFoundError: No module named 'a_library_that_is_not_there'",
+        "gone": "No module named 'broken_plugin_c'",
+        "leaves": "SystemExit: 0",
+        "lacking": "has no attribute 'Nothing'",
+    }.items():
+        with pytest.raises(PluginError) as refused:
+            found.get(name)
+        assert f"smoother '{name}' from their-package 1.2 cannot be imported" in str(refused.value)
+        assert cause in str(refused.value)
+        assert "\n" not in str(refused.value)
+        assert refused.value.__cause__ is not None
+    assert found.problems(Spec("bad"))[0].startswith("smoother 'bad' from their-package 1.2 cannot be imported")
+
+
+def test_two_distributions_with_one_name_are_refused_naming_both(registry: Any) -> None:
+    found = registry(entry("still", f"{__name__}:Still", "one"), entry("still", f"{__name__}:Other", "two"))
+    with pytest.raises(PluginError, match=r"claimed twice: .*:Still \(one 1.2\) and .*:Other \(two 1.2\)"):
+        found.get("still")
+    assert [origin.brought_by for origin in found.origins()["still"]] == ["one 1.2", "two 1.2"]
+
+
+def test_one_distribution_that_is_seen_twice_is_one(registry: Any) -> None:
+    found = registry(entry("still", f"{__name__}:Still"), entry("still", f"{__name__}:Still"))
+    assert found.get("still") is Still
+
+
+@pytest.mark.parametrize(("name", "what"), [("stranger", "dict"), ("instance", "INSTANCE"), ("function", "entry")])
+def test_what_does_not_implement_the_contract_is_refused(registry: Any, name: str, what: str) -> None:
+    found = registry(entry(name, "builtins:dict" if what == "dict" else f"{__name__}:{what}"))
+    with pytest.raises(PluginError, match=f"smoother '{name}' must be a subclass of Smoother"):
+        found.get(name)
+
+
+@pytest.mark.parametrize("name", ["os.system", "fusionkit_emotic.window.Window", "."])
+def test_a_dotted_type_is_never_resolved(name: str) -> None:
+    for registry in REGISTRIES.values():
+        with pytest.raises(ConfigError, match="dotted path"):
+            registry.get(name)
+
+
+def test_an_unknown_name_brings_the_nearest_and_all(registry: Any) -> None:
+    found = registry(entry("still", f"{__name__}:Still"), entry("other", f"{__name__}:Other"))
+    with pytest.raises(ConfigError) as refused:
+        found.get("stil")
+    assert str(refused.value) == "unknown smoother 'stil' (did you mean 'still'?); known: other, still"
+    with pytest.raises(ConfigError, match="unknown smoother 'x'; known: none"):
+        registry().get("x")
+
+
+def test_building_checks_options_and_tells_foreign_errors_in_one_line(registry: Any) -> None:
+    found = registry(entry("still", f"{__name__}:Still"), entry("abstract", f"{__name__}:Abstract"))
+    assert found.build(Spec("still", {"width": 5})).width == 5
+    with pytest.raises(ConfigError) as wrong:
+        found.build(Spec("still", {"widht": 5, "mode": 3}))
+    assert wrong.value.problems == [
+        "smoother 'still': unknown option 'widht' (did you mean 'width'?)",
+        "smoother 'still': option mode = 3 is not str",
+    ]
+    with pytest.raises(ConfigError, match=r"^width=-1 is below 0$"):
+        found.build(Spec("still", {"width": -1}))
+    with pytest.raises(
+        PluginError, match=r"smoother still:width=13 cannot be built: RuntimeError: thirteen is unlucky"
+    ):
+        found.build(Spec("still", {"width": 13}))
+    with pytest.raises(PluginError, match="smoother abstract cannot be built: TypeError"):
+        found.build(Spec("abstract"))
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("GatedSum", "gated-sum"), ("MLP", "mlp"), ("MLPFusion", "mlp-fusion"), ("Top2Of", "top2-of"), ("a_b", "a_b")],
+)
+def test_class_names_become_kebab_case(name: str, written: str) -> None:
+    assert kebab(name) == written
+
+
+def test_did_you_mean_takes_any_key() -> None:
+    assert did_you_mean("seedz", ["seeds"]) == " (did you mean 'seeds'?)"
+    assert did_you_mean(3, ["seeds"]) == ""
+    assert SMOOTHERS.group == "fusionkit.smoothers"

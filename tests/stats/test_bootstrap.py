@@ -1,0 +1,93 @@
+"""The percentile bootstrap, against SciPy's and against resampling by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from test_stats import make_pair, naive_macro_f1, naive_score, simulate
+
+from fusionkit.errors import DataError
+from fusionkit.stats.bootstrap import _draws, bootstrap_difference, bootstrap_interval
+from fusionkit.stats.intervals import interval
+
+
+def by_hand(counts: np.ndarray, units: np.ndarray, seeds: np.ndarray) -> float:
+    """Macro-F1 where each unit and each seed counts so many times."""
+    present = [c for c in range(counts.shape[-1]) if counts[:, :, c].sum()]
+    scores = [naive_macro_f1(sum(n * unit for n, unit in zip(units, seed, strict=True)), present) for seed in counts]
+    return float(np.average(scores, weights=seeds))
+
+
+@pytest.mark.parametrize(("seeds", "level"), [(1, 0.95), (3, 0.8)])
+def test_bounds_are_quantiles_of_resampled_units_and_seeds(seeds: int, level: float) -> None:
+    a, b = make_pair(seeds, 9, seeds, gain=0.5)
+    units, chosen = _draws(a.shape, 200, seed=5)
+    of_a, of_b = ([by_hand(side, u, s) for u, s in zip(units, chosen, strict=True)] for side in (a, b))
+    quantiles = [(1 - level) / 2, (1 + level) / 2]
+    estimate = bootstrap_interval(a, level, resamples=200, seed=5)
+    assert estimate.value == pytest.approx(naive_score(a, range(9)))
+    assert (estimate.low, estimate.high) == pytest.approx(np.quantile(of_a, quantiles))
+    assert estimate.se == pytest.approx(np.std(of_a, ddof=1))
+    assert (estimate.n_units, estimate.n_seeds) == (9, seeds)
+    differences = np.subtract(of_a, of_b)
+    estimate = bootstrap_difference(a, b, level, resamples=200, seed=5)
+    assert estimate.value == pytest.approx(naive_score(a, range(9)) - naive_score(b, range(9)))
+    assert (estimate.low, estimate.high) == pytest.approx(np.quantile(differences, quantiles))
+
+
+def test_units_and_seeds_are_drawn_with_replacement_and_fairly() -> None:
+    units, seeds = _draws((3, 8, 4, 4), 4000, seed=0)
+    assert (units.sum(1) == 8).all()
+    assert (seeds.sum(1) == 3).all()
+    for drawn, size in ((units, 8), (seeds, 3)):
+        assert drawn.mean(0) == pytest.approx(np.ones(size), abs=5 / np.sqrt(4000))
+        assert drawn.var(0) == pytest.approx(np.full(size, 1 - 1 / size), rel=0.15)
+
+
+def test_bounds_approach_those_of_scipy() -> None:
+    counts, _ = make_pair(2, 25)
+
+    def statistic(units: np.ndarray) -> float:
+        return naive_score(counts, units.tolist())
+
+    expected = scipy_stats.bootstrap(
+        (np.arange(25),), statistic, vectorized=False, method="percentile", n_resamples=1500, rng=1
+    )
+    found = bootstrap_interval(counts, resamples=20_000)
+    width = found.high - found.low
+    assert found.se == pytest.approx(expected.standard_error, rel=0.08)
+    assert found.low == pytest.approx(expected.confidence_interval.low, abs=0.08 * width)
+    assert found.high == pytest.approx(expected.confidence_interval.high, abs=0.08 * width)
+
+
+def test_with_many_units_it_agrees_with_the_jackknife() -> None:
+    counts = simulate(np.random.default_rng(0), 300, 1)[0]
+    one, other = bootstrap_interval(counts), interval(counts)
+    assert one.value == other.value
+    assert one.se == pytest.approx(other.se, rel=0.1)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.3 * other.se)
+
+
+def test_it_repeats_and_changes_with_its_seed() -> None:
+    counts, _ = make_pair(0, 12)
+    assert bootstrap_interval(counts) == bootstrap_interval(counts)
+    assert bootstrap_interval(counts, seed=1) != bootstrap_interval(counts)
+
+
+def test_equal_sides_differ_by_nothing() -> None:
+    a, _ = make_pair(1, 12, seeds=2)
+    estimate = bootstrap_difference(a, a.copy())
+    assert (estimate.value, estimate.low, estimate.high, estimate.se) == (0, 0, 0, 0)
+
+
+def test_one_unit_has_a_value_and_no_interval_and_wrong_counts_are_refused() -> None:
+    counts, other = make_pair(0, 1)
+    estimate = bootstrap_interval(counts)
+    assert estimate.value == pytest.approx(naive_score(counts, [0]))
+    assert np.isnan([estimate.low, estimate.high, estimate.se]).all()
+    with pytest.raises(DataError, match="confusion counts are"):
+        bootstrap_interval(counts.astype(float))
+    other[0, 0, 0, 0] += 1
+    with pytest.raises(DataError, match="truth of unit 0"):
+        bootstrap_difference(counts, other)

@@ -1,0 +1,110 @@
+"""Intervals, differences and tests of the F1 of each class, against plain loops and SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from test_stats import make_pair, naive_interval
+
+from fusionkit.errors import DataError
+from fusionkit.stats.intervals import class_permutation_p, paired_difference
+from fusionkit.stats.per_class import class_differences, class_intervals
+from fusionkit.stats.permutation import drawn_swaps
+
+
+def naive_f1(counts: np.ndarray, kept: list[int] | range, name: int) -> float:
+    """Mean over seeds of the F1 of one class on some units."""
+    scores = []
+    for seed in counts:
+        total = sum(seed[unit] for unit in kept)
+        scores.append(2 * total[name, name] / (total[name].sum() + total[:, name].sum()))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(("units", "seeds", "level"), [(9, 1, 0.95), (12, 3, 0.95), (15, 2, 0.8)])
+def test_class_intervals_are_naive_jackknives_of_each_f1(units: int, seeds: int, level: float) -> None:
+    counts, _ = make_pair(units, units, seeds)
+    for name, estimate in enumerate(class_intervals(counts, level)):
+        per_seed = [naive_f1(seed[None], range(units), name) for seed in counts]
+        low, high, se = naive_interval(lambda kept, c=name: naive_f1(counts, list(kept), c), per_seed, units, level)
+        assert estimate.value == pytest.approx(np.mean(per_seed))
+        assert estimate.se == pytest.approx(se)
+        assert estimate.low == pytest.approx(min(max(low, 0), estimate.value))
+        assert estimate.high == pytest.approx(max(min(high, 1), estimate.value))
+
+
+def test_class_differences_are_naive_jackknives_of_the_difference_of_each_f1() -> None:
+    units = 10
+    a, b = make_pair(3, units, seeds=2, gain=0.8)
+    for name, estimate in enumerate(class_differences(a, b)):
+        per_seed = [
+            naive_f1(x[None], range(units), name) - naive_f1(y[None], range(units), name)
+            for x, y in zip(a, b, strict=True)
+        ]
+        low, high, se = naive_interval(
+            lambda kept, c=name: naive_f1(a, list(kept), c) - naive_f1(b, list(kept), c), per_seed, units
+        )
+        assert (estimate.value, estimate.se) == pytest.approx((np.mean(per_seed), se))
+        assert (estimate.low, estimate.high) == pytest.approx((max(low, -1), min(high, 1)))
+
+
+def test_the_mean_over_classes_is_the_difference_in_macro_f1() -> None:
+    a, b = make_pair(4, 12, seeds=2)
+    assert np.mean([each.value for each in class_differences(a, b)]) == pytest.approx(paired_difference(a, b).value)
+
+
+def test_a_class_of_one_unit_has_a_value_and_no_interval_and_an_absent_one_has_neither() -> None:
+    a, b = make_pair(5, 8)
+    for side in (a, b):
+        side[:, 1:, 3] = 0  # class 3 is in the truth of unit 0 alone
+        side[:, :, 2] = 0  # class 2 in the truth of none, though it may be predicted
+    assert a[:, 0, 3].sum() > 0
+    for estimates in (class_intervals(a), class_differences(a, b)):
+        assert not np.isnan([estimates[0].low, estimates[1].high]).any()
+        assert np.isfinite(estimates[3].value)
+        assert np.isnan([estimates[3].low, estimates[3].high, estimates[3].se]).all()
+        assert np.isnan([estimates[2].value, estimates[2].low]).all()
+    p = class_permutation_p(a, b)
+    assert np.isnan(p).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize(("seed", "gain"), [(0, 0.0), (1, 1.5)])
+def test_exact_class_p_are_those_of_scipy(seed: int, gain: float) -> None:
+    units = 7
+    a, b = make_pair(seed, units, seeds=2, gain=gain)
+    both = np.concatenate([a, b], axis=1)
+    found = class_permutation_p(a, b, permutations=2**units)
+    for name in range(a.shape[-1]):
+        expected = scipy_stats.permutation_test(
+            (np.arange(units), np.arange(units) + units),
+            lambda x, y, c=name: naive_f1(both, x.tolist(), c) - naive_f1(both, y.tolist(), c),
+            permutation_type="samples",
+            vectorized=False,
+            n_resamples=np.inf,
+        )
+        assert found[name] == pytest.approx(expected.pvalue)
+
+
+def test_drawn_class_p_count_the_swaps_that_the_test_of_macro_f1_draws() -> None:
+    units, permutations = 14, 400
+    a, b = make_pair(11, units, seeds=2, classes=3, gain=0.5)
+    swaps = np.concatenate(list(drawn_swaps(np.ones(units, dtype=bool), permutations, seed=4)), axis=1)
+
+    def differences(swap: np.ndarray) -> list[float]:
+        x, y = (np.where(swap[None, :, None, None], *scored_rows) for scored_rows in ((b, a), (a, b)))
+        return [naive_f1(x, range(units), c) - naive_f1(y, range(units), c) for c in range(3)]
+
+    observed = np.abs(differences(np.zeros(units, dtype=bool)))
+    extreme = np.abs([differences(swap.astype(bool)) for swap in swaps.T]) >= observed - 1e-12
+    np.testing.assert_allclose(class_permutation_p(a, b, permutations, seed=4), (1 + extreme.sum(0)) / 401)
+
+
+def test_sides_counted_on_other_frames_are_refused() -> None:
+    a, b = make_pair(7, 5)
+    b[0, 2, 0, 0] += 1
+    for compare in (class_differences, class_permutation_p):
+        with pytest.raises(DataError, match="truth of unit 2"):
+            compare(a, b)
+    with pytest.raises(DataError, match="confusion counts are"):
+        class_intervals(a.astype(float))
