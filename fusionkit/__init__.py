@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fusionkit._version import __version__
+
 if TYPE_CHECKING:
     from fusionkit.api import bench, load
     from fusionkit.data.arrays import from_arrays
     from fusionkit.predict.predictor import Predictor
     from fusionkit.report.run import Results
 
-__all__ = ["Predictor", "Results", "bench", "from_arrays", "load"]
+__all__ = ["Predictor", "Results", "__version__", "bench", "from_arrays", "load"]
 
 
 def __getattr__(name: str) -> Any:

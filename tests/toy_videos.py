@@ -29,7 +29,7 @@ def write_video(
 
     Args:
         path: its ending says which container.
-        frames: RGB uint8 (H, W, 3), scored_rows even.
+        frames: RGB uint8 (H, W, 3), sides even.
         rate: frames/s where no times are given.
         times: when each frame is shown, in s.
         codec: of the pictures.

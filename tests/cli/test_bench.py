@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
-from fusionkit.engine.features import StreamedPart
+from fusionkit.engine.features import FeaturesInStore
 
 SMALL = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=2")
 QUICK = (*SMALL, "--seeds", "2", "--smoother", "none", "--executor", "serial", "--out", "out")
@@ -79,8 +79,8 @@ def test_processes_give_the_same_bytes_as_one_process() -> None:
 
 def test_features_beyond_the_given_memory_are_streamed_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     streamed: list[int] = []
-    batches = StreamedPart.batches
-    monkeypatch.setattr(StreamedPart, "batches", lambda self, given: streamed.append(1) or batches(self, given))
+    batches = FeaturesInStore.batches
+    monkeypatch.setattr(FeaturesInStore, "batches", lambda self, given: streamed.append(1) or batches(self, given))
     words = (*SMALL, "--seeds", "1", "--smoother", "none", "--regions", "eye", "--fusion", "mlp")
     assert bench(*words, "--executor", "serial", "--out", "held").exit_code == 0
     assert not streamed

@@ -176,12 +176,12 @@ def test_a_stream_gives_the_same_to_a_ten_thousandth(made: Path) -> None:
     streamed = call(*words, "--out", "streamed", "--stream")
     assert (whole.exit_code, streamed.exit_code) == (1, 1)
     one, two = rows("whole/predictions.csv"), rows("streamed/predictions.csv")
-    scored_rows = {"story_left": "story_1", "story_right": "story_2"}
+    sides = {"story_left": "story_1", "story_right": "story_2"}
     assert len(one) == len(two)
     for (clip, number), row in one.items():
-        other = two[scored_rows.get(clip, clip), number]
+        other = two[sides.get(clip, clip), number]
         assert other["face"] == row["face"]
-        if row["face"] == "1" and (number <= 12 or clip not in scored_rows):  # after the cut a stream sees new people
+        if row["face"] == "1" and (number <= 12 or clip not in sides):  # after the cut a stream sees new people
             np.testing.assert_allclose(probs(other), probs(row), atol=1e-4)
         if row["face"] == "0":
             assert (other["label"], other["glad"]) == ("", "")

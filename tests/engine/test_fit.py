@@ -334,7 +334,7 @@ class Pooled(Fusion):
 def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fusion: str, tokens: int, standardize: bool, batch: int
 ) -> None:
-    monkeypatch.setattr(features_module, "_WINDOW", 9000)
+    monkeypatch.setattr(features_module, "WINDOW", 9000)
     store, keys, rows = on_disk(tmp_path, tokens)
     recipe = Recipe(epochs=4, lr=0.02, batch_size=batch, standardize=standardize)
     heads = []

@@ -21,7 +21,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError
-from fusionkit.grid import family as family_module
+from fusionkit.grid import row as row_module
 from fusionkit.grid.folder import RunFolder, failed_cells
 from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.run import RunOptions
@@ -143,13 +143,13 @@ def test_the_test_labels_of_points_that_are_not_chosen_are_never_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[np.ndarray] = []
-    score = family_module.score
+    score = row_module.score
 
     def watched(task: Any, probs: np.ndarray, sealed: Any) -> Score:
         scored.append(probs)
         return score(task, probs, sealed)
 
-    monkeypatch.setattr(family_module, "score", watched)
+    monkeypatch.setattr(row_module, "score", watched)
     plan = toy_plan(**SWEEP)
     carry_out(plan, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")

@@ -26,7 +26,7 @@ from fusionkit.stats.intervals import (
     permutation_p,
     uar,
 )
-from fusionkit.stats.intervals import intervals as stats
+from fusionkit.stats import intervals as stats
 from fusionkit.stats.permutation import UnitSwaps, drawn_swaps
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -92,7 +92,7 @@ def test_drawn_class_p_count_the_swaps_that_the_test_of_macro_f1_draws() -> None
     swaps = np.concatenate(list(drawn_swaps(np.ones(units, dtype=bool), permutations, seed=4)), axis=1)
 
     def differences(swap: np.ndarray) -> list[float]:
-        x, y = (np.where(swap[None, :, None, None], *scored_rows) for scored_rows in ((b, a), (a, b)))
+        x, y = (np.where(swap[None, :, None, None], *sides) for sides in ((b, a), (a, b)))
         return [naive_f1(x, range(units), c) - naive_f1(y, range(units), c) for c in range(3)]
 
     observed = np.abs(differences(np.zeros(units, dtype=bool)))

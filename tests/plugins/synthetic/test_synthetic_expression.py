@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit_synthetic.action import COLUMN, UNITS, actions, scored_rows
+from fusionkit_synthetic.action import COLUMN, UNITS, actions, sides
 from fusionkit_synthetic.expression import CLASSES, OTHERS, PROTOTYPES, draw_expression
 
 
@@ -51,6 +51,6 @@ def test_contempt_and_doubt_are_one_sided():
 
 
 def test_actions_and_sides_are_inverse():
-    left, right = scored_rows(actions({12: 0.5}, {4: 0.25}))
+    left, right = sides(actions({12: 0.5}, {4: 0.25}))
     assert (left[12], right[12], left[4], right[4]) == (0.5, 0.0, 0.0, 0.25)
     assert sum(left.values()) + sum(right.values()) == 0.75

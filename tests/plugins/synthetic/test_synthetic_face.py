@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fusionkit_synthetic.action import Pose, actions, scored_rows
+from fusionkit_synthetic.action import Pose, actions, sides
 from fusionkit_synthetic.brow import brow_line
 from fusionkit_synthetic.canvas import MARGIN, SCALE, SIDE, SIZE
 from fusionkit_synthetic.eye import eye_shape
@@ -19,7 +19,7 @@ from fusionkit_synthetic.nose import nose_shape
 # the region boxes of the released challenge code, and a nose box between them, as shares of the face
 BOXES = {"eye": (0.20, 0.35, 0.80, 0.55), "mouth": (0.20, 0.70, 0.80, 0.90), "nose": (0.30, 0.55, 0.70, 0.70)}
 PEOPLE = [draw_identity(np.random.default_rng(seed)) for seed in range(6)]
-REST = scored_rows(actions({}))
+REST = sides(actions({}))
 
 
 def bare(who):
@@ -55,25 +55,25 @@ def test_landmarks_stand_where_aligners_put_them(who):
 class TestGeometry:
     def test_au12_raises_and_widens_the_mouth_corners_and_au15_lowers_them(self, who):
         rest = mouth_shape(who, REST).corners
-        smile = mouth_shape(who, scored_rows(actions({12: 1.0}))).corners
-        frown = mouth_shape(who, scored_rows(actions({15: 1.0}))).corners
+        smile = mouth_shape(who, sides(actions({12: 1.0}))).corners
+        frown = mouth_shape(who, sides(actions({15: 1.0}))).corners
         assert (rest[:, 1] - smile[:, 1] > 3).all()
         assert np.diff(smile[:, 0]) > np.diff(rest[:, 0]) + 4
         assert (frown[:, 1] - rest[:, 1] > 2).all()
 
     def test_a_one_sided_smile_moves_one_corner(self, who):
         rest = mouth_shape(who, REST).corners
-        smirk = mouth_shape(who, scored_rows(actions({12: 1.0}, {}))).corners
+        smirk = mouth_shape(who, sides(actions({12: 1.0}, {}))).corners
         assert rest[0, 1] - smirk[0, 1] > 3
         assert abs(rest[1, 1] - smirk[1, 1]) < 0.5
 
     def test_au4_lowers_the_brows_and_brings_them_together(self, who):
-        rest, frown = (brow_line(who, 1, scored_rows(actions(units))[1]) for units in ({}, {4: 1.0}))
+        rest, frown = (brow_line(who, 1, sides(actions(units))[1]) for units in ({}, {4: 1.0}))
         assert (frown[:, 1] > rest[:, 1]).all()
         assert frown[0, 0] < rest[0, 0] - 1
 
     def test_au1_lifts_the_inner_and_au2_the_outer_brow(self, who):
-        rest, inner, outer = (brow_line(who, -1, scored_rows(actions(units))[0]) for units in ({}, {1: 1.0}, {2: 1.0}))
+        rest, inner, outer = (brow_line(who, -1, sides(actions(units))[0]) for units in ({}, {1: 1.0}, {2: 1.0}))
         assert rest[0, 1] - inner[0, 1] > 3
         assert abs(rest[-1, 1] - inner[-1, 1]) < 0.5
         assert rest[-2, 1] - outer[-2, 1] > 3
@@ -81,7 +81,7 @@ class TestGeometry:
 
     def test_au5_widens_au7_narrows_and_au43_closes_the_eyes(self, who):
         rest, wide, narrow, shut = (
-            eye_shape(who, 1, scored_rows(actions(units))[1]).opening for units in ({}, {5: 1.0}, {7: 1.0}, {43: 1.0})
+            eye_shape(who, 1, sides(actions(units))[1]).opening for units in ({}, {5: 1.0}, {7: 1.0}, {43: 1.0})
         )
         assert wide > rest + 1.5
         assert narrow < rest - 1.5
@@ -89,7 +89,7 @@ class TestGeometry:
 
     def test_au26_opens_the_mouth_and_au24_keeps_it_shut(self, who):
         rest, open_, pressed = (
-            mouth_shape(who, scored_rows(actions(units))).opening for units in ({}, {25: 1.0, 26: 1.0}, {24: 1.0})
+            mouth_shape(who, sides(actions(units))).opening for units in ({}, {25: 1.0, 26: 1.0}, {24: 1.0})
         )
         assert rest < 0.1
         assert open_ > 7
