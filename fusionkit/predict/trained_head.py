@@ -60,7 +60,7 @@ class TrainedHead:
         return smooth(self.smoother, table, part.seen, x, self.prior, impute), part.seen
 
     def evidence(self, views: Embeddings) -> np.ndarray:
-        """What is to be kept of frames so that :meth:`smoothed` can be predict_empty for them later.
+        """Return what :meth:`smoothed` needs of some frames.
 
         Returns:
             (n, C) float32 logits, or, for a smoother that works on embeddings, (n, D) float32 features; rows of NaN

@@ -27,16 +27,16 @@ PRIOR = np.array([0.2, 0.1, 0.7])
 
 @dataclass
 class Oracle:
-    """Predicts what it is told for every row; predict_empty once."""
+    """Predicts given probabilities; records the rows of each call."""
 
     probs: np.ndarray
     seen: np.ndarray
     impute: str = "nearest"
     classes: tuple[str, ...] = CLASSES
-    predict_empty: list[np.ndarray] = field(default_factory=list)
+    calls: list[np.ndarray] = field(default_factory=list)
 
     def predict_dataset(self, source: Source, progress: Progress) -> Predictions:
-        self.predict_empty.append(source.rows)
+        self.calls.append(source.rows)
         rows = source.rows
         return Predictions(self.classes, source.table, self.probs[rows], self.seen[rows], PRIOR, self.impute)
 
@@ -68,13 +68,13 @@ def test_every_frame_is_answered_as_a_plain_loop_would(data: Any) -> None:
     how = data.draw(st.sampled_from(["nearest", "linear", "prior"]))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     oracle = Oracle(rng.dirichlet([1, 1, 1], len(frames)), rng.random(len(frames)) < 0.7, how)
-    predict_empty = {clip: np.array([n for c, n in wanted if c == clip]) for clip, _ in wanted}
-    if not set(predict_empty) & {clip for clip, _ in frames}:
+    by_clip = {clip: np.array([n for c, n in wanted if c == clip]) for clip, _ in wanted}
+    if not set(by_clip) & {clip for clip, _ in frames}:
         with pytest.raises(DataError, match="data set drawn has none of the clips"):
-            answer(cast("Predictor", oracle), THEIRS, predict_empty, source_of(frames), Progress())
+            answer(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
         return
-    found = answer(cast("Predictor", oracle), THEIRS, predict_empty, source_of(frames), Progress())
-    for clip, numbers in predict_empty.items():
+    found = answer(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
+    for clip, numbers in by_clip.items():
         assert found.predicted[clip].tolist() == [by_hand(oracle, frames, clip, n) for n in numbers.tolist()]
     there = {(c, n) for row, (c, n) in enumerate(frames) if oracle.seen[row]}
     clips = {c for c, _ in there}
@@ -82,8 +82,8 @@ def test_every_frame_is_answered_as_a_plain_loop_would(data: Any) -> None:
     assert found.imputed == sum(c in clips and (c, n) not in there for c, n in wanted)
     assert found.unseen == sum(c not in clips for c, _ in wanted)
     # a clip is smoothed over all its frames, and no other is looked at
-    assert [rows.tolist() for rows in oracle.predict_empty] == [
-        [row for row, (c, _) in enumerate(frames) if c in predict_empty]
+    assert [rows.tolist() for rows in oracle.calls] == [
+        [row for row, (c, _) in enumerate(frames) if c in by_clip]
     ]
 
 
@@ -91,7 +91,7 @@ def test_other_classes_are_refused_before_anything_is_predicted() -> None:
     oracle = Oracle(np.ones((1, 3)), np.ones(1, bool))
     with pytest.raises(ConfigError, match="it lacks Other"):
         answer(cast("Predictor", oracle), [*THEIRS, "Other"], {"a": np.array([1])}, source_of([("a", 1)]), Progress())
-    assert oracle.predict_empty == []
+    assert oracle.calls == []
 
 
 def test_without_a_template_a_clip_ends_with_its_last_frame() -> None:
