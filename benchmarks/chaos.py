@@ -39,7 +39,7 @@ GRID = (
 )
 COMPARED = (
     *("results.csv", "cells.csv", "heads/*/*.npy", "heads/*/head.safetensors", "cells/*/cell.json"),
-    *("cells/*/counts.npz", "rows/*/*.npy"),
+    *("cells/*/counts.npz", "folds/*/*.npy"),
 )
 AIMED = 0.2  # share of the kills that wait for something to be on the disk
 FRESH = 0.1  # share of the starts that are fresh processes
@@ -211,7 +211,7 @@ def first_head(folder: Path) -> bool:
 
 def half_written(folder: Path) -> bool:
     """Whether something is being written beside its place."""
-    places = [folder / "out", *(folder / "out" / name for name in ("heads", "cells", "rows"))]
+    places = [folder / "out", *(folder / "out" / name for name in ("heads", "cells", "folds"))]
     places += [Path(entry) for entry in _entries(folder / "cache/embeddings")]
     return any(Path(entry).name.startswith(".") for place in places for entry in _entries(place))
 
@@ -237,7 +237,7 @@ def stage(folder: Path) -> str:
     out = folder / "out"
     if not (out / "grid.json").exists():
         return "start-up"
-    if not (out / "rows").exists():
+    if not (out / "folds").exists():
         return "embed"
     if (out / "results.csv").exists():
         return "tables"

@@ -161,8 +161,8 @@ def counts_of(labels: Labels, init: Path, seed: int, folder: Path) -> np.ndarray
     changed = {"dataset": labels.dataset, "limit": None, "init": str(init), "recipe": recipe, "seeds": [seed]}
     finetune(resolve_finetune({**raw, **changed}, "label_fraction"), folder)
     results = Results(folder)
-    (family,) = results.grid["families"]
-    return results.load(family).counts[seed]
+    (row,) = results.grid["rows"]
+    return results.load(row).counts[seed]
 
 
 def measure(request: Request, sizes: dict[float, Labels]) -> dict[tuple[str, float], np.ndarray]:

@@ -139,7 +139,7 @@ def run(options: argparse.Namespace, work: Path, watch: Watch) -> Prepared:
     print(
         f"{rows:,} rows; {counted.embedded:,} views embedded, {counted.fitted} heads, {counted.scored} cells; "
         f"disk: embeddings {disk['cache'] / GIB:.2f} GiB, run folder {disk['out'] / GIB:.2f} GiB; "
-        f"a second plan of {sum(len(family.heads) for family in many.plan.families)} cells"
+        f"a second plan of {sum(len(row.heads) for row in many.plan.rows)} cells"
     )
     print("macro-F1 " + ", ".join(f"{row.axes.name} {row.score.value:.3f}" for row in results.rows if row.score))
     print(f"{'stage':<22}{'s':>8}{'driver GiB':>12}{'worker GiB':>12}")

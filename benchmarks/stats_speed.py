@@ -83,7 +83,7 @@ def loop_p(a: np.ndarray, b: np.ndarray, permutations: int) -> float:
 
 
 def write_folder(path: Path, rows: list[np.ndarray]) -> None:
-    folder, families = RunFolder(path), []
+    folder, entries = RunFolder(path), []
     for row, counts in enumerate(rows):
         cells = [{"id": f"{row}-{seed}", "heads": {}, "seed": seed, "fold": "official"} for seed in range(SEEDS)]
         for cell, each in zip(cells, counts, strict=True):
@@ -92,8 +92,8 @@ def write_folder(path: Path, rows: list[np.ndarray]) -> None:
             info |= {"seed": cell["seed"], "n_frames": int(each.sum()), "n_clips": len(units), "smoother": "none"}
             folder.write_cell(str(cell["id"]), Score(units, each, 0.1, CLASSES), info)
         axes = {**dict.fromkeys(AXES, "made"), "fusion": f"fusion{row}"}
-        families.append({"id": f"row{row}", "axes": axes, "reference": "row0" if row else None, "cells": cells})
-    grid = {"schema": SCHEMA, "protocol": "made", "data": [], "grids": [], "families": families, "notes": []}
+        entries.append({"id": f"row{row}", "axes": axes, "reference": "row0" if row else None, "cells": cells})
+    grid = {"schema": SCHEMA, "protocol": "made", "data": [], "grids": [], "rows": entries, "notes": []}
     folder.write_grid(grid)
 
 

@@ -1,4 +1,4 @@
-"""Run folders written by hand: families with given confusion counts, for the tests of reports."""
+"""Run folders written by hand: rows with given confusion counts, for the tests of reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AXES = {
 
 @dataclass
 class Toy:
-    """A family: its axes where they differ from the usual, and counts (S, U, C, C); a seed that is None is not done."""
+    """A row: its axes where they differ from the usual, and counts (S, U, C, C); a seed that is None is not done."""
 
     axes: dict[str, str]
     counts: Sequence[np.ndarray | None]
@@ -45,17 +45,17 @@ class Toy:
     cost: float = 100.0  # parameters, and a tenth of it GFLOP
 
 
-def write_folder(path: Path, families: Sequence[Toy]) -> Results:
-    """The results of a folder that holds these families."""
+def write_folder(path: Path, rows: Sequence[Toy]) -> Results:
+    """The results of a folder that holds these rows."""
     folder = RunFolder(path)
     with mock.patch("os.fsync"):  # nothing here must outlast a power cut
-        records = [_write_family(folder, toy) for toy in families]
-    grid = {"schema": SCHEMA, "protocol": "toy", "data": [], "grids": [], "families": records, "notes": []}
+        records = [_write_row(folder, toy) for toy in rows]
+    grid = {"schema": SCHEMA, "protocol": "toy", "data": [], "grids": [], "rows": records, "notes": []}
     write_file(path / "grid.json", json.dumps({**grid, "seal": digest(grid)}).encode())
     return Results(folder)
 
 
-def _write_family(folder: RunFolder, toy: Toy) -> dict[str, object]:
+def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
     axes = {**AXES, **toy.axes}
     name = toy.id or digest(axes)[:12]
     cells = []

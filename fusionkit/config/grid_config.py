@@ -79,7 +79,7 @@ class GridConfig:
     """A checked grid: every axis with its points, in the order in which they were given.
 
     Attributes:
-        recipe: option and value; a tuple of values is a sweep, of which each family takes the point best on dev.
+        recipe: option and value; a tuple of values is a sweep, of which each row takes the point best on dev.
         reference: the row that ``delta`` is taken to: None, ``main`` (the main view alone with a linear head) or a
             region set, which then stands with the first fusion.
         impute: what a frame without any view is given; one of :data:`IMPUTE`.

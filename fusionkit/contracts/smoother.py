@@ -67,7 +67,7 @@ class Smoother(Component, ABC):
         fitted: :meth:`fit` learns something, so the smoother must be fitted, and keyed with its seed, before use.
             What it learned is stored with a cell: see :meth:`state`.
         auto: options that may be ``'auto'``, each with its candidate values, the mildest first. The value is chosen
-            once per family by the mean dev score over seeds; of equal ones the first.
+            once per row by the mean dev score over seeds; of equal ones the first.
     """
 
     kind: ClassVar[str] = "smoother"

@@ -1,4 +1,4 @@
-"""Where a family stands in a grid; apart from the plan, so that reading results needs nothing that trains."""
+"""Where a row stands in a grid; apart from the plan, so that reading results needs nothing that trains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALONE = Spec("linear")  # the fusion of the reference row: the main view alone w
 
 @dataclass(frozen=True)
 class Axes:
-    """Where a family stands in a grid, as text: the leading columns of the results."""
+    """Where a row stands in a grid, as text: the leading columns of the results."""
 
     dataset: str
     split: str

@@ -30,7 +30,7 @@ def remove_partial_files(run: Path, cache: Path) -> None:
 def _places(run: Path, cache: Path) -> Iterator[tuple[Path, str | None]]:
     """Folders in which pieces are written, and how the path of a piece's lease begins; None where it has no own one."""
     yield run / "heads", f"{run}/leases/"
-    yield from ((run / name, None) for name in ("", "cells", "rows", "failures"))
+    yield from ((run / name, None) for name in ("", "cells", "folds", "failures"))
     with suppress(OSError):
         for entry in os.scandir(cache / "embeddings"):
             yield Path(entry.path), f"{cache}/leases/{entry.name}-"

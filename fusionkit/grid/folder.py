@@ -122,18 +122,18 @@ class RunFolder:
             "data": plan.data,
             "impute": plan.grid.impute,
             "grids": [],
-            "families": [],
+            "rows": [],
         }
         description = {"name": plan.grid.name, **plan.grid.describe()}
         grid["grids"] = [item for item in grid["grids"] if item["description"] != description]
         grid["grids"].append({"description": description, "provenance": provenance})
-        families = {item["id"]: item for item in grid["families"]}
-        for family in plan.families:
-            _merge_family(families, family)
+        rows = {item["id"]: item for item in grid["rows"]}
+        for row in plan.rows:
+            _merge_row(rows, row)
         # A component has changed: the rows of the old one stand for nothing that can be run any more.
-        current = {place(asdict(family.axes)): family.id for family in plan.families}
-        families = {key: item for key, item in families.items() if current.get(place(item["axes"]), key) == key}
-        grid["families"] = list(families.values())
+        current = {place(asdict(row.axes)): row.id for row in plan.rows}
+        rows = {key: item for key, item in rows.items() if current.get(place(item["axes"]), key) == key}
+        grid["rows"] = list(rows.values())
         grid["notes"] = plan.notes
         self.write_grid(grid)
 
@@ -145,19 +145,19 @@ class RunFolder:
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def write_rows(self, name: str, rows: FoldRows) -> None:
+    def write_fold(self, name: str, rows: FoldRows) -> None:
         """Store the rows of a fold, once; test labels are not among them."""
-        folder = self.path / "rows" / name
+        folder = self.path / "folds" / name
         if read_artifact(folder) is None:
             write_artifact(folder, {f"{item.name}.npy": _npy(getattr(rows, item.name)) for item in fields(rows)})
 
-    def read_rows(self, name: str) -> FoldRows:
+    def read_fold(self, name: str) -> FoldRows:
         """The rows of a fold.
 
         Raises:
             DataError: if they are missing or damaged.
         """
-        files = self._read("rows", name)
+        files = self._read("folds", name)
         arrays = {file.removesuffix(".npy"): np.load(io.BytesIO(data)) for file, data in files.items()}
         return FoldRows(**arrays)
 
@@ -323,27 +323,27 @@ def _sealed_grid(file: Path) -> dict[str, Any]:
     return grid
 
 
-def _merge_family(families: dict[str, dict[str, Any]], family: RowPlan) -> None:
-    cells = {cell["id"]: cell for cell in families.get(family.id, {}).get("cells", [])}
-    for head in family.heads:
-        cells[family.cell_id(head)] = _cell_record(family, head)
+def _merge_row(rows: dict[str, dict[str, Any]], row: RowPlan) -> None:
+    cells = {cell["id"]: cell for cell in rows.get(row.id, {}).get("cells", [])}
+    for head in row.heads:
+        cells[row.cell_id(head)] = _cell_record(row, head)
     ordered = sorted(cells.values(), key=lambda cell: (cell["seed"], cell["fold"]))
-    families[family.id] = {
-        "id": family.id,
-        "axes": asdict(family.axes),
-        "reference": family.reference,
+    rows[row.id] = {
+        "id": row.id,
+        "axes": asdict(row.axes),
+        "reference": row.reference,
         "cells": ordered,
     }
 
 
 def place(axes: dict[str, str]) -> str:
-    """Where a row stands: of two families there, a folder holds one."""
+    """Where a row stands: of two rows there, a folder holds one."""
     return json.dumps(axes, sort_keys=True)
 
 
-def _cell_record(family: RowPlan, head: HeadWork) -> dict[str, Any]:
-    heads = {str(rival.recipe): rival.id for rival in family.rivals(head)}
-    return {"id": family.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
+def _cell_record(row: RowPlan, head: HeadWork) -> dict[str, Any]:
+    heads = {str(rival.recipe): rival.id for rival in row.rivals(head)}
+    return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
 
 
 def heads_of(cell: dict[str, Any]) -> list[str]:

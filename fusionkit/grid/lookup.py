@@ -1,4 +1,4 @@
-"""How a person points at a family or a cell of a run folder: by short id, or by name or an unambiguous part of it."""
+"""How a person points at a row or a cell of a run folder: by short id, or by name or an unambiguous part of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RowMatch:
     """What was pointed at.
 
     Attributes:
-        record: the family, as ``grid.json`` holds it.
+        record: the row, as ``grid.json`` holds it.
         cell: id of the one cell that was pointed at by its id; else None.
         seed: None for all seeds.
         fold: name of the fold of ``cell``; None for all folds.
@@ -36,7 +36,7 @@ class RowMatch:
 
     @property
     def axes(self) -> Axes:
-        """Where its family stands in the grid."""
+        """Where its row stands in the grid."""
         return Axes(**self.record["axes"])
 
     @property
@@ -54,7 +54,7 @@ class RowMatch:
 
 
 def find_row(grid: dict[str, Any], text: str) -> RowMatch:
-    """The family or cell that a text stands for.
+    """The row or cell that a text stands for.
 
     A name goes before an id. Names fit, in this order: as they are written; with auxiliary views in any order, or
     without the main view; with components named without their options.
@@ -66,14 +66,14 @@ def find_row(grid: dict[str, Any], text: str) -> RowMatch:
     Raises:
         ConfigError: if it stands for nothing, or for more than one row or cell.
     """
-    text, families = text.strip(), grid["families"]
+    text, rows = text.strip(), grid["rows"]
     for read in (_as_written, _rearranged, _without_options, _by_id):
-        found = [match for record in families for match in read(record, text)]
+        found = [match for record in rows for match in read(record, text)]
         if len(found) == 1:
             return found[0]
         if found:
             raise ConfigError(f"{text!r} could be any of {_listed(found)}", hint=_HINT)
-    names = list(dict.fromkeys(RowMatch(record).name for record in families))
+    names = list(dict.fromkeys(RowMatch(record).name for record in rows))
     shown = "; ".join(names[:_LISTED]) + _rest(len(names))
     raise ConfigError(f"nothing is called {text!r}{did_you_mean(text, names)}; there is {shown}", hint=_HINT)
 
@@ -100,7 +100,7 @@ def _without_options(record: dict[str, Any], text: str) -> Iterator[RowMatch]:
 
 
 def _fitting(record: dict[str, Any], texts: Sequence[str], written: Callable[[str], list[str]]) -> Iterator[RowMatch]:
-    """The family where a text is a run of its parts; or its cells of one seed, where the seed stands at the end."""
+    """The row where a text is a run of its parts; or its cells of one seed, where the seed stands at the end."""
     axes = RowMatch(record).axes
     views, fusions, smoothers = [axes.views], written(axes.fusion), written(axes.smoother)
     to_the_end = [*product(views, fusions, smoothers), *product(fusions, smoothers), *product(smoothers)]
@@ -113,7 +113,7 @@ def _fitting(record: dict[str, Any], texts: Sequence[str], written: Callable[[st
 
 
 def _spellings(record: dict[str, Any], text: str) -> list[str]:
-    """The text, and the text with the views of the family where it starts with the same ones in another order."""
+    """The text, and the text with the views of the row where it starts with the same ones in another order."""
     axes = RowMatch(record).axes
     start, slash, rest = text.partition("/")
     views = axes.views.split(",")

@@ -16,7 +16,7 @@ from fusionkit.grid.row import StoredHeads
 from fusionkit.storage.artifact import check_artifact, read_artifact, read_meta, write_artifact
 from fusionkit.storage.lease import waiting_lease
 
-_Record = dict[str, Any]  # of a grid, a family or a cell, as ``grid.json`` holds it
+_Record = dict[str, Any]  # of a grid, a row or a cell, as ``grid.json`` holds it
 
 
 @dataclass
@@ -95,15 +95,15 @@ class _Taking:
 
     def take(self) -> None:
         theirs = _grid_in(self.other)
-        own = self.folder.load_grid() or {**theirs, "grids": [], "families": [], "notes": []}
-        records = self._admitted(own["families"], theirs["families"])
-        for name in _names(self.other, "rows"):
-            self._copy("rows", name)
+        own = self.folder.load_grid() or {**theirs, "grids": [], "rows": [], "notes": []}
+        records = self._admitted(own["rows"], theirs["rows"])
+        for name in _names(self.other, "folds"):
+            self._copy("folds", name)
         for head in dict.fromkeys(head for record in records for cell in record["cells"] for head in heads_of(cell)):
             self._take_head(head)
         united = _united(own, theirs, records)
         taken = {record["id"]: record for record in records}
-        for record in united["families"]:
+        for record in united["rows"]:
             if record["id"] in taken:
                 self._take_cells(record, {cell["id"] for cell in taken[record["id"]]["cells"]})
         self.folder.write_grid(united)
@@ -197,24 +197,24 @@ def _stands(cell: StoredCell, there: list[str]) -> bool:
 def _united(own: _Record, theirs: _Record, records: list[_Record]) -> _Record:
     """The union of two grids: the own descriptions, rows and notes first; of theirs, the given rows."""
     described = [item["description"] for item in own["grids"]]
-    families = {record["id"]: record for record in own["families"]}
+    rows = {record["id"]: record for record in own["rows"]}
     for record in records:
-        known = families.get(record["id"], {**record, "cells": []})
+        known = rows.get(record["id"], {**record, "cells": []})
         cells = {cell["id"]: cell for cell in [*record["cells"], *known["cells"]]}
         ordered = sorted(cells.values(), key=lambda cell: (cell["seed"], cell["fold"]))
-        families[record["id"]] = {**known, "cells": ordered}
+        rows[record["id"]] = {**known, "cells": ordered}
     return {
         **theirs,
         **own,
         "grids": [*own["grids"], *(item for item in theirs["grids"] if item["description"] not in described)],
-        "families": list(families.values()),
+        "rows": list(rows.values()),
         "notes": list(dict.fromkeys([*own["notes"], *theirs["notes"]])),
     }
 
 
 def _unscored(folder: RunFolder) -> Iterator[str]:
     """The rows with a cell that has a head and is neither scored nor failed."""
-    for record in _grid_in(folder)["families"]:
+    for record in _grid_in(folder)["rows"]:
         failed = failed_cells(folder, record["cells"])
         waiting = [cell for cell in record["cells"] if cell["id"] not in failed and not folder.read_cell(cell["id"])]
         if any(folder.has_head(head) for cell in waiting for head in heads_of(cell)):

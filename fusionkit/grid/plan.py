@@ -1,4 +1,4 @@
-"""Plan: a grid's description to the union of its work: embeddings, heads, and families of cells to smooth and score."""
+"""Plan: a grid's description to the union of its work: embeddings, heads, and rows of cells to smooth and score."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class RowPlan:
     Attributes:
         heads: of every seed and fold; where recipes are swept, of each recipe in turn, though only those of the recipe
             that is chosen on dev become cells.
-        reference: id of the family that ``delta`` is taken to; None for the reference itself, or without one.
+        reference: id of the row that ``delta`` is taken to; None for the reference itself, or without one.
         impute: what frames without any view are given.
         record: how its cells are made of their heads, stored with each cell.
     """
@@ -83,7 +83,7 @@ class RowPlan:
     impute: str = IMPUTE[0]
 
     def cell_id(self, head: HeadWork) -> str:
-        """Identity of the cell that this family makes of a head, or of one of its rivals."""
+        """Identity of the cell that this row makes of a head, or of one of its rivals."""
         return digest([self.id, *(rival.id for rival in self.rivals(head))])[:12]
 
     def rivals(self, head: HeadWork) -> list[HeadWork]:
@@ -106,25 +106,25 @@ class Plan:
     Attributes:
         protocol: identity of data and splits: results of one protocol may be compared.
         data: what the protocol stands for, in words.
-        families: in plan order, reference rows first.
+        rows: in plan order, reference rows first.
         notes: warnings about data and splits.
     """
 
     grid: GridConfig
     protocol: str
     data: list[str]
-    families: list[RowPlan]
+    rows: list[RowPlan]
     notes: list[str] = field(default_factory=list)
 
     @property
     def heads(self) -> dict[str, HeadWork]:
         """Every head once, in plan order."""
-        return {head.id: head for family in self.families for head in family.heads}
+        return {head.id: head for row in self.rows for head in row.heads}
 
 
 @dataclass(frozen=True)
 class _Context:
-    """What a family shares with its reference.
+    """What a row shares with its reference.
 
     Attributes:
         trials: the folds of one data set.
@@ -155,21 +155,21 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         trials.append(tuple(FoldData(source, fold) for fold in folds))
         notes += warnings
     identity = [[each.source.fingerprint, each.fold.digest] for group in trials for each in group]
-    families: dict[str, RowPlan] = {}
+    rows: dict[str, RowPlan] = {}
     for context in _contexts(grid, trials, device):
-        for family in _families(grid, context):
-            families.setdefault(family.id, family)
-    notes += dict.fromkeys(note for family in families.values() for note in _learned_elsewhere(family))
+        for row in _rows_of(grid, context):
+            rows.setdefault(row.id, row)
+    notes += dict.fromkeys(note for row in rows.values() for note in _learned_elsewhere(row))
     protocol = digest(identity if grid.impute == IMPUTE[0] else [identity, grid.impute])
     limits = (f", limit {grid.limit}" if grid.limit else "") + _impute_text(grid)
     data = [f"{spec}, split {grid.split}{limits}" for spec in grid.datasets]
-    return Plan(grid, protocol, data, list(families.values()), notes)
+    return Plan(grid, protocol, data, list(rows.values()), notes)
 
 
-def _learned_elsewhere(family: RowPlan) -> Iterator[str]:
-    """Backbones that were fine-tuned on the family's data, but not under its split: they may know what it tests."""
-    backbones = {item.backbone for head in family.heads for item in head.embeddings.values() if item.backbone}
-    for trial in dict.fromkeys(head.trial for head in family.heads):
+def _learned_elsewhere(row: RowPlan) -> Iterator[str]:
+    """Backbones that were fine-tuned on the row's data, but not under its split: they may know what it tests."""
+    backbones = {item.backbone for head in row.heads for item in head.embeddings.values() if item.backbone}
+    for trial in dict.fromkeys(head.trial for head in row.heads):
         for spec in sorted(backbones, key=str):
             splits = {split for data, split in labels_learned(spec) if data == trial.source.fingerprint}
             if splits - {trial.fold.digest}:
@@ -202,22 +202,22 @@ def _contexts(grid: GridConfig, trials: list[tuple[FoldData, ...]], device: str)
                 yield _Context(group, extractor, backbone, device)
 
 
-def _families(grid: GridConfig, context: _Context) -> Iterator[RowPlan]:
-    """The reference's families, then all others, the smoother turning fastest."""
+def _rows_of(grid: GridConfig, context: _Context) -> Iterator[RowPlan]:
+    """The reference's rows, then all others, the smoother turning fastest."""
     chosen = _reference(grid)
     alone = _heads(grid, context, *chosen) if chosen else ()
     references = {
-        smoother: _family(grid, context, alone, smoother, None) if alone else None
+        smoother: _row_plan(grid, context, alone, smoother, None) if alone else None
         for smoother in map(str, grid.smoothers)
     }
-    yield from (family for family in references.values() if family)
+    yield from (row for row in references.values() if row)
     for regions in grid.regions:
         for fusion in grid.fusions:
             heads = _heads(grid, context, arrange(grid.main, regions), fusion)
             for smoother, reference in references.items():
-                family = _family(grid, context, heads, smoother, reference)
-                if reference is None or family.id != reference.id:
-                    yield family
+                row = _row_plan(grid, context, heads, smoother, reference)
+                if reference is None or row.id != reference.id:
+                    yield row
 
 
 def _reference(grid: GridConfig) -> tuple[dict[str, View], Spec] | None:
@@ -270,7 +270,7 @@ def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: 
     return tuple(head(recipe, seed, trial) for recipe in recipes for seed in grid.seeds for trial in context.trials)
 
 
-def _family(
+def _row_plan(
     grid: GridConfig, context: _Context, heads: tuple[HeadWork, ...], smoother: str, reference: RowPlan | None
 ) -> RowPlan:
     recipes = list(dict.fromkeys(head.recipe for head in heads))

@@ -60,8 +60,8 @@ def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
 
 def _used(plan: Plan) -> Iterator[tuple[str, Spec, Record]]:
     """Kind, spec and record of every component that takes part; the same one may come several times."""
-    for family in plan.families:
-        head = family.heads[0]
+    for row in plan.rows:
+        head = row.heads[0]
         yield "datasets", head.trial.source.spec, head.record["data"]
         for embedding in head.embeddings.values():
             if embedding.record["extractor"]:
@@ -69,7 +69,7 @@ def _used(plan: Plan) -> Iterator[tuple[str, Spec, Record]]:
             if embedding.backbone:
                 yield "backbones", embedding.backbone, embedding.record["backbone"]
         yield "fusions", head.fusion, head.record["fusion"]
-        yield "smoothers", family.smoother, family.record["smoother"]
+        yield "smoothers", row.smoother, row.record["smoother"]
 
 
 def _components(plan: Plan) -> Iterator[Record]:
@@ -105,7 +105,7 @@ def _metadata(name: str) -> tuple[str, tuple[str, ...]]:
 
 def _precision(plan: Plan) -> dict[str, str]:
     """By backbone: in what it computes."""
-    embeddings = [embedding for family in plan.families for embedding in family.heads[0].embeddings.values()]
+    embeddings = [embedding for row in plan.rows for embedding in row.heads[0].embeddings.values()]
     return {str(item.backbone): item.record["precision"] for item in embeddings if item.backbone}
 
 

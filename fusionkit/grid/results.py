@@ -35,7 +35,7 @@ _WAYS = {
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One family.
+    """One row.
 
     Attributes:
         score: macro-F1 with its 95 % interval; None where no seed is complete.
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What is stored of a family: finished cells by seed and fold, counts of the seeds of which all folds are done."""
+    """What is stored of a row: finished cells by seed and fold, counts of the seeds of which all folds are done."""
 
     record: dict[str, Any]
     cells: dict[tuple[int, str], StoredCell]
@@ -97,8 +97,8 @@ class RunResults:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row a family, in plan order."""
-        loaded = {record["id"]: self.load(record) for record in self.grid["families"]}
+        """A row a row, in plan order."""
+        loaded = {record["id"]: self.load(record) for record in self.grid["rows"]}
         references = {each.record["reference"] for each in loaded.values()}
         rows = [self._row(each, loaded.get(each.record["reference"]), references) for each in loaded.values()]
         corrected = holm(np.array([row["p"] for row in rows]))
@@ -107,7 +107,7 @@ class RunResults:
     def cells(self) -> list[dict[str, Any]]:
         """A record a cell, in plan order: axes, seed, fold, state, scalars."""
         found = []
-        for record in self.grid["families"]:
+        for record in self.grid["rows"]:
             failures = failed_cells(self.folder, record["cells"])
             for cell in record["cells"]:
                 stored = self._read(cell["id"])
@@ -118,7 +118,7 @@ class RunResults:
         return found
 
     def load(self, record: dict[str, Any]) -> Loaded:
-        """The finished cells of a family's record, or of a part of it, with their counts pooled over folds."""
+        """The finished cells of a row's record, or of a part of it, with their counts pooled over folds."""
         cells = {(cell["seed"], cell["fold"]): self._read(cell["id"]) for cell in record["cells"]}
         done = {key: cell for key, cell in cells.items() if cell is not None}
         counts: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""One family: its recipe and its smoother's open options chosen on dev over all seeds, then its cells are scored."""
+"""One row: its recipe and its smoother's open options chosen on dev over all seeds, then its cells are scored."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class StoredHeads:
 
 
 class RowScorer:
-    """Scores the cells of a family, those of earlier grids in the same folder too.
+    """Scores the cells of a row, those of earlier grids in the same folder too.
 
     Args:
-        family: of the plan.
-        record: the family as ``grid.json`` holds it: the union of its cells.
+        row: of the plan.
+        record: the row as ``grid.json`` holds it: the union of its cells.
         stored: the heads of the run's folder.
         store: of the embeddings, for smoothers that need them.
         backbone_cost: (parameters, GFLOP) of the backbones behind a frame's views.
@@ -73,20 +73,20 @@ class RowScorer:
 
     def __init__(
         self,
-        family: RowPlan,
+        row: RowPlan,
         record: dict[str, Any],
         stored: StoredHeads,
         store: EmbeddingStore,
         backbone_cost: tuple[int, float],
         memory: int,
     ) -> None:
-        self.family = family
+        self.row = row
         self.stored = stored
         self.folder = stored.folder
         self.store = store
         self.backbone_cost = backbone_cost
         self.memory = memory
-        self.recipes = {str(head.recipe): head.recipe for head in family.heads}
+        self.recipes = {str(head.recipe): head.recipe for head in row.heads}
         # By recipe, then by cell: the heads that are there.
         self.heads: dict[str, dict[str, str]] = {recipe: {} for recipe in self.recipes}
         for cell in record["cells"]:
@@ -95,7 +95,7 @@ class RowScorer:
                     self.heads[recipe][cell["id"]] = head
         begun = {cell for heads in self.heads.values() for cell in heads}
         self.begun = [cell for cell in record["cells"] if cell["id"] in begun]
-        self.trials = {head.trial.fold.name: head.trial for head in family.heads}
+        self.trials = {head.trial.fold.name: head.trial for head in row.heads}
         self.reused = 0
         self._features: dict[str, FoldFeatures] = {}
         self._dev_scores: dict[tuple[str, str], float] = {}
@@ -160,7 +160,7 @@ class RowScorer:
     @cached_property
     def _candidates(self) -> list[Spec]:
         """The smoother with each combination of values for its options that are ``auto``; empty if none is."""
-        spec = self.family.smoother
+        spec = self.row.smoother
         open_options = automatic(SMOOTHERS.get(spec.name), spec.options)
         if not open_options:
             return []
@@ -171,7 +171,7 @@ class RowScorer:
     def chosen(self) -> Spec:
         """The smoother with every option settled: of equal candidates the first, which is the mildest."""
         if not self._candidates:
-            return self.family.smoother
+            return self.row.smoother
         cells = self.cells.values()
         scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._candidates]
         return self._candidates[int(np.argmax(scores))]
@@ -219,13 +219,13 @@ class RowScorer:
             "n_clips": len(np.unique(trial.sealed.clip[trial.sealed.annotated])),
             "n_frames": int(total.sum()),
             "covered": int(logits.test_whole[trial.sealed.annotated].sum()),
-            "impute": self.family.impute,
+            "impute": self.row.impute,
             "imputed": int(np.isnan(logits.test[trial.sealed.annotated, 0]).sum()),
             "params": logits.info["params"] + self.backbone_cost[0],
             "gflops": logits.info["gflops"] + self.backbone_cost[1],
             "best_epoch": logits.info["best_epoch"],
             "predicted_classes": result.predicted,
-            "record": self.family.record,
+            "record": self.row.record,
         }
         self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
         self.folder.forget_failure(cell["id"])
@@ -235,7 +235,7 @@ class RowScorer:
         x = smoother_input(smoother, logits.dev, self._embeddings(smoother, trial, "dev"))
         if isinstance(x, SideBySide) and (size := int(seen.sum()) * x.width * 8) > self.memory:
             raise CellError(
-                f"smoother {self.family.smoother} is fitted on all dev clips at once: their embeddings need "
+                f"smoother {self.row.smoother} is fitted on all dev clips at once: their embeddings need "
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
                 hint="--memory raises it",
             )
@@ -246,7 +246,7 @@ class RowScorer:
     ) -> np.ndarray:
         seen = ~np.isnan(logits[:, 0])
         x = smoother_input(smoother, logits, self._embeddings(smoother, trial, part))
-        return smooth(smoother, table, seen, x, trial.prior, self.family.impute)
+        return smooth(smoother, table, seen, x, trial.prior, self.row.impute)
 
     def _embeddings(self, smoother: Smoother, trial: FoldData, part: str) -> FrameFeatures | None:
         """The features of a part, for a smoother that needs embeddings."""
@@ -254,7 +254,7 @@ class RowScorer:
             return None
         name = trial.fold.name
         if name not in self._features:
-            keys = {view: embedding.key for view, embedding in self.family.heads[0].embeddings.items()}
+            keys = {view: embedding.key for view, embedding in self.row.heads[0].embeddings.items()}
             standardize = self.recipes[self.recipe].standardize
             self._features[name] = load_features(
                 self.store, keys, trial.rows, standardize=standardize, memory=self.memory // len(self.trials)

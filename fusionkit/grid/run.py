@@ -1,4 +1,4 @@
-"""Run: do what a plan still lacks, each piece once: embed, fit, then smooth and score family by family."""
+"""Run: do what a plan still lacks, each piece once: embed, fit, then smooth and score row by row."""
 
 from __future__ import annotations
 
@@ -184,10 +184,10 @@ class _Run:
     def _smoothed_by_embeddings(self) -> list[HeadWork]:
         """Heads whose cells are still to be made by a smoother that looks at embeddings."""
         return [
-            family.heads[0]
-            for family in self.plan.families
-            if SMOOTHERS.get(family.smoother.name).needs == "embeddings"
-            and any(self.folder.read_cell(family.cell_id(head)) is None for head in family.heads)
+            row.heads[0]
+            for row in self.plan.rows
+            if SMOOTHERS.get(row.smoother.name).needs == "embeddings"
+            and any(self.folder.read_cell(row.cell_id(head)) is None for head in row.heads)
         ]
 
     def _embed(self, heads: list[HeadWork]) -> dict[str, Failure]:
@@ -269,8 +269,8 @@ class _Run:
             else:
                 self.outcome.fitted += 1
 
-        for name, head in {_rows_name(head): head for head in sound}.items():
-            self.folder.write_rows(name, head.trial.rows)
+        for name, head in {_fold_name(head): head for head in sound}.items():
+            self.folder.write_fold(name, head.trial.rows)
         with self.progress.stage("fit", len(sound), "heads"):
             self.progress.reused(self.outcome.heads_reused, "heads")
             # Heads on the same features follow each other, so that a process reads them once.
@@ -284,7 +284,7 @@ class _Run:
             folder=self.folder.path,
             cache=self.store.root,
             keys=tuple((name, embedding.key) for name, embedding in head.embeddings.items()),
-            rows=_rows_name(head),
+            fold=_fold_name(head),
             classes=head.trial.task.num_classes,
             fusion=head.fusion,
             recipe=head.recipe,
@@ -303,16 +303,16 @@ class _Run:
             self.cluster.close()  # a process without Ray's threads is forked more safely
         grid = self.folder.load_grid()
         assert grid is not None
-        records = {record["id"]: record for record in grid["families"]}
-        for family in self.plan.families:
-            if family.id not in records:
+        records = {record["id"]: record for record in grid["rows"]}
+        for row in self.plan.rows:
+            if row.id not in records:
                 raise CellError(
-                    f"{family.axes.name}: a run with other code has taken its place meanwhile", hint="run again"
+                    f"{row.axes.name}: a run with other code has taken its place meanwhile", hint="run again"
                 )
-        families, memory, fail_fast = self.plan.families, self.options.memory, self.options.fail_fast
-        scoring = Scoring(families, records, self.heads, self.store, memory, fail_fast)
+        rows, memory, fail_fast = self.plan.rows, self.options.memory, self.options.fail_fast
+        scoring = Scoring(rows, records, self.heads, self.store, memory, fail_fast)
         # The process is there before a progress bar starts a thread.
-        with self._scored(scoring) as steps, self.progress.stage("score", len(families), "rows"):
+        with self._scored(scoring) as steps, self.progress.stage("score", len(rows), "rows"):
             for step in steps:
                 self._take(step)
 
@@ -324,7 +324,7 @@ class _Run:
 
     def _take(self, step: Step) -> None:
         if step.failure:
-            name = self.plan.families[step.family].axes.name
+            name = self.plan.rows[step.row].axes.name
             if self.options.fail_fast:
                 raise CellError(f"{name}: {step.failure.message}")
             self._failed(step.cell, name, step.failure)
@@ -343,11 +343,11 @@ class _Run:
 
     def _collect_failures(self) -> None:
         """What failed, of what is still not there: a note may outlive a kill that came after the work was done."""
-        for family in self.plan.families:
-            folds = len({head.trial.fold.name for head in family.heads}) > 1
-            for head in family.heads:
-                cell = family.cell_id(head)
-                name = f"{family.axes.name}/{head.seed}" + (f"/{head.trial.fold.name}" if folds else "")
+        for row in self.plan.rows:
+            folds = len({head.trial.fold.name for head in row.heads}) > 1
+            for head in row.heads:
+                cell = row.cell_id(head)
+                name = f"{row.axes.name}/{head.seed}" + (f"/{head.trial.fold.name}" if folds else "")
                 message = self.folder.failure(cell) or self.folder.failure(head.id)
                 if message and self.folder.read_cell(cell) is None:
                     self.outcome.failed[name] = message
@@ -369,7 +369,7 @@ class _Run:
                 self.outcome.unreadable.append(line)
 
 
-def _rows_name(head: HeadWork) -> str:
+def _fold_name(head: HeadWork) -> str:
     return f"{head.trial.source.fingerprint[:8]}-{head.trial.fold.digest[:8]}"
 
 

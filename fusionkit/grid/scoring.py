@@ -1,4 +1,4 @@
-"""Scoring: the families of a plan are smoothed and scored one after the other, and each step is told of."""
+"""Scoring: the rows of a plan are smoothed and scored one after the other, and each step is told of."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Step:
     """How far scoring has come.
 
     Attributes:
-        family: its place in the plan.
-        state: a cell is ``begun``, then ``scored`` or ``failed``; a family is ``over``.
-        cell: its id; empty where the step is of a family.
+        row: its place in the plan.
+        state: a cell is ``begun``, then ``scored`` or ``failed``; a row is ``over``.
+        cell: its id; empty where the step is of a row.
         failure: of a cell that failed.
-        reused: cells of a family that stood ready.
+        reused: cells of a row that stood ready.
     """
 
-    family: int
+    row: int
     state: Literal["begun", "scored", "failed", "over"]
     cell: str = ""
     failure: Failure | None = None
@@ -45,15 +45,15 @@ class Scoring:
     """All that scoring needs.
 
     Attributes:
-        families: of the plan.
-        records: the families as ``grid.json`` holds them, by id.
+        rows: of the plan.
+        records: the rows as ``grid.json`` holds them, by id.
         heads: of the run's folder.
         store: of the embeddings.
         memory: GiB of features that may be held; 0 for a share of what is available.
         fail_fast: end at the first failure.
     """
 
-    families: Sequence[RowPlan]
+    rows: Sequence[RowPlan]
     records: Mapping[str, dict[str, Any]]
     heads: StoredHeads
     store: EmbeddingStore
@@ -66,7 +66,7 @@ class Scoring:
         """Score what lacks a score; a failure stays with its cell.
 
         Args:
-            first: family to begin with.
+            first: row to begin with.
             skip: cells to leave alone.
             watch: entered while a cell is made.
 
@@ -75,24 +75,24 @@ class Scoring:
         """
         memory = feature_limit(self.memory, 1, "cpu")
         cost = cache(backbone_cost)
-        for number, family in enumerate(self.families[first:], first):
-            costs = _costs(family.heads[0], cost)
-            scorer = RowScorer(family, self.records[family.id], self.heads, self.store, costs, memory)
+        for number, row in enumerate(self.rows[first:], first):
+            costs = _costs(row.heads[0], cost)
+            scorer = RowScorer(row, self.records[row.id], self.heads, self.store, costs, memory)
             for step in self._cells(number, scorer, skip, watch):
                 yield step
                 if step.failure and self.fail_fast:
                     return
             yield Step(number, "over", reused=scorer.reused)
 
-    def _cells(self, family: int, scorer: RowScorer, skip: Collection[str], watch: Watch) -> Iterator[Step]:
-        with waiting_lease(self.heads.folder.path / "leases" / f"score-{self.families[family].id}"):
+    def _cells(self, row: int, scorer: RowScorer, skip: Collection[str], watch: Watch) -> Iterator[Step]:
+        with waiting_lease(self.heads.folder.path / "leases" / f"score-{self.rows[row].id}"):
             for cell, make in scorer.tasks():
                 if cell in skip:
                     continue
-                yield Step(family, "begun", cell)
+                yield Step(row, "begun", cell)
                 with watch():
                     failure = _attempt(make)
-                yield Step(family, "failed" if failure else "scored", cell, failure)
+                yield Step(row, "failed" if failure else "scored", cell, failure)
 
 
 def _attempt(make: Callable[[], None]) -> Failure | None:

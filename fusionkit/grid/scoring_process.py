@@ -59,8 +59,8 @@ class ScoringProcess:
         self.scoring = scoring
         self.timeout = timeout
         self.memory = share(1) if memory is None else memory or None
-        self.family = 0
-        # Of this family: the cell that is being made, how many were scored, which failed.
+        self.row = 0
+        # Of this row: the cell that is being made, how many were scored, which failed.
         self.cell, self.scored, self.failed = "", 0, set[str]()
 
     def __enter__(self) -> Iterator[Step]:
@@ -77,17 +77,17 @@ class ScoringProcess:
 
     def _fork(self) -> _Child:
         with _forking():
-            return _Child(self.scoring, self.family, frozenset(self.failed), self.words, self.timeout, self.memory)
+            return _Child(self.scoring, self.row, frozenset(self.failed), self.words, self.timeout, self.memory)
 
     def _steps(self) -> Iterator[Step]:
         while True:
             stood = self.scored  # to the process that comes now, these stand ready
             for step in self.child.steps():
                 yield self._noted(step, stood)
-            if self.family == len(self.scoring.families):
+            if self.row == len(self.scoring.rows):
                 return
             yield from self._lost(self.child.stop())
-            if self.family == len(self.scoring.families):
+            if self.row == len(self.scoring.rows):
                 return
             self.words.unlink(missing_ok=True)
             self.child = self._fork()
@@ -99,23 +99,23 @@ class ScoringProcess:
         elif step.state == "failed":
             self.failed.add(step.cell)
         elif step.state == "over":
-            self.family, self.scored, self.failed = step.family + 1, 0, set()
-            return Step(step.family, "over", reused=max(step.reused - stood, 0))
+            self.row, self.scored, self.failed = step.row + 1, 0, set()
+            return Step(step.row, "over", reused=max(step.reused - stood, 0))
         return step
 
     def _lost(self, exitcode: int) -> Iterator[Step]:
-        """What a process could not do before it died: the cell it was at, else its family."""
+        """What a process could not do before it died: the cell it was at, else its row."""
         if self.cell:
             words = read_stderr(self.words)
             late = self.child.late and self.timeout
             failure = Failure.late(late, words) if late else Failure.died(exitcode, words, self.memory)
-            yield self._noted(Step(self.family, "failed", self.cell, failure))
+            yield self._noted(Step(self.row, "failed", self.cell, failure))
         elif exitcode != SPOILT and not self.child.late:
-            family = self.scoring.families[self.family]
-            for cell in dict.fromkeys(map(family.cell_id, family.heads)):
+            row = self.scoring.rows[self.row]
+            for cell in dict.fromkeys(map(row.cell_id, row.heads)):
                 if cell not in self.failed and self.scoring.heads.folder.read_cell(cell) is None:
-                    yield self._noted(Step(self.family, "failed", cell, Failure.died(exitcode, "", self.memory)))
-            yield self._noted(Step(self.family, "over"))
+                    yield self._noted(Step(self.row, "failed", cell, Failure.died(exitcode, "", self.memory)))
+            yield self._noted(Step(self.row, "over"))
 
 
 class _Child:
@@ -124,7 +124,7 @@ class _Child:
     def __init__(
         self,
         scoring: Scoring,
-        family: int,
+        row: int,
         skip: frozenset[str],
         words: Path,
         timeout: float | None,
@@ -136,7 +136,7 @@ class _Child:
         self.late = False
         self.until: float | None = None
         # Not a daemon: a smoother may start processes.
-        arguments = (scoring, family, skip, words, memory, self.receiver, sender, os.getpid())
+        arguments = (scoring, row, skip, words, memory, self.receiver, sender, os.getpid())
         self.process = context.Process(target=_work, args=arguments, name="fusionkit-score")
         self.process.start()
         sender.close()
@@ -217,7 +217,7 @@ def _forking() -> Iterator[None]:
 
 def _work(
     scoring: Scoring,
-    family: int,
+    row: int,
     skip: frozenset[str],
     words: Path,
     memory: float | None,
@@ -230,7 +230,7 @@ def _work(
     try:
         receiver.close()
         _settle(parent, memory)
-        with closing(scoring.steps(family, skip, partial(recorded_stderr, words))) as steps:
+        with closing(scoring.steps(row, skip, partial(recorded_stderr, words))) as steps:
             code = _tell(steps, sender)
     except BaseException as error:  # noqa: BLE001  (the parent raises it)
         _tell_end(error, sender)

@@ -279,9 +279,9 @@ class HeadStatus:
 
 @dataclass(frozen=True, eq=False)
 class CellStatus:
-    """A cell, as its family and the first of the heads that it may be made of, and its prospect."""
+    """A cell, as its row and the first of the heads that it may be made of, and its prospect."""
 
-    family: RowPlan
+    row: RowPlan
     head: HeadWork
     prospect: TaskStatus
 
@@ -316,14 +316,14 @@ class _Look:
         self.folder = folder
         self.store = store
         self.retry_failed = retry_failed
-        self.choices: dict[str, list[str]] = {}  # by family: the heads over which a run would choose
+        self.choices: dict[str, list[str]] = {}  # by row: the heads over which a run would choose
         self.heads = {head.id: self._head(head) for head in plan.heads.values()}
 
     def outlook(self) -> PlanStatus:
         cells = [
-            CellStatus(family, rivals[0], self._cell(family, rivals))
-            for family in self.plan.families
-            for rivals in family.groups.values()
+            CellStatus(row, rivals[0], self._cell(row, rivals))
+            for row in self.plan.rows
+            for rivals in row.groups.values()
         ]
         return PlanStatus(
             embeddings=list(self._embeddings(cells)),
@@ -380,7 +380,7 @@ class _Look:
         looked_at = {
             embedding.key
             for cell in cells
-            if cell.prospect.runs and SMOOTHERS.get(cell.family.smoother.name).needs == "embeddings"
+            if cell.prospect.runs and SMOOTHERS.get(cell.row.smoother.name).needs == "embeddings"
             for embedding in cell.head.embeddings.values()
         }
         for key, (embedding, source) in found.items():
@@ -409,16 +409,16 @@ class _Look:
 
     # -- cells -----------------------------------------------------------------------------------------------------
 
-    def _cell(self, family: RowPlan, rivals: list[HeadWork]) -> TaskStatus:
+    def _cell(self, row: RowPlan, rivals: list[HeadWork]) -> TaskStatus:
         states = [self.heads[head.id] for head in rivals]
-        name = family.cell_id(rivals[0])
+        name = row.cell_id(rivals[0])
         if not any(state.runs or state.state == "done" for state in states):
             return TaskStatus("failed", "its head failed")
         stored = self.folder.read_cell(name)
-        stands = stored is not None and stored.info.get("chosen_over", []) == self._chosen_over(family)
+        stands = stored is not None and stored.info.get("chosen_over", []) == self._chosen_over(row)
         if stands:
             return TaskStatus("done")
-        if held(self.folder.path / "leases" / f"score-{family.id}"):
+        if held(self.folder.path / "leases" / f"score-{row.id}"):
             return _RUNNING
         if any(state.runs for state in states):
             return TaskStatus("planned", "its head is trained first", runs=True)
@@ -430,28 +430,28 @@ class _Look:
         if self.folder.stands("cells", name):
             return TaskStatus("stale", DAMAGED, runs=True)
         made = [record for head in rivals for record in self.cell_records.get(head.id, [])]
-        return _worded(nearest_cell(family.record, made))
+        return _worded(nearest_cell(row.record, made))
 
-    def _chosen_over(self, family: RowPlan) -> list[str]:
-        if family.id not in self.choices:
-            self.choices[family.id] = self._heads_of_choice(family)
-        return self.choices[family.id]
+    def _chosen_over(self, row: RowPlan) -> list[str]:
+        if row.id not in self.choices:
+            self.choices[row.id] = self._heads_of_choice(row)
+        return self.choices[row.id]
 
-    def _heads_of_choice(self, family: RowPlan) -> list[str]:
+    def _heads_of_choice(self, row: RowPlan) -> list[str]:
         """The heads over which a run would choose recipe and smoother; none where there is nothing to choose."""
-        open_options = automatic(SMOOTHERS.get(family.smoother.name), family.smoother.options)
-        if len({head.recipe for head in family.heads}) == 1 and not open_options:
+        open_options = automatic(SMOOTHERS.get(row.smoother.name), row.smoother.options)
+        if len({head.recipe for head in row.heads}) == 1 and not open_options:
             return []
-        stored = {head for cell in self._grid.get(family.id, []) for head in heads_of(cell)}
-        own = {head.id for head in family.heads}
+        stored = {head for cell in self._grid.get(row.id, []) for head in heads_of(cell)}
+        own = {head.id for head in row.heads}
         there = {head for head in stored - own if self.folder.has_head(head)}
         return sorted(there | {head for head in own if self.heads[head].runs or self.heads[head].state == "done"})
 
     @cached_property
     def _grid(self) -> dict[str, list[dict[str, Any]]]:
-        """Cells by family, as earlier grids in the folder left them."""
+        """Cells by row, as earlier grids in the folder left them."""
         grid = self.folder.load_grid()
-        return {record["id"]: record["cells"] for record in grid["families"]} if grid else {}
+        return {record["id"]: record["cells"] for record in grid["rows"]} if grid else {}
 
 
 _UNNEEDED = {

@@ -147,7 +147,7 @@ class FitTask:
     Attributes:
         name: for people.
         keys: embedding key by view name, main view first.
-        rows: id under which the run folder holds the rows of the fold.
+        fold: id under which the run folder holds the frames of the fold.
         record: what the head is made from, stored with it.
         uses: with what it is applied to new frames, likewise.
         memory: GiB of features that may be held; 0 for this process's share of what is available.
@@ -159,7 +159,7 @@ class FitTask:
     folder: Path
     cache: Path
     keys: tuple[tuple[str, str], ...]
-    rows: str
+    fold: str
     classes: int
     fusion: Spec
     recipe: Recipe
@@ -208,10 +208,10 @@ class FitTask:
     def _features(self) -> tuple[FoldRows, FoldFeatures]:
         """The rows of the fold, and the features that were used last: heads on the same ones follow each other."""
         limit = feature_limit(self.memory, self.workers, self.device)
-        asked = (self.folder, self.cache, self.rows, self.keys, self.recipe.standardize, limit)
+        asked = (self.folder, self.cache, self.fold, self.keys, self.recipe.standardize, limit)
         if asked not in _FEATURES:
             _FEATURES.clear()  # before others are read: there may be memory for one fold only
-            rows = RunFolder(self.folder).read_rows(self.rows)
+            rows = RunFolder(self.folder).read_fold(self.fold)
             store, standardize = EmbeddingStore(self.cache), self.recipe.standardize
             _FEATURES[asked] = rows, load_features(store, dict(self.keys), rows, standardize=standardize, memory=limit)
         return _FEATURES[asked]

@@ -68,7 +68,7 @@ class ModelUnderTest:
         text: as :func:`fusionkit.grid.lookup.find_row` takes it.
         device: where to work.
         smoothed: smooth as the cell does; else probabilities stay as they are.
-        predict_empty: the fusion is predict_empty about frames that have no view left, too; else they are imputed as in the run.
+        predict_empty: run the fusion on frames that have lost every view; else they are imputed as in the run.
         progress: told of frames that have to be embedded anew.
 
     Raises:
@@ -179,7 +179,7 @@ def rows_with_regions(results: RunResults) -> list[str]:
     Raises:
         DataError: if there is none.
     """
-    records = results.grid["families"]
+    records = results.grid["rows"]
     found = [each["id"] for each in records if "," in each["axes"]["views"] and results.load(each).counts]
     if not found:
         raise DataError(f"{results.folder.path} has no finished row with an auxiliary view", hint="bench one")

@@ -103,7 +103,7 @@ class ViewSource:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A trained cell, or the cells of a family over their seeds and folds, whose probabilities are averaged.
+    """A trained cell, or the cells of a row over their seeds and folds, whose probabilities are averaged.
 
     Attributes:
         name: of the cell, ``views/fusion/smoother[/seed]``.

@@ -92,7 +92,7 @@ def late_fusion(results: RunResults, match: RowMatch) -> str | None:
     own = match.record["axes"]
     found = [
         record
-        for record in results.grid["families"]
+        for record in results.grid["rows"]
         if Spec.parse(record["axes"]["fusion"]).name == LATE_FUSION
         and all(own[name] == value for name, value in record["axes"].items() if name not in ("fusion", "recipe"))
         and results.load(record).counts

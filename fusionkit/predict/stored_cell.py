@@ -38,7 +38,7 @@ class _Stored:
 
 
 def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = None) -> Predictor:
-    """The predictor of a cell, or of all finished cells of a family: the mean of their probabilities.
+    """The predictor of a cell, or of all finished cells of a row: the mean of their probabilities.
 
     Args:
         folder: of the run; nothing else is needed, but the components themselves and the weights that they name.
@@ -74,19 +74,19 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
 
 
 def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_Stored], list[str]]:
-    predict_empty = [
+    wanted = [
         cell
         for cell in match.record["cells"]
         if match.cell in (None, cell["id"]) and match.seed in (None, cell["seed"])
     ]
-    cells = [(cell, folder.read_cell(cell["id"])) for cell in predict_empty]
+    cells = [(cell, folder.read_cell(cell["id"])) for cell in wanted]
     finished = [cell for _, cell in cells if cell is not None]
     if not finished:
         raise DataError(f"{match.name} is not finished in {folder.path}", hint="run its grid again")
     notes = []
-    if len(finished) < len(predict_empty):
+    if len(finished) < len(wanted):
         notes.append(
-            f"{match.name}: {len(predict_empty) - len(finished)} of {len(predict_empty)} cells are not finished, and left out"
+            f"{match.name}: {len(wanted) - len(finished)} of {len(wanted)} cells are not finished and are left out"
         )
     stored = [_Stored(cell, *folder.read_head(cell.info["head"])) for cell in finished]
     old = next((item for item in stored if "backbones" not in item.head or "impute" not in item.cell.info), None)

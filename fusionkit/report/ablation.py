@@ -55,7 +55,7 @@ def gain(results: RunResults, record: dict[str, Any], seeds: list[int]) -> Param
     twice = f"{axes.main},{axes.main}#2"
     if axes.main == "none" or len(views) != 2 or axes.views == twice:
         return None
-    alike = [each for each in results.grid["families"] if _same_context(each["axes"], record["axes"])]
+    alike = [each for each in results.grid["rows"] if _same_context(each["axes"], record["axes"])]
     controls = [each for each in alike if each["axes"]["views"] == twice and _same_head(each["axes"], record["axes"])]
     single = [each for each in alike if each["axes"]["views"] == axes.main]  # with --main none, too
     alone = [each for each in single if _same_head(each["axes"], record["axes"])]

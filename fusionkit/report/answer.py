@@ -152,8 +152,8 @@ def _best(results: RunResults, scored: list[Row]) -> str:
 
 def _reference(results: RunResults, row: Row) -> str:
     """The name of the row's reference; empty where it has none."""
-    families = {record["id"]: record for record in results.grid["families"]}
-    held = families.get(families[row.id]["reference"])
+    rows = {record["id"]: record for record in results.grid["rows"]}
+    held = rows.get(rows[row.id]["reference"])
     return Axes(**held["axes"]).name if held else ""
 
 

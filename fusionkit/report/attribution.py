@@ -17,7 +17,7 @@ from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_ou
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
 
 Players = tuple[str, ...]
-_Group = dict[frozenset[str], Loaded]  # families that differ in nothing but their views, by their players
+_Group = dict[frozenset[str], Loaded]  # rows that differ in nothing but their views, by their players
 
 CONSTANT = "a classifier that always names the most frequent class"
 
@@ -47,22 +47,22 @@ def subset_scores(results: RunResults) -> list[SubsetScores]:
 
     Subsets that were not tested on the same frames, or have no finished seed in common, are left out.
     """
-    loaded = [results.load(record) for record in results.grid["families"]]
-    families = [family for family in loaded if family.counts]
-    scored = [_scored(group, players, families) for group in _groups(families) for players in _complete(group)]
+    loaded = [results.load(record) for record in results.grid["rows"]]
+    rows = [row for row in loaded if row.counts]
+    scored = [_scored(group, players, rows) for group in _groups(rows) for players in _complete(group)]
     return [each for each in scored if each]
 
 
-def _axes(family: Loaded) -> Axes:
-    return Axes(**family.record["axes"])
+def _axes(row: Loaded) -> Axes:
+    return Axes(**row.record["axes"])
 
 
-def _groups(families: list[Loaded]) -> list[_Group]:
+def _groups(rows: list[Loaded]) -> list[_Group]:
     groups: dict[tuple[str, ...], _Group] = {}
-    for family in families:
-        axes = family.record["axes"]
+    for row in rows:
+        axes = row.record["axes"]
         alike = tuple(axes[name] for name in sorted(axes) if name != "views")
-        groups.setdefault(alike, {}).setdefault(frozenset(_players(_axes(family))), family)
+        groups.setdefault(alike, {}).setdefault(frozenset(_players(_axes(row))), row)
     return list(groups.values())
 
 
@@ -84,7 +84,7 @@ def _subsets(players: frozenset[str]) -> Iterator[frozenset[str]]:
     return (frozenset(subset) for size in range(1, len(players) + 1) for subset in combinations(players, size))
 
 
-def _scored(group: _Group, players: Players, families: list[Loaded]) -> SubsetScores | None:
+def _scored(group: _Group, players: Players, rows: list[Loaded]) -> SubsetScores | None:
     members = [
         group[frozenset(player for bit, player in enumerate(players) if number >> bit & 1)]
         for number in range(1, 1 << len(players))
@@ -94,7 +94,7 @@ def _scored(group: _Group, players: Players, families: list[Loaded]) -> SubsetSc
         empty, counts = CONSTANT, _on_same_frames(members)
         counts = [best_constant(counts[0]), *counts] if counts else []
     else:
-        alone = _alone(axes, families)
+        alone = _alone(axes, rows)
         if alone is None:
             return None
         empty, counts = _axes(alone).name, _on_same_frames([alone, *members])
@@ -104,24 +104,24 @@ def _scored(group: _Group, players: Players, families: list[Loaded]) -> SubsetSc
     return SubsetScores(axes, players, empty, full, left_out)
 
 
-def _alone(axes: Axes, families: list[Loaded]) -> Loaded | None:
+def _alone(axes: Axes, rows: list[Loaded]) -> Loaded | None:
     """The main view alone: with the same fusion and recipe where there is such a row, else with a linear head."""
-    rows: dict[tuple[str, bool], Loaded] = {}
-    for family in families:
-        own = _axes(family)
+    alone: dict[tuple[str, bool], Loaded] = {}
+    for row in rows:
+        own = _axes(row)
         context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
         if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
-            rows.setdefault((own.fusion, own.recipe == axes.recipe), family)
+            alone.setdefault((own.fusion, own.recipe == axes.recipe), row)
     wanted = [(axes.fusion, True), (str(ALONE), True), (str(ALONE), False)]
-    return next((rows[key] for key in wanted if key in rows), None)
+    return next((alone[key] for key in wanted if key in alone), None)
 
 
-def _on_same_frames(families: list[Loaded]) -> list[np.ndarray]:
+def _on_same_frames(rows: list[Loaded]) -> list[np.ndarray]:
     """Counts (S, U, C, C) of each on the seeds that all have; empty where they cannot be held against each other."""
-    seeds = sorted(set.intersection(*(set(family.counts) for family in families)))
-    if not seeds or not all(np.array_equal(family.units, families[0].units) for family in families):
+    seeds = sorted(set.intersection(*(set(row.counts) for row in rows)))
+    if not seeds or not all(np.array_equal(row.units, rows[0].units) for row in rows):
         return []
-    counts = [np.stack([family.counts[seed] for seed in seeds]) for family in families]
+    counts = [np.stack([row.counts[seed] for seed in seeds]) for row in rows]
     alike = all(np.array_equal(each.sum(-1), counts[0].sum(-1)) for each in counts)
     return counts if alike else []
 

@@ -1,4 +1,4 @@
-"""Two families or cells against each other: overall and for each class, with intervals, tests and a sentence."""
+"""Two rows or cells against each other: overall and for each class, with intervals, tests and a sentence."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Comparison:
 
 
 def compare(results: RunResults, a: str, b: str) -> Comparison:
-    """Compare two families or cells of a run folder.
+    """Compare two rows or cells of a run folder.
 
     Raises:
         ConfigError: if either stands for nothing or for several, or they were not tested on the same frames.

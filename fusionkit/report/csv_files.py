@@ -1,4 +1,4 @@
-"""The CSV files of a run folder: results.csv (a row a family), cells.csv (a row a cell), costs.csv."""
+"""The CSV files of a run folder: results.csv (a row a row), cells.csv (a row a cell), costs.csv."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
     folds = len({head.trial.fold.name for head in plan.heads.values()}) > 1
     heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.prospect) for ahead in outlook.heads)
     yield from _grouped("fit", heads, folds)
-    cells = ((cell.family.axes.name + places[cell.head.id], cell.head, cell.prospect) for cell in outlook.cells)
+    cells = ((cell.row.axes.name + places[cell.head.id], cell.head, cell.prospect) for cell in outlook.cells)
     yield from _grouped("score", cells, folds)
     stages = estimate(outlook, folder, store, options)
     yield from map(_stage_line, stages)
@@ -47,14 +47,14 @@ def _head_name(ahead: HeadStatus) -> str:
 
 def _places(plan: Plan) -> dict[str, str]:
     """What else stands beside the name of each head: of data set, extractor and backbone those that a grid compares."""
-    axes = [family.axes for family in plan.families]
+    axes = [row.axes for row in plan.rows]
     compared = [
         name for name in ("dataset", "extractor", "backbone") if len({getattr(each, name) for each in axes}) > 1
     ]
     return {
-        head.id: "".join(f", {name} {getattr(family.axes, name)}" for name in compared)
-        for family in plan.families
-        for head in family.heads
+        head.id: "".join(f", {name} {getattr(row.axes, name)}" for name in compared)
+        for row in plan.rows
+        for head in row.heads
     }
 
 

@@ -42,7 +42,7 @@ def ranks(results: RunResults) -> Ranks | None:
 
     Reference: Demsar, Statistical comparisons of classifiers over multiple data sets (2006), JMLR 7, 1-30, section 3.2.
     """
-    loaded = [results.load(record) for record in results.grid["families"]]
+    loaded = [results.load(record) for record in results.grid["rows"]]
     several = len({each.record["axes"]["dataset"] for each in loaded}) > 1
     scores: dict[Axes, dict[str, float]] = {}
     for each in loaded:

@@ -93,7 +93,7 @@ class PairedDifference:
 
 def scored_rows(results: RunResults) -> list[RowScores]:
     """The rows with a finished seed, in plan order."""
-    records: list[dict[str, Any]] = results.grid["families"]
+    records: list[dict[str, Any]] = results.grid["rows"]
     loaded = [(record, results.load(record)) for record in records]
     return [RowScores(record["id"], Axes(**record["axes"]), found) for record, found in loaded if found.counts]
 

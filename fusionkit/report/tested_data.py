@@ -34,9 +34,9 @@ class TestedData:
     def of(cls, plan: Plan) -> TestedData:
         """What a plan has opened already."""
         trials: dict[str, dict[str, FoldData]] = {}
-        for family in plan.families:
-            for head in family.heads:
-                trials.setdefault(family.axes.dataset, {})[head.trial.fold.name] = head.trial
+        for row in plan.rows:
+            for head in row.heads:
+                trials.setdefault(row.axes.dataset, {})[head.trial.fold.name] = head.trial
         return cls(trials)
 
     def source(self, dataset: str) -> Source | None:
@@ -47,7 +47,7 @@ class TestedData:
 def open_tested_data(grid: dict[str, Any]) -> TestedData:
     """The data sets of a folder, each divided as its grids did; what cannot be opened is noted and left out."""
     trials, notes = {}, []
-    for dataset in dict.fromkeys(record["axes"]["dataset"] for record in grid["families"]):
+    for dataset in dict.fromkeys(record["axes"]["dataset"] for record in grid["rows"]):
         described = next((each for each in _described(grid) if dataset in each["datasets"]), None)
         if described is None:
             notes.append(f"{dataset}: its grid is not noted in the folder")

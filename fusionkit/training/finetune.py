@@ -132,12 +132,12 @@ class _Finetuning:
         self.folder.merge(plan, self.provenance)
         grid = self.folder.load_grid()
         assert grid is not None
-        records = {record["id"]: record for record in grid["families"]}
+        records = {record["id"]: record for record in grid["rows"]}
         stored, store = StoredHeads(self.folder), EmbeddingStore(cache_folder())
-        with progress.stage("score", len(plan.families), "rows"):
-            for family in plan.families:
-                scorer = RowScorer(family, records[family.id], stored, store, (0, 0.0), 0)
-                with waiting_lease(self.folder.path / "leases" / f"score-{family.id}"):
+        with progress.stage("score", len(plan.rows), "rows"):
+            for row in plan.rows:
+                scorer = RowScorer(row, records[row.id], stored, store, (0, 0.0), 0)
+                with waiting_lease(self.folder.path / "leases" / f"score-{row.id}"):
                     for _, task in scorer.tasks():
                         task()
                 progress.advance()

@@ -83,16 +83,16 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
         raise DataError(f"data set {config.dataset}: {error}") from error
     trials = [FoldData(source, fold) for fold in folds]
     works = {shape: _works(config, shape, trials, device) for shape in config.shapes}
-    families: list[RowPlan] = []
+    rows: list[RowPlan] = []
     for smoother in config.smoothers:
-        rows = [_family(config, shape, works[shape], smoother) for shape in config.shapes]
-        alone = next((row for row, shape in zip(rows, config.shapes, strict=True) if shape.position == "alone"), None)
-        families += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in rows]
+        alike = [_row_plan(config, shape, works[shape], smoother) for shape in config.shapes]
+        alone = next((row for row, shape in zip(alike, config.shapes, strict=True) if shape.position == "alone"), None)
+        rows += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in alike]
     plan = Plan(
         grid=_as_grid(config),
         protocol=digest([[source.fingerprint, trial.fold.digest] for trial in trials]),
         data=[f"{config.dataset}, split {config.split}" + (f", limit {config.limit}" if config.limit else "")],
-        families=families,
+        rows=rows,
         notes=notes,
     )
     return FinetunePlan(plan, [work for shape in config.shapes for work in works[shape]])
@@ -156,7 +156,7 @@ def _fusion_record(shape: FusionShape) -> Record:
     }
 
 
-def _family(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> RowPlan:
+def _row_plan(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> RowPlan:
     source: Source = works[0].trial.source
     views = works[0].views
     folds = list(dict.fromkeys(work.trial for work in works))

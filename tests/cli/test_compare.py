@@ -62,7 +62,7 @@ def test_it_prints_both_scores_the_difference_every_class_and_a_sentence(folder:
 
 
 def test_ids_and_parts_of_names_say_the_same(folder: Path) -> None:
-    a, b = (Results(folder).grid["families"][index]["id"] for index in (1, 0))
+    a, b = (Results(folder).grid["rows"][index]["id"] for index in (1, 0))
     by_name = run(str(folder), "face,eye/plain-concat/none", "face/linear/none")
     assert by_name.exit_code == 0
     assert run(str(folder), a[:6], b[:6]).output == by_name.output

@@ -162,7 +162,7 @@ def test_the_numbers_are_those_that_the_cell_was_scored_on(made: Path) -> None:
     folder = RunFolder(Path("run"))
     grid = folder.load_grid()
     assert grid is not None
-    record = next(each for each in grid["families"] if each["axes"]["smoother"] == "none")
+    record = next(each for each in grid["rows"] if each["axes"]["smoother"] == "none")
     stored = [folder.read_logits(folder.read_cell(cell["id"]).info["head"]).test for cell in record["cells"]]
     mean = np.mean([softmax(logits.astype(float), axis=1) for logits in stored], axis=0)
     assert len(mean) == len(tested)

@@ -70,7 +70,7 @@ def test_the_settings_on_the_page_run_the_same_grid(folder: Path, tmp_path: Path
     (origin,) = origins(Results(folder).grid)
     (tmp_path / "grid.json").write_text(origin.config)
     plan = api.prepare(str(tmp_path / "grid.json")).plan
-    assert [family.id for family in plan.families] == [record["id"] for record in Results(folder).grid["families"]]
+    assert [row.id for row in plan.rows] == [record["id"] for record in Results(folder).grid["rows"]]
 
 
 def _rows(text: str) -> list[dict[str, str]]:

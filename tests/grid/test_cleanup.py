@@ -49,7 +49,7 @@ def hold(path: Path, pid: int, host: str | None = None) -> None:
     path.write_text(json.dumps({"machine": host or _machine(), "pid": pid}))
 
 
-PLACES = ["run/heads/.ab12.0123abcd", "run/cells/.ab12.0123abcd", "run/rows/.ab-12.0123abcd"]
+PLACES = ["run/heads/.ab12.0123abcd", "run/cells/.ab12.0123abcd", "run/folds/.ab-12.0123abcd"]
 PLACES += ["cache/embeddings/k1/.00003.0123abcd"]
 FILES = ["run/.results.csv.0123abcd", "run/failures/.ab12.json.0123abcd"]
 
@@ -141,7 +141,7 @@ def test_a_write_that_is_under_way_has_the_name_that_is_looked_for(
 def test_a_run_begins_by_removing_them(tmp_path: Path) -> None:
     plan = toy_plan(seeds=1, reference="none")
     carry_out(plan, tmp_path / "run")
-    key = plan.families[0].heads[0].embeddings["face"].key
+    key = plan.rows[0].heads[0].embeddings["face"].key
     remains = [
         left(tmp_path / place, age=2 * DAY)
         for place in ("run/heads/.ab12.0123abcd", f"cache/embeddings/{key}/.00000.0123abcd")

@@ -175,7 +175,7 @@ def test_each_failure_says_what_happened(folder: Path) -> None:
 @pytest.mark.usefixtures("finished")
 def test_each_failure_leaves_its_traceback(folder: Path) -> None:
     grid = json.loads((folder / "out/grid.json").read_text())
-    heads = {row["axes"]["fusion"]: next(iter(row["cells"][0]["heads"].values())) for row in grid["families"]}
+    heads = {row["axes"]["fusion"]: next(iter(row["cells"][0]["heads"].values())) for row in grid["rows"]}
     traces = {name: (folder / f"out/failures/{heads[name]}.txt").read_text() for name in BAD}
     silent = {"exits", "vanishes", "killed"}  # they leave nobody the time to say anything
     for name in set(BAD) - silent - {"nan"}:

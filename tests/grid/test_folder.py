@@ -91,10 +91,10 @@ FLIPPED = "flipped"
 @pytest.mark.parametrize("how", [FLIPPED, "truncated", "gone"])
 def test_damaged_rows_are_written_anew(folder: RunFolder, how: str) -> None:
     rows = next(iter(toy_plan().heads.values())).trial.rows
-    folder.write_rows("r", rows)
-    damage(folder.path / "rows" / "r" / "train_label.npy", how)
-    folder.write_rows("r", rows)
-    np.testing.assert_array_equal(folder.read_rows("r").train_label, rows.train_label)
+    folder.write_fold("r", rows)
+    damage(folder.path / "folds" / "r" / "train_label.npy", how)
+    folder.write_fold("r", rows)
+    np.testing.assert_array_equal(folder.read_fold("r").train_label, rows.train_label)
 
 
 def damage(file: Path, how: str) -> None:
@@ -120,7 +120,7 @@ def test_grids_of_one_protocol_are_united(folder: RunFolder) -> None:
     folder.merge(toy_plan(regions=["bottom"], seeds=[1, 2]), {"n": 2})
     grid = folder.load_grid()
     assert grid is not None
-    found = {(family["axes"]["views"], tuple(cell["seed"] for cell in family["cells"])) for family in grid["families"]}
+    found = {(row["axes"]["views"], tuple(cell["seed"] for cell in row["cells"])) for row in grid["rows"]}
     assert found == {("face", (0, 1, 2)), ("face,top", (0, 1)), ("face,bottom", (1, 2))}
     assert [item["provenance"] for item in grid["grids"]] == [{"n": 1}, {"n": 2}]
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 def test_saying_the_default_changes_no_name() -> None:
     plain, said = toy_plan(), toy_plan(impute="nearest")
-    assert [family.id for family in plain.families] == [family.id for family in said.families]
+    assert [row.id for row in plain.rows] == [row.id for row in said.rows]
     assert plain.protocol == said.protocol
     assert plain.grid.digest() == said.grid.digest()
     assert "impute" not in plain.grid.describe()
@@ -28,7 +28,7 @@ def test_saying_the_default_changes_no_name() -> None:
 
 def test_another_way_has_names_of_its_own_on_the_same_heads() -> None:
     plain, other = toy_plan(), toy_plan(impute="linear")
-    assert not {family.id for family in plain.families} & {family.id for family in other.families}
+    assert not {row.id for row in plain.rows} & {row.id for row in other.rows}
     assert list(plain.heads) == list(other.heads)
     assert other.grid.describe()["impute"] == "linear"
 
@@ -52,9 +52,9 @@ def test_cells_are_scored_with_it_and_say_so(tmp_path: Path, how: str) -> None:
     plan = toy_plan(impute=how, seeds=1, reference="none")
     _, results = carry_out(plan, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    (family,) = plan.families
-    (head,) = family.heads
-    cell = folder.read_cell(family.cell_id(head))
+    (row,) = plan.rows
+    (head,) = row.heads
+    cell = folder.read_cell(row.cell_id(head))
     assert cell is not None
     trial = head.trial
     table = trial.source.table.take(trial.rows.test)
@@ -62,13 +62,13 @@ def test_cells_are_scored_with_it_and_say_so(tmp_path: Path, how: str) -> None:
     seen = ~np.isnan(logits[:, 0])
     probs = np.tile(trial.prior, (len(table), 1))
     probs[seen] = softmax(logits[seen].astype(float), axis=1)
-    for row in np.flatnonzero(~seen):
-        same = np.flatnonzero(seen & (table.clip == table.clip[row]))
+    for index in np.flatnonzero(~seen):
+        same = np.flatnonzero(seen & (table.clip == table.clip[index]))
         if how == "linear":
             have = table.number[same]
-            probs[row] = [np.interp(table.number[row], have, probs[same, c]) for c in range(3)]
+            probs[index] = [np.interp(table.number[index], have, probs[same, c]) for c in range(3)]
         elif how == "nearest":
-            probs[row] = probs[min(same, key=lambda n: (abs(table.number[n] - table.number[row]), n))]
+            probs[index] = probs[min(same, key=lambda n: (abs(table.number[n] - table.number[index]), n))]
     known = table.label >= 0
     assert cell.info["macro_f1"] == pytest.approx(f1_score(table.label[known], probs[known].argmax(1), average="macro"))
     lacking = int((known & ~seen).sum())

@@ -1,4 +1,4 @@
-"""Pointing at families and cells by id and by name."""
+"""Pointing at rows and cells by id and by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.grid.lookup import find_row, label
 
 
-def family(id_: str, views: str, fusion: str, smoother: str = "none", folds: int = 1, **axes: str) -> dict[str, Any]:
+def row(id_: str, views: str, fusion: str, smoother: str = "none", folds: int = 1, **axes: str) -> dict[str, Any]:
     cells = [
         {"id": f"{index}{fold}{id_[2:]}", "head": "", "seed": seed, "fold": f"fold{fold}"}
         for index, seed in enumerate((0, 3))
@@ -21,13 +21,13 @@ def family(id_: str, views: str, fusion: str, smoother: str = "none", folds: int
 
 
 GRID = {
-    "families": [
-        family("aaaa11112222", "face", "linear"),
-        family("aaaa33334444", "face,eye,mouth", "concat:width=8"),
-        family("bbbb33334444", "face,eye,mouth", "mlp:file=a/b.pt"),
-        family("cccc33334444", "face,nose", "mlp", "window:width=5"),
-        family("face00000000", "face,nose", "mlp"),
-        family("dddd33334444", "face,keep:eye+mouth", "gated"),
+    "rows": [
+        row("aaaa11112222", "face", "linear"),
+        row("aaaa33334444", "face,eye,mouth", "concat:width=8"),
+        row("bbbb33334444", "face,eye,mouth", "mlp:file=a/b.pt"),
+        row("cccc33334444", "face,nose", "mlp", "window:width=5"),
+        row("face00000000", "face,nose", "mlp"),
+        row("dddd33334444", "face,keep:eye+mouth", "gated"),
     ]
 }
 
@@ -61,7 +61,7 @@ GRID = {
         ("face0", "face00000000"),
     ],
 )
-def test_a_family_is_found_by_what_fits_it_alone(text: str, id_: str) -> None:
+def test_a_row_is_found_by_what_fits_it_alone(text: str, id_: str) -> None:
     found = find_row(GRID, text)
     assert found.record["id"] == id_
     assert (found.seed, found.fold, found.cell) == (None, None, None)
@@ -82,7 +82,7 @@ def test_a_name_goes_before_an_id_that_starts_the_same() -> None:
 
 
 def test_exact_options_go_before_none() -> None:
-    grid = {"families": [family("aaaa11112222", "face", "mlp"), family("bbbb11112222", "face", "mlp:hidden=8")]}
+    grid = {"rows": [row("aaaa11112222", "face", "mlp"), row("bbbb11112222", "face", "mlp:hidden=8")]}
     assert find_row(grid, "face/mlp").record["id"] == "aaaa11112222"
     assert find_row(grid, "mlp:hidden=8").record["id"] == "bbbb11112222"
 
@@ -119,9 +119,9 @@ def test_what_fits_none_or_several_is_one_clear_line(text: str, message: str) ->
 
 def test_where_a_context_varies_the_candidates_say_how() -> None:
     grid = {
-        "families": [
-            family("aaaa11112222", "face", "linear", backbone="hog"),
-            family("bbbb11112222", "face", "linear", backbone="timm:model=vit"),
+        "rows": [
+            row("aaaa11112222", "face", "linear", backbone="hog"),
+            row("bbbb11112222", "face", "linear", backbone="timm:model=vit"),
         ]
     }
     message = (
@@ -136,20 +136,20 @@ def test_where_a_context_varies_the_candidates_say_how() -> None:
 
 
 def test_many_candidates_are_counted_and_not_all_listed() -> None:
-    grid = {"families": [family(f"{index:04d}11112222", f"face,v{index}", "mlp") for index in range(20)]}
+    grid = {"rows": [row(f"{index:04d}11112222", f"face,v{index}", "mlp") for index in range(20)]}
     for text in ("mlp", "none at all"):
         with pytest.raises(ConfigError, match=r"face,v7/mlp/none.* and 12 more"):
             find_row(grid, text)
 
 
 def test_without_a_main_view_no_view_may_be_left_out() -> None:
-    grid = {"families": [family("aaaa11112222", "eye,mouth", "mlp", main="none")]}
+    grid = {"rows": [row("aaaa11112222", "eye,mouth", "mlp", main="none")]}
     assert find_row(grid, "mouth,eye/mlp").record["id"] == "aaaa11112222"
     with pytest.raises(ConfigError, match="nothing is called 'mouth/mlp'"):
         find_row(grid, "mouth/mlp")
 
 
 def test_of_several_folds_a_cell_says_which() -> None:
-    grid = {"families": [family("aaaa11112222", "face", "linear", folds=2)]}
+    grid = {"rows": [row("aaaa11112222", "face", "linear", folds=2)]}
     assert find_row(grid, "01aa1111").name == "face/linear/none/0 fold1"
     assert find_row(grid, "linear/none/0").name == "face/linear/none/0"

@@ -68,7 +68,7 @@ def states(run: Path) -> dict[tuple[str, int], str]:
 def shows_nothing_stale(run: Path) -> bool:
     """Each score that is shown was chosen over the heads that are there, or nothing was chosen."""
     folder = RunFolder(run)
-    for record in grid_of(run)["families"]:
+    for record in grid_of(run)["rows"]:
         heads = sorted({head for cell in record["cells"] for head in heads_of(cell) if folder.has_head(head)})
         stored = [folder.read_cell(cell["id"]) for cell in record["cells"]]
         if any(cell.info["chosen_over"] not in ([], heads) for cell in stored if cell):
@@ -214,7 +214,7 @@ def test_a_folder_without_a_sound_grid_is_refused_and_nothing_changed(tmp_path: 
         unite(tmp_path / "nothing", tmp_path / "nothing")
 
 
-@pytest.mark.parametrize(("kind", "file"), [("heads", "dev_logits.npy"), ("cells", "counts.npz"), ("rows", "dev.npy")])
+@pytest.mark.parametrize(("kind", "file"), [("heads", "dev_logits.npy"), ("cells", "counts.npz"), ("folds", "dev.npy")])
 def test_what_is_damaged_is_named_and_left_behind(tmp_path: Path, kind: str, file: str) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "b")
     lost = min((tmp_path / "b" / kind).iterdir())
@@ -227,7 +227,7 @@ def test_what_is_damaged_is_named_and_left_behind(tmp_path: Path, kind: str, fil
     carry_out(toy_plan(seeds=1), tmp_path / "a")
     carry_out(toy_plan(seeds=1), tmp_path / "whole")
     made, whole = contents(tmp_path / "a"), contents(tmp_path / "whole")
-    assert {name for name in whole if name not in made} <= {name for name in whole if name.startswith("rows/")}
+    assert {name for name in whole if name not in made} <= {name for name in whole if name.startswith("folds/")}
     assert made == {name: whole[name] for name in made}  # rows are written when a head is to be trained on them
 
 
@@ -275,7 +275,7 @@ def test_a_row_of_other_code_is_left_out(tmp_path: Path) -> None:
         carry_out(toy_plan(fusions=["toy-edited"], seeds=1), tmp_path / "a")
     with registered(FUSIONS, "toy-edited", Other):
         carry_out(toy_plan(fusions=["toy-edited", "toy-forest"], seeds=[0, 1]), tmp_path / "b")
-    own = {cell["id"] for record in grid_of(tmp_path / "a")["families"] for cell in record["cells"]}
+    own = {cell["id"] for record in grid_of(tmp_path / "a")["rows"] for cell in record["cells"]}
     merged = unite(tmp_path / "a", tmp_path / "b")
     assert merged.left_out == [f"{tmp_path / 'b'}: face,bottom/toy-edited/toy-plain"]
     rows = [(row.axes.fusion, row.seeds) for row in Results(tmp_path / "a").rows]

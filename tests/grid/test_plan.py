@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 def ids(plan: Plan) -> list[list[str]]:
-    return [[family.id, *(head.id for head in family.heads)] for family in plan.families]
+    return [[row.id, *(head.id for head in row.heads)] for row in plan.rows]
 
 
 def rows(plan: Plan) -> list[tuple[str, str, str]]:
-    return [(family.axes.views, family.axes.fusion, family.axes.smoother) for family in plan.families]
+    return [(row.axes.views, row.axes.fusion, row.axes.smoother) for row in plan.rows]
 
 
 def test_the_reference_row_comes_first_and_once() -> None:
@@ -37,28 +37,28 @@ def test_the_reference_row_comes_first_and_once() -> None:
         ("face,bottom", "toy-sum", "toy-plain"),
         ("face,bottom", "toy-recorder", "toy-plain"),
     ]
-    reference = plan.families[0]
+    reference = plan.rows[0]
     assert reference.reference is None
-    assert {family.reference for family in plan.families[1:]} == {reference.id}
+    assert {row.reference for row in plan.rows[1:]} == {reference.id}
 
 
 def test_smoothers_share_their_heads() -> None:
     plan = toy_plan(smoothers=["toy-plain", "toy-box", "toy-learned"], seeds=3)
-    assert len(plan.families) == 6
+    assert len(plan.rows) == 6
     assert len(plan.heads) == 2 * 3
-    by_views = {(family.axes.views): {head.id for head in family.heads} for family in plan.families}
-    for family in plan.families:
-        assert {head.id for head in family.heads} == by_views[family.axes.views]
-    assert len({family.cell_id(head) for family in plan.families for head in family.heads}) == 18
+    by_views = {(row.axes.views): {head.id for head in row.heads} for row in plan.rows}
+    for row in plan.rows:
+        assert {head.id for head in row.heads} == by_views[row.axes.views]
+    assert len({row.cell_id(head) for row in plan.rows for head in row.heads}) == 18
 
 
 def test_each_row_is_held_against_the_reference_with_its_own_smoother() -> None:
     plan = toy_plan(smoothers=["toy-plain", "toy-box"])
-    by_id = {family.id: family for family in plan.families}
-    for family in plan.families:
-        if family.reference:
-            assert by_id[family.reference].axes.smoother == family.axes.smoother
-            assert by_id[family.reference].axes.views == "face"
+    by_id = {row.id: row for row in plan.rows}
+    for row in plan.rows:
+        if row.reference:
+            assert by_id[row.reference].axes.smoother == row.axes.smoother
+            assert by_id[row.reference].axes.views == "face"
 
 
 def test_without_a_main_view_the_first_region_set_is_the_reference() -> None:
@@ -68,18 +68,18 @@ def test_without_a_main_view_the_first_region_set_is_the_reference() -> None:
         ("top", "toy-sum", "toy-plain"),
         ("top,bottom", "toy-sum", "toy-plain"),
     ]
-    assert [family.reference for family in plan.families] == [None, *[plan.families[0].id] * 2]
+    assert [row.reference for row in plan.rows] == [None, *[plan.rows[0].id] * 2]
 
 
 def test_without_a_reference_no_row_is_added() -> None:
     plan = toy_plan(reference="none", regions=["top", "bottom"])
-    assert [family.reference for family in plan.families] == [None, None]
-    assert len(plan.families) == 2
+    assert [row.reference for row in plan.rows] == [None, None]
+    assert len(plan.rows) == 2
 
 
 def test_the_face_beside_itself_is_the_equal_parameter_control() -> None:
     plan = toy_plan(regions=["face", "bottom"], fusions=["toy-sum"])
-    control = plan.families[1]
+    control = plan.rows[1]
     assert control.axes.views == "face,face#2"
     embeddings = control.heads[0].embeddings
     assert list(embeddings) == ["face", "face#2"]
@@ -122,7 +122,7 @@ def test_a_default_that_is_written_out_is_the_same_head() -> None:
 def test_the_order_and_number_of_seeds_do_not_change_a_head() -> None:
     few, many = toy_plan(seeds=[1]), toy_plan(seeds=4)
     assert set(few.heads) < set(many.heads)
-    assert [family.id for family in few.families] == [family.id for family in many.families]
+    assert [row.id for row in few.rows] == [row.id for row in many.rows]
 
 
 def test_a_raised_revision_makes_other_heads_and_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_a_raised_revision_makes_other_heads_and_other_rows(monkeypatch: pytest.
     monkeypatch.setattr(Colours, "revision", 2)
     after = toy_plan(**BASE)
     assert not set(before.heads) & set(after.heads)
-    assert before.families[0].id != after.families[0].id
+    assert before.rows[0].id != after.rows[0].id
 
 
 def test_a_component_from_other_source_makes_other_heads(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ _PRINT_IDS = """
 from toy_components import toys, toy_plan
 with toys():
     plan = toy_plan(regions=["top", "bottom"], smoothers=["toy-plain", "toy-box"], seeds=2, split="kfold:k=3")
-    print(plan.protocol, *[family.id for family in plan.families], *plan.heads)
+    print(plan.protocol, *[row.id for row in plan.rows], *plan.heads)
 """
 
 
@@ -199,14 +199,14 @@ def test_ids_are_the_same_in_every_process(tmp_path: Path) -> None:
         said.append(done.stdout.split())
     assert said[0] == said[1]
     plan = toy_plan(regions=["top", "bottom"], smoothers=["toy-plain", "toy-box"], seeds=2, split="kfold:k=3")
-    assert said[0] == [plan.protocol, *[family.id for family in plan.families], *plan.heads]
+    assert said[0] == [plan.protocol, *[row.id for row in plan.rows], *plan.heads]
 
 
 def test_folds_stand_in_one_row_and_are_heads_of_their_own() -> None:
     plan = toy_plan(split="kfold:k=3", seeds=2, reference="none")
-    (family,) = plan.families
-    assert family.axes.split == "kfold:k=3"
-    assert [(head.seed, head.trial.fold.name) for head in family.heads] == [
+    (row,) = plan.rows
+    assert row.axes.split == "kfold:k=3"
+    assert [(head.seed, head.trial.fold.name) for head in row.heads] == [
         (seed, f"kfold/{fold}") for seed in (0, 1) for fold in range(3)
     ]
     assert len(plan.heads) == 6
@@ -233,7 +233,7 @@ def test_a_file_that_a_backbone_reads_counts_by_its_bytes_not_its_path(tmp_path:
         plans = [toy_plan(**BASE, backbones=[f"toy-weighted:weights={tmp_path / name}"]) for name in "abc"]
     assert set(plans[0].heads) == set(plans[1].heads)
     assert not set(plans[0].heads) & set(plans[2].heads)
-    assert plans[0].families[0].id == plans[1].families[0].id
+    assert plans[0].rows[0].id == plans[1].rows[0].id
 
 
 def test_data_that_cannot_be_divided_are_named() -> None:
@@ -273,14 +273,14 @@ def test_data_sets_extractors_and_backbones_are_axes() -> None:
         datasets=["toy-blobs", "toy-blobs:seed=1"], backbones=["toy-colours", "toy-colours:gain=2.0"], seeds=1
     )
     plan = make_plan(grid, "cpu")
-    assert [(family.axes.dataset, family.axes.backbone, family.axes.views) for family in plan.families] == [
+    assert [(row.axes.dataset, row.axes.backbone, row.axes.views) for row in plan.rows] == [
         (dataset, backbone, views)
         for dataset in ("toy-blobs", "toy-blobs:seed=1")
         for backbone in ("toy-colours", "toy-colours:gain=2.0")
         for views in ("face", "face,bottom")
     ]
     for index in range(0, 8, 2):
-        assert plan.families[index + 1].reference == plan.families[index].id
+        assert plan.rows[index + 1].reference == plan.rows[index].id
 
 
 def test_planning_reads_no_image() -> None:

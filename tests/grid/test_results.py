@@ -26,7 +26,7 @@ def counts_of(run: Path, record: dict, seeds: list[int]) -> np.ndarray:
 
 def test_scores_intervals_and_differences_are_those_of_the_stored_counts(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(seeds=3, regions=["bottom", "top"]), tmp_path / "run")
-    records = results.grid["families"]
+    records = results.grid["rows"]
     reference = counts_of(tmp_path / "run", records[0], [0, 1, 2])
     assert [row.is_reference for row in results.rows] == [True, False, False]
     p = [float("nan")]
@@ -47,7 +47,7 @@ def test_scores_intervals_and_differences_are_those_of_the_stored_counts(tmp_pat
 def test_intervals_are_the_bootstraps_where_that_is_asked_for_and_all_else_stays(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(seeds=2), tmp_path / "run")
     other = Results(tmp_path / "run", "bootstrap")
-    a, b = (counts_of(tmp_path / "run", record, [0, 1]) for record in other.grid["families"])
+    a, b = (counts_of(tmp_path / "run", record, [0, 1]) for record in other.grid["rows"])
     assert [row.score for row in other.rows] == [bootstrap_interval(a), bootstrap_interval(b)]
     assert other.rows[1].delta == bootstrap_difference(b, a)
     assert other.rows[1].score.low != results.rows[1].score.low
@@ -71,9 +71,7 @@ def test_the_caption_gives_n_of_each_data_set(tmp_path: Path) -> None:
 def test_a_difference_pairs_the_seeds_that_both_have(tmp_path: Path) -> None:
     carry_out(toy_plan(seeds=[0, 1], regions=["bottom"]), tmp_path / "run")
     _, results = carry_out(toy_plan(seeds=[1, 2], regions=["top"]), tmp_path / "run")
-    by_views = {
-        row.axes.views: (row, record) for row, record in zip(results.rows, results.grid["families"], strict=True)
-    }
+    by_views = {row.axes.views: (row, record) for row, record in zip(results.rows, results.grid["rows"], strict=True)}
     assert {views: row.seeds for views, (row, _) in by_views.items()} == {
         "face": [0, 1, 2],
         "face,bottom": [0, 1],
@@ -98,7 +96,7 @@ def test_folds_are_pooled_before_they_are_scored(tmp_path: Path) -> None:
     per_seed = []
     for seed in (0, 1):
         truth, predicted = [], []
-        for head in plan.families[0].heads:
+        for head in plan.rows[0].heads:
             if head.seed == seed:
                 label = head.trial.source.table.label[head.trial.rows.test]
                 logits = RunFolder(tmp_path / "run").read_logits(head.id).test
@@ -108,7 +106,7 @@ def test_folds_are_pooled_before_they_are_scored(tmp_path: Path) -> None:
     assert row.score is not None
     assert row.score.value == pytest.approx(np.mean(per_seed))
     assert row.sd == pytest.approx(np.std(per_seed, ddof=1))
-    labels = plan.families[0].heads[0].trial.source.table.label
+    labels = plan.rows[0].heads[0].trial.source.table.label
     assert row.means["n_frames"] == (labels >= 0).sum()
     assert row.score.n_units == 20
 
@@ -119,14 +117,14 @@ def test_a_seed_with_a_fold_missing_is_left_out_of_all_numbers(tmp_path: Path) -
     plan = toy_plan(split="kfold:k=3", seeds=2, reference="none")
     carry_out(plan, tmp_path / "run")
     whole = Results(tmp_path / "run").rows[0]
-    family = plan.families[0]
-    shutil.rmtree(tmp_path / "run" / "cells" / family.cell_id(family.heads[0]))  # seed 0, fold 0
+    planned = plan.rows[0]
+    shutil.rmtree(tmp_path / "run" / "cells" / planned.cell_id(planned.heads[0]))  # seed 0, fold 0
     (row,) = Results(tmp_path / "run").rows
     assert row.seeds == [1]
     assert row.score is not None
     assert row.score.n_seeds == 1
     assert row.means["n_frames"] == whole.means["n_frames"]
-    cells = [RunFolder(tmp_path / "run").read_cell(family.cell_id(head)) for head in family.heads if head.seed == 1]
+    cells = [RunFolder(tmp_path / "run").read_cell(planned.cell_id(head)) for head in planned.heads if head.seed == 1]
     right = sum(np.trace(cell.counts.sum(0)) for cell in cells if cell)
     assert row.means["accuracy"] == pytest.approx(right / sum(cell.counts.sum() for cell in cells if cell))
 

@@ -1,4 +1,4 @@
-"""A family chooses its smoother on dev over all its seeds, and scores every cell with it."""
+"""A row chooses its smoother on dev over all its seeds, and scores every cell with it."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def smoothed_by_hand(logits: np.ndarray, trial: FoldData, part: str, width: int)
     return out
 
 
-def dev_score(folder: RunFolder, family: RowPlan, index: int, width: int) -> float:
-    head = family.heads[index]
+def dev_score(folder: RunFolder, row: RowPlan, index: int, width: int) -> float:
+    head = row.heads[index]
     probs = smoothed_by_hand(folder.read_logits(head.id).dev, head.trial, "dev", width)
     truth = head.trial.rows.dev_label
     return float(f1_score(truth[truth >= 0], probs[truth >= 0].argmax(1), average="macro"))
 
 
-def best_width(folder: RunFolder, family: RowPlan) -> int:
-    seeds = range(len(family.heads))
-    means = {width: np.mean([dev_score(folder, family, seed, width) for seed in seeds]) for width in (1, 3, 9)}
+def best_width(folder: RunFolder, row: RowPlan) -> int:
+    seeds = range(len(row.heads))
+    means = {width: np.mean([dev_score(folder, row, seed, width) for seed in seeds]) for width in (1, 3, 9)}
     return max(means, key=lambda width: (means[width], -width))
 
 
 def infos(folder: RunFolder, plan: Plan) -> list[dict[str, Any]]:
     found = []
-    for family in plan.families:
-        for head in family.heads:
-            cell = folder.read_cell(family.cell_id(head))
+    for row in plan.rows:
+        for head in row.heads:
+            cell = folder.read_cell(row.cell_id(head))
             assert cell is not None
             found.append(cell.info)
     return found
@@ -67,10 +67,10 @@ def test_the_width_is_the_best_on_dev_by_the_mean_over_seeds(tmp_path: Path, dat
     plan = toy_plan(**AUTO, datasets=[data], seeds=3)
     carry_out(plan, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    width = best_width(folder, plan.families[0])
+    width = best_width(folder, plan.rows[0])
     assert [info["smoother"] for info in infos(folder, plan)] == [f"toy-box:width={width}"] * 3
     for index, info in enumerate(infos(folder, plan)):
-        assert info["dev_macro_f1"] == pytest.approx(dev_score(folder, plan.families[0], index, width))
+        assert info["dev_macro_f1"] == pytest.approx(dev_score(folder, plan.rows[0], index, width))
 
 
 def test_the_width_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_the_width_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None:
     outcome, results = carry_out(many, tmp_path / "run")
     assert (outcome.fitted, outcome.scored, outcome.reused) == (3, 4, 0)
     folder = RunFolder(tmp_path / "run")
-    width = best_width(folder, many.families[0])
+    width = best_width(folder, many.rows[0])
     assert results.rows[0].chosen == f"toy-box:width={width}"
-    heads = sorted(head.id for head in many.families[0].heads)
+    heads = sorted(head.id for head in many.rows[0].heads)
     assert [info["chosen_over"] for info in infos(folder, many)] == [heads] * 4
     outcome, _ = carry_out(few, tmp_path / "run")  # the smaller grid again leaves the union as it is
     assert (outcome.fitted, outcome.scored) == (0, 0)
@@ -114,14 +114,14 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
     plan = toy_plan(smoothers=["toy-box:width=3"], seeds=1)
     carry_out(plan, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    for family in plan.families:
-        (head,) = family.heads
+    for row in plan.rows:
+        (head,) = row.heads
         trial = head.trial
         table = trial.source.table.take(trial.rows.test)
         known = table.label >= 0
         logits = folder.read_logits(head.id)
         predicted = smoothed_by_hand(logits.test, trial, "test", 3).argmax(1)
-        cell = folder.read_cell(family.cell_id(head))
+        cell = folder.read_cell(row.cell_id(head))
         assert cell is not None
         for unit, counts in zip(cell.units, cell.counts, strict=True):
             rows = known & (table.subject == unit)
@@ -144,8 +144,8 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
 def test_a_learned_smoother_sees_dev_clips_and_dev_labels_only(tmp_path: Path) -> None:
     plan = toy_plan(smoothers=["toy-learned"], reference="none", seeds=[4])
     carry_out(plan, tmp_path / "run")
-    trial = plan.families[0].heads[0].trial
-    seen = ~np.isnan(RunFolder(tmp_path / "run").read_logits(plan.families[0].heads[0].id).dev[:, 0])
+    trial = plan.rows[0].heads[0].trial
+    seen = ~np.isnan(RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[0].id).dev[:, 0])
     assert Learned.given
     for clips, labels, seed in Learned.given:
         assert seed == 4
@@ -171,10 +171,10 @@ def test_a_smoother_that_needs_embeddings_gets_all_views_side_by_side(tmp_path: 
     assert {x.shape[1] for x in Wide.given} == {24}
 
 
-def test_the_choice_is_not_affected_by_a_family_of_an_older_component(
+def test_the_choice_is_not_affected_by_a_row_of_an_older_component(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a backbone has changed, cells of the old one are not of the same family: nothing is averaged over both."""
+    """After a backbone has changed, cells of the old one are not of the same row: nothing is averaged over both."""
     from toy_components import Colours
 
     plan = toy_plan(**AUTO, seeds=2)
@@ -183,7 +183,7 @@ def test_the_choice_is_not_affected_by_a_family_of_an_older_component(
     plan = toy_plan(**AUTO, seeds=2)
     _, results = carry_out(plan, tmp_path / "run")
     chosen_over = [info["chosen_over"] for info in infos(RunFolder(tmp_path / "run"), plan)]
-    assert chosen_over == [sorted(head.id for head in plan.families[0].heads)] * 2
+    assert chosen_over == [sorted(head.id for head in plan.rows[0].heads)] * 2
     current = [cell for cell in results.cells() if cell["head"] in plan.heads]
     assert len(current) == 2
     assert len({(cell["seed"], cell["fold"]) for cell in results.cells()}) == len(results.cells())

@@ -286,7 +286,7 @@ def test_damage_to_any_stored_file_is_repaired_to_the_same_bytes(tmp_path: Path,
             file.unlink()
         else:
             file.write_bytes(whole[:-1] if how == "truncated" else whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
-        if kind == "rows":  # needed again only where a head is trained
+        if kind == "folds":  # needed again only where a head is trained
             shutil.rmtree(next((run / "heads").iterdir()))
         outcome, _ = carry_out(plan, run)
         assert outcome.failed == {}, (kind, name)
@@ -317,7 +317,7 @@ def test_the_cache_may_go_once_the_grid_is_done(tmp_path: Path) -> None:
 
 def test_frames_without_an_image_are_counted_and_named(tmp_path: Path) -> None:
     outcome, _ = carry_out(toy_plan(), tmp_path / "run")
-    source = toy_plan().families[0].heads[0].trial.source
+    source = toy_plan().rows[0].heads[0].trial.source
     blank = [row for row in range(320) if row % 11 == 5]
     names = ", ".join(source.where(row) for row in blank[:3])
     assert outcome.unreadable == [f"toy-blobs: {len(blank)} of 320 frames, {names} and {len(blank) - 3} more"]
@@ -341,12 +341,12 @@ def test_data_that_changed_in_this_process_are_read_anew(tmp_path: Path) -> None
             patch.setattr(Live, "version", version)
             plan = toy_plan(datasets=["toy-live"], seeds=1, reference="none")
             carry_out(plan, tmp_path / f"run{version}")
-            key = plan.families[0].heads[0].embeddings["face"].key
+            key = plan.rows[0].heads[0].embeddings["face"].key
             found.append(embeddings.EmbeddingStore(embeddings.cache_folder()).read(key, np.arange(320)))
         fresh = embeddings.EmbeddingStore(tmp_path / "fresh")
         from fusionkit.engine.embed import embed
 
-        head = plan.families[0].heads[0]
+        head = plan.rows[0].heads[0]
         embed(head.trial.source, [head.embeddings["face"]], [0], fresh, "cpu", lambda _: None)
         np.testing.assert_array_equal(found[1], fresh.read(head.embeddings["face"].key, np.arange(320)))
     assert not np.array_equal(found[0], found[1])
@@ -390,7 +390,7 @@ def test_a_failure_note_that_outlived_a_kill_does_not_haunt_a_cell_that_is_done(
     carry_out(plan, tmp_path / "run")
     expected = files(tmp_path / "run")
     # Killed after the head was put in place and before its old failure was forgotten.
-    RunFolder(tmp_path / "run").write_failure(plan.families[0].heads[0].id, "its process died", "")
+    RunFolder(tmp_path / "run").write_failure(plan.rows[0].heads[0].id, "its process died", "")
     outcome, _ = carry_out(plan, tmp_path / "run")
     assert outcome.failed == {}
     assert files(tmp_path / "run") == expected
@@ -399,7 +399,7 @@ def test_a_failure_note_that_outlived_a_kill_does_not_haunt_a_cell_that_is_done(
 def test_a_damaged_head_of_another_grid_does_not_keep_the_tables_from_being_written(tmp_path: Path) -> None:
     first = toy_plan(regions=["top"], reference="none")
     carry_out(first, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "heads" / first.families[0].heads[0].id)
+    shutil.rmtree(tmp_path / "run" / "heads" / first.rows[0].heads[0].id)
     carry_out(toy_plan(regions=["bottom"], reference="none"), tmp_path / "run")
     write_csv_files(Results(tmp_path / "run"))
     assert (tmp_path / "run" / "costs.csv").exists()

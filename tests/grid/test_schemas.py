@@ -54,7 +54,7 @@ def cell(path: Path) -> Path:
 
 
 def rows(path: Path) -> Path:
-    return next((path / "rows").iterdir())
+    return next((path / "folds").iterdir())
 
 
 def shard(path: Path) -> Path:

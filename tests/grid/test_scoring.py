@@ -136,8 +136,8 @@ def cells(path: Path) -> dict[str, bytes]:
 
 
 def trace(path: Path, plan: Plan) -> str:
-    family = next(family for family in plan.families if family.axes.smoother == "toy-moody")
-    (cell,) = {family.cell_id(head) for head in family.heads if head.seed == 1}
+    row = next(row for row in plan.rows if row.axes.smoother == "toy-moody")
+    (cell,) = {row.cell_id(head) for head in row.heads if head.seed == 1}
     return RunFolder(path).failure_trace(cell)
 
 
@@ -228,7 +228,7 @@ def test_a_death_loses_its_own_cell_only(tmp_path: Path, act: str, monkeypatch: 
     name = "face,bottom/toy-sum/toy-moody"
     assert outcome.failed == {f"{name}/1": message}
     assert progress.told == [f"{name}: {message}"]
-    assert progress.steps == 1 + len(plan.families)
+    assert progress.steps == 1 + len(plan.rows)
     assert (outcome.scored, outcome.reused) == (5, 3)
     assert trace(path, plan).startswith(message + "\n\n")
     assert said in trace(path, plan)
@@ -306,7 +306,7 @@ def test_failing_fast_stops_at_the_first_failure(tmp_path: Path, act: str, monke
     assert len(processes()) == 1
     assert multiprocessing.active_children() == []
     stored = {name.split("/")[1] for name in cells(tmp_path / "run")}
-    first = plan.families[1]
+    first = plan.rows[1]
     assert first.cell_id(first.heads[0]) in stored
     assert len(stored) == 6 + 1, "nothing was scored after it"
     if act == "quits":
@@ -400,14 +400,14 @@ def test_where_a_process_cannot_be_forked_scoring_stays_here(tmp_path: Path, mon
 
 
 class Script:
-    """Stands for :class:`fusionkit.grid.scoring.Scoring`: three families of two cells, and what happens at a place.
+    """Stands for :class:`fusionkit.grid.scoring.Scoring`: three rows of two cells, and what happens at a place.
 
     Cells that are done are files in a folder.
     """
 
     def __init__(self, done: Path, **acts: Callable[[], object]) -> None:
         self.done, self.acts = done, acts
-        self.families = [
+        self.rows = [
             SimpleNamespace(heads=[f"{name}0", f"{name}1"], cell_id=lambda head: head) for name in ("a", "b", "c")
         ]
         self.heads = SimpleNamespace(folder=self)
@@ -419,9 +419,9 @@ class Script:
         self.acts.get(place, lambda: None)()
 
     def steps(self, first: int, skip: Any, watch: Any) -> Iterator[Step]:
-        for number, family in enumerate(self.families[first:], first):
-            self.act(f"before_{family.heads[0]}")
-            lacking = [cell for cell in family.heads if self.read_cell(cell) is None]
+        for number, row in enumerate(self.rows[first:], first):
+            self.act(f"before_{row.heads[0]}")
+            lacking = [cell for cell in row.heads if self.read_cell(cell) is None]
             for cell in lacking:
                 if cell not in skip:
                     yield Step(number, "begun", cell)
@@ -437,13 +437,13 @@ def told(script: Script, timeout: float | None = None) -> list[str]:
     process: AbstractContextManager[Iterator[Step]] = ScoringProcess(script, timeout, 0)  # type: ignore[arg-type]
     with process as steps:
         return [
-            f"{'abc'[step.family]} {step.state} {step.cell}{step.reused or ''}".strip()
+            f"{'abc'[step.row]} {step.state} {step.cell}{step.reused or ''}".strip()
             for step in steps
             if step.state != "begun"
         ]
 
 
-WHOLE = [f"{family} {what}" for family in "abc" for what in (f"scored {family}0", f"scored {family}1", "over")]
+WHOLE = [f"{row} {what}" for row in "abc" for what in (f"scored {row}0", f"scored {row}1", "over")]
 
 
 def test_all_steps_come_in_order(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_a_death_at_no_cell_fails_the_cells_that_are_lacking_and_the_others_go_o
     assert told(Script(tmp_path, before_b0=os.abort)) == [*WHOLE[:3], "b failed b0", "b over", *WHOLE[6:]]
 
 
-def test_the_last_family_may_die_too(tmp_path: Path) -> None:
+def test_the_last_row_may_die_too(tmp_path: Path) -> None:
     assert told(Script(tmp_path, before_c0=os.abort)) == [*WHOLE[:6], "c failed c0", "c failed c1", "c over"]
     found = told(Script(tmp_path, c1=os.abort))
     assert found == ["a over 2", "b over 2", "c scored c0", "c failed c1", "c over"]

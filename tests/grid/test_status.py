@@ -283,7 +283,7 @@ def test_a_row_that_another_run_scores_is_running(path: Path) -> None:
     plan = toy_plan(**ONE)
     carry_out(plan, path)
     shutil.rmtree(path / "cells")
-    with lease(path / "leases" / f"score-{plan.families[0].id}"):
+    with lease(path / "leases" / f"score-{plan.rows[0].id}"):
         assert states(ahead(plan, path))[2] == {TaskStatus("running", "another run is at it", runs=True)}
 
 
@@ -295,7 +295,7 @@ def test_a_cell_that_stands_in_a_row_of_other_recipes_now_is_planned_with_them(p
     assert states(outlook)[2] == {AFTER_HEAD}
     carry_out(plan, path)
     for cell in (path / "cells").iterdir():
-        if json.loads((cell / "cell.json").read_text())["record"]["recipe"] == plan.families[0].axes.recipe:
+        if json.loads((cell / "cell.json").read_text())["record"]["recipe"] == plan.rows[0].axes.recipe:
             shutil.rmtree(cell)
     assert states(ahead(plan, path))[2] == {planned("recipe lr=0.05,epochs=2 -> lr=[0.05,0.01],epochs=2")}
 
@@ -326,7 +326,7 @@ def test_a_choice_over_more_seeds_is_made_anew(path: Path) -> None:
     words: dict[str, Any] = {"reference": "none", "smoothers": ["toy-box:width=auto", "toy-plain"]}
     carry_out(toy_plan(**words, seeds=2), path)
     plan = toy_plan(**words, seeds=3)
-    found = [(each.family.axes.smoother, each.head.seed, each.prospect) for each in ahead(plan, path).cells]
+    found = [(each.row.axes.smoother, each.head.seed, each.prospect) for each in ahead(plan, path).cells]
     again = stale("chosen on dev over other heads than now")
     assert found == [
         ("toy-box:width=auto", 0, again),

@@ -1,4 +1,4 @@
-"""A sweep of recipes is decided on dev, once per family; the test labels of what was not chosen stay sealed."""
+"""A sweep of recipes is decided on dev, once per row; the test labels of what was not chosen stay sealed."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def dev_f1(folder: RunFolder, head: HeadWork) -> float:
     return float(f1_score(truth[judged], logits[judged].argmax(1), average="macro"))
 
 
-def means_by_hand(folder: RunFolder, family: RowPlan) -> dict[str, float]:
+def means_by_hand(folder: RunFolder, row: RowPlan) -> dict[str, float]:
     by_point: dict[str, list[float]] = {}
-    for head in family.heads:
+    for head in row.heads:
         by_point.setdefault(str(head.recipe), []).append(dev_f1(folder, head))
     return {point: float(np.mean(scores)) for point, scores in by_point.items()}
 
 
-def best_by_hand(folder: RunFolder, family: RowPlan) -> str:
-    means = means_by_hand(folder, family)
+def best_by_hand(folder: RunFolder, row: RowPlan) -> str:
+    means = means_by_hand(folder, row)
     return next(point for point, mean in means.items() if mean == max(means.values()))
 
 
-def infos(folder: RunFolder, family: RowPlan) -> list[dict[str, Any]]:
-    cells = [folder.read_cell(cell) for cell in dict.fromkeys(map(family.cell_id, family.heads))]
+def infos(folder: RunFolder, row: RowPlan) -> list[dict[str, Any]]:
+    cells = [folder.read_cell(cell) for cell in dict.fromkeys(map(row.cell_id, row.heads))]
     return [cell.info for cell in cells if cell is not None]
 
 
@@ -85,24 +85,24 @@ def test_the_recipe_is_the_best_on_dev_by_the_mean_over_seeds_and_folds(tmp_path
     outcome, _ = carry_out(plan, tmp_path / "run")
     assert outcome.failed == {}
     folder = RunFolder(tmp_path / "run")
-    for family in plan.families:
-        chosen = best_by_hand(folder, family)
-        for info in infos(folder, family):
+    for row in plan.rows:
+        chosen = best_by_hand(folder, row)
+        for info in infos(folder, row):
             assert info["recipe"] == chosen
-            assert info["recipe_dev_macro_f1"] == pytest.approx(means_by_hand(folder, family))
-        kept = {head.id for head in family.heads if str(head.recipe) == chosen}
-        assert {info["head"] for info in infos(folder, family)} == kept
+            assert info["recipe_dev_macro_f1"] == pytest.approx(means_by_hand(folder, row))
+        kept = {head.id for head in row.heads if str(head.recipe) == chosen}
+        assert {info["head"] for info in infos(folder, row)} == kept
 
 
-def test_families_choose_for_themselves(tmp_path: Path) -> None:
+def test_rows_of_choose_for_themselves(tmp_path: Path) -> None:
     unlike = False
     for data in ("toy-blobs:noise=160.0,seed=1", "toy-blobs:noise=200.0,seed=1"):
         plan = toy_plan(datasets=[data], recipe=CLOSE, regions=["top", "bottom"])
         _, results = carry_out(plan, tmp_path / data)
         chosen = {(cell["axes"]["views"], cell["recipe"]) for cell in results.cells()}
-        assert chosen == {(family.axes.views, best_by_hand(results.folder, family)) for family in plan.families}
+        assert chosen == {(row.axes.views, best_by_hand(results.folder, row)) for row in plan.rows}
         unlike |= len({recipe for _, recipe in chosen}) > 1
-    assert unlike  # on one of these data at least families take different recipes
+    assert unlike  # on one of these data at least rows take different recipes
 
 
 def test_every_point_is_trained_once_whatever_the_smoother_and_each_seed_is_one_cell(tmp_path: Path) -> None:
@@ -124,13 +124,13 @@ def test_a_swept_head_is_the_one_that_its_recipe_gives_alone() -> None:
     swept = toy_plan(**SWEEP)
     alone = [toy_plan(**{**SWEEP, "recipe": {**LR, "lr": lr}}) for lr in LR["lr"]]
     assert set(swept.heads) == set().union(*(plan.heads for plan in alone))
-    assert not {family.id for family in swept.families} & {family.id for plan in alone for family in plan.families}
+    assert not {row.id for row in swept.rows} & {row.id for plan in alone for row in plan.rows}
 
 
 def test_the_scores_are_those_of_a_run_with_the_chosen_recipe_alone(tmp_path: Path) -> None:
     swept = toy_plan(**SWEEP, smoothers=["toy-box:width=auto"], reference="none")
     _, results = carry_out(swept, tmp_path / "swept")
-    chosen = infos(RunFolder(tmp_path / "swept"), swept.families[0])[0]["recipe"]
+    chosen = infos(RunFolder(tmp_path / "swept"), swept.rows[0])[0]["recipe"]
     lr = dict(zip(POINTS, LR["lr"], strict=True))[chosen]
     plan = toy_plan(**{**SWEEP, "recipe": {**LR, "lr": lr}}, smoothers=["toy-box:width=auto"], reference="none")
     _, single = carry_out(plan, tmp_path / "single")
@@ -163,9 +163,7 @@ def test_the_test_labels_of_points_that_are_not_chosen_are_never_scored(
                 fits.append(head.id)
         assert len(fits) == 1  # the points differ enough to tell whose probabilities were scored
         judged += fits
-    chosen = [
-        head.id for family in plan.families for head in family.heads if str(head.recipe) == best_by_hand(folder, family)
-    ]
+    chosen = [head.id for row in plan.rows for head in row.heads if str(head.recipe) == best_by_hand(folder, row)]
     assert sorted(judged) == sorted(chosen)
     assert len(list((tmp_path / "run" / "cells").iterdir())) == len(chosen) == 4
 
@@ -177,22 +175,22 @@ def test_the_recipe_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None
         few, many = toy_plan(**data, seeds=1), toy_plan(**data, seeds=3)
         folder = RunFolder(tmp_path / name)
         carry_out(few, folder.path)
-        before = infos(folder, few.families[0])[0]["recipe"]
+        before = infos(folder, few.rows[0])[0]["recipe"]
         outcome, _ = carry_out(many, folder.path)
         assert (outcome.fitted, outcome.scored, outcome.reused) == (4, 3, 0)
-        (family,) = many.families
-        assert [info["recipe"] for info in infos(folder, family)] == [best_by_hand(folder, family)] * 3
-        assert infos(folder, family)[0]["chosen_over"] == sorted(head.id for head in family.heads)
+        (row,) = many.rows
+        assert [info["recipe"] for info in infos(folder, row)] == [best_by_hand(folder, row)] * 3
+        assert infos(folder, row)[0]["chosen_over"] == sorted(head.id for head in row.heads)
         outcome, _ = carry_out(few, folder.path)  # the smaller grid again leaves the union as it is
         assert (outcome.fitted, outcome.scored, outcome.reused) == (0, 0, 3)
-        changed |= infos(folder, family)[0]["recipe"] != before
+        changed |= infos(folder, row)[0]["recipe"] != before
     assert changed  # on one of these data at least another recipe is better over three seeds than over one
 
 
 def test_of_equal_points_the_first_is_taken(tmp_path: Path) -> None:
     plan = toy_plan(recipe={"batch_size": [64, 32]}, fusions=["toy-forest"], reference="none")  # it reads no recipe
     carry_out(plan, tmp_path / "run")
-    assert [info["recipe"] for info in infos(RunFolder(tmp_path / "run"), plan.families[0])] == ["batch_size=64"] * 2
+    assert [info["recipe"] for info in infos(RunFolder(tmp_path / "run"), plan.rows[0])] == ["batch_size=64"] * 2
 
 
 def test_a_point_that_cannot_be_trained_loses_and_the_others_go_on(tmp_path: Path) -> None:
@@ -214,23 +212,23 @@ def test_a_point_that_lacks_one_seed_is_not_compared(tmp_path: Path) -> None:
     plan = toy_plan(**SWEEP, reference="none")
     folder = RunFolder(tmp_path / "run")
     carry_out(plan, folder.path)
-    (family,) = plan.families
-    best = best_by_hand(folder, family)
-    lost = next(head for head in family.heads if str(head.recipe) == best)
+    (row,) = plan.rows
+    best = best_by_hand(folder, row)
+    lost = next(head for head in row.heads if str(head.recipe) == best)
     shutil.rmtree(folder.path / "heads" / lost.id)
     folder.write_failure(lost.id, "its process died", "")
     carry_out(plan, folder.path)
-    means = {point: mean for point, mean in _means_of_stored(folder, family).items() if point != best}
-    chosen = {info["recipe"] for info in infos(folder, family)}
+    means = {point: mean for point, mean in _means_of_stored(folder, row).items() if point != best}
+    chosen = {info["recipe"] for info in infos(folder, row)}
     assert chosen == {max(means, key=lambda point: means[point])}
     outcome, _ = carry_out(plan, folder.path, RunOptions(retry_failed=True))
     assert outcome.fitted == 1
-    assert {info["recipe"] for info in infos(folder, family)} == {best}
+    assert {info["recipe"] for info in infos(folder, row)} == {best}
 
 
-def _means_of_stored(folder: RunFolder, family: RowPlan) -> dict[str, float]:
+def _means_of_stored(folder: RunFolder, row: RowPlan) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
-    for head in family.heads:
+    for head in row.heads:
         if folder.has_head(head.id):
             scores.setdefault(str(head.recipe), []).append(dev_f1(folder, head))
     return {point: float(np.mean(values)) for point, values in scores.items()}
@@ -242,9 +240,9 @@ def test_a_cell_whose_chosen_head_is_lost_keeps_no_score_of_another_recipe(tmp_p
     plan = toy_plan(datasets=["toy-blobs:noise=70.0"], recipe=recipe, reference="none", seeds=2)
     folder = RunFolder(tmp_path / "run")
     carry_out(plan, folder.path)
-    (family,) = plan.families
+    (row,) = plan.rows
     for recipe_lr, seed in ((0.05, 0), (1e-4, 1)):
-        (lost,) = [head for head in family.heads if (head.recipe.lr, head.seed) == (recipe_lr, seed)]
+        (lost,) = [head for head in row.heads if (head.recipe.lr, head.seed) == (recipe_lr, seed)]
         shutil.rmtree(folder.path / "heads" / lost.id)
         folder.write_failure(lost.id, "its process died", "")
     outcome, results = carry_out(plan, folder.path)
@@ -253,7 +251,7 @@ def test_a_cell_whose_chosen_head_is_lost_keeps_no_score_of_another_recipe(tmp_p
         {0: "done", 1: "failed"},
     )
     done = next(cell for cell in results.cells() if cell["state"] == "done")
-    means = _means_of_stored(folder, family)
+    means = _means_of_stored(folder, row)
     assert done["recipe"] == max(means, key=lambda point: means[point])
     assert list(outcome.failed.values()) == ["its process died"]
 
@@ -286,7 +284,7 @@ def test_the_sweep_is_recorded_in_the_tables_and_in_the_grid(tmp_path: Path) -> 
     _, results = carry_out(plan, tmp_path / "run")
     write_csv_files(results)
     folder = RunFolder(tmp_path / "run")
-    chosen = {family.axes.views: best_by_hand(folder, family) for family in plan.families}
+    chosen = {row.axes.views: best_by_hand(folder, row) for row in plan.rows}
     cells = read(tmp_path / "run" / "cells.csv")
     assert [(row["recipe"], row["chosen_recipe"]) for row in cells] == [
         ("lr=[0.0001,0.05,0.001],epochs=3", chosen[row["views"]]) for row in cells
@@ -299,7 +297,7 @@ def test_the_sweep_is_recorded_in_the_tables_and_in_the_grid(tmp_path: Path) -> 
     assert [heads[row["head"]] for row in costs] == [chosen[row["views"]] for row in costs]
     grid = json.loads((tmp_path / "run" / "grid.json").read_text())
     assert grid["grids"][0]["description"]["recipe"] == LR
-    for record in grid["families"]:
+    for record in grid["rows"]:
         for cell in record["cells"]:
             assert list(cell["heads"]) == POINTS
             assert [heads[head] for head in cell["heads"].values()] == POINTS
@@ -315,7 +313,7 @@ def test_without_a_sweep_the_recipe_asked_for_is_the_one_chosen(tmp_path: Path) 
 
 def test_a_folder_of_before_there_were_sweeps_is_still_reported(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(fusions=["toy-raises"]), tmp_path / "run")
-    cells = [cell for record in results.grid["families"] for cell in record["cells"]]
+    cells = [cell for record in results.grid["rows"] for cell in record["cells"]]
     old = [
         {**{k: v for k, v in cell.items() if k != "heads"}, "head": next(iter(cell["heads"].values()))}
         for cell in cells
@@ -364,8 +362,8 @@ def test_a_fusion_may_ask_for_a_sweep_and_the_config_goes_before_it() -> None:
         recipe = {"lr": [0.1, 0.2], "epochs": 2}
 
     with registered(FUSIONS, "toy-keen", Keen):
-        own = toy_plan(fusions=["toy-keen"], recipe={}, reference="none", seeds=1).families[0]
-        told = toy_plan(fusions=["toy-keen"], recipe={"lr": 0.3}, reference="none", seeds=1).families[0]
+        own = toy_plan(fusions=["toy-keen"], recipe={}, reference="none", seeds=1).rows[0]
+        told = toy_plan(fusions=["toy-keen"], recipe={"lr": 0.3}, reference="none", seeds=1).rows[0]
     assert [head.recipe for head in own.heads] == [Recipe(lr=0.1, epochs=2), Recipe(lr=0.2, epochs=2)]
     assert [head.recipe for head in told.heads] == [Recipe(lr=0.3, epochs=2)]
 

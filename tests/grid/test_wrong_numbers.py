@@ -113,7 +113,7 @@ def test_embeddings_that_cannot_be_right_are_never_stored(tmp_path: Path, backbo
     outcome, results = carry_out(plan, tmp_path / "run")
     assert set(outcome.failed) == {"face,top/toy-sum/toy-plain/0"}
     assert re.search(said, outcome.failed["face,top/toy-sum/toy-plain/0"])
-    top = plan.families[1].heads[0].embeddings["top"].key
+    top = plan.rows[1].heads[0].embeddings["top"].key
     assert not EmbeddingStore(cache_folder()).stands(top, 0)
     assert [row.score is None for row in results.rows] == [False, True]
 
@@ -160,7 +160,7 @@ def test_a_stored_shard_with_other_rows_than_the_table_is_made_anew(tmp_path: Pa
     plan = toy_plan(seeds=1)
     _, whole = carry_out(plan, tmp_path / "whole")
     store = EmbeddingStore(cache_folder())
-    key = plan.families[0].heads[0].embeddings["face"].key
+    key = plan.rows[0].heads[0].embeddings["face"].key
     values = store.read(key, np.arange(320)).astype(np.float16)
     store.write(key, 0, np.resize(values[::-1], (rows, 12)), ())
     outcome, results = carry_out(plan, tmp_path / "run")

@@ -282,7 +282,7 @@ def test_a_row_whose_intact_score_is_nothing_has_no_relative_robustness() -> Non
 def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> None:
     results = benched(tmp_path, split="kfold:k=3", datasets=["toy-blobs:official=false"])
     (row,) = results.rows
-    cells = results.grid["families"][0]["cells"]
+    cells = results.grid["rows"][0]["cells"]
     whole, seed, cell = ablate(tmp_path, ["toy-sum", "toy-sum/toy-plain/1", cells[0]["id"]], options=QUICK)
     assert whole.tested.intact == row.score
     assert (whole.tested.seeds, seed.tested.seeds, cell.tested.seeds) == ([0, 1], [1], [0])

@@ -116,7 +116,7 @@ def test_views_that_a_data_set_brings_are_taken_from_it(tmp_path: Path, predicto
         plan = toy_plan(datasets=["toy-ready"], seeds=1, reference="none")
         carry_out(plan, tmp_path / "ready")
         ready = fusionkit.load(tmp_path / "ready", "toy-sum")
-        head = plan.families[0].heads[0]
+        head = plan.rows[0].heads[0]
         rows = head.trial.rows.test
         stored = np.load(tmp_path / "ready/heads" / head.id / "test_logits.npy")
         probs = ready.predict_dataset("toy-ready", rows).probs

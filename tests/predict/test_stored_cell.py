@@ -84,11 +84,11 @@ def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path,
             shutil.rmtree(own_cache)
         Blobs.reads.clear()
         predictor = fusionkit.load(tmp_path / "run", fusion, device="cpu")
-        (family,) = plan.families
-        rows = family.heads[0].trial.rows.test
+        (row,) = plan.rows
+        rows = row.heads[0].trial.rows.test
         found = logits_of(predictor, rows)
         folder = RunFolder(tmp_path / "run")
-        for head, logits in zip(family.heads, found, strict=True):
+        for head, logits in zip(row.heads, found, strict=True):
             np.testing.assert_array_equal(logits, folder.read_logits(head.id).test)
         assert (Blobs.reads == []) == (cache == "kept")
 
@@ -96,7 +96,7 @@ def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path,
 def test_what_a_recipe_adds_to_a_head_comes_back_too(tmp_path: Path) -> None:
     recipe = {"epochs": 4, "lr": 0.05, "view_heads": 0.5, "gradient_modulation": 0.3, "view_dropout": 0.2}
     plan = benched(tmp_path / "run", recipe=recipe, seeds=1)
-    head = plan.families[0].heads[0]
+    head = plan.rows[0].heads[0]
     found = logits_of(fusionkit.load(tmp_path / "run", "toy-sum"), head.trial.rows.test)
     np.testing.assert_array_equal(found[0], RunFolder(tmp_path / "run").read_logits(head.id).test)
 
@@ -105,10 +105,10 @@ def test_frames_in_memory_give_the_same_bits(tmp_path: Path) -> None:
     plan = benched(tmp_path / "run", seeds=1)
     predictor = fusionkit.load(tmp_path / "run", "toy-sum/toy-plain/0")
     dataset = Blobs()
-    rows = plan.families[0].heads[0].trial.rows.test
+    rows = plan.rows[0].heads[0].trial.rows.test
     values = predictor.embed(dataset.images(np.arange(len(dataset.frames))))
     assert {name: value.dtype for name, value in values.items()} == {"face": np.float32, "bottom": np.float32}
-    stored = RunFolder(tmp_path / "run").read_logits(plan.families[0].heads[0].id).test
+    stored = RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[0].id).test
     assert np.isnan(stored).any()
     np.testing.assert_array_equal(predictor.logits({name: value[rows] for name, value in values.items()})[0], stored)
 
@@ -119,17 +119,17 @@ def test_the_probabilities_of_a_row_are_the_mean_over_its_seeds(tmp_path: Path) 
     assert "mean probabilities of 3 heads (seeds 0, 1, 2)" in str(whole)
     singles = [fusionkit.load(tmp_path / "run", f"toy-sum/toy-box/{seed}") for seed in range(3)]
     assert [[head.seed for head in single.heads] for single in singles] == [[0], [1], [2]]
-    rows = plan.families[0].heads[0].trial.rows.test
+    rows = plan.rows[0].heads[0].trial.rows.test
     parts = [single.predict_dataset("toy-blobs", rows).probs for single in singles]
     assert not np.allclose(parts[0], parts[1])
     found = whole.predict_dataset("toy-blobs", rows)
     np.testing.assert_allclose(found.probs, np.mean(parts, axis=0), rtol=1e-12)
     # the score of each seed is that of its predictions
-    table = plan.families[0].heads[0].trial.source.table.take(rows)
+    table = plan.rows[0].heads[0].trial.source.table.take(rows)
     known = table.label >= 0
     folder = RunFolder(tmp_path / "run")
-    for head, probs in zip(plan.families[0].heads, parts, strict=True):
-        cell = folder.read_cell(plan.families[0].cell_id(head))
+    for head, probs in zip(plan.rows[0].heads, parts, strict=True):
+        cell = folder.read_cell(plan.rows[0].cell_id(head))
         assert cell is not None
         assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
 
@@ -157,7 +157,7 @@ def test_what_a_predictor_knows_of_its_cell(tmp_path: Path) -> None:
     assert str(predictor.dataset) == "toy-blobs"
     assert predictor.impute == "linear"
     assert fusionkit.load(tmp_path / "run", "toy-sum", impute="prior").impute == "prior"
-    np.testing.assert_allclose(predictor.prior, plan.families[0].heads[0].trial.prior)
+    np.testing.assert_allclose(predictor.prior, plan.rows[0].heads[0].trial.prior)
     assert predictor.notes == ()
 
 
@@ -165,9 +165,9 @@ def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
     with registered(SMOOTHERS, "toy-kept", Kept):
         plan = benched(tmp_path / "run", smoothers=["toy-kept"])
         predictor = fusionkit.load(tmp_path / "run", "toy-kept/1")
-        trial = plan.families[0].heads[0].trial
+        trial = plan.rows[0].heads[0].trial
         found = predictor.predict_dataset("toy-blobs", trial.rows.test)
-        logits = RunFolder(tmp_path / "run").read_logits(plan.families[0].heads[1].id)
+        logits = RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[1].id)
         seen = ~np.isnan(logits.test[:, 0])
         known = trial.rows.dev_label[(trial.rows.dev_label >= 0) & ~np.isnan(logits.dev[:, 0])]
         share = np.bincount(known, minlength=3) / len(known)
@@ -197,10 +197,10 @@ def test_a_smoother_of_embeddings_sees_the_views_side_by_side(tmp_path: Path) ->
         plan = benched(tmp_path / "run", smoothers=["toy-wide"], seeds=1)
         folder = RunFolder(tmp_path / "run")
         predictor = fusionkit.load(folder.path, "toy-wide")
-        rows = plan.families[0].heads[0].trial.rows.test
-        table = plan.families[0].heads[0].trial.source.table.take(rows)
+        rows = plan.rows[0].heads[0].trial.rows.test
+        table = plan.rows[0].heads[0].trial.source.table.take(rows)
         probs = predictor.predict_dataset("toy-blobs", rows).probs
-        cell = folder.read_cell(plan.families[0].cell_id(plan.families[0].heads[0]))
+        cell = folder.read_cell(plan.rows[0].cell_id(plan.rows[0].heads[0]))
         assert cell is not None
         known = table.label >= 0
         assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
@@ -268,12 +268,12 @@ def test_other_weights_than_those_of_the_cell_are_refused(tmp_path: Path) -> Non
 
 def test_unfinished_cells_are_left_out_and_said_to_be(tmp_path: Path) -> None:
     plan = benched(tmp_path / "run", seeds=3)
-    (family,) = plan.families
-    cells = [family.cell_id(head) for head in family.heads]
+    (row,) = plan.rows
+    cells = [row.cell_id(head) for head in row.heads]
     shutil.rmtree(tmp_path / "run/cells" / cells[1])
     predictor = open_predictor(tmp_path / "run", "toy-sum")
     assert [head.seed for head in predictor.heads] == [0, 2]
-    assert predictor.notes == ("face,bottom/toy-sum/toy-plain: 1 of 3 cells are not finished, and left out",)
+    assert predictor.notes == ("face,bottom/toy-sum/toy-plain: 1 of 3 cells are not finished and are left out",)
     for cell in (cells[0], cells[2]):
         shutil.rmtree(tmp_path / "run/cells" / cell)
     with pytest.raises(DataError, match="toy-sum/toy-plain is not finished in"):
@@ -317,5 +317,5 @@ def test_what_is_stored_with_a_head_does_not_change_from_run_to_run(tmp_path: Pa
     info = json.loads(files[0])
     assert info["class_names"] == ["calm", "glad", "sad"]
     assert info["extractor"] == "toy-halves"
-    trial = plan.families[0].heads[0].trial
+    trial = plan.rows[0].heads[0].trial
     assert info["train_counts"] == np.bincount(trial.rows.train_label).tolist()

@@ -90,8 +90,8 @@ def test_of_two_views_the_interaction_is_what_both_add_beyond_each(tmp_path: Pat
 
 def test_without_a_main_view_they_are_added_to_the_best_constant(tmp_path: Path) -> None:
     players = ("eye", "mouth")
-    families = [Toy({"views": ",".join(v), "main": "none", "fusion": "mlp"}, counts_of(v)) for v in subsets(players)]
-    (found,) = attributions(write_folder(tmp_path, families))
+    rows = [Toy({"views": ",".join(v), "main": "none", "fusion": "mlp"}, counts_of(v)) for v in subsets(players)]
+    (found,) = attributions(write_folder(tmp_path, rows))
     share = TRUTH.sum(0).max() / TRUTH.sum()
     empty = 2 * share / (1 + share) / CLASSES
     assert found.empty == CONSTANT
@@ -116,29 +116,29 @@ def test_the_largest_complete_sets_are_attributed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lacking", ["face,eye", "face", "seed", "frames"])
 def test_an_incomplete_folder_has_no_attribution(tmp_path: Path, lacking: str) -> None:
-    families = [alone(), *with_face(("eye", "mouth"))]
+    rows = [alone(), *with_face(("eye", "mouth"))]
     if lacking == "seed":
-        families[1].counts = [None, families[1].counts[1]]
-        families[2].counts = [families[2].counts[0], None]
+        rows[1].counts = [None, rows[1].counts[1]]
+        rows[2].counts = [rows[2].counts[0], None]
     elif lacking == "frames":
-        families[1].counts = families[1].counts + np.eye(CLASSES, dtype=int)
+        rows[1].counts = rows[1].counts + np.eye(CLASSES, dtype=int)
     else:
-        families = [toy for toy in families if toy.axes.get("views", "face") != lacking]
-    results = write_folder(tmp_path, families)
+        rows = [toy for toy in rows if toy.axes.get("views", "face") != lacking]
+    results = write_folder(tmp_path, rows)
     assert attributions(results) == []
     assert attribution_tables(results) == []
 
 
 def test_seeds_that_all_have_are_taken(tmp_path: Path) -> None:
-    families = [alone(), *with_face(("eye", "mouth"))]
-    families[1].counts = [None, families[1].counts[1]]
-    (found,) = attributions(write_folder(tmp_path, families))
+    rows = [alone(), *with_face(("eye", "mouth"))]
+    rows[1].counts = [None, rows[1].counts[1]]
+    (found,) = attributions(write_folder(tmp_path, rows))
     assert found.together.n_seeds == 1
     assert found.together.value == pytest.approx(score(counts_of(("eye", "mouth"))[1:]) - score(counts_of(())[1:]))
 
 
 def test_fusions_and_smoothers_share_a_table_and_backbones_have_their_own(tmp_path: Path) -> None:
-    families = [
+    rows = [
         toy
         for backbone in ("hog", "timm")
         for smoother in ("none", "window")
@@ -147,7 +147,7 @@ def test_fusions_and_smoothers_share_a_table_and_backbones_have_their_own(tmp_pa
             *with_face(("eye", "mouth"), backbone=backbone, smoother=smoother),
         )
     ]
-    results = write_folder(tmp_path, families)
+    results = write_folder(tmp_path, rows)
     assert len(attributions(results)) == 4
     assert len(attribution_tables(results)) == 2
     shown = text(results)

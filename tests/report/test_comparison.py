@@ -107,7 +107,7 @@ def test_a_seed_that_one_side_names_goes_for_both(tmp_path: Path) -> None:
     assert any(line.startswith("one seed:") for line in warnings(found))
 
 
-def test_two_seeds_of_one_family_can_be_compared(tmp_path: Path) -> None:
+def test_two_seeds_of_one_row_can_be_compared(tmp_path: Path) -> None:
     a, _ = make_pair(5, 22, seeds=2)
     found = write_folder(tmp_path, [Toy({}, a)]).compare("linear/none/0", "linear/none/1")
     assert found.overall.difference == paired_difference(a[:1], a[1:])
@@ -121,7 +121,7 @@ def test_folds_are_pooled_and_a_cell_of_one_fold_is_held_against_that_fold(tmp_p
     whole = results.compare("concat", "linear")
     assert whole.overall.difference.value == pytest.approx(paired_difference(a, b).value)
     assert whole.overall.a.n_units == 21
-    cell = results.grid["families"][1]["cells"][1]
+    cell = results.grid["rows"][1]["cells"][1]
     part = results.compare(cell["id"], "linear")
     assert part.overall.difference == paired_difference(a[:, 1::3], b[:, 1::3])
     assert part.names[0] == "face,eye/concat/none/0 fold1"

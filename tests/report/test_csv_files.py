@@ -62,19 +62,19 @@ def by_hand(run: Path) -> list[dict[str, float]]:
     """Every number from the stored logits, with scikit-learn and plain loops."""
     plan = toy_plan(datasets=["toy-blobs:noise=70.0"])
     folder, found, counts = RunFolder(run), [], []
-    for family in plan.families:
+    for row in plan.rows:
         per_seed = []
-        for head in family.heads:
+        for head in row.heads:
             trial, stored = head.trial, folder.read_logits(head.id)
             table = trial.source.table.take(trial.rows.test)
             probs = softmax(stored.test.astype(np.float64), axis=1)
             seen = ~np.isnan(stored.test[:, 0])
-            for row in np.flatnonzero(~seen):
+            for index in np.flatnonzero(~seen):
                 near = [
-                    (abs(table.number[n] - table.number[row]), table.number[n], n)
-                    for n in np.flatnonzero(seen & (table.clip == table.clip[row]))
+                    (abs(table.number[n] - table.number[index]), table.number[n], n)
+                    for n in np.flatnonzero(seen & (table.clip == table.clip[index]))
                 ]
-                probs[row] = probs[min(near)[2]] if near else trial.prior
+                probs[index] = probs[min(near)[2]] if near else trial.prior
             known = table.label >= 0
             truth, guess = table.label[known], probs[known].argmax(1)
             confidence = probs[known].max(1)
@@ -85,7 +85,7 @@ def by_hand(run: Path) -> list[dict[str, float]]:
                 if inside.any():
                     ece += inside.mean() * abs((truth == guess)[inside].mean() - confidence[inside].mean())
             images = trial.source.images(trial.rows.test)
-            lost = [image is None or ("bottom" in family.axes.views and image[0, 0].min() == 255) for image in images]
+            lost = [image is None or ("bottom" in row.axes.views and image[0, 0].min() == 255) for image in images]
             units = sorted(set(table.subject[known].tolist()))
             matrix = np.zeros((len(units), 3, 3), int)
             for unit, t, g in zip(table.subject[known], truth, guess, strict=True):
@@ -105,11 +105,11 @@ def by_hand(run: Path) -> list[dict[str, float]]:
             )
         stacked = np.stack([seed.pop("counts") for seed in per_seed])
         counts.append(stacked)
-        row = {name: float(np.mean([seed[name] for seed in per_seed])) for name in per_seed[0]}
+        line = {name: float(np.mean([seed[name] for seed in per_seed])) for name in per_seed[0]}
         estimate = interval(stacked)
-        row |= {"macro_f1_sd": float(np.std([seed["macro_f1"] for seed in per_seed], ddof=1))}
-        row |= {"macro_f1_lo": estimate.low, "macro_f1_hi": estimate.high, "n_seeds": 2.0}
-        found.append(row)
+        line |= {"macro_f1_sd": float(np.std([seed["macro_f1"] for seed in per_seed], ddof=1))}
+        line |= {"macro_f1_lo": estimate.low, "macro_f1_hi": estimate.high, "n_seeds": 2.0}
+        found.append(line)
     delta = paired_difference(counts[1], counts[0])
     found[1] |= {"delta": found[1]["macro_f1"] - found[0]["macro_f1"], "delta_lo": delta.low, "delta_hi": delta.high}
     found[0] |= {"params": 7 + 12 * 3 + 3, "gflops": 0.25 + 2 * 36 / 1e9}

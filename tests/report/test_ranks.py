@@ -49,8 +49,8 @@ def printed(results: Results) -> str:
 def test_ranks_over_data_sets_on_a_worked_example(tmp_path: Path) -> None:
     # Three rows on four data sets; on the last the first two are equal and share ranks 1 and 2.
     right = {"concat": (9, 6, 8, 5), "mlp": (8, 7, 6, 5), "mean": (7, 5, 7, 4)}
-    families = [on(f"d{d}", fusion, values[d]) for d in range(4) for fusion, values in right.items()]
-    results = write_folder(tmp_path, families)
+    rows = [on(f"d{d}", fusion, values[d]) for d in range(4) for fusion, values in right.items()]
+    results = write_folder(tmp_path, rows)
     assert named(results) == {"concat": 5.5 / 4, "mlp": 7.5 / 4, "mean": 11 / 4}
     found = ranks(results)
     assert found is not None
@@ -70,32 +70,32 @@ def test_ranks_over_folds_are_of_the_scores_on_each_fold_over_seeds(tmp_path: Pa
 def test_a_seed_of_which_a_fold_is_not_done_is_not_ranked(tmp_path: Path) -> None:
     # With its second seed concat is the better one on both folds.
     right = {"concat": ((6, 6), (9, 9)), "mlp": ((7, 7), (5, 5))}
-    families = [by_fold(fusion, first) for fusion, (first, _) in right.items()]
-    for toy, (_, second) in zip(families, right.values(), strict=True):
+    rows = [by_fold(fusion, first) for fusion, (first, _) in right.items()]
+    for toy, (_, second) in zip(rows, right.values(), strict=True):
         toy.counts = np.concatenate([toy.counts, by_fold("", second).counts])
-    results = write_folder(tmp_path, families)
+    results = write_folder(tmp_path, rows)
     assert named(results) == {"concat": 1.0, "mlp": 2.0}
-    for record in results.grid["families"]:
+    for record in results.grid["rows"]:
         (last,) = [cell["id"] for cell in record["cells"] if (cell["seed"], cell["fold"]) == (1, "kfold/1")]
         results.folder.forget_cell(last)
     assert named(Results(results.folder)) == {"mlp": 1.0, "concat": 2.0}
 
 
 def test_with_several_data_sets_the_folds_of_each_are_one_trial(tmp_path: Path) -> None:
-    families = [by_fold("concat", (9, 5, 5)), by_fold("mlp", (5, 6, 9))]
+    rows = [by_fold("concat", (9, 5, 5)), by_fold("mlp", (5, 6, 9))]
     other = [by_fold("concat", (5, 5, 5)), by_fold("mlp", (6, 6, 6))]
     for toy in other:
         toy.axes["dataset"] = "other"
-    found = ranks(write_folder(tmp_path, [*families, *other]))
+    found = ranks(write_folder(tmp_path, [*rows, *other]))
     assert found is not None
     assert (found.over, found.blocks) == ("data sets", 2)
     assert [(axes.fusion, place) for axes, place in found.rows] == [("mlp", 1.0), ("concat", 2.0)]
 
 
 def test_a_row_that_lacks_a_data_set_is_left_out_and_said_to_be(tmp_path: Path) -> None:
-    families = [on(d, fusion, right) for d in ("a", "b") for fusion, right in (("concat", 7), ("mlp", 8))]
-    families += [on("a", "mean", 9), Toy({"dataset": "b", "fusion": "mean"}, [None], failure="broke")]
-    results = write_folder(tmp_path, families)
+    rows = [on(d, fusion, right) for d in ("a", "b") for fusion, right in (("concat", 7), ("mlp", 8))]
+    rows += [on("a", "mean", 9), Toy({"dataset": "b", "fusion": "mean"}, [None], failure="broke")]
+    results = write_folder(tmp_path, rows)
     assert named(results) == {"mlp": 1.0, "concat": 2.0}
     assert "1 row(s) without a score on all of them are left out" in printed(results)
 
@@ -106,12 +106,12 @@ def test_one_data_set_without_folds_or_one_row_alone_has_no_ranks(tmp_path: Path
 
 
 def test_the_table_shows_what_varies_with_the_best_row_first(tmp_path: Path) -> None:
-    families = [
+    rows = [
         on(dataset, "concat", right, backbone=backbone)
         for dataset in ("a", "b", "c")
         for backbone, right in (("hog", 6), ("timm", 8))
     ]
-    title, header, first, second, *_ = printed(write_folder(tmp_path, families)).splitlines()
+    title, header, first, second, *_ = printed(write_folder(tmp_path, rows)).splitlines()
     assert title.startswith("Average rank over 3 data sets, by macro-F1")
     assert header.split() == ["backbone", "views", "fusion", "smoother", "rank"]
     assert first.split() == ["timm", "face", "concat", "none", "1.00"]

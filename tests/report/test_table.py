@@ -87,7 +87,7 @@ def test_few_units_are_warned_of(tmp_path: Path) -> None:
     assert any("only 5 units were tested" in line for line in warnings(results))
 
 
-def test_a_family_that_predicts_one_class_is_named(tmp_path: Path) -> None:
+def test_a_row_that_predicts_one_class_is_named(tmp_path: Path) -> None:
     class Stubborn(Fusion):
         """Always the first class."""
 

@@ -101,7 +101,7 @@ def test_a_default_of_a_data_set_that_is_no_plain_data_is_recorded_as_text() -> 
 
 
 def test_a_row_is_recorded_with_its_smoother_and_the_revisions_of_the_kernel() -> None:
-    (family,) = toy_plan(seeds=1, reference="none", smoothers=["toy-box:width=9"]).families
-    assert family.record["smoother"] == component_record(SMOOTHERS, Spec("toy-box", {"width": 9}))
-    assert set(family.record["revisions"]) == {"smoothing", "scoring"}
-    assert family.record["recipe"] == family.axes.recipe
+    (row,) = toy_plan(seeds=1, reference="none", smoothers=["toy-box:width=9"]).rows
+    assert row.record["smoother"] == component_record(SMOOTHERS, Spec("toy-box", {"width": 9}))
+    assert set(row.record["revisions"]) == {"smoothing", "scoring"}
+    assert row.record["recipe"] == row.axes.recipe

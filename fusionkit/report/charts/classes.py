@@ -43,7 +43,7 @@ def class_figures(results: RunResults) -> Iterator[Figure]:
 
 def _counted(results: RunResults) -> Iterator[Counted]:
     rows = {row.id: row for row in results.rows if row.score}
-    for record in results.grid["families"]:
+    for record in results.grid["rows"]:
         if record["id"] in rows:
             loaded = results.load(record)
             names = list(next(iter(loaded.cells.values())).info["per_class_f1"])

@@ -69,7 +69,7 @@ def _fit_seconds(results: RunResults) -> dict[str, float]:
         r["cell"]: float(r["fit_seconds"]) for r in csv_records(results.folder.path / "costs.csv") if r["fit_seconds"]
     }
     found = {}
-    for record in results.grid["families"]:
+    for record in results.grid["rows"]:
         cells = [cell for cell in record["cells"] if cell["id"] in spent]
         seeds = {cell["seed"] for cell in cells}
         if seeds:

@@ -56,7 +56,7 @@ def timeline_figures(results: RunResults, data: TestedData) -> Iterator[Figure]:
 
 
 def _figures(name: str, results: RunResults, row: Row, trials: Any) -> Iterator[Figure]:
-    record = next(record for record in results.grid["families"] if record["id"] == row.id)
+    record = next(record for record in results.grid["rows"] if record["id"] == row.id)
     (seed, fold), cell = next(iter(results.load(record).cells.items()))
     trial: FoldData | None = trials.get(fold)
     if trial is None:

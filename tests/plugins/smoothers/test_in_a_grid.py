@@ -26,8 +26,8 @@ def test_every_smoother_makes_its_cells_and_what_it_learned_is_stored(tmp_path: 
     assert outcome.failed == {}
     assert {cell["state"] for cell in results.cells()} == {"done"}
     folder = RunFolder(tmp_path / "run")
-    for family in plan.families:
-        cell = folder.read_cell(family.cell_id(family.heads[0]))
+    for row in plan.rows:
+        cell = folder.read_cell(row.cell_id(row.heads[0]))
         assert cell is not None
         chosen = Spec.parse(cell.info["smoother"])
         smoother = SMOOTHERS.build(chosen)
@@ -35,7 +35,7 @@ def test_every_smoother_makes_its_cells_and_what_it_learned_is_stored(tmp_path: 
         assert (cell.smoother is not None) == smoother.fitted
         if cell.smoother is not None:
             smoother.restore(cell.smoother)
-            logits = folder.read_logits(family.heads[0].id).dev
+            logits = folder.read_logits(row.heads[0].id).dev
             x = np.nan_to_num(logits.astype(float))
             x = x if smoother.needs == "logits" else np.exp(x) / np.exp(x).sum(1, keepdims=True)
             assert smoother(x, np.arange(len(x))).shape == logits.shape
