@@ -137,7 +137,7 @@ def embeddings_alone(plan: Plan, store: EmbeddingStore) -> Cost:
     """All embeddings of a plan with one data set, by the engine's function; a frame is read once, as in a run."""
     from fusionkit.engine.embed import embed
 
-    source = next(iter(plan.heads.values())).trial.source
+    source = next(iter(plan.heads.values())).fold_data.source
     wanted = list({item.key: item for head in plan.heads.values() for item in head.embeddings.values()}.values())
     cost, _ = timed(lambda: embed(source, wanted, range(shard_count(len(source.table))), store, "cpu", lambda _: None))
     return cost
@@ -177,11 +177,11 @@ def heads_alone(plan: Plan, store: EmbeddingStore) -> Cost:
         groups.setdefault(tuple(head.embeddings), []).append(head)
     total = Cost()
     for heads in groups.values():
-        trial = heads[0].trial
+        fold_data = heads[0].fold_data
         keys = {name: item.key for name, item in heads[0].embeddings.items()}
-        features = load_features(store, keys, trial.rows, standardize=True, memory=2**31)
+        features = load_features(store, keys, fold_data.rows, standardize=True, memory=2**31)
         for head in heads:
-            call = (features, trial.rows, trial.task.num_classes, head.fusion, head.recipe, head.seed, "cpu")
+            call = (features, fold_data.rows, fold_data.task.num_classes, head.fusion, head.recipe, head.seed, "cpu")
             total += timed(lambda call=call: fit(*call))[0]
     return total
 
@@ -203,7 +203,7 @@ class Pixels:
         from fusionkit.registry import EXTRACTORS
         from fusionkit.registry.spec import Spec
 
-        source = next(iter(plan.heads.values())).trial.source
+        source = next(iter(plan.heads.values())).fold_data.source
         images = source.images(np.arange(len(source.table)))
         extractor = EXTRACTORS.build(Spec.parse("template:layout=arcface"))
         found = extractor([np.zeros((112, 112, 3), np.uint8) if image is None else image for image in images])
@@ -222,8 +222,8 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
     from fusionkit.registry import SMOOTHERS as SMOOTHING
     from fusionkit.registry.spec import Spec
 
-    trial = next(iter(pixels.plan.heads.values())).trial
-    table, rows = trial.source.table, trial.rows
+    fold_data = next(iter(pixels.plan.heads.values())).fold_data
+    table, rows = fold_data.source.table, fold_data.rows
     there = np.array([image is not None for image in pixels.images])
     train = rows.train[there[rows.train]]
     test = rows.test[there[rows.test]]
@@ -245,7 +245,7 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
         mean, std = values.mean(0), values.std(0)
         x[name], unseen[name] = (values - mean) / std, (unseen[name] - mean) / std
 
-    classes = len(trial.source.classes)
+    classes = len(fold_data.source.classes)
     head = KNOWN.build(Spec.parse(fusion), in_dims={n: v.shape[1] for n, v in x.items()}, num_classes=classes)
     head.attach_head()
     weight = (len(y) / (classes * y.bincount(minlength=classes).clamp(min=1))).float()
@@ -263,7 +263,7 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
     for clip in np.unique(table.clip[test]):
         of_clip = table.clip[test] == clip
         probs[of_clip] = smoothing(probs[of_clip], table.number[test[of_clip]])
-    truth = trial.sealed._label[there[rows.test]]  # noqa: SLF001  (a script has no seals)
+    truth = fold_data.sealed._label[there[rows.test]]  # noqa: SLF001  (a script has no seals)
     return float(f1_score(truth[truth >= 0], probs[truth >= 0].argmax(1), average="macro", zero_division=0))
 
 
@@ -311,7 +311,7 @@ class Benchmark:
         if self.options.workers_only:
             self.two_workers()
             return self.missed
-        table = next(iter(plan.heads.values())).trial.source.table
+        table = next(iter(plan.heads.values())).fold_data.source.table
         print(f"{CELLS} cells, {len(plan.heads)} heads of {self.options.epochs} epochs, {len(table)} frames, {VIT_TI}")
         whole = self.sum_of_parts(plan)
         self.against_script(self.small, plan, whole, cells=2 if self.options.quick else 5, least=20)
@@ -319,7 +319,7 @@ class Benchmark:
         self.two_workers()
         if not self.options.quick:
             plan = self.large.plan()
-            print(f"\n{CELLS} cells with {VIT_B}, {len(next(iter(plan.heads.values())).trial.source.table)} frames")
+            print(f"\n{CELLS} cells with {VIT_B}, {len(next(iter(plan.heads.values())).fold_data.source.table)} frames")
             whole, (_, self.stages) = timed(lambda: self.large.run(self.folder / "large"))
             self.against_script(self.large, plan, whole, cells=2, least=20)
         return self.missed

@@ -134,7 +134,7 @@ def run(options: argparse.Namespace, work: Path, watch: Watch) -> Prepared:
             counted = outcome
     with watch.stage("plan of 500 cells"):
         many = planned(options, work / "out", fusions=[f"mlp:hidden={width}" for width in range(1, 126)])
-    rows = len(next(iter(prepared.plan.heads.values())).trial.source.table)
+    rows = len(next(iter(prepared.plan.heads.values())).fold_data.source.table)
     disk = {name: size(work / name) for name in ("cache", "out")}
     print(
         f"{rows:,} rows; {counted.embedded:,} views embedded, {counted.fitted} heads, {counted.scored} cells; "
@@ -156,7 +156,7 @@ def run(options: argparse.Namespace, work: Path, watch: Watch) -> Prepared:
 
 
 def trained(prepared: Prepared, epochs: int) -> int:
-    return sum(len(head.trial.rows.train) * epochs for head in prepared.plan.heads.values())
+    return sum(len(head.fold_data.rows.train) * epochs for head in prepared.plan.heads.values())
 
 
 def size(folder: Path) -> int:
@@ -168,7 +168,7 @@ def compare(prepared: Prepared, rounds: int, most: float) -> bool:
     give_back = single_thread()
     same = True
     for head in list(prepared.plan.heads.values())[-2:]:
-        rows = head.trial.rows
+        rows = head.fold_data.rows
         keys = {name: embedding.key for name, embedding in head.embeddings.items()}
         frames = len(rows.train) + len(rows.dev) + len(rows.test)
         share = min(0.9 * most * GIB / (frames * len(keys) * WIDTH * 4), 1)

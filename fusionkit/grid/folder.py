@@ -343,7 +343,7 @@ def place(axes: dict[str, str]) -> str:
 
 def _cell_record(row: RowPlan, head: HeadWork) -> dict[str, Any]:
     heads = {str(rival.recipe): rival.id for rival in row.rivals(head)}
-    return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.trial.fold.name}
+    return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.fold_data.fold.name}
 
 
 def heads_of(cell: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ class HeadWork:
     """
 
     id: str
-    trial: FoldData
+    fold_data: FoldData
     embeddings: dict[str, Embedding]
     fusion: Spec
     recipe: Recipe
@@ -48,7 +48,7 @@ class HeadWork:
         embeddings = self.embeddings.values()
         cut_out = (str(item.extractor) for item in embeddings if item.backbone and item.view != FACE)
         return {
-            "class_names": list(self.trial.source.classes),
+            "class_names": list(self.fold_data.source.classes),
             "extractor": next(cut_out, None),
             "backbones": {
                 name: str(item.backbone) if item.backbone else None for name, item in self.embeddings.items()
@@ -88,14 +88,14 @@ class RowPlan:
 
     def rivals(self, head: HeadWork) -> list[HeadWork]:
         """The heads of the same seed and fold, the given one among them: one a recipe of the sweep."""
-        return self.groups[head.seed, head.trial]
+        return self.groups[head.seed, head.fold_data]
 
     @cached_property
     def groups(self) -> dict[tuple[int, FoldData], list[HeadWork]]:
         """The heads that each cell is made of, or chosen among, by seed and fold."""
         found: dict[tuple[int, FoldData], list[HeadWork]] = {}
         for head in self.heads:
-            found.setdefault((head.seed, head.trial), []).append(head)
+            found.setdefault((head.seed, head.fold_data), []).append(head)
         return found
 
 
@@ -127,10 +127,10 @@ class _Context:
     """What a row shares with its reference.
 
     Attributes:
-        trials: the folds of one data set.
+        folds: the folds of one data set.
     """
 
-    trials: tuple[FoldData, ...]
+    folds: tuple[FoldData, ...]
     extractor: Spec
     backbone: BackboneChoice
     device: str
@@ -143,7 +143,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         ConfigError: if a view is not offered by a data set of ready embeddings.
         DataError: if data are missing, empty, or cannot be divided.
     """
-    trials: list[tuple[FoldData, ...]] = []
+    groups: list[tuple[FoldData, ...]] = []
     notes: list[str] = []
     for spec in grid.datasets:
         source = open_source(spec, grid.limit)
@@ -152,11 +152,11 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
             folds, warnings = divide(grid.split, source.table, source.classes, source.composites())
         except DataError as error:
             raise DataError(f"data set {spec}: {error}") from error
-        trials.append(tuple(FoldData(source, fold) for fold in folds))
+        groups.append(tuple(FoldData(source, fold) for fold in folds))
         notes += warnings
-    identity = [[each.source.fingerprint, each.fold.digest] for group in trials for each in group]
+    identity = [[each.source.fingerprint, each.fold.digest] for group in groups for each in group]
     rows: dict[str, RowPlan] = {}
-    for context in _contexts(grid, trials, device):
+    for context in _contexts(grid, groups, device):
         for row in _rows_of(grid, context):
             rows.setdefault(row.id, row)
     notes += dict.fromkeys(note for row in rows.values() for note in _learned_elsewhere(row))
@@ -169,13 +169,13 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
 def _learned_elsewhere(row: RowPlan) -> Iterator[str]:
     """Backbones that were fine-tuned on the row's data, but not under its split: they may know what it tests."""
     backbones = {item.backbone for head in row.heads for item in head.embeddings.values() if item.backbone}
-    for trial in dict.fromkeys(head.trial for head in row.heads):
+    for fold_data in dict.fromkeys(head.fold_data for head in row.heads):
         for spec in sorted(backbones, key=str):
-            splits = {split for data, split in labels_learned(spec) if data == trial.source.fingerprint}
-            if splits - {trial.fold.digest}:
+            splits = {split for data, split in labels_learned(spec) if data == fold_data.source.fingerprint}
+            if splits - {fold_data.fold.digest}:
                 yield (
-                    f"backbone {spec} has learned from labels of {trial.source.spec} under another split than "
-                    f"{trial.fold.name}: scores on test may be too good"
+                    f"backbone {spec} has learned from labels of {fold_data.source.spec} under another split than "
+                    f"{fold_data.fold.name}: scores on test may be too good"
                 )
 
 
@@ -195,8 +195,8 @@ def _check_ready_views(grid: GridConfig, source: Source) -> None:
         )
 
 
-def _contexts(grid: GridConfig, trials: list[tuple[FoldData, ...]], device: str) -> Iterator[_Context]:
-    for group in trials:
+def _contexts(grid: GridConfig, groups: list[tuple[FoldData, ...]], device: str) -> Iterator[_Context]:
+    for group in groups:
         for extractor in grid.extractors:
             for backbone in grid.backbones:
                 yield _Context(group, extractor, backbone, device)
@@ -232,7 +232,7 @@ def _reference(grid: GridConfig) -> tuple[dict[str, View], Spec] | None:
 def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: Spec) -> tuple[HeadWork, ...]:
     """The heads of a fusion on some views: of each recipe of a sweep, seed and fold."""
     recipes = Recipe.sweep(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(grid.recipe))
-    source = context.trials[0].source
+    source = context.folds[0].source
     tokens = fit.needs_of(fusion)
     embeddings = {
         name: embedding_of(source, context.extractor, view, context.backbone.of(view), tokens, context.device)
@@ -253,12 +253,12 @@ def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: 
         "device": shared["device"],
     }
 
-    def head(recipe: Recipe, seed: int, trial: FoldData) -> HeadWork:
-        own = {"fold": trial.fold.digest, "recipe": recipe.describe(), "seed": seed}
-        named = {"fold": {"name": trial.fold.name, "digest": trial.fold.digest}}
+    def head(recipe: Recipe, seed: int, fold_data: FoldData) -> HeadWork:
+        own = {"fold": fold_data.fold.digest, "recipe": recipe.describe(), "seed": seed}
+        named = {"fold": {"name": fold_data.fold.name, "digest": fold_data.fold.digest}}
         return HeadWork(
             id=digest({**shared, **own})[:12],
-            trial=trial,
+            fold_data=fold_data,
             embeddings=embeddings,
             fusion=fusion,
             recipe=recipe,
@@ -267,7 +267,9 @@ def _heads(grid: GridConfig, context: _Context, views: dict[str, View], fusion: 
             record={**record, **own, **named},
         )
 
-    return tuple(head(recipe, seed, trial) for recipe in recipes for seed in grid.seeds for trial in context.trials)
+    return tuple(
+        head(recipe, seed, fold_data) for recipe in recipes for seed in grid.seeds for fold_data in context.folds
+    )
 
 
 def _row_plan(
@@ -276,8 +278,8 @@ def _row_plan(
     recipes = list(dict.fromkeys(head.recipe for head in heads))
     fusion, embeddings = heads[0].fusion, heads[0].embeddings
     axes = Axes(
-        dataset=str(context.trials[0].source.spec),
-        split=context.trials[0].fold.name if len(context.trials) == 1 else str(grid.split),
+        dataset=str(context.folds[0].source.spec),
+        split=context.folds[0].fold.name if len(context.folds) == 1 else str(grid.split),
         extractor=str(context.extractor),
         backbone=str(context.backbone),
         main=str(grid.main) if grid.main else "none",
@@ -291,7 +293,7 @@ def _row_plan(
     identity = {
         "main": axes.main,
         "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
-        "folds": [trial.fold.digest for trial in context.trials],
+        "folds": [fold_data.fold.digest for fold_data in context.folds],
         "recipes": [recipe.describe() for recipe in recipes],
         "fusion": component_identity(FUSIONS, fusion),
         "smoother": how,
@@ -335,7 +337,7 @@ def check_fusions(plan: Plan) -> None:
                 continue
             seen.add(key)
             try:
-                FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.trial.task.num_classes)
+                FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.fold_data.task.num_classes)
             except ConfigError as error:
                 problems += [f"fusions: {problem}" for problem in error.problems]
             except Exception:  # noqa: BLE001, S112  (a bug of the plugin, not of the request)

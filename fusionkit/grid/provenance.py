@@ -62,7 +62,7 @@ def _used(plan: Plan) -> Iterator[tuple[str, Spec, Record]]:
     """Kind, spec and record of every component that takes part; the same one may come several times."""
     for row in plan.rows:
         head = row.heads[0]
-        yield "datasets", head.trial.source.spec, head.record["data"]
+        yield "datasets", head.fold_data.source.spec, head.record["data"]
         for embedding in head.embeddings.values():
             if embedding.record["extractor"]:
                 yield "extractors", embedding.extractor, embedding.record["extractor"]

@@ -64,10 +64,10 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class StoredRow:
     """What is stored of a row: finished cells by seed and fold, counts of the seeds of which all folds are done."""
 
-    record: dict[str, Any]
+    entry: dict[str, Any]
     cells: dict[tuple[int, str], StoredCell]
     counts: dict[int, np.ndarray]  # (U, C, C) by seed, over all folds
     units: np.ndarray
@@ -99,8 +99,8 @@ class RunResults:
     def rows(self) -> list[Row]:
         """A row a row, in plan order."""
         loaded = {record["id"]: self.load(record) for record in self.grid["rows"]}
-        references = {each.record["reference"] for each in loaded.values()}
-        rows = [self._row(each, loaded.get(each.record["reference"]), references) for each in loaded.values()]
+        references = {each.entry["reference"] for each in loaded.values()}
+        rows = [self._row(each, loaded.get(each.entry["reference"]), references) for each in loaded.values()]
         corrected = holm(np.array([row["p"] for row in rows]))
         return [Row(**row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
 
@@ -117,7 +117,7 @@ class RunResults:
                 found.append({**cell, "axes": record["axes"], "state": state, "error": error, **info})
         return found
 
-    def load(self, record: dict[str, Any]) -> Loaded:
+    def load(self, record: dict[str, Any]) -> StoredRow:
         """The finished cells of a row's record, or of a part of it, with their counts pooled over folds."""
         cells = {(cell["seed"], cell["fold"]): self._read(cell["id"]) for cell in record["cells"]}
         done = {key: cell for key, cell in cells.items() if cell is not None}
@@ -130,7 +130,7 @@ class RunResults:
             if len(whole) == len(parts):
                 counts[seed], units = pooled(whole)
         failures = failed_cells(self.folder, record["cells"])
-        return Loaded(record, done, counts, units, failures)
+        return StoredRow(record, done, counts, units, failures)
 
     def _read(self, cell: str) -> StoredCell | None:
         """A cell, read once: rows, CSV files, warnings and attributions all look at it."""
@@ -138,16 +138,16 @@ class RunResults:
             self._stored[cell] = self.folder.read_cell(cell)
         return self._stored[cell]
 
-    def _row(self, own: Loaded, reference: Loaded | None, references: set[str | None]) -> dict[str, Any]:
+    def _row(self, own: StoredRow, reference: StoredRow | None, references: set[str | None]) -> dict[str, Any]:
         seeds = sorted(own.counts)
         counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
         delta, p = self._compared(own, reference) if reference else (None, float("nan"))
         infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
-        settled = {**own.record["axes"], **(infos[0] if infos else {})}  # the axes as asked, where nothing is done yet
+        settled = {**own.entry["axes"], **(infos[0] if infos else {})}  # the axes as asked, where nothing is done yet
         return {
-            "id": own.record["id"],
-            "axes": Axes(**own.record["axes"]),
-            "is_reference": own.record["id"] in references,
+            "id": own.entry["id"],
+            "axes": Axes(**own.entry["axes"]),
+            "is_reference": own.entry["id"] in references,
             "score": self._interval(counts) if counts is not None else None,
             "sd": float(np.std(macro_f1(counts.sum(1)), ddof=1))
             if counts is not None and len(seeds) > 1
@@ -161,12 +161,12 @@ class RunResults:
             "seeds": seeds,
         }
 
-    def _compared(self, own: Loaded, reference: Loaded) -> tuple[Estimate | None, float]:
+    def _compared(self, own: StoredRow, reference: StoredRow) -> tuple[Estimate | None, float]:
         seeds = sorted(own.counts.keys() & reference.counts.keys())
         if not seeds:
             return None, float("nan")
         if not np.array_equal(own.units, reference.units):
-            raise DataError(f"rows {own.record['id']} and {reference.record['id']} were tested on different units")
+            raise DataError(f"rows {own.entry['id']} and {reference.entry['id']} were tested on different units")
         a = np.stack([own.counts[seed] for seed in seeds])
         b = np.stack([reference.counts[seed] for seed in seeds])
         return self._difference(a, b), permutation_p(a, b)

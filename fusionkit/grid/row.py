@@ -95,7 +95,7 @@ class RowScorer:
                     self.heads[recipe][cell["id"]] = head
         begun = {cell for heads in self.heads.values() for cell in heads}
         self.begun = [cell for cell in record["cells"] if cell["id"] in begun]
-        self.trials = {head.trial.fold.name: head.trial for head in row.heads}
+        self.folds = {head.fold_data.fold.name: head.fold_data for head in row.heads}
         self.reused = 0
         self._features: dict[str, FoldFeatures] = {}
         self._dev_scores: dict[tuple[str, str], float] = {}
@@ -152,10 +152,10 @@ class RowScorer:
         }
 
     def _unsmoothed_score(self, fold: str, head: str) -> float:
-        trial = self.trials[fold]
+        fold_data = self.folds[fold]
         logits = self.stored.logits(head).dev
         seen = ~np.isnan(logits[:, 0])
-        return dev_metric(trial.task, logits[seen], trial.rows.dev_label[seen])
+        return dev_metric(fold_data.task, logits[seen], fold_data.rows.dev_label[seen])
 
     @cached_property
     def _candidates(self) -> list[Spec]:
@@ -184,24 +184,24 @@ class RowScorer:
         return self._dev_scores[key]
 
     def _scored_on_dev(self, cell: dict[str, Any], spec: Spec) -> float:
-        trial = self.trials[cell["fold"]]
+        fold_data = self.folds[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(spec)
         logits = self.stored.logits(cell["head"])
         if smoother.fitted:
-            self._fit(smoother, trial, logits, cell["seed"])
-        probs = self._smoothed(smoother, trial, trial.dev_table, logits.dev, "dev")
-        return dev_metric(trial.task, probs, trial.rows.dev_label)
+            self._fit(smoother, fold_data, logits, cell["seed"])
+        probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
+        return dev_metric(fold_data.task, probs, fold_data.rows.dev_label)
 
     def _make(self, cell: dict[str, Any]) -> None:
-        trial = self.trials[cell["fold"]]
+        fold_data = self.folds[cell["fold"]]
         smoother: Smoother = SMOOTHERS.build(self.chosen)
         logits = self.stored.logits(cell["head"])
         if smoother.fitted:
-            self._fit(smoother, trial, logits, cell["seed"])
-        probs = self._smoothed(smoother, trial, trial.test_table, logits.test, "test")
-        result = score(trial.task, probs, trial.sealed)
+            self._fit(smoother, fold_data, logits, cell["seed"])
+        probs = self._smoothed(smoother, fold_data, fold_data.test_table, logits.test, "test")
+        result = score(fold_data.task, probs, fold_data.sealed)
         total = result.counts.sum(0)
-        per_class = trial.task.per_class_f1(total)
+        per_class = fold_data.task.per_class_f1(total)
         info = {
             "seed": cell["seed"],
             "fold": cell["fold"],
@@ -215,12 +215,12 @@ class RowScorer:
             "accuracy": _number(accuracy(total)),
             "uar": _number(uar(total)),
             "ece": _number(result.ece),
-            "per_class_f1": dict(zip(trial.source.classes, map(_number, per_class), strict=True)),
-            "n_clips": len(np.unique(trial.sealed.clip[trial.sealed.annotated])),
+            "per_class_f1": dict(zip(fold_data.source.classes, map(_number, per_class), strict=True)),
+            "n_clips": len(np.unique(fold_data.sealed.clip[fold_data.sealed.annotated])),
             "n_frames": int(total.sum()),
-            "covered": int(logits.test_whole[trial.sealed.annotated].sum()),
+            "covered": int(logits.test_whole[fold_data.sealed.annotated].sum()),
             "impute": self.row.impute,
-            "imputed": int(np.isnan(logits.test[trial.sealed.annotated, 0]).sum()),
+            "imputed": int(np.isnan(logits.test[fold_data.sealed.annotated, 0]).sum()),
             "params": logits.info["params"] + self.backbone_cost[0],
             "gflops": logits.info["gflops"] + self.backbone_cost[1],
             "best_epoch": logits.info["best_epoch"],
@@ -230,34 +230,34 @@ class RowScorer:
         self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
         self.folder.forget_failure(cell["id"])
 
-    def _fit(self, smoother: Smoother, trial: FoldData, logits: StoredLogits, seed: int) -> None:
+    def _fit(self, smoother: Smoother, fold_data: FoldData, logits: StoredLogits, seed: int) -> None:
         seen = ~np.isnan(logits.dev[:, 0])
-        x = smoother_input(smoother, logits.dev, self._embeddings(smoother, trial, "dev"))
+        x = smoother_input(smoother, logits.dev, self._embeddings(smoother, fold_data, "dev"))
         if isinstance(x, SideBySide) and (size := int(seen.sum()) * x.width * 8) > self.memory:
             raise CellError(
                 f"smoother {self.row.smoother} is fitted on all dev clips at once: their embeddings need "
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
                 hint="--memory raises it",
             )
-        fit_smoother(smoother, trial.dev_table, seen, x, trial.rows.dev_label, seed)
+        fit_smoother(smoother, fold_data.dev_table, seen, x, fold_data.rows.dev_label, seed)
 
     def _smoothed(
-        self, smoother: Smoother, trial: FoldData, table: FrameTable, logits: np.ndarray, part: str
+        self, smoother: Smoother, fold_data: FoldData, table: FrameTable, logits: np.ndarray, part: str
     ) -> np.ndarray:
         seen = ~np.isnan(logits[:, 0])
-        x = smoother_input(smoother, logits, self._embeddings(smoother, trial, part))
-        return smooth(smoother, table, seen, x, trial.prior, self.row.impute)
+        x = smoother_input(smoother, logits, self._embeddings(smoother, fold_data, part))
+        return smooth(smoother, table, seen, x, fold_data.prior, self.row.impute)
 
-    def _embeddings(self, smoother: Smoother, trial: FoldData, part: str) -> FrameFeatures | None:
+    def _embeddings(self, smoother: Smoother, fold_data: FoldData, part: str) -> FrameFeatures | None:
         """The features of a part, for a smoother that needs embeddings."""
         if smoother.needs != "embeddings":
             return None
-        name = trial.fold.name
+        name = fold_data.fold.name
         if name not in self._features:
             keys = {view: embedding.key for view, embedding in self.row.heads[0].embeddings.items()}
             standardize = self.recipes[self.recipe].standardize
             self._features[name] = load_features(
-                self.store, keys, trial.rows, standardize=standardize, memory=self.memory // len(self.trials)
+                self.store, keys, fold_data.rows, standardize=standardize, memory=self.memory // len(self.folds)
             )
         return self._features[name].dev if part == "dev" else self._features[name].test
 

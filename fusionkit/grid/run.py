@@ -194,7 +194,7 @@ class _Run:
         """Make what the heads need; the keys of the embeddings that failed, with why."""
         groups: dict[tuple[int, str], tuple[Source, dict[str, Embedding]]] = {}
         for head in heads:
-            source = head.trial.source
+            source = head.fold_data.source
             for embedding in head.embeddings.values():
                 group = groups.setdefault((id(source), str(embedding.extractor)), (source, {}))
                 group[1].setdefault(embedding.key, embedding)
@@ -222,7 +222,7 @@ class _Run:
     def _frames_there(self) -> int:
         """Frames of the plan's embeddings that lie in the cache, each view counted."""
         wanted = {
-            embedding.key: len(head.trial.source.table)
+            embedding.key: len(head.fold_data.source.table)
             for head in self.plan.heads.values()
             for embedding in head.embeddings.values()
         }
@@ -270,11 +270,11 @@ class _Run:
                 self.outcome.fitted += 1
 
         for name, head in {_fold_name(head): head for head in sound}.items():
-            self.folder.write_fold(name, head.trial.rows)
+            self.folder.write_fold(name, head.fold_data.rows)
         with self.progress.stage("fit", len(sound), "heads"):
             self.progress.reused(self.outcome.heads_reused, "heads")
             # Heads on the same features follow each other, so that a process reads them once.
-            ordered = sorted(sound, key=lambda head: (head.trial.fold.name, list(head.embeddings)))
+            ordered = sorted(sound, key=lambda head: (head.fold_data.fold.name, list(head.embeddings)))
             self._do([self._fit_task(head) for head in ordered], done)
 
     def _fit_task(self, head: HeadWork) -> FitTask:
@@ -285,7 +285,7 @@ class _Run:
             cache=self.store.root,
             keys=tuple((name, embedding.key) for name, embedding in head.embeddings.items()),
             fold=_fold_name(head),
-            classes=head.trial.task.num_classes,
+            classes=head.fold_data.task.num_classes,
             fusion=head.fusion,
             recipe=head.recipe,
             seed=head.seed,
@@ -344,10 +344,10 @@ class _Run:
     def _collect_failures(self) -> None:
         """What failed, of what is still not there: a note may outlive a kill that came after the work was done."""
         for row in self.plan.rows:
-            folds = len({head.trial.fold.name for head in row.heads}) > 1
+            folds = len({head.fold_data.fold.name for head in row.heads}) > 1
             for head in row.heads:
                 cell = row.cell_id(head)
-                name = f"{row.axes.name}/{head.seed}" + (f"/{head.trial.fold.name}" if folds else "")
+                name = f"{row.axes.name}/{head.seed}" + (f"/{head.fold_data.fold.name}" if folds else "")
                 message = self.folder.failure(cell) or self.folder.failure(head.id)
                 if message and self.folder.read_cell(cell) is None:
                     self.outcome.failed[name] = message
@@ -357,7 +357,7 @@ class _Run:
 
     def _collect_unreadable(self) -> None:
         keys = {
-            str(head.trial.source.spec): (embedding.key, head.trial.source)
+            str(head.fold_data.source.spec): (embedding.key, head.fold_data.source)
             for head in self.plan.heads.values()
             for embedding in head.embeddings.values()
         }
@@ -370,7 +370,7 @@ class _Run:
 
 
 def _fold_name(head: HeadWork) -> str:
-    return f"{head.trial.source.fingerprint[:8]}-{head.trial.fold.digest[:8]}"
+    return f"{head.fold_data.source.fingerprint[:8]}-{head.fold_data.fold.digest[:8]}"
 
 
 def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:

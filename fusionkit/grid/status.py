@@ -376,7 +376,7 @@ class _Look:
         for head in self.plan.heads.values():
             for embedding in head.embeddings.values():
                 users.setdefault(embedding.key, []).append(head)
-                found.setdefault(embedding.key, (embedding, head.trial.source))
+                found.setdefault(embedding.key, (embedding, head.fold_data.source))
         looked_at = {
             embedding.key
             for cell in cells

@@ -104,7 +104,7 @@ def ablate(row: ModelUnderTest, results: RunResults, draws: int, seed: int) -> A
         effects={view: treated(view) for view in row.views},
         shapley=_shapley(row.views, subsets),
         nothing=subsets[0].estimate((0.0, 1.0)),
-        gain=gain(results, row.match.record, row.seeds) if row.match.fold is None else None,
+        gain=gain(results, row.match.entry, row.seeds) if row.match.fold is None else None,
     )
 
 

@@ -20,7 +20,7 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.results import Loaded, RunResults, pooled
+from fusionkit.grid.results import StoredRow, RunResults, pooled
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
@@ -196,8 +196,8 @@ def _same_scaling(a: TrainedHead, b: TrainedHead) -> bool:
     )
 
 
-def _stored(results: RunResults, match: RowMatch) -> Loaded:
-    record = match.record
+def _stored(results: RunResults, match: RowMatch) -> StoredRow:
+    record = match.entry
     cells = [
         cell for cell in record["cells"] if match.fold in (None, cell["fold"]) and match.seed in (None, cell["seed"])
     ]
@@ -219,7 +219,7 @@ def _folds(grid: dict[str, Any], match: RowMatch) -> dict[str, FoldData]:
     return {fold.name: FoldData(source, fold) for fold in folds}
 
 
-def _check_data(folder: RunFolder, stored: Loaded, folds: dict[str, FoldData]) -> None:
+def _check_data(folder: RunFolder, stored: StoredRow, folds: dict[str, FoldData]) -> None:
     for (_, fold), cell in stored.cells.items():
         record = folder.read_logits(cell.info["head"]).info["record"]
         fold_data = folds.get(fold)

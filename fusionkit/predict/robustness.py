@@ -45,7 +45,7 @@ def robust_rows(
             raise ConfigError(f"{row.name} has one view: there is no auxiliary view that could be missing")
         refuse_many_views(row)
         wanted = late_fusion(results, row.match)
-        if late is None or late.match.record["id"] != wanted:
+        if late is None or late.match.entry["id"] != wanted:
             late = how.open(results, wanted, progress, predict_empty=False) if wanted else None
         targets = len(_targets(row))
         occlusions = targets * (len(LEVELS) - 2) * how.draws
@@ -89,7 +89,7 @@ def late_fusion(results: RunResults, match: RowMatch) -> str | None:
 
     One with the same recipe goes before others; late fusion is not its own reference, and a cell of one fold has none.
     """
-    own = match.record["axes"]
+    own = match.entry["axes"]
     found = [
         record
         for record in results.grid["rows"]

@@ -76,7 +76,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
 def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_Stored], list[str]]:
     wanted = [
         cell
-        for cell in match.record["cells"]
+        for cell in match.entry["cells"]
         if match.cell in (None, cell["id"]) and match.seed in (None, cell["seed"])
     ]
     cells = [(cell, folder.read_cell(cell["id"])) for cell in wanted]

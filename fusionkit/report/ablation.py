@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import ALONE, Axes
-from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.stats.intervals import FEW_UNITS, Estimate, paired_difference
@@ -83,7 +83,7 @@ def _same_head(a: dict[str, str], b: dict[str, str]) -> bool:
     return a["fusion"] == b["fusion"] and a["recipe"] == b["recipe"]
 
 
-def _counts(loaded: Loaded, seeds: list[int]) -> np.ndarray:
+def _counts(loaded: StoredRow, seeds: list[int]) -> np.ndarray:
     return np.stack([loaded.counts[seed] for seed in seeds])
 
 

@@ -152,7 +152,7 @@ def _best(results: RunResults, scored: list[Row]) -> str:
 
 def _reference(results: RunResults, row: Row) -> str:
     """The name of the row's reference; empty where it has none."""
-    rows = {record["id"]: record for record in results.grid["rows"]}
+    rows = {entry["id"]: entry for entry in results.grid["rows"]}
     held = rows.get(rows[row.id]["reference"])
     return Axes(**held["axes"]).name if held else ""
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import ALONE, Axes
-from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
 
 Players = tuple[str, ...]
-_Group = dict[frozenset[str], Loaded]  # rows that differ in nothing but their views, by their players
+_Group = dict[frozenset[str], StoredRow]  # rows that differ in nothing but their views, by their players
 
 CONSTANT = "a classifier that always names the most frequent class"
 
@@ -47,20 +47,20 @@ def subset_scores(results: RunResults) -> list[SubsetScores]:
 
     Subsets that were not tested on the same frames, or have no finished seed in common, are left out.
     """
-    loaded = [results.load(record) for record in results.grid["rows"]]
+    loaded = [results.load(entry) for entry in results.grid["rows"]]
     rows = [row for row in loaded if row.counts]
     scored = [_scored(group, players, rows) for group in _groups(rows) for players in _complete(group)]
     return [each for each in scored if each]
 
 
-def _axes(row: Loaded) -> Axes:
-    return Axes(**row.record["axes"])
+def _axes(row: StoredRow) -> Axes:
+    return Axes(**row.entry["axes"])
 
 
-def _groups(rows: list[Loaded]) -> list[_Group]:
+def _groups(rows: list[StoredRow]) -> list[_Group]:
     groups: dict[tuple[str, ...], _Group] = {}
     for row in rows:
-        axes = row.record["axes"]
+        axes = row.entry["axes"]
         alike = tuple(axes[name] for name in sorted(axes) if name != "views")
         groups.setdefault(alike, {}).setdefault(frozenset(_players(_axes(row))), row)
     return list(groups.values())
@@ -84,7 +84,7 @@ def _subsets(players: frozenset[str]) -> Iterator[frozenset[str]]:
     return (frozenset(subset) for size in range(1, len(players) + 1) for subset in combinations(players, size))
 
 
-def _scored(group: _Group, players: Players, rows: list[Loaded]) -> SubsetScores | None:
+def _scored(group: _Group, players: Players, rows: list[StoredRow]) -> SubsetScores | None:
     members = [
         group[frozenset(player for bit, player in enumerate(players) if number >> bit & 1)]
         for number in range(1, 1 << len(players))
@@ -104,9 +104,9 @@ def _scored(group: _Group, players: Players, rows: list[Loaded]) -> SubsetScores
     return SubsetScores(axes, players, empty, full, left_out)
 
 
-def _alone(axes: Axes, rows: list[Loaded]) -> Loaded | None:
+def _alone(axes: Axes, rows: list[StoredRow]) -> StoredRow | None:
     """The main view alone: with the same fusion and recipe where there is such a row, else with a linear head."""
-    alone: dict[tuple[str, bool], Loaded] = {}
+    alone: dict[tuple[str, bool], StoredRow] = {}
     for row in rows:
         own = _axes(row)
         context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
@@ -116,7 +116,7 @@ def _alone(axes: Axes, rows: list[Loaded]) -> Loaded | None:
     return next((alone[key] for key in wanted if key in alone), None)
 
 
-def _on_same_frames(rows: list[Loaded]) -> list[np.ndarray]:
+def _on_same_frames(rows: list[StoredRow]) -> list[np.ndarray]:
     """Counts (S, U, C, C) of each on the seeds that all have; empty where they cannot be held against each other."""
     seeds = sorted(set.intersection(*(set(row.counts) for row in rows)))
     if not seeds or not all(np.array_equal(row.units, rows[0].units) for row in rows):

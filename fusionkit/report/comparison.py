@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.lookup import RowMatch, find_row, label
-from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
 from fusionkit.stats.intervals import (
     FEW_UNITS,
@@ -128,7 +128,7 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
     """
     first, second = find_row(results.grid, a), find_row(results.grid, b)
     names = label(first, second), label(second, first)
-    if (first.record["id"], first.seed, first.fold) == (second.record["id"], second.seed, second.fold):
+    if (first.entry["id"], first.seed, first.fold) == (second.entry["id"], second.seed, second.fold):
         raise ConfigError(f"{a!r} and {b!r} are the same: {first.name} ({first.id})", hint="name two")
     # A cell of one fold is held against that fold of the other side.
     scored_rows = [_load(results, first, first.fold or second.fold), _load(results, second, second.fold or first.fold)]
@@ -161,8 +161,8 @@ def _turned(difference: Estimate) -> Estimate:
     return replace(difference, value=-difference.value, low=-difference.high, high=-difference.low)
 
 
-def _load(results: RunResults, match: RowMatch, fold: str | None) -> Loaded:
-    record = match.record
+def _load(results: RunResults, match: RowMatch, fold: str | None) -> StoredRow:
+    record = match.entry
     cells = [cell for cell in record["cells"] if fold in (None, cell["fold"])]
     loaded = results.load({**record, "cells": cells})
     if not loaded.counts:
@@ -172,7 +172,7 @@ def _load(results: RunResults, match: RowMatch, fold: str | None) -> Loaded:
 
 
 def _paired_seeds(
-    matches: tuple[RowMatch, RowMatch], scored_rows: tuple[Loaded, Loaded], names: tuple[str, str]
+    matches: tuple[RowMatch, RowMatch], scored_rows: tuple[StoredRow, StoredRow], names: tuple[str, str]
 ) -> tuple[tuple[list[int], list[int]], list[int]]:
     """The seeds of both scored_rows that go together, and those left out. A seed that one side names goes for both."""
     asked = [match.seed for match in matches]
@@ -189,7 +189,7 @@ def _paired_seeds(
     return ([chosen[0]], [chosen[1]]), []
 
 
-def _class_names(side: Loaded) -> list[str]:
+def _class_names(side: StoredRow) -> list[str]:
     return list(next(iter(side.cells.values())).info["per_class_f1"])
 
 

@@ -23,7 +23,7 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
     for ahead in outlook.embeddings:
         yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.prospect)}"
     places = _places(plan)
-    folds = len({head.trial.fold.name for head in plan.heads.values()}) > 1
+    folds = len({head.fold_data.fold.name for head in plan.heads.values()}) > 1
     heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.prospect) for ahead in outlook.heads)
     yield from _grouped("fit", heads, folds)
     cells = ((cell.row.axes.name + places[cell.head.id], cell.head, cell.prospect) for cell in outlook.cells)
@@ -76,7 +76,7 @@ def _seeds(heads: Sequence[HeadWork], folds: bool) -> str:
     """``seed 3``, ``seeds 0, 1, 2``, with the folds where there are several."""
     seeds = list(dict.fromkeys(head.seed for head in heads))
     text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    names = list(dict.fromkeys(head.trial.fold.name for head in heads))
+    names = list(dict.fromkeys(head.fold_data.fold.name for head in heads))
     return f"{text}, {', '.join(names)}" if folds else text
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.stats.intervals import macro_f1
 from fusionkit.stats.shapley import average_ranks
 
@@ -42,11 +42,11 @@ def ranks(results: RunResults) -> Ranks | None:
 
     Reference: Demsar, Statistical comparisons of classifiers over multiple data sets (2006), JMLR 7, 1-30, section 3.2.
     """
-    loaded = [results.load(record) for record in results.grid["rows"]]
-    several = len({each.record["axes"]["dataset"] for each in loaded}) > 1
+    loaded = [results.load(entry) for entry in results.grid["rows"]]
+    several = len({each.entry["axes"]["dataset"] for each in loaded}) > 1
     scores: dict[Axes, dict[str, float]] = {}
     for each in loaded:
-        axes = Axes(**each.record["axes"])
+        axes = Axes(**each.entry["axes"])
         found = _pooled(each, axes.dataset) if several else _by_fold(each)
         scores.setdefault(replace(axes, dataset="", split=""), {}).update(found)
     blocks = list(dict.fromkeys(block for found in scores.values() for block in found))
@@ -85,12 +85,12 @@ def ranks_table(results: RunResults) -> Table | None:
     return table
 
 
-def _pooled(loaded: Loaded, dataset: str) -> dict[str, float]:
+def _pooled(loaded: StoredRow, dataset: str) -> dict[str, float]:
     """The score on the data set, if there is one."""
     return {dataset: _mean_score(loaded.counts.values())} if loaded.counts else {}
 
 
-def _by_fold(loaded: Loaded) -> dict[str, float]:
+def _by_fold(loaded: StoredRow) -> dict[str, float]:
     """The score on each fold, over the seeds of which all folds are done."""
     folds = dict.fromkeys(fold for seed, fold in loaded.cells if seed in loaded.counts)
     return {fold: _mean_score(loaded.cells[seed, fold].counts for seed in loaded.counts) for fold in folds}

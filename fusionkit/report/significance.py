@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import Loaded, RunResults
+from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.stats.intervals import Estimate, holm, jackknife_estimate, leave_one_out, permutation_p
 
 _DRAWS = 2_000
@@ -29,7 +29,7 @@ class RowScores:
 
     id: str
     axes: Axes
-    loaded: Loaded
+    loaded: StoredRow
 
     @cached_property
     def left_out(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:

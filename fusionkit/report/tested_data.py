@@ -15,51 +15,49 @@ from fusionkit.registry.spec import Spec
 if TYPE_CHECKING:
     from fusionkit.grid.plan import Plan
 
-Trials = Mapping[str, Mapping[str, FoldData]]
-
 
 @dataclass(frozen=True, eq=False)
 class TestedData:
     """What could be opened.
 
     Attributes:
-        trials: by data set as the rows name it, by fold.
+        folds: by data set as the rows name it, by fold.
         notes: a line for each data set that could not.
     """
 
-    trials: Trials = field(default_factory=dict)
+    folds: Mapping[str, Mapping[str, FoldData]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> TestedData:
         """What a plan has opened already."""
-        trials: dict[str, dict[str, FoldData]] = {}
+        folds: dict[str, dict[str, FoldData]] = {}
         for row in plan.rows:
             for head in row.heads:
-                trials.setdefault(row.axes.dataset, {})[head.trial.fold.name] = head.trial
-        return cls(trials)
+                folds.setdefault(row.axes.dataset, {})[head.fold_data.fold.name] = head.fold_data
+        return cls(folds)
 
     def source(self, dataset: str) -> Source | None:
         """The data set; None where it could not be opened."""
-        return next((trial.source for trial in self.trials.get(dataset, {}).values()), None)
+        return next((fold_data.source for fold_data in self.folds.get(dataset, {}).values()), None)
 
 
 def open_tested_data(grid: dict[str, Any]) -> TestedData:
     """The data sets of a folder, each divided as its grids did; what cannot be opened is noted and left out."""
-    trials, notes = {}, []
-    for dataset in dict.fromkeys(record["axes"]["dataset"] for record in grid["rows"]):
+    folds, notes = {}, []
+    for dataset in dict.fromkeys(entry["axes"]["dataset"] for entry in grid["rows"]):
         described = next((each for each in _described(grid) if dataset in each["datasets"]), None)
         if described is None:
             notes.append(f"{dataset}: its grid is not noted in the folder")
             continue
         try:
             source = open_source(Spec.parse(dataset), described["limit"])
-            folds, _ = divide(Spec.parse(described["split"]), source.table, source.classes, source.composites())
+            split, _ = divide(Spec.parse(described["split"]), source.table, source.classes, source.composites())
         except FusionKitError as error:
             notes.append(f"{dataset}: {error}")
             continue
-        trials[dataset] = {fold.name: FoldData(source, fold) for fold in folds}
-    return TestedData(trials, tuple(notes))
+        folds[dataset] = {fold.name: FoldData(source, fold) for fold in split}
+    return TestedData(folds, tuple(notes))
 
 
 def _described(grid: dict[str, Any]) -> list[dict[str, Any]]:

@@ -111,19 +111,19 @@ class _Finetuning:
 
     def _store(self, work: FinetuneWork, trained: Trained) -> None:
         """The network's logits, as a head of a bench is stored."""
-        config, trial = self.config, work.trial
+        config, fold_data = self.config, work.fold_data
         cut_out = any(view != FACE for view in work.views.values())
         about = {
             "views": list(work.views),
-            "classes": trial.task.num_classes,
+            "classes": fold_data.task.num_classes,
             "fusion": str(work.shape.spec),
             "recipe": config.recipe.describe(),
             "seed": work.seed,
             "record": work.head.record,
-            "class_names": list(trial.source.classes),
+            "class_names": list(fold_data.source.classes),
             "extractor": str(config.extractor) if cut_out else None,
             "backbones": dict.fromkeys(work.views, str(config.backbone)),
-            "train_counts": np.bincount(trial.rows.train_label, minlength=trial.task.num_classes).tolist(),
+            "train_counts": np.bincount(fold_data.rows.train_label, minlength=fold_data.task.num_classes).tolist(),
         }
         self.folder.write_head(work.head.id, trained.head, about, trained.cost)
 

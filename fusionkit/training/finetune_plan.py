@@ -41,9 +41,9 @@ class FinetuneWork:
     views: dict[str, View]
 
     @property
-    def trial(self) -> FoldData:
+    def fold_data(self) -> FoldData:
         """Data and fold."""
-        return self.head.trial
+        return self.head.fold_data
 
     @property
     def seed(self) -> int:
@@ -53,7 +53,7 @@ class FinetuneWork:
     @property
     def name(self) -> str:
         """Of a folder: shape, seed and fold."""
-        fold = self.trial.fold.name
+        fold = self.fold_data.fold.name
         return f"{self.shape.folder}-seed{self.seed}" + (f"-{fold.replace('/', '')}" if "/" in fold else "")
 
 
@@ -78,11 +78,11 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
     """
     source = open_source(config.dataset, config.limit)
     try:
-        folds, notes = divide(config.split, source.table, source.classes, source.composites())
+        split, notes = divide(config.split, source.table, source.classes, source.composites())
     except DataError as error:
         raise DataError(f"data set {config.dataset}: {error}") from error
-    trials = [FoldData(source, fold) for fold in folds]
-    works = {shape: _works(config, shape, trials, device) for shape in config.shapes}
+    folds = [FoldData(source, fold) for fold in split]
+    works = {shape: _works(config, shape, folds, device) for shape in config.shapes}
     rows: list[RowPlan] = []
     for smoother in config.smoothers:
         alike = [_row_plan(config, shape, works[shape], smoother) for shape in config.shapes]
@@ -90,7 +90,7 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
         rows += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in alike]
     plan = Plan(
         grid=_as_grid(config),
-        protocol=digest([[source.fingerprint, trial.fold.digest] for trial in trials]),
+        protocol=digest([[source.fingerprint, fold_data.fold.digest] for fold_data in folds]),
         data=[f"{config.dataset}, split {config.split}" + (f", limit {config.limit}" if config.limit else "")],
         rows=rows,
         notes=notes,
@@ -98,8 +98,8 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
     return FinetunePlan(plan, [work for shape in config.shapes for work in works[shape]])
 
 
-def _works(config: FinetuneConfig, shape: FusionShape, trials: list[FoldData], device: str) -> list[FinetuneWork]:
-    source, views = trials[0].source, config.views(shape)
+def _works(config: FinetuneConfig, shape: FusionShape, folds: list[FoldData], device: str) -> list[FinetuneWork]:
+    source, views = folds[0].source, config.views(shape)
     shared: Record = {
         "revision": REVISION,
         "data": data_record(source),
@@ -111,12 +111,12 @@ def _works(config: FinetuneConfig, shape: FusionShape, trials: list[FoldData], d
     identity = {**shared, "data": source.fingerprint, "views": _view_identities(config, views)}
     works = []
     for seed in config.seeds:
-        for trial in trials:
-            own = {"fold": trial.fold.digest, "seed": seed}
-            record = {**shared, "seed": seed, "fold": {"name": trial.fold.name, "digest": trial.fold.digest}}
+        for fold_data in folds:
+            own = {"fold": fold_data.fold.digest, "seed": seed}
+            record = {**shared, "seed": seed, "fold": {"name": fold_data.fold.name, "digest": fold_data.fold.digest}}
             head = HeadWork(
                 id=digest({**identity, **own})[:12],
-                trial=trial,
+                fold_data=fold_data,
                 embeddings={},
                 fusion=shape.spec,
                 recipe=config.recipe.as_recipe(),
@@ -157,9 +157,9 @@ def _fusion_record(shape: FusionShape) -> Record:
 
 
 def _row_plan(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWork], smoother: Spec) -> RowPlan:
-    source: Source = works[0].trial.source
+    source: Source = works[0].fold_data.source
     views = works[0].views
-    folds = list(dict.fromkeys(work.trial for work in works))
+    folds = list(dict.fromkeys(work.fold_data for work in works))
     axes = Axes(
         dataset=str(source.spec),
         split=folds[0].fold.name if len(folds) == 1 else str(config.split),
@@ -175,7 +175,7 @@ def _row_plan(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWo
     identity = {
         "views": _view_identities(config, views),
         "data": source.fingerprint,
-        "folds": [trial.fold.digest for trial in folds],
+        "folds": [fold_data.fold.digest for fold_data in folds],
         "recipe": config.recipe.describe(),
         "fusion": str(shape.spec),
         "smoother": how,

@@ -171,7 +171,7 @@ class FinetuneRun:
         self.backbone: Backbone = BACKBONES.build(config.backbone)
         self.accelerator = start_processes(device, config.recipe.precision)
         self.main = self.accelerator.is_main_process
-        rows = work.trial.rows
+        rows = work.fold_data.rows
         budget = config.run.cache_mb * 2**20
         self.train = self._samples(rows.train, rows.train_label, budget)
         labelled = rows.dev_label != UNLABELLED
@@ -189,20 +189,20 @@ class FinetuneRun:
 
     def _samples(self, rows: np.ndarray, labels: np.ndarray, budget: int = 0) -> ViewSamples:
         views = tuple(self.work.views.values())
-        return ViewSamples(self.work.trial.source, rows, labels, self.config.extractor, views, budget)
+        return ViewSamples(self.work.fold_data.source, rows, labels, self.config.extractor, views, budget)
 
     def _classifier(self) -> Classifier:
         import torch
 
         from fusionkit.training.joint import Classifier, build_network
 
-        recipe, trial = self.config.recipe, self.work.trial
-        classes = trial.task.num_classes
+        recipe, fold_data = self.config.recipe, self.work.fold_data
+        classes = fold_data.task.num_classes
         with torch.random.fork_rng(devices=[]):
             trunk = self.backbone.trainable(recipe.drop_path, self.work.seed)
             torch.manual_seed(self.work.seed)
             network = build_network(self.work.shape, trunk, self.backbone.dim, classes, len(self.work.views))
-        labels = torch.from_numpy(trial.rows.train_label).to(self.accelerator.device)
+        labels = torch.from_numpy(fold_data.rows.train_label).to(self.accelerator.device)
         loss = frame_loss(recipe.as_recipe(), labels, classes)
         return Classifier(network, self.backbone.mean, self.backbone.std, loss)
 
@@ -263,11 +263,11 @@ class FinetuneRun:
 
     def _identity(self) -> dict[str, Any]:
         """What decides the weights."""
-        trial, work, config = self.work.trial, self.work, self.config
+        fold_data, work, config = self.work.fold_data, self.work, self.config
         return {
-            "data": trial.source.fingerprint,
-            "dataset": str(trial.source.spec),
-            "fold": {"name": trial.fold.name, "digest": trial.fold.digest},
+            "data": fold_data.source.fingerprint,
+            "dataset": str(fold_data.source.spec),
+            "fold": {"name": fold_data.fold.name, "digest": fold_data.fold.digest},
             "views": [str(view) for view in work.views.values()],
             "extractor": str(config.extractor),
             "backbone": component_identity(BACKBONES, config.backbone),
@@ -365,8 +365,8 @@ class FinetuneRun:
             write_file(self.folder.curve, curve)
 
     def _write_best(self, state: _State) -> None:
-        trial, kept = self.work.trial, self._kept(state)
-        own = (trial.source.fingerprint, trial.fold.digest)
+        fold_data, kept = self.work.fold_data, self._kept(state)
+        own = (fold_data.source.fingerprint, fold_data.fold.digest)
         about = {
             "run": self.config.name,
             "id": self.work.head.id,
@@ -374,9 +374,9 @@ class FinetuneRun:
             "views": [str(view) for view in self.work.views.values()],
             "extractor": str(self.config.extractor),
             "backbone": str(self.config.backbone),
-            "classes": list(trial.source.classes),
-            "dataset": str(trial.source.spec),
-            "split": trial.fold.name,
+            "classes": list(fold_data.source.classes),
+            "dataset": str(fold_data.source.spec),
+            "split": fold_data.fold.name,
             "trained_on": [list(pair) for pair in dict.fromkeys([*self.backbone.trained_on(), own])],
             "seed": self.work.seed,
             "select": self.config.recipe.select,
@@ -387,7 +387,7 @@ class FinetuneRun:
 
     def _head(self, state: _State) -> Head:
         """The network as the report takes it: its logits on dev and test. No label of test is looked at."""
-        rows = self.work.trial.rows
+        rows = self.work.fold_data.rows
         dev, test = (
             self._predict(self._samples(part, np.full(len(part), UNLABELLED))) for part in (rows.dev, rows.test)
         )

@@ -90,7 +90,7 @@ FLIPPED = "flipped"
 
 @pytest.mark.parametrize("how", [FLIPPED, "truncated", "gone"])
 def test_damaged_rows_are_written_anew(folder: RunFolder, how: str) -> None:
-    rows = next(iter(toy_plan().heads.values())).trial.rows
+    rows = next(iter(toy_plan().heads.values())).fold_data.rows
     folder.write_fold("r", rows)
     damage(folder.path / "folds" / "r" / "train_label.npy", how)
     folder.write_fold("r", rows)

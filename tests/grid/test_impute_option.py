@@ -56,11 +56,11 @@ def test_cells_are_scored_with_it_and_say_so(tmp_path: Path, how: str) -> None:
     (head,) = row.heads
     cell = folder.read_cell(row.cell_id(head))
     assert cell is not None
-    trial = head.trial
-    table = trial.source.table.take(trial.rows.test)
+    fold_data = head.fold_data
+    table = fold_data.source.table.take(fold_data.rows.test)
     logits = folder.read_logits(head.id).test
     seen = ~np.isnan(logits[:, 0])
-    probs = np.tile(trial.prior, (len(table), 1))
+    probs = np.tile(fold_data.prior, (len(table), 1))
     probs[seen] = softmax(logits[seen].astype(float), axis=1)
     for index in np.flatnonzero(~seen):
         same = np.flatnonzero(seen & (table.clip == table.clip[index]))

@@ -63,7 +63,7 @@ GRID = {
 )
 def test_a_row_is_found_by_what_fits_it_alone(text: str, id_: str) -> None:
     found = find_row(GRID, text)
-    assert found.record["id"] == id_
+    assert found.entry["id"] == id_
     assert (found.seed, found.fold, found.cell) == (None, None, None)
 
 
@@ -78,13 +78,13 @@ def test_a_cell_is_found_by_its_seed_or_its_id(text: str) -> None:
 
 
 def test_a_name_goes_before_an_id_that_starts_the_same() -> None:
-    assert find_row(GRID, "face").record["id"] == "aaaa11112222"
+    assert find_row(GRID, "face").entry["id"] == "aaaa11112222"
 
 
 def test_exact_options_go_before_none() -> None:
     grid = {"rows": [row("aaaa11112222", "face", "mlp"), row("bbbb11112222", "face", "mlp:hidden=8")]}
-    assert find_row(grid, "face/mlp").record["id"] == "aaaa11112222"
-    assert find_row(grid, "mlp:hidden=8").record["id"] == "bbbb11112222"
+    assert find_row(grid, "face/mlp").entry["id"] == "aaaa11112222"
+    assert find_row(grid, "mlp:hidden=8").entry["id"] == "bbbb11112222"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_many_candidates_are_counted_and_not_all_listed() -> None:
 
 def test_without_a_main_view_no_view_may_be_left_out() -> None:
     grid = {"rows": [row("aaaa11112222", "eye,mouth", "mlp", main="none")]}
-    assert find_row(grid, "mouth,eye/mlp").record["id"] == "aaaa11112222"
+    assert find_row(grid, "mouth,eye/mlp").entry["id"] == "aaaa11112222"
     with pytest.raises(ConfigError, match="nothing is called 'mouth/mlp'"):
         find_row(grid, "mouth/mlp")
 

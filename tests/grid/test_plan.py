@@ -206,7 +206,7 @@ def test_folds_stand_in_one_row_and_are_heads_of_their_own() -> None:
     plan = toy_plan(split="kfold:k=3", seeds=2, reference="none")
     (row,) = plan.rows
     assert row.axes.split == "kfold:k=3"
-    assert [(head.seed, head.trial.fold.name) for head in row.heads] == [
+    assert [(head.seed, head.fold_data.fold.name) for head in row.heads] == [
         (seed, f"kfold/{fold}") for seed in (0, 1) for fold in range(3)
     ]
     assert len(plan.heads) == 6

@@ -98,7 +98,7 @@ def test_folds_are_pooled_before_they_are_scored(tmp_path: Path) -> None:
         truth, predicted = [], []
         for head in plan.rows[0].heads:
             if head.seed == seed:
-                label = head.trial.source.table.label[head.trial.rows.test]
+                label = head.fold_data.source.table.label[head.fold_data.rows.test]
                 logits = RunFolder(tmp_path / "run").read_logits(head.id).test
                 truth += label[label >= 0].tolist()
                 predicted += logits[label >= 0].argmax(1).tolist()
@@ -106,7 +106,7 @@ def test_folds_are_pooled_before_they_are_scored(tmp_path: Path) -> None:
     assert row.score is not None
     assert row.score.value == pytest.approx(np.mean(per_seed))
     assert row.sd == pytest.approx(np.std(per_seed, ddof=1))
-    labels = plan.rows[0].heads[0].trial.source.table.label
+    labels = plan.rows[0].heads[0].fold_data.source.table.label
     assert row.means["n_frames"] == (labels >= 0).sum()
     assert row.score.n_units == 20
 

@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 AUTO = {"smoothers": ["toy-box:width=auto"], "reference": "none"}
 
 
-def smoothed_by_hand(logits: np.ndarray, trial: FoldData, part: str, width: int) -> np.ndarray:
+def smoothed_by_hand(logits: np.ndarray, fold_data: FoldData, part: str, width: int) -> np.ndarray:
     """Softmax, window over frame numbers, nearest neighbour, prior: row by row."""
-    frames = trial.dev_table if part == "dev" else trial.test_table
+    frames = fold_data.dev_table if part == "dev" else fold_data.test_table
     seen = ~np.isnan(logits[:, 0])
     probs = softmax(logits.astype(np.float64), axis=1)
-    out = np.tile(trial.prior, (len(frames), 1))
+    out = np.tile(fold_data.prior, (len(frames), 1))
     same = frames.clip[:, None] == frames.clip[None, :]
     apart = np.abs(frames.number[:, None] - frames.number[None, :])
     for row in np.flatnonzero(seen):
@@ -41,8 +41,8 @@ def smoothed_by_hand(logits: np.ndarray, trial: FoldData, part: str, width: int)
 
 def dev_score(folder: RunFolder, row: RowPlan, index: int, width: int) -> float:
     head = row.heads[index]
-    probs = smoothed_by_hand(folder.read_logits(head.id).dev, head.trial, "dev", width)
-    truth = head.trial.rows.dev_label
+    probs = smoothed_by_hand(folder.read_logits(head.id).dev, head.fold_data, "dev", width)
+    truth = head.fold_data.rows.dev_label
     return float(f1_score(truth[truth >= 0], probs[truth >= 0].argmax(1), average="macro"))
 
 
@@ -116,11 +116,11 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
     folder = RunFolder(tmp_path / "run")
     for row in plan.rows:
         (head,) = row.heads
-        trial = head.trial
-        table = trial.source.table.take(trial.rows.test)
+        fold_data = head.fold_data
+        table = fold_data.source.table.take(fold_data.rows.test)
         known = table.label >= 0
         logits = folder.read_logits(head.id)
-        predicted = smoothed_by_hand(logits.test, trial, "test", 3).argmax(1)
+        predicted = smoothed_by_hand(logits.test, fold_data, "test", 3).argmax(1)
         cell = folder.read_cell(row.cell_id(head))
         assert cell is not None
         for unit, counts in zip(cell.units, cell.counts, strict=True):
@@ -144,13 +144,13 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
 def test_a_learned_smoother_sees_dev_clips_and_dev_labels_only(tmp_path: Path) -> None:
     plan = toy_plan(smoothers=["toy-learned"], reference="none", seeds=[4])
     carry_out(plan, tmp_path / "run")
-    trial = plan.rows[0].heads[0].trial
+    fold_data = plan.rows[0].heads[0].fold_data
     seen = ~np.isnan(RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[0].id).dev[:, 0])
     assert Learned.given
     for clips, labels, seed in Learned.given:
         assert seed == 4
-        assert np.concatenate(labels).tolist() == trial.rows.dev_label[seen].tolist()
-        assert np.concatenate([numbers for _, numbers in clips]).tolist() == trial.dev_table.number[seen].tolist()
+        assert np.concatenate(labels).tolist() == fold_data.rows.dev_label[seen].tolist()
+        assert np.concatenate([numbers for _, numbers in clips]).tolist() == fold_data.dev_table.number[seen].tolist()
 
 
 def test_a_smoother_that_needs_embeddings_gets_all_views_side_by_side(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ def test_the_cache_may_go_once_the_grid_is_done(tmp_path: Path) -> None:
 
 def test_frames_without_an_image_are_counted_and_named(tmp_path: Path) -> None:
     outcome, _ = carry_out(toy_plan(), tmp_path / "run")
-    source = toy_plan().rows[0].heads[0].trial.source
+    source = toy_plan().rows[0].heads[0].fold_data.source
     blank = [row for row in range(320) if row % 11 == 5]
     names = ", ".join(source.where(row) for row in blank[:3])
     assert outcome.unreadable == [f"toy-blobs: {len(blank)} of 320 frames, {names} and {len(blank) - 3} more"]
@@ -347,7 +347,7 @@ def test_data_that_changed_in_this_process_are_read_anew(tmp_path: Path) -> None
         from fusionkit.engine.embed import embed
 
         head = plan.rows[0].heads[0]
-        embed(head.trial.source, [head.embeddings["face"]], [0], fresh, "cpu", lambda _: None)
+        embed(head.fold_data.source, [head.embeddings["face"]], [0], fresh, "cpu", lambda _: None)
         np.testing.assert_array_equal(found[1], fresh.read(head.embeddings["face"].key, np.arange(320)))
     assert not np.array_equal(found[0], found[1])
 

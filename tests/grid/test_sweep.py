@@ -42,7 +42,7 @@ POINTS = ["lr=0.0001,epochs=3", "lr=0.05,epochs=3", "epochs=3"]
 def dev_f1(folder: RunFolder, head: HeadWork) -> float:
     """From the stored dev logits as they are, with scikit-learn."""
     logits = folder.read_logits(head.id).dev
-    truth = head.trial.rows.dev_label
+    truth = head.fold_data.rows.dev_label
     judged = (truth >= 0) & ~np.isnan(logits).any(1)
     return float(f1_score(truth[judged], logits[judged].argmax(1), average="macro"))
 

@@ -117,7 +117,7 @@ def test_views_that_a_data_set_brings_are_taken_from_it(tmp_path: Path, predicto
         carry_out(plan, tmp_path / "ready")
         ready = fusionkit.load(tmp_path / "ready", "toy-sum")
         head = plan.rows[0].heads[0]
-        rows = head.trial.rows.test
+        rows = head.fold_data.rows.test
         stored = np.load(tmp_path / "ready/heads" / head.id / "test_logits.npy")
         probs = ready.predict_dataset("toy-ready", rows).probs
         np.testing.assert_allclose(probs, softmax(stored.astype(float), axis=1), rtol=1e-12)

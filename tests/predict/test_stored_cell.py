@@ -85,7 +85,7 @@ def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path,
         Blobs.reads.clear()
         predictor = fusionkit.load(tmp_path / "run", fusion, device="cpu")
         (row,) = plan.rows
-        rows = row.heads[0].trial.rows.test
+        rows = row.heads[0].fold_data.rows.test
         found = logits_of(predictor, rows)
         folder = RunFolder(tmp_path / "run")
         for head, logits in zip(row.heads, found, strict=True):
@@ -97,7 +97,7 @@ def test_what_a_recipe_adds_to_a_head_comes_back_too(tmp_path: Path) -> None:
     recipe = {"epochs": 4, "lr": 0.05, "view_heads": 0.5, "gradient_modulation": 0.3, "view_dropout": 0.2}
     plan = benched(tmp_path / "run", recipe=recipe, seeds=1)
     head = plan.rows[0].heads[0]
-    found = logits_of(fusionkit.load(tmp_path / "run", "toy-sum"), head.trial.rows.test)
+    found = logits_of(fusionkit.load(tmp_path / "run", "toy-sum"), head.fold_data.rows.test)
     np.testing.assert_array_equal(found[0], RunFolder(tmp_path / "run").read_logits(head.id).test)
 
 
@@ -105,7 +105,7 @@ def test_frames_in_memory_give_the_same_bits(tmp_path: Path) -> None:
     plan = benched(tmp_path / "run", seeds=1)
     predictor = fusionkit.load(tmp_path / "run", "toy-sum/toy-plain/0")
     dataset = Blobs()
-    rows = plan.rows[0].heads[0].trial.rows.test
+    rows = plan.rows[0].heads[0].fold_data.rows.test
     values = predictor.embed(dataset.images(np.arange(len(dataset.frames))))
     assert {name: value.dtype for name, value in values.items()} == {"face": np.float32, "bottom": np.float32}
     stored = RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[0].id).test
@@ -119,13 +119,13 @@ def test_the_probabilities_of_a_row_are_the_mean_over_its_seeds(tmp_path: Path) 
     assert "mean probabilities of 3 heads (seeds 0, 1, 2)" in str(whole)
     singles = [fusionkit.load(tmp_path / "run", f"toy-sum/toy-box/{seed}") for seed in range(3)]
     assert [[head.seed for head in single.heads] for single in singles] == [[0], [1], [2]]
-    rows = plan.rows[0].heads[0].trial.rows.test
+    rows = plan.rows[0].heads[0].fold_data.rows.test
     parts = [single.predict_dataset("toy-blobs", rows).probs for single in singles]
     assert not np.allclose(parts[0], parts[1])
     found = whole.predict_dataset("toy-blobs", rows)
     np.testing.assert_allclose(found.probs, np.mean(parts, axis=0), rtol=1e-12)
     # the score of each seed is that of its predictions
-    table = plan.rows[0].heads[0].trial.source.table.take(rows)
+    table = plan.rows[0].heads[0].fold_data.source.table.take(rows)
     known = table.label >= 0
     folder = RunFolder(tmp_path / "run")
     for head, probs in zip(plan.rows[0].heads, parts, strict=True):
@@ -157,7 +157,7 @@ def test_what_a_predictor_knows_of_its_cell(tmp_path: Path) -> None:
     assert str(predictor.dataset) == "toy-blobs"
     assert predictor.impute == "linear"
     assert fusionkit.load(tmp_path / "run", "toy-sum", impute="prior").impute == "prior"
-    np.testing.assert_allclose(predictor.prior, plan.rows[0].heads[0].trial.prior)
+    np.testing.assert_allclose(predictor.prior, plan.rows[0].heads[0].fold_data.prior)
     assert predictor.notes == ()
 
 
@@ -165,11 +165,11 @@ def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
     with registered(SMOOTHERS, "toy-kept", Kept):
         plan = benched(tmp_path / "run", smoothers=["toy-kept"])
         predictor = fusionkit.load(tmp_path / "run", "toy-kept/1")
-        trial = plan.rows[0].heads[0].trial
-        found = predictor.predict_dataset("toy-blobs", trial.rows.test)
+        fold_data = plan.rows[0].heads[0].fold_data
+        found = predictor.predict_dataset("toy-blobs", fold_data.rows.test)
         logits = RunFolder(tmp_path / "run").read_logits(plan.rows[0].heads[1].id)
         seen = ~np.isnan(logits.test[:, 0])
-        known = trial.rows.dev_label[(trial.rows.dev_label >= 0) & ~np.isnan(logits.dev[:, 0])]
+        known = fold_data.rows.dev_label[(fold_data.rows.dev_label >= 0) & ~np.isnan(logits.dev[:, 0])]
         share = np.bincount(known, minlength=3) / len(known)
         expected = 0.8 * softmax(logits.test[seen].astype(float), axis=1) + 0.2 * share
         np.testing.assert_allclose(found.probs[seen], expected, rtol=1e-9)
@@ -197,8 +197,8 @@ def test_a_smoother_of_embeddings_sees_the_views_side_by_side(tmp_path: Path) ->
         plan = benched(tmp_path / "run", smoothers=["toy-wide"], seeds=1)
         folder = RunFolder(tmp_path / "run")
         predictor = fusionkit.load(folder.path, "toy-wide")
-        rows = plan.rows[0].heads[0].trial.rows.test
-        table = plan.rows[0].heads[0].trial.source.table.take(rows)
+        rows = plan.rows[0].heads[0].fold_data.rows.test
+        table = plan.rows[0].heads[0].fold_data.source.table.take(rows)
         probs = predictor.predict_dataset("toy-blobs", rows).probs
         cell = folder.read_cell(plan.rows[0].cell_id(plan.rows[0].heads[0]))
         assert cell is not None
@@ -317,5 +317,5 @@ def test_what_is_stored_with_a_head_does_not_change_from_run_to_run(tmp_path: Pa
     info = json.loads(files[0])
     assert info["class_names"] == ["calm", "glad", "sad"]
     assert info["extractor"] == "toy-halves"
-    trial = plan.rows[0].heads[0].trial
-    assert info["train_counts"] == np.bincount(trial.rows.train_label).tolist()
+    fold_data = plan.rows[0].heads[0].fold_data
+    assert info["train_counts"] == np.bincount(fold_data.rows.train_label).tolist()

@@ -65,8 +65,8 @@ def by_hand(run: Path) -> list[dict[str, float]]:
     for row in plan.rows:
         per_seed = []
         for head in row.heads:
-            trial, stored = head.trial, folder.read_logits(head.id)
-            table = trial.source.table.take(trial.rows.test)
+            fold_data, stored = head.fold_data, folder.read_logits(head.id)
+            table = fold_data.source.table.take(fold_data.rows.test)
             probs = softmax(stored.test.astype(np.float64), axis=1)
             seen = ~np.isnan(stored.test[:, 0])
             for index in np.flatnonzero(~seen):
@@ -74,7 +74,7 @@ def by_hand(run: Path) -> list[dict[str, float]]:
                     (abs(table.number[n] - table.number[index]), table.number[n], n)
                     for n in np.flatnonzero(seen & (table.clip == table.clip[index]))
                 ]
-                probs[index] = probs[min(near)[2]] if near else trial.prior
+                probs[index] = probs[min(near)[2]] if near else fold_data.prior
             known = table.label >= 0
             truth, guess = table.label[known], probs[known].argmax(1)
             confidence = probs[known].max(1)
@@ -84,7 +84,7 @@ def by_hand(run: Path) -> list[dict[str, float]]:
                 inside = (confidence > low) & (confidence <= high)
                 if inside.any():
                     ece += inside.mean() * abs((truth == guess)[inside].mean() - confidence[inside].mean())
-            images = trial.source.images(trial.rows.test)
+            images = fold_data.source.images(fold_data.rows.test)
             lost = [image is None or ("bottom" in row.axes.views and image[0, 0].min() == 255) for image in images]
             units = sorted(set(table.subject[known].tolist()))
             matrix = np.zeros((len(units), 3, 3), int)
@@ -211,7 +211,7 @@ def test_a_cell_costs_every_head_that_its_recipe_was_chosen_among(tmp_path: Path
         rivals = [
             json.loads((tmp_path / "run" / "heads" / head.id / "cost.json").read_text())
             for head in plan.heads.values()
-            if (",".join(head.embeddings), str(head.seed), head.trial.fold.name)
+            if (",".join(head.embeddings), str(head.seed), head.fold_data.fold.name)
             == (row["views"], row["seed"], row["fold"])
         ]
         assert len(rivals) == 3

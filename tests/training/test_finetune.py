@@ -91,7 +91,7 @@ def test_the_exported_backbone_gives_the_features_of_the_network_that_was_traine
     head = load_file(tmp_path / "run" / "best" / "head.safetensors")
     features = backbone(shown)
     logits = features @ head["weight"].numpy().T + head["bias"].numpy()
-    rows = work.trial.rows
+    rows = work.fold_data.rows
     labelled = np.flatnonzero(rows.dev_label >= 0)[[view is not None for view in views]]
     np.testing.assert_allclose(logits, done.trained[0].head.dev_logits[labelled], rtol=1e-4, atol=1e-5)
     assert np.abs(features - TimmModel(checkpoint=str(encoder), pool="avg", precision="float32")(shown)).max() > 0.01
@@ -103,7 +103,7 @@ def test_the_score_of_an_epoch_is_that_of_its_logits_and_the_best_is_kept(encode
     config = tiny_tuning(encoder, recipe={"epochs": 6})
     done = finetune(config, tmp_path / "run")
     (trained,) = done.trained
-    rows = lay_out(config, "cpu").works[0].trial.rows
+    rows = lay_out(config, "cpu").works[0].fold_data.rows
     logits = trained.head.dev_logits
     judged = (rows.dev_label >= 0) & ~np.isnan(logits[:, 0])
     truth, predicted = rows.dev_label[judged], logits[judged].argmax(1)
@@ -213,7 +213,7 @@ def test_the_header_says_where_the_weights_come_from(encoder: Path, tmp_path: Pa
     finetune(config, tmp_path / "run")
     file = tmp_path / "run" / "best" / "backbone.safetensors"
     (work,) = lay_out(config, "cpu").works
-    own = (work.trial.source.fingerprint, work.trial.fold.digest)
+    own = (work.fold_data.source.fingerprint, work.fold_data.fold.digest)
     assert TimmModel(checkpoint=str(file)).trained_on() == (own,)
     with safe_open(tmp_path / "run" / "best" / "head.safetensors", "pt") as head:
         about = json.loads(head.metadata()["fusionkit-classifier"])

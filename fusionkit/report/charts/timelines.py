@@ -48,20 +48,20 @@ def timeline_figures(results: RunResults, data: TestedData) -> Iterator[Figure]:
         FusionKitError: if the smoother fails.
     """
     scored = [row for row in results.rows if row.score]
-    for number, (dataset, trials) in enumerate(data.trials.items(), 1):
+    for number, (dataset, folds) in enumerate(data.folds.items(), 1):
         rows = [row for row in scored if row.axes.dataset == dataset]
         rows.sort(key=lambda row: (row.chosen != "none", row.score.value if row.score else 0.0), reverse=True)
         if rows:
-            yield from _figures(f"timeline-{number}", results, rows[0], trials)
+            yield from _figures(f"timeline-{number}", results, rows[0], folds)
 
 
-def _figures(name: str, results: RunResults, row: Row, trials: Any) -> Iterator[Figure]:
-    record = next(record for record in results.grid["rows"] if record["id"] == row.id)
-    (seed, fold), cell = next(iter(results.load(record).cells.items()))
-    trial: FoldData | None = trials.get(fold)
-    if trial is None:
+def _figures(name: str, results: RunResults, row: Row, folds: Any) -> Iterator[Figure]:
+    entry = next(entry for entry in results.grid["rows"] if entry["id"] == row.id)
+    (seed, fold), cell = next(iter(results.load(entry).cells.items()))
+    fold_data: FoldData | None = folds.get(fold)
+    if fold_data is None:
         return
-    for place, line in enumerate(_chosen(_timelines(results, cell, trial)), 1):
+    for place, line in enumerate(_chosen(_timelines(results, cell, fold_data)), 1):
         known = line.truth != UNLABELLED
         right = [
             float((values == line.truth)[known].mean()) if known.any() else float("nan")
@@ -73,22 +73,22 @@ def _figures(name: str, results: RunResults, row: Row, trials: Any) -> Iterator[
             f"Broad pale band: truth; dots: prediction of each frame; line: smoothed by {row.chosen}. "
             f"{row.axes.name}, seed {seed}.",
             f"Of annotated frames {100 * right[0]:.0f} % are right as predicted, {100 * right[1]:.0f} % as smoothed.",
-            timeline_chart(line, trial.source.classes),
+            timeline_chart(line, fold_data.source.classes),
         )
 
 
-def _timelines(results: RunResults, cell: StoredCell, trial: FoldData) -> Iterator[Timeline]:
+def _timelines(results: RunResults, cell: StoredCell, fold_data: FoldData) -> Iterator[Timeline]:
     logits = results.folder.read_logits(cell.info["head"])
     noted = logits.info["record"]
-    if (noted["data"]["fingerprint"], noted["fold"]["digest"]) != (trial.source.fingerprint, trial.fold.digest):
-        raise DataError(f"{trial.source.spec}: the data have changed since they were tested on")
+    if (noted["data"]["fingerprint"], noted["fold"]["digest"]) != (fold_data.source.fingerprint, fold_data.fold.digest):
+        raise DataError(f"{fold_data.source.spec}: the data have changed since they were tested on")
     smoother = _smoother(cell)
     seen = ~np.isnan(logits.test[:, 0])
-    table = trial.test_table
+    table = fold_data.test_table
     how = cell.info.get("impute", "nearest")
-    raw = smooth(SMOOTHERS.build(Spec("none")), table, seen, softmax(logits.test), trial.prior, how)
-    smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), trial.prior, how)
-    truth = truth_of(trial.sealed)
+    raw = smooth(SMOOTHERS.build(Spec("none")), table, seen, softmax(logits.test), fold_data.prior, how)
+    smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), fold_data.prior, how)
+    truth = truth_of(fold_data.sealed)
     for clip in clips(table):
         yield Timeline(
             str(table.clip[clip.start]), table.number[clip], truth[clip], raw[clip].argmax(1), smoothed[clip].argmax(1)

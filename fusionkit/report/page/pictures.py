@@ -35,7 +35,7 @@ def picture(grid: dict[str, Any], data: TestedData, dataset: str) -> Picture | N
     import cv2
 
     source = data.source(dataset)
-    axes = [record["axes"] for record in grid["rows"] if record["axes"]["dataset"] == dataset]
+    axes = [entry["axes"] for entry in grid["rows"] if entry["axes"]["dataset"] == dataset]
     views = list(dict.fromkeys(view for each in axes for view in _views(each["views"])))
     if source is None:
         return None

@@ -81,7 +81,7 @@ class Page:
             return []
         grid = self.results.grid
         found = []
-        for dataset in self.data.trials:
+        for dataset in self.data.folds:
             try:
                 found.append(picture(grid, self.data, dataset))
             except FusionKitError as error:
