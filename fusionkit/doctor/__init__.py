@@ -1,4 +1,4 @@
-"""What this machine has for fusionkit, what of it is broken, and what to do: a list of findings."""
+"""Checks of this installation and machine, as a list of findings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fusionkit.doctor.environment import Finding
 
 
 def examine() -> Iterator[Finding]:
-    """DetectionOptions at versions, machine, folders, plugins and weights, in this order. Nothing is written or downloaded."""
+    """Check versions, machine, folders, plugins and weights, in this order. Nothing is written or downloaded."""
     from fusionkit.doctor.components import plugins, weights
-    from fusionkit.doctor.environment import machine, places, versions
+    from fusionkit.doctor.environment import folders, machine, versions
 
-    for look in (versions, machine, places, plugins, weights):
-        yield from look()
+    for check in (versions, machine, folders, plugins, weights):
+        yield from check()

@@ -1,4 +1,4 @@
-"""The components that are installed, each of them imported, and those that cannot be."""
+"""Checks of installed components and of downloaded weights."""
 
 from __future__ import annotations
 
@@ -9,96 +9,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fusionkit.doctor.environment import Finding, short
+from fusionkit.doctor.environment import Finding, shortened
 from fusionkit.errors import FusionKitError
 from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
 from fusionkit.registry.options import options_of
 
+_SHOWN_MODELS = 5
+
 
 def plugins() -> Iterator[Finding]:
-    """A line a distribution with what it brings; a line for each component that is broken or wants a file."""
+    """Import every component; yield a finding per distribution, and per component that is broken or needs a file."""
     working: dict[str, Counter[str]] = {}
-    rest: list[Finding] = []
+    incomplete: list[Finding] = []
     for kind, registry in REGISTRIES.items():
         for name, origins in registry.origins().items():
             try:
                 cls = registry.get(name)
             except FusionKitError as error:
-                rest.append(_broken(registry, name, origins, error))
+                incomplete.append(_broken(registry, name, origins, error))
                 continue
             working.setdefault(origins[0].brought_by, Counter())[kind] += 1
-            rest += _wants_a_file(f"{registry.kind} {name}", name, cls)
+            incomplete += _required_files(f"{registry.kind} {name}", name, cls)
     for distribution, counts in sorted(working.items()):
         value = ", ".join(f"{kind}: {counts[kind]}" for kind in REGISTRIES if counts[kind])
         yield Finding("plugins", distribution, value)
     if not working:
         yield Finding("plugins", "components", "none found", "broken", "install fusionkit: pip install -e .")
-    yield from rest
+    yield from incomplete
+
+
+def weights() -> Iterator[Finding]:
+    """List the pretrained weights in the caches of the libraries that fusionkit loads them with."""
+    for cache in _weight_caches():
+        found = sorted({cache.model_name(path) for path in cache.folder.glob(cache.pattern)})
+        more = f" and {len(found) - _SHOWN_MODELS} more" if len(found) > _SHOWN_MODELS else ""
+        if found:
+            value = f"{', '.join(found[:_SHOWN_MODELS])}{more} in {shortened(cache.folder)}: {cache.usage}"
+            yield Finding("weights", cache.library, value)
+        elif cache.advice:
+            yield Finding("weights", cache.library, f"none in {shortened(cache.folder)}", "absent", cache.advice)
 
 
 def _broken(registry: ComponentRegistry, name: str, origins: list[Origin], error: FusionKitError) -> Finding:
-    brought = sorted({origin.distribution.partition(" ")[0] for origin in origins} - {""})
-    repair = f"ask its authors, or pip uninstall {brought[-1]}" if brought else ""
+    distributions = sorted({origin.distribution.partition(" ")[0] for origin in origins} - {""})
+    repair = f"report it to its authors, or pip uninstall {distributions[-1]}" if distributions else ""
     message = Exception.__str__(error)
     return Finding("plugins", f"{registry.kind} {name}", message, "broken", error.hint or repair)
 
 
-def _wants_a_file(title: str, name: str, cls: type[Any]) -> Iterator[Finding]:
-    """Weights have no place of their own: whoever uses such a component names the file."""
+def _required_files(title: str, name: str, cls: type[Any]) -> Iterator[Finding]:
     for option in options_of(cls).values():
         if option.required and option.name in cls.files:
-            advice = f"give it as {name}:{option.name}=FILE; fusionkit info {name} says which"
-            yield Finding("plugins", title, f"works with a file of yours: {option.name}", "absent", advice)
-
-
-_SHOWN = 5
+            advice = f"pass it as {name}:{option.name}=FILE; see fusionkit info {name}"
+            yield Finding("plugins", title, f"requires a file: {option.name}", "absent", advice)
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """A folder in which a library keeps weights.
+class _WeightCache:
+    """A folder in which a library caches weights.
 
     Attributes:
-        name: of the library.
-        folder: where.
-        pattern: of one model in it.
-        named: a model's name, from the path.
-        use: how a component is given one.
-        advice: how one gets there, where there is none; empty where nobody needs one.
+        library: name of the library.
+        folder: path of the cache.
+        pattern: glob of the models in it.
+        model_name: from the path of a model to its name.
+        usage: option that loads a cached model.
+        advice: what to do where the cache is empty; empty if nothing is needed.
     """
 
-    name: str
+    library: str
     folder: Path
     pattern: str
-    named: Callable[[Path], str]
-    use: str
+    model_name: Callable[[Path], str]
+    usage: str
     advice: str
 
 
-def weights() -> Iterator[Finding]:
-    """What lies on each shelf; nothing is asked of any server."""
-    for shelf in _shelves():
-        found = sorted({shelf.named(path) for path in shelf.folder.glob(shelf.pattern)})
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        if found:
-            value = f"{', '.join(found[:_SHOWN])}{more} in {short(shelf.folder)}: {shelf.use}"
-            yield Finding("weights", shelf.name, value)
-        elif shelf.advice:
-            yield Finding("weights", shelf.name, f"none in {short(shelf.folder)}", "absent", shelf.advice)
-
-
-def _shelves() -> Iterator[Shelf]:
+def _weight_caches() -> Iterator[_WeightCache]:
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
-    yield Shelf(
+    packs = Path("~/.insightface/models").expanduser()
+    yield _WeightCache(
         "Hugging Face hub",
         hub.expanduser(),
         "models--*",
         lambda path: path.name.removeprefix("models--").replace("--", "/"),
         "--backbone timm:model=NAME,pretrained=true",
-        "timm:pretrained=true fetches what it needs; without a network: timm:checkpoint=FILE",
+        "timm:pretrained=true downloads weights on first use; without a network: timm:checkpoint=FILE",
     )
-    yield Shelf(
+    yield _WeightCache(
         "torch hub",
         Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser() / "hub" / "checkpoints",
         "*.pth",
@@ -106,11 +105,11 @@ def _shelves() -> Iterator[Shelf]:
         "--backbone timm:model=NAME,pretrained=true",
         "",
     )
-    yield Shelf(
+    yield _WeightCache(
         "insightface packs",
-        Path("~/.insightface/models").expanduser(),
+        packs,
         "**/*.onnx",
-        lambda path: path.relative_to(Path("~/.insightface/models").expanduser()).parts[0],
+        lambda path: path.relative_to(packs).parts[0],
         "--extractor insightface:pack=NAME",
-        "only the insightface extractor needs one, and fetches none unasked: fusionkit info insightface",
+        "needed by the insightface extractor only, which downloads nothing unless asked: fusionkit info insightface",
     )

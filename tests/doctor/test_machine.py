@@ -17,7 +17,7 @@ def found() -> dict[str, Finding]:
     return {finding.name: finding for finding in module.machine()}
 
 
-def test_cores_that_may_not_be_used_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_that_are_not_usable_give_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
     assert found()["cores"] == Finding(
@@ -26,7 +26,7 @@ def test_cores_that_may_not_be_used_are_warned_of(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("room", "state"), [(2 * 2**30, "warning"), (8 * 2**30, "ok"), (None, "ok")])
-def test_little_memory_is_warned_of(room: int | None, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_gives_a_warning(room: int | None, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_memory", lambda: room)
     assert found()["memory"].state == state
 
@@ -47,12 +47,12 @@ def test_a_library_that_cannot_be_imported_is_broken_with_its_cause(monkeypatch:
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_the_processor_says_whether_it_has_bfloat16(flag: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_support_of_the_processor_is_reported(flag: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": flag})
     assert ("emulated" in found()["device cpu"].value) is not flag
 
 
-def test_each_graphics_card_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_gpu_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     card = SimpleNamespace(name="Card 9", total_memory=24 * 2**30)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
@@ -62,7 +62,7 @@ def test_each_graphics_card_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "device cuda" not in listed
 
 
-def test_a_variable_that_hides_the_cards_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_that_hides_gpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -1,4 +1,4 @@
-"""Every plugin is imported; a broken one is named with its cause and its distribution."""
+"""Every plugin is imported; a broken one is reported with cause and distribution."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fusionkit.registry import SMOOTHERS
 
 
 class Dist(NamedTuple):
-    """What a registry asks of a distribution."""
+    """The attributes of a distribution that a registry reads."""
 
     name: str
     version: str
 
 
 class Weighty(Smoother):
-    """It needs a file."""
+    """Requires a file."""
 
     files = ("weights",)
 
@@ -44,7 +44,7 @@ def test_first_party_components_are_counted_and_none_is_broken() -> None:
     assert not [finding for finding in listed.values() if finding.state == "broken"]
 
 
-def test_a_broken_plugin_is_named_with_its_cause_and_what_to_uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_plugin_is_named_with_its_cause_and_its_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("bad", "not_there_at_all:Bad", "fusionkit.smoothers")
     vars(point)["dist"] = Dist("their-package", "1.2")
     monkeypatch.setattr(SMOOTHERS, "_entry_points", {"bad": [point]})
@@ -56,7 +56,7 @@ def test_a_broken_plugin_is_named_with_its_cause_and_what_to_uninstall(monkeypat
     assert "pip uninstall their-package" in finding.advice
 
 
-def test_a_component_that_works_with_a_file_says_how_to_give_it() -> None:
+def test_a_component_that_requires_a_file_names_its_option() -> None:
     SMOOTHERS.register_module(name="weighty", module=Weighty)
     finding = found()["smoother weighty"]
     assert finding.state == "absent"

@@ -1,4 +1,4 @@
-"""Versions are held against the bounds in the metadata."""
+"""Installed versions are compared with the bounds in the metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_each_requirement_is_listed_with_the_version_that_is_installed() -> None
     assert not {"pytest", "mypy", "extra test", "extra dev"} & listed.keys()
 
 
-def test_what_is_missing_is_broken_and_what_is_old_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_requirement_is_broken_and_an_old_one_gives_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = found(monkeypatch, "numpy>=99", "not-a-package>=1.5", "scipy")
     assert listed["numpy"].state == "warning"
     assert "pip install -U 'numpy>=99'" in listed["numpy"].advice
@@ -32,11 +32,11 @@ def test_what_is_missing_is_broken_and_what_is_old_is_warned_of(monkeypatch: pyt
     assert listed["scipy"].state == "ok"
 
 
-def test_requirements_of_another_system_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requirements_of_other_systems_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not-a-package" not in found(monkeypatch, "not-a-package; sys_platform == 'amiga'")
 
 
-def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_absent_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = found(monkeypatch, "not-a-package>=2; extra == 'ray'", "numpy; extra == 'parquet'")
     assert listed["extra ray"].state == "absent"
     assert "pip install 'fusionkit[ray]'" in listed["extra ray"].advice
@@ -50,7 +50,7 @@ def test_an_extra_that_is_not_there_is_absent_not_broken(monkeypatch: pytest.Mon
         ({"opencv-python": "4.13", "opencv-contrib-python": "4.12"}, "warning", "4.13, 4.12 (opencv-contrib-python)"),
     ],
 )
-def test_any_one_distribution_of_opencv_will_do_and_two_of_them_clash(
+def test_one_distribution_of_opencv_is_enough_and_two_conflict(
     there: dict[str, str], state: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def installed(name: str) -> str:
@@ -63,7 +63,7 @@ def test_any_one_distribution_of_opencv_will_do_and_two_of_them_clash(
     assert (finding.state, finding.value) == (state, value)
 
 
-def test_a_checkout_that_is_not_installed_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_that_is_not_installed_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(name: str) -> None:
         raise PackageNotFoundError(name)
 

@@ -1,4 +1,4 @@
-"""Weights are looked for where libraries keep them."""
+"""Weights are searched in the caches of the libraries."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def found() -> dict[str, Finding]:
     return {finding.name: finding for finding in weights()}
 
 
-def test_an_empty_home_lacks_them_and_nothing_is_broken() -> None:
+def test_an_empty_home_has_absent_weights_and_nothing_broken() -> None:
     assert {finding.state for finding in found().values()} == {"absent"}
 
 
-def test_models_of_the_hub_are_named_wherever_the_hub_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_the_hub_are_listed_in_any_hub_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "hf" / "hub" / "models--timm--resnet18.a1_in1k").mkdir(parents=True)
     monkeypatch.setenv("HF_HOME", str(home / "hf"))
     assert "timm/resnet18.a1_in1k" in found()["Hugging Face hub"].value
 
 
-def test_a_model_pack_is_one_whatever_the_number_of_its_files(home: Path) -> None:
+def test_a_model_pack_is_listed_once(home: Path) -> None:
     for path in ("buffalo_l/det_10g.onnx", "buffalo_l/2d106det.onnx", "antelope/antelope/det.onnx", "empty/readme.txt"):
         file = home / ".insightface" / "models" / path
         file.parent.mkdir(parents=True, exist_ok=True)
