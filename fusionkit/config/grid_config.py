@@ -213,7 +213,7 @@ class _GridResolver(Resolver):
 
     def _backbone_spec(self, value: object) -> Spec:
         spec = Spec.of(value)
-        self.is_sound("backbones", BACKBONES, spec)
+        self.check_component("backbones", BACKBONES, spec)
         return spec
 
     def _main(self) -> View | None:

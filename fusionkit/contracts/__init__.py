@@ -8,6 +8,7 @@ from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
 from fusionkit.contracts.extractor import Extractor, Face, Located
+from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
 from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
 from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
 from fusionkit.contracts.task import SingleLabel
@@ -20,6 +21,7 @@ __all__ = [
     "Backbone",
     "CausalSmoother",
     "Component",
+    "Count",
     "Export",
     "Extractor",
     "Face",
@@ -29,6 +31,11 @@ __all__ = [
     "Fusion",
     "FusionOutput",
     "Located",
+    "Natural",
+    "NonNegative",
+    "Positive",
+    "Probability",
+    "Range",
     "SingleLabel",
     "Smoother",
     "StackedFusion",

@@ -95,18 +95,18 @@ class FrameTable:
 
     def take(self, rows: np.ndarray) -> FrameTable:
         """The table of the given rows (indices or a mask), in that order."""
-        return FrameTable(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return FrameTable(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     def digest(self) -> str:
         """Hash of every value in the table (16 hex digits)."""
         state = hashlib.sha256()
-        for field in fields(self):
-            column = getattr(self, field.name)
+        for item in fields(self):
+            column = getattr(self, item.name)
             if column.dtype.kind == "U":
                 state.update("\n".join(column.tolist()).encode())
             else:
                 state.update(np.ascontiguousarray(column, dtype="<i8").tobytes())
-            state.update(f"|{field.name}|{len(column)}|".encode())
+            state.update(f"|{item.name}|{len(column)}|".encode())
         return state.hexdigest()[:16]
 
 

@@ -1,9 +1,9 @@
-"""Types for the options of a component: an annotation states the type and the range, and both are checked.
+"""Types for the options of a component. The annotation states type and range; both are checked.
 
     def __init__(self, width: Count = 128, dropout: Probability = 0.0, mode: Literal["self", "local"] = "self")
 
-Options are checked before a component is built, all of them at once: by ``fusionkit bench``, by ``fusionkit check`` and
-by ``registry.build``. A constraint that no type states (two options together) is checked in ``__init__``, which raises
+`fusionkit bench`, `fusionkit check` and `registry.build` check all options before a component is built, and report all
+problems at once. A constraint that no annotation states (two options together) belongs in ``__init__``, which raises
 :class:`fusionkit.errors.ConfigError`.
 """
 
@@ -38,20 +38,18 @@ class Range:
         )
 
     def __str__(self) -> str:
-        """The range in words: ``above 0 and at most 1``."""
+        """Return the range in words: ``above 0 and at most 1``."""
         bounds = [("above", self.above), ("at least", self.least), ("below", self.below), ("at most", self.most)]
-        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+        return " and ".join(f"{word} {bound:.15g}" for word, bound in bounds if bound is not None)
 
     def of(self, name: str) -> str:
-        """The range around a name: ``0 < float <= 1``."""
-        low = [(self.above, "<"), (self.least, "<=")]
-        high = [(self.below, "<"), (self.most, "<=")]
-        lower = "".join(f"{bound:g} {sign} " for bound, sign in low if bound is not None)
-        upper = "".join(f" {sign} {bound:g}" for bound, sign in high if bound is not None)
+        """Return the range around a name: ``0 < float <= 1``, ``int >= 1``."""
+        lower = [(sign, bound) for sign, bound in (("<", self.above), ("<=", self.least)) if bound is not None]
+        upper = [(sign, bound) for sign, bound in (("<", self.below), ("<=", self.most)) if bound is not None]
         if lower and not upper:
-            bound, sign = lower.split()[:2]
-            return f"{name} {sign.replace('<', '>')} {bound}"
-        return f"{lower}{name}{upper}"
+            return name + "".join(f" {sign.replace('<', '>')} {bound:.15g}" for sign, bound in lower)
+        left = "".join(f"{bound:.15g} {sign} " for sign, bound in lower)
+        return left + name + "".join(f" {sign} {bound:.15g}" for sign, bound in upper)
 
 
 Count = Annotated[int, Range(least=1)]

@@ -1,4 +1,4 @@
-"""Options of a component: read from its ``__init__``, and given values checked against type and range."""
+"""Options of a component: read from its ``__init__``; given values are checked against type and range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fusionkit.contracts.option_types import Range
 
-_PLAIN = (int, float, str, bool, type(None))
+_UNIONS = (Union, types.UnionType)
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,64 @@ class Option:
 
 
 def options_of(cls: type[Any]) -> dict[str, Option]:
-    """The options of a component's class, in the order of its ``__init__``.
+    """Return the options of a component's class, in the order of its ``__init__``.
 
-    An ``__init__`` with ``**options`` hands them on to the class that it derives from, whose options follow.
+    An ``__init__`` with ``**options`` passes them to its base class, whose options follow.
     """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     found: dict[str, Option] = {}
     for init in _inits(cls):
-        # Straight off __init__: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
-        try:
-            hints = typing.get_type_hints(init, include_extras=True)
-        except (AttributeError, NameError, SyntaxError, TypeError):
-            hints = {}  # an annotation that only a type checker can follow: the option is taken as it comes
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        # From __init__ itself: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
         for parameter in list(inspect.signature(init).parameters.values())[1:]:
             if parameter.kind in named and parameter.name not in (*cls.provided, *found):
-                found[parameter.name] = Option(parameter.name, hints.get(parameter.name, Any), parameter.default)
+                found[parameter.name] = Option(parameter.name, _annotation(init, parameter), parameter.default)
     return found
 
 
+def _annotation(init: Callable[..., None], parameter: inspect.Parameter) -> Any:
+    """Return a parameter's annotation; Any if it has none, or one that only a type checker can resolve."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return Any
+    holder = types.SimpleNamespace(__annotations__={"it": parameter.annotation})
+    names = getattr(inspect.unwrap(init), "__globals__", {})
+    try:
+        return typing.get_type_hints(holder, names, include_extras=True)["it"]
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return Any
+
+
 def _inits(cls: type[Any]) -> Iterator[Callable[..., None]]:
-    """The class's ``__init__``, and while one hands on what it does not know, that of the next class."""
+    """Yield the class's ``__init__``, then that of each next base class while the one before has ``**options``."""
     for base in cls.__mro__:
         init = vars(base).get("__init__")
         if init is not None:
             yield init
-            if not _hands_on(init):
+            if not _has_var_keyword(init):
                 return
 
 
-def _hands_on(init: Callable[..., None]) -> bool:
+def _has_var_keyword(init: Callable[..., None]) -> bool:
     kinds = [parameter.kind for parameter in inspect.signature(init).parameters.values()]
     return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given options with every default filled in, so that ``hog`` and ``hog:size=48`` are the same choice.
+    """Return the given options with all defaults filled in, so that ``hog`` and ``hog:size=48`` are equal.
 
-    A whole number for a float is made one: ``lr=1`` and ``lr=1.0`` are the same choice too.
+    An int given for a float becomes a float: ``lr=1`` and ``lr=1.0`` are equal too.
     """
     known = options_of(cls)
-    filled = {option.name: option.default for option in known.values() if not option.required}
-    return {
-        name: float(value) if type(value) is int and name in known and _base(known[name].annotation) is float else value
-        for name, value in {**filled, **given}.items()
-    }
+    filled = {**{name: option.default for name, option in known.items() if not option.required}, **given}
+    return {name: _normal(value, known[name].annotation) if name in known else value for name, value in filled.items()}
+
+
+def _normal(value: Any, annotation: Any) -> Any:
+    kinds = [_base(choice) for choice in _choices(annotation)] if type(value) is int else []
+    return float(value) if float in kinds and int not in kinds else value
 
 
 def automatic(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """The options that are ``auto``, so that dev decides, each with its candidates, the mildest first."""
+    """Return the options that are ``auto``, each with the candidates to choose from on dev, the mildest first."""
     filled = defaults_filled(cls, given)
     return {name: candidates for name, candidates in cls.auto.items() if filled.get(name) == "auto"}
 
@@ -96,95 +106,116 @@ def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
     problems = [f"option {name!r} is missing" for name, each in known.items() if each.required and name not in given]
     for name, value in given.items():
         if name in known:
-            problems += _value_problems(name, value, known[name].annotation)
-        elif not _takes_any(cls) or name in cls.provided:
+            required = requirement(value, known[name].annotation)
+            problems += [f"option {name} = {value!r} must be {required}"] if required else []
+        elif name in cls.provided or not _takes_any(cls):
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             meant = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(known) or 'none'}"
             problems.append(f"unknown option {name!r} ({meant})")
     return problems
 
 
-def _value_problems(name: str, value: Any, annotation: Any) -> list[str]:
-    fitting = [each for each in _choices(annotation) if _fits(value, each)]
-    if not fitting:
-        return [f"option {name} = {value!r} must be {_requirement(annotation)}{_as_json(value, annotation)}"]
-    if _base(fitting[0]) is float and not isfinite(value):
-        return [f"option {name} = {value!r} must be finite"]
-    return [f"option {name} = {value!r} must be {limits}" for limits in _ranges(fitting[0]) if value not in limits]
-
-
-def _choices(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; any other annotation is the only one."""
-    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-
-
-def _base(annotation: Any) -> Any:
-    """The type of an annotation without its range."""
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _ranges(annotation: Any) -> list[Range]:
-    """The ranges of an annotation."""
-    extras = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return [extra for extra in extras if isinstance(extra, Range)]
-
-
-def _requirement(annotation: Any) -> str:
+def requirement(value: Any, annotation: Any) -> str:
+    """Return what a value must be (``at least 1``, ``int >= 1``), or an empty text if it fits its annotation."""
+    if _fits(value, annotation):
+        return ""
+    for choice in _choices(annotation):
+        if get_origin(choice) is Annotated and _fits(value, _base(choice)):
+            return str(_range(choice))  # the type is right
+        if _base(choice) is float and isinstance(value, float):
+            return "finite"
     if get_origin(annotation) is Literal:
         return f"one of: {', '.join(map(str, get_args(annotation)))}"
-    return _type_name(annotation)
+    return _type_name(annotation) + _as_json(value, annotation)
+
+
+def _takes_any(cls: type[Any]) -> bool:
+    """Return whether the class takes options that it does not name."""
+    return all(map(_has_var_keyword, _inits(cls)))
 
 
 def _as_json(value: Any, annotation: Any) -> str:
-    """`` (write true)`` for ``'True'``, `` (write 0.5)`` for ``'.5'``: what Python reads as the right type."""
+    """Return `` (write true)`` for ``'True'``, `` (write 0.5)`` for ``'.5'``: values that fit if Python parses them."""
     try:
-        meant = ast.literal_eval(value) if isinstance(value, str) else value
-        return f" (write {json.dumps(meant)})" if _fits(meant, annotation) and meant != value else ""
+        parsed = ast.literal_eval(value) if isinstance(value, str) else value
+        return f" (write {json.dumps(parsed)})" if parsed != value and _fits(parsed, annotation) else ""
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return ""
 
 
-def _takes_any(cls: type[Any]) -> bool:
-    return all(map(_hands_on, _inits(cls)))
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union; any other annotation is its only member."""
+    return get_args(annotation) if get_origin(annotation) in _UNIONS else (annotation,)
+
+
+def _base(annotation: Any) -> Any:
+    """Return an annotation without its range."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _range(annotation: Any) -> Range:
+    """Return the range of an ``Annotated`` number: all of its ranges together, no bounds if there is none."""
+    ranges = [extra for extra in get_args(annotation)[1:] if isinstance(extra, Range)]
+    return Range(
+        above=max((each.above for each in ranges if each.above is not None), default=None),
+        least=max((each.least for each in ranges if each.least is not None), default=None),
+        below=min((each.below for each in ranges if each.below is not None), default=None),
+        most=min((each.most for each in ranges if each.most is not None), default=None),
+    )
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value fits a plain annotation; an annotation that is not plain fits everything."""
-    annotation = _base(annotation)
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in get_args(annotation))
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, choice) for choice in get_args(annotation))
-    if annotation is None:
-        return value is None
-    if origin in (list, tuple, Sequence):
-        inner = get_args(annotation)[:1] if origin is not tuple or get_args(annotation)[1:] == (...,) else ()
-        return isinstance(value, (list, tuple)) and all(_fits(item, each) for item in value for each in inner)
-    if annotation in (list, tuple):
-        return isinstance(value, (list, tuple))
-    if annotation is dict or origin in (dict, Mapping):
+    """Return whether a value fits an annotation. Every value fits one that is not plain."""
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Annotated:
+        return _fits(value, arguments[0]) and (not isinstance(value, (int, float)) or value in _range(annotation))
+    if kind is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if kind in _UNIONS:
+        return any(_fits(value, choice) for choice in arguments)
+    if kind in (list, tuple, Sequence):
+        return isinstance(value, (list, tuple)) and _items_fit(value, kind, arguments)
+    if kind in (dict, Mapping):
         return isinstance(value, Mapping)
-    if annotation not in _PLAIN:
-        return True
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is int:
+    return _scalar_fits(value, kind)
+
+
+def _items_fit(values: Sequence[Any], kind: Any, arguments: tuple[Any, ...]) -> bool:
+    if kind is tuple and arguments[1:] != (...,):
+        return not arguments or (len(values) == len(arguments) and all(map(_fits, values, arguments)))
+    return all(_fits(value, item) for value in values for item in arguments[:1])
+
+
+def _scalar_fits(value: Any, kind: Any) -> bool:
+    if kind is None or kind is type(None):
+        return value is None
+    if kind is bool or kind is str:
+        return isinstance(value, kind)
+    if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and _finite(value)
+    return True
+
+
+def _finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def _type_name(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        limits = _ranges(annotation)
-        return limits[0].of(_type_name(_base(annotation))) if limits else _type_name(_base(annotation))
-    if origin is Literal:
-        return " | ".join(map(repr, get_args(annotation)))
-    if origin in (Union, types.UnionType):
-        return " | ".join(_type_name(choice) for choice in get_args(annotation))
-    if annotation in (None, type(None)):
-        return "null"
+    kind, arguments = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return _range(annotation).of(_type_name(arguments[0]))
+    if kind is Literal:
+        return " | ".join(map(repr, arguments))
+    if kind in _UNIONS:
+        return " | ".join(map(_type_name, arguments))
     if annotation is Any:
         return "any"
-    return str(annotation) if origin else getattr(annotation, "__name__", str(annotation))
+    if annotation is None or annotation is type(None):
+        return "null"
+    name = "..." if annotation is ... else getattr(annotation, "__name__", str(annotation))
+    return f"{name}[{', '.join(map(_type_name, arguments))}]" if arguments else name

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fusionkit.config.recipe import BelowOne, Recipe
+from fusionkit.config.resolver import Resolver, listed
 from fusionkit.config.section import Section
-from fusionkit.config.splits import split_problems
 from fusionkit.config.views import RegionSet, View, arrange, parse_region_set, regions_of
-from fusionkit.contracts.extractor import Extractor
 from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
-from fusionkit.errors import ConfigError, FusionKitError
+from fusionkit.errors import ConfigError
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, SMOOTHERS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import is_trained_here
-from fusionkit.training.pretrain_config import load_code
 from fusionkit.training.schedule import LearningRate, Schedule, StepDecay
 
 _BLOCK = re.compile(r"block:(\d+)")
-POSITIONS = "alone, input, block:K, pooled or logits"
+POSITIONS = "alone, input, block:K, pooled, logits"
 COMBINES = ("average", "concat")
 UpToOne = Annotated[float, Range(above=0, most=1)]
 
@@ -58,7 +57,7 @@ class FusionShape:
             ConfigError: if either is none.
         """
         if combine not in COMBINES:
-            raise ConfigError(f"combine = {combine!r} is none of {', '.join(COMBINES)}")
+            raise ConfigError(f"combine = {combine!r} must be one of: {', '.join(COMBINES)}")
         operator: Literal["average", "concat"] = "concat" if combine == "concat" else "average"
         if position == "alone":
             return cls("alone")
@@ -66,7 +65,7 @@ class FusionShape:
             return cls(position, combine=operator)
         found = _BLOCK.fullmatch(position) if isinstance(position, str) else None
         if found is None:
-            raise ConfigError(f"position = {position!r} is none of {POSITIONS}")
+            raise ConfigError(f"position = {position!r} must be one of: {POSITIONS}")
         return cls("block", int(found[1]), operator)
 
     @property
@@ -215,12 +214,9 @@ class FinetuneRunSection(Section):
     curves: Natural = 8
 
 
-T = TypeVar("T")
-
-SECTIONS: dict[str, type[Section]] = {"recipe": FinetuneRecipe, "run": FinetuneRunSection}
 KEYS = (
-    *("dataset", "split", "limit", "extractor", "view", "auxiliary", "backbone", "init", "fusion"),
-    *(*SECTIONS, "smoothers", "seeds", "plugins", "custom_imports"),
+    *("dataset", "split", "limit", "extractor", "view", "auxiliary", "backbone", "init", "fusion", "recipe", "run"),
+    *("smoothers", "seeds", "plugins", "custom_imports"),
 )
 _FUSION_KEYS = ("position", "combine")
 _OF_THE_FILE = ("model", "size", "seed")  # options of a backbone that a file of our own decides
@@ -282,163 +278,94 @@ def resolve_finetune(raw: Mapping[str, Any], name: str) -> FinetuneConfig:
 
     Args:
         raw: the keys of :data:`KEYS`.
-        name: what to call the fine-tuning.
+        name: name of the fine-tuning.
 
     Raises:
-        ConfigError: with every problem that was found; nothing has run.
+        ConfigError: with every problem; nothing has run.
     """
-    return _Resolver(raw).resolve(name)
+    return _FinetuneResolver(raw, KEYS).resolve(name)
 
 
-class _Resolver:
-    """Reads one key at a time and keeps every complaint."""
-
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.raw = raw
-        self.problems = [
-            f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}" for key in raw if key not in KEYS
-        ]
-
+class _FinetuneResolver(Resolver):
     def resolve(self, name: str) -> FinetuneConfig:
-        self.problems += load_code(self.raw)
-        sections = {key: self.raw.get(key) or {} for key in SECTIONS}
-        wrong = [f"{key}: {line}" for key, cls in SECTIONS.items() for line in cls.problems(sections[key])]
-        self.problems += wrong
-        view = self._made("view", self.raw.get("view", "face"), View.parse)
-        auxiliary = self._made("auxiliary", self.raw["auxiliary"], parse_region_set) if self._has_auxiliary else ()
+        view = self.make("view", self.raw.get("view", "face"), View.parse)
+        auxiliary = self.make("auxiliary", self.raw["auxiliary"], parse_region_set) if self._has_auxiliary else ()
         found: dict[str, Any] = {
             "dataset": self._component("dataset", DATASETS),
-            "split": self._split(),
-            "limit": self._limit(),
+            "split": self.split(),
+            "limit": self.option("limit", Count | None, None),
             "extractor": self._component("extractor", EXTRACTORS, "template:layout=emotic"),
             "view": view,
             "auxiliary": auxiliary,
             "backbone": self._backbone(),
             "shapes": self._shapes(),
+            "recipe": self.section("recipe", FinetuneRecipe),
+            "run": self.section("run", FinetuneRunSection),
             "smoothers": self._smoothers(),
-            "seeds": self._seeds(),
+            "seeds": self.seeds(default=1),
         }
-        if view and auxiliary is not None and found["extractor"]:
-            self._check_views(found["extractor"], view, auxiliary)
-        if self.problems:
-            raise ConfigError(self.problems)
-        recipe = FinetuneRecipe.of(sections["recipe"])
-        return FinetuneConfig(name=name, recipe=recipe, run=FinetuneRunSection.of(sections["run"]), **found)
+        needed = regions_of([*([view] if view else []), *(auxiliary or ())])
+        if needed and found["extractor"]:
+            self.check_regions("view", found["extractor"], needed)
+        self.raise_problems()
+        return FinetuneConfig(name=name, **found)
 
     @property
     def _has_auxiliary(self) -> bool:
         return self.raw.get("auxiliary") not in (None, "none", [], ())
 
-    def _made(self, key: str, value: Any, make: Callable[[Any], T]) -> T | None:
-        """What ``make`` gives; None where it refuses, which is then a problem."""
-        try:
-            return make(value)
-        except FusionKitError as error:
-            several = error.problems if isinstance(error, ConfigError) and len(error.problems) > 1 else [str(error)]
-            self.problems += [f"{key}: {line}" for line in several]
-        return None
-
     def _component(self, key: str, registry: ComponentRegistry, default: Any = None) -> Spec | None:
-        value = self.raw.get(key, default)
-        if value is None:
-            self.problems.append(f"{key}: nothing is named")
-            return None
-        return next(iter(self._each(key, registry, value)), None)
-
-    def _each(self, key: str, registry: ComponentRegistry, values: Any) -> list[Spec]:
-        specs = [self._made(key, value, Spec.of) for value in _listed(values)]
-        found = [spec for spec in specs if spec is not None]
-        wrong = [f"{key}: {line}" for spec in found for line in registry.problems(spec)]
-        self.problems += wrong
-        return [] if wrong else found
+        return next(iter(self.components(key, registry, default)), None)
 
     def _smoothers(self) -> tuple[Spec, ...]:
-        found = self._each("smoothers", SMOOTHERS, self.raw.get("smoothers", "none"))
-        self.problems += [
-            f"smoothers: {spec} needs stored embeddings, and a network that is fine-tuned leaves none"
-            for spec in found
-            if SMOOTHERS.get(spec.name).needs == "embeddings"
-        ]
-        return tuple(found)
-
-    def _split(self) -> Spec | None:
-        spec = self._made("split", self.raw.get("split", "auto"), Spec.of)
-        self.problems += split_problems(spec) if spec else []
-        return spec
+        found = self.components("smoothers", SMOOTHERS, "none")
+        self.add(
+            "smoothers",
+            (
+                f"{spec} needs stored embeddings, which fine-tuning does not store"
+                for spec in found
+                if SMOOTHERS.get(spec.name).needs == "embeddings"
+            ),
+        )
+        return found
 
     def _backbone(self) -> Spec | None:
-        """The backbone, with ``init`` as its checkpoint."""
+        """Return the backbone, with ``init`` as its checkpoint."""
         spec = self._component("backbone", BACKBONES, "timm" if self.raw.get("init") else None)
         file = self.raw.get("init")
         if spec is None or not file:
             return spec
         if not Path(str(file)).is_file():
-            self.problems.append(f"init: {file} is not a file")
+            self.add("init", [f"{file} is not a file"])
             return None
-        decided = _OF_THE_FILE if is_trained_here(Path(str(file))) else ()
-        kept = {key: value for key, value in spec.options.items() if key not in (*decided, "pretrained")}
-        begun = Spec(spec.name, {**kept, "checkpoint": str(file)})
-        self.problems += [f"init: {line}" for line in BACKBONES.problems(begun)]
-        return begun
+        dropped = ("pretrained", *(_OF_THE_FILE if is_trained_here(Path(str(file))) else ()))
+        kept = {key: value for key, value in spec.options.items() if key not in dropped}
+        initialised = Spec(spec.name, {**kept, "checkpoint": str(file)})
+        self.check_component("init", BACKBONES, initialised)
+        return initialised
 
     def _shapes(self) -> tuple[FusionShape, ...]:
         given = self.raw.get("fusion") or {}
         if not isinstance(given, Mapping):
-            self.problems.append(f"fusion: {given!r} is not a mapping of options")
+            self.add("fusion", [f"{given!r} is not a mapping of options"])
             return ()
-        for key in given:
-            if key not in _FUSION_KEYS:
-                self.problems.append(f"fusion: unknown option {key!r}{did_you_mean(key, _FUSION_KEYS)}")
+        self.add(
+            "fusion",
+            (f"unknown option {key!r}{did_you_mean(key, _FUSION_KEYS)}" for key in given if key not in _FUSION_KEYS),
+        )
         positions = _split_up(given.get("position", "pooled" if self._has_auxiliary else "alone"))
         combines = _split_up(given.get("combine", "average"))
-        shapes = [
-            self._made("fusion", position, lambda at, how=combine: FusionShape.parse(at, how))  # type: ignore[misc]
-            for position in positions
-            for combine in combines
-        ]
-        found = tuple(dict.fromkeys(shape for shape in shapes if shape is not None))
+        if not positions or not combines:
+            self.add("fusion", ["no position given"])
+        found = self.make_each("fusion", product(positions, combines), lambda pair: FusionShape.parse(*pair))
         joint = [shape for shape in found if shape.position != "alone"]
         if joint and not self._has_auxiliary:
-            self.problems.append(f"fusion: position = {joint[0].at} joins views, and no auxiliary view is named")
+            self.add("fusion", [f"position = {joint[0].at} needs an auxiliary view, and none is given"])
         if found and not joint and self._has_auxiliary:
-            self.problems.append("auxiliary: position = alone takes none")
-        if not shapes:
-            self.problems.append("fusion: no position is named")
+            self.add("auxiliary", ["position = alone takes none"])
         return found
-
-    def _seeds(self) -> tuple[int, ...]:
-        value = self.raw.get("seeds", 1)
-        seeds = range(value) if type(value) is int else value
-        good = isinstance(seeds, (range, list, tuple)) and len(seeds) > 0
-        if not good or not all(type(seed) is int and seed >= 0 for seed in seeds):
-            self.problems.append(f"seeds: {value!r} is not a number of seeds above 0, or a list of them")
-            return ()
-        return tuple(dict.fromkeys(seeds))
-
-    def _limit(self) -> int | None:
-        value = self.raw.get("limit")
-        if value is None or (type(value) is int and value >= 1):
-            return value
-        self.problems.append(f"limit: {value!r} is not a number of frames above 0")
-        return None
-
-    def _check_views(self, extractor: Spec, view: View, auxiliary: RegionSet) -> None:
-        """Every region is offered by the extractor; it is not built where the views need none."""
-        needed = regions_of([view, *auxiliary])
-        if needed and not EXTRACTORS.problems(extractor):
-            built: Extractor | None = self._made("extractor", extractor, EXTRACTORS.build)
-            offered = built.regions if built else tuple(needed)
-            self.problems += [
-                f"view: extractor {extractor} has no region {region!r}{did_you_mean(region, offered)}; "
-                f"it has {', '.join(offered)}"
-                for region in sorted(needed - set(offered))
-            ]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _split_up(value: Any) -> list[Any]:
-    """A list, also as ``a,b``: the command line's way to write it."""
-    return [item.strip() for item in value.split(",")] if isinstance(value, str) else _listed(value)
+    """Return a list, also from ``a,b``, as the command line writes it."""
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else listed(value)

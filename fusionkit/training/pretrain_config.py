@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from fusionkit.config.resolver import Resolver, listed
 from fusionkit.config.section import Section
 from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
-from fusionkit.errors import ConfigError, FusionKitError
-from fusionkit.registry import did_you_mean
-from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import EncoderOptions
 from fusionkit.training.images import data_problems
@@ -169,47 +167,20 @@ def resolve_pretrain(raw: Mapping[str, Any], name: str) -> PretrainConfig:
 
     Args:
         raw: the keys of :data:`KEYS`.
-        name: what to call the run.
+        name: name of the run.
 
     Raises:
-        ConfigError: with every problem that was found; nothing has run.
+        ConfigError: with every problem; nothing has run.
     """
-    problems = [
-        f"unknown key {key!r}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}" for key in raw if key not in KEYS
-    ]
-    problems += load_code(raw)
-    problems += [f"{key}: {line}" for key, cls in SECTIONS.items() for line in cls.problems(raw.get(key) or {})]
-    data = raw.get("data")
-    sources = [data] if isinstance(data, str) else list(data or ())
-    if not sources:
-        problems.append("data: nothing is named; give a data set's SPEC or a path (--data)")
-    problems += [f"data: {line}" for source in sources for line in data_problems(str(source))]
-    values = {"split": raw.get("split", "train"), "stride": raw.get("stride", 1), "seed": raw.get("seed", 0)}
-    if values["split"] not in ("train", "all"):
-        problems.append(f"split: {values['split']!r} is neither 'train' nor 'all'")
-    for key, least in (("stride", 1), ("seed", 0), ("limit", 1)):
-        value = values.get(key, raw.get(key))
-        if value is not None and (type(value) is not int or value < least):
-            problems.append(f"{key}: {value!r} is not a whole number of at least {least}")
-    if problems:
-        raise ConfigError(problems)
-    sections: dict[str, Any] = {key: cls.of(raw.get(key) or {}) for key, cls in SECTIONS.items()}
-    return PretrainConfig(name=name, data=tuple(map(str, sources)), limit=raw.get("limit"), **values, **sections)
-
-
-def load_code(raw: Mapping[str, Any]) -> list[str]:
-    """Import what registers data sets; what went wrong."""
-    imports = raw.get("custom_imports") or ()
-    modules = imports.get("imports", ()) if isinstance(imports, Mapping) else imports
-    problems = []
-    steps: tuple[tuple[Callable[[str], None], Any], ...] = (
-        (load_plugin_file, raw.get("plugins") or ()),
-        (load_module, modules),
-    )
-    for load, items in steps:
-        for item in [items] if isinstance(items, str) else items:
-            try:
-                load(str(item))
-            except FusionKitError as error:
-                problems.append(str(error))
-    return problems
+    resolver = Resolver(raw, KEYS)
+    sections: dict[str, Any] = {key: resolver.section(key, cls) for key, cls in SECTIONS.items()}
+    data = tuple(map(str, listed(raw.get("data"))))
+    resolver.add("data", (line for source in data for line in data_problems(source)))
+    if not data:
+        resolver.add("data", ["no source given; give a data set or a path (--data)"])
+    split = resolver.option("split", Literal["train", "all"], "train")
+    limit = resolver.option("limit", Count | None, None)
+    stride = resolver.option("stride", Count, 1)
+    seed = resolver.option("seed", Natural, 0)
+    resolver.raise_problems()
+    return PretrainConfig(name=name, data=data, split=split, limit=limit, stride=stride, seed=seed, **sections)

@@ -72,9 +72,9 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         "smoothers: window: width=-3 is not an odd number",
         "smoothers: unknown smoother 'windw' (did you mean 'window'?)",
         "recipe: unknown option 'lrr' (did you mean 'lr'?)",
-        "recipe: option epochs = 0 must be above 0",
-        "seeds: 0 is not a number of seeds above 0",
-        "limit: -1 is not a number of frames above 0",
+        "recipe: option epochs = 0 must be at least 1",
+        "seeds = 0 must be at least 1",
+        "limit = -1 must be at least 1",
     ]:
         assert sum(problem.startswith(said) for problem in found) == 1, (said, found)
     assert len(found) == 19
@@ -83,11 +83,11 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"datasets": []}, ["datasets: nothing is named"]),
-        ({"fusions": None}, ["fusions: nothing is named"]),
-        ({"backbones": []}, ["backbones: nothing is named"]),
-        ({"regions": []}, ["regions: no region set is named"]),
-        ({"regions": [], "recipe": 3}, ["regions: no region set is named", "recipe: 3 is not a mapping"]),
+        ({"datasets": []}, ["datasets: no dataset given"]),
+        ({"fusions": None}, ["fusions: no fusion given"]),
+        ({"backbones": []}, ["backbones: no backbone given"]),
+        ({"regions": []}, ["regions: no region set given"]),
+        ({"regions": [], "recipe": 3}, ["regions: no region set given", "recipe: 3 is not a mapping"]),
         ({"regions": [5]}, ["regions: 5 is not a region set"]),
         ({"regions": [["eye", 3]]}, ["regions: 3 is not a view"]),
         ({"regions": ["eye,eye"]}, ["regions: region set 'eye,eye' names a view twice"]),
@@ -96,21 +96,24 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         ({"main": "eye+", "reference": "main"}, ["main: 'eye+' is not a view"]),
         ({"main": "fac"}, ["regions: extractor 'template' has no region 'fac' (did you mean 'face'?)"]),
         ({"main": "none", "regions": ["eye+"]}, ["regions: 'eye+' is not a view"]),
-        ({"main": "none", "reference": "main"}, ["reference: there is no main view"]),
+        ({"main": "none", "reference": "main"}, ["reference: 'main' needs a main view"]),
         ({"reference": 5}, ["reference: 5 is not a region set"]),
         ({"reference": "noze"}, ["regions: extractor 'template' has no region 'noze' (did you mean 'nose'?)"]),
         ({"fusions": [{"type": "concat", "width": {1}}]}, ["fusions: 'concat': option width = {1} is not plain data"]),
         ({"fusions": [{"typ": "concat"}]}, ["fusions: {'typ': 'concat'} is not a component"]),
-        ({"seeds": [True]}, ["seeds: [True] is not a number of seeds"]),
-        ({"seeds": [0, -1]}, ["seeds: [0, -1] is not"]),
-        ({"seeds": "3"}, ["seeds: '3' is not"]),
-        ({"limit": True}, ["limit: True is not a number of frames"]),
-        ({"split": "holdout:test=0.7"}, ["split 'holdout': option test = 0.7 must lie between 0 and 0.5"]),
+        ({"seeds": [True]}, ["seeds = [True] must be int >= 1 | list[int >= 0]"]),
+        ({"seeds": [0, -1]}, ["seeds = [0, -1] must be int >= 1 | list[int >= 0]"]),
+        ({"seeds": "3"}, ["seeds = '3' must be int >= 1"]),
+        ({"seeds": []}, ["seeds = [] must be a number or a list"]),
+        ({"seeds": True}, ["seeds = True must be int >= 1"]),
+        ({"limit": True}, ["limit = True must be int >= 1 | null"]),
+        ({"split": "holdout:test=0.7"}, ["split 'holdout': option test = 0.7 must be above 0 and at most 0.5"]),
         ({"split": 5}, ["split: 5 is not a component"]),
+        ({"impute": "nearst"}, ["impute = 'nearst' must be one of: nearest, linear, prior"]),
         ({"extractor": "template:layout=nothing"}, ["extractor"]),
         ({"plugins": ["nothing.py"]}, ["plugin 'nothing.py' cannot be read"]),
         ({"custom_imports": ["nothing_like_it"]}, ["custom_imports: 'nothing_like_it' cannot be imported"]),
-        ({"custom_imports": {"import": ["x"]}}, ["custom_imports: {'import': ['x']} has no 'imports'"]),
+        ({"custom_imports": {"import": ["x"]}}, ["custom_imports: {'import': ['x']} lacks 'imports'"]),
         ({3: 4}, ["unknown key 3; known: "]),
     ],
 )
@@ -130,7 +133,7 @@ def test_a_plugin_that_is_loaded_first_is_known_to_the_axes(tmp_path: Path) -> N
     )
     try:
         assert problems(plugins=str(path), fusions="config-test") == [
-            "fusions: the recipe that fusion 'config-test' asks for: unknown option 'lrr' (did you mean 'lr'?)"
+            "fusions: recipe of fusion 'config-test': unknown option 'lrr' (did you mean 'lr'?)"
         ]
     finally:
         from fusionkit.registry import FUSIONS
@@ -156,7 +159,7 @@ def test_a_backbone_may_differ_per_view() -> None:
             ["regions: extractor 'template' has no region 'fcae' (did you mean 'face'"],
         ),
         ({1: "hog", "default": "hog"}, ["backbones: 1 is not a view"]),
-        ({"keep:a+b": "hog", "keep:b+a": "hog"}, ["backbones: view 'keep:a+b' is given two backbones"]),
+        ({"keep:a+b": "hog", "keep:b+a": "hog"}, ["backbones: view 'keep:a+b' has two backbones"]),
     ],
 )
 def test_a_view_without_a_backbone_of_its_own_is_refused(backbones: dict[Any, Any], said: list[str]) -> None:
@@ -177,6 +180,7 @@ def test_a_point_that_is_named_twice_stands_once_and_in_its_order() -> None:
     assert [str(fusion) for fusion in found.fusions] == ["mlp", "concat"]
     assert len(found.regions) == 2
     assert found.seeds == (3, 1)
+    assert grid(seeds=range(2, 4)).seeds == (2, 3)
     subsets = grid(regions=["mouth"], subsets="eye,mouth")
     assert [len(views) for views in subsets.regions] == [1, 1, 2]
 

@@ -79,7 +79,7 @@ def test_options_that_are_handed_on_are_those_of_the_class_behind() -> None:
     assert check_options(More, {"flg": True, "mode": "c"}) == [
         "option 'count' is missing",
         "unknown option 'flg' (did you mean 'flag'?)",
-        "option mode = 'c' is not 'a' | 'b' | 3",
+        "option mode = 'c' must be one of: a, b, 3",
     ]
 
 

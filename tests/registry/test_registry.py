@@ -179,7 +179,7 @@ def test_building_checks_options_and_tells_foreign_errors_in_one_line(registry: 
         found.build(Spec("still", {"widht": 5, "mode": 3}))
     assert wrong.value.problems == [
         "smoother 'still': unknown option 'widht' (did you mean 'width'?)",
-        "smoother 'still': option mode = 3 is not str",
+        "smoother 'still': option mode = 3 must be str",
     ]
     with pytest.raises(ConfigError, match=r"^width=-1 is below 0$"):
         found.build(Spec("still", {"width": -1}))

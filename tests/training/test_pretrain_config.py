@@ -61,15 +61,15 @@ def test_every_problem_is_named_at_once() -> None:
     expected = [
         f"unknown key 'enkoder' (did you mean 'encoder' or 'decoder'?); known: {', '.join(KEYS)}",
         "encoder: unknown option 'modell' (did you mean 'model'?)",
-        "encoder: option depth = 0 must be above 0",
+        "encoder: option depth = 0 must be at least 1",
         "decoder: option width = 50 must be a multiple of 4 and of heads = 3",
         "recipe: unknown option 'blr' (did you mean 'base_lr'?)",
-        "recipe: option epochs = 'many' is not int",
-        "recipe: option mask_ratio = 1.0 must lie between 0 and 1",
-        "split: 'test' is neither 'train' nor 'all'",
-        "stride: 0 is not a whole number of at least 1",
-        "seed: -1 is not a whole number of at least 0",
-        "limit: 'many' is not a whole number of at least 1",
+        "recipe: option epochs = 'many' must be int >= 1",
+        "recipe: option mask_ratio = 1.0 must be above 0 and below 1",
+        "split = 'test' must be one of: train, all",
+        "stride = 0 must be at least 1",
+        "seed = -1 must be at least 0",
+        "limit = 'many' must be int >= 1 | null",
     ]
     for line in expected:
         assert line in error.value.problems
@@ -83,9 +83,9 @@ def test_every_problem_is_named_at_once() -> None:
     [
         ({"epochs": 3, "warmup_epochs": 3}, "warmup_epochs = 3 must be below epochs = 3"),
         ({"crop": 1.5}, "crop = 1.5 must be above 0 and at most 1"),
-        ({"flip": 2}, "flip = 2.0 must be at most 1"),
+        ({"flip": 2}, "flip = 2 must be at least 0 and at most 1"),
         ({"min_lr": 1.0}, "min_lr = 1.0 must not exceed the peak learning rate, 0.0024"),
-        ({"weight_decay": -1}, "weight_decay = -1 must not be negative"),
+        ({"weight_decay": -1}, "weight_decay = -1 must be at least 0"),
         ({"base_lr": float("inf")}, "base_lr = inf must be finite"),
         ([1], "[1] is not a mapping of options"),
     ],
@@ -96,8 +96,8 @@ def test_ranges_are_checked(recipe: Any, line: str) -> None:
     assert any(line in problem for problem in error.value.problems)
 
 
-def test_without_data_it_says_how_to_name_them() -> None:
-    with pytest.raises(ConfigError, match=r"data: nothing is named; give a data set's SPEC or a path \(--data\)"):
+def test_without_data_the_option_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"data: no source given.*--data"):
         resolve_pretrain(read_config(find_config("pretrain/mae_face_vitb")), "x")
 
 

@@ -1,0 +1,145 @@
+"""Base of the config resolvers: read raw values key by key and collect every problem, then raise all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from fusionkit.config.section import Section
+from fusionkit.config.splits import split_problems
+from fusionkit.contracts.option_types import Count, Natural
+from fusionkit.errors import ConfigError, FusionKitError
+from fusionkit.registry import EXTRACTORS, ComponentRegistry, did_you_mean
+from fusionkit.registry.options import requirement
+from fusionkit.registry.plugin_file import load_module, load_plugin_file
+from fusionkit.registry.spec import Spec
+
+S = TypeVar("S", bound=Section)
+T = TypeVar("T")
+
+
+class Resolver:
+    """Read the keys of a raw config. A method that reads a key adds its problems to ``problems``.
+
+    Args:
+        raw: values by key, as read from a file and overridden on the command line.
+        keys: every known key.
+
+    Attributes:
+        plugins: Python files that register components; they are loaded first, so that the other keys can name them.
+        modules: importable modules that register components; loaded first too.
+    """
+
+    def __init__(self, raw: Mapping[str, Any], keys: Iterable[str]) -> None:
+        keys = tuple(keys)
+        self.raw = raw
+        self.problems = [
+            f"unknown key {key!r}{did_you_mean(key, keys)}; known: {', '.join(keys)}" for key in raw if key not in keys
+        ]
+        self.plugins = self._load(load_plugin_file, raw.get("plugins"))
+        imports = raw.get("custom_imports")
+        if isinstance(imports, Mapping) and "imports" not in imports:
+            self.problems.append(f"custom_imports: {dict(imports)!r} lacks 'imports', the list of modules")
+        self.modules = self._load(load_module, imports.get("imports") if isinstance(imports, Mapping) else imports)
+
+    def _load(self, load: Callable[[str], None], value: Any) -> tuple[str, ...]:
+        names = tuple(map(str, listed(value)))
+        for name in names:
+            try:
+                load(name)
+            except FusionKitError as error:
+                self.problems.append(str(error))
+        return names
+
+    def raise_problems(self) -> None:
+        """Raise ConfigError with every problem, each once, if there is one."""
+        if self.problems:
+            raise ConfigError(dict.fromkeys(self.problems))
+
+    def add(self, key: str, problems: Iterable[str]) -> None:
+        """Add the problems of a key."""
+        self.problems += [f"{key}: {problem}" for problem in problems]
+
+    def make(self, key: str, value: Any, make: Callable[[Any], T]) -> T | None:
+        """Return ``make(value)``; None if it raises, which is a problem of the key."""
+        try:
+            return make(value)
+        except FusionKitError as error:
+            several = error.problems if isinstance(error, ConfigError) and len(error.problems) > 1 else [str(error)]
+            self.add(key, several)
+            return None
+
+    def make_each(self, key: str, values: Iterable[Any], make: Callable[[Any], T]) -> tuple[T, ...]:
+        """Return ``make`` of each value that it accepts, each result once, in order."""
+        made = [self.make(key, value, make) for value in values]
+        return unique(item for item in made if item is not None)
+
+    def option(self, key: str, annotation: Any, default: Any) -> Any:
+        """Return a plain value, checked against an annotation; the default if it does not fit."""
+        value = self.raw.get(key, default)
+        required = requirement(value, annotation)
+        if required:
+            self.problems.append(f"{key} = {value!r} must be {required}")
+        return default if required else value
+
+    def seeds(self, default: int) -> tuple[int, ...]:
+        """Return the seeds: ``seeds`` is their number or a list of them."""
+        value = self.raw.get("seeds", default)
+        seeds = list(value) if isinstance(value, range) else value
+        required = requirement(seeds, Count | list[Natural]) if seeds not in ([], ()) else "a number or a list of seeds"
+        if required:
+            self.problems.append(f"seeds = {value!r} must be {required}")
+            return ()
+        return unique(range(seeds) if isinstance(seeds, int) else seeds)
+
+    def section(self, key: str, cls: type[S]) -> S | None:
+        """Return a section with its defaults filled in; None if it has problems."""
+        value = self.raw.get(key) or {}
+        problems = cls.problems(value)
+        self.add(key, problems)
+        return None if problems else cls.of(value)
+
+    def split(self) -> Spec:
+        """Return the split."""
+        spec = self.make("split", self.raw.get("split", "auto"), Spec.of) or Spec("auto")
+        self.problems += split_problems(spec)
+        return spec
+
+    def components(self, key: str, registry: ComponentRegistry, default: Any = None) -> tuple[Spec, ...]:
+        """Return the components of a key, each once, without those that have problems."""
+        values = listed(self.raw.get(key, default))
+        if not values:
+            self.add(key, [f"no {registry.kind} given"])
+        specs = self.make_each(key, values, Spec.of)
+        return tuple(spec for spec in specs if self.check_component(key, registry, spec))
+
+    def check_component(self, key: str, registry: ComponentRegistry, spec: Spec) -> bool:
+        """Add the problems of a component; return whether there are none."""
+        problems = registry.problems(spec)
+        self.add(key, problems)
+        return not problems
+
+    def check_regions(self, key: str, extractor: Spec, needed: set[str]) -> None:
+        """Add a problem for each region that the extractor does not offer."""
+        built = self.make("extractor", extractor, EXTRACTORS.build)
+        if built is not None:
+            self.add(
+                key,
+                (
+                    f"extractor {str(extractor)!r} has no region {region!r}"
+                    f"{did_you_mean(region, [*built.regions, 'face'])}; available regions: {', '.join(built.regions)}"
+                    for region in sorted(needed - set(built.regions))
+                ),
+            )
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value as a list: None is empty, a list or tuple stays, all else is one item."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def unique(items: Iterable[T]) -> tuple[T, ...]:
+    """Return each item once, in order."""
+    return tuple(dict.fromkeys(items))
