@@ -71,7 +71,7 @@ def test_a_wrong_target_is_refused_before_anything_runs(target: str) -> None:
     ("spec", "told"),
     [
         ("median:widht=3", "smoother 'median': unknown option 'widht' (did you mean 'width'?)"),
-        ("hog:size=large", "backbone 'hog': option size = 'large' is not int"),
+        ("hog:size=large", "backbone 'hog': option size = 'large' must be int"),
     ],
 )
 def test_wrong_options_are_a_wrong_request_and_no_failed_check(spec: str, told: str) -> None:

@@ -351,7 +351,7 @@ def test_each_value_of_a_sweep_is_checked() -> None:
     assert refused.value.problems == [
         "recipe: unknown option 'lrr' (did you mean 'lr'?)",
         "recipe: option lr = 0 must be above 0",
-        "recipe: option lr = 'x' is not float",
+        "recipe: option lr = 'x' must be float > 0",
     ]
     with pytest.raises(ConfigError, match=r"label_smoothing = 0\.1 does not go with loss = 'focal'"):
         toy_grid(recipe={"loss": ["focal", "cross-entropy"], "label_smoothing": 0.1})

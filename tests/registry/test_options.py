@@ -1,13 +1,15 @@
-"""Options: read off ``__init__``, and checked against it, every mistake at once."""
+"""Options: read from ``__init__``, and checked against their annotations, all problems at once."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from torch import nn
 
-from fusionkit.registry.options import check_options, defaults_filled, options_of
+from fusionkit.contracts import Count, NonNegative, Positive, Probability, Range
+from fusionkit.registry.options import check_options, defaults_filled, options_of, requirement
 
 
 class Toy:
@@ -26,6 +28,9 @@ class Toy:
         width: int | Literal["auto"] = 5,
         sizes: list[int] | None = None,
         pair: tuple[int, str] = (1, "a"),
+        widths: list[Count] | None = None,
+        share: Probability | None = None,
+        alpha: Positive | Literal["auto"] = "auto",
         many: tuple[float, ...] = (),
         table: dict[str, Any] | None = None,
         rows: Sequence[str] = (),
@@ -42,11 +47,11 @@ class Layer(nn.Module):
 
 
 class Odd:
-    """An annotation that cannot be followed at run time."""
+    """An annotation that cannot be resolved at run time, beside one that can."""
 
     provided: ClassVar[tuple[str, ...]] = ("in_dims",)
 
-    def __init__(self, in_dims: int = 0, width: "NotThere" = 3, **more: Any) -> None: ...  # noqa: F821
+    def __init__(self, in_dims: int = 0, width: "NotThere" = 3, depth: "Count" = 1, **more: Any) -> None: ...  # noqa: F821
 
 
 class More(Toy):
@@ -91,10 +96,16 @@ def test_options_that_are_handed_on_are_those_of_the_class_behind() -> None:
         ("mode", "'a' | 'b' | 3"),
         ("width", "int | 'auto'"),
         ("sizes", "list[int] | null"),
+        ("pair", "tuple[int, str]"),
+        ("many", "tuple[float, ...]"),
+        ("rows", "Sequence[str]"),
+        ("widths", "list[int >= 1] | null"),
+        ("share", "0 <= float <= 1 | null"),
+        ("alpha", "float > 0 | 'auto'"),
         ("anything", "any"),
     ],
 )
-def test_types_are_told_as_a_user_writes_them(name: str, text: str) -> None:
+def test_type_names_are_plain_and_state_the_range(name: str, text: str) -> None:
     assert options_of(Toy)[name].type_name == text
 
 
@@ -106,7 +117,10 @@ GOOD: dict[str, list[Any]] = {
     "mode": ["a", "b", 3],
     "width": [7, "auto"],
     "sizes": [[], [1, 2], (1, 2), None],
-    "pair": [[1, "a"]],
+    "pair": [[1, "a"], (2, "b")],
+    "widths": [[], [1, 5], None],
+    "share": [0, 1, 0.5, None],
+    "alpha": ["auto", 1e-9, 3],
     "many": [[], [1, 2.5]],
     "table": [{}, {"a": [1]}, None],
     "rows": [["a"], []],
@@ -114,28 +128,103 @@ GOOD: dict[str, list[Any]] = {
 }
 BAD: dict[str, list[Any]] = {
     "count": [1.0, "1", True, None, [1]],
-    "rate": ["1", True, None, {}],
+    "rate": ["1", True, None, {}, 10**400],
     "name": [3, True, ["x"]],
     "flag": [0, 1, "true", None],
-    "mode": ["c", 3.0, True, None],
     "width": ["Auto", 1.5, True, None],
     "sizes": [3, "1,2", ["a"], [1, True], {"a": 1}],
-    "pair": [3, "ab"],
-    "many": [["a"], 1.5],
+    "pair": [3, "ab", [1], [1, "a", "b"], ["a", 1]],
+    "widths": [[0], [1, -1], [1.5], 3, ["a"]],
+    "share": ["0.5x", True, [0.5]],
+    "alpha": ["Auto", None, True],
+    "many": [["a"], 1.5, [math.nan]],
     "table": [[], "x", 3],
     "rows": ["abc", [1], 3],
 }
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in GOOD.items() for value in values])
-def test_a_value_of_the_right_type_is_taken(name: str, value: Any) -> None:
+def test_a_value_of_the_right_type_is_accepted(name: str, value: Any) -> None:
     assert check_options(Toy, {"count": 1, name: value}) == []
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_value_of_the_wrong_type_is_refused_naming_type_and_value(name: str, value: Any) -> None:
     (problem,) = check_options(Toy, {"count": 1, name: value})
-    assert problem.startswith(f"option {name} = {value!r} is not {options_of(Toy)[name].type_name}")
+    assert problem.startswith(f"option {name} = {value!r} must be {options_of(Toy)[name].type_name}")
+
+
+@pytest.mark.parametrize("value", ["c", 3.0, True, None])
+def test_a_value_that_is_no_choice_is_refused_naming_the_choices(value: Any) -> None:
+    assert check_options(Toy, {"count": 1, "mode": value}) == [f"option mode = {value!r} must be one of: a, b, 3"]
+
+
+Small = Annotated[Count, Range(most=9)]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "text"),
+    [
+        (0, Count, "at least 1"),
+        ("x", Count, "int >= 1"),
+        (1.0, Count, "int >= 1"),
+        (0, Positive, "above 0"),
+        (-1e-9, NonNegative, "at least 0"),
+        (2, Probability, "at least 0 and at most 1"),
+        (math.nan, Probability, "finite"),
+        (-math.inf, float, "finite"),
+        (math.inf, Positive | None, "finite"),
+        (math.inf, Count, "int >= 1"),
+        (-1, Positive | None, "above 0"),
+        (-1.5, Literal["auto"] | Positive, "above 0"),
+        ("x", Literal["auto"] | Positive, "'auto' | float > 0"),
+        (True, Probability | None, "0 <= float <= 1 | null"),
+        (0, Annotated[float | None, Range(above=0)], "above 0"),
+        (0, Small, "at least 1 and at most 9"),
+        (10, Small, "at least 1 and at most 9"),
+        ("3", Small, "1 <= int <= 9 (write 3)"),
+        ("0", Small, "1 <= int <= 9"),
+        (5, Annotated[int, Range(least=2), "of pixels", Range(least=6, below=8)], "at least 6 and below 8"),
+        ([1, 0], list[Count], "list[int >= 1]"),
+        (1234567, Annotated[int, Range(below=1234567)], "below 1234567"),
+        (0.1, Annotated[float, Range(above=0.1, below=0.25)], "above 0.1 and below 0.25"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_naming_the_range(value: Any, annotation: Any, text: str) -> None:
+    assert requirement(value, annotation) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (1, Small),
+        (9, Small),
+        (None, Annotated[float | None, Range(above=0)]),
+        (0.5, Literal["auto"] | Positive),
+        ("auto", Literal["auto"] | Positive),
+        (-3, Annotated[int, "no range"]),
+        (object(), object),
+    ],
+)
+def test_a_value_in_range_is_accepted(value: Any, annotation: Any) -> None:
+    assert requirement(value, annotation) == ""
+
+
+@pytest.mark.parametrize(
+    ("limits", "name", "words"),
+    [
+        (Range(), "x", ""),
+        (Range(least=1), "x >= 1", "at least 1"),
+        (Range(above=0), "x > 0", "above 0"),
+        (Range(most=9), "x <= 9", "at most 9"),
+        (Range(below=9), "x < 9", "below 9"),
+        (Range(above=0, most=1), "0 < x <= 1", "above 0 and at most 1"),
+        (Range(least=-1, below=0.5), "-1 <= x < 0.5", "at least -1 and below 0.5"),
+    ],
+)
+def test_a_range_is_written_around_a_name_and_in_words(limits: Range, name: str, words: str) -> None:
+    assert limits.of("x") == name
+    assert str(limits) == words
 
 
 @pytest.mark.parametrize(
@@ -152,26 +241,39 @@ def test_a_value_of_the_wrong_type_is_refused_naming_type_and_value(name: str, v
         ("count", "(" * 10_000, ""),
     ],
 )
-def test_a_value_in_python_s_writing_is_told_in_json(name: str, value: str, hint: str) -> None:
+def test_a_value_in_python_syntax_is_shown_in_json(name: str, value: str, hint: str) -> None:
     (problem,) = check_options(Toy, {"count": 1, name: value})
-    assert problem == f"option {name} = {value!r} is not {options_of(Toy)[name].type_name}{hint}"
+    assert problem == f"option {name} = {value!r} must be {options_of(Toy)[name].type_name}{hint}"
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     assert check_options(Toy, {"raet": 1, "flag": 3, "in_dims": {}, 5: 1}) == [
         "option 'count' is missing",
         "unknown option 'raet' (did you mean 'rate'?)",
-        "option flag = 3 is not bool",
-        f"unknown option 'in_dims' (it has {', '.join(options_of(Toy))})",
-        f"unknown option 5 (it has {', '.join(options_of(Toy))})",
+        "option flag = 3 must be bool",
+        f"unknown option 'in_dims' (known options: {', '.join(options_of(Toy))})",
+        f"unknown option 5 (known options: {', '.join(options_of(Toy))})",
     ]
-    assert check_options(Bare, {"x": 1}) == ["unknown option 'x' (it has no options)"]
+    assert check_options(Bare, {"x": 1}) == ["unknown option 'x' (known options: none)"]
 
 
 def test_a_component_that_takes_any_option_gets_them_all_but_the_kernel_s_own() -> None:
     assert check_options(Odd, {"width": object(), "whatever": 3}) == []
-    assert check_options(Layer, {"whatever": 3, "width": "x"}) == ["option width = 'x' is not int"]
+    assert check_options(Layer, {"whatever": 3, "width": "x"}) == ["option width = 'x' must be int"]
     assert len(check_options(Odd, {"in_dims": 3})) == 1
+
+
+def test_an_annotation_that_cannot_be_resolved_leaves_the_others_checked() -> None:
+    assert options_of(Odd)["width"].type_name == "any"
+    assert check_options(Odd, {"depth": 0}) == ["option depth = 0 must be at least 1"]
+
+
+def test_the_options_of_a_wrapped_init_are_those_inside() -> None:
+    class Wrapped(Toy):
+        @functools.wraps(Toy.__init__)
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+
+    assert options_of(Wrapped) == options_of(Toy)
 
 
 def test_defaults_are_filled_in_and_whole_numbers_for_floats_made_floats() -> None:
@@ -183,3 +285,5 @@ def test_defaults_are_filled_in_and_whole_numbers_for_floats_made_floats() -> No
     assert filled == {**defaults_filled(Toy, {"count": 2, "rate": 1.0, "width": 5}), "many": [1]}
     assert isinstance(filled, Mapping)
     assert math.isclose(defaults_filled(Toy, {"rate": 3})["rate"], 3)
+    assert [type(defaults_filled(Toy, {name: 1})[name]) for name in ("share", "alpha", "width")] == [float, float, int]
+    assert defaults_filled(Toy, {"share": None, "alpha": "auto"})["share"] is None
