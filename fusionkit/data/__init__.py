@@ -1,1 +1,1 @@
-"""Tools for data sets: checks, written views, drawn layouts, contact sheets, arrays as data sets."""
+"""Tools for data sets: check, written views, synthetic clips, contact sheets, arrays as data sets."""

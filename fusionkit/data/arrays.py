@@ -1,4 +1,4 @@
-"""Arrays that are in memory already, as a data set that a grid can run on."""
+"""Arrays in memory as a data set."""
 
 from __future__ import annotations
 
@@ -29,41 +29,39 @@ def from_arrays(
     split: Column | None = None,
     video: Column | None = None,
 ) -> dict[str, Any]:
-    """Write features to a file, and give the data set that reads it: ``bench(datasets=[from_arrays(...)])``.
-
-    A file, since other processes and machines have to read them, and a run that goes on tomorrow too.
+    """Write embeddings to a file and return the data set that reads it: ``bench(datasets=[from_arrays(...)])``.
 
     Args:
-        path: the .npz file to write; replaced where it is there.
+        path: the .npz file to write; an existing file is replaced.
         views: (N, D_v) floats by name of view; a row of NaN is a missing view.
-        label: (N,) class names, or numbers into ``classes``; ``-1`` or an empty name is unlabelled.
-        classes: names in the order of the numbers.
-        clip: (N,) the frames of one person in one video; without it every row stands alone.
-        frame: (N,) whole numbers, rising in a clip.
-        subject: (N,) who it is.
-        split: (N,) ``train``, ``val`` or ``test``.
-        video: (N,) the raw video of the clip.
+        label: (N,) class names, or integers that index ``classes``; ``-1`` or an empty name is unlabelled.
+        classes: class names; required with integer labels. Default: the sorted names in ``label``.
+        clip: (N,) clip of each row: consecutive frames of one face in one video. Default: every row is a clip.
+        frame: (N,) integers, position in the clip. Default: the order of the rows, from 1.
+        subject: (N,) identity of the person. Default: unknown.
+        split: (N,) ``train``, ``val`` or ``test``. Default: no official split.
+        video: (N,) source video of the clip. Default: unknown.
 
     Returns:
-        The data set as a config names it: ``{"type": "embeddings", "path": ...}``.
+        The data set as in a config: ``{"type": "embeddings", "path": ...}``.
 
     Raises:
-        DataError: if the arrays do not fit together.
+        DataError: if the arrays do not belong together.
         StorageError: if the file cannot be written.
     """
-    place = Path(path).expanduser()
-    if place.suffix != ".npz":
-        raise DataError(f"{place}: features are written to a .npz file")
+    file = Path(path).expanduser()
+    if file.suffix != ".npz":
+        raise DataError(f"{file} must end in .npz")
     columns = {"classes": classes, "clip": clip, "frame": frame, "subject": subject, "split": split, "video": video}
     given = {name: np.asarray(column) for name, column in columns.items() if column is not None}
-    clash = sorted(set(views) & {"label", *columns})
-    if clash:
-        raise DataError(f"{place}: a view cannot be called {clash[0]!r}: that is the name of a column")
+    reserved = sorted(set(views) & {"label", *columns})
+    if reserved:
+        raise DataError(f"{file}: a view cannot be called {reserved[0]!r}: that is the name of a column")
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"label": np.asarray(label), **given}
     arrays.update({name: np.asarray(view) for name, view in views.items()})
     np.savez(buffer, **arrays)
-    write_file(place, buffer.getvalue())
-    spec = {"type": "embeddings", "path": str(place.resolve())}
-    DATASETS.build(Spec("embeddings", {"path": spec["path"]})).table()  # what does not fit is told now
+    write_file(file, buffer.getvalue())  # a file, since workers, other machines and later runs read the data
+    spec = {"type": "embeddings", "path": str(file.resolve())}
+    DATASETS.build(Spec("embeddings", {"path": spec["path"]})).table()  # raises for arrays that do not belong together
     return spec

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, before hours are spent on it."""
+"""Counts and problems of a data set."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fusionkit.grid.progress import Progress
 
 _BATCH = 64
 _ALL = "all"
-_ORDER = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One split, or all of them: what it holds.
+class SplitCounts:
+    """Counts of one split, or of the whole data set.
 
     Attributes:
-        name: of the split; ``all`` for the whole.
+        name: name of the split; ``all`` for the whole.
         counts: labelled frames of each class.
-        units: what statistics resample.
+        units: number of units (subjects or videos), which statistics resample.
         clips: number of clips.
         frames: number of frames.
-        imageless: labelled frames without an image; None where nobody looked.
-        gaps: places where frame numbers jump.
-        longest_gap: most frames that such a place lacks.
+        imageless: labelled frames without an image; None if unknown.
+        gaps: number of jumps in the frame numbers of a clip.
+        longest_gap: frames missing at the longest gap.
     """
 
     name: str
@@ -43,130 +43,129 @@ class Part:
 
     @property
     def labelled(self) -> int:
-        """Frames with a label."""
+        """Number of labelled frames."""
         return sum(self.counts)
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What was found.
+    """Result of a check.
 
     Attributes:
-        classes: names.
-        parts: the splits, then the whole; empty where the table is not sound.
-        problems: a line each.
+        classes: class names.
+        splits: counts of each split, then of the whole; empty if the table is invalid.
+        problems: one line each.
     """
 
     classes: tuple[str, ...]
-    parts: tuple[Part, ...] = ()
+    splits: tuple[SplitCounts, ...] = ()
     problems: list[str] = field(default_factory=list)
 
 
 def check_data(dataset: FaceDataset, *, read: bool, progress: Progress) -> DataCheck:
-    """DetectionOptions through a data set.
+    """Count what a data set holds and collect its problems.
 
     Args:
-        dataset: the data set.
-        read: decode every image; else only what the data set knows without reading counts.
-        progress: told of the reading.
+        dataset: data set to check.
+        read: decode every image; otherwise rely on :meth:`FaceDataset.has_image`.
+        progress: receives the number of frames read.
     """
     problems = list(dataset.problems())
     try:
         table = dataset.table()
     except DataError as error:
-        # The data set's own problems say it line by line; its error would say it again.
+        # The problems of the data set are listed line by line; its error would repeat them.
         return DataCheck(dataset.classes, (), problems or [str(error)])
-    there = dataset.has_image()
+    available = dataset.has_image()
     if read:
         with progress.stage("read", len(table), "frames"):
-            found = _read_all(dataset, len(table), progress)
-        broken = np.flatnonzero(there & ~found) if there is not None else ()
+            decoded = _decode_all(dataset, len(table), progress)
+        broken = np.flatnonzero(available & ~decoded) if available is not None else ()
         problems += [f"{dataset.where(int(row))}: cannot be decoded" for row in broken]
-        there = found
-    problems += _in_several_splits(table)
-    splits = [name for name in ("", *_ORDER) if (table.split == name).any()]
-    parts = [_part(name or "no split", table, table.split == name, dataset.classes, there) for name in splits]
-    if len(parts) > 1:
-        parts.append(_part(_ALL, table, np.ones(len(table), bool), dataset.classes, there))
-    learned = next((part for part in parts if part.name == "train"), parts[-1])
-    problems += _absent_classes(dataset.classes, learned)
-    return DataCheck(dataset.classes, tuple(parts), problems)
+        available = decoded
+    problems += _units_in_several_splits(table)
+    names = [name for name in ("", *_SPLITS) if (table.split == name).any()]
+    splits = [_counts(name or "no split", table, table.split == name, dataset.classes, available) for name in names]
+    if len(splits) > 1:
+        splits.append(_counts(_ALL, table, np.ones(len(table), bool), dataset.classes, available))
+    train = next((split for split in splits if split.name == "train"), splits[-1])
+    problems += [
+        f"class {name!r} has no labelled frame in {train.name}"
+        for name, count in zip(dataset.classes, train.counts, strict=True)
+        if not count
+    ]
+    return DataCheck(dataset.classes, tuple(splits), problems)
 
 
-def _read_all(dataset: FaceDataset, count: int, progress: Progress) -> np.ndarray:
-    """(N,) bool: which rows have an image that can be read, or every ready embedding."""
-    found = np.zeros(count, bool)
+def data_table(check: DataCheck) -> Table:
+    """Return the counts as a table with a column per split."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("labelled frames", no_wrap=True, min_width=15)
+    for split in check.splits:
+        table.add_column(split.name, justify="right", no_wrap=True)
+    for index, name in enumerate(check.classes):
+        table.add_row(name, *(_with_share(split.counts[index], split.labelled) for split in check.splits))
+    table.add_section()
+    lines: dict[str, Callable[[SplitCounts], str]] = {
+        "labelled": lambda split: f"{split.labelled:,}",
+        "without image": lambda split: "?" if split.imageless is None else _with_share(split.imageless, split.labelled),
+        "unlabelled": lambda split: f"{split.frames - split.labelled:,}",
+        "frames": lambda split: f"{split.frames:,}",
+        "clips": lambda split: f"{split.clips:,}",
+        "units": lambda split: f"{split.units:,}",
+        "gaps": lambda split: f"{split.gaps:,}",
+        "longest gap": lambda split: f"{split.longest_gap:,}",
+    }
+    for name, line in lines.items():
+        table.add_row(name, *map(line, check.splits))
+    return table
+
+
+def _decode_all(dataset: FaceDataset, count: int, progress: Progress) -> np.ndarray:
+    """Return (N,) bool: rows with a readable image, or with every ready-made embedding."""
+    decoded = np.zeros(count, bool)
     for start in range(0, count, _BATCH):
         rows = np.arange(start, min(start + _BATCH, count))
         if dataset.views:
-            found[rows] = np.all([~np.isnan(dataset.ready(view, rows)).any(1) for view in dataset.views], axis=0)
+            decoded[rows] = np.all([~np.isnan(dataset.ready(view, rows)).any(1) for view in dataset.views], axis=0)
         else:
-            found[rows] = [image is not None for image in dataset.images(rows)]
+            decoded[rows] = [image is not None for image in dataset.images(rows)]
         progress.advance(len(rows))
-    return found
+    return decoded
 
 
-def _part(name: str, table: FrameTable, mask: np.ndarray, classes: tuple[str, ...], there: np.ndarray | None) -> Part:
+def _counts(
+    name: str, table: FrameTable, mask: np.ndarray, classes: tuple[str, ...], available: np.ndarray | None
+) -> SplitCounts:
     label, clip = table.label[mask], table.clip[mask]
     labelled = label != UNLABELLED
     jump = np.diff(table.number[mask])[clip[1:] == clip[:-1]]
-    return Part(
+    return SplitCounts(
         name,
         counts=tuple(np.bincount(label[labelled], minlength=len(classes)).tolist()),
         units=len(np.unique(_runs(table.unit[mask]))),
         clips=int((clip[1:] != clip[:-1]).sum()) + 1,
         frames=len(label),
-        imageless=None if there is None else int((labelled & ~there[mask]).sum()),
+        imageless=None if available is None else int((labelled & ~available[mask]).sum()),
         gaps=int((jump > 1).sum()),
         longest_gap=int(jump.max(initial=1)) - 1,
     )
 
 
-def _runs(columns: np.ndarray) -> np.ndarray:
-    """(..., N) to (..., n): the first of each run of equal values, so that only a few strings need sorting."""
-    change = columns[..., 1:] != columns[..., :-1]
-    started: np.ndarray = columns[..., np.r_[True, change if columns.ndim == 1 else change.any(0)]]
-    return started
-
-
-def _in_several_splits(table: FrameTable) -> Iterator[str]:
-    """Units of more than one split: who is trained on and tested makes numbers look better than they are."""
+def _units_in_several_splits(table: FrameTable) -> Iterator[str]:
+    """Yield a problem per unit that is in several splits: training on test units inflates scores."""
     pairs = np.unique(_runs(np.stack([table.unit, table.split])), axis=1)
     units, counts = np.unique(pairs[0], return_counts=True)
     for unit in units[counts > 1]:
         yield f"unit {str(unit)!r} is in several splits: {', '.join(pairs[1][pairs[0] == unit].tolist())}"
 
 
-def _absent_classes(classes: tuple[str, ...], learned: Part) -> Iterator[str]:
-    """What the part that heads are trained on lacks: it cannot be learned."""
-    for name, count in zip(classes, learned.counts, strict=True):
-        if not count:
-            yield f"class {name!r} has no labelled frame in {learned.name}"
+def _runs(columns: np.ndarray) -> np.ndarray:
+    """Return the first of each run of equal values, (..., N) to (..., n), so that fewer strings are sorted."""
+    change = columns[..., 1:] != columns[..., :-1]
+    first: np.ndarray = columns[..., np.r_[True, change if columns.ndim == 1 else change.any(0)]]
+    return first
 
 
-def data_table(check: DataCheck) -> Table:
-    """Classes and what else there is to count, a column a split."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("labelled frames", no_wrap=True, min_width=15)
-    for part in check.parts:
-        table.add_column(part.name, justify="right", no_wrap=True)
-    for place, name in enumerate(check.classes):
-        table.add_row(name, *(_share(part.counts[place], part.labelled) for part in check.parts))
-    table.add_section()
-    facts: dict[str, Callable[[Part], str]] = {
-        "labelled": lambda part: f"{part.labelled:,}",
-        "without image": lambda part: "?" if part.imageless is None else _share(part.imageless, part.labelled),
-        "unlabelled": lambda part: f"{part.frames - part.labelled:,}",
-        "frames": lambda part: f"{part.frames:,}",
-        "clips": lambda part: f"{part.clips:,}",
-        "units": lambda part: f"{part.units:,}",
-        "gaps": lambda part: f"{part.gaps:,}",
-        "longest gap": lambda part: f"{part.longest_gap:,}",
-    }
-    for name, fact in facts.items():
-        table.add_row(name, *map(fact, check.parts))
-    return table
-
-
-def _share(count: int, whole: int) -> str:
+def _with_share(count: int, whole: int) -> str:
     return f"{count:,} {100 * count / whole:4.1f} %" if whole else f"{count:,}"

@@ -1,4 +1,4 @@
-"""Drawn faces, written as a known data set lays out its files: for trying pipelines before one has the data."""
+"""Layouts: write synthetic clips in the layout of a known data set, and choose the layout of written views."""
 
 from __future__ import annotations
 
@@ -23,17 +23,24 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import unwritable
 
 GROUP = "fusionkit.layouts"
-FEWEST_CLIPS = 32  # a quarter of them, the val and the test set each, must hold all eight classes
+MIN_CLIPS = 32  # the val and the test set have a quarter each, which must contain all eight classes
 # Shares of frames. The first is that of Aff-Wild2; the second is less than its 44 %.
-_SHARE_MISSING, _SHARE_UNLABELLED = 0.017, 0.08
+_MISSING_SHARE, _UNLABELLED_SHARE = 0.017, 0.08
+_JPEG = (".jpg", ".jpeg")
+
+Form = Literal["same", "jpg", "png"]
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """What is drawn: so many clips, half of them for training, of about so many frames.
+class SyntheticClips:
+    """Synthetic clips, each of another person: half of them in train, a quarter each in val and test.
 
     Attributes:
-        difficulty: of the data set ``synthetic``, 0..1.
+        clips: number of clips, at least :data:`MIN_CLIPS`.
+        frames: mean number of frames per clip.
+        seed: random seed of all clips.
+        faults: include frames without image and without label.
+        difficulty: 0..1, of the data set ``synthetic``.
     """
 
     clips: int
@@ -43,37 +50,43 @@ class Drawing:
     difficulty: float = 0.5
 
     def spec(self) -> Spec:
-        """The data set of drawn faces: each clip shows another person."""
+        """Return the spec of the data set ``synthetic``."""
         quarter = self.clips // 4
-        share = (
-            {"missing": _SHARE_MISSING, "unlabelled": _SHARE_UNLABELLED}
-            if self.faults
-            else {"missing": 0.0, "unlabelled": 0.0}
-        )
         people = {"train": self.clips - 2 * quarter, "val": quarter, "test": quarter, "clips": 1}
-        drawn = {"clip_length": self.frames, "seed": self.seed, "difficulty": self.difficulty}
-        return Spec("synthetic", {**people, **drawn, **share})
+        clips = {"clip_length": self.frames, "seed": self.seed, "difficulty": self.difficulty}
+        missing, unlabelled = (_MISSING_SHARE, _UNLABELLED_SHARE) if self.faults else (0.0, 0.0)
+        return Spec("synthetic", {**people, **clips, "missing": missing, "unlabelled": unlabelled})
+
+    def build(self) -> FaceDataset:
+        """Return the data set.
+
+        Raises:
+            ConfigError: if there are too few clips, or an option is invalid.
+        """
+        if self.clips < MIN_CLIPS:
+            raise ConfigError(
+                f"clips = {self.clips} must be at least {MIN_CLIPS}", hint="fewer clips would lack some classes"
+            )
+        faces: FaceDataset = DATASETS.build(self.spec())
+        return faces
 
 
 def layout_names() -> list[str]:
-    """The layouts that there are, sorted."""
-    return sorted(_points())
-
-
-def _points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    """Return the names of the installed layouts, sorted."""
+    return sorted(_entry_points())
 
 
 def find_layout(name: str) -> Layout:
-    """A layout by name.
+    """Return a layout by name.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if no layout has the name.
         PluginError: if it cannot be imported.
     """
-    points = _points()
+    points = _entry_points()
     if name not in points:
-        raise ConfigError(f"unknown layout {name!r}{did_you_mean(name, points)}; known: {', '.join(layout_names())}")
+        available = ", ".join(layout_names())
+        raise ConfigError(f"unknown layout {name!r}{did_you_mean(name, points)}; available layouts: {available}")
     try:
         layout: Layout = points[name].load()
     except (Exception, SystemExit) as error:
@@ -81,158 +94,147 @@ def find_layout(name: str) -> Layout:
     return layout
 
 
-def check_free(folder: Path) -> None:
-    """Refuse a place where something is.
-
-    Raises:
-        ConfigError: if it is a file, or a folder that is not empty.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already", hint="name a folder that is new or empty")
-
-
 def write_layout(
     layout: Layout, faces: FaceDataset, folder: Path, faults: bool, advance: Callable[[int], None]
 ) -> None:
-    """Write faces in a layout; the folder is there when it is whole.
+    """Write a data set in a layout; the folder appears only when it is complete.
 
     Args:
-        layout: how.
-        faces: what.
-        folder: where; new or empty.
-        faults: with what is wrong in the real data.
-        advance: told how many frames are done, as they are.
+        layout: layout to write.
+        faces: data set to write.
+        folder: new or empty folder.
+        faults: include the irregularities of the real data.
+        advance: receives the number of frames written since the last call.
 
     Raises:
-        ConfigError: if something is there.
+        ConfigError: if the folder exists and is not empty.
         StorageError: if it cannot be written.
     """
-    with new_folder(folder) as aside:
-        for count in layout(aside, faces, faults=faults):
+    with new_folder(folder) as partial:
+        for count in layout(partial, faces, faults=faults):
             advance(count)
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A place to write to, which becomes the folder when all is written; otherwise nothing is left.
+    """Yield a temporary folder that is renamed to ``folder`` at the end, or deleted after an error.
 
     Raises:
-        ConfigError: if something is there.
+        ConfigError: if the folder exists and is not empty.
         StorageError: if it cannot be written.
     """
     check_free(folder)
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        aside.rename(folder)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def draw(drawing: Drawing) -> FaceDataset:
-    """The data set of a drawing.
+def check_free(folder: Path) -> None:
+    """Raise unless the path is new or an empty folder.
 
     Raises:
-        ConfigError: if there are too few clips, or the data set refuses its options.
+        ConfigError: if it is a file, or a folder that is not empty.
     """
-    if drawing.clips < FEWEST_CLIPS:
-        raise ConfigError(f"{drawing.clips} clips are too few", hint=f"{FEWEST_CLIPS} or more, so that no class lacks")
-    faces: FaceDataset = DATASETS.build(drawing.spec())
-    return faces
-
-
-Form = Literal["same", "jpg", "png"]
-
-_JPEG = (".jpg", ".jpeg")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{folder} already exists", hint="choose a new or empty folder")
 
 
 def export_of(source: Source, rows: np.ndarray, form: Form) -> tuple[Export, str]:
-    """The layout of some rows, and the name of the data set that reads it.
+    """Return the layout in which the views of some rows are written, and the name of the data set that reads it.
 
     Raises:
-        DataError: if no layout can hold the rows, or two of them would be one file.
+        DataError: if no layout can represent the rows, or two rows would be written to one file.
     """
     own = source.dataset.export(source.rows[rows])
     export = own or _class_folders(source.table.take(rows), source.classes)
-    return replace(export, paths=_with_endings(export.paths, form)), source.spec.name if own else "folder"
+    return replace(export, paths=_with_extensions(export.paths, form)), source.spec.name if own else "folder"
 
 
 def reader(source: Source, name: str, export: Export, root: str) -> Spec:
-    """The SPEC that reads what was written."""
-    places = (*DATASETS.get(source.spec.name).places, "root")
+    """Return the spec that reads the written files."""
+    locations = (*DATASETS.get(source.spec.name).places, "root")
     kept = {} if name != source.spec.name else source.spec.options
-    options = {key: value for key, value in {**kept, **export.options}.items() if key not in places}
+    options = {key: value for key, value in {**kept, **export.options}.items() if key not in locations}
     return Spec(name, {"root": root, **{key: value for key, value in options.items() if value is not None}})
 
 
-def _class_folders(table: FrameTable, classes: tuple[str, ...]) -> Export:
-    """One folder a class; the unit, if it is not the clip, the clip and the frame's number stand in the name.
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
 
-    Without official splits all is below ``train``, so that no class can be taken for a split. A class of its own holds
-    the unlabelled frames. Names that no file can have are escaped as in addresses; all others are kept.
+
+def _class_folders(table: FrameTable, classes: tuple[str, ...]) -> Export:
+    """Return a layout with one folder per class; file names contain the unit (unless it is the clip), clip and frame.
+
+    Without official splits all files are below ``train``, so that no class can be mistaken for a split. Unlabelled
+    frames are in a class folder of their own. Names that are not valid file names are percent-encoded.
     """
     _check_clips(table)
-    free = "unlabelled"
-    while free in classes:
-        free += "_"
-    label = [*map(_folder_name, classes), free]
-    united = bool((table.unit != table.clip).any())
-    names = {clip: _path_name(clip) for clip in dict.fromkeys(table.clip.tolist())}
+    unlabelled = "unlabelled"
+    while unlabelled in classes:
+        unlabelled += "_"
+    label = [*map(_file_name, classes), unlabelled]
+    has_units = bool((table.unit != table.clip).any())
+    names = {clip: _clip_path(clip) for clip in dict.fromkeys(table.clip.tolist())}
     end = "/" if len(names) < len(table) else "."
     paths = []
     for split, code, unit, clip, number in zip(
         table.split.tolist(), table.label.tolist(), table.unit.tolist(), table.clip.tolist(), table.number.tolist(),
         strict=True,
     ):  # fmt: skip
-        person = f"{_folder_name(unit)}/" if united else ""
-        paths.append(f"{split or 'train'}/{label[code]}/{person}{names[clip]}{end}{number:05d}.jpg")
+        unit_folder = f"{_file_name(unit)}/" if has_units else ""
+        paths.append(f"{split or 'train'}/{label[code]}/{unit_folder}{names[clip]}{end}{number:05d}.jpg")
     options = {
-        "clip": f"^{'[^/]+/' if united else ''}(.+)[./]-?[0-9]+[.][a-z]+$",
+        "clip": f"^{'[^/]+/' if has_units else ''}(.+)[./]-?[0-9]+[.][a-z]+$",
         "number": "(-?[0-9]+)[.][a-z]+$",
-        "subject": "^([^/]+)/" if united else None,
-        "class_map": {free: None} if (table.label == UNLABELLED).any() else None,
+        "subject": "^([^/]+)/" if has_units else None,
+        "class_map": {unlabelled: None} if (table.label == UNLABELLED).any() else None,
     }
     return Export(paths, np.zeros(len(paths), bool), options=options)
 
 
 def _check_clips(table: FrameTable) -> None:
-    """Refuse what class folders cannot say: a clip of two people or in two splits, and frames of no split."""
+    """Raise for clips of two units or in two splits, and if only some clips have a split."""
     same = table.clip[1:] == table.clip[:-1]
     for name, column in (("splits", table.split), ("units", table.unit)):
-        torn = np.flatnonzero(same & (column[1:] != column[:-1]))
-        if len(torn):
-            raise DataError(f"clip {str(table.clip[torn[0]])!r} is in two {name}: class folders cannot hold that")
+        changes = np.flatnonzero(same & (column[1:] != column[:-1]))
+        if len(changes):
+            clip = str(table.clip[changes[0]])
+            raise DataError(f"clip {clip!r} is in two {name}: one folder per class cannot represent that")
     if (table.split == "").any() and (table.split != "").any():
-        row = int(np.flatnonzero(table.split == "")[0])
-        raise DataError(f"clip {str(table.clip[row])!r} is in no split, others are: class folders cannot hold that")
+        clip = str(table.clip[int(np.flatnonzero(table.split == "")[0])])
+        raise DataError(f"clip {clip!r} is in no split, others are: one folder per class cannot represent that")
 
 
-def _path_name(name: str) -> str:
-    """A clip's name as a path below a folder: its slashes make folders where that changes nothing."""
+def _clip_path(name: str) -> str:
+    """Return a clip name as a relative path: its slashes become folders unless a part is empty."""
     parts = name.split("/")
-    return "/".join(map(_folder_name, parts)) if all(parts) else _folder_name(name)
+    return "/".join(map(_file_name, parts)) if all(parts) else _file_name(name)
 
 
-def _folder_name(name: str) -> str:
-    """One name of a file or folder: slashes, a dot at the start, which hides files, and what is unreadable escaped."""
+def _file_name(name: str) -> str:
+    """Return a valid file name: slashes, a leading dot and unprintable characters are percent-encoded."""
     letters = (letter if letter.isprintable() and letter not in "/%" else quote(letter, safe="") for letter in name)
     written = "".join(letters)
     return f"%2E{written[1:]}" if written.startswith(".") else written
 
 
-def _with_endings(paths: Sequence[str], form: Form) -> list[str]:
-    """The paths with the endings of their formats; where two would be one, the old ending stays before the new one.
+def _with_extensions(paths: Sequence[str], form: Form) -> list[str]:
+    """Return the paths with the extension of the written format; the old one is kept before it if two would be equal.
 
     Raises:
         DataError: if two rows have one path.
     """
-    fitted = [_fitted(path, form) for path in paths]
-    twice = {path for path, count in Counter(fitted).items() if count > 1}
+    renamed = [_with_extension(path, form) for path in paths]
+    ambiguous = {path for path, count in Counter(renamed).items() if count > 1}
     out = [
-        f"{path}{PurePosixPath(new).suffix}" if new in twice else new for path, new in zip(paths, fitted, strict=True)
+        f"{path}{PurePosixPath(new).suffix}" if new in ambiguous else new
+        for path, new in zip(paths, renamed, strict=True)
     ]
     if len(set(out)) < len(out):
         path = next(path for path, count in Counter(out).items() if count > 1)
@@ -240,11 +242,9 @@ def _with_endings(paths: Sequence[str], form: Form) -> list[str]:
     return out
 
 
-def _fitted(path: str, form: Form) -> str:
-    ending = PurePosixPath(path).suffix
-    jpeg = ending.lower() in _JPEG
-    if (form == "same" and (jpeg or ending.lower() == ".png")) or (form == "jpg" and jpeg):
+def _with_extension(path: str, form: Form) -> str:
+    suffix = PurePosixPath(path).suffix
+    is_jpeg, is_png = suffix.lower() in _JPEG, suffix.lower() == ".png"
+    if (form != "png" and is_jpeg) or (form != "jpg" and is_png):
         return path
-    if form == "png" and ending.lower() == ".png":
-        return path
-    return path.removesuffix(ending) + (".jpg" if form == "jpg" else ".png")
+    return path.removesuffix(suffix) + (".jpg" if form == "jpg" else ".png")

@@ -1,4 +1,4 @@
-"""A sheet of photos and videos: frames with faces, regions and landmarks, and each view as it is cut from them."""
+"""Contact sheet of photos and videos: frames with faces, regions and landmarks, and the views cut from them."""
 
 from __future__ import annotations
 
@@ -9,62 +9,78 @@ import numpy as np
 
 from fusionkit.config.views import RegionSet
 from fusionkit.contracts.image_file import load_image
-from fusionkit.data.contact_sheet import block_of, built_for
-from fusionkit.data.drawing import GAP, MARGIN, PAPER, legend_of, save_sheet
+from fusionkit.data.contact_sheet import build_extractor, draw_block
+from fusionkit.data.drawing import BACKGROUND, GAP, MARGIN, legend_of, png_problems, save_sheet
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.media.inputs import MediaInput, find_inputs
 from fusionkit.media.video import MediaFrame, Video
 from fusionkit.registry import EXTRACTORS
 from fusionkit.registry.spec import Spec
 
-TILE = 336  # a photo shows more than a face
-PHOTO_ROWS, VIDEOS = 4, 12  # as many are shown at most
+TILE = 336  # px; larger than for a data set, since a photo shows more than a face
+MAX_PHOTO_ROWS, MAX_VIDEOS = 4, 12
 
 
 def write_media_sheet(
     inputs: Sequence[str | Path], extractor: Spec, views: RegionSet, count: int, path: Path
 ) -> list[str]:
-    """Write a PNG: for each video a row of frames, photos in rows of their own, and below each a row a view.
+    """Write a PNG: a row of frames per video, photos in rows of their own, and below each a row per view.
 
     Args:
         inputs: photos, videos and folders of them.
-        extractor: says where the regions are.
-        views: what to cut.
-        count: frames a video, spread evenly, and photos a row.
-        path: of the PNG.
+        extractor: region extractor.
+        views: views to cut.
+        count: frames per video, evenly spaced, and photos per row.
+        path: path of the PNG.
 
     Returns:
-        A line for each input that could not be shown, and one for what was left out of many.
+        A line for each input that could not be shown, and one if only a sample is shown.
 
     Raises:
-        ConfigError: if a component, view or path is wrong.
+        ConfigError: if a component, view or path is invalid.
         DataError: if nothing can be shown.
         StorageError: if the picture cannot be written.
     """
-    problems = EXTRACTORS.problems(extractor)
-    if path.suffix.lower() != ".png":
-        problems.append(f"--out {path}: a contact sheet is a .png")
+    problems = EXTRACTORS.problems(extractor) + png_problems(path)
     if problems:
         raise ConfigError(problems)
-    located = built_for(extractor, views)
+    built = build_extractor(extractor, views)
     found, notes = find_inputs(inputs)
     blocks = []
-    for label, frames in _rows(found, count, notes):
+    for label, frames in _labelled_rows(found, count, notes):
         width = MARGIN + max(len(frames), 2) * (TILE + GAP)
-        blocks.append(block_of(frames, located, views, label, width, TILE))
+        blocks.append(draw_block(frames, built, views, label, width, TILE))
     if not blocks:
-        raise DataError(f"nothing to show: {notes[0]}")
+        raise DataError(f"no input can be shown: {notes[0]}")
     width = max(block.shape[1] for block in blocks)
-    scored_rows = [((0, 0), (0, width - block.shape[1]), (0, 0)) for block in blocks]
-    padded = [np.pad(block, side, constant_values=PAPER) for block, side in zip(blocks, scored_rows, strict=True)]
-    save_sheet(np.concatenate([legend_of(located, width), *padded]), path)
+    padded = [
+        np.pad(block, ((0, 0), (0, width - block.shape[1]), (0, 0)), constant_values=BACKGROUND) for block in blocks
+    ]
+    save_sheet(np.concatenate([legend_of(built, width), *padded]), path)
     return notes
 
 
-def _rows(inputs: Sequence[MediaInput], count: int, notes: list[str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Label and frames of each row, a few of many inputs; ``notes`` takes a line for each that cannot be read."""
-    photos = _some([item for item in inputs if not item.moving], PHOTO_ROWS * count, "photos", notes)
-    videos = _some([item for item in inputs if item.moving], VIDEOS, "videos", notes)
+def evenly_spaced(frames: Iterable[MediaFrame], count: int) -> list[MediaFrame]:
+    """Return at most ``count`` frames at equal distances, at least ``count`` / 2 of them if there are more.
+
+    The number of frames is known only at the end; at most ``count`` + 1 of them are held in memory.
+    """
+    kept: list[MediaFrame] = []
+    step = 1
+    for index, frame in enumerate(frames):
+        if index % step == 0:
+            kept.append(frame)
+        if len(kept) > count:
+            kept, step = kept[::2], step * 2
+    return kept
+
+
+def _labelled_rows(
+    inputs: Sequence[MediaInput], count: int, notes: list[str]
+) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Yield the label and the frames of each row; append a line to ``notes`` for each unreadable input."""
+    photos = _sample([item for item in inputs if not item.is_video], MAX_PHOTO_ROWS * count, "photos", notes)
+    videos = _sample([item for item in inputs if item.is_video], MAX_VIDEOS, "videos", notes)
     row: list[np.ndarray] = []
     for item in photos:
         try:
@@ -79,7 +95,7 @@ def _rows(inputs: Sequence[MediaInput], count: int, notes: list[str]) -> Iterato
     for item in videos:
         video = Video(item.path)
         try:
-            frames = spread(video.frames(), count)
+            frames = evenly_spaced(video.frames(), count)
         except DataError as error:
             notes.append(str(error))
             continue
@@ -88,24 +104,8 @@ def _rows(inputs: Sequence[MediaInput], count: int, notes: list[str]) -> Iterato
         yield label, [frame.image for frame in frames]
 
 
-def _some(inputs: Sequence[MediaInput], most: int, what: str, notes: list[str]) -> Sequence[MediaInput]:
-    """As many at most, evenly spread."""
-    if len(inputs) <= most:
+def _sample(inputs: Sequence[MediaInput], limit: int, noun: str, notes: list[str]) -> Sequence[MediaInput]:
+    if len(inputs) <= limit:
         return inputs
-    notes.append(f"{most} of {len(inputs):,} {what} are shown")
-    return [inputs[place] for place in np.linspace(0, len(inputs) - 1, most).round().astype(int).tolist()]
-
-
-def spread(frames: Iterable[MediaFrame], count: int) -> list[MediaFrame]:
-    """About ``count`` frames, at equal distances over all there are, of which at most twice as many are held.
-
-    Between ``count`` / 2 and ``count`` of them where there are more; how many there are is known only at the end.
-    """
-    held: list[MediaFrame] = []
-    step = 1
-    for place, frame in enumerate(frames):
-        if place % step == 0:
-            held.append(frame)
-        if len(held) > count:
-            held, step = held[::2], step * 2
-    return held
+    notes.append(f"{limit} of {len(inputs):,} {noun} are shown")
+    return [inputs[index] for index in np.linspace(0, len(inputs) - 1, limit).round().astype(int).tolist()]

@@ -1,6 +1,6 @@
-"""A view of every frame of a data set, written to files: the paper's data set of extracted features.
+"""Write a view of every frame of a data set to files, as a data set of its own (the paper's extracted features).
 
-The work goes on in ``DIR.part``, which is renamed when it is whole; an interrupted run is taken up where it stopped.
+Files are written to ``DIR.part``, which is renamed when it is complete; an interrupted run resumes from there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fusionkit._version import __version__
 from fusionkit.config.views import FACE, View
 from fusionkit.contracts.dataset import Export, FaceDataset
 from fusionkit.contracts.extractor import Extractor
-from fusionkit.data.contact_sheet import write_contact_sheet
+from fusionkit.data.contact_sheet import build_extractor, write_contact_sheet
 from fusionkit.data.layouts import Form, check_free, export_of, reader
 from fusionkit.engine.embed import BATCH, locate, read_batches
 from fusionkit.engine.source import Source, open_source
@@ -28,26 +28,27 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import unwritable, write_file
 from fusionkit.storage.identity import component_identity, digest
 
-REVISION = 1  # raise when the same request writes other bytes than before
-QUALITY = 95
+REVISION = 1  # raise when the same request would write other bytes
+JPEG_QUALITY = 95
 STATES = {"w": "written", "i": "without image", "r": "region not found"}
 
-_STATE = ".state"  # one letter a row, appended when the row's file is there
+_STATE = ".state"  # one letter of STATES per row, appended once the file of the row is written
 _REQUEST = ".request.json"
 _SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """What is written.
+    """A view to write.
 
     Attributes:
-        dataset: of which.
-        view: what is cut.
-        extractor: says where the regions are.
-        splits: official splits to write, train among them; empty: all frames.
-        size: side in px to which each view is brought, its aspect not kept, as the authors do; None: as it is cut.
-        form: ``same``: the format of each source file; else of all.
+        dataset: source data set.
+        view: view to cut.
+        extractor: region extractor.
+        splits: official splits to write, which must include train; empty: all frames.
+        size: side in px to which each view is resized, ignoring its aspect ratio, as the authors of the paper do; None:
+            original size.
+        form: file format; ``same``: that of each source file.
     """
 
     dataset: Spec
@@ -58,20 +59,20 @@ class ViewRequest:
     form: Form = "same"
 
     def identity(self, source: Source) -> str:
-        """Hash of what decides the files."""
-        where = None if self.view == FACE else component_identity(EXTRACTORS, self.extractor)
-        chosen = [str(self.view), where, list(self.splits), self.size, self.form, QUALITY]
-        return digest([REVISION, source.fingerprint, *chosen])
+        """Return a hash of everything that determines the files."""
+        extractor = None if self.view == FACE else component_identity(EXTRACTORS, self.extractor)
+        options = [str(self.view), extractor, list(self.splits), self.size, self.form, JPEG_QUALITY]
+        return digest([REVISION, source.fingerprint, *options])
 
 
 @dataclass(frozen=True)
 class WrittenViews:
-    """What was written.
+    """Views that were written.
 
     Attributes:
-        reader: the SPEC that reads it.
-        own_layout: whether it is that of the source, not one folder a class.
-        counts: frames by split and by what became of them, as in ``STATES``.
+        reader: spec that reads them.
+        own_layout: whether they are in the layout of the source; otherwise there is one folder per class.
+        counts: frames by split and state, see ``STATES``.
     """
 
     reader: Spec
@@ -79,7 +80,7 @@ class WrittenViews:
     counts: dict[str, dict[str, int]]
 
     def table(self) -> Table:
-        """The counts, a row a split."""
+        """Return the counts as a table with a row per split."""
         table = Table(box=None, header_style="bold")
         table.add_column("split")
         for state in STATES.values():
@@ -90,95 +91,88 @@ class WrittenViews:
 
 
 def write_views(request: ViewRequest, folder: Path, progress: Progress) -> WrittenViews:
-    """Write the views, their annotation, ``views.json`` and ``preview.png``; or go on where an earlier run stopped.
+    """Write the views, their annotation, ``views.json`` and ``preview.png``; resume an interrupted run.
 
     Args:
-        request: what.
-        folder: new or empty.
-        progress: told of the frames.
+        request: view to write.
+        folder: new or empty folder.
+        progress: receives the number of frames written.
 
     Raises:
-        ConfigError: if the request is wrong, or something is there.
-        DataError: if the data cannot be read, or none of the frames has the view.
-        StorageError: if it cannot be written.
+        ConfigError: if the request is invalid, or the folder exists and is not empty.
+        DataError: if the data cannot be read, or no frame has the view.
+        StorageError: if the folder cannot be written.
     """
     check_free(folder)
     source = open_source(request.dataset, None)
-    extractor = _extractor(request)
+    extractor = None if request.view == FACE else build_extractor(request.extractor, (request.view,))
     rows = _rows(request, source)
     export, name = export_of(source, rows, request.form)
-    part = folder.with_name(f"{folder.name}.part")
+    partial = folder.with_name(f"{folder.name}.part")
     try:
-        _begin(part, request.identity(source), export)
-        state = _write_frames(part, request, source, rows, extractor, export, progress)
-        counts = _counts(source.table.split[rows], state)
-        if b"w" not in state:
-            shutil.rmtree(part)
+        _begin(partial, request.identity(source), export)
+        states = _write_frames(partial, request, source, rows, extractor, export, progress)
+        if b"w" not in states:
+            shutil.rmtree(partial)
             raise DataError(f"no frame of {request.dataset} has the view {str(request.view)!r}: nothing is written")
-        read_with = reader(source, name, export, str(folder))
-        written = WrittenViews(read_with, name == source.spec.name, counts)
+        counts = _counts(source.table.split[rows], states)
+        written = WrittenViews(reader(source, name, export, str(folder)), name == source.spec.name, counts)
         shown = () if request.view == FACE else (request.view,)
-        write_contact_sheet(request.dataset, request.extractor, shown, 8, part / "preview.png")
-        write_file(part / "views.json", _provenance(request, source, written).encode())
+        write_contact_sheet(request.dataset, request.extractor, shown, 8, partial / "preview.png")
+        write_file(partial / "views.json", _provenance(request, source, written).encode())
         if folder.exists():
             folder.rmdir()
-        part.rename(folder)
+        partial.rename(folder)
         (folder / _STATE).unlink()
         (folder / _REQUEST).unlink()
     except OSError as error:
-        raise unwritable(part, error) from error
+        raise unwritable(partial, error) from error
     return written
 
 
-def _extractor(request: ViewRequest) -> Extractor | None:
-    if request.view == FACE:
-        return None
-    extractor: Extractor = EXTRACTORS.build(request.extractor)
-    for region in sorted(set(request.view.regions) - set(extractor.regions)):
-        known = extractor.regions
-        raise ConfigError(f"extractor {request.extractor} has no region {region!r}{did_you_mean(region, known)}")
-    return extractor
-
-
 def _rows(request: ViewRequest, source: Source) -> np.ndarray:
-    """(n,) int64: the rows to write."""
+    """Return (n,) int64: the rows to write."""
     if type(source.dataset).read is FaceDataset.read:
         raise ConfigError(f"data set {source.spec} has ready embeddings and no images")
     if not request.splits:
         return np.arange(len(source.table))
-    there = [split for split in _SPLITS if (source.table.split == split).any()]
+    available = [split for split in _SPLITS if (source.table.split == split).any()]
     for split in request.splits:
-        if split not in there:
-            have = ", ".join(there) or "no official split"
+        if split not in available:
+            listed = ", ".join(available) or "none"
             raise ConfigError(
-                f"data set {source.spec} has no split {split!r}{did_you_mean(split, there)}; it has {have}"
+                f"data set {source.spec} has no split {split!r}{did_you_mean(split, available)}; "
+                f"available official splits: {listed}"
             )
     if "train" not in request.splits:
-        raise ConfigError("--split lacks train", hint="a data set without it cannot be read back: --split train,val")
+        raise ConfigError(
+            f"--split {','.join(request.splits)} must include train",
+            hint="a data set without train cannot be read: --split train,val",
+        )
     return np.flatnonzero(np.isin(source.table.split, request.splits))
 
 
-def _begin(part: Path, identity: str, export: Export) -> None:
-    """Make the folder with its sub-folders and annotation, as far as an earlier run of the same request did not."""
-    if (part / _REQUEST).exists():
-        if json.loads((part / _REQUEST).read_text()) != identity:
-            hint = "delete it, or name another --out"
-            raise ConfigError(f"{part} holds an unfinished run of something else", hint=hint)
+def _begin(partial: Path, identity: str, export: Export) -> None:
+    """Create the folder, its sub-folders and the annotation, unless an earlier run of the same request did."""
+    if (partial / _REQUEST).exists():
+        if json.loads((partial / _REQUEST).read_text()) != identity:
+            hint = "delete it, or choose another --out"
+            raise ConfigError(f"{partial} contains an unfinished run of another request", hint=hint)
     else:
-        check_free(part)
-        write_file(part / _REQUEST, json.dumps(identity).encode())
-    if (part / _STATE).exists():
+        check_free(partial)
+        write_file(partial / _REQUEST, json.dumps(identity).encode())
+    if (partial / _STATE).exists():
         return
-    for place in sorted({path.rpartition("/")[0] for path in export.paths}):
-        (part / place).mkdir(parents=True, exist_ok=True)
-    for place, file in export.files.items():
-        (part / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, part / place)
-    (part / _STATE).touch()
+    for parent in sorted({path.rpartition("/")[0] for path in export.paths}):
+        (partial / parent).mkdir(parents=True, exist_ok=True)
+    for path, file in export.files.items():
+        (partial / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, partial / path)
+    (partial / _STATE).touch()
 
 
 def _write_frames(
-    part: Path,
+    partial: Path,
     request: ViewRequest,
     source: Source,
     rows: np.ndarray,
@@ -186,64 +180,66 @@ def _write_frames(
     export: Export,
     progress: Progress,
 ) -> bytes:
-    """Write what is not there yet; a letter a row of what became of it."""
-    known = (part / _STATE).read_bytes()
-    done = len(known) // BATCH * BATCH if len(known) < len(rows) else len(rows)  # whole batches, as in one run
-    (part / _STATE).write_bytes(known[:done])
-    with progress.stage("cut", len(rows), "frames"), (part / _STATE).open("ab", buffering=0) as log:
+    """Write the remaining files; return a letter of ``STATES`` per row."""
+    known = (partial / _STATE).read_bytes()
+    # Whole batches are repeated, so that a resumed run reads the same batches as an uninterrupted one.
+    done = len(known) // BATCH * BATCH if len(known) < len(rows) else len(rows)
+    (partial / _STATE).write_bytes(known[:done])
+    with progress.stage("cut", len(rows), "frames"), (partial / _STATE).open("ab", buffering=0) as log:
         progress.advance(done)
         for start, images in read_batches(source, rows[done:]):
-            batch = locate(extractor, images)
-            views = batch.views(request.view)
+            views = locate(extractor, images).views(request.view)
             letters = ""
-            for place in range(len(images)):
-                view = views.get(place)
-                at = done + start + place
-                letters += "w" if view is not None else "r" if place in views else "i"
+            for index in range(len(images)):
+                view = views.get(index)
+                row = done + start + index
+                letters += "w" if view is not None else "r" if index in views else "i"
+                path = partial / export.paths[row]
                 if view is not None:
-                    path = part / export.paths[at]
-                    path.write_bytes(_encoded(_sized(view, request.size), path))
-                elif not export.annotated[at]:
-                    (part / export.paths[at]).touch()
+                    path.write_bytes(_encoded(_resized(view, request.size), path))
+                elif not export.annotated[row]:
+                    path.touch()
             log.write(letters.encode())
             progress.advance(len(images))
-    return (part / _STATE).read_bytes()
+    return (partial / _STATE).read_bytes()
 
 
-def _sized(view: np.ndarray, size: int | None) -> np.ndarray:
+def _resized(view: np.ndarray, size: int | None) -> np.ndarray:
     import cv2
 
     if size is None:
         return view
-    shrinks = max(view.shape[:2]) > size
-    resized: np.ndarray = cv2.resize(view, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    interpolation = cv2.INTER_AREA if max(view.shape[:2]) > size else cv2.INTER_CUBIC
+    resized: np.ndarray = cv2.resize(view, (size, size), interpolation=interpolation)
     return resized
 
 
 def _encoded(view: np.ndarray, path: Path) -> bytes:
     import cv2
 
-    ending = path.suffix.lower()
-    how = [] if ending == ".png" else [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    good, data = cv2.imencode(ending, view[..., ::-1], how)
-    if not good:
+    suffix = path.suffix.lower()
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    encoded, data = cv2.imencode(suffix, view[..., ::-1], options)
+    if not encoded:
         raise DataError(f"{path}: the view could not be encoded")
-    written: bytes = data.tobytes()
-    return written
+    content: bytes = data.tobytes()
+    return content
 
 
-def _counts(splits: np.ndarray, state: bytes) -> dict[str, dict[str, int]]:
-    letters = np.frombuffer(state, "S1")
-    named = [split for split in ("", *_SPLITS) if (splits == split).any()]
+def _counts(splits: np.ndarray, states: bytes) -> dict[str, dict[str, int]]:
+    letters = np.frombuffer(states, "S1")
     return {
-        split: {what: int(((splits == split) & (letters == letter.encode())).sum()) for letter, what in STATES.items()}
-        for split in named
+        split: {
+            state: int(((splits == split) & (letters == letter.encode())).sum()) for letter, state in STATES.items()
+        }
+        for split in ("", *_SPLITS)
+        if (splits == split).any()
     }
 
 
 def _provenance(request: ViewRequest, source: Source, written: WrittenViews) -> str:
-    place = {**written.reader.options, "root": "."}
-    about = {
+    options = {**written.reader.options, "root": "."}
+    content = {
         "fusionkit": __version__,
         "spec": str(request.dataset),
         "data": source.fingerprint,
@@ -252,9 +248,9 @@ def _provenance(request: ViewRequest, source: Source, written: WrittenViews) -> 
         "splits": list(request.splits),
         "size": request.size,
         "format": request.form,
-        "jpeg_quality": QUALITY,
+        "jpeg_quality": JPEG_QUALITY,
         "identity": request.identity(source),
-        "read_with": str(Spec(written.reader.name, place)),
+        "read_with": str(Spec(written.reader.name, options)),
         "counts": written.counts,
     }
-    return json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

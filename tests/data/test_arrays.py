@@ -1,4 +1,4 @@
-"""Arrays in memory become a data set that a grid runs on; face and sound are fused without an image."""
+"""Arrays in memory as a data set: face and sound are fused without an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fusionkit.registry.spec import Spec
 
 
 def made(people: int = 24, frames: int = 20) -> dict[str, Any]:
-    """Face tells the first bit of the class, sound the second; person by person."""
+    """Face encodes the first bit of the class, sound the second; one person after another."""
     rng = np.random.default_rng(0)
     rows = people * frames
     label = rng.integers(0, 4, rows)
@@ -32,7 +32,7 @@ def made(people: int = 24, frames: int = 20) -> dict[str, Any]:
     }
 
 
-def test_a_grid_runs_on_arrays_and_needs_both_senses(tmp_path: Path) -> None:
+def test_a_grid_runs_on_arrays_and_needs_both_modalities(tmp_path: Path) -> None:
     spec = fusionkit.from_arrays(tmp_path / "features.npz", **made())
     results = fusionkit.bench(
         datasets=[spec],
@@ -70,11 +70,11 @@ def test_ready_made_views_have_no_tokens(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_does_not_fit_is_refused_at_once(tmp_path: Path) -> None:
+def test_arrays_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     given = made()
     with pytest.raises(DataError, match="arrays differ in length"):
         fusionkit.from_arrays(tmp_path / "f.npz", **{**given, "split": ["train"]})
     with pytest.raises(DataError, match="a view cannot be called 'clip'"):
         fusionkit.from_arrays(tmp_path / "f.npz", {"clip": np.zeros((2, 2))}, ["a", "b"])
-    with pytest.raises(DataError, match=r"features are written to a \.npz file"):
+    with pytest.raises(DataError, match=r"must end in \.npz"):
         fusionkit.from_arrays(tmp_path / "f.csv", **given)

@@ -1,4 +1,4 @@
-"""A picture of composites: the frames of each from the top, and below them what was made of them."""
+"""Composite sheet: source frames from the top, below them the composite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 class Greys(Blobs):
-    """Plain frames of grey ten times their row; rows 4 to 7 are made up, the last of one frame; 6 has no image."""
+    """Plain frames of grey ten times their row; rows 4 to 7 are composites, the last of one frame; 6 has no image."""
 
     def __init__(self, blank: bool = False) -> None:
         self.blank = blank
@@ -37,7 +37,7 @@ class Greys(Blobs):
         return [None if row in blank else np.full((20, 20, 3), 10 * row, np.uint8) for row in rows.tolist()]
 
 
-def test_each_column_shows_what_a_composite_was_made_of_and_the_composite(tmp_path: Path) -> None:
+def test_each_column_shows_source_frames_and_the_composite(tmp_path: Path) -> None:
     with registered(DATASETS, "toy-greys", Greys):
         assert write_composite_sheet(Spec("toy-greys"), 9, tmp_path / "sheet.png") == 3
         assert write_composite_sheet(Spec("toy-greys"), 2, tmp_path / "two.png") == 2
@@ -47,10 +47,10 @@ def test_each_column_shows_what_a_composite_was_made_of_and_the_composite(tmp_pa
     assert middle.T.tolist() == [[0, 10, 40], [10, 20, 50], [30, 250, 70]]  # 250: there is no second frame
 
 
-def test_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="makes no frames up"):
+def test_invalid_requests_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no composite frames"):
         write_composite_sheet(Spec("toy-blobs"), 3, tmp_path / "sheet.png")
-    with pytest.raises(ConfigError, match=r"the picture is a \.png"):
+    with pytest.raises(ConfigError, match=r"must end in \.png"):
         write_composite_sheet(Spec("toy-blobs"), 3, tmp_path / "sheet.jpg")
     with registered(DATASETS, "toy-greys", Greys), pytest.raises(DataError, match="none of 4 composites has an image"):
         write_composite_sheet(Spec.parse("toy-greys:blank=true"), 9, tmp_path / "sheet.png")

@@ -1,4 +1,4 @@
-"""A contact sheet shows frames of every class with their boxes, and each view as it is cut."""
+"""Contact sheet: frames of every class with boxes, and each view."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toy_components import Blobs, registered, toy_house  # noqa: F401
 from fusionkit.config.views import parse_region_set
 from fusionkit.contracts import FrameTable
 from fusionkit.data.contact_sheet import _frames, draw_contact_sheet, write_contact_sheet
-from fusionkit.data.drawing import COLOURS, GAP, HEAD, MARGIN, PAPER, TILE
+from fusionkit.data.drawing import BACKGROUND, COLOURS, GAP, LEGEND_HEIGHT, MARGIN, TILE
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError
 from fusionkit.registry import DATASETS
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 class Flat(Blobs):
-    """Every class has its own plain colour, in frames of 112 px; the third class has no frame at all."""
+    """Frames of 112 px in one colour per class; the third class has no frame."""
 
     colours = ((200, 10, 20), (30, 190, 40))
 
@@ -50,19 +50,19 @@ def sheet(path: Path, views: str = "top", count: int = 3, dataset: str = "toy-fl
 def test_each_class_has_a_row_of_frames_and_a_row_of_each_view(tmp_path: Path) -> None:
     image = sheet(tmp_path / "sheet.png")
     assert image.shape[1] == MARGIN + 4 * (TILE + GAP) + 2 * GAP
-    frame_row = HEAD + TILE // 4
+    frame_row = LEGEND_HEIGHT + TILE // 4
     for index in range(3):
         left = MARGIN + index * (TILE + GAP)
         assert image[frame_row, left + TILE // 2].tolist() == list(Flat.colours[0])
-    view_row = HEAD + TILE + GAP + TILE // 4  # below: the top half, 112 x 56, fitted to the same width
+    view_row = LEGEND_HEIGHT + TILE + GAP + TILE // 4  # below: the top half, 112 x 56, fitted to the same width
     assert image[view_row, MARGIN + TILE // 2].tolist() == list(Flat.colours[0])
-    second = HEAD + (TILE + GAP) + (TILE // 2 + GAP) + GAP
+    second = LEGEND_HEIGHT + (TILE + GAP) + (TILE // 2 + GAP) + GAP
     assert image[second + TILE // 4, MARGIN + TILE // 2].tolist() == list(Flat.colours[1])
 
 
-def test_the_mean_face_and_the_mean_of_each_view_stand_at_the_end(tmp_path: Path) -> None:
+def test_means_of_faces_and_views_are_at_the_end_of_each_row(tmp_path: Path) -> None:
     class Noise(Flat):
-        """Frames of one size, no two alike."""
+        """Random frames of one size."""
 
         def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
             return [np.random.default_rng(row).integers(0, 256, (112, 112, 3), np.uint8) for row in rows]
@@ -73,21 +73,23 @@ def test_the_mean_face_and_the_mean_of_each_view_stand_at_the_end(tmp_path: Path
     image = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1]
     expected = np.rint(np.mean(Noise().read(np.arange(6)), axis=0))  # the six frames of the first class
     left = image.shape[1] - TILE - GAP
-    np.testing.assert_array_equal(image[HEAD : HEAD + TILE, left : left + TILE], expected)
-    np.testing.assert_array_equal(image[HEAD + TILE + GAP :][: TILE // 2, left : left + TILE], expected[: TILE // 2])
+    np.testing.assert_array_equal(image[LEGEND_HEIGHT : LEGEND_HEIGHT + TILE, left : left + TILE], expected)
+    np.testing.assert_array_equal(
+        image[LEGEND_HEIGHT + TILE + GAP :][: TILE // 2, left : left + TILE], expected[: TILE // 2]
+    )
 
 
-def test_boxes_are_drawn_where_the_extractor_found_them(tmp_path: Path) -> None:
+def test_boxes_are_drawn_at_the_extracted_regions(tmp_path: Path) -> None:
     image = sheet(tmp_path / "sheet.png")
-    border = image[HEAD + TILE // 4, MARGIN].tolist()
+    border = image[LEGEND_HEIGHT + TILE // 4, MARGIN].tolist()
     assert border == list(COLOURS[0])  # left edge of the top half
-    assert image[HEAD + 3 * TILE // 4, MARGIN].tolist() == list(COLOURS[1])
+    assert image[LEGEND_HEIGHT + 3 * TILE // 4, MARGIN].tolist() == list(COLOURS[1])
 
 
-def test_a_class_without_frames_and_frames_without_images_leave_room_not_errors(tmp_path: Path) -> None:
+def test_missing_frames_leave_empty_tiles(tmp_path: Path) -> None:
     image = sheet(tmp_path / "sheet.png", count=6)  # row 0 has no image: five are left of the first class
     sixth = MARGIN + 5 * (TILE + GAP) + TILE // 2
-    assert image[HEAD + TILE // 4, sixth].tolist() == [250, 250, 250]
+    assert image[LEGEND_HEIGHT + TILE // 4, sixth].tolist() == [250, 250, 250]
 
 
 def test_a_view_that_was_not_found_is_hatched(tmp_path: Path) -> None:
@@ -109,13 +111,13 @@ def test_frames_come_from_different_units_first() -> None:
     assert len(set(source.table.unit[rows].tolist())) == 8
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         write_contact_sheet(Spec("toy-blob"), Spec("toy-halfs"), parse_region_set("top"), 3, tmp_path / "sheet.jpg")
     text = str(caught.value)
     assert "toy-blob" in text
     assert "toy-halves" in text
-    assert "a contact sheet is a .png" in text
+    assert "must end in .png" in text
     assert list(tmp_path.glob("*.jpg")) == []
 
 
@@ -124,15 +126,15 @@ def test_an_unknown_region_is_named_with_a_suggestion(tmp_path: Path) -> None:
         write_contact_sheet(Spec("toy-blobs"), Spec("toy-halves"), parse_region_set("botom"), 3, tmp_path / "sheet.png")
 
 
-def test_classes_stand_abreast_where_it_is_asked_for() -> None:
+def test_classes_can_be_shown_side_by_side() -> None:
     with registered(DATASETS, "toy-flat", Flat):
         source = open_source(Spec("toy-flat"), None)
         tall = draw_contact_sheet(source, Spec("toy-halves"), parse_region_set("top"), 2)
-        wide = draw_contact_sheet(source, Spec("toy-halves"), parse_region_set("top"), 2, abreast=2)
+        wide = draw_contact_sheet(source, Spec("toy-halves"), parse_region_set("top"), 2, columns=2)
     width = MARGIN + 2 * (TILE + GAP)
     assert wide.shape[1] == 2 * width
     block = (TILE + GAP) + (TILE // 2 + GAP) + GAP
-    for place in (0, 1):
-        beside = wide[HEAD : HEAD + block, place * width : (place + 1) * width]
-        assert np.array_equal(beside, tall[HEAD + place * block : HEAD + (place + 1) * block])
-    assert (wide[-1, width:] == PAPER).all()
+    for index in (0, 1):
+        beside = wide[LEGEND_HEIGHT : LEGEND_HEIGHT + block, index * width : (index + 1) * width]
+        assert np.array_equal(beside, tall[LEGEND_HEIGHT + index * block : LEGEND_HEIGHT + (index + 1) * block])
+    assert (wide[-1, width:] == BACKGROUND).all()

@@ -1,4 +1,4 @@
-"""Writing a layout: found by name, whole or not at all, and never over something."""
+"""Layouts: found by name, written completely or not at all, never over existing files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 from fusionkit.contracts import FaceDataset
 from fusionkit.data import layouts
-from fusionkit.data.layouts import Drawing, draw, find_layout, write_layout
+from fusionkit.data.layouts import SyntheticClips, find_layout, write_layout
 from fusionkit.errors import ConfigError, DataError, PluginError, StorageError
 
-DRAWING = Drawing(clips=33, frames=6, seed=3, faults=True)
+CLIPS = SyntheticClips(clips=33, frames=6, seed=3, faults=True)
 
 
 def two_files(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
@@ -23,54 +23,54 @@ def two_files(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int
         yield 2
 
 
-def test_a_drawing_is_half_for_training_and_shows_another_person_in_each_clip() -> None:
-    faces = draw(DRAWING)
+def test_half_of_the_clips_are_for_training_and_each_shows_another_person() -> None:
+    faces = CLIPS.build()
     table = faces.table()
     clips = {split: len(set(table.clip[table.split == split])) for split in ("train", "val", "test")}
     assert clips == {"train": 17, "val": 8, "test": 8}
     assert len(set(table.subject)) == 33
     assert (table.label == -1).any()
-    assert draw(DRAWING).fingerprint() == faces.fingerprint()
-    assert draw(Drawing(33, 6, 4, faults=True)).fingerprint() != faces.fingerprint()
-    assert draw(replace(DRAWING, difficulty=0.0)).fingerprint() != faces.fingerprint()
+    assert CLIPS.build().fingerprint() == faces.fingerprint()
+    assert SyntheticClips(33, 6, 4, faults=True).build().fingerprint() != faces.fingerprint()
+    assert replace(CLIPS, difficulty=0.0).build().fingerprint() != faces.fingerprint()
 
 
 def test_without_faults_every_frame_has_a_label() -> None:
-    assert (draw(Drawing(32, 6, 0, faults=False)).table().label >= 0).all()
+    assert (SyntheticClips(32, 6, 0, faults=False).build().table().label >= 0).all()
 
 
 def test_too_few_clips_are_refused() -> None:
-    with pytest.raises(ConfigError, match="31 clips are too few"):
-        draw(Drawing(31, 6, 0, faults=True))
+    with pytest.raises(ConfigError, match="clips = 31 must be at least 32"):
+        SyntheticClips(31, 6, 0, faults=True).build()
 
 
-def test_the_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
-    told: list[int] = []
-    for place in (tmp_path / "deep/out", tmp_path / "empty"):
-        if place.name == "empty":
-            place.mkdir()
-        write_layout(two_files, draw(DRAWING), place, False, told.append)
-        assert sorted(path.name for path in place.iterdir()) == ["a", "b"]
-        assert (place / "a").read_text().endswith(" False")
-        assert [path.name for path in place.parent.iterdir() if path.name.startswith(".")] == []
-    assert told == [2, 2, 2, 2]
+def test_the_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    counts: list[int] = []
+    for folder in (tmp_path / "deep/out", tmp_path / "empty"):
+        if folder.name == "empty":
+            folder.mkdir()
+        write_layout(two_files, CLIPS.build(), folder, False, counts.append)
+        assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
+        assert (folder / "a").read_text().endswith(" False")
+        assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+    assert counts == [2, 2, 2, 2]
 
 
-@pytest.mark.parametrize("what", ["file", "folder"])
-def test_nothing_is_written_over(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
-    if what == "file":
+    if kind == "file":
         out.write_text("mine")
     else:
         out.mkdir()
         (out / "mine").touch()
-    with pytest.raises(ConfigError, match="is there already"):
-        write_layout(two_files, draw(DRAWING), out, False, lambda _: None)
+    with pytest.raises(ConfigError, match="already exists"):
+        write_layout(two_files, CLIPS.build(), out, False, lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("error", [DataError("no"), OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_what_fails_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+def test_a_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     def failing(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
         (folder / "half").touch()
         yield 1
@@ -78,7 +78,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path, error: BaseException) -> None
 
     expected = StorageError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
-        write_layout(failing, draw(DRAWING), tmp_path / "out", False, lambda _: None)
+        write_layout(failing, CLIPS.build(), tmp_path / "out", False, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -90,7 +90,9 @@ def test_layouts_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "entry_points", lambda group: points if group == "fusionkit.layouts" else [])
     assert layouts.layout_names() == ["names", "two"]
     assert find_layout("names") is layouts.layout_names
-    with pytest.raises(ConfigError, match=r"unknown layout 'nams' \(did you mean 'names'\?\); known: names, two"):
+    with pytest.raises(
+        ConfigError, match=r"unknown layout 'nams' \(did you mean 'names'\?\); available layouts: names, two"
+    ):
         find_layout("nams")
     with pytest.raises(PluginError, match=r"layout 'two' .* cannot be imported: ModuleNotFoundError"):
         find_layout("two")

@@ -7,7 +7,7 @@ from fusionkit.data.contact_sheet import MeanViews
 from fusionkit_faces.template import Template
 
 
-def test_means_are_those_of_all_frames_however_they_come():
+def test_means_are_those_of_all_frames_in_any_batches():
     frames = list(np.random.default_rng(0).integers(0, 256, (7, 40, 30, 3)).astype(np.uint8))
     views = parse_region_set("eye,eye+mouth")
     mean = MeanViews(Template(), views)
@@ -21,12 +21,12 @@ def test_means_are_those_of_all_frames_however_they_come():
         np.testing.assert_array_equal(mean.mean(view), np.rint(np.mean(cuts, axis=0)))
 
 
-def test_frames_of_other_sizes_count_in_the_size_of_the_first():
+def test_frames_of_other_sizes_are_resized_to_the_first():
     mean = MeanViews(Template(), ())
     mean.add([np.full((20, 10, 3), 100, np.uint8), np.full((60, 90, 3), 200, np.uint8)])
     np.testing.assert_array_equal(mean.mean(), np.full((20, 10, 3), 150))
 
 
-def test_what_was_never_there_has_no_mean():
+def test_without_frames_there_is_no_mean():
     assert MeanViews(Template(), ()).mean() is None
     assert MeanViews(Template(), ()).mean(View.parse("eye")) is None

@@ -1,4 +1,4 @@
-"""A sheet of photos and videos: frames with faces, a closer look, each view as it is cut."""
+"""Sheet of photos and videos: frames with faces, zooms, and each view."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 from fusionkit.config.views import View, cut, parse_region_set
-from fusionkit.data.drawing import COLOURS, GAP, HEAD, MARGIN
-from fusionkit.data.media_sheet import TILE, spread, write_media_sheet
+from fusionkit.data.drawing import COLOURS, GAP, LEGEND_HEIGHT, MARGIN
+from fusionkit.data.media_sheet import TILE, evenly_spaced, write_media_sheet
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.media.video import MediaFrame
 from fusionkit.registry.spec import Spec
@@ -41,7 +41,7 @@ def test_photos_come_first_then_a_row_of_frames_a_video() -> None:
     sheet = read("sheet.png")
     assert sheet.shape[1] == MARGIN + 3 * (TILE + GAP)  # of 20 frames the first, the ninth and the seventeenth
     photo = cv2.resize(frame_of(place(160, 120, 1.8)), (TILE, 252), interpolation=cv2.INTER_CUBIC)
-    shown = sheet[HEAD : HEAD + 252, MARGIN : MARGIN + TILE]
+    shown = sheet[LEGEND_HEIGHT : LEGEND_HEIGHT + 252, MARGIN : MARGIN + TILE]
     drawn = (np.abs(shown.astype(int) - photo) > 8).any(-1)
     assert 0 < drawn.mean() < 0.06  # lines of boxes and points only
     assert (shown == COLOURS[0]).all(-1).any()
@@ -55,38 +55,38 @@ def test_each_view_is_shown_as_it_is_cut() -> None:
     assert view is not None
     height = round(TILE * view.shape[0] / view.shape[1])
     expected = cv2.resize(view, (TILE, height), interpolation=cv2.INTER_CUBIC)
-    sheet = read("sheet.png")[HEAD + 252 + GAP :][:height, MARGIN : MARGIN + TILE]
+    sheet = read("sheet.png")[LEGEND_HEIGHT + 252 + GAP :][:height, MARGIN : MARGIN + TILE]
     np.testing.assert_array_equal(sheet, expected)
 
 
-def test_a_small_face_is_shown_closer() -> None:
+def test_a_small_face_is_shown_zoom() -> None:
     write_media_sheet(["clip.mkv"], Spec("dots"), EYE, 2, Path("sheet.png"))
-    near = read("sheet.png")[HEAD + 252 + GAP :][:TILE, MARGIN : MARGIN + TILE]
+    near = read("sheet.png")[LEGEND_HEIGHT + 252 + GAP :][:TILE, MARGIN : MARGIN + TILE]
     red = (np.abs(near.astype(int) - (220, 0, 0)) < 60).all(-1)
     assert red.sum() > 300  # the left eye, 5 px wide in the frame
 
 
-def test_what_cannot_be_shown_is_told_and_the_rest_is_shown() -> None:
+def test_unreadable_inputs_are_reported_and_the_rest_is_shown() -> None:
     Path("bad.mp4").write_text("no video")
     result = CliRunner().invoke(app, ["preview", "--input", "bad.mp4", "--input", "photo.png", "--extractor", "dots"])
     assert result.exit_code == 0, result.output
     assert "note: bad.mp4 cannot be read as a video" in result.stderr
     assert "wrote preview.png" in result.stdout
-    assert read("preview.png").shape[0] > HEAD + 252
+    assert read("preview.png").shape[0] > LEGEND_HEIGHT + 252
 
 
-def test_nothing_to_show_and_wrong_requests_are_one_line() -> None:
+def test_nothing_to_show_and_invalid_requests_are_errors() -> None:
     Path("bad.mp4").touch()
-    with pytest.raises(DataError, match=r"nothing to show: bad\.mp4 is empty"):
+    with pytest.raises(DataError, match=r"no input can be shown: bad\.mp4 is empty"):
         write_media_sheet(["bad.mp4"], Spec("dots"), EYE, 4, Path("sheet.png"))
-    with pytest.raises(ConfigError, match=r"a contact sheet is a \.png"):
+    with pytest.raises(ConfigError, match=r"must end in \.png"):
         write_media_sheet(["photo.png"], Spec("dots"), EYE, 4, Path("sheet.jpg"))
     with pytest.raises(ConfigError, match="has no region 'eyes'"):
         write_media_sheet(["photo.png"], Spec("dots"), parse_region_set("eyes"), 4, Path("sheet.png"))
     assert not Path("sheet.png").exists()
 
 
-def test_of_thousands_a_few_are_shown_and_it_is_said() -> None:
+def test_a_sample_of_many_inputs_is_shown_and_reported() -> None:
     small = frame_of(place(16, 16, 0.1), height=32, width=32)
     Path("many").mkdir()
     for number in range(50):
@@ -95,14 +95,14 @@ def test_of_thousands_a_few_are_shown_and_it_is_said() -> None:
     assert notes == ["20 of 50 photos are shown"]
     sheet = read("sheet.png")
     row = TILE + GAP + GAP
-    assert sheet.shape[0] == HEAD + 4 * row
-    assert sheet[HEAD + 9, MARGIN + 9].tolist() == [0, 0, 0]
-    assert sheet[HEAD + 3 * row + 9, MARGIN + 4 * (TILE + GAP) + 9].tolist() == [49, 49, 49]
+    assert sheet.shape[0] == LEGEND_HEIGHT + 4 * row
+    assert sheet[LEGEND_HEIGHT + 9, MARGIN + 9].tolist() == [0, 0, 0]
+    assert sheet[LEGEND_HEIGHT + 3 * row + 9, MARGIN + 4 * (TILE + GAP) + 9].tolist() == [49, 49, 49]
 
 
 @pytest.mark.parametrize("length", [1, 5, 8, 9, 100, 1000])
-def test_frames_are_spread_over_the_whole_video_and_few_are_held(length: int) -> None:
-    frames = spread((MediaFrame(n, 0.0, np.zeros((1, 1, 3), np.uint8)) for n in range(1, length + 1)), 8)
+def test_frames_are_evenly_spaced_over_the_whole_video(length: int) -> None:
+    frames = evenly_spaced((MediaFrame(n, 0.0, np.zeros((1, 1, 3), np.uint8)) for n in range(1, length + 1)), 8)
     numbers = [frame.number for frame in frames]
     assert min(length, 4) <= len(numbers) <= 8
     steps = set(np.diff(numbers).tolist())

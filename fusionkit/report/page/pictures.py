@@ -12,7 +12,7 @@ from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
 from fusionkit.report.tested_data import TestedData
 
-_FRAMES, _ABREAST, _QUALITY = 3, 2, 72
+_FRAMES, _COLUMNS, _QUALITY = 3, 2, 72
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def picture(grid: dict[str, Any], data: TestedData, dataset: str) -> Picture | N
     views = list(dict.fromkeys(view for each in axes for view in _views(each["views"])))
     if source is None:
         return None
-    sheet = draw_contact_sheet(source, Spec.parse(axes[0]["extractor"]), tuple(views), _FRAMES, abreast=_ABREAST)
+    sheet = draw_contact_sheet(source, Spec.parse(axes[0]["extractor"]), tuple(views), _FRAMES, columns=_COLUMNS)
     good, jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not good:
         raise DataError(f"{dataset}: the picture of its views could not be encoded")

@@ -1,4 +1,4 @@
-"""Views that are written to files read back as the same data: labels, clips, numbers, splits, people, pixels."""
+"""Written views are read back as the same data: labels, clips, numbers, splits, units, pixels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fusionkit._version import __version__
 from fusionkit.config.views import View
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.data import views as data_views
-from fusionkit.data.layouts import _folder_name
+from fusionkit.data.layouts import _file_name
 from fusionkit.data.views import ViewRequest, WrittenViews, write_views
-from fusionkit.engine import embed as located
+from fusionkit.engine.embed import BATCH
 from fusionkit.errors import ConfigError, DataError, StorageError
 from fusionkit.grid.progress import Progress
 from fusionkit.registry import DATASETS
@@ -230,14 +230,14 @@ class Named(Blobs):
         return [np.full((10, 10, 3), row, np.uint8) for row in rows.tolist()]
 
 
-def test_names_that_files_cannot_have_are_escaped_and_units_kept(tmp_path: Path) -> None:
+def test_invalid_file_names_are_encoded_and_units_kept(tmp_path: Path) -> None:
     with registered(DATASETS, "toy-named", Named):
         written = views("toy-named", tmp_path / "out", "face", form="png")
     after = DATASETS.build(written.reader)
     escaped = {"a/b.jpg": "a/b.jpg", ".hidden": "%2Ehidden", "100%": "100%25", "x//y": "x%2F%2Fy"}
     before = Named()
     expected = {
-        (escaped.get(clip, clip), number): (*value[:2], _folder_name(str(value[2])))
+        (escaped.get(clip, clip), number): (*value[:2], _file_name(str(value[2])))
         for (clip, number), value in described(before, units=True).items()
     }
     assert described(after) == expected
@@ -248,7 +248,7 @@ def test_names_that_files_cannot_have_are_escaped_and_units_kept(tmp_path: Path)
     )
 
 
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
+def test_an_interrupted_run_resumes_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views("toy-blobs", tmp_path / "whole", "bottom", "toy-halves")
@@ -265,8 +265,8 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
         views("toy-blobs", tmp_path / "out", "bottom", "toy-halves")
     assert not (tmp_path / "out").exists()
     done = len((tmp_path / "out.part/.state").read_bytes())
-    assert done in (2 * located.BATCH, 3 * located.BATCH)
-    with pytest.raises(ConfigError, match="unfinished run of something else"):
+    assert done in (2 * BATCH, 3 * BATCH)
+    with pytest.raises(ConfigError, match="unfinished run of another request"):
         views("toy-blobs:seed=1", tmp_path / "out", "bottom", "toy-halves")
     Blobs.reads.clear()
     monkeypatch.setattr(data_views, "write_contact_sheet", lambda *_: None)
@@ -281,7 +281,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_a_size_brings_every_view_to_a_square(tmp_path: Path) -> None:
+def test_size_resizes_every_view_to_a_square(tmp_path: Path) -> None:
     noise(tmp_path / "in/a/1.png", 0)
     noise(tmp_path / "in/b/2.png", 1)
     written = views(f"folder:root={tmp_path / 'in'}", tmp_path / "out", size=20)
@@ -291,7 +291,7 @@ def test_a_size_brings_every_view_to_a_square(tmp_path: Path) -> None:
         assert np.array_equal(after[key], cv2.resize(eye_and_mouth(frame), (20, 20), interpolation=cv2.INTER_CUBIC))
 
 
-def test_what_was_done_is_written_down(tmp_path: Path) -> None:
+def test_provenance_is_written(tmp_path: Path) -> None:
     image(tmp_path / "in/a/1.png", 10, 20, 20)
     image(tmp_path / "in/b/2.png", 20, 20, 20)
     views(f"folder:root={tmp_path / 'in'}", tmp_path / "out", "mouth")
@@ -304,41 +304,41 @@ def test_what_was_done_is_written_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "more", "said"),
+    ("spec", "more", "message"),
     [
         ("toy-blobs", {"view": "chin"}, "has no region 'chin'"),
         ("toy-blobs", {"splits": ("train", "vol")}, "did you mean 'val'"),
-        ("toy-blobs", {"splits": ("val",)}, "--split lacks train"),
-        ("toy-blobs:official=false", {"splits": ("train",)}, "no official split"),
+        ("toy-blobs", {"splits": ("val",)}, "must include train"),
+        ("toy-blobs:official=false", {"splits": ("train",)}, "available official splits: none"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_anything_is(
-    tmp_path: Path, spec: str, more: dict[str, object], said: str
+def test_invalid_requests_are_refused_before_anything_is_written(
+    tmp_path: Path, spec: str, more: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         views(spec, tmp_path / "out", **{"view": "bottom", "extractor": "toy-halves", **more})  # type: ignore[arg-type]
     assert not any(path.name.startswith("out") for path in tmp_path.iterdir())
 
 
 class Ready(Blobs):
-    """Brings embeddings, and no images."""
+    """Has embeddings and no images."""
 
     read = FaceDataset.read
 
 
-def test_ready_embeddings_are_no_images(tmp_path: Path) -> None:
+def test_ready_embeddings_are_refused(tmp_path: Path) -> None:
     with registered(DATASETS, "toy-bare", Ready), pytest.raises(ConfigError, match="ready embeddings and no images"):
         views("toy-bare", tmp_path / "out", "face")
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "out/mine.txt", "mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         views("toy-blobs", tmp_path / "out", "bottom", "toy-halves")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
-def test_where_no_frame_has_the_view_nothing_is_left(tmp_path: Path) -> None:
+def test_nothing_is_left_if_no_frame_has_the_view(tmp_path: Path) -> None:
     write(tmp_path / "in/a/1.png", b"")
     write(tmp_path / "in/b/2.png", b"")
     with pytest.raises(DataError, match="nothing is written"):
@@ -346,7 +346,7 @@ def test_where_no_frame_has_the_view_nothing_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == []
 
 
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_a_storage_error(tmp_path: Path) -> None:
     write(tmp_path / "file", "")
     with pytest.raises(StorageError, match="cannot be written"):
         views("toy-blobs", tmp_path / "file/out", "bottom", "toy-halves")

@@ -1,4 +1,4 @@
-"""What the check of a data set counts, and what it calls a problem."""
+"""Counts and problems of a data set."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
 class Toy(FaceDataset):
-    """Gives what it was told to; ``broken`` rows are read as None."""
+    """Returns its arguments; ``broken`` rows are read as None."""
 
     classes = ("calm", "glad")
 
     def __init__(
-        self, table: FrameTable, there: Any = None, broken: Iterable[int] = (), problems: Iterable[str] = ()
+        self, table: FrameTable, available: Any = None, broken: Iterable[int] = (), problems: Iterable[str] = ()
     ) -> None:
-        self._table, self._there, self._broken, self._problems = table, there, set(broken), problems
+        self._table, self._available, self._broken, self._problems = table, available, set(broken), problems
 
     @property
     def frames(self) -> FrameTable:
         return self._table
 
     def has_image(self) -> np.ndarray | None:
-        return self._there
+        return self._available
 
     def problems(self) -> Iterable[str]:
         return self._problems
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        there = np.ones(len(self._table), bool) if self._there is None else self._there
-        return [IMAGE if there[row] and row not in self._broken else None for row in rows.tolist()]
+        available = np.ones(len(self._table), bool) if self._available is None else self._available
+        return [IMAGE if available[row] and row not in self._broken else None for row in rows.tolist()]
 
 
 def checked(data: FaceDataset, read: bool = False) -> DataCheck:
@@ -60,11 +60,11 @@ TABLE = FrameTable.of(
 
 
 def test_classes_units_clips_and_gaps_are_counted_for_each_split() -> None:
-    train, val, whole = checked(Toy(TABLE)).parts
+    train, val, whole = checked(Toy(TABLE)).splits
     assert (train.name, train.counts, train.units, train.clips, train.frames) == ("train", (1, 1), 1, 1, 3)
     assert (val.name, val.counts, val.units, val.clips, val.frames) == ("val", (2, 0), 1, 2, 3)
     assert (whole.name, whole.counts, whole.units, whole.clips, whole.frames) == ("all", (3, 1), 2, 3, 6)
-    assert [(part.gaps, part.longest_gap) for part in (train, val, whole)] == [(1, 4), (1, 1), (2, 4)]
+    assert [(split.gaps, split.longest_gap) for split in (train, val, whole)] == [(1, 4), (1, 1), (2, 4)]
 
 
 rows = st.tuples(
@@ -77,45 +77,45 @@ def test_counts_are_those_of_a_loop(drawn: list[tuple[str, int, int, bool, str]]
     splits = {clip: data.draw(st.sampled_from(["train", "test"])) for clip in "abc"}
     clip, number, label, there, subject = (list(column) for column in zip(*drawn, strict=True))
     table = FrameTable.of(clip, number, label, subject=subject, split=[splits[each] for each in clip])
-    for part in checked(Toy(table, np.array(there))).parts:
-        mine = [row for row in drawn if part.name in ("all", splits[row[0]])]
-        assert part.counts == tuple(sum(row[2] == c for row in mine) for c in (0, 1))
-        assert part.units == len({row[4] or row[0] for row in mine})
-        assert part.clips == len({row[0] for row in mine})
-        assert part.imageless == sum(row[2] >= 0 and not row[3] for row in mine)
+    for split in checked(Toy(table, np.array(there))).splits:
+        mine = [row for row in drawn if split.name in ("all", splits[row[0]])]
+        assert split.counts == tuple(sum(row[2] == c for row in mine) for c in (0, 1))
+        assert split.units == len({row[4] or row[0] for row in mine})
+        assert split.clips == len({row[0] for row in mine})
+        assert split.imageless == sum(row[2] >= 0 and not row[3] for row in mine)
         jumps = [b[1] - a[1] for a, b in pairwise(mine) if a[0] == b[0]]
-        assert part.gaps == sum(jump > 1 for jump in jumps)
-        assert part.longest_gap == max([0, *(jump - 1 for jump in jumps)])
+        assert split.gaps == sum(jump > 1 for jump in jumps)
+        assert split.longest_gap == max([0, *(jump - 1 for jump in jumps)])
 
 
-def test_images_count_by_what_the_data_set_knows_or_by_reading() -> None:
+def test_images_are_counted_from_the_data_set_or_by_reading() -> None:
     there = np.array([True, False, False, True, True, True])
-    assert [part.imageless for part in checked(Toy(TABLE)).parts] == [None, None, None]
-    assert [part.imageless for part in checked(Toy(TABLE, there)).parts] == [1, 0, 1]
-    assert [part.imageless for part in checked(Toy(TABLE, broken=[3]), read=True).parts] == [0, 1, 1]
+    assert [split.imageless for split in checked(Toy(TABLE)).splits] == [None, None, None]
+    assert [split.imageless for split in checked(Toy(TABLE, there)).splits] == [1, 0, 1]
+    assert [split.imageless for split in checked(Toy(TABLE, broken=[3]), read=True).splits] == [0, 1, 1]
     found = checked(Toy(TABLE, there, broken=[3, 5]), read=True)
-    assert [part.imageless for part in found.parts] == [1, 1, 2]
+    assert [split.imageless for split in found.splits] == [1, 1, 2]
     assert found.problems == [
         "clip 'b' frame 1: cannot be decoded",
         "clip 'c' frame 1: cannot be decoded",
     ]
 
 
-def test_reading_tells_its_progress() -> None:
-    told: list[Any] = []
+def test_reading_reports_progress() -> None:
+    calls: list[Any] = []
 
-    class Told(Progress):
+    class Recorder(Progress):
         @contextmanager
         def stage(self, name: str, total: int, unit: str):  # type: ignore[no-untyped-def]
-            told.append((name, total, unit))
+            calls.append((name, total, unit))
             yield
 
         def advance(self, count: int = 1) -> None:
-            told.append(count)
+            calls.append(count)
 
     table = FrameTable.of(["a"] * 150, range(150), [0, 1] * 75)
-    check_data(Toy(table), read=True, progress=Told())
-    assert told == [("read", 150, "frames"), 64, 64, 22]
+    check_data(Toy(table), read=True, progress=Recorder())
+    assert calls == [("read", 150, "frames"), 64, 64, 22]
 
 
 def test_ready_embeddings_are_read_too() -> None:
@@ -127,7 +127,7 @@ def test_ready_embeddings_are_read_too() -> None:
             values[np.isin(rows, [0] if view == "audio" else [1])] = np.nan
             return values
 
-    assert [part.imageless for part in checked(Ready(TABLE), read=True).parts] == [2, 0, 2]
+    assert [split.imageless for split in checked(Ready(TABLE), read=True).splits] == [2, 0, 2]
 
 
 def test_a_unit_in_two_splits_and_a_class_that_train_lacks_are_problems() -> None:
@@ -143,23 +143,23 @@ def test_a_unit_in_two_splits_and_a_class_that_train_lacks_are_problems() -> Non
 
 def test_without_splits_there_is_one_column_and_a_class_must_be_somewhere() -> None:
     found = checked(Toy(FrameTable.of(["a", "b"], [1, 1], [0, 0])))
-    assert [part.name for part in found.parts] == ["no split"]
+    assert [split.name for split in found.splits] == ["no split"]
     assert found.problems == ["class 'glad' has no labelled frame in no split"]
 
 
-def test_the_data_sets_own_problems_come_first_and_stand_for_its_error() -> None:
-    class Unsound(Toy):
+def test_problems_of_the_data_set_come_first_and_replace_its_error() -> None:
+    class Invalid(Toy):
         @property
         def frames(self) -> FrameTable:
             raise DataError("2 problems: x.txt:3 and 1 more")
 
     own = ["x.txt:3: no", "x.txt:4: no"]
-    assert checked(Unsound(TABLE, problems=own)) == DataCheck(Toy.classes, (), own)
-    assert checked(Unsound(TABLE)).problems == ["2 problems: x.txt:3 and 1 more"]
+    assert checked(Invalid(TABLE, problems=own)) == DataCheck(Toy.classes, (), own)
+    assert checked(Invalid(TABLE)).problems == ["2 problems: x.txt:3 and 1 more"]
     assert checked(Toy(TABLE, problems=own)).problems == own
 
 
-def test_a_data_set_that_says_nothing_has_no_problems_and_no_word_on_images() -> None:
+def test_a_data_set_without_overrides_has_no_problems_and_unknown_images() -> None:
     class Plain(Toy):
         has_image = FaceDataset.has_image
         problems = FaceDataset.problems
