@@ -49,7 +49,7 @@ def check(
             load_plugin_file(path)
         built = DATASETS.build(Spec.parse(dataset))
         found = check_data(built, read=read, progress=_progress())
-    if found.parts:
+    if found.splits:
         out.print(data_table(found))
     for problem in found.problems:
         err.print(f"[bold red]problem:[/] {escape(problem)}", soft_wrap=True, highlight=False)
@@ -78,11 +78,11 @@ def synth(
       fusionkit data synth --layout affwild2 --out drawn
     """
     with reporting(debug):
-        from fusionkit.data.layouts import Drawing, check_free, draw, find_layout, write_layout
+        from fusionkit.data.layouts import SyntheticClips, check_free, find_layout, write_layout
 
         writer = find_layout(layout)
         check_free(out_folder)
-        faces = draw(Drawing(clips, frames, seed, faults, difficulty))
+        faces = SyntheticClips(clips, frames, seed, faults, difficulty).build()
         progress = _progress()
         with progress.stage("draw", len(faces.frames), "frames"):
             write_layout(writer, faces, out_folder, faults, progress.advance)
