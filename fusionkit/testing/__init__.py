@@ -1,4 +1,4 @@
-"""The conformance kit: what holds for every component of a kind, for authors of plugins and their tests.
+"""The conformance kit: checks that every component of a kind must pass, for tests of plugins.
 
     from fusionkit.testing import check_fusion, parametrize_checks
 
@@ -6,7 +6,7 @@
     def test_contract(check):
         check()
 
-On the command line it is ``fusionkit check``.
+The command is ``fusionkit check``.
 """
 
 from fusionkit.testing.case import Case, CheckFailed, CheckResult, Skipped

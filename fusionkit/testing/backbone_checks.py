@@ -1,4 +1,4 @@
-"""Checks of backbones: each view to one finite row, by itself and the same each time."""
+"""Checks of backbones: each view becomes one finite embedding, independent of its batch and reproducible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import numpy as np
 
 from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.errors import PluginError
-from fusionkit.registry.spec import Spec
-from fusionkit.testing.case import Skipped, Subject, Suite, require, require_close, require_finite, require_same
+from fusionkit.testing.case import (
+    Skipped,
+    Subject,
+    Suite,
+    described,
+    require,
+    require_close,
+    require_finite,
+    require_same,
+)
 
 CHECKS = Suite()
 
@@ -24,31 +32,34 @@ def builds_and_runs(subject: Subject) -> None:
 
 @CHECKS.check
 def sizes(subject: Subject) -> None:
-    """``dim`` and both scored_rows of ``input_size`` are whole numbers from 1 up."""
+    """``dim`` and both values of ``input_size`` are integers >= 1."""
     backbone = _ready(subject)
     found = (backbone.dim, *backbone.input_size)
     require(
         all(type(value) is int and value >= 1 for value in found) and len(found) == 3,
-        f"dim = {backbone.dim!r} and input_size = {backbone.input_size!r} are not whole numbers from 1 up",
+        f"dim and input_size: expected an int and two ints of at least 1, "
+        f"found {backbone.dim!r} and {backbone.input_size!r}",
     )
 
 
 @CHECKS.check
 def normalisation(subject: Subject) -> None:
-    """``mean`` and ``std`` are three numbers of channels in 0..1, ``std`` above 0; ``interpolation`` is known."""
+    """``mean`` has three values in 0..1, ``std`` three above 0, and ``interpolation`` is known."""
     backbone = _ready(subject)
-    require(len(backbone.mean) == 3 and all(0 <= m <= 1 for m in backbone.mean), f"mean = {backbone.mean!r}")
-    require(len(backbone.std) == 3 and all(s > 0 for s in backbone.std), f"std = {backbone.std!r}")
+    mean, std, interpolation = backbone.mean, backbone.std, backbone.interpolation
+    require(len(mean) == 3 and all(0 <= m <= 1 for m in mean), f"mean: expected three values in 0..1, found {mean!r}")
+    require(len(std) == 3 and all(s > 0 for s in std), f"std: expected three values above 0, found {std!r}")
     known = get_args(Interpolation)
-    require(backbone.interpolation in known, f"interpolation = {backbone.interpolation!r} is not {', '.join(known)}")
+    require(interpolation in known, f"interpolation: expected one of {', '.join(known)}, found {interpolation!r}")
 
 
 @CHECKS.check
 def dtype_is_float32(subject: Subject) -> None:
-    """What ``embed`` gives is float32."""
+    """``embed`` returns float32."""
     backbone = _ready(subject)
     values = backbone.embed(_views(backbone))
-    require(isinstance(values, np.ndarray) and values.dtype == np.float32, f"embed gives {_kind(values)}")
+    right = isinstance(values, np.ndarray) and values.dtype == np.float32
+    require(right, f"embed(): expected a float32 array, found {described(values)}")
 
 
 @CHECKS.check
@@ -56,54 +67,55 @@ def embeddings_are_finite(subject: Subject) -> None:
     """Black, white and grey views have finite embeddings too."""
     backbone = _ready(subject)
     flat = [np.full((*backbone.input_size, 3), value, np.uint8) for value in (0, 128, 255)]
-    require_finite(backbone(np.stack(flat)), "embeddings of black, grey and white views")
-    require_finite(backbone(_views(backbone)), "embeddings")
+    require_finite(backbone(np.stack(flat)), "embed(): embeddings of a black, a grey and a white view")
+    require_finite(backbone(_views(backbone)), "embed(): embeddings")
 
 
 @CHECKS.check
 def distinct_views_distinct_rows(subject: Subject) -> None:
-    """Views that look nothing alike have embeddings that differ."""
+    """Clearly different views have different embeddings."""
     backbone = _ready(subject)
     rows = backbone(_views(backbone))
-    for row in range(1, len(rows)):
-        require(not np.allclose(rows[row], rows[0], rtol=1e-6, atol=0), "all views have the same embedding")
+    for row in rows[1:]:
+        same = np.allclose(row, rows[0], rtol=1e-6, atol=0)
+        require(not same, "embed(): expected different embeddings of noise, a ramp and a disc, found equal ones")
 
 
 @CHECKS.check
 def row_alone_is_row_in_batch(subject: Subject) -> None:
-    """A view's embedding does not depend on the other views of its batch."""
+    """The embedding of a view does not depend on the other views of its batch."""
     backbone = _ready(subject)
     views = _views(backbone)
     whole = backbone(views)
     scale = float(np.abs(whole).max())
     for row in range(len(views)):
-        what = f"view {row} alone is not what it is in a batch"
+        what = f"embed(): embedding of view {row} alone differs from that in a batch"
         require_close(backbone(views[row : row + 1])[0], whole[row], what, rtol=1e-4, atol=1e-5 * scale)
 
 
 @CHECKS.check
 def same_input_same_output(subject: Subject) -> None:
-    """Asked twice, and asked of another instance, the embeddings are the same bits."""
+    """A second call and a second instance give the same bits."""
     backbone = _ready(subject)
     views = _views(backbone)
     first = backbone(views)
     backbone(views[::-1].copy())
-    require_same(backbone(views), first, "asked twice, the embeddings differ")
-    require_same(_ready(subject)(views), first, "two of the same options differ")
+    require_same(backbone(views), first, "embed(): a second call with the same views gives other embeddings")
+    require_same(_ready(subject)(views), first, "embed(): a second instance with the same options differs")
 
 
 @CHECKS.check
 def input_is_not_changed(subject: Subject) -> None:
-    """Views are as they were before the call."""
+    """The views are unchanged after the call."""
     backbone = _ready(subject)
     views = _views(backbone)
     backbone(views)
-    require_same(views, _views(backbone), "views were written to")
+    require_same(views, _views(backbone), "embed(): changes the views that it gets")
 
 
 @CHECKS.check
 def tokens(subject: Subject) -> None:
-    """Tokens, where there are any, are (B, K, D), finite, and each view's own."""
+    """Tokens, if there are any, are (B, K, D), finite, and independent of the batch."""
     backbone = _ready(subject)
     views = _views(backbone)
     try:
@@ -111,33 +123,34 @@ def tokens(subject: Subject) -> None:
     except PluginError as reason:
         raise Skipped(str(reason)) from reason
     right = values.ndim == 3 and values.shape[0] == len(views) and values.shape[2] == backbone.dim
-    require(right, f"tokens are {values.shape}, not (B, K, D) with B={len(views)}, D={backbone.dim}")
-    require_finite(values, "tokens")
+    require(right, f"tokens(): expected shape ({len(views)}, K, {backbone.dim}), found {values.shape}")
+    require_finite(values, "tokens()")
     scale = float(np.abs(values).max())
-    alone = backbone.tokens(views[:1])
-    require_close(alone, values[:1], "tokens of a view alone are not what they are in a batch", atol=1e-5 * scale)
+    what = "tokens(): tokens of a view alone differ from those in a batch"
+    require_close(backbone.tokens(views[:1]), values[:1], what, atol=1e-5 * scale)
 
 
 @CHECKS.check
 def cost_is_known(subject: Subject) -> None:
-    """``cost`` is a count of parameters and GFLOP of one view, both finite and from 0 up; ``weights`` is text."""
+    """``cost`` gives the number of parameters and the GFLOP of one view, both >= 0; ``weights`` gives text."""
     backbone = _ready(subject)
     parameters, gflop = backbone.cost()
-    require(type(parameters) is int and parameters >= 0, f"cost: {parameters!r} parameters")
-    require(math.isfinite(gflop) and gflop >= 0, f"cost: {gflop!r} GFLOP")
-    require(isinstance(backbone.weights(), str), f"weights() gives {backbone.weights()!r}, not text")
+    require(type(parameters) is int and parameters >= 0, f"cost(): expected an int >= 0 first, found {parameters!r}")
+    require(math.isfinite(gflop) and gflop >= 0, f"cost(): expected finite GFLOP >= 0 second, found {gflop!r}")
+    require(isinstance(backbone.weights(), str), f"weights(): expected text, found {backbone.weights()!r}")
 
 
 @CHECKS.check
 def spec_round_trip(subject: Subject) -> None:
-    """Written as a SPEC and read again, the options build the same backbone: that is how workers get it."""
-    spec = Spec.parse(subject.text)
-    require(str(spec) == subject.text, f"{subject.text!r} is read as {str(spec)!r}")
-    backbone, again = _ready(subject), subject.cls(**spec.options)
+    """Options written as a SPEC and parsed again build the same backbone; workers get it that way."""
+    backbone, again = _ready(subject), subject.build_from_text()
     again.prepare("cpu", "float32")
-    require(again.input_size == backbone.input_size, f"built from {subject.text} it has another input size")
+    require(
+        again.input_size == backbone.input_size,
+        f"built from {subject.text}: expected input_size {backbone.input_size}, found {again.input_size}",
+    )
     views = _views(backbone)
-    require_same(again(views), backbone(views), f"built from {subject.text} it gives other embeddings")
+    require_same(again(views), backbone(views), f"built from {subject.text}: embeddings differ")
 
 
 def _ready(subject: Subject) -> Backbone:
@@ -147,14 +160,10 @@ def _ready(subject: Subject) -> Backbone:
 
 
 def _views(backbone: Backbone) -> np.ndarray:
-    """Noise, a ramp and a disc."""
+    """Return noise, a ramp and a disc."""
     height, width = backbone.input_size
     y, x = np.mgrid[:height, :width]
     noise = np.random.default_rng(4).integers(0, 256, (height, width, 3), dtype=np.uint8)
     ramp = np.repeat((255 * x / max(width - 1, 1)).astype(np.uint8)[..., None], 3, axis=2)
     disc = ((y - height / 2) ** 2 + (x - width / 2) ** 2 < (min(height, width) / 3) ** 2)[..., None]
     return np.stack([noise, ramp, np.where(disc, [230, 180, 150], 20).astype(np.uint8)])
-
-
-def _kind(values: object) -> str:
-    return str(values.dtype) if isinstance(values, np.ndarray) else type(values).__name__

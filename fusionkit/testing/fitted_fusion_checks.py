@@ -1,14 +1,20 @@
-"""Checks of fusions that are fitted in one go, with scikit-learn's manners."""
+"""Checks of fusions that are fitted as a whole, as in scikit-learn."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
 from fusionkit.contracts.fusion import FittedFusion
-from fusionkit.registry.spec import Spec
-from fusionkit.testing.case import Skipped, Subject, Suite, require, require_close, require_finite, require_same
+from fusionkit.testing.case import (
+    Skipped,
+    Subject,
+    Suite,
+    require,
+    require_close,
+    require_finite,
+    require_same,
+    require_state,
+)
 
 CHECKS = Suite()
 _CLASSES, _ROWS, _UNITS = 3, 60, 12
@@ -17,135 +23,135 @@ _STANDARD = {"face": 4, "eye": 4, "mouth": 4}
 
 @CHECKS.gate
 def fits_and_predicts(subject: Subject) -> None:
-    """It is built for three views of one width, fitted, and predicts."""
+    """It is built for three views of one width, is fitted, and predicts."""
     _predicted(_fitted(subject))
 
 
 @CHECKS.check
 def one_view(subject: Subject) -> None:
-    """It works on the main view alone: the reference row of a grid may be it."""
+    """It works with the main view only; the reference row of a grid may have no other."""
     _predicted(_fitted(subject, {"face": 4}))
 
 
 @CHECKS.check
 def views_of_different_widths(subject: Subject) -> None:
-    """It works on views of different widths: another backbone may embed each."""
+    """It works with views of different widths, as different backbones give."""
     _predicted(_fitted(subject, {"face": 5, "eye": 3}))
 
 
 @CHECKS.check
 def twelve_views(subject: Subject) -> None:
-    """It works on many views."""
+    """It works with many views."""
     _predicted(_fitted(subject, {f"view{number}": 3 for number in range(12)}))
 
 
 @CHECKS.check
 def rows_are_probabilities(subject: Subject) -> None:
-    """What it predicts is (N, C), finite, from 0 up, and each row sums to one."""
+    """Predictions are (N, C), finite and >= 0, and each row sums to 1."""
     probs = _predicted(_fitted(subject))
-    require(probs.shape == (_ROWS, _CLASSES), f"probabilities are {probs.shape}, not {(_ROWS, _CLASSES)}")
-    require_finite(probs, "probabilities")
-    require((probs >= 0).all(), "there is a negative probability")
-    require_close(probs.sum(1), np.ones(_ROWS), "a row does not sum to one")
+    _require_probabilities(probs, "predict_proba()")
+    require((probs >= 0).all(), f"predict_proba(): expected probabilities >= 0, found {probs.min():g}")
+    require_close(probs.sum(1), np.ones(_ROWS), "predict_proba(): expected rows that sum to 1")
 
 
 @CHECKS.check
 def class_without_frames(subject: Subject) -> None:
-    """A class that the training frames lack keeps its column: a fold may lack it."""
+    """A class without training frames keeps its column; a fold may lack a class."""
     model = _built(subject)
     views, y, groups = _training()
     model.fit(views, np.where(y == 1, 0, y), groups, 0)
-    probs = _predicted(model)
-    require(probs.shape == (_ROWS, _CLASSES), f"fitted without class 1, probabilities are {probs.shape}")
-    require_finite(probs, "probabilities")
+    _require_probabilities(_predicted(model), "predict_proba() after a fit without class 1")
 
 
 @CHECKS.check
 def input_is_not_changed(subject: Subject) -> None:
-    """Views, labels and groups are as they were before fitting and predicting."""
+    """Views, labels and groups are unchanged after fitting and predicting."""
     views, y, groups = _training()
-    before = {**{name: value.copy() for name, value in views.items()}, "y": y.copy(), "groups": groups.copy()}
+    given = {**views, "y": y, "groups": groups}
+    before = {name: value.copy() for name, value in given.items()}
     model = _built(subject)
     model.fit(views, y, groups, 0)
     model.predict_proba(views)
     for name, value in before.items():
-        require_same({**views, "y": y, "groups": groups}[name], value, f"{name} was written to")
+        require_same(given[name], value, f"fit() or predict_proba(): changes {name}")
 
 
 @CHECKS.check
 def same_seed_same_probabilities(subject: Subject) -> None:
-    """Two that are fitted on the same with the same seed predict the same bits."""
-    require_same(_predicted(_fitted(subject)), _predicted(_fitted(subject)), "the same seed gives other probabilities")
+    """Two instances fitted on the same frames with the same seed predict the same bits."""
+    what = "fit(): two instances with the same seed predict differently"
+    require_same(_predicted(_fitted(subject)), _predicted(_fitted(subject)), what)
 
 
 @CHECKS.check
-def second_fit_forgets_the_first(subject: Subject) -> None:
-    """Fitted again, it is what it would be had it been fitted once."""
-    _require_seeded(subject)
+def second_fit_replaces_the_first(subject: Subject) -> None:
+    """A second fit gives the same as a single one."""
+    _skip_unless_seeded(subject)
     views, y, groups = _training()
     model = _built(subject)
     model.fit({name: value[::-1].copy() for name, value in views.items()}, y, groups, 0)
     model.fit(views, y, groups, 0)
-    require_same(_predicted(model), _predicted(_fitted(subject)), "an earlier fit has an influence")
+    require_same(_predicted(model), _predicted(_fitted(subject)), "fit(): an earlier fit changes the predictions")
 
 
 @CHECKS.check
 def row_alone_is_row_in_batch(subject: Subject) -> None:
-    """A frame's probabilities do not depend on the other frames."""
+    """The probabilities of a frame do not depend on the other frames."""
     model = _fitted(subject)
     views, whole = _training()[0], _predicted(model)
     for row in range(5):
         alone = model.predict_proba({name: value[row : row + 1] for name, value in views.items()})
-        require_close(alone, whole[row : row + 1], f"row {row} alone is not what it is in a batch")
+        what = f"predict_proba(): row {row} alone differs from that in a batch"
+        require_close(alone, whole[row : row + 1], what)
 
 
 @CHECKS.check
 def order_of_given_views(subject: Subject) -> None:
-    """Views are known by name: in which order they are handed over changes nothing."""
-    _require_seeded(subject)
+    """Views are identified by name: their order in the dict does not matter."""
+    _skip_unless_seeded(subject)
     views, y, groups = _training()
     model = _built(subject)
     model.fit(dict(reversed(views.items())), y, groups, 0)
-    turned = model.predict_proba(dict(reversed(views.items())))
-    require_close(turned, _predicted(_fitted(subject)), "the order of the views given matters")
+    reordered = model.predict_proba(dict(reversed(views.items())))
+    what = "fit() or predict_proba(): the order of the views in the dict changes the predictions"
+    require_close(reordered, _predicted(_fitted(subject)), what)
 
 
 @CHECKS.check
-def every_view_is_read(subject: Subject) -> None:
-    """No view is left out: other content gives other probabilities."""
+def every_view_is_used(subject: Subject) -> None:
+    """Other values in any view change the probabilities."""
     model = _fitted(subject)
     views, whole = _training()[0], _predicted(model)
     for name in views:
-        moved = model.predict_proba({**views, name: np.flip(views[name], 0) * 3})
-        require(not np.array_equal(moved, whole), f"view {name} has no influence")
+        changed = model.predict_proba({**views, name: np.flip(views[name], 0) * 3})
+        same = np.array_equal(changed, whole)
+        require(not same, f"predict_proba(): expected an effect of view {name}, found none")
 
 
 @CHECKS.check
 def state_round_trip(subject: Subject) -> None:
-    """What it learned is named arrays; one that takes them predicts the same bits. A head is stored without pickle."""
+    """``state`` gives named arrays, and an instance restored from them predicts the same bits."""
     model = _fitted(subject)
-    state = model.state()
-    require(isinstance(state, Mapping) and state, f"state() gives {type(state).__name__} without any array")
-    for name, value in state.items():
-        plain = isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.ndim > 0
-        require(isinstance(name, str) and plain, f"state {name!r} is not an array of numbers of one axis or more")
     other = _built(subject)
-    other.restore({name: value.copy() for name, value in state.items()})
-    require_same(_predicted(other), _predicted(model), "one that was restored predicts otherwise")
+    other.restore(require_state(model.state()))
+    require_same(_predicted(other), _predicted(model), "restore(): a restored instance predicts differently")
 
 
 @CHECKS.check
 def spec_round_trip(subject: Subject) -> None:
-    """Written as a SPEC and read again, the options build the same: that is how workers get it."""
-    _require_seeded(subject)
-    spec = Spec.parse(subject.text)
-    require(str(spec) == subject.text, f"{subject.text!r} is read as {str(spec)!r}")
-    again = subject.cls(in_dims=dict(_STANDARD), num_classes=_CLASSES, **spec.options)
+    """Options written as a SPEC and parsed again build the same fusion; workers get it that way."""
+    _skip_unless_seeded(subject)
+    again = subject.build_from_text(in_dims=dict(_STANDARD), num_classes=_CLASSES)
     again.fit(*_training(), 0)
-    require_same(_predicted(again), _predicted(_fitted(subject)), f"built from {subject.text} it predicts otherwise")
+    require_same(_predicted(again), _predicted(_fitted(subject)), f"built from {subject.text}: predictions differ")
 
 
-def _require_seeded(subject: Subject) -> None:
+def _require_probabilities(probs: np.ndarray, what: str) -> None:
+    require(probs.shape == (_ROWS, _CLASSES), f"{what}: expected shape {(_ROWS, _CLASSES)}, found {probs.shape}")
+    require_finite(probs, what)
+
+
+def _skip_unless_seeded(subject: Subject) -> None:
     if not np.array_equal(_predicted(_fitted(subject)), _predicted(_fitted(subject)), equal_nan=True):
         raise Skipped("same_seed_same_probabilities fails")
 
@@ -166,7 +172,7 @@ def _predicted(model: FittedFusion) -> np.ndarray:
 
 
 def _training(dims: dict[str, int] | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Views, labels and units of frames that can be told apart to some degree."""
+    """Return views, labels and units of frames whose classes are partly separable."""
     rng = np.random.default_rng(4)
     y = np.arange(_ROWS) % _CLASSES
     views = {}

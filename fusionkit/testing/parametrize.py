@@ -1,8 +1,9 @@
-"""The checks as tests: one test a component, option set and check."""
+"""Run checks as pytest tests: one test for each component, option set and check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fusionkit.testing.case import Case, Skipped
@@ -16,48 +17,38 @@ if TYPE_CHECKING:
 def parametrize_checks(
     *targets: Target, examples: Examples | None = None, expected_failures: Mapping[str, str] | None = None
 ) -> pytest.MarkDecorator:
-    """A mark that gives a test each check of some components as its argument ``check``, to be called.
+    """Return a mark that parametrizes a test by ``check``: a callable for each check of the components.
 
-    A check that does not apply is a skipped test with its reason, one that is expected to fail an ``xfail`` with its.
+    A check that does not apply becomes a skipped test, an expected failure becomes an ``xfail``, both with the reason.
 
     Args:
-        targets: classes, or what ``fusionkit check`` takes: names, SPECs, files, packages.
-        examples: option sets to use instead of the classes' own.
-        expected_failures: check to reason, beside those that a class declares.
+        targets: classes, or targets of ``fusionkit check``: names, SPECs, files, packages.
+        examples: option sets that replace those of the classes.
+        expected_failures: name of a check to the reason of its failure, in addition to those of a class.
 
     Raises:
-        ConfigError: if there is no such component.
+        ConfigError: if a component is unknown.
     """
     import pytest
 
     parameters = []
     for target in targets:
-        for kind, named in _components(target):
-            for case in cases(kind, named, examples, expected_failures):
-                reason = case.subject.expected.get(case.check.name)
-                # With one option set it may fail and with another pass, so a pass is no error here.
-                marks = [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
-                parameters.append(pytest.param(_Test(case), id=case.id, marks=marks))
+        is_class = isinstance(target, type)
+        named: Sequence[tuple[str, Target]] = (
+            [(getattr(target, "kind", ""), target)] if is_class else components_of(str(target))
+        )
+        for case in (case for kind, each in named for case in cases(kind, each, examples, expected_failures)):
+            reason = case.subject.expected.get(case.check.name)
+            # It may fail with one option set and pass with another, so a pass is not an error here.
+            marks = [pytest.mark.xfail(reason=reason, strict=False)] if reason else []
+            parameters.append(pytest.param(partial(_run, case), id=case.id, marks=marks))
     return pytest.mark.parametrize("check", parameters)
 
 
-def _components(target: Target) -> Iterator[tuple[str, Target]]:
-    if isinstance(target, type):
-        yield str(getattr(target, "kind", "")), target
-    else:
-        yield from components_of(str(target))
+def _run(case: Case) -> None:
+    import pytest
 
-
-class _Test:
-    """A case in pytest's words."""
-
-    def __init__(self, case: Case) -> None:
-        self._case = case
-
-    def __call__(self) -> None:
-        import pytest
-
-        try:
-            self._case()
-        except Skipped as reason:
-            pytest.skip(str(reason))
+    try:
+        case()
+    except Skipped as reason:
+        pytest.skip(str(reason))

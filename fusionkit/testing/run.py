@@ -1,4 +1,4 @@
-"""The checks as calls: ``check_fusion(GatedSum)`` gives a result a check."""
+"""Run checks as function calls: ``check_fusion(GatedSum)`` returns a list of results."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Target = type[Any] | str | Spec
 def cases(
     kind: str, target: Target, examples: Examples | None = None, expected_failures: Mapping[str, str] | None = None
 ) -> Iterator[Case]:
-    """The checks of a component: those of its class first, then all others with each option set.
+    """Yield the checks of a component: first those of its class, then all others for each option set.
 
     Args:
-        kind: singular: ``fusion``, ``smoother``, ``extractor``, ``backbone`` or ``dataset``.
-        target: a class, a registered name, or a SPEC, whose options are then the only option set.
-        examples: option sets to use instead of the class's own.
-        expected_failures: check to reason, beside those that the class declares.
+        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone`` or ``dataset``.
+        target: a class, a registered name, or a SPEC; the options of a SPEC are then the only option set.
+        examples: option sets that replace those of the class.
+        expected_failures: name of a check to the reason of its failure, in addition to those of the class.
 
     Raises:
-        ConfigError: if there is no such component.
-        PluginError: if it cannot be imported.
+        ConfigError: if the kind or the component is unknown.
+        PluginError: if the component cannot be imported.
     """
     name, cls, options = _resolved(kind, target)
     expected = {**cls.expected_failures, **(expected_failures or {})}
     sets = examples if examples is not None else (options,) if options else cls.examples
     checks = list(checks_of(kind, cls))
-    of_class = Subject(kind, name, cls, None, 0, expected)
-    yield from (Case(of_class, check) for check in checks if not check.per_example)
+    class_subject = Subject(kind, name, cls, None, 0, expected)
+    yield from (Case(class_subject, check) for check in checks if not check.per_example)
     for number, given in enumerate(sets or [None]):
         subject = Subject(kind, name, cls, given, number, expected)
         gates: tuple[Check, ...] = ()
@@ -49,47 +49,49 @@ def cases(
 def check_component(
     kind: str, target: Target, examples: Examples | None = None, expected_failures: Mapping[str, str] | None = None
 ) -> list[CheckResult]:
-    """Make all checks of a component; the arguments are those of :func:`cases`.
+    """Run all checks of a component; the arguments are those of :func:`cases`.
 
-    A check that is expected to fail and passes with every option set fails for that: what is said of it is not true.
+    An expected failure that passes with every option set counts as failed, so that the declaration stays correct.
     """
-    made = list(cases(kind, target, examples, expected_failures))
-    results = [case.result() for case in made]
-    expected = made[0].subject.expected if made else {}
+    selected = list(cases(kind, target, examples, expected_failures))
+    results = [case.result() for case in selected]
+    expected = selected[0].subject.expected if selected else {}
     outcomes = {name: {result.outcome for result in results if result.check == name} for name in expected}
     stale = {name for name, found in outcomes.items() if "passed" in found and "expected failure" not in found}
-    told = "expected_failures says that it fails, and it passes"
-    return [replace(found, outcome="failed", message=told) if found.check in stale else found for found in results]
+    message = "expected_failures: expected this check to fail; it passes"
+    return [replace(found, outcome="failed", message=message) if found.check in stale else found for found in results]
 
 
 def check_fusion(target: Target, **options: Any) -> list[CheckResult]:
-    """Make all checks of a fusion; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    """Run all checks of a fusion; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("fusion", target, **options)
 
 
 def check_smoother(target: Target, **options: Any) -> list[CheckResult]:
-    """Make all checks of a smoother; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    """Run all checks of a smoother; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("smoother", target, **options)
 
 
 def check_extractor(target: Target, **options: Any) -> list[CheckResult]:
-    """Make all checks of an extractor; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    """Run all checks of an extractor; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("extractor", target, **options)
 
 
 def check_backbone(target: Target, **options: Any) -> list[CheckResult]:
-    """Make all checks of a backbone; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    """Run all checks of a backbone; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("backbone", target, **options)
 
 
 def check_dataset(target: Target, **options: Any) -> list[CheckResult]:
-    """Make all checks of a data set; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    """Run all checks of a data set; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("dataset", target, **options)
 
 
 def _resolved(kind: str, target: Target) -> tuple[str, type[Any], dict[str, Any]]:
+    """Return name, class and options of a target."""
     if f"{kind}s" not in REGISTRIES:
-        raise ConfigError(f"unknown kind {kind!r}", hint=", ".join(registry.kind for registry in REGISTRIES.values()))
+        known = ", ".join(registry.kind for registry in REGISTRIES.values())
+        raise ConfigError(f"unknown kind {kind!r}; known kinds: {known}")
     registry = REGISTRIES[f"{kind}s"]
     if isinstance(target, type):
         path = f"{target.__module__}:{target.__qualname__}"

@@ -1,12 +1,13 @@
-"""What a person means who asks for checks: a file, a component, or a package with components."""
+"""Find the components that a target of ``fusionkit check`` names: of a file, by name, or of a package."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from fusionkit.errors import ConfigError
-from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean
+from fusionkit.registry import REGISTRIES, Origin, did_you_mean
 from fusionkit.registry.plugin_file import load_plugin_file
 from fusionkit.registry.spec import Spec
 
@@ -14,81 +15,74 @@ Named = tuple[str, str]  # kind and SPEC
 
 
 def components_of(text: str) -> list[Named]:
-    """The components of a target, in the order of the registries.
+    """Return the components of a target, in the order of the registries.
 
     Args:
-        text: a Python file that registers components; a name or SPEC, perhaps with ``kind/`` before it; or a
-            distribution or package that brings components.
+        text: a Python file that registers components; a name or SPEC, optionally with ``kind/`` before it; or a
+            distribution or package that provides components.
 
     Raises:
-        ConfigError: if it is none of these, brings no component, or gives it options that it does not have.
+        ConfigError: if it is none of these, provides no component, or has options that the component does not have.
         PluginError: if a file cannot be imported.
     """
     if text.endswith(".py"):
         return _of_file(text)
     found = _of_name(text) or _of_package(text)
     if not found:
-        known = {name for registry in REGISTRIES.values() for name in registry.names()} | _packages()
-        near = did_you_mean(text.partition(":")[0].rpartition("/")[2], sorted(known))
+        names = {name for _, name, _ in _origins()} | {
+            origin.distribution.partition(" ")[0] for *_, origin in _origins() if origin.distribution
+        }
+        near = did_you_mean(text.partition(":")[0].rpartition("/")[2], sorted(names))
         raise ConfigError(
-            f"{text!r} is no component, package or Python file{near}", hint="fusionkit list shows what there is"
+            f"{text!r} is not a component, package or Python file{near}", hint="fusionkit list shows all components"
         )
     return found
 
 
 def _of_file(text: str) -> list[Named]:
     load_plugin_file(text)
-    brought = f"file {Path(text).expanduser().resolve()}"
-    found = [
-        (registry.kind, name)
-        for registry in REGISTRIES.values()
-        for name, origins in registry.origins().items()
-        if any(origin.brought_by == brought for origin in origins)
-    ]
+    file = f"file {Path(text).expanduser().resolve()}"
+    found = [(kind, name) for kind, name, origin in _origins() if origin.brought_by == file]
     if not found:
-        raise ConfigError(f"{text!r} registers no component", hint="@FUSIONS.register_module() makes a class known")
+        raise ConfigError(f"{text!r} registers no component", hint="decorate a class with @FUSIONS.register_module()")
     return found
 
 
 def _of_name(text: str) -> list[Named]:
     kind, slash, rest = text.partition("/")
-    known = [registry for key, registry in REGISTRIES.items() if slash and kind in (key, registry.kind)]
-    registries: list[ComponentRegistry] = known or list(REGISTRIES.values())
-    spec = rest if known else text
+    chosen = [registry for key, registry in REGISTRIES.items() if slash and kind in (key, registry.kind)]
+    text = rest if chosen else text
     try:
-        name = Spec.parse(spec).name
+        spec = Spec.parse(text)
     except ConfigError:
         if ":" in text and "=" in text:
             raise
         return []
-    having = [registry for registry in registries if name in registry.names()]
-    given = Spec.parse(spec)
-    problems = [problem for registry in having if given.options for problem in registry.problems(given)]
+    having = [registry for registry in chosen or REGISTRIES.values() if spec.name in registry.names()]
+    problems = [problem for registry in having if spec.options for problem in registry.problems(spec)]
     if problems:
         raise ConfigError(problems)
-    return [(registry.kind, spec) for registry in having]
+    return [(registry.kind, text) for registry in having]
 
 
 def _of_package(text: str) -> list[Named]:
-    return [
-        (registry.kind, name)
-        for registry in REGISTRIES.values()
-        for name, origins in registry.origins().items()
-        if any(_same(text) in _names_of(origin.distribution, origin.target) for origin in origins)
-    ]
+    """Match the name of a distribution, of the package in it, or of the module."""
+    found = []
+    for kind, name, origin in _origins():
+        module = origin.target.partition(":")[0]
+        names = (origin.distribution.partition(" ")[0], module.partition(".")[0], module)
+        if _normalised(text) in map(_normalised, names):
+            found.append((kind, name))
+    return list(dict.fromkeys(found))
 
 
-def _packages() -> set[str]:
-    origins = [o for registry in REGISTRIES.values() for found in registry.origins().values() for o in found]
-    return {origin.distribution.partition(" ")[0] for origin in origins if origin.distribution}
+def _origins() -> Iterator[tuple[str, str, Origin]]:
+    """Yield kind, name and origin of every component."""
+    for registry in REGISTRIES.values():
+        for name, origins in registry.origins().items():
+            yield from ((registry.kind, name, origin) for origin in origins)
 
 
-def _names_of(distribution: str, target: str) -> set[str]:
-    """Of a distribution, of the package in it, of the module."""
-    module = target.partition(":")[0]
-    return {_same(distribution.partition(" ")[0]), _same(module.partition(".")[0]), _same(module)}
-
-
-def _same(name: str) -> str:
-    """Names that pip takes for one, as one."""
+def _normalised(name: str) -> str:
+    """Return a package name as pip compares it."""
     return re.sub(r"[-_.]+", "-", name).lower()

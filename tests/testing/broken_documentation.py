@@ -81,6 +81,6 @@ BROKEN: dict[str, type] = {
     "docstring_names_a_reference": NoReference,
     "options_are_plain_data": SetForOption,
     "examples_are_option_sets": WrongExample,
-    "revision_is_a_whole_number": RevisionAsText,
-    "declarations_name_what_exists": PlaceWithoutOption,
+    "revision_is_a_positive_integer": RevisionAsText,
+    "declarations_are_known": PlaceWithoutOption,
 }

@@ -101,7 +101,7 @@ BROKEN: dict[str, type] = {
     "frames_of_different_sizes": OneSizeOnly,
     "black_frame": NeedsLight,
     "frame_of_one_pixel": NeedsTwoPixels,
-    "what_is_not_found": SureOfNothing,
+    "missing_regions_are_nan": SureOfNothing,
     "row_alone_is_row_in_batch": MeanOfTheBatch,
     "input_is_not_changed": BlanksTheFrame,
     "same_input_same_result": DriftsAway,

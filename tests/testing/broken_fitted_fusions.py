@@ -110,10 +110,10 @@ BROKEN: dict[str, type] = {
     "class_without_frames": ColumnsOfKnownClasses,
     "input_is_not_changed": WritesToGroups,
     "same_seed_same_probabilities": Unseeded,
-    "second_fit_forgets_the_first": Remembers,
+    "second_fit_replaces_the_first": Remembers,
     "row_alone_is_row_in_batch": LessTheMean,
     "order_of_given_views": ByPosition,
-    "every_view_is_read": WithoutTheLast,
+    "every_view_is_used": WithoutTheLast,
     "state_round_trip": ForgetsTheScale,
     "spec_round_trip": TupleOrList,
 }

@@ -158,7 +158,7 @@ def test_a_data_set_of_files_keeps_the_promises_of_its_kind(name: str, tmp_path:
     results = check_dataset(component("dataset", name), examples=[WRITERS[name](root)])
     assert {result.check: result.message for result in results if result.outcome == "failed"} == {}
     passed = {result.check for result in results if result.outcome == "passed"}
-    assert {"fingerprint_ignores_the_place", "rows_in_any_order", "labels_are_not_read"} <= passed
+    assert {"fingerprint_ignores_the_path", "rows_in_any_order", "labels_are_not_read"} <= passed
 
 
 def test_every_component_has_tests_of_its_own() -> None:

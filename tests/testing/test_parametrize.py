@@ -45,8 +45,8 @@ def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) 
     command = [sys.executable, "-m", "pytest", *words, "-c", str(tmp_path / "pytest.ini")]
     said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     assert "test_it.py::test_contract[towards-equal-0-constant_clip_stays]" in said
-    assert "a clip without change is changed" in said
-    assert "it looks at later frames" in said
+    assert "a constant clip is changed" in said
+    assert "it uses later frames" in said
     total = len(list(checks_of("smoother")))
     assert f"1 failed, {total - 11} passed, 9 skipped, 1 xpassed" in said  # it is neither causal, fitted, hard nor auto
 
@@ -65,9 +65,10 @@ def test_an_expected_failure_is_told_with_its_reason() -> None:
 
 def test_a_misspelt_expected_failure_is_told() -> None:
     results = check_fusion(GoodFusion, expected_failures={"one_vew": "because"})
-    assert [result.message for result in results if result.outcome == "failed"] == [
-        "expected_failures names one_vew, which is no check"
-    ]
+    (message,) = [result.message for result in results if result.outcome == "failed"]
+    assert "expected_failures" in message
+    assert "one_vew" in message
+    assert "one_view" in message
 
 
 def test_what_cannot_be_built_is_told_once_and_the_rest_is_skipped() -> None:
@@ -82,7 +83,7 @@ def test_a_component_without_examples_is_skipped_with_a_reason_and_its_class_is_
     results = check_fusion(GoodFusion, examples=[])
     assert {result.outcome for result in results} == {"passed", "skipped"}
     (reason,) = {result.message for result in results if result.outcome == "skipped"}
-    assert reason.startswith("no example to build it with")
+    assert "no example" in reason
 
 
 def test_class_checks_are_made_once_and_the_others_with_each_option_set() -> None:
@@ -103,8 +104,8 @@ def test_a_spec_is_checked_with_its_own_options() -> None:
 
 def test_called_a_case_raises_what_is_wrong() -> None:
     found = {case.check.name: case for case in cases("fusion", FactorInAList)}
-    with pytest.raises(AssertionError, match=r"self.factors\[0\] takes part but is neither a parameter nor a buffer"):
-        found["every_tensor_that_matters_is_registered"]()
+    with pytest.raises(AssertionError, match=r"parameters or buffers .* self.factors\[0\]"):
+        found["every_tensor_is_registered"]()
     with pytest.raises(Skipped, match="needs pooled views"):
         found["token_count"]()
     found["one_view"]()
@@ -133,7 +134,7 @@ def test_a_target_is_a_name_a_spec_a_package_or_a_file(tmp_path: Path) -> None:
     [
         ("concta", "did you mean 'concat'"),
         ("fusionkt", "did you mean 'fusionkit'"),
-        ("fusion/gaussian", "no component"),
+        ("fusion/gaussian", "not a component"),
         ("nothing.py", "cannot be read"),
         ("concat:width=[", "lacks a"),
     ],
