@@ -1,7 +1,7 @@
-"""How sure the numbers are: intervals, paired tests and calibration, from confusion counts per unit alone.
+"""Intervals, paired tests and calibration error from confusion counts per unit (subject or video).
 
 Counts are (S, U, C, C) integers: S seeds, U units, C classes; rows are the truth, columns the prediction. Units are
-what is resampled, never frames: frames of one person err together.
+resampled, not frames: errors on frames of one person are correlated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fusionkit.contracts.task import SingleLabel
 from fusionkit.errors import DataError
 from fusionkit.stats.permutation import UnitSwaps, share_as_extreme
 
-FEW_UNITS = 20
+FEW_UNITS = 20  # below this many units, intervals and tests get a warning
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Estimate:
 
     Attributes:
         value: mean over seeds.
-        low: lower bound; NaN where there are fewer than two units.
+        low: lower bound; NaN with fewer than two units.
         high: upper bound; NaN as ``low``.
         se: standard error of units, seeds and bias correction together; NaN as ``low``.
         n_units: U.
@@ -39,16 +39,16 @@ class Estimate:
 
     @property
     def few_units(self) -> bool:
-        """Whether so few units were seen (under 20) that the interval and its tests deserve a warning."""
+        """Whether there are so few units (under 20) that the interval and its tests deserve a warning."""
         return self.n_units < FEW_UNITS
 
 
 def macro_f1(counts: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
-    """Mean F1 of the present classes.
+    """Return the mean F1 of the present classes.
 
     Args:
         counts: (..., C, C).
-        present: (..., C) bool, the classes that count; default: those in the truth of each matrix. A class among them
+        present: (..., C) bool, the classes to average; default: those in the truth of each matrix. A class among them
             that is in neither truth nor prediction of a matrix has no F1 there and is left out of that mean.
 
     Returns:
@@ -58,32 +58,32 @@ def macro_f1(counts: np.ndarray, present: np.ndarray | None = None) -> np.ndarra
 
 
 def uar(counts: np.ndarray) -> np.ndarray:
-    """Unweighted average recall of the classes in the truth: (..., C, C) to (...) in 0..1; NaN without any frame."""
+    """Return the unweighted mean recall of classes in the truth: (..., C, C) to (...) in 0..1; NaN without frames."""
     truth = counts.sum(-1)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return _mean(_ratio(hits, truth), counts, None)
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of frames that are right: (..., C, C) to (...) in 0..1; NaN without any frame."""
+    """Return the share of correct frames: (..., C, C) to (...) in 0..1; NaN without frames."""
     return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1)))
 
 
 def interval(counts: np.ndarray, level: float = 0.95) -> Estimate:
-    """Macro-F1 over pooled frames, mean over seeds, with a delete-one-unit jackknife interval.
+    """Estimate macro-F1 over pooled frames, mean over seeds, with a delete-one-unit jackknife interval.
 
     Args:
         counts: (S, U, C, C) integer; every unit has an annotated frame.
         level: coverage, 0..1.
 
     Returns:
-        The value as it is. Its bounds lie around the value less its jackknife bias, since with few units the F1 of a
-        rare class comes out too low; the variance of the units has the square of that correction added, and that
-        between seeds, over S. Student's t has the degrees of freedom that these variances deserve: U - 1 and S - 1,
-        fewer where few units make most of the variance. Clipped to 0..1.
+        The value without bias correction. Its bounds are centred on the value minus its jackknife bias, because with
+        few units the F1 of a rare class is biased downwards. Their variance is that of the units, plus the square of
+        the correction, plus that between seeds divided by S. Student's t has the degrees of freedom of these variances:
+        U - 1 and S - 1, fewer where few units cause most of the variance. Clipped to 0..1.
 
     Raises:
-        DataError: if the counts are no such array.
+        DataError: if the counts do not have this shape and type.
 
     Reference: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 10 and 11, for bias and error;
     Shoemaker, Fixing the F test for equal variances (2003), doi:10.1198/0003130031441, for degrees of freedom from the
@@ -93,7 +93,7 @@ def interval(counts: np.ndarray, level: float = 0.95) -> Estimate:
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Estimate:
-    """Macro-F1 of ``a`` minus that of ``b`` on the same units and seeds, with its interval.
+    """Estimate macro-F1 of ``a`` minus that of ``b`` on the same units and seeds, with its interval.
 
     Args:
         a: (S, U, C, C) integer.
@@ -104,7 +104,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Esti
         As :func:`interval`, of the difference; clipped to -1..1.
 
     Raises:
-        DataError: if ``a`` and ``b`` were not counted on the same frames.
+        DataError: if ``a`` and ``b`` do not count the same frames.
     """
     check_paired(a, b)
     (full_a, left_a), (full_b, left_b) = leave_one_out(a), leave_one_out(b)
@@ -112,57 +112,57 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Esti
 
 
 def permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of no difference in macro-F1, by swapping whole units between ``a`` and ``b``.
+    """Return the two-sided p of no difference in macro-F1, by swapping whole units between ``a`` and ``b``.
 
-    A swap takes all seeds of a unit along. All swaps are gone through where they are no more than ``permutations``;
-    else that many are drawn, the same ones for every comparison of as many units and the same ``seed``.
+    A swap moves all seeds of a unit. If there are at most ``permutations`` swaps, all are evaluated; otherwise that
+    many are drawn, the same ones for every comparison with the same number of units and the same ``seed``.
 
     Args:
         a: (S, U, C, C) integer.
         b: (S, U, C, C) integer; the same seeds and units in the same order.
-        permutations: how many to draw at most.
-        seed: of the draw.
+        permutations: maximum number of swaps to draw.
+        seed: random seed of the draw.
 
     Returns:
-        In (0, 1]; with drawn swaps at least 1 / (permutations + 1).
+        A value in (0, 1]; with drawn swaps at least 1 / (permutations + 1).
 
     Raises:
-        DataError: if ``a`` and ``b`` were not counted on the same frames.
+        DataError: if ``a`` and ``b`` do not count the same frames.
 
     Reference: Phipson & Smyth, Permutation p-values should never be zero (2010), doi:10.2202/1544-6115.1585.
     """
     check_paired(a, b)
-    exchange = UnitSwaps.of(a, b)
-    return float(share_as_extreme(exchange, exchange.difference, permutations, seed))
+    swaps = UnitSwaps.of(a, b)
+    return float(share_as_extreme(swaps, swaps.difference, permutations, seed))
 
 
 def class_permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed: int = 0) -> np.ndarray:
-    """As :func:`permutation_p`, of no difference in the F1 of each class, from the same swaps.
+    """Return the p of no difference in the F1 of each class, as :func:`permutation_p` does, from the same swaps.
 
     Args:
         a: (S, U, C, C) integer.
         b: (S, U, C, C) integer; the same seeds and units in the same order.
-        permutations: how many to draw at most.
-        seed: of the draw.
+        permutations: maximum number of swaps to draw.
+        seed: random seed of the draw.
 
     Returns:
-        (C,) in (0, 1], not corrected for there being C tests; NaN for a class that is not in the truth.
+        (C,) in (0, 1], not corrected for C tests; NaN for a class that is not in the truth.
 
     Raises:
-        DataError: if ``a`` and ``b`` were not counted on the same frames.
+        DataError: if ``a`` and ``b`` do not count the same frames.
     """
     check_paired(a, b)
-    exchange = UnitSwaps.of(a, b)
+    swaps = UnitSwaps.of(a, b)
     p = np.full(a.shape[-1], np.nan)
-    p[exchange.classes] = share_as_extreme(exchange, exchange.class_differences, permutations, seed)
+    p[swaps.classes] = share_as_extreme(swaps, swaps.class_differences, permutations, seed)
     return p
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm-Bonferroni adjusted p of a family of tests.
+    """Return the Holm-Bonferroni adjusted p of a family of tests.
 
     Args:
-        p: (n,) in 0..1; NaN is no test: it stays NaN and does not count.
+        p: (n,) in 0..1; NaN means no test: it stays NaN and does not count.
 
     Returns:
         (n,) in 0..1.
@@ -178,45 +178,45 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def ece(probs: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: how far the highest probability is from how often it is right.
+    """Return the expected calibration error: the mean gap between confidence and accuracy.
 
     Args:
         probs: (N, C), rows sum to one.
         truth: (N,) integer in 0..C-1.
-        bins: bins of equal width over 0..1, each with its upper edge.
+        bins: number of bins of equal width over 0..1, each including its upper edge.
 
     Returns:
-        0..1; NaN where N is 0.
+        0..1; NaN if N is 0.
 
     Raises:
-        DataError: if the shapes do not belong together.
+        DataError: if the shapes do not match.
 
     Reference: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), equation 3.
     """
     if probs.ndim != 2 or truth.shape != probs.shape[:1]:
-        raise DataError(f"calibration takes probabilities (N, C) and labels (N,), not {probs.shape} and {truth.shape}")
+        raise DataError(f"calibration needs probabilities (N, C) and labels (N,), not {probs.shape} and {truth.shape}")
     if len(probs) == 0:
         return float("nan")
     confidence = probs.max(1).astype(np.float64)
     gap = (probs.argmax(1) == truth) - confidence
-    where = np.digitize(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
-    return float(np.abs(np.bincount(where, weights=gap, minlength=bins)).sum() / len(probs))
+    bin_of = np.digitize(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
+    return float(np.abs(np.bincount(bin_of, weights=gap, minlength=bins)).sum() / len(probs))
 
 
 def _mean(values: np.ndarray, counts: np.ndarray, present: np.ndarray | None) -> np.ndarray:
-    """Mean over classes (..., C) of what is defined and present."""
+    """Return the mean over classes (..., C) of values that are defined and present."""
     valid = (counts.sum(-1) > 0 if present is None else present) & ~np.isnan(values)
     return _ratio(np.where(valid, values, 0.0).sum(-1), valid.sum(-1))
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``, NaN where there is no whole."""
+    """Return ``part / whole``, NaN where the whole is 0."""
     ratio: np.ndarray = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
     return ratio
 
 
 def check_counts(counts: np.ndarray) -> np.ndarray:
-    """The counts as they are.
+    """Return the counts after checking them.
 
     Raises:
         DataError: if they are not (S, U, C, C) integers, or a unit has no annotated frame.
@@ -224,34 +224,37 @@ def check_counts(counts: np.ndarray) -> np.ndarray:
     shape = counts.shape
     if counts.ndim != 4 or shape[2] != shape[3] or 0 in shape or counts.dtype.kind not in "iu":
         raise DataError(
-            f"confusion counts are {counts.dtype} {shape}", hint="integers (seeds, units, classes, classes), none empty"
+            f"confusion counts are {counts.dtype} {shape}",
+            hint="they must be integers (seeds, units, classes, classes), no axis empty",
         )
     empty = np.flatnonzero((counts.sum((2, 3)) == 0).any(0))
     if len(empty):
-        raise DataError(f"unit {empty[0]} of the confusion counts has no annotated frame", hint="leave such units out")
+        raise DataError(f"unit {empty[0]} of the confusion counts has no annotated frame", hint="leave out such units")
     return counts
 
 
 def check_paired(a: np.ndarray, b: np.ndarray) -> None:
-    """Refuse scored_rows of a comparison that were not counted on the same frames.
+    """Check that two arrays of counts count the same frames.
 
     Raises:
         DataError: if shapes, or the truth of some unit or seed, differ.
     """
     if check_counts(a).shape != check_counts(b).shape:
         raise DataError(
-            f"paired confusion counts differ in shape: {a.shape} and {b.shape}", hint="the same seeds and units"
+            f"paired confusion counts differ in shape: {a.shape} and {b.shape}",
+            hint="both need the same seeds and units",
         )
     truth = a.sum(-1)
     wrong = np.flatnonzero((truth != truth[:1]).any((0, 2)) | (truth != b.sum(-1)).any((0, 2)))
     if len(wrong):
         raise DataError(
-            f"paired confusion counts differ in the truth of unit {wrong[0]}", hint="the same frames in the same order"
+            f"paired confusion counts differ in the truth of unit {wrong[0]}",
+            hint="both need the same frames in the same order",
         )
 
 
 def leave_one_out(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Macro-F1 of all units, (S,), and without each of them, (S, U), over one set of classes."""
+    """Return macro-F1 of all units, (S,), and without each of them, (S, U), over one set of classes."""
     total = counts.sum(1, keepdims=True)
     present = total.sum((0, 1, 3)) > 0
     return macro_f1(total, present)[:, 0], macro_f1(total - counts, present)
@@ -260,15 +263,15 @@ def leave_one_out(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def jackknife_estimate(
     full: np.ndarray, left_out: np.ndarray, level: float = 0.95, within: tuple[float, float] = (-1.0, 1.0)
 ) -> Estimate:
-    """Any statistic with its interval, made as :func:`interval` says.
+    """Estimate any statistic with its interval, as :func:`interval` does.
 
     Args:
-        full: (S,) float; of all units.
-        left_out: (S, U) float; without each unit.
+        full: (S,) float; the statistic of all units.
+        left_out: (S, U) float; the statistic without each unit.
         level: coverage, 0..1.
-        within: the least and the most that the statistic can be.
+        within: least and greatest possible value of the statistic.
     """
-    from scipy.special import stdtrit  # the quantile of Student's t, without the second that scipy.stats takes to load
+    from scipy.special import stdtrit  # quantile of Student's t; importing scipy.stats would take a second
 
     seeds, units = left_out.shape
     value = float(full.mean())
@@ -276,19 +279,19 @@ def jackknife_estimate(
         return Estimate(value, float("nan"), float("nan"), float("nan"), units, seeds)
     left = left_out.mean(0)
     bias = (units - 1) * (float(left.mean()) - value)
-    # A corrected value varies more than a plain one; the square of the correction makes up for that.
+    # A corrected value varies more than a plain one; the square of the correction accounts for that.
     of_units = (units - 1) * float(left.var()) + bias**2
     of_seeds = float(full.var(ddof=1) / seeds) if seeds > 1 else 0.0
     se = (of_units + of_seeds) ** 0.5
     # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
-    doubt = of_units**2 / _freedom(left) + of_seeds**2 / max(seeds - 1, 1)
-    reach = float(stdtrit(se**4 / doubt, (1 + level) / 2)) * se if doubt > 0 else 0.0
-    bounds = np.clip([min(value - bias - reach, value), max(value - bias + reach, value)], *within)
+    spread = of_units**2 / _freedom(left) + of_seeds**2 / max(seeds - 1, 1)
+    half_width = float(stdtrit(se**4 / spread, (1 + level) / 2)) * se if spread > 0 else 0.0
+    bounds = np.clip([min(value - bias - half_width, value), max(value - bias + half_width, value)], *within)
     return Estimate(value, float(bounds[0]), float(bounds[1]), se, units, seeds)
 
 
 def _freedom(left: np.ndarray) -> float:
-    """Degrees of freedom of a jackknife variance: fewer than U - 1 where few of the U units make most of it."""
+    """Return the degrees of freedom of a jackknife variance: below U - 1 where few of the U units cause most of it."""
     n, square = len(left), (left - left.mean()) ** 2
     if n < 4 or not square.any():
         return n - 1.0

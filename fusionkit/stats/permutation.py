@@ -1,4 +1,4 @@
-"""UnitSwaps: what swapping units between two scored_rows of a comparison does to their macro-F1, for permutation tests."""
+"""Swaps of units between two models, and what they do to macro-F1: the work of permutation tests."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 
-# Two statistics that are equal on paper differ by rounding; macro-F1 itself cannot differ by so little.
-_TIE = 1e-12
-# Permutations per matrix product: what is between product and mean stays in the processor's cache.
-_CHUNK = 1024
+_TIE = 1e-12  # mathematically equal statistics differ by rounding; two macro-F1 cannot differ by so little
+_CHUNK = 1024  # permutations per matrix product: intermediate results stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
 class UnitSwaps:
-    """Two scored_rows of a comparison, as what swapping units between them does to their macro-F1.
+    """The counts of two models in the form in which swaps of units are fast.
 
-    With the truth common to both, the F1 of a class needs two counts, hits and predictions, and a swap only moves them
-    from one side to the other. P of the U units can move; absent classes are left out.
+    The truth is the same for both models, so the F1 of a class needs two counts, hits and predictions, and a swap moves
+    them from one model to the other. P of the U units change something; classes that are not in the truth are left out.
 
     Attributes:
         classes: (C,) bool; those in the truth. Below, C counts these alone.
-        moved: (U,) bool; the others count the same on both scored_rows, so swapping them changes nothing.
-        change: (S * 2 * C, P) float; what swapping a unit adds to the first side.
-        start: (S, 2, C, 1) int64; the first side without any swap.
-        both: (S, 2, C, 1) int64; the sum of both scored_rows, which no swap changes.
+        moved: (U,) bool; the other units have equal counts in both models, so swapping them changes nothing.
+        change: (S * 2 * C, P) float; what swapping a unit adds to the counts of the first model.
+        start: (S, 2, C, 1) int64; counts of the first model without any swap.
+        both: (S, 2, C, 1) int64; the sum of both models, which no swap changes.
         support: (C, 1); frames of each class in the truth.
     """
 
@@ -44,13 +42,13 @@ class UnitSwaps:
 
     @classmethod
     def of(cls, a: np.ndarray, b: np.ndarray) -> UnitSwaps:
-        """From counts (S, U, C, C) with one truth."""
+        """Build from counts (S, U, C, C) with the same truth."""
         support = a[0].sum((0, 2))
-        first, second = (_hits_and_predicted(side)[..., support > 0] for side in (a, b))
+        first, second = (_hits_and_predicted(counts)[..., support > 0] for counts in (a, b))
         change = second - first
         moved = change.any((0, 2, 3))
         change = change[:, moved].transpose(0, 2, 3, 1).reshape(change[:, 0].size, -1)
-        # Below 2**24 sums of integers are exact in single precision, so that p is the same with any number of threads.
+        # Below 2**24, sums of integers are exact in single precision, so p does not depend on the number of threads.
         exact_in_single = np.abs(change).sum(1).max() < 2**24
         return cls(
             classes=support > 0,
@@ -62,12 +60,12 @@ class UnitSwaps:
         )
 
     def difference(self, swaps: np.ndarray) -> np.ndarray:
-        """Macro-F1 of the first side minus that of the second, mean over seeds: swaps (P, n) of 0 and 1 to (n,)."""
+        """Return macro-F1 of the first model minus the second, mean over seeds: swaps (P, n) of 0 and 1 to (n,)."""
         mean: np.ndarray = self.class_differences(swaps).mean(0)
         return mean
 
     def class_differences(self, swaps: np.ndarray) -> np.ndarray:
-        """As :meth:`difference`, of the F1 of each class: (C, n)."""
+        """Return the difference in F1 of each class, mean over seeds: swaps (P, n) of 0 and 1 to (C, n)."""
         added = (self.change @ swaps.astype(self.change.dtype)).reshape(*self.start.shape[:-1], -1)
         first = self.start + added
         second = self.both - first
@@ -78,14 +76,14 @@ class UnitSwaps:
 
 
 def share_as_extreme(
-    exchange: UnitSwaps, statistic: Callable[[np.ndarray], np.ndarray], permutations: int, seed: int
+    units: UnitSwaps, statistic: Callable[[np.ndarray], np.ndarray], permutations: int, seed: int
 ) -> np.ndarray:
-    """Two-sided p of a statistic of swaps, (P, n) to (..., n): the share of swaps that give it no smaller: (...)."""
-    moved = int(exchange.moved.sum())
+    """Return the two-sided p of a statistic of swaps, (P, n) to (..., n): the share of swaps at least as extreme."""
+    moved = int(units.moved.sum())
     exact = 2**moved <= permutations
-    swaps = all_swaps(moved) if exact else drawn_swaps(exchange.moved, permutations, seed)
+    swaps = all_swaps(moved) if exact else drawn_swaps(units.moved, permutations, seed)
     observed = np.abs(statistic(np.zeros((moved, 1)))) - _TIE
-    with _threads().limit(limits=1):  # products this small are a tenth as fast on two threads where others are busy
+    with _threads().limit(limits=1):  # on a busy machine, products this small are ten times slower on two threads
         extreme = np.sum([(np.abs(statistic(swap)) >= observed).sum(-1) for swap in swaps], axis=0)
     share: np.ndarray = extreme / 2**moved if exact else (1 + extreme) / (1 + permutations)
     return share
@@ -99,19 +97,19 @@ def _threads() -> ThreadpoolController:
 
 
 def _hits_and_predicted(counts: np.ndarray) -> np.ndarray:
-    """Frames that are right and frames that are predicted, of each class: (S, U, 2, C) int64."""
+    """Return the correct and the predicted frames of each class: (S, U, 2, C) int64."""
     return np.stack([np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-2)], axis=2).astype(np.int64)
 
 
 def all_swaps(units: int) -> Iterator[np.ndarray]:
-    """Every subset of the units, in chunks (units, n) of 0 and 1."""
+    """Yield every subset of the units, in chunks (units, n) of 0 and 1."""
     for start in range(0, 2**units, _CHUNK):
         subset = np.arange(start, min(start + _CHUNK, 2**units))
         yield subset >> np.arange(units)[:, None] & 1
 
 
 def drawn_swaps(moved: np.ndarray, permutations: int, seed: int) -> Iterator[np.ndarray]:
-    """Random subsets of all units, in chunks (moved units, n) of 0 and 1; drawn as bits, which keeps them small."""
+    """Yield random subsets of all units, in chunks (moved units, n) of 0 and 1; drawn as bits to save memory."""
     bits = np.random.default_rng(seed).integers(0, 256, (len(moved), -(-permutations // 8)), dtype=np.uint8)[moved]
     for start in range(0, permutations, _CHUNK):
         chunk = bits[:, start // 8 : -(-(start + _CHUNK) // 8)]

@@ -1,8 +1,8 @@
-"""What each view adds: Shapley values and interactions from the scores of all subsets, and average ranks.
+"""Shapley values and interactions of views from the scores of all subsets, and average ranks.
 
-Pure functions of arrays. Whatever axes follow the first (seeds, units left out) are carried along, so that intervals
-come from :func:`fusionkit.stats.intervals.jackknife_estimate` like all others. A subset of n players is a number 0..2^n - 1: bit
-i is set where player i is in it.
+Pure functions of arrays. Axes after the first (seeds, units left out) are kept, so that intervals come from
+:func:`fusionkit.stats.intervals.jackknife_estimate` as for all other statistics. A subset of n players is an integer
+0..2^n - 1 with bit i set if player i is in it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from fusionkit.errors import DataError
 
 
 def shapley_values(scores: np.ndarray) -> np.ndarray:
-    """What each player adds to the score, averaged over all orders in which the players may come.
+    """Return what each player adds to the score, averaged over all orders in which players can join.
 
     Args:
-        scores: (2**n, ...) float; the score of every subset, that of the empty one first.
+        scores: (2**n, ...) float; the score of every subset, the empty one first.
 
     Returns:
-        (n, ...) float; over players they sum to the score of all less that of none.
+        (n, ...) float; over players they sum to the score of all minus that of none.
 
     Raises:
-        DataError: if there is not one score a subset.
+        DataError: if there is not one score per subset.
 
     Reference: Shapley, A value for n-person games (1953), doi:10.1515/9781400881970-018.
     """
@@ -39,18 +39,18 @@ def shapley_values(scores: np.ndarray) -> np.ndarray:
 
 
 def shapley_interactions(scores: np.ndarray) -> np.ndarray:
-    """What two players add together beyond what each adds alone, averaged over the orders in which they come as one.
+    """Return what two players add together beyond what each adds alone, averaged over all orders of joining.
 
-    Above 0 they complete each other, below 0 they tell the same twice.
+    Values above 0 mean complementary players, values below 0 redundant ones.
 
     Args:
-        scores: (2**n, ...) float; the score of every subset, that of the empty one first.
+        scores: (2**n, ...) float; the score of every subset, the empty one first.
 
     Returns:
         (n, n, ...) float, symmetric; a player with itself is 0.
 
     Raises:
-        DataError: if there is not one score a subset.
+        DataError: if there is not one score per subset.
 
     Reference: Grabisch & Roubens, An axiomatic approach to the concept of interaction among players in cooperative
     games (1999), doi:10.1007/s001820050125.
@@ -68,7 +68,7 @@ def shapley_interactions(scores: np.ndarray) -> np.ndarray:
 
 
 def average_ranks(scores: np.ndarray) -> np.ndarray:
-    """Rank of each contestant, best first, averaged over data sets or folds; ties share the mean of their ranks.
+    """Return the rank of each contestant, best first, averaged over data sets or folds; ties share their mean rank.
 
     Args:
         scores: (N, k, ...) float: N data sets or folds, k contestants; higher is better.
@@ -77,12 +77,14 @@ def average_ranks(scores: np.ndarray) -> np.ndarray:
         (k, ...) float in 1..k.
 
     Raises:
-        DataError: if a score is missing: ranks of some contestants only cannot be averaged with those of all.
+        DataError: if a score is missing: ranks among some contestants cannot be averaged with ranks among all.
 
     Reference: Demsar, Statistical comparisons of classifiers over multiple data sets (2006), JMLR 7, 1-30, section 3.2.
     """
     if scores.ndim < 2 or 0 in scores.shape or np.isnan(scores).any():
-        raise DataError(f"ranks take a score of every contestant on every data set, not {scores.shape} with gaps")
+        raise DataError(
+            f"average ranks need a score of every contestant on every data set, not {scores.shape} with gaps"
+        )
     ranks = np.zeros(scores.shape[1:])
     for contestant in range(scores.shape[1]):
         own = scores[:, contestant, None]
@@ -92,16 +94,16 @@ def average_ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def best_constant(counts: np.ndarray) -> np.ndarray:
-    """What a classifier that names one class always, the most frequent one in the truth, would have been counted.
+    """Return the counts of a classifier that always predicts the most frequent class in the truth.
 
-    Of all classifiers that do not look it has the best macro-F1: 2 q / (1 + q) / C, where q is the share of that class
-    among the frames and C the number of classes in the truth.
+    Of all classifiers that ignore their input it has the best macro-F1: 2 q / (1 + q) / C, where q is the share of that
+    class among the frames and C the number of classes in the truth.
 
     Args:
         counts: (S, U, C, C) integer; only the truth matters.
 
     Returns:
-        (S, U, C, C) integer; of equally frequent classes the first is named.
+        (S, U, C, C) integer; of equally frequent classes the first is predicted.
     """
     constant = np.zeros_like(counts)
     constant[..., int(counts.sum((0, 1, 3)).argmax())] = counts.sum(-1)
@@ -111,11 +113,11 @@ def best_constant(counts: np.ndarray) -> np.ndarray:
 def _players(scores: np.ndarray) -> int:
     size = len(scores)
     if size < 2 or size & (size - 1):
-        raise DataError(f"{size} scores are not one of every subset", hint="2, 4, 8, ... of them")
+        raise DataError(f"{size} scores are not one per subset", hint="the number of scores must be 2, 4, 8, ...")
     return size.bit_length() - 1
 
 
 def _subsets(players: int, without: tuple[int, ...]) -> list[int]:
-    """Every subset that holds none of some players."""
-    barred = sum(1 << player for player in without)
-    return [subset for subset in range(1 << players) if not subset & barred]
+    """Return every subset without the given players."""
+    excluded = sum(1 << player for player in without)
+    return [subset for subset in range(1 << players) if not subset & excluded]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_stats import make_pair
+from naive_stats import make_pair
 from toy_folder import Toy, write_folder
 
 from fusionkit.errors import ConfigError, DataError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from naive_stats import make_pair, naive_macro_f1, naive_score, simulate
 from scipy import stats as scipy_stats
-from test_stats import make_pair, naive_macro_f1, naive_score, simulate
 
 from fusionkit.errors import DataError
 from fusionkit.stats.bootstrap import _draws, bootstrap_difference, bootstrap_interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from naive_stats import (
+    PRIOR,
+    ROWS,
+    Pair,
+    make_pair,
+    naive_difference,
+    naive_interval,
+    naive_macro_f1,
+    naive_score,
+    simulate,
+)
 from scipy import stats as scipy_stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
@@ -21,80 +32,19 @@ from fusionkit.stats.intervals import (
     ece,
     holm,
     interval,
+    jackknife_estimate,
     macro_f1,
     paired_difference,
     permutation_p,
     uar,
 )
-from fusionkit.stats import intervals as stats
 from fusionkit.stats.permutation import UnitSwaps, drawn_swaps
-
-Pair = tuple[np.ndarray, np.ndarray]
-
-
-def make_pair(seed: int, units: int, seeds: int = 1, classes: int = 4, gain: float = 0.0) -> Pair:
-    """Counts (S, U, C, C) of two models on the same frames; ``gain`` makes the first the better one."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 8, (units, classes))
-    truth[:, 0] += 1
-
-    def side(right: float) -> np.ndarray:
-        rows = rng.dirichlet(np.ones(classes), (units, classes)) + right * np.eye(classes)
-        rows /= rows.sum(-1, keepdims=True)
-        return np.stack([rng.multinomial(truth, rows) for _ in range(seeds)])
-
-    return side(1.0 + gain), side(1.0)
 
 
 @st.composite
 def pairs(draw: st.DrawFn, least_units: int = 1) -> Pair:
     units, seeds = draw(st.integers(least_units, 6)), draw(st.integers(1, 3))
     return make_pair(draw(st.integers(0, 2**32)), units, seeds, classes=draw(st.integers(2, 4)))
-
-
-def naive_macro_f1(counts: np.ndarray, present: Iterable[int]) -> float:
-    scores = []
-    for c in present:
-        hits = counts[c, c]
-        missed, wrong = counts[c].sum() - hits, counts[:, c].sum() - hits
-        if hits + missed + wrong:
-            scores.append(2 * hits / (2 * hits + missed + wrong))
-    return float(np.mean(scores))
-
-
-def naive_score(counts: np.ndarray, kept: Iterable[int]) -> float:
-    """Mean over seeds of the macro-F1 of some units, over the classes in the truth of all."""
-    present = [c for c in range(counts.shape[-1]) if counts[:, :, c].sum()]
-    return float(np.mean([naive_macro_f1(sum(seed[u] for u in kept), present) for seed in counts]))
-
-
-def naive_interval(
-    score: Callable[[Iterable[int]], float], per_seed: list[float], units: int, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Lower bound, upper bound (neither clipped) and standard error, of a score of some of the units."""
-    left_out = [score([v for v in range(units) if v != u]) for u in range(units)]
-    middle, seeds = sum(left_out) / units, len(per_seed)
-    centre = units * score(range(units)) - (units - 1) * middle  # the mean of the pseudo-values
-    of_units = (units - 1) / units * sum((x - middle) ** 2 for x in left_out) + (centre - score(range(units))) ** 2
-    freedom = units - 1.0
-    if units > 3:
-        excess = max(scipy_stats.kurtosis(left_out, fisher=True, bias=False), 0)
-        freedom = 2 / (excess / units + 2 / (units - 1))  # of which the variance of a sample variance is made
-    of_seeds, doubt = 0.0, of_units**2 / freedom
-    if seeds > 1:
-        of_seeds = np.var(per_seed, ddof=1) / seeds
-        doubt += of_seeds**2 / (seeds - 1)
-    se = math.sqrt(of_units + of_seeds)
-    low, high = scipy_stats.t.interval(level, se**4 / doubt, loc=centre, scale=se)
-    return low, high, se
-
-
-def naive_difference(a: np.ndarray, b: np.ndarray, swapped: Iterable[int]) -> float:
-    a, b = a.copy(), b.copy()
-    for u in swapped:
-        a[:, u], b[:, u] = b[:, u].copy(), a[:, u].copy()
-    everyone = range(a.shape[1])
-    return naive_score(a, everyone) - naive_score(b, everyone)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -210,7 +160,7 @@ def test_value_and_bias_are_those_published_for_the_law_school_data() -> None:
     lsat = np.array([576, 635, 558, 578, 666, 580, 555, 661, 651, 605, 653, 575, 545, 572, 594])
     gpa = np.array([3.39, 3.30, 2.81, 3.03, 3.44, 3.07, 3.00, 3.43, 3.36, 3.13, 3.12, 2.74, 2.76, 2.88, 2.96])
     left_out = [np.corrcoef(np.delete(lsat, i), np.delete(gpa, i))[0, 1] for i in range(15)]
-    estimate = stats.jackknife_estimate(np.corrcoef(lsat, gpa)[:1, 1], np.array([left_out]), level=0.5)
+    estimate = jackknife_estimate(np.corrcoef(lsat, gpa)[:1, 1], np.array([left_out]), level=0.5)
     assert estimate.value == pytest.approx(0.7764, abs=5e-5)
     assert estimate.value - (estimate.low + estimate.high) / 2 == pytest.approx(-0.0065, abs=5e-5)
 
@@ -369,7 +319,7 @@ def test_a_unit_without_frames_is_refused_by_number() -> None:
 
 
 @pytest.mark.parametrize("compare", [paired_difference, permutation_p])
-def test_sides_that_were_not_counted_on_the_same_frames_are_refused(compare: Callable[..., object]) -> None:
+def test_pairs_that_do_not_count_the_same_frames_are_refused(compare: Callable[..., object]) -> None:
     a, b = make_pair(0, 5, seeds=2)
     with pytest.raises(DataError, match="differ in shape"):
         compare(a, b[:1])
@@ -471,18 +421,6 @@ def test_ece_without_frames_is_undefined_and_wrong_shapes_are_refused() -> None:
 
 
 # -- do they do what they promise --------------------------------------------------------------------------------------
-
-PRIOR = np.array([0.5, 0.2, 0.15, 0.1, 0.05])
-ROWS = 0.6 * np.eye(5) + 0.4 * PRIOR
-
-
-def simulate(rng: np.random.Generator, units: int, models: int, gain: float = 0.0) -> list[np.ndarray]:
-    """Counts of exchangeable models on units of unequal size that differ in what they show and in how hard they are."""
-    size = rng.lognormal(5, 0.7, units).astype(int) + 10
-    truth = rng.multinomial(size, rng.dirichlet(8 * PRIOR, units))
-    rows = [ROWS] * (models - 1) + [(1 - gain) * ROWS + gain * np.eye(5)]
-    draws = [np.stack([rng.dirichlet(10 * row, units) for row in model], axis=1) for model in rows]
-    return [rng.multinomial(truth, draw)[None] for draw in draws]
 
 
 def test_intervals_cover_the_score_of_the_population() -> None:

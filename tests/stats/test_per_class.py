@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from naive_stats import make_pair, naive_interval
 from scipy import stats as scipy_stats
-from test_stats import make_pair, naive_interval
 
 from fusionkit.errors import DataError
 from fusionkit.stats.intervals import class_permutation_p, paired_difference

@@ -1,4 +1,4 @@
-"""Swaps of units are fair, complete where all are gone through, and weighed on one thread."""
+"""Swaps of units are fair, complete where all are evaluated, and evaluated on one thread."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def blas_threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
-def test_swaps_are_weighed_on_one_thread_whatever_the_process_uses() -> None:
+def test_swaps_are_evaluated_on_one_thread_whatever_the_process_uses() -> None:
     a = np.random.default_rng(0).integers(1, 9, (1, 6, 3, 3))
-    exchange, seen = UnitSwaps.of(a, a[..., ::-1]), []
+    units, seen = UnitSwaps.of(a, a[..., ::-1]), []
 
     def statistic(swaps: np.ndarray) -> np.ndarray:
         seen.append(blas_threads())
-        return exchange.difference(swaps)
+        return units.difference(swaps)
 
     with threadpool_limits(2, "blas"):
         before = blas_threads()
-        share_as_extreme(exchange, statistic, 2**6, seed=0)
+        share_as_extreme(units, statistic, 2**6, seed=0)
         assert blas_threads() == before
     assert seen[1:] == [{1}]

@@ -134,7 +134,7 @@ def test_of_one_player_the_value_is_the_paired_difference_with_its_interval() ->
 @pytest.mark.parametrize("size", [0, 1, 3, 6])
 def test_scores_that_are_not_one_of_every_subset_are_refused(size: int) -> None:
     for attribute in (shapley_values, shapley_interactions):
-        with pytest.raises(DataError, match=f"{size} scores are not one of every subset"):
+        with pytest.raises(DataError, match=f"{size} scores .*2, 4, 8"):
             attribute(np.zeros((size, 2)))
 
 
