@@ -1,4 +1,4 @@
-"""Writes a package with one component that works, its tests and its entry point: something to start from."""
+"""Write a plugin package with one working component, its tests and its entry point: ``fusionkit new``."""
 
 from __future__ import annotations
 
@@ -26,46 +26,24 @@ _USES = {
 KINDS = tuple(_USES)
 
 
-def rendered(template: str, kind: str, name: str, package: str | None = None) -> str:
-    """A template's text for a component.
-
-    Args:
-        template: its file's name without ``.txt``.
-        kind: singular.
-        name: the component's, in kebab-case.
-        package: that the component is in; None for one of its name.
-    """
-    words = {
-        "kind": kind,
-        "article": "An" if kind[0] in "aeiou" else "A",
-        "name": name,
-        "distribution": name,
-        "package": package or name.replace("-", "_"),
-        "module": kind,
-        "class_name": "".join(part.capitalize() for part in name.split("-")),
-    }
-    words["usage"] = Template(_USES[kind]).substitute(words)
-    return Template((TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
-
-
 def write_package(kind: str, name: str, folder: Path) -> Path:
-    """Write the package ``folder/name``, whole or not at all.
+    """Write the package ``folder/name`` completely, or not at all, and return its folder.
 
     Args:
-        kind: singular.
+        kind: kind of the component, singular.
         name: of the component and of the distribution, in kebab-case.
-        folder: where the package's own folder is made.
+        folder: parent of the folder of the package.
 
     Raises:
-        ConfigError: if the kind is unknown, the name cannot be used or is taken, or the folder is there.
-        StorageError: if it cannot be written.
+        ConfigError: if the kind is unknown, the name is invalid or taken, or the folder exists.
+        StorageError: if the package cannot be written.
     """
-    problems = [*_of_kind(kind), *_of_name(kind, name)]
+    problems = [*_kind_problems(kind), *_name_problems(kind, name)]
     if problems:
         raise ConfigError(problems)
     target = folder.expanduser() / name
     if target.exists():
-        raise ConfigError(f"{target} is there already", hint="another name, or another folder with --out")
+        raise ConfigError(f"{target} already exists", hint="choose another name, or another folder with --out")
     package = name.replace("-", "_")
     files = {
         "pyproject.toml": rendered("pyproject.toml", kind, name),
@@ -90,19 +68,41 @@ def write_package(kind: str, name: str, folder: Path) -> Path:
     return target
 
 
-def _of_kind(kind: str) -> list[str]:
-    return [] if kind in KINDS else [f"unknown kind {kind!r}; known: {', '.join(KINDS)}"]
+def rendered(template: str, kind: str, name: str, package: str | None = None) -> str:
+    """Return the text of a template for a component.
+
+    Args:
+        template: name of its file without ``.txt``.
+        kind: kind of the component, singular.
+        name: of the component, in kebab-case.
+        package: Python package of the component. Default: its name in snake_case.
+    """
+    words = {
+        "kind": kind,
+        "article": "An" if kind[0] in "aeiou" else "A",
+        "name": name,
+        "distribution": name,
+        "package": package or name.replace("-", "_"),
+        "module": kind,
+        "class_name": "".join(part.capitalize() for part in name.split("-")),
+    }
+    words["usage"] = Template(_USES[kind]).substitute(words)
+    return Template((TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
 
 
-def _of_name(kind: str, name: str) -> list[str]:
+def _kind_problems(kind: str) -> list[str]:
+    return [] if kind in KINDS else [f"unknown kind {kind!r}; known kinds: {', '.join(KINDS)}"]
+
+
+def _name_problems(kind: str, name: str) -> list[str]:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        return [f"{name!r} cannot be a component's name: write it like 'gated-sum', in lower case, a letter first"]
+        return [f"name {name!r} must be kebab-case, such as 'gated-sum': lower-case letters and digits, a letter first"]
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or keyword.issoftkeyword(package) or package in sys.stdlib_module_names:
-        return [f"{name!r} is a word of Python's own, so no package can have it as its name"]
+        return [f"name {name!r} is a keyword or a standard module of Python, so a package cannot have it"]
     registry = REGISTRIES.get(f"{kind}s")
     if registry is not None and name in registry.names():
-        return [f"there is a {kind} {name!r} already, {registry.origins()[name][0].brought_by}"]
+        return [f"{kind} {name!r} already exists in {registry.origins()[name][0].brought_by}"]
     if package in packages_distributions() or importlib.util.find_spec(package) is not None:
-        return [f"a package {package!r} is installed already: the new one would hide it, or be hidden"]
+        return [f"package {package!r} is already installed; one of the two would hide the other"]
     return []

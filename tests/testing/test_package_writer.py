@@ -1,4 +1,4 @@
-"""``fusionkit new``: packages that pass their own tests at once, and the example package, which is made alike."""
+"""``fusionkit new``: new packages pass their own tests, and the example package is equal to the templates."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_package_has_its_files_and_nothing_else_is_left(tmp_path: Path) -> Non
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "slow-mean").mkdir()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         write_package("smoother", "slow-mean", tmp_path)
     assert list((tmp_path / "slow-mean").iterdir()) == []
 
@@ -132,15 +132,15 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     ("kind", "name", "told"),
     [
         ("fusio", "slow-mean", "unknown kind 'fusio'"),
-        ("fusion", "SlowMean", "write it like 'gated-sum'"),
-        ("fusion", "slow_mean", "write it like"),
-        ("fusion", "2fast", "write it like"),
-        ("fusion", "slow--mean", "write it like"),
-        ("fusion", "../slow", "write it like"),
-        ("fusion", "class", "a word of Python's own"),
-        ("fusion", "json", "a word of Python's own"),
-        ("fusion", "concat", "there is a fusion 'concat' already, fusionkit"),
-        ("smoother", "numpy", "a package 'numpy' is installed already"),
+        ("fusion", "SlowMean", "kebab-case, such as 'gated-sum'"),
+        ("fusion", "slow_mean", "kebab-case"),
+        ("fusion", "2fast", "kebab-case"),
+        ("fusion", "slow--mean", "kebab-case"),
+        ("fusion", "../slow", "kebab-case"),
+        ("fusion", "class", "keyword .* of Python"),
+        ("fusion", "json", "standard module of Python"),
+        ("fusion", "concat", "fusion 'concat' already exists in fusionkit"),
+        ("smoother", "numpy", "package 'numpy' is already installed"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(kind: str, name: str, told: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The checks of every backbone, and values of this one."""
+"""Checks of every backbone, and tests of this one."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ def test_contract(check):
     check()
 
 
-def test_it_is_found_by_its_name():
+def test_it_is_registered():
     assert BACKBONES.get("example-moments") is ExampleMoments
 
 
-def test_a_view_half_red_has_half_of_red_and_that_spread():
+def test_mean_and_deviation_of_a_half_red_view():
     view = np.zeros((1, 8, 8, 3), np.uint8)
     view[0, :4, :, 0] = 255
     np.testing.assert_allclose(ExampleMoments(grid=1)(view), [[0.5, 0.5, 0, 0, 0, 0]])

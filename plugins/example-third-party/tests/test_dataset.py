@@ -1,4 +1,4 @@
-"""The checks of every data set on a small folder, and values of this one."""
+"""Checks of every data set on a small folder, and tests of this one."""
 
 import cv2
 import numpy as np
@@ -26,11 +26,11 @@ def test_contract(root):
     assert len([result for result in results if result.outcome == "passed"]) > 15
 
 
-def test_it_is_found_by_its_name():
+def test_it_is_registered():
     assert DATASETS.get("example-folder") is ExampleFolder
 
 
-def test_frames_are_in_order_and_red_is_the_first_channel(root):
+def test_frames_are_sorted_and_images_are_rgb(root):
     data = ExampleFolder(str(root))
     assert data.classes == ("calm", "glad")
     assert data.frames.number.tolist() == [2, 10] * 8

@@ -1,4 +1,4 @@
-"""The checks of every extractor, and values of this one."""
+"""Checks of every extractor, and tests of this one."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def test_contract(check):
     check()
 
 
-def test_it_is_found_by_its_name():
+def test_it_is_registered():
     assert EXTRACTORS.get("example-parts") is ExampleParts
 
 

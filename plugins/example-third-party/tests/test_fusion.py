@@ -1,4 +1,4 @@
-"""The checks of every fusion, and values of this one."""
+"""Checks of every fusion, and tests of this one."""
 
 import torch
 
@@ -12,11 +12,11 @@ def test_contract(check):
     check()
 
 
-def test_it_is_found_by_its_name():
+def test_it_is_registered():
     assert FUSIONS.get("example-gate") is ExampleGate
 
 
-def test_the_view_with_the_widest_gate_decides_where_it_is_there():
+def test_the_present_view_with_the_highest_gate_gets_all_weight():
     model = ExampleGate({"face": 2, "eye": 2}, num_classes=3, temperature=0.01)
     torch.nn.init.ones_(model.gate.weight)
     views = torch.tensor([[[1.0, 0.0], [4.0, 5.0]]])

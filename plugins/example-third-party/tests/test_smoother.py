@@ -1,4 +1,4 @@
-"""The checks of every smoother, and values of this one."""
+"""Checks of every smoother, and tests of this one."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ def test_contract(check):
     check()
 
 
-def test_it_is_found_by_its_name():
+def test_it_is_registered():
     assert SMOOTHERS.get("example-window") is ExampleWindow
 
 
-def test_neighbours_count_half_and_a_gap_is_a_gap():
+def test_weights_of_neighbours_and_of_frames_beyond_a_gap():
     x = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     smoothed = ExampleWindow(width=3)(x, np.array([1, 2, 9]))
     np.testing.assert_allclose(smoothed, [[2 / 3, 1 / 3], [1 / 3, 2 / 3], [0, 1]])

@@ -1,1 +1,1 @@
-"""A plugin package as somebody else would write it: one component of each kind."""
+"""An example of a third-party package: one component of each kind."""

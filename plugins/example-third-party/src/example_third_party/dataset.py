@@ -12,15 +12,15 @@ from fusionkit.errors import DataError
 
 
 class ExampleFolder(FaceDataset):
-    """Faces in ``<root>/<split>/<class>/<person>_<frame>.png``, with train, val and test for split.
+    """Faces in ``<root>/<split>/<class>/<person>_<frame>.png``, with split train, val or test.
 
     Args:
         root: the folder.
 
     Raises:
-        DataError: if there is no such image.
+        DataError: if the folder has no such image.
 
-    Reference: none; it is a layout for one's own recordings.
+    Reference: none; a layout for your own recordings.
     """
 
     places: ClassVar[tuple[str, ...]] = ("root",)
@@ -31,7 +31,7 @@ class ExampleFolder(FaceDataset):
         files = self.root.glob("*/*/*_*.png")
         self._files = sorted(files, key=lambda file: (self._clip(file), _frame_number(file)))
         if not self._files:
-            raise DataError(f"example-folder: there is no <split>/<class>/<person>_<frame>.png below {self.root}")
+            raise DataError(f"example-folder: {self.root} has no <split>/<class>/<person>_<frame>.png")
         self._classes = tuple(sorted({file.parent.name for file in self._files}))
         self._frames = FrameTable.of(
             clip=[self._clip(file) for file in self._files],
@@ -42,29 +42,29 @@ class ExampleFolder(FaceDataset):
         )
 
     def _clip(self, file: Path) -> str:
-        """The frames of a person with one expression are a clip."""
+        """Return the name of a clip: the frames of one person with one expression."""
         return f"{file.parent.relative_to(self.root).as_posix()}/{_person(file)}"
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The folders' names, in alphabetical order."""
+        """Names of the class folders, in alphabetical order."""
         return self._classes
 
     @property
     def frames(self) -> FrameTable:
-        """A row an image; statistics resample persons."""
+        """One row per image; statistics resample persons."""
         return self._frames
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """RGB images, None where a file cannot be read."""
+        """Return RGB images; None for a file that cannot be read."""
         return [_rgb(self._files[row]) for row in rows]
 
     def content(self) -> str:
-        """Relative paths and sizes: the same data elsewhere are the same data."""
+        """Return relative paths and sizes: a copy in another folder is the same data."""
         return "\n".join(f"{file.relative_to(self.root).as_posix()} {file.stat().st_size}" for file in self._files)
 
     def where(self, row: int) -> str:
-        """The file."""
+        """Return the path of the file."""
         return str(self._files[row])
 
 
@@ -75,7 +75,7 @@ def _person(file: Path) -> str:
 def _frame_number(file: Path) -> int:
     number = file.stem.rpartition("_")[2]
     if not number.isdecimal():
-        raise DataError(f"example-folder: {file} does not end in _<frame>.png")
+        raise DataError(f"example-folder: the name of {file} must end in _<frame>.png")
     return int(number)
 
 

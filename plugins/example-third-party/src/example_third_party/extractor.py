@@ -1,30 +1,27 @@
-"""An extractor: where the regions of a face are."""
+"""An extractor: locates the regions of a face."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Extractor, Located
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import Extractor, Located, Range
 
 
 class ExampleParts(Extractor):
-    """The upper and the lower part of every frame: for crops that are aligned already.
+    """Upper and lower part of every frame, for crops that are already aligned.
 
     Args:
-        cut: where the lower part begins, as a share of the height, above 0 and below 1.
+        cut: upper edge of the lower part, as a fraction of the height.
 
-    Reference: none; halves of an aligned crop are the plainest regions there are.
+    Reference: none; the two parts of an aligned crop are the simplest regions.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"cut": 0.6})
 
-    def __init__(self, cut: float = 0.5) -> None:
-        if not 0 < cut < 1:
-            raise ConfigError(f"example-parts: cut={cut} is not above 0 and below 1")
+    def __init__(self, cut: Annotated[float, Range(above=0, below=1)] = 0.5) -> None:
         self.cut = cut
 
     @property
@@ -33,7 +30,7 @@ class ExampleParts(Extractor):
         return ("upper", "lower")
 
     def locate(self, frames: Sequence[np.ndarray]) -> Located:
-        """Boxes (N, 2, 5): centre x, centre y, width, height in pixels, angle; a row of NaN is not found."""
+        """Return boxes (N, 2, 5): centre x, centre y, width, height in pixels, angle; a row of NaN is not found."""
         boxes = np.empty((len(frames), 2, 5), np.float32)
         for row, frame in enumerate(frames):
             height, width = frame.shape[:2]

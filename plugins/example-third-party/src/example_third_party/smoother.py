@@ -1,21 +1,21 @@
-"""A smoother: the predictions of a clip to better ones."""
+"""A smoother: improves the predictions of a clip with those of neighbouring frames."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Smoother, require_count
+from fusionkit.contracts import Count, Smoother
 
 
 class ExampleWindow(Smoother):
-    """The mean of the frames near by, those further away counting less, down to nothing at half the width.
+    """Weighted mean over neighbouring frames; weights fall linearly with the distance, to 0 at half the width.
 
-    Distance is in frame numbers, so a gap in a clip is a gap in time.
+    Distances are differences of frame numbers, so a gap in a clip is a gap in time.
 
     Args:
-        width: of the window in frames, 1 or more; ``auto`` takes the one that is best on dev.
+        width: of the window in frames; ``auto`` selects the width with the best score on dev.
 
     Reference: the triangular window, e.g. Harris 1978, "On the use of windows for harmonic analysis with the discrete
     Fourier transform" (https://doi.org/10.1109/PROC.1978.10837).
@@ -24,12 +24,12 @@ class ExampleWindow(Smoother):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5, 15, 51)}
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"width": 15})
 
-    def __init__(self, width: int | str = 5) -> None:
-        require_count("example-window: width", width)
+    def __init__(self, width: Count | Literal["auto"] = 5) -> None:
+        assert width != "auto"  # the kernel passes the selected width
         self.width = width
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """(T, C) probabilities to (T, C) weights."""
+        """Convert (T, C) probabilities to (T, C) weights."""
         distance = np.abs(frame_numbers[:, None] - frame_numbers)
         weights = np.maximum(1 - 2 * distance / (self.width + 1), 0)
         smoothed: np.ndarray = weights @ x / weights.sum(1, keepdims=True)
