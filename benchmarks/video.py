@@ -29,9 +29,8 @@ from rich.table import Table
 import fusionkit
 from fusionkit.contracts import Extractor, Face, Located
 from fusionkit.grid.progress import Progress
-from fusionkit.media.face_tracking import DetectionOptions, face_finder
-from fusionkit.media.inputs import find_inputs
-from fusionkit.media.recording import recordings
+from fusionkit.media.face_tracking import DetectionOptions
+from fusionkit.media.inputs import find_inputs, join_numbered_images
 from fusionkit.media.video_writer import VideoWriter
 from fusionkit.predict.video.run import VideoOptions, VideoRun
 from fusionkit.registry import EXTRACTORS
@@ -93,15 +92,15 @@ def anonymous() -> int:
 
 
 class Peak(threading.Thread):
-    """The most memory while it looks."""
+    """Record the peak of memory."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self.over = anonymous(), False
+        self.most, self.stop = anonymous(), False
 
     def run(self) -> None:
-        """DetectionOptions until it is over."""
-        while not self.over:
+        """Sample the memory until ``stop`` is set."""
+        while not self.stop:
             self.most = max(self.most, anonymous())
             time.sleep(EVERY)
 
@@ -115,22 +114,22 @@ def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool
     predictor = fusionkit.load(f"{run}/{backbone}", "mlp/exponential")
     warm = np.zeros((112, 112, 3), np.uint8)
     predictor.predict_proba([warm] * 64)
-    look = DetectionOptions(face_finder(Spec.parse(detector)))
+    detection = DetectionOptions(EXTRACTORS.build(Spec.parse(detector)))
     with tempfile.TemporaryDirectory() as out:
-        footage = VideoRun(predictor, VideoOptions(look, stream=stream, draw=draw), Path(out))
+        video_run = VideoRun(predictor, VideoOptions(detection, stream=stream, draw=draw), Path(out))
         before, peak = anonymous(), Peak()
         peak.start()
         wall, processor = time.perf_counter(), time.process_time()
-        (answered,) = footage(recordings(find_inputs([video])[0]), Progress())
+        (result,) = video_run(join_numbered_images(find_inputs([video])[0]), Progress())
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        peak.over = True
-    steps = dict(footage.clock.seconds)
+        peak.stop = True
+    steps = dict(video_run.clock.seconds)
     steps["heads"] = steps.get("heads", 0.0) + steps.pop("smoothing", 0.0)
-    found = {"frames": len(answered.footage or ()), "wall": wall, "processor": processor, "steps": steps}
+    found = {"frames": len(result), "wall": wall, "processor": processor, "steps": steps}
     found["memory"] = max(peak.most - before, 0)
-    found["seen"] = float(np.mean([clip.seen.mean() for clip in answered.clips]))
-    if footage.live is not None:
-        found["latency"] = float(np.median(footage.live.latency))
+    found["seen"] = float(np.mean([clip.seen.mean() for clip in result.clips]))
+    if stream:
+        found["latency"] = float(np.median(result.latency.values))
     return found
 
 

@@ -55,9 +55,10 @@ def align(
       fusionkit align photos videos --detector insightface:pack=buffalo_l --people largest
     """
     with reporting(debug):
-        from fusionkit.media.align import AlignSettings, check_output
         from fusionkit.media.align import align as align_inputs
+        from fusionkit.media.align import check_output
         from fusionkit.media.coverage import write_coverage
+        from fusionkit.media.face_tracking import DetectionOptions
         from fusionkit.media.inputs import find_inputs
         from fusionkit.registry import EXTRACTORS
         from fusionkit.registry.plugin_file import load_plugin_file
@@ -71,12 +72,13 @@ def align(
         found, unlisted = find_inputs(inputs)
         check_output(out_dir)
         chosen = None if people == "all" else people
-        settings = AlignSettings(component_identity(EXTRACTORS, spec), chosen, side, min_frames, patience)
+        options = DetectionOptions(built, chosen, side, min_frames, patience)
+        identity = component_identity(EXTRACTORS, spec)
         outcomes = []
         watch = FrameBars(err, len(found)) if is_interactive() else FrameLines(err)
         try:
             with watch:
-                for outcome in align_inputs(found, built, settings, out_dir, watch.see):
+                for outcome in align_inputs(found, options, identity, out_dir, watch.see):
                     outcomes.append(outcome)
                     watch.done()
                     _tell(outcome)
@@ -91,20 +93,18 @@ def align(
 
 def _tell(outcome: AlignOutcome) -> None:
     """A line an input, and one a fault."""
-    record = outcome.record
+    result = outcome.result
     for fault in outcome.faults:
         err.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
-    if record is None:
+    if result is None:
         return
-    clips = ", ".join(f"{clip.clip} {clip.frames / record.frames:.1%}" for clip in record.clips) or "no face"
-    kept = " (done before)" if outcome.kept else ""
-    out.print(
-        escape(f"{outcome.item.path}: {record.frames:,} frame(s): {clips}{kept}"), soft_wrap=True, highlight=False
-    )
+    clips = ", ".join(f"{clip.clip} {clip.frames / result.frames:.1%}" for clip in result.clips) or "no face"
+    kept = " (done before)" if outcome.reused else ""
+    out.print(escape(f"{outcome.path}: {result.frames:,} frame(s): {clips}{kept}"), soft_wrap=True, highlight=False)
 
 
 def _summarise(outcomes: list[AlignOutcome], folder: Path) -> None:
-    read = [outcome.record for outcome in outcomes if outcome.record]
+    read = [outcome.result for outcome in outcomes if outcome.result]
     crops = sum(clip.frames for record in read for clip in record.clips)
     faulty = sum(bool(outcome.faults) for outcome in outcomes)
     out.print(

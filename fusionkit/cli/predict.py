@@ -13,7 +13,7 @@ from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
 from fusionkit.cli.options import ROW, Debug, Device, Folder, Plugins
 
 if TYPE_CHECKING:
-    from fusionkit.predict.video.reading import VideoPrediction
+    from fusionkit.predict.video.result import VideoResult
     from fusionkit.predict.video.run import VideoRun
 
 _SHOWN = 20  # photos that have a line of their own
@@ -79,15 +79,15 @@ def predict(
     with reporting(debug, kept=_KEPT):
         from fusionkit.api import open_predictor
         from fusionkit.cli.progress import BarProgress, LineProgress
-        from fusionkit.media.face_tracking import DetectionOptions, face_finder
-        from fusionkit.media.inputs import find_inputs
-        from fusionkit.media.recording import recordings
-        from fusionkit.predict.video.run import VideoOptions, VideoRun, drawn_folders
+        from fusionkit.media.face_tracking import DetectionOptions
+        from fusionkit.media.inputs import find_inputs, join_numbered_images
+        from fusionkit.predict.video.run import VideoOptions, VideoRun, picture_folders
+        from fusionkit.registry import EXTRACTORS
         from fusionkit.registry.spec import Spec
 
-        found, unlisted = find_inputs(inputs, drawn_folders(out_dir))
+        found, unlisted = find_inputs(inputs, picture_folders(out_dir))
         predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugin or ())
-        finder = face_finder(Spec.parse(detector)) if detector is not None else None
+        finder = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
         look = DetectionOptions(finder, None if people == "all" else people, side)
         run = VideoRun(predictor, VideoOptions(look, stream, batch, video), out_dir)
         for note in run.predictor.notes:
@@ -96,8 +96,8 @@ def predict(
         for line in unlisted:
             teller.fault(line)
         progress = (BarProgress if is_interactive() else LineProgress)(err, brief=True)
-        for answered in run(recordings(found), progress):
-            teller.tell(answered)
+        for result in run(join_numbered_images(found), progress):
+            teller.tell(result)
         teller.summarise()
         if teller.faults:
             raise typer.Exit(FAILED)
@@ -107,31 +107,29 @@ class _Teller:
     """Prints what becomes of each input."""
 
     def __init__(self, run: VideoRun) -> None:
-        self.run, self.faults, self.inputs, self.photos = run, 0, 0, 0
-        self.answers, self.warned = 0, False
+        self.run, self.faults, self.inputs, self.photos, self.warned = run, 0, 0, 0, False
 
     def fault(self, line: str) -> None:
         self.faults += 1
         err.print(f"[bold red]fault:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
-    def tell(self, answered: VideoPrediction) -> None:
-        from fusionkit.predict.video.summary import line_of, speed_of, untouched
+    def tell(self, result: VideoResult) -> None:
+        from fusionkit.predict.video.summary import alignment_warning, speed_line, summary_line
 
         self.inputs += 1
-        for line in answered.faults:
+        for line in result.faults:
             self.fault(line)
-        note = "" if self.warned else untouched(answered, self.run)
+        note = alignment_warning(result) if self.run.assumes_aligned and not self.warned else ""
         if note:
             self.warned = True
             err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True, highlight=False)
-        self.photos += answered.recording.still
-        if answered.footage is None or (answered.recording.still and self.photos > _SHOWN):
+        photo = result.source.is_photo
+        self.photos += photo
+        if result.failed or (photo and self.photos > _SHOWN):
             return
-        out.print(line_of(answered, self.run.predictor.classes), markup=False, highlight=False, soft_wrap=True)
-        if self.run.live is not None and not answered.recording.still:
-            latency = self.run.live.latency[self.answers :]
-            out.print(f"  {speed_of(answered, latency)}", markup=False, highlight=False, soft_wrap=True)
-        self.answers = len(self.run.live.latency) if self.run.live else 0
+        out.print(summary_line(result, self.run.predictor.classes), markup=False, highlight=False, soft_wrap=True)
+        if self.run.options.stream and not photo:
+            out.print(f"  {speed_line(result)}", markup=False, highlight=False, soft_wrap=True)
 
     def summarise(self) -> None:
         if self.photos > _SHOWN:

@@ -261,7 +261,7 @@ class FrameBars:
 
     def see(self, item: MediaInput, number: int, expected: int | None) -> None:
         """Move the video's bar."""
-        if not item.moving:
+        if not item.is_video:
             return
         now = time.monotonic()
         if item is not self.item:

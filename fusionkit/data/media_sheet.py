@@ -99,7 +99,7 @@ def _labelled_rows(
         except DataError as error:
             notes.append(str(error))
             continue
-        notes += [f"{item.path}: {fault}" for fault in video.faults]
+        notes += video.faults
         label = [item.name[:13], f"frames {frames[0].number}", f"to {frames[-1].number}"]
         yield label, [frame.image for frame in frames]
 

@@ -1,141 +1,204 @@
-"""Photos and videos to aligned faces in the layout of Aff-Wild2, input after input, each finished one kept."""
+"""Align the faces of photos and videos, and write the crops in the layout of Aff-Wild2."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusionkit.contracts.extractor import SIDE, Choice, Extractor
-from fusionkit.contracts.image_file import load_image
 from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
-from fusionkit.media.align_record import FOLDER, AlignRecord, ClipRecord, records
-from fusionkit.media.crops import CROPS, CropFolder
-from fusionkit.media.face_tracking import BoxTracker, Track, clip_suffixes, faces_of
+from fusionkit.media.crops import CROPS, REPORTS, CropFolder
+from fusionkit.media.face_tracking import BoxTracker, DetectionOptions, Track, clip_suffixes
 from fusionkit.media.inputs import MediaInput
-from fusionkit.media.video import MediaFrame, Video
-from fusionkit.storage.artifact import unwritable
+from fusionkit.media.video import MediaFrame
+from fusionkit.storage.artifact import unwritable, write_file
+
+OnFrame = Callable[[MediaInput, int, "int | None"], None]
+"""Called after each frame with the input, the frame number, and the declared number of frames or None."""
 
 
 @dataclass(frozen=True)
-class AlignSettings:
-    """How faces are aligned.
+class AlignedClip:
+    """The crops of one clip.
 
     Attributes:
-        detector: identity of what finds the faces.
-        people: every face of a frame, or one of them.
-        side: of a crop in px.
-        least: a face that is seen in fewer frames of a video is left out where there are others.
-        patience: frames for which a face may be away and still count as the same.
+        clip: its name, also that of its folder.
+        frames: number of crops.
+        runs: first and last frame number of each run of frames with a crop.
     """
 
-    detector: Mapping[str, Any]
-    people: Choice | None = None
-    side: int = SIDE
-    least: int = 5
-    patience: int = 30
+    clip: str
+    frames: int
+    runs: list[list[int]]
 
-    def state(self, source: Path) -> dict[str, Any]:
-        """What decides the crops of a file, as JSON holds it."""
-        status = source.stat()
-        own = {"people": self.people, "side": self.side, "least": self.least, "patience": self.patience}
-        return {"size": status.st_size, "changed": status.st_mtime_ns, "detector": dict(self.detector), **own}
+
+@dataclass(frozen=True)
+class AlignedInput:
+    """The stored result of one input, from which a later run skips it and reports on it.
+
+    Attributes:
+        source: path of the file, as it was given.
+        state: of file and options; where it differs, the input is aligned again.
+        frames: number of frames read.
+        seconds: time of the last frame; 0 for a photo.
+        faces: number of faces detected in all frames.
+        dropped: number of them in tracks that were too short.
+        clips: by name.
+        faults: problems found while reading, one line each.
+    """
+
+    source: str
+    state: dict[str, Any]
+    frames: int
+    seconds: float
+    faces: int
+    dropped: int
+    clips: list[AlignedClip] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def write(self, out: Path, name: str) -> None:
+        """Store the result; from then on the input counts as done.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        write_file(out / REPORTS / f"{name}.json", json.dumps(asdict(self), indent=1).encode())
+
+    @classmethod
+    def read(cls, path: Path) -> AlignedInput | None:
+        """Read a stored result; None where it is missing or damaged."""
+        try:
+            stored = json.loads(path.read_bytes())
+            return cls(**{**stored, "clips": [AlignedClip(**clip) for clip in stored["clips"]]})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @classmethod
+    def read_all(cls, out: Path) -> dict[str, AlignedInput]:
+        """Read all results of an output folder, by name of the input."""
+        found = {path.stem: cls.read(path) for path in sorted((out / REPORTS).glob("*.json"))}
+        return {name: one for name, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True)
 class AlignOutcome:
-    """What became of one input.
+    """What happened to one input.
 
     Attributes:
-        item: the input.
-        record: None where it could not be read at all.
-        kept: whether it was done before.
-        faults: what was wrong, a line each.
+        path: the file.
+        name: of the input.
+        result: None where the file cannot be read.
+        reused: whether an earlier run had aligned it.
+        faults: what was wrong, one line each.
     """
 
-    item: MediaInput
-    record: AlignRecord | None
-    kept: bool
+    path: Path
+    name: str
+    result: AlignedInput | None
+    reused: bool
     faults: list[str]
-
-
-Watch = Callable[[MediaInput, int, "int | None"], None]
-"""Told of each frame that was read: the input, the frame's number, and how many there should be where that is known."""
 
 
 def align(
     inputs: Sequence[MediaInput],
-    detector: Extractor,
-    settings: AlignSettings,
+    options: DetectionOptions,
+    identity: Mapping[str, Any],
     out: Path,
-    watch: Watch = lambda _item, _number, _expected: None,
+    on_frame: OnFrame = lambda _item, _number, _expected: None,
 ) -> Iterator[AlignOutcome]:
-    """Align one input after the other; what is wrong with one does not stop the others.
+    """Align inputs one after the other; an input that fails does not stop the others.
 
     Args:
-        inputs: with different names.
-        detector: finds faces.
-        settings: how.
-        out: ``cropped_aligned/<folder>/<clip>/00001.jpg`` and ``align/`` are written below it; ``<folder>`` is that of
-            the input below the folder that was asked for.
-        watch: told of each frame.
+        inputs: photos and videos with different names.
+        options: of detection, with a detector.
+        identity: of the detector, as JSON; crops of another detector are not reused.
+        out: the crops go to ``cropped_aligned/<folder>/<clip>/00001.jpg`` and the reports to ``align/`` below it, where
+            ``<folder>`` is the folder of the input below the one that was given.
+        on_frame: called after each frame.
 
     Yields:
-        An outcome an input, as soon as it is there.
+        The outcome of each input, as soon as it is finished.
 
     Raises:
-        StorageError: if the output cannot be written; what is finished is kept.
-        PluginError: if the detector finds no faces at all.
+        StorageError: if the output cannot be written; finished inputs stay.
     """
-    if not detector.finds_faces:
-        raise PluginError(
-            f"extractor {type(detector).__name__} says where regions are, but finds no faces",
-            hint="take a detector, as yunet or insightface",
-        )
-    owners = {clip.clip: name for name, record in records(out).items() for clip in record.clips}
+    assert options.detector is not None
+    owners = {clip.clip: name for name, result in AlignedInput.read_all(out).items() for clip in result.clips}
     for item in inputs:
         try:
-            state = settings.state(item.path)
-            before = AlignRecord.read(out / FOLDER / f"{item.name}.json")
+            state = _state(item.path, options, identity)
+            before = AlignedInput.read(out / REPORTS / f"{item.name}.json")
             if before and before.state == state and all((out / CROPS / clip.clip).is_dir() for clip in before.clips):
-                yield AlignOutcome(item, before, True, before.faults)
+                yield AlignOutcome(item.path, item.name, before, True, before.faults)
                 continue
-            with CropFolder(out, item.name, settings.side, state) as crops:
-                record = _Aligner(item, detector, settings, crops, watch).record(state, owners, before)
-            record.write(out, item.name)
+            with CropFolder(out, item.name, options.side, state) as crops:
+                result = _Aligner(item, options, crops, on_frame).run(state, owners, before)
+            result.write(out, item.name)
         except StorageError:
             raise
         except FusionKitError as error:
-            yield AlignOutcome(item, None, False, [str(error)])
+            yield AlignOutcome(item.path, item.name, None, False, [str(error)])
         except OSError as error:
-            yield AlignOutcome(item, None, False, [f"{item.path} cannot be read: {error.strerror or error}"])
+            fault = f"{item.path} cannot be read: {error.strerror or error}"
+            yield AlignOutcome(item.path, item.name, None, False, [fault])
         else:
-            yield AlignOutcome(item, record, False, record.faults)
+            yield AlignOutcome(item.path, item.name, result, False, result.faults)
+
+
+def check_output(out: Path) -> None:
+    """Create the output folder and test that it can be written, before any work is done.
+
+    Raises:
+        StorageError: if it cannot.
+    """
+    try:
+        (out / REPORTS).mkdir(parents=True, exist_ok=True)
+        probe = out / REPORTS / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+def _state(path: Path, options: DetectionOptions, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the crops of a file, as JSON."""
+    status = path.stat()
+    return {
+        "size": status.st_size,
+        "changed": status.st_mtime_ns,
+        "detector": dict(identity),
+        "people": options.people,
+        "side": options.side,
+        "min_frames": options.min_frames,
+        "patience": options.patience,
+    }
 
 
 class _Aligner:
-    """One input from its first frame to its record."""
+    """Read one input and collect its crops."""
 
-    def __init__(
-        self, item: MediaInput, detector: Extractor, settings: AlignSettings, crops: CropFolder, watch: Watch
-    ) -> None:
-        self.item, self.detector, self.settings, self.crops, self.watch = item, detector, settings, crops, watch
-        self.video = Video(item.path) if item.moving else None
-        self.tracker = BoxTracker(settings.patience)
+    def __init__(self, item: MediaInput, options: DetectionOptions, crops: CropFolder, on_frame: OnFrame) -> None:
+        self.item, self.options, self.crops, self.on_frame = item, options, crops, on_frame
+        self.reader = item.open()
+        self.tracker = BoxTracker(options.patience)
         self.frames, self.faces, self.seconds = 0, 0, 0.0
 
-    def record(self, state: dict[str, Any], owners: dict[str, str], before: AlignRecord | None) -> AlignRecord:
-        """Read all frames, publish the crops, and say what became of them."""
-        for number, seconds, boxes in self.crops.earlier():
+    def run(self, state: dict[str, Any], owners: dict[str, str], before: AlignedInput | None) -> AlignedInput:
+        """Read the frames that an interrupted run has not read, and publish the crops."""
+        for number, seconds, boxes in self.crops.resumed_frames():
             self.tracker.follow(number, boxes)
             self._count(number, seconds, len(boxes))
-        for frame in self.video.frames(after=self.frames) if self.video else _photo(self.item.path):
-            self._see(frame)
-        names = self._names(owners)
+        for frame in self.reader.frames(after=self.frames):
+            self._add(frame)
+        names = self._clip_names(owners)
         kept = [track for track in self.tracker.tracks if track.number in names]
         self.crops.publish(names, [clip.clip for clip in before.clips] if before else [])
-        return AlignRecord(
+        faults = list(self.reader.faults)
+        if not self.faces:
+            faults.append(f"{self.item.path}: no face found in {self.frames:,} frame(s)")
+        return AlignedInput(
             source=str(self.item.path),
             state=state,
             frames=self.frames,
@@ -143,69 +206,47 @@ class _Aligner:
             faces=self.faces,
             dropped=self.faces - sum(track.frames for track in kept),
             clips=_clips(kept, names),
-            faults=[f"{self.item.path}: {fault}" for fault in _faults(self.video, self.frames, self.faces)],
+            faults=faults,
         )
 
-    def _see(self, frame: MediaFrame) -> None:
+    def _add(self, frame: MediaFrame) -> None:
         try:
-            found = faces_of(self.detector, frame, self.settings.people)
+            faces = self.options.detect(frame)
         except PluginError as error:
             raise PluginError(f"{self.item.path} frame {frame.number}: {error}") from error
-        followed = self.tracker.follow(frame.number, [face.box for face in found])
-        for face, track in zip(found, followed, strict=True):
+        tracks = self.tracker.follow(frame.number, [face.box for face in faces])
+        for face, track in zip(faces, tracks, strict=True):
             self.crops.add(track, frame, face)
-        self._count(frame.number, frame.seconds, len(found))
-        self.watch(self.item, frame.number, self.video.expected if self.video else 1)
+        self._count(frame.number, frame.seconds, len(faces))
+        self.on_frame(self.item, frame.number, self.reader.expected)
 
     def _count(self, number: int, seconds: float, faces: int) -> None:
         self.frames, self.faces = number, self.faces + faces
-        self.seconds = max(self.seconds, seconds)  # NaN is never the larger one
+        self.seconds = max(self.seconds, seconds)  # in this order, max ignores NaN
 
-    def _names(self, owners: dict[str, str]) -> dict[int, str]:
-        """The clip of each track that counts.
+    def _clip_names(self, owners: dict[str, str]) -> dict[int, str]:
+        """Return the clip name of each track that is kept.
 
         Raises:
-            DataError: if another input has one that is called the same.
+            DataError: if another input has a clip of this name.
         """
-        endings = clip_suffixes(self.tracker.tracks, self.settings.least if self.item.moving else 1)
-        stem = f"{self.item.folder}/{self.item.name}".removeprefix("/")
-        names = {number: f"{stem}{ending}" for number, ending in endings.items()}
+        suffixes = clip_suffixes(self.tracker.tracks, self.options.min_frames if self.item.is_video else 1)
+        names = {number: f"{self.item.clip_name}{suffix}" for number, suffix in suffixes.items()}
         for clip in names.values():
             if owners.setdefault(clip, self.item.name) != self.item.name:
-                raise DataError(f"{self.item.path}: clip {clip!r} is that of another input, {owners[clip]!r}")
+                raise DataError(
+                    f"{self.item.path}: input {owners[clip]!r} already has a clip {clip!r}",
+                    hint="rename one of the files",
+                )
         return names
 
 
-def _photo(path: Path) -> Iterator[MediaFrame]:
-    yield MediaFrame(1, float("nan"), load_image(path))
-
-
-def _faults(video: Video | None, frames: int, faces: int) -> list[str]:
-    faults = list(video.faults) if video else []
-    return faults if faces else [*faults, f"no face in {frames:,} frame(s)"]
-
-
-def _clips(tracks: list[Track], names: Mapping[int, str]) -> list[ClipRecord]:
-    """The clips by name, with the stretches of all their tracks."""
-    held: dict[str, list[Track]] = {}
+def _clips(tracks: list[Track], names: Mapping[int, str]) -> list[AlignedClip]:
+    """Return the clips by name, each with the runs of all its tracks."""
+    by_clip: dict[str, list[Track]] = {}
     for track in tracks:
-        held.setdefault(names[track.number], []).append(track)
+        by_clip.setdefault(names[track.number], []).append(track)
     return [
-        ClipRecord(clip, sum(track.frames for track in own), sorted(run for track in own for run in track.runs))
-        for clip, own in sorted(held.items())
+        AlignedClip(clip, sum(track.frames for track in own), sorted(run for track in own for run in track.runs))
+        for clip, own in sorted(by_clip.items())
     ]
-
-
-def check_output(out: Path) -> None:
-    """Make the output folder, before hours go into what cannot be kept.
-
-    Raises:
-        StorageError: if that is not possible.
-    """
-    try:
-        (out / FOLDER).mkdir(parents=True, exist_ok=True)
-        probe = out / FOLDER / ".probe"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise unwritable(out, error) from error

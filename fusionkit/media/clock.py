@@ -1,4 +1,4 @@
-"""Where the time of a pass over recordings goes."""
+"""Measure the time of the steps of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Adds up the seconds of each step.
+    """Sum the seconds of each step.
 
     Attributes:
-        seconds: by step.
+        seconds: by name of the step.
     """
 
     def __init__(self) -> None:
@@ -23,15 +23,15 @@ class Clock:
 
     @contextmanager
     def __call__(self, step: str) -> Iterator[None]:
-        """The context is a part of a step."""
-        began = perf_counter()
+        """Add the time of a ``with`` block to a step."""
+        start = perf_counter()
         try:
             yield
         finally:
-            self.seconds[step] += perf_counter() - began
+            self.seconds[step] += perf_counter() - start
 
     def each(self, step: str, items: Iterable[T]) -> Iterator[T]:
-        """The items, the making of each a part of a step."""
+        """Yield the items; add the time of producing them to a step."""
         iterator = iter(items)
         while True:
             with self(step):
@@ -40,7 +40,3 @@ class Clock:
                 except StopIteration:
                     return
             yield item
-
-    def add(self, step: str, seconds: float) -> None:
-        """What somebody else has measured."""
-        self.seconds[step] += seconds

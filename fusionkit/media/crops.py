@@ -1,4 +1,4 @@
-"""The crops of one input while it is read, beside their place; all of them are put there at once when it is done."""
+"""Crop aligned faces, and collect the crops of one input in a folder."""
 
 from __future__ import annotations
 
@@ -15,50 +15,113 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from fusionkit.contracts.extractor import Face
+from fusionkit.contracts.extractor import SIDE, Face
 from fusionkit.errors import DataError
-from fusionkit.media.align_record import FOLDER
-from fusionkit.media.aligned import aligned
 from fusionkit.media.video import MediaFrame
 from fusionkit.storage.artifact import unwritable
 
-CROPS = "cropped_aligned"
-QUALITY = 95
+CROPS = "cropped_aligned"  # the folder of all crops, below the output
+REPORTS = "align"  # the folder with one CSV and one JSON file per input, beside it
+_QUALITY = 95
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
-COLUMNS = (
+_COLUMNS = (
     *("clip", "frame", "seconds", "score", "left", "top", "right", "bottom"),
     *(f"{point}_{axis}" for point in _POINTS for axis in "xy"),
 )
-_LINES, _STATE = "faces.csv", "state.json"
+_FACES, _STATE = "faces.csv", "state.json"
+
+
+def align_face(image: np.ndarray, face: Face, side: int = SIDE) -> np.ndarray:
+    """Crop a face with its five points on the ArcFace template.
+
+    Where the crop is less than a third of the scale of the frame, the frame is first reduced by an integer factor,
+    pixels averaged: bilinear sampling alone would skip most of them. Pixels outside the frame are black.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        face: a face of the image, with points that :meth:`Face.to_template` accepts.
+        side: of the crop in px; the template is scaled with it.
+
+    Returns:
+        (side, side, 3) uint8.
+
+    Raises:
+        ValueError: if the points do not determine a similarity.
+
+    Reference: insightface's ``face_align.norm_crop`` (Deng et al. 2019, arXiv:1801.07698).
+    """
+    import cv2
+
+    matrix = to_crop(face, side)
+    if matrix is None:
+        raise ValueError("a face without five usable points cannot be aligned")
+    shrink = int(1 / np.sqrt(np.linalg.det(matrix[:, :2])) / 1.5)
+    if shrink > 1:
+        height, width = (length // shrink * shrink for length in image.shape[:2])
+        if height and width:
+            size = (width // shrink, height // shrink)
+            image = cv2.resize(image[:height, :width], size, interpolation=cv2.INTER_AREA)
+            # The centre of pixel k of the smaller frame is that of (k + 0.5) * shrink - 0.5.
+            matrix[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * shrink - 0.5)
+            matrix[:, :2] *= shrink
+    crop: np.ndarray = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    return crop
+
+
+def to_crop(face: Face, side: int = SIDE) -> np.ndarray | None:
+    """Return the similarity (2, 3) from the frame to the crop; None where the points do not determine one."""
+    similarity = face.to_template()
+    if similarity is None:
+        return None
+    scale = side / SIDE
+    matrix = similarity * scale
+    matrix[:, 2] += 0.5 * scale - 0.5  # edges are scaled, coordinates are those of pixel centres
+    return matrix
+
+
+def encode_jpeg(image: np.ndarray, name: str = "a crop", quality: int = _QUALITY) -> bytes:
+    """Encode an image, RGB uint8 (H, W, 3), by default as crops are stored.
+
+    Raises:
+        DataError: if OpenCV cannot; ``name`` is for the message.
+    """
+    import cv2
+
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DataError(f"{name}: OpenCV cannot encode {image.shape[1]} x {image.shape[0]} px as JPEG")
+    encoded: bytes = data.tobytes()
+    return encoded
 
 
 class CropFolder:
-    """Collects the crops of one input, a folder a track, and a line a face with where it was.
+    """Collect the crops of one input, one folder per track, and one CSV line per face.
 
-    What an interrupted run has collected is found again, and goes on, if it was made of the same file in the same way.
+    Everything is written into a folder aside and published when the input is complete. An interrupted run is resumed
+    if file and options are the same.
 
     Args:
         out: the output folder.
         name: of the input.
         side: of a crop in px.
-        state: of the file and of the settings, as JSON holds it.
+        state: JSON value that identifies the file and the options.
     """
 
     def __init__(self, out: Path, name: str, side: int, state: Mapping[str, Any]) -> None:
         self._out, self._name, self._side = out, name, side
         self._state = json.dumps(state, sort_keys=True)
-        self._aside = out / ".partial" / name
+        self._partial = out / ".partial" / name
         self._lines: IO[str] | None = None
 
     def __enter__(self) -> Self:
         try:
-            if not self._goes_on():
-                shutil.rmtree(self._aside, ignore_errors=True)
-                self._aside.mkdir(parents=True)
-                (self._aside / _LINES).touch()
-                (self._aside / _STATE).write_text(self._state)
-            # A line is written when its crop is: what a killed process leaves is told by whole lines.
-            self._lines = (self._aside / _LINES).open("a", newline="", buffering=1)
+            if not self._resume():
+                shutil.rmtree(self._partial, ignore_errors=True)
+                self._partial.mkdir(parents=True)
+                (self._partial / _FACES).touch()
+                (self._partial / _STATE).write_text(self._state)
+            # Line-buffered: the line of a face follows its crop, so after a kill each complete line has its crop.
+            self._lines = (self._partial / _FACES).open("a", newline="", buffering=1)
         except OSError as error:
             raise unwritable(self._out, error) from error
         return self
@@ -69,125 +132,105 @@ class CropFolder:
         if self._lines:
             self._lines.close()
         if error is not None and not isinstance(error, Exception):
-            return  # interrupted
-        shutil.rmtree(self._aside, ignore_errors=True)
-        with suppress(OSError):  # somebody else works there
-            self._aside.parent.rmdir()
+            return  # interrupted: kept for the next run
+        shutil.rmtree(self._partial, ignore_errors=True)
+        with suppress(OSError):  # not empty: another process uses it
+            self._partial.parent.rmdir()
 
-    def earlier(self) -> Iterator[tuple[int, float, list[np.ndarray]]]:
-        """The frames with faces that an interrupted run has finished: number, seconds, boxes (4,) in their order."""
-        with (self._aside / _LINES).open(newline="") as file:
+    def resumed_frames(self) -> Iterator[tuple[int, float, list[np.ndarray]]]:
+        """Yield number, seconds and face boxes (4,) of each frame with faces that an interrupted run has finished."""
+        with (self._partial / _FACES).open(newline="") as file:
             for number, rows in groupby(csv.reader(file), key=lambda row: row[1]):
-                held = list(rows)
-                seconds = float(held[0][2] or "nan")
-                yield int(number), seconds, [np.array([float(value) for value in row[4:8]]) for row in held]
+                faces = list(rows)
+                boxes = [np.array([float(value) for value in row[4:8]]) for row in faces]
+                yield int(number), float(faces[0][2] or "nan"), boxes
 
     def add(self, track: int, frame: MediaFrame, face: Face) -> None:
-        """Write one crop and its line.
+        """Write the crop and the line of one face.
 
         Raises:
-            StorageError: if that is not possible.
+            StorageError: if they cannot be written.
         """
-        data = jpeg(aligned(frame.image, face, self._side))
-        folder = self._aside / str(track)
+        data = encode_jpeg(align_face(frame.image, face, self._side))
+        folder = self._partial / str(track)
+        # All digits, so that a resumed run equals one that was not interrupted.
+        seconds = "" if math.isnan(frame.seconds) else frame.seconds
+        line = [track, frame.number, seconds, float(face.score), *face.box.tolist(), *face.points.ravel().tolist()]
         try:
             folder.mkdir(exist_ok=True)
-            (folder / _file(frame.number)).write_bytes(data)
-            csv.writer(self._open(), lineterminator="\n").writerow([track, *_line(frame, face)])
+            (folder / f"{frame.number:05d}.jpg").write_bytes(data)  # as in Aff-Wild2
+            csv.writer(self._open_lines(), lineterminator="\n").writerow(line)
         except OSError as error:
             raise unwritable(self._out, error) from error
 
     def publish(self, names: Mapping[int, str], old: Iterable[str]) -> None:
-        """Put the crops in their places.
+        """Move the crops to the folders of their clips.
 
         Args:
-            names: the clip of each track that counts.
-            old: clips of an earlier run of the same input, which go.
+            names: clip name by track; other tracks are dropped.
+            old: clips of an earlier run of the same input, which are removed.
 
         Raises:
-            StorageError: if that is not possible.
+            StorageError: if they cannot be written.
         """
-        self._open().close()
-        place = self._out / CROPS
+        self._open_lines().close()
+        crops, reports = self._out / CROPS, self._out / REPORTS
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            # From here on the earlier crops are no longer all there, and must not count as done.
-            (self._out / FOLDER / f"{self._name}.json").unlink(missing_ok=True)
+            crops.mkdir(parents=True, exist_ok=True)
+            # The old crops are incomplete from here on, and must not count as done.
+            (reports / f"{self._name}.json").unlink(missing_ok=True)
             for clip in {*old, *names.values()}:
-                shutil.rmtree(place / clip, ignore_errors=True)
+                shutil.rmtree(crops / clip, ignore_errors=True)
             for track, clip in names.items():
-                self._move(self._aside / str(track), place / clip)
-            self._name_lines(names)
-            (self._aside / "named.csv").replace(self._out / FOLDER / f"{self._name}.csv")
+                _move(self._partial / str(track), crops / clip)
+            reports.mkdir(parents=True, exist_ok=True)
+            self._write_clip_names(names).replace(reports / f"{self._name}.csv")
         except OSError as error:
             raise unwritable(self._out, error) from error
 
-    def _goes_on(self) -> bool:
-        """Whether an interrupted run has left something of use; its last frame, which may lack faces, is forgotten."""
+    def _resume(self) -> bool:
+        """Whether an interrupted run can be resumed; its last frame is dropped, as it may lack faces."""
         try:
-            if (self._aside / _STATE).read_text() != self._state:
+            if (self._partial / _STATE).read_text() != self._state:
                 return False
-            lines = (self._aside / _LINES).read_bytes().splitlines(keepends=True)
+            lines = (self._partial / _FACES).read_bytes().splitlines(keepends=True)
         except OSError:
             return False
         if lines:
-            last = _number(lines[-1]) if lines[-1].endswith(b"\n") else None
+            last = _frame_number(lines[-1]) if lines[-1].endswith(b"\n") else None
             lines.pop()
-            last = _number(lines[-1]) if last is None and lines else last
-            while lines and _number(lines[-1]) == last:
+            last = _frame_number(lines[-1]) if last is None and lines else last
+            while lines and _frame_number(lines[-1]) == last:
                 lines.pop()
-        (self._aside / _LINES).write_bytes(b"".join(lines))
+        (self._partial / _FACES).write_bytes(b"".join(lines))
         return True
 
-    def _move(self, folder: Path, clip: Path) -> None:
-        if not clip.exists():
-            clip.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(clip)
-            return
-        for crop in folder.iterdir():  # another stretch of the same person
-            crop.rename(clip / crop.name)
-
-    def _name_lines(self, names: Mapping[int, str]) -> None:
-        """The lines with clips instead of tracks, rounded, without those of tracks that do not count."""
-        (self._out / FOLDER).mkdir(parents=True, exist_ok=True)
-        with (
-            (self._aside / _LINES).open(newline="") as tracked,
-            (self._aside / "named.csv").open("w", newline="") as named,
-        ):
-            writer = csv.writer(named, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for track, number, seconds, score, *places in csv.reader(tracked):
+    def _write_clip_names(self, names: Mapping[int, str]) -> Path:
+        """Write the lines with clip names instead of tracks, values rounded, without dropped tracks."""
+        path = self._partial / "named.csv"
+        with (self._partial / _FACES).open(newline="") as faces, path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            for track, number, seconds, score, *positions in csv.reader(faces):
                 if int(track) in names:
                     time = f"{float(seconds):.6f}" if seconds else ""
-                    rounded = (f"{float(value):.2f}" for value in places)
+                    rounded = (f"{float(value):.2f}" for value in positions)
                     writer.writerow([names[int(track)], number, time, f"{float(score):.4f}", *rounded])
+        return path
 
-    def _open(self) -> IO[str]:
+    def _open_lines(self) -> IO[str]:
         assert self._lines is not None, "a crop folder is used in a with statement"
         return self._lines
 
 
-def jpeg(crop: np.ndarray) -> bytes:
-    """The file of a crop, RGB uint8 (side, side, 3)."""
-    import cv2
-
-    good, data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    if not good:
-        raise DataError("a crop could not be encoded as a JPEG")
-    encoded: bytes = data.tobytes()
-    return encoded
+def _move(folder: Path, clip: Path) -> None:
+    if not clip.exists():
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(clip)
+        return
+    for crop in folder.iterdir():  # another track of the same clip
+        crop.rename(clip / crop.name)
 
 
-def _file(number: int) -> str:
-    """As in Aff-Wild2: ``00001.jpg``, more digits from 100000 on."""
-    return f"{number:05d}.jpg"
-
-
-def _line(frame: MediaFrame, face: Face) -> list[Any]:
-    """All digits, so that an interrupted run goes on as if it had not been."""
-    time = "" if math.isnan(frame.seconds) else frame.seconds
-    return [frame.number, time, float(face.score), *face.box.tolist(), *face.points.ravel().tolist()]
-
-
-def _number(line: bytes) -> bytes:
+def _frame_number(line: bytes) -> bytes:
     return line.split(b",", 2)[1]

@@ -1,4 +1,4 @@
-"""Which face of a frame is which face of the frames before: tracks, by overlap and nearness of boxes."""
+"""Detect the faces of a video, follow each over time, and name the clips that they make."""
 
 from __future__ import annotations
 
@@ -10,27 +10,118 @@ import numpy as np
 from fusionkit.contracts.extractor import SIDE, Choice, Extractor, Face, choose
 from fusionkit.contracts.image_file import decoded
 from fusionkit.errors import ConfigError
-from fusionkit.media.aligned import aligned, rescaled
 from fusionkit.media.clock import Clock
-from fusionkit.media.crops import jpeg
+from fusionkit.media.crops import align_face, encode_jpeg, to_crop
 from fusionkit.media.video import MediaFrame
-from fusionkit.registry import EXTRACTORS
-from fusionkit.registry.spec import Spec
 
-_OVERLAP = 0.3  # least intersection over union of a face with itself a frame later
-_NEAR = 0.5  # of the box's size: as far the centre may have moved where boxes do not overlap so much
+_MIN_OVERLAP = 0.3  # intersection over union of the boxes of one face in two frames
+_MAX_DISTANCE = 0.5  # of the centres, in box sizes, for boxes that overlap less
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """How faces are detected and followed.
+
+    Attributes:
+        detector: extractor that detects faces; None: every frame is an aligned face.
+        people: which faces of a frame are kept; None: all.
+        side: of a crop in px.
+        min_frames: faces of a video with fewer frames are dropped, unless all have fewer.
+        patience: frames without detection after which a face is a new one.
+
+    Raises:
+        ConfigError: if the extractor does not detect faces.
+    """
+
+    detector: Extractor | None = None
+    people: Choice | None = None
+    side: int = SIDE
+    min_frames: int = 5
+    patience: int = 30
+
+    def __post_init__(self) -> None:
+        if self.detector is not None and not self.detector.finds_faces:
+            raise ConfigError(
+                f"extractor {type(self.detector).__name__} does not detect faces",
+                hint="use a face detector, such as yunet or insightface",
+            )
+
+    def detect(self, frame: MediaFrame) -> list[Face]:
+        """Return the faces of a frame that are kept."""
+        assert self.detector is not None
+        faces = self.detector.detect(frame.image)
+        if self.people is None:
+            return faces
+        chosen = choose(faces, self.people, frame.image.shape[1], frame.image.shape[0])
+        return [chosen] if chosen else []
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace:
+    """A face in a frame.
+
+    Attributes:
+        track: number of its track in the video.
+        box: (4,) left, top, right, bottom in px of the frame.
+        to_frame: (2, 3) from pixels of the crop to pixels of the frame, as ``cv2.transform`` takes it.
+        crop: RGB uint8 (side, side, 3), equal to the decoded file that ``align`` writes.
+    """
+
+    track: int
+    box: np.ndarray
+    to_frame: np.ndarray
+    crop: np.ndarray
+
+
+class FaceTracker:
+    """Detect and follow the faces of one input.
+
+    Args:
+        options: of detection.
+        clock: counts the seconds of detection and cropping.
+        is_photo: whether there is only one frame, so that no face is dropped for having few.
+    """
+
+    def __init__(self, options: DetectionOptions, clock: Clock, *, is_photo: bool) -> None:
+        self._options, self._clock, self._is_photo = options, clock, is_photo
+        self._tracker = BoxTracker(options.patience)
+
+    def __call__(self, frame: MediaFrame) -> list[TrackedFace]:
+        """Return the faces of the next frame."""
+        if self._options.detector is None:
+            height, width = frame.image.shape[:2]
+            return [TrackedFace(0, np.array([0, 0, width, height], np.float64), np.eye(2, 3), frame.image)]
+        with self._clock("detection"):
+            faces = self._options.detect(frame)
+            tracks = self._tracker.follow(frame.number, [face.box for face in faces])
+        with self._clock("cutting"):
+            return [self._cropped(frame, face, track) for face, track in zip(faces, tracks, strict=True)]
+
+    def clip_suffixes(self) -> dict[int, str]:
+        """Return the suffix of the clip name by track, after the last frame; other tracks are dropped."""
+        if self._options.detector is None:
+            return {0: ""}
+        return clip_suffixes(self._tracker.tracks, 1 if self._is_photo else self._options.min_frames)
+
+    def _cropped(self, frame: MediaFrame, face: Face, track: int) -> TrackedFace:
+        side = self._options.side
+        crop = decoded(encode_jpeg(align_face(frame.image, face, side)), "a crop")
+        matrix = to_crop(face, side)
+        assert matrix is not None, "Extractor.detect drops such faces"
+        inverse = np.linalg.inv(matrix[:, :2])
+        return TrackedFace(track, face.box, np.column_stack([inverse, -inverse @ matrix[:, 2]]), crop)
 
 
 @dataclass
 class Track:
-    """One face as long as it was followed.
+    """One face over consecutive detections.
 
     Attributes:
-        number: from 0, in the order of appearance.
-        box: (4,) where it was last.
-        runs: first and last frame of each stretch in which it was seen, in order.
-        frames: in which it was seen.
-        x: mean of its boxes' centres, in px from the left.
+        number: from 0, in order of appearance.
+        box: (4,) the last box.
+        runs: first and last frame number of each run of frames with a detection, ascending.
+        frames: number of frames with a detection.
+        x: mean of the box centres, in px from the left.
     """
 
     number: int
@@ -41,16 +132,16 @@ class Track:
 
     @property
     def first(self) -> int:
-        """The frame in which it appeared."""
+        """Return the first frame number."""
         return self.runs[0][0]
 
     @property
     def last(self) -> int:
-        """The frame in which it was seen last."""
+        """Return the last frame number."""
         return self.runs[-1][1]
 
-    def see(self, frame: int, box: np.ndarray) -> None:
-        """Take in where it is in a later frame."""
+    def add(self, frame: int, box: np.ndarray) -> None:
+        """Add the box of a later frame."""
         self.box = box
         if frame <= self.last + 1:
             self.runs[-1][1] = frame
@@ -62,137 +153,133 @@ class Track:
 
 @dataclass
 class BoxTracker:
-    """Follows faces from frame to frame; memory grows with the number of tracks, not with that of frames.
+    """Follow boxes from frame to frame; memory grows with the number of tracks, not of frames.
 
-    A face goes on with the track whose last box it overlaps most, then with the one that it is nearest to. A track that
-    was not seen for ``patience`` frames has ended; whoever comes then is somebody new.
+    A box continues the track whose last box it overlaps most, else the nearest track. A track without a box for more
+    than ``patience`` frames has ended.
 
     Attributes:
         patience: in frames.
-        tracks: all there were, in the order of appearance.
+        tracks: all tracks in order of appearance.
     """
 
     patience: int = 30
     tracks: list[Track] = field(default_factory=list)
-    _live: list[Track] = field(default_factory=list)
+    _active: list[Track] = field(default_factory=list)
 
     def follow(self, frame: int, boxes: Sequence[np.ndarray]) -> list[int]:
-        """The track's number of each face of a frame; frames come in order.
+        """Return the track number of each box of a frame.
 
         Args:
-            frame: its number.
-            boxes: (4,) left, top, right, bottom of each face.
+            frame: its number, above that of the last call.
+            boxes: (4,) left, top, right, bottom each.
         """
-        self._live = [track for track in self._live if frame - track.last <= self.patience]
-        known = _matched([track.box for track in self._live], boxes)
-        followed = []
-        for place, box in enumerate(boxes):
-            at = known.get(place)
-            track = self._live[at] if at is not None else self._started(frame, box)
-            track.see(frame, box)
-            followed.append(track.number)
-        return followed
+        self._active = [track for track in self._active if frame - track.last <= self.patience]
+        matches = _match([track.box for track in self._active], boxes)
+        numbers = []
+        for index, box in enumerate(boxes):
+            track = self._active[matches[index]] if index in matches else self._start(frame, box)
+            track.add(frame, box)
+            numbers.append(track.number)
+        return numbers
 
-    def _started(self, frame: int, box: np.ndarray) -> Track:
+    def _start(self, frame: int, box: np.ndarray) -> Track:
         track = Track(len(self.tracks), box, [[frame, frame]])
         self.tracks.append(track)
-        self._live.append(track)
+        self._active.append(track)
         return track
 
 
-def _matched(before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> dict[int, int]:
-    """Which of the boxes before each of the boxes now goes on with, each at most once, the best pairs first."""
+def _match(before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> dict[int, int]:
+    """Return the index before by the index now, one to one, best pairs first."""
     pairs = []
-    for at, old in enumerate(before):
-        for place, new in enumerate(now):
+    for i, old in enumerate(before):
+        for j, new in enumerate(now):
             overlap, distance = _overlap(old, new), _distance(old, new)
-            if overlap >= _OVERLAP:
-                pairs.append((0, -overlap, at, place))
-            elif distance <= _NEAR:
-                pairs.append((1, distance, at, place))
-    matched: dict[int, int] = {}
-    for _, _, at, place in sorted(pairs):
-        if place not in matched and at not in matched.values():
-            matched[place] = at
-    return matched
+            if overlap >= _MIN_OVERLAP:
+                pairs.append((0, -overlap, i, j))
+            elif distance <= _MAX_DISTANCE:
+                pairs.append((1, distance, i, j))
+    matches: dict[int, int] = {}
+    for _, _, i, j in sorted(pairs):
+        if j not in matches and i not in matches.values():
+            matches[j] = i
+    return matches
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the intersection over union."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))
-    return shared / (float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared)
+    return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Between centres, in sizes of a box; infinite where one is more than twice as large as the other."""
-    sizes = [float(np.sqrt(np.prod(box[2:] - box[:2]))) for box in (one, other)]
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the distance of the centres in box sizes; infinite where one box is more than twice as large."""
+    sizes = [float(np.sqrt(np.prod(box[2:] - box[:2]))) for box in (a, b)]
     if max(sizes) > 2 * min(sizes):
         return float("inf")
-    return float(np.linalg.norm((one[:2] + one[2:] - other[:2] - other[2:]) / 2)) / (sum(sizes) / 2)
+    return float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2)) / (sum(sizes) / 2)
 
 
-def clip_suffixes(tracks: Sequence[Track], least: int) -> dict[int, str]:
-    """What is put behind the video's name for each track; tracks of one ending make one clip.
+def clip_suffixes(tracks: Sequence[Track], min_frames: int) -> dict[int, str]:
+    """Return the suffix of the clip name by track number; tracks with the same suffix are one clip.
 
-    Tracks that are seen in fewer frames than ``least`` are left out, unless there are no others. Of those that remain:
+    Tracks with fewer than ``min_frames`` frames are dropped, unless all have fewer. For the others:
 
-    - never two at a time: one person, and nothing is put behind; cuts do not make a new person;
-    - two at a time at most: ``_left`` and ``_right``, as in Aff-Wild2. A track keeps its side for as long as it lasts;
-      of two that share frames the one that is further left on average is left. One that shares frames with no other
-      goes to the side whose mean it is nearer to;
-    - more at a time: nobody can say who comes back after a cut. Each track is a clip of its own, ``_1``, ``_2``, ... in
-      the order of appearance, from left to right where several appear together.
+    - at most one at a time: no suffix. One face is assumed, also after a cut;
+    - at most two at a time: ``_left`` and ``_right``, as in Aff-Wild2. Of two tracks that share frames, the one with
+      the smaller mean x is left. A track that shares frames with no other gets the side with the nearer mean x;
+    - more at a time: a face cannot be recognised after a cut. Each track is a clip, ``_1``, ``_2``, ... in order of
+      appearance, from left to right where several appear in the same frame.
 
     Args:
         tracks: of one video.
-        least: in frames.
-
-    Returns:
-        By the track's number.
+        min_frames: at least 1.
     """
-    kept = [track for track in tracks if track.frames >= least] or list(tracks)
-    crowd = _most_at_once(kept)
-    if crowd <= 1:
+    kept = [track for track in tracks if track.frames >= min_frames] or list(tracks)
+    most = _max_simultaneous(kept)
+    if most <= 1:
         return {track.number: "" for track in kept}
-    if crowd == 2:
-        scored_rows = _sides(kept)
-        return {number: "_right" if right else "_left" for number, right in scored_rows.items()}
+    if most == 2:
+        return {number: "_right" if right else "_left" for number, right in _is_right(kept).items()}
     order = sorted(kept, key=lambda track: (track.first, track.x))
-    return {track.number: f"_{place}" for place, track in enumerate(order, 1)}
+    return {track.number: f"_{index}" for index, track in enumerate(order, 1)}
 
 
-def _most_at_once(tracks: Sequence[Track]) -> int:
+def _max_simultaneous(tracks: Sequence[Track]) -> int:
     changes = sorted([(track.first, 1) for track in tracks] + [(track.last + 1, -1) for track in tracks])
     return int(np.cumsum([step for _, step in changes]).max(initial=0))
 
 
-def _sides(tracks: Sequence[Track]) -> dict[int, bool]:
-    """Whether each track is the right one of two.
+def _is_right(tracks: Sequence[Track]) -> dict[int, bool]:
+    """Return whether each track is the right one of two.
 
-    Tracks that share frames hang together; where at most two share any frame, each such group has exactly one division
-    into two scored_rows, which is then turned the right way round.
+    Where at most two tracks share any frame, each group of tracks that are connected by shared frames divides into
+    two sides in exactly one way; mean x decides which of them is right.
     """
-    scored_rows: dict[int, bool] = {}
-    alone = []
-    for group in _groups(tracks):
+    right: dict[int, bool] = {}
+    single = []
+    for group in _connected_groups(tracks):
         if len(group) == 1:
-            alone.append(group[0])
+            single.append(group[0])
             continue
-        division = {group[0].number: False}
-        further = 0.0
-        for place, track in enumerate(group):
-            for other in group[place + 1 :]:
-                if _together(track, other):
-                    division[other.number] = not division[track.number]
-                    further += (other.x - track.x) * (1 if division[other.number] else -1)
-        scored_rows |= {number: right == bool(further > 0) for number, right in division.items()}
-    means = [float(np.mean([t.x for t in tracks if scored_rows.get(t.number) is right])) for right in (False, True)]
-    return scored_rows | {track.number: abs(track.x - means[1]) < abs(track.x - means[0]) for track in alone}
+        side = {group[0].number: False}
+        offset = 0.0
+        for index, track in enumerate(group):
+            for other in group[index + 1 :]:
+                if track.first <= other.last and other.first <= track.last:
+                    side[other.number] = not side[track.number]
+                    offset += (other.x - track.x) * (1 if side[other.number] else -1)
+        right |= {number: second == bool(offset > 0) for number, second in side.items()}
+    left_mean, right_mean = (
+        float(np.mean([track.x for track in tracks if right.get(track.number) is side])) for side in (False, True)
+    )
+    return right | {track.number: abs(track.x - right_mean) < abs(track.x - left_mean) for track in single}
 
 
-def _groups(tracks: Sequence[Track]) -> list[list[Track]]:
-    """Tracks that share frames, directly or through others; each group in the order of appearance."""
+def _connected_groups(tracks: Sequence[Track]) -> list[list[Track]]:
+    """Group tracks that share frames, directly or through others; each group in order of appearance."""
     groups: list[list[Track]] = []
     end = -1
     for track in sorted(tracks, key=lambda track: (track.first, track.number)):
@@ -201,112 +288,3 @@ def _groups(tracks: Sequence[Track]) -> list[list[Track]]:
         groups[-1].append(track)
         end = max(end, track.last)
     return groups
-
-
-def _together(one: Track, other: Track) -> bool:
-    return one.first <= other.last and other.first <= one.last
-
-
-@dataclass(frozen=True)
-class DetectionOptions:
-    """How faces are looked for; what is not said is as ``align`` does it.
-
-    Attributes:
-        detector: finds them; None: every frame is an aligned face already.
-        people: every face of a frame, or one of them.
-        side: of a crop in px.
-        least: a face that is seen in fewer frames of a video is left out where there are others.
-        patience: frames for which a face may be away and still count as the same.
-    """
-
-    detector: Extractor | None = None
-    people: Choice | None = None
-    side: int = SIDE
-    least: int = 5
-    patience: int = 30
-
-
-def face_finder(spec: Spec) -> Extractor:
-    """The extractor, which must find faces.
-
-    Raises:
-        ConfigError: if it does not, or cannot be built.
-    """
-    built: Extractor = EXTRACTORS.build(spec)
-    if not built.finds_faces:
-        raise ConfigError(
-            f"extractor {spec} says where regions are but finds no faces", hint="yunet and insightface do"
-        )
-    return built
-
-
-@dataclass(frozen=True, eq=False)
-class TrackedFace:
-    """A face in a frame.
-
-    Attributes:
-        track: its number in the recording.
-        box: (4,) left, top, right, bottom in px of the frame.
-        to_frame: (2, 3) from pixels of the crop to those of the frame, as ``cv2.transform`` takes it.
-        crop: RGB uint8 (side, side, 3), as it is read from a file that ``align`` has written.
-    """
-
-    track: int
-    box: np.ndarray
-    to_frame: np.ndarray
-    crop: np.ndarray
-
-
-class FaceTracker:
-    """Looks at the frames of one recording in order.
-
-    Args:
-        look: how.
-        clock: told how long looking and cutting take.
-        moving: whether there may be more than one frame.
-    """
-
-    def __init__(self, look: DetectionOptions, clock: Clock, *, moving: bool) -> None:
-        self._look, self._clock, self._moving = look, clock, moving
-        self._tracker = BoxTracker(look.patience)
-
-    def __call__(self, frame: MediaFrame) -> list[TrackedFace]:
-        """The faces of the next frame."""
-        detector = self._look.detector
-        if detector is None:
-            height, width = frame.image.shape[:2]
-            return [TrackedFace(0, np.array([0, 0, width, height], np.float64), np.eye(2, 3), frame.image)]
-        with self._clock("detection"):
-            faces = faces_of(detector, frame, self._look.people)
-            tracks = self._tracker.follow(frame.number, [face.box for face in faces])
-        with self._clock("cutting"):
-            return [self._seen(frame, face, track) for face, track in zip(faces, tracks, strict=True)]
-
-    def _seen(self, frame: MediaFrame, face: Face, track: int) -> TrackedFace:
-        side = self._look.side
-        crop = decoded(jpeg(aligned(frame.image, face, side)), "a crop")
-        return TrackedFace(track, face.box, _inverse(face, side), crop)
-
-    def endings(self) -> dict[int, str]:
-        """What is put behind the recording's name for each track that counts, now that all frames were seen."""
-        if self._look.detector is None:
-            return {0: ""}
-        return clip_suffixes(self._tracker.tracks, self._look.least if self._moving else 1)
-
-
-def _inverse(face: Face, side: int) -> np.ndarray:
-    """From the crop to the frame."""
-    similarity = face.to_template()
-    assert similarity is not None, "Extractor.detect lets no such face through"
-    there = rescaled(similarity, side / SIDE)
-    back = np.linalg.inv(there[:, :2])
-    return np.column_stack([back, -back @ there[:, 2]])
-
-
-def faces_of(detector: Extractor, frame: MediaFrame, people: Choice | None) -> list[Face]:
-    """The faces of a frame that count: all of them, or the one that is asked for."""
-    faces = detector.detect(frame.image)
-    if people is None:
-        return faces
-    chosen = choose(faces, people, frame.image.shape[1], frame.image.shape[0])
-    return [chosen] if chosen else []

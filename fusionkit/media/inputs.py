@@ -1,54 +1,119 @@
-"""From paths on a command line to photos and videos, each with a name for its clip."""
+"""Find photos and videos, name their clips, and read their frames."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 
 from fusionkit.contracts import image_file
-from fusionkit.contracts.image_file import is_image
-from fusionkit.errors import ConfigError
+from fusionkit.contracts.image_file import is_image, load_image
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.media import video
+from fusionkit.media.video import MediaFrame, Video, expected_frames
+
+
+@dataclass
+class ImageSequence:
+    """Image files read as frames.
+
+    Attributes:
+        path: the photo, or the folder of the images.
+        files: frame number, ascending, and file of each image.
+        faults: problems found while reading, one line each; complete after the last frame.
+        expected: number of images.
+    """
+
+    path: Path
+    files: Sequence[tuple[int, Path]]
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def expected(self) -> int:
+        """Return the number of images."""
+        return len(self.files)
+
+    def frames(self, after: int = 0) -> Iterator[MediaFrame]:
+        """Yield the images numbered above ``after``; an image that cannot be read is skipped.
+
+        Raises:
+            DataError: if no image can be read.
+        """
+        self.faults = []
+        errors: list[DataError] = []
+        files = [item for item in self.files if item[0] > after]
+        for number, path in files:
+            try:
+                image = load_image(path)
+            except DataError as error:
+                errors.append(error)
+                continue
+            yield MediaFrame(number, nan, image)
+        if errors and len(errors) == len(files):
+            raise errors[0]
+        if errors:
+            unread = f"{len(errors)} of {len(files)} images cannot be read and are skipped"
+            self.faults.append(f"{self.path}: {unread}; the first: {errors[0]}")
 
 
 @dataclass(frozen=True)
 class MediaInput:
-    """A photo or a video.
+    """A photo, a video, or a folder of numbered images.
 
     Attributes:
-        path: the file.
-        below: its path below the folder that was asked for; of a lone file, its name.
-        name: of its clip, and different from those of all others.
-        moving: whether it is to be read as a video.
+        path: the file or folder.
+        relative_path: its path below the folder that was given; the file name where the file itself was given.
+        name: unique among the files of one call of :func:`find_inputs`.
+        is_video: whether it is read as a video.
+        images: of a folder, frame number, ascending, and file of each image.
     """
 
     path: Path
-    below: str
+    relative_path: str
     name: str
-    moving: bool
+    is_video: bool
+    images: tuple[tuple[int, Path], ...] = ()
 
     @property
-    def folder(self) -> str:
-        """Its folder below the one that was asked for; empty where it lies in that itself."""
-        return self.below.rpartition("/")[0]
+    def clip_name(self) -> str:
+        """Return the name of its clips, which includes the folders below the one that was given."""
+        folder = self.relative_path.rpartition("/")[0]
+        return f"{folder}/{self.name}".removeprefix("/")
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it is a single image."""
+        return not self.is_video and len(self.images) <= 1
+
+    def open(self) -> Video | ImageSequence:
+        """Return a reader of its frames."""
+        return Video(self.path) if self.is_video else ImageSequence(self.path, self.images or ((1, self.path),))
+
+    def expected_frames(self) -> int:
+        """Return the declared number of frames, at least 1, without reading them."""
+        return _declared_frames(self.path) if self.is_video else max(len(self.images), 1)
 
 
-def find_inputs(paths: Sequence[str | Path], besides: Sequence[Path] = ()) -> tuple[list[MediaInput], list[str]]:
-    """The photos and videos that paths name or hold, and a line for each folder that could not be listed.
+def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tuple[list[MediaInput], list[str]]:
+    """Find photos and videos.
 
-    Sub-folders are searched, each real folder once, so that links cannot loop; hidden names are passed over, and so is
-    what ends like neither. A file that is named itself is read whatever its ending is. A clip is called as its file is
-    without the ending; where two would be called the same, they keep the ending, or the folders as well.
+    Folders are searched with their sub-folders, each real folder once, so links cannot loop. Hidden names and files
+    with other endings are skipped; a file that is given itself is read whatever its ending. An input is named as its
+    file without the ending; names that are equal keep the ending, then also the folders.
 
     Args:
         paths: photos, videos and folders.
-        besides: folders that are not looked into where they lie in one of these: what was drawn of earlier inputs.
+        exclude: folders that are not searched, such as the output of an earlier run.
+
+    Returns:
+        The inputs, and a message for each folder that cannot be listed.
 
     Raises:
-        ConfigError: if a path does not exist or holds neither photo nor video; one problem each.
+        ConfigError: if a path does not exist or holds neither photo nor video, all of them at once; or if two inputs
+            cannot be given different names.
     """
     found: list[MediaInput] = []
     problems: list[str] = []
@@ -56,12 +121,12 @@ def find_inputs(paths: Sequence[str | Path], besides: Sequence[Path] = ()) -> tu
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            inside = _below(path, unlisted.append, {os.path.realpath(folder) for folder in besides})
+            inside = _search(path, unlisted, {os.path.realpath(folder) for folder in exclude})
             if not inside and not unlisted:
-                problems.append(f"{path} holds neither photos nor videos")
+                problems.append(f"{path} contains no photo or video")
             found += inside
         elif path.exists():
-            found.append(MediaInput(path, path.name, "", _is_moving(path)))
+            found.append(MediaInput(path, path.name, "", _is_video(path)))
         else:
             problems.append(f"{path} does not exist")
     if problems:
@@ -70,32 +135,50 @@ def find_inputs(paths: Sequence[str | Path], besides: Sequence[Path] = ()) -> tu
     return _named(list(reversed(distinct.values()))), unlisted
 
 
-def _below(top: Path, tell: Callable[[str], None], besides: set[str]) -> list[MediaInput]:
+def join_numbered_images(inputs: Sequence[MediaInput]) -> list[MediaInput]:
+    """Replace the images of a folder by one input if all of them are named as ``fusionkit align`` names crops.
+
+    That is ``00001.jpg``: at least five digits, padded with zeros. Other photos stay inputs of their own.
+    """
+    joined: list[MediaInput] = []
+    folders: dict[Path, list[MediaInput]] = {}
+    for item in inputs:
+        folders.setdefault(item.path if item.is_video else item.path.parent, []).append(item)
+    for folder, items in folders.items():
+        if items[0].is_video or not _are_frames_of_a_clip(items):
+            joined += items
+        else:
+            numbered = tuple(sorted((int(item.path.stem), item.path) for item in items))
+            joined.append(MediaInput(folder, items[0].relative_path, "", False, numbered))
+    return _with_folder_names(joined)
+
+
+def _search(top: Path, unlisted: list[str], exclude: set[str]) -> list[MediaInput]:
     seen: set[tuple[int, int]] = set()
     found = []
 
-    def complain(error: OSError) -> None:
-        tell(f"{error.filename} cannot be listed: {error.strerror}")
+    def note(error: OSError) -> None:
+        unlisted.append(f"{error.filename} cannot be listed: {error.strerror}")
 
-    for place, folders, files in os.walk(top, followlinks=True, onerror=complain):
-        status = Path(place).stat()
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=note):
+        status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if besides:
-            folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) not in besides]
+        if exclude:
+            folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) not in exclude]
         for name in sorted(files):
             ending = Path(name).suffix.lower()
             if not name.startswith(".") and ending in video.ENDINGS | image_file.ENDINGS:
-                path = Path(place, name)
+                path = Path(folder, name)
                 found.append(MediaInput(path, path.relative_to(top).as_posix(), "", ending in video.ENDINGS))
     return found
 
 
-def _is_moving(path: Path) -> bool:
-    """By the ending; where that says nothing, by whether the file begins like an image."""
+def _is_video(path: Path) -> bool:
+    """Decide by the ending; for other endings, by whether the file begins like an image."""
     ending = path.suffix.lower()
     if ending in video.ENDINGS or ending in image_file.ENDINGS:
         return ending in video.ENDINGS
@@ -103,32 +186,71 @@ def _is_moving(path: Path) -> bool:
         with path.open("rb") as file:
             return not is_image(file.read(16))
     except OSError:
-        return True  # reading it will say what is wrong
+        return True  # the error is reported when the file is read
 
 
-_FORMS: tuple[Callable[[MediaInput], str], ...] = (
+_NAMES: tuple[Callable[[MediaInput], str], ...] = (
     lambda item: item.path.stem,
     lambda item: item.path.name,
-    lambda item: item.below.replace("/", "_"),
+    lambda item: item.relative_path.replace("/", "_"),
     lambda item: "_".join(item.path.parts[-3:]).replace("/", "_"),
 )
 
 
 def _named(inputs: list[MediaInput]) -> list[MediaInput]:
-    """Each with the shortest name that no other one has.
+    """Give each input the shortest of its names that no other input has.
 
     Raises:
-        ConfigError: if two cannot be told apart.
+        ConfigError: if two have no different names.
     """
     level = [0] * len(inputs)
     while True:
-        names = [_FORMS[at](item) for at, item in zip(level, inputs, strict=True)]
+        names = [_NAMES[at](item) for at, item in zip(level, inputs, strict=True)]
         count = Counter(names)
-        twice = [place for place, name in enumerate(names) if count[name] > 1]
-        if not twice:
+        equal = [index for index, name in enumerate(names) if count[name] > 1]
+        if not equal:
             return [replace(item, name=name) for item, name in zip(inputs, names, strict=True)]
-        if all(level[place] == len(_FORMS) - 1 for place in twice):
-            same = [str(inputs[place].path) for place in twice if names[place] == names[twice[0]]]
-            raise ConfigError(f"{' and '.join(same)} would both be clip {names[twice[0]]!r}", hint="align them apart")
-        for place in twice:
-            level[place] = min(level[place] + 1, len(_FORMS) - 1)
+        if all(level[index] == len(_NAMES) - 1 for index in equal):
+            name = names[equal[0]]
+            same = ", ".join(str(inputs[index].path) for index in equal if names[index] == name)
+            raise ConfigError(f"inputs with the same clip name {name!r}: {same}", hint="process them in separate calls")
+        for index in equal:
+            level[index] = min(level[index] + 1, len(_NAMES) - 1)
+
+
+def _with_folder_names(inputs: list[MediaInput]) -> list[MediaInput]:
+    """Name folders of images by their path below the given folder, with parents before it until names differ."""
+    taken = {item.clip_name for item in inputs if item.name}
+    named = []
+    for item in inputs:
+        if item.name:
+            named.append(item)
+            continue
+        parts = Path(os.path.abspath(item.path)).parts[1:]  # noqa: PTH100  # links stay
+        shortest = max(item.relative_path.count("/"), 1)
+        paths = ["/".join(parts[-length:]) for length in range(shortest, len(parts) + 1)]
+        path = next((path for path in paths if path not in taken), "/".join(parts))
+        taken.add(path)
+        named.append(replace(item, relative_path=path, name=path.rpartition("/")[2]))
+    return named
+
+
+def _are_frames_of_a_clip(items: Sequence[MediaInput]) -> bool:
+    """Whether photos are numbered as frames: padded with zeros, or with few numbers missing."""
+    stems = [item.path.stem for item in items]
+    if not all(stem.isdecimal() and stem.isascii() and stem == f"{int(stem):05d}" for stem in stems):
+        return False
+    numbers = {int(stem) for stem in stems}
+    dense = max(numbers) - min(numbers) < 2 * len(numbers) and len(numbers) > 1
+    return len(numbers) == len(stems) and (dense or any(stem.startswith("0") for stem in stems))
+
+
+def _declared_frames(path: Path) -> int:
+    """Return the declared number of frames of a video; 1 where there is none or the file cannot be opened."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return expected_frames(container, container.streams.video[0]) or 1
+    except (av.FFmpegError, OSError, IndexError, ValueError):
+        return 1

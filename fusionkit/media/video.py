@@ -1,4 +1,4 @@
-"""Frames of a video in the order they are shown, upright, one at a time, through PyAV."""
+"""Decode a video frame by frame with PyAV: in display order, upright, with the time of each frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fusionkit.errors import DataError
 ENDINGS = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 )
-_LATE = 0.5  # s by which what was read may end before what the file announces
+_TOLERANCE = 0.5  # s by which the decoded frames may end before the declared duration
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class MediaFrame:
     """One frame.
 
     Attributes:
-        number: from 1, in the order in which frames are shown.
-        seconds: when it is shown; NaN where the file does not say, and in a photo.
+        number: position in display order, from 1.
+        seconds: presentation time; NaN where the file has none, and for images.
         image: RGB uint8 (H, W, 3).
     """
 
@@ -37,15 +37,15 @@ class MediaFrame:
 
 @dataclass
 class Video:
-    """The frames of one video file.
+    """A video file.
 
-    A frame's number is its place among the frames that could be decoded, whatever their rate, and ``seconds`` is the
-    file's own time. Frames stand upright as the file's display matrix says, and pixels that are not square are made so.
+    Frames are numbered over the frames that can be decoded, whatever their rate; ``seconds`` is the time in the file.
+    Frames are rotated as the display matrix of the file says, and resized where pixels are not square.
 
     Attributes:
         path: the file.
-        faults: what was wrong, known when all frames were read.
-        expected: how many frames there should be, known from the first one on; None where the file does not say.
+        faults: problems found while reading, one line each; complete after the last frame.
+        expected: declared number of frames; set with the first frame, None where the file has no such number.
     """
 
     path: Path
@@ -53,13 +53,13 @@ class Video:
     expected: int | None = None
 
     def frames(self, after: int = 0) -> Iterator[MediaFrame]:
-        """Decode all frames, holding a few at a time.
+        """Yield the frames; only a few are in memory at a time.
 
         Args:
-            after: leave out the frames up to this number; they are decoded and not looked at.
+            after: skip the frames up to this number. They are decoded, but not converted.
 
         Raises:
-            DataError: if the file is no video or none of it can be decoded.
+            DataError: if the file is not a video, or no frame can be decoded.
         """
         import av
 
@@ -67,15 +67,18 @@ class Video:
         try:
             container = av.open(str(self.path))
         except (av.FFmpegError, OSError) as error:
-            raise DataError(f"{self.path} cannot be read as a video: {_said(error)}") from error
+            raise DataError(
+                f"{self.path} cannot be read as a video: {_ffmpeg_message(error)}",
+                hint="the file is damaged or not a video",
+            ) from error
         with container:
             yield from self._decoded(container, after)
 
     def _decoded(self, container: Any, after: int) -> Iterator[MediaFrame]:
-        stream = _picture(container, self.path)
+        stream = _video_stream(container, self.path)
         stream.thread_type = "AUTO"
         self.faults, self.expected = [], expected_frames(container, stream)
-        upright = Upright(stream.sample_aspect_ratio)
+        convert = FrameConverter(stream.sample_aspect_ratio)
         count = damaged = 0
         end = 0.0
         for item in _items(container, stream):
@@ -87,23 +90,23 @@ class Video:
                 count += 1
                 if count <= after:
                     continue
-                # A time of its own for each frame: the rate may vary.
+                # The time of each frame, not number / rate: the rate may vary.
                 seconds = math.nan if item.time is None else float(item.time)
-                yield MediaFrame(count, seconds, upright(item))
+                yield MediaFrame(count, seconds, convert(item))
         if not count:
-            raise DataError(f"{self.path} holds no frame that can be decoded: it is cut short or damaged")
-        announced = stream.frames
-        length = (container.duration or 0) / 1e6
+            raise DataError(f"{self.path}: no frame can be decoded", hint="the file is truncated or damaged")
+        declared, duration = stream.frames, (container.duration or 0) / 1e6
         if damaged:
-            self.faults.append(f"{damaged} part(s) could not be decoded; {count} frames were")
-        elif announced and announced != count:
-            self.faults.append(f"the file announces {announced} frames, {count} could be decoded")
-        elif end < length - _LATE:
-            self.faults.append(f"the file announces {length:.1f} s and ends after {end:.1f} s, {count} frames")
+            self.faults.append(f"{self.path}: {damaged} packet(s) cannot be decoded; {count} frames were read")
+        elif declared and declared != count:
+            self.faults.append(f"{self.path}: the header declares {declared} frames; {count} were read")
+        elif end < duration - _TOLERANCE:
+            lengths = f"the header declares {duration:.1f} s; the frames end at {end:.1f} s"
+            self.faults.append(f"{self.path} is truncated: {lengths}; {count} frames were read")
 
 
 def _items(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames of the stream; for every packet of any stream its end in s; a text for what could not be decoded."""
+    """Yield the frames of a stream, the end of every packet of any stream in s, and the messages of decoding errors."""
     import av
 
     packets = container.demux()
@@ -113,7 +116,7 @@ def _items(container: Any, stream: Any) -> Iterator[Any]:
         except StopIteration:
             return
         except (av.FFmpegError, OSError) as error:
-            yield _said(error)
+            yield _ffmpeg_message(error)
             return
         if packet.pts is not None and packet.time_base is not None:
             yield float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -122,11 +125,11 @@ def _items(container: Any, stream: Any) -> Iterator[Any]:
         try:
             yield from packet.decode()
         except (av.FFmpegError, OSError) as error:
-            yield _said(error)
+            yield _ffmpeg_message(error)
 
 
 def expected_frames(container: Any, stream: Any) -> int | None:
-    """How many there should be: by the count in the header, else by length and mean rate; None where nothing says."""
+    """Return the number of frames in the header, else duration times mean rate; None where the file has neither."""
     if stream.frames:
         return int(stream.frames)
     rate = stream.average_rate or 0
@@ -134,11 +137,7 @@ def expected_frames(container: Any, stream: Any) -> int | None:
 
 
 def _check(path: Path) -> None:
-    """Refuse what is no video before a decoder guesses.
-
-    Raises:
-        DataError: if the file cannot be read, is empty or holds an image.
-    """
+    """Raise :class:`DataError` for a file that is unreadable, empty or an image: FFmpeg would decode the last."""
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -147,36 +146,37 @@ def _check(path: Path) -> None:
     if not start:
         raise DataError(f"{path} is empty")
     if is_image(start):
-        raise DataError(f"{path} is an image, not a video, whatever its name says")
+        raise DataError(f"{path} is an image, not a video", hint="give it the ending of an image, such as .jpg")
 
 
-def _picture(container: Any, path: Path) -> Any:
-    """The first stream of moving pictures; the cover of a song is none.
+def _video_stream(container: Any, path: Path) -> Any:
+    """Return the first video stream; cover art of an audio file does not count.
 
     Raises:
-        DataError: if there is none, or its frames are monstrous.
+        DataError: if there is none that can be decoded, or its frames are larger than ``MAX_PIXELS``.
     """
     import av
 
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
-        held = "only sound, no video" if container.streams.audio else "no pictures: it is cut short, or no video"
-        raise DataError(f"{path} holds {held}")
+        if container.streams.audio:
+            raise DataError(f"{path} contains audio but no video")
+        raise DataError(f"{path} contains no video stream", hint="the file is truncated or not a video")
     stream = streams[0]
     if stream.codec_context is None:
-        raise DataError(f"{path} is in a format that PyAV has no decoder for")
-    pixels = stream.codec_context.width * stream.codec_context.height
-    if pixels > MAX_PIXELS:
-        raise DataError(f"{path} claims frames of {pixels / 1e6:,.0f} megapixels")
+        raise DataError(f"{path}: PyAV has no decoder for its codec", hint="convert it, for example to H.264")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path}: frames of {width} x {height} px exceed {MAX_PIXELS / 1e6:g} megapixels")
     return stream
 
 
-class Upright:
-    """Stands the frames of one video as they are to be shown: turned as its display matrix says, pixels square.
+class FrameConverter:
+    """Convert the frames of one video to upright RGB images with square pixels.
 
-    The first frame of each size is asked for the matrix, and no other one: PyAV's side data and the frame hold each
-    other, so what was asked waits for the garbage collector, and with it hundreds of decoded frames.
+    The display matrix is read from the first frame of each size only: PyAV's side data and the frame refer to each
+    other, so each frame that is asked for its side data stays in memory until the garbage collector runs.
 
     Args:
         aspect: width to height of a pixel; None where the file does not say.
@@ -187,7 +187,7 @@ class Upright:
         self._matrices: dict[tuple[int, int], np.ndarray | None] = {}
 
     def __call__(self, frame: Any) -> np.ndarray:
-        """RGB uint8 (H, W, 3) of an ``av.VideoFrame``."""
+        """Return an ``av.VideoFrame`` as RGB uint8 (H, W, 3)."""
         import cv2
 
         image: np.ndarray = frame.to_ndarray(format="rgb24")
@@ -198,20 +198,20 @@ class Upright:
             width = max(round(size[1] * float(self._aspect)), 1)
             image = cv2.resize(image, (width, size[0]), interpolation=cv2.INTER_LINEAR)
         matrix = self._matrices[size]
-        return image if matrix is None else turned(image, matrix)
+        return image if matrix is None else rotate(image, matrix)
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:
-    held = frame.side_data.get("DISPLAYMATRIX")
-    return None if held is None else np.frombuffer(bytes(held), np.int32).reshape(3, 3)
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 
-def turned(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """An image as a display matrix shows it, to the nearest quarter turn, mirrored where the matrix mirrors.
+def rotate(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply a display matrix to an image, rounded to the nearest quarter turn, with its mirroring.
 
     Args:
         image: (H, W, 3).
-        matrix: (3, 3); pixel (x, y) is shown at (a x + c y, b x + d y), with a, b and c, d in its first two rows.
+        matrix: (3, 3) with a, b and c, d in its first two rows; pixel (x, y) is shown at (a x + c y, b x + d y).
 
     Reference: ISO/IEC 14496-12, ``matrix`` of the track header.
     """
@@ -224,6 +224,6 @@ def turned(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
 
 
-def _said(error: BaseException) -> str:
-    """What FFmpeg said, without number and path."""
+def _ffmpeg_message(error: BaseException) -> str:
+    """Return the message of an FFmpeg error without its number and path."""
     return (getattr(error, "strerror", None) or str(error)).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""Writes a video frame by frame, beside its place, and puts it there when it is whole."""
+"""Write a video frame by frame; the file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 from fusionkit.errors import StorageError
 from fusionkit.storage.artifact import unwritable
 
-_BASE = Fraction(1, 90_000)  # s, fine enough for any rate
-_RATE = 25  # frames/s where nobody says when a frame is shown
+_TIME_BASE = Fraction(1, 90_000)  # s, fine enough for any rate
+_RATE = 25  # frames/s for frames without a time
 
 
 class VideoWriter:
-    """An MP4 file, H.264 where the encoder is there, else MPEG-4; each frame is shown at a time of its own.
+    """Write an MP4 file, H.264 where PyAV has the encoder, else MPEG-4, with a time for each frame.
 
-    Used in a ``with`` statement. Left by an error, there is no file.
+    Use it in a ``with`` statement. After an exception there is no new file.
 
     Args:
-        path: of the file, which is replaced.
+        path: of the file; an existing file is replaced.
 
     Raises:
         StorageError: if it cannot be written.
@@ -32,7 +32,7 @@ class VideoWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._aside = path.with_name(f".{path.name}.partial")
+        self._partial = path.with_name(f".{path.name}.partial")
         self._container: Any = None
         self._stream: Any = None
         self._last = -1
@@ -41,11 +41,11 @@ class VideoWriter:
         return self
 
     def add(self, image: np.ndarray, seconds: float) -> None:
-        """The next frame.
+        """Add the next frame.
 
         Args:
-            image: RGB uint8 (H, W, 3), H and W even, of one size in all frames.
-            seconds: when it is shown, later than the one before; NaN: a 25th of a second later.
+            image: RGB uint8 (H, W, 3), H and W even, of the same size in all frames.
+            seconds: presentation time, later than that of the frame before; NaN: 1/25 s after it.
 
         Raises:
             StorageError: if it cannot be written.
@@ -56,26 +56,26 @@ class VideoWriter:
             if self._container is None:
                 self._open(image)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            step = 1 / _RATE / _BASE
-            at = self._last + (step if self._last >= 0 else 1) if isnan(seconds) else round(seconds / _BASE)
+            step = 1 / _RATE / _TIME_BASE
+            at = self._last + (step if self._last >= 0 else 1) if isnan(seconds) else round(seconds / _TIME_BASE)
             self._last = max(int(at), self._last + 1)
-            frame.pts, frame.time_base = self._last, _BASE
+            frame.pts, frame.time_base = self._last, _TIME_BASE
             self._container.mux(self._stream.encode(frame))
         except (av.FFmpegError, OSError) as error:
-            raise _failed(self._path, error) from error
+            raise _storage_error(self._path, error) from error
 
     def _open(self, image: np.ndarray) -> None:
         import av
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._aside), "w", format="mp4", options={"movflags": "faststart"})
+        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "faststart"})
         codec, options = ("libx264", {"crf": "20", "preset": "veryfast"})
         if codec not in av.codecs_available:
             codec, options = "mpeg4", {"qscale": "3"}
         self._stream = self._container.add_stream(codec, rate=_RATE, options=options)
         self._stream.height, self._stream.width = image.shape[:2]
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = _BASE
+        self._stream.codec_context.time_base = _TIME_BASE
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,16 +88,16 @@ class VideoWriter:
                     self._container.mux(self._stream.encode(None))
                 self._container.close()
                 if kind is None:
-                    self._aside.replace(self._path)
+                    self._partial.replace(self._path)
         except (av.FFmpegError, OSError) as cause:
             if kind is None:
-                raise _failed(self._path, cause) from cause
+                raise _storage_error(self._path, cause) from cause
         finally:
             with suppress(OSError):
-                self._aside.unlink(missing_ok=True)
+                self._partial.unlink(missing_ok=True)
 
 
-def _failed(path: Path, error: Exception) -> StorageError:
+def _storage_error(path: Path, error: Exception) -> StorageError:
     if isinstance(error, OSError):
         return unwritable(path, error)
     return StorageError(f"{path} cannot be written: {error}")

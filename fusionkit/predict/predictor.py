@@ -397,7 +397,7 @@ class PredictionStream:
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        refuse_later_frames(predictor)
+        require_causal(predictor)
         self.classes = predictor.classes
         self._predictor = predictor
         self._embedder = predictor.embedder(1)
@@ -437,7 +437,7 @@ class PredictionStream:
         return self._clip(evidence, at)
 
 
-def refuse_later_frames(predictor: Predictor) -> None:
+def require_causal(predictor: Predictor) -> None:
     """Refuse a cell that cannot answer before it has seen the whole clip.
 
     Raises:

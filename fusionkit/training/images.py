@@ -21,7 +21,7 @@ from fusionkit.contracts.image_file import ENDINGS, read_image
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import ConfigError, DataError, cause_of
 from fusionkit.media import video
-from fusionkit.media.video import Upright
+from fusionkit.media.video import FrameConverter
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
@@ -280,7 +280,7 @@ class VideoFrames(Images):
             import av
 
             self._own.container = av.open(str(self.path))
-            self._own.upright = Upright(self._own.container.streams.video[0].sample_aspect_ratio)
+            self._own.upright = FrameConverter(self._own.container.streams.video[0].sample_aspect_ratio)
         return self._own.container
 
 

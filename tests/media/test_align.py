@@ -1,4 +1,4 @@
-"""From photos and videos to aligned faces: every frame accounted for, people told apart, interrupted runs go on."""
+"""Aligned faces of photos and videos: every frame is counted, faces are told apart, interrupted runs are resumed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from toy_videos import turn, write_video
 
 from fusionkit.contracts import Face
 from fusionkit.contracts.extractor import TEMPLATE
-from fusionkit.errors import PluginError, StorageError
-from fusionkit.media.align import AlignOutcome, AlignSettings, align, check_output
+from fusionkit.errors import ConfigError, StorageError
+from fusionkit.media.align import AlignOutcome, align, check_output
+from fusionkit.media.face_tracking import DetectionOptions
 from fusionkit.media.inputs import find_inputs
 from fusionkit.media.video import Video
 from fusionkit_faces.template import Template
 
-SETTINGS = AlignSettings({"name": "dots"})
+OPTIONS = DetectionOptions(Dots())
+IDENTITY = {"name": "dots"}
 EMPTY = np.full((240, 320, 3), 128, np.uint8)
 
 
 def run(
-    source: Path, out: Path, settings: AlignSettings = SETTINGS, detector: Dots | None = None
+    source: Path, out: Path, options: DetectionOptions = OPTIONS, detector: Dots | None = None
 ) -> dict[str, AlignOutcome]:
     found, _ = find_inputs([source])
-    return {outcome.item.name: outcome for outcome in align(found, detector or Dots(), settings, out)}
+    options = replace(options, detector=detector or Dots())
+    return {outcome.name: outcome for outcome in align(found, options, IDENTITY, out)}
 
 
 def clips(out: Path) -> dict[str, list[int]]:
@@ -53,27 +56,27 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def story() -> Iterable[np.ndarray]:
-    """One person; nobody; two people; one again after a cut, elsewhere."""
+    """One face; none; two; one after a cut, elsewhere."""
     yield from (frame_of(place(80 + n, 120, 0.8, 2 * n)) for n in range(8))
     yield from [EMPTY] * 4
     yield from (frame_of(place(80 + n, 120, 0.8), place(240 - n, 110, 0.7)) for n in range(8))
     yield from (frame_of(place(240, 130, 0.8, -20)) for _ in range(6))
 
 
-def test_every_frame_of_a_video_is_accounted_for(tmp_path: Path):
+def test_every_frame_of_a_video_is_counted(tmp_path: Path):
     video = write_video(tmp_path / "story.mkv", story(), codec="ffv1")
     outcome = run(video, tmp_path / "out")["story"]
     assert outcome.faults == []
-    record = outcome.record
-    assert record is not None
-    assert (record.frames, record.faces, record.dropped) == (26, 8 + 16 + 6, 0)
+    result = outcome.result
+    assert result is not None
+    assert (result.frames, result.faces, result.dropped) == (26, 8 + 16 + 6, 0)
     assert clips(tmp_path / "out") == {
         "story_left": [*range(1, 9), *range(13, 21)],
         "story_right": [*range(13, 21), *range(21, 27)],
     }
-    assert {clip.clip: clip.frames for clip in record.clips} == {"story_left": 16, "story_right": 14}
-    assert record.clips[0].runs == [[1, 8], [13, 20]]
-    assert record.seconds == pytest.approx(25 / 25, abs=0.01)
+    assert {clip.clip: clip.frames for clip in result.clips} == {"story_left": 16, "story_right": 14}
+    assert result.clips[0].runs == [[1, 8], [13, 20]]
+    assert result.seconds == pytest.approx(25 / 25, abs=0.01)
 
 
 def test_crops_are_faces_on_the_template(tmp_path: Path):
@@ -89,7 +92,7 @@ def test_crops_are_faces_on_the_template(tmp_path: Path):
         np.testing.assert_allclose(face.points, TEMPLATE, atol=1.5)
 
 
-def test_where_each_face_was_is_written_down(tmp_path: Path):
+def test_the_position_of_each_face_is_reported(tmp_path: Path):
     times = [0.0, 0.04, 0.5, 0.54, 1.9, 2.0]
     video = write_video(tmp_path / "a.mkv", [frame_of(place(90 + n, 100)) for n in range(6)], codec="ffv1", times=times)
     run(video, tmp_path / "out")
@@ -104,10 +107,10 @@ def test_where_each_face_was_is_written_down(tmp_path: Path):
 
 
 def test_a_video_that_was_taken_upright_is_aligned_as_it_is_shown(tmp_path: Path):
-    frames = [np.rot90(frame_of(place(160, 120)), 1)] * 6  # what a phone stores that is to be turned clockwise
+    frames = [np.rot90(frame_of(place(160, 120)), 1)] * 6  # as a phone stores a frame that is to be rotated clockwise
     video = turn(write_video(tmp_path / "a.mp4", map(np.ascontiguousarray, frames)), 90)
     outcome = run(video, tmp_path / "out")["a"]
-    assert outcome.record is not None
+    assert outcome.result is not None
     crop = cv2.imread(str(tmp_path / "out/cropped_aligned/a/00003.jpg"))[..., ::-1]
     (face,) = Dots().detect(np.ascontiguousarray(crop))
     np.testing.assert_allclose(face.points, TEMPLATE, atol=2)
@@ -126,32 +129,32 @@ def test_folders_of_the_inputs_stay_and_photos_are_clips_of_one_frame(tmp_path: 
 
 
 @pytest.mark.parametrize(("people", "x"), [("left", 80), ("right", 240), ("largest", 240), ("central", 150)])
-def test_one_of_several_people_can_be_asked_for(tmp_path: Path, people, x: int):
+def test_one_of_several_faces_can_be_chosen(tmp_path: Path, people, x: int):
     frame = frame_of(place(80, 60, 0.5), place(150, 130, 0.4), place(240, 120, 0.7))
     video = write_video(tmp_path / "a.mkv", [frame] * 6, codec="ffv1")
-    run(video, tmp_path / "out", replace(SETTINGS, people=people))
+    run(video, tmp_path / "out", replace(OPTIONS, people=people))
     assert clips(tmp_path / "out") == {"a": [1, 2, 3, 4, 5, 6]}
     with (tmp_path / "out/align/a.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert (float(row["left"]) + float(row["right"])) / 2 == pytest.approx(x, abs=6)
 
 
-def test_more_than_two_people_are_numbered_and_a_face_seen_too_shortly_is_dropped(tmp_path: Path):
+def test_more_than_two_faces_are_numbered_and_a_short_track_is_dropped(tmp_path: Path):
     three = [place(80, 60, 0.5), place(160, 180, 0.5), place(240, 60, 0.5)]
     frames = [frame_of(*three)] * 6 + [frame_of(*three, place(60, 190, 0.4))] * 2
     outcome = run(write_video(tmp_path / "a.mkv", frames, codec="ffv1"), tmp_path / "out")["a"]
     assert clips(tmp_path / "out") == {f"a_{place}": list(range(1, 9)) for place in (1, 2, 3)}
-    assert outcome.record is not None
-    assert (outcome.record.faces, outcome.record.dropped) == (26, 2)
+    assert outcome.result is not None
+    assert (outcome.result.faces, outcome.result.dropped) == (26, 2)
 
 
 def test_the_side_of_crops(tmp_path: Path):
-    run(photo(tmp_path / "a.png"), tmp_path / "out", replace(SETTINGS, side=224))
+    run(photo(tmp_path / "a.png"), tmp_path / "out", replace(OPTIONS, side=224))
     assert cv2.imread(str(tmp_path / "out/cropped_aligned/a/00001.jpg")).shape == (224, 224, 3)
 
 
 class Stopping(Dots):
-    """Is interrupted, as by Ctrl-C, when it is asked for the last time."""
+    """Raises, as Ctrl-C does, after a number of frames."""
 
     def __init__(self, after: int, error: type[BaseException] = KeyboardInterrupt) -> None:
         super().__init__()
@@ -165,17 +168,17 @@ class Stopping(Dots):
 
 
 class Counting(Dots):
-    """Counts how often it is asked."""
+    """Counts the frames."""
 
-    asked = 0
+    calls = 0
 
     def faces(self, frame: np.ndarray) -> list[Face]:
-        self.asked += 1
+        self.calls += 1
         return super().faces(frame)
 
 
 @pytest.mark.parametrize("after", [1, 10, 17])
-def test_an_interrupted_video_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, after: int):
+def test_an_interrupted_video_is_resumed_with_the_same_result(tmp_path: Path, after: int):
     video = write_video(tmp_path / "story.mp4", story())
     run(video, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -183,13 +186,13 @@ def test_an_interrupted_video_goes_on_and_ends_as_if_it_had_not_been(tmp_path: P
     assert clips(tmp_path / "out") == {}
     detector = Counting()
     outcome = run(video, tmp_path / "out", detector=detector)["story"]
-    assert not outcome.kept
+    assert not outcome.reused
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     last_with_a_face = after if after <= 8 or after > 12 else 8
-    assert detector.asked == 26 - max(last_with_a_face - 1, 0)  # the last frame may have been half done
+    assert detector.calls == 26 - max(last_with_a_face - 1, 0)  # the last frame may have been half done
 
 
-def test_a_line_that_a_killed_process_has_half_written_is_done_again(tmp_path: Path):
+def test_a_line_that_a_killed_process_left_incomplete_is_redone(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     run(video, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -203,67 +206,68 @@ def test_a_line_that_a_killed_process_has_half_written_is_done_again(tmp_path: P
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_what_was_begun_with_other_settings_or_another_file_is_not_gone_on_with(tmp_path: Path):
+def test_a_run_with_other_options_is_not_resumed(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     with pytest.raises(KeyboardInterrupt):
         run(video, tmp_path / "out", detector=Stopping(16))
-    settings = replace(SETTINGS, people="left")
+    options = replace(OPTIONS, people="left")
     detector = Counting()
-    run(video, tmp_path / "out", settings, detector)
-    assert detector.asked == 26
-    run(video, tmp_path / "whole", settings)
+    run(video, tmp_path / "out", options, detector)
+    assert detector.calls == 26
+    run(video, tmp_path / "whole", options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_what_is_done_is_kept_until_file_settings_or_crops_change(tmp_path: Path):
+def test_a_finished_input_is_reused_until_file_options_or_crops_change(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     out = tmp_path / "out"
-    assert not run(video, out)["story"].kept
+    assert not run(video, out)["story"].reused
     again = run(video, out, detector=Stopping(0))["story"]
-    assert again.kept
-    assert again.record is not None
+    assert again.reused
+    assert again.result is not None
     shutil.rmtree(out / "cropped_aligned/story_left")
-    assert not run(video, out)["story"].kept
+    assert not run(video, out)["story"].reused
     write_video(video, [frame_of(place(160, 120))] * 6)
-    assert not run(video, out)["story"].kept
-    assert clips(out) == {"story": [1, 2, 3, 4, 5, 6]}  # the two people of before are gone
-    assert not run(video, out, replace(SETTINGS, side=56))["story"].kept
+    assert not run(video, out)["story"].reused
+    assert clips(out) == {"story": [1, 2, 3, 4, 5, 6]}  # the earlier clips are removed
+    assert not run(video, out, replace(OPTIONS, side=56))["story"].reused
 
 
-def test_a_detector_that_fails_on_one_input_is_told_and_the_others_go_on(tmp_path: Path):
+def test_a_detector_that_fails_on_one_input_is_a_fault_and_the_others_go_on(tmp_path: Path):
     for name, frame in (("a", EMPTY), ("b", frame_of(place(160, 120)))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), frame)
 
     outcomes = run(tmp_path, tmp_path / "out", detector=Stopping(1, ZeroDivisionError))
-    assert outcomes["a"].faults == [f"{tmp_path}/a.png: no face in 1 frame(s)"]
+    assert outcomes["a"].faults == [f"{tmp_path}/a.png: no face found in 1 frame(s)"]
     assert outcomes["b"].faults == [
         f"{tmp_path}/b.png frame 1: extractor Stopping failed on a frame of 320 x 240 px: ZeroDivisionError"
     ]
     assert not (tmp_path / "out/.partial").exists()
 
 
-def test_an_extractor_that_finds_no_faces_is_refused(tmp_path: Path):
-    with pytest.raises(PluginError, match=r"finds no faces .take a detector, as yunet or insightface"):
-        list(align([], Template(), SETTINGS, tmp_path))
+def test_an_extractor_that_finds_no_faces_is_refused():
+    with pytest.raises(ConfigError, match=r"Template does not detect faces .*yunet or insightface"):
+        DetectionOptions(Template())
 
 
-def test_two_inputs_whose_clips_would_be_called_the_same_are_told(tmp_path: Path):
+def test_two_inputs_with_the_same_clip_name_are_a_fault(tmp_path: Path):
     two = [frame_of(place(80, 120, 0.6), place(240, 120, 0.6))] * 6
     (tmp_path / "in").mkdir()
     write_video(tmp_path / "in/a.mkv", two, codec="ffv1")
     photo(tmp_path / "in/a_left.png")
     outcomes = run(tmp_path / "in", tmp_path / "out")
     assert outcomes["a"].faults == []
-    assert outcomes["a_left"].faults == [f"{tmp_path}/in/a_left.png: clip 'a_left' is that of another input, 'a'"]
+    (fault,) = outcomes["a_left"].faults
+    assert f"{tmp_path}/in/a_left.png: input 'a' already has a clip 'a_left'" in fault
     assert len(clips(tmp_path / "out")["a_left"]) == 6
 
 
-def test_the_watch_is_told_of_every_frame(tmp_path: Path):
+def test_every_frame_is_reported_to_the_caller(tmp_path: Path):
     video = write_video(tmp_path / "a.mp4", story())
-    told: list[tuple[int, int | None]] = []
+    calls: list[tuple[int, int | None]] = []
     found, _ = find_inputs([video])
-    list(align(found, Dots(), SETTINGS, tmp_path / "out", lambda _, number, expected: told.append((number, expected))))
-    assert told == [(number, 26) for number in range(1, 27)]
+    list(align(found, OPTIONS, IDENTITY, tmp_path / "out", lambda _, *frame: calls.append(frame)))
+    assert calls == [(number, 26) for number in range(1, 27)]
 
 
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path):

@@ -8,20 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusionkit.media.align import AlignOutcome
-from fusionkit.media.align_record import AlignRecord, ClipRecord
+from fusionkit.media.align import AlignedClip, AlignedInput, AlignOutcome
 from fusionkit.media.coverage import write_coverage
-from fusionkit.media.inputs import MediaInput
 
-CLIPS = [ClipRecord("a_left", 60, [[1, 50], [91, 100]]), ClipRecord("a_right", 20, [[11, 20], [31, 40]])]
-
-
-def outcome(name: str, record: AlignRecord | None, *faults: str) -> AlignOutcome:
-    return AlignOutcome(MediaInput(Path(f"{name}.mp4"), f"{name}.mp4", name, True), record, False, list(faults))
+CLIPS = [AlignedClip("a_left", 60, [[1, 50], [91, 100]]), AlignedClip("a_right", 20, [[11, 20], [31, 40]])]
 
 
-def record(name: str, frames: int, clips: list[ClipRecord]) -> AlignRecord:
-    return AlignRecord(f"{name}.mp4", {"size": 1}, frames, frames / 25, sum(c.frames for c in clips) + 3, 3, clips)
+def outcome(name: str, result: AlignedInput | None, *faults: str) -> AlignOutcome:
+    return AlignOutcome(Path(f"{name}.mp4"), name, result, False, list(faults))
+
+
+def result_of(name: str, frames: int, clips: list[AlignedClip]) -> AlignedInput:
+    return AlignedInput(f"{name}.mp4", {"size": 1}, frames, frames / 25, sum(c.frames for c in clips) + 3, 3, clips)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -29,10 +27,10 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_row_a_clip_and_one_for_an_input_without(tmp_path: Path) -> None:
+def test_there_is_a_row_per_clip_and_one_for_an_input_without_clips(tmp_path: Path) -> None:
     outcomes = [
-        outcome("a", record("a", 100, CLIPS)),
-        outcome("b", record("b", 40, []), "b.mp4: no face"),
+        outcome("a", result_of("a", 100, CLIPS)),
+        outcome("b", result_of("b", 40, []), "b.mp4: no face"),
         outcome("c", None, "c.mp4 is empty"),
     ]
     write_coverage(outcomes, tmp_path)
@@ -51,7 +49,7 @@ def test_a_row_a_clip_and_one_for_an_input_without(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_where_there_are_faces(tmp_path: Path) -> None:
-    write_coverage([outcome("a", record("a", 100, [ClipRecord("a", 50, [[1, 50]])]))], tmp_path)
+    write_coverage([outcome("a", result_of("a", 100, [AlignedClip("a", 50, [[1, 50]])]))], tmp_path)
     image = cv2.imread(str(tmp_path / "coverage.png"))[..., ::-1].astype(int)
     blue = (np.abs(image - (0, 114, 178)) < 30).all(-1).sum(0)
     grey = (np.abs(image - (232, 232, 232)) < 8).all(-1).sum(0)
@@ -60,17 +58,18 @@ def test_the_picture_shows_where_there_are_faces(tmp_path: Path) -> None:
     assert columns[0].max() < columns[1].min() + 3
 
 
-def test_inputs_of_earlier_runs_are_in_it_and_are_renewed(tmp_path: Path) -> None:
-    record("old", 10, [ClipRecord("old", 10, [[1, 10]])]).write(tmp_path, "old")
-    write_coverage([outcome("new", record("new", 20, [ClipRecord("new", 5, [[1, 5]])]))], tmp_path)
+def test_inputs_of_earlier_runs_are_included_and_updated(tmp_path: Path) -> None:
+    result_of("old", 10, [AlignedClip("old", 10, [[1, 10]])]).write(tmp_path, "old")
+    write_coverage([outcome("new", result_of("new", 20, [AlignedClip("new", 5, [[1, 5]])]))], tmp_path)
     assert [(row["clip"], row["coverage"]) for row in rows(tmp_path)] == [("new", "0.25"), ("old", "1")]
-    write_coverage([outcome("old", record("old", 10, [ClipRecord("old", 1, [[1, 1]])]))], tmp_path)
+    write_coverage([outcome("old", result_of("old", 10, [AlignedClip("old", 1, [[1, 1]])]))], tmp_path)
     assert [(row["clip"], row["coverage"]) for row in rows(tmp_path)] == [("old", "0.1")]
 
 
 def test_many_clips_and_strange_names_can_be_drawn(tmp_path: Path) -> None:
     many = [
-        outcome(f"$x_{n}$ 表情", record("n", 10, [ClipRecord(f"$x_{n}$ 表情", n % 10, [[1, 5]])])) for n in range(90)
+        outcome(f"$x_{n}$ 表情", result_of("n", 10, [AlignedClip(f"$x_{n}$ 表情", n % 10, [[1, 5]])]))
+        for n in range(90)
     ]
     write_coverage(many, tmp_path)
     height = cv2.imread(str(tmp_path / "coverage.png")).shape[0]

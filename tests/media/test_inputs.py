@@ -1,4 +1,4 @@
-"""Photos and videos are found in any folder, once each, and their clips are told apart."""
+"""Photos and videos are found in any folder, once each, and have different names."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def files(root: Path, *names: str) -> Path:
 
 
 def names(inputs: list[MediaInput]) -> dict[str, str]:
-    return {item.below: item.name for item in inputs}
+    return {item.relative_path: item.name for item in inputs}
 
 
-def test_folders_are_searched_and_what_is_neither_photo_nor_video_is_passed_over(tmp_path: Path):
+def test_folders_are_searched_and_other_files_are_skipped(tmp_path: Path):
     files(tmp_path, "b/one.JPG", "a/two.mp4", "three.MOV", "notes.txt", ".hidden/four.png", "b/.five.png", "six")
     found, faults = find_inputs([tmp_path])
     assert faults == []
-    assert [(item.below, item.moving) for item in found] == [
+    assert [(item.relative_path, item.is_video) for item in found] == [
         ("three.MOV", True), ("a/two.mp4", True), ("b/one.JPG", False),
     ]  # fmt: skip
 
 
-def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path):
+def test_a_given_file_is_read_whatever_its_ending(tmp_path: Path):
     files(tmp_path, "picture.dat")
     (tmp_path / "movie.dat").write_bytes(b"something else")
     found, _ = find_inputs([tmp_path / "picture.dat", str(tmp_path / "movie.dat")])
-    assert [item.moving for item in found] == [False, True]
+    assert [item.is_video for item in found] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_file_that_is_named_is_taken_whatever_it_is_called(tmp_path: Path):
         (["ünï ćode.mp4", "with space.png"], {"ünï ćode.mp4": "ünï ćode", "with space.png": "with space"}),
     ],
 )
-def test_clips_have_the_shortest_names_that_differ(tmp_path: Path, paths: list[str], expected: dict[str, str]):
+def test_inputs_have_the_shortest_names_that_differ(tmp_path: Path, paths: list[str], expected: dict[str, str]):
     assert names(find_inputs([files(tmp_path, *paths)])[0]) == expected
 
 
@@ -64,9 +64,9 @@ def test_two_folders_with_the_same_names_are_told_apart(tmp_path: Path):
     assert [item.name for item in found] == ["one_clips_a.mp4", "two_clips_a.mp4"]
 
 
-def test_what_cannot_be_told_apart_is_refused(tmp_path: Path):
+def test_inputs_without_different_names_raise(tmp_path: Path):
     files(tmp_path, "d/a/b/c.mp4", "e/a/b/c.mp4")
-    with pytest.raises(ConfigError, match=r"d/a/b/c\.mp4 and .*e/a/b/c\.mp4 would both be clip 'a_b_c\.mp4'"):
+    with pytest.raises(ConfigError, match=r"'a_b_c\.mp4': .*d/a/b/c\.mp4, .*e/a/b/c\.mp4"):
         find_inputs([tmp_path / "d", tmp_path / "e"])
 
 
@@ -77,13 +77,13 @@ def test_the_same_file_counts_once(tmp_path: Path):
     assert [item.path for item in found] == [tmp_path / "a/x.mp4"]
 
 
-def test_links_that_loop_end(tmp_path: Path):
+def test_links_that_loop_are_followed_once(tmp_path: Path):
     files(tmp_path, "a/b/x.png")
     (tmp_path / "a/b/up").symlink_to(tmp_path)
     (tmp_path / "a/self").symlink_to(tmp_path / "a/self")  # leads nowhere
     (tmp_path / "a/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     found, _ = find_inputs([tmp_path])
-    assert [item.below for item in found] == ["a/gone.mp4", "a/b/x.png"]  # reading tells of the first
+    assert [item.relative_path for item in found] == ["a/gone.mp4", "a/b/x.png"]  # reading the first raises
 
 
 def test_thousands_of_files_are_listed_in_order(tmp_path: Path):
@@ -93,7 +93,7 @@ def test_thousands_of_files_are_listed_in_order(tmp_path: Path):
     assert [item.name for item in found] == [f"{number:05d}" for number in range(2000)]
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_cannot_be_listed_is_reported_and_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files(tmp_path, "closed/x.png", "open/y.png")
     listed = os.scandir
 
@@ -108,11 +108,11 @@ def test_a_folder_that_cannot_be_listed_is_told_and_the_rest_goes_on(tmp_path: P
     assert faults == [f"{tmp_path}/closed cannot be listed: Permission denied"]
 
 
-def test_every_path_that_holds_nothing_is_told_at_once(tmp_path: Path):
+def test_all_paths_without_inputs_are_reported_at_once(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         find_inputs([tmp_path / "empty", tmp_path / "gone.mp4"])
-    assert told.value.problems == [
-        f"{tmp_path}/empty holds neither photos nor videos",
+    assert raised.value.problems == [
+        f"{tmp_path}/empty contains no photo or video",
         f"{tmp_path}/gone.mp4 does not exist",
     ]

@@ -18,20 +18,22 @@ from pathlib import Path
 import numpy as np
 from fusionkit.contracts import Face
 from fusionkit.contracts.extractor import TEMPLATE
-from fusionkit.media.align import AlignSettings, align
+from fusionkit.media.align import align
+from fusionkit.media.face_tracking import DetectionOptions
 from fusionkit.media.inputs import find_inputs
 from fusionkit_faces.detector import Detector
 
 class Still(Detector):
-    "Sees the same face in every frame."
+    "Detects the same face in every frame."
     def faces(self, frame):
         return [Face(np.array([50.0, 50, 160, 160]), 0.9, TEMPLATE + 50)]
 
 peaks = []
 for path in sys.argv[2:]:
     found, _ = find_inputs([path])
-    (outcome,) = align(found, Still("largest", "emotic", None), AlignSettings({}), Path(sys.argv[1]))
-    peaks.append([outcome.record.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])
+    options = DetectionOptions(Still("largest", "emotic", None))
+    (outcome,) = align(found, options, {}, Path(sys.argv[1]))
+    peaks.append([outcome.result.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss])
 print(json.dumps(peaks))
 """
 

@@ -1,4 +1,4 @@
-"""Videos are written with times of their own, whole or not at all."""
+"""Videos are written with the time of each frame, completely or not at all."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ def shades(path: Path) -> list[tuple[float, float]]:
         ([0.2, NAN, 0.1, 0.5], [0.2, 0.24, 0.24001, 0.5]),
     ],
 )
-def test_frames_come_back_in_order_and_on_time(tmp_path: Path, seconds: list[float], shown: list[float]) -> None:
-    with VideoWriter(tmp_path / "below/m.mp4") as movie:
+def test_frames_are_read_back_in_order_and_on_time(tmp_path: Path, seconds: list[float], shown: list[float]) -> None:
+    with VideoWriter(tmp_path / "below/m.mp4") as writer:
         for place, time in enumerate(seconds):
-            movie.add(np.full((48, 64, 3), 60 * place + 20, np.uint8), time)
+            writer.add(np.full((48, 64, 3), 60 * place + 20, np.uint8), time)
     found = shades(tmp_path / "below/m.mp4")
     assert [time for time, _ in found] == pytest.approx(shown, abs=1e-3)
     assert [shade for _, shade in found] == pytest.approx([20, 80, 140, 200], abs=4)
 
 
-def test_nothing_is_left_of_what_was_broken_off(tmp_path: Path) -> None:
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "m.mp4").write_bytes(b"old")
 
-    def broken_off() -> None:
-        with VideoWriter(tmp_path / "m.mp4") as movie:
-            movie.add(np.zeros((48, 64, 3), np.uint8), 0.0)
+    def interrupted() -> None:
+        with VideoWriter(tmp_path / "m.mp4") as writer:
+            writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)
             raise KeyError
 
     with pytest.raises(KeyError):
-        broken_off()
+        interrupted()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"m.mp4": b"old"}
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(StorageError, match=r"file/m\.mp4 cannot be written"),
-        VideoWriter(tmp_path / "file/m.mp4") as movie,
+        VideoWriter(tmp_path / "file/m.mp4") as writer,
     ):
-        movie.add(np.zeros((48, 64, 3), np.uint8), 0.0)
+        writer.add(np.zeros((48, 64, 3), np.uint8), 0.0)

@@ -1,1 +1,1 @@
-"""VideoResult: a trained cell on photos and videos as they come from a camera, in memory that does not grow with length."""
+"""Predict photos and videos with a trained cell, in memory that does not grow with the length of a video."""

@@ -1,128 +1,192 @@
-"""Predict: recordings in; a table of probabilities, a timeline for each clip and annotated pictures out."""
+"""Predict photos and videos: a table of probabilities, a timeline per clip, and annotated pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 from fusionkit.engine.embed import BATCH
-from fusionkit.errors import ConfigError, DataError, StorageError
+from fusionkit.errors import ConfigError, DataError, PluginError, StorageError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
-from fusionkit.media.face_tracking import DetectionOptions
-from fusionkit.media.recording import Recording
-from fusionkit.predict.predictor import Predictor
+from fusionkit.media.face_tracking import DetectionOptions, FaceTracker, TrackedFace
+from fusionkit.media.inputs import MediaInput
+from fusionkit.media.video import MediaFrame
+from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.video.drawing import annotate
 from fusionkit.predict.video.predictors import BatchPredictor, FacePredictor, StreamingPredictor
-from fusionkit.predict.video.reading import VideoPrediction, answered
+from fusionkit.predict.video.result import VideoResult
 from fusionkit.predict.video.table import PredictionTable
 from fusionkit.predict.video.timeline import write_timeline
 
-ROWS, TIMELINES, ANNOTATED = "predictions.csv", "timelines", "annotated"
+TABLE, TIMELINES, ANNOTATED = "predictions.csv", "timelines", "annotated"
+_PHOTOS = 256  # that share batches
 
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """How recordings are answered.
+    """How inputs are predicted.
 
     Attributes:
-        look: how faces are looked for.
-        stream: answer each frame before the next is read.
-        batch: faces that are embedded together; None: one in a stream, else as many as in a benchmark.
+        detection: options of detection.
+        stream: predict each frame before the next is read.
+        batch: number of faces that are embedded together; None: 1 in a stream, else as in a benchmark.
         draw: write annotated videos and photos.
 
     Raises:
-        ConfigError: if there are fewer faces than one in a batch.
+        ConfigError: if ``batch`` is less than 1.
     """
 
-    look: DetectionOptions = field(default_factory=DetectionOptions)
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
     stream: bool = False
     batch: int | None = None
     draw: bool = True
 
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"batch = {self.batch} must be at least 1")
+            raise ConfigError(f"option batch = {self.batch} must be at least 1")
 
 
-def drawn_folders(out: Path) -> list[Path]:
-    """Where pictures are drawn below an output folder, which may lie in a folder of inputs."""
+def picture_folders(out: Path) -> list[Path]:
+    """Return the folders of pictures below an output folder, which must not be read as inputs."""
     return [out / ANNOTATED, out / TIMELINES]
 
 
 class VideoRun:
-    """One pass over recordings.
+    """One pass over inputs.
 
     Attributes:
         predictor: of the cell.
-        clock: where the time went.
-        live: of a stream: how long faces waited for their answer.
-        table: the file of rows.
-        rows: that it will have.
+        options: of the pass.
+        clock: seconds of each step.
+        table: path of the CSV file.
+        rows: number of rows in it.
 
     Args:
         predictor: of the cell.
-        options: how.
+        options: of the pass.
         out: ``predictions.csv``, ``timelines/<clip>.png`` and ``annotated/<name>.mp4`` or ``.jpg`` are written there.
 
     Raises:
-        ConfigError: if the cell cannot be used so: its views do not come from images, or it cannot be streamed.
+        ConfigError: if the data set of the cell provides its views ready-made, or the cell cannot be streamed.
     """
 
     def __init__(self, predictor: Predictor, options: VideoOptions, out: Path) -> None:
+        self.predictor, self.options, self._out = predictor, options, out
         self.clock = Clock()
-        self.predictor = predictor
-        self.table = out / ROWS
+        self.table = out / TABLE
         self.rows = 0
-        self._out, self._options = out, options
+        self._clip_owners: dict[str, MediaInput] = {}
         if options.stream:
-            self.live: StreamingPredictor | None = StreamingPredictor(predictor, options.batch or 1, self.clock)
-            self._answerer: FacePredictor = self.live
+            self._faces: FacePredictor = StreamingPredictor(predictor, options.batch or 1, self.clock)
         else:
-            self.live = None
-            self._answerer = BatchPredictor(predictor, options.batch or BATCH, self.clock)
+            self._faces = BatchPredictor(predictor, options.batch or BATCH, self.clock)
 
     @property
-    def aligned(self) -> bool:
-        """Whether whole frames are taken as aligned faces."""
-        return self._options.look.detector is None and not self._answerer.finds_faces
+    def assumes_aligned(self) -> bool:
+        """Whether whole frames are used as aligned faces."""
+        return self.options.detection.detector is None and not self._faces.finds_faces
 
-    def __call__(self, found: Sequence[Recording], progress: Progress) -> Iterator[VideoPrediction]:
-        """Answer recordings; what is wrong with one does not stop the others.
+    def __call__(self, inputs: Sequence[MediaInput], progress: Progress) -> Iterator[VideoResult]:
+        """Predict inputs; an input that fails does not stop the others.
 
         Args:
-            found: with different names.
-            progress: told of frames.
+            inputs: with different clip names.
+            progress: counts frames.
 
         Yields:
-            Each recording, when all but the table is written of it; the table is there when all are done.
+            The result of each input, when its pictures are written. The table is written after the last one.
 
         Raises:
-            StorageError: if something cannot be written.
+            StorageError: if a file cannot be written.
             FusionKitError: if a component fails.
         """
-        classes = self.predictor.classes
-        with PredictionTable(self.table, classes) as rows:
-            for each in answered(found, self._options.look, self._answerer, self.clock, progress):
-                rows.add(each)
-                self.rows = rows.rows
-                self._draw(each, progress)
-                yield each
+        with PredictionTable(self.table, self.predictor.classes) as table:
+            for group in _groups(inputs):
+                for result in self._predict(group, progress):
+                    if not result.failed:
+                        table.add(result)
+                        self.rows = table.rows
+                        self._draw(result, progress)
+                    yield result
 
-    def _draw(self, each: VideoPrediction, progress: Progress) -> None:
-        if each.footage is None:
+    def _predict(self, group: list[MediaInput], progress: Progress) -> list[VideoResult]:
+        start = perf_counter()
+        name, unit = ("photos", "photos") if group[0].is_photo else (group[0].clip_name, "frames")
+        with one_thread():
+            with progress.stage(name, sum(item.expected_frames() for item in group), unit):
+                read = [self._read(item, progress) for item in group]
+                self._faces.flush()
+            for result, suffixes in read:
+                self._make_clips(result, suffixes)
+        for result, _ in read:
+            result.elapsed = perf_counter() - start
+        return [result for result, _ in read]
+
+    def _read(self, item: MediaInput, progress: Progress) -> tuple[VideoResult, dict[int, str]]:
+        result = VideoResult(item, self._faces.regions)
+        tracker = FaceTracker(self.options.detection, self.clock, is_photo=item.is_photo)
+        reader = item.open()
+        try:
+            for frame in self.clock.each("decoding", reader.frames()):
+                decoded = perf_counter()
+                self._faces.add(result, result.add_frame(frame), _detect(tracker, frame, item), decoded)
+                progress.advance()
+        except DataError as error:
+            result.fail(str(error))
+        except OSError as error:
+            result.fail(f"{item.path} cannot be read: {error.strerror or error}")
+        else:
+            result.faults = reader.faults
+        return result, tracker.clip_suffixes()
+
+    def _make_clips(self, result: VideoResult, suffixes: Mapping[int, str]) -> None:
+        if result.failed:
             return
+        result.clips = self._faces.clips(result, suffixes)
+        path = result.source.path
+        for clip in result.clips:
+            owner = self._clip_owners.setdefault(clip.clip, result.source)
+            if owner is not result.source:
+                result.fail(f"{path}: input {owner.path} already has a clip {clip.clip!r} (rename one of the files)")
+                return
+        if not any(clip.seen.any() for clip in result.clips):
+            result.faults.append(f"{path}: no face found in {len(result):,} frame(s)")
+
+    def _draw(self, result: VideoResult, progress: Progress) -> None:
         classes = self.predictor.classes
-        for clip in each.clips:
-            if len(clip.frames) > 1 and clip.seen.any():
-                with self.clock("drawing"):
-                    write_timeline(clip, each.footage, classes, self._out / TIMELINES / f"{clip.clip}.png")
-        if self._options.draw:
-            try:
-                with self.clock("drawing"):
-                    annotate(each, classes, self._out / ANNOTATED, progress)
-            except StorageError:
-                raise
-            except DataError as error:
-                each.faults.append(str(error))
+        with self.clock("drawing"):
+            for clip in result.clips:
+                if len(clip.frames) > 1 and clip.seen.any():
+                    write_timeline(clip, result, classes, self._out / TIMELINES / f"{clip.clip}.png")
+            if self.options.draw:
+                try:
+                    annotate(result, classes, self._out / ANNOTATED, progress)
+                except StorageError:
+                    raise
+                except DataError as error:
+                    result.faults.append(str(error))
+
+
+def _detect(tracker: FaceTracker, frame: MediaFrame, item: MediaInput) -> list[TrackedFace]:
+    try:
+        return tracker(frame)
+    except PluginError as error:
+        raise PluginError(f"{item.path} frame {frame.number}: {error}") from error
+
+
+def _groups(inputs: Sequence[MediaInput]) -> Iterator[list[MediaInput]]:
+    """Yield photos in groups that share batches, and every other input alone, in order."""
+    photos: list[MediaInput] = []
+    for item in inputs:
+        if photos and (not item.is_photo or len(photos) == _PHOTOS):
+            yield photos
+            photos = []
+        if item.is_photo:
+            photos.append(item)
+        else:
+            yield [item]
+    if photos:
+        yield photos

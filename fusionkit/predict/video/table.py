@@ -1,4 +1,4 @@
-"""predictions.csv: a row a frame and person, written beside its place and put there when all of it is written."""
+"""Write ``predictions.csv``: one row per frame and clip."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from fusionkit.predict.video.reading import VideoPrediction
+from fusionkit.predict.video.result import VideoResult
 from fusionkit.storage.artifact import unwritable
 
 COLUMNS = ("clip", "frame", "seconds", "face", "label")
 
 
 class PredictionTable:
-    """Takes recordings one after the other; each is in the file as a whole or not at all.
-
-    Leaving it by an error keeps the recordings that were taken before.
+    """A CSV file that appears when the ``with`` block ends, also by an error, with the inputs added so far.
 
     Args:
         path: of the file.
-        classes: the C class names, which follow the columns.
+        classes: the C class names, one column of probabilities each.
 
     Raises:
         StorageError: if it cannot be written.
@@ -32,11 +30,11 @@ class PredictionTable:
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
         self._path, self._classes = path, tuple(classes)
-        self._aside = path.with_name(f".{path.name}.partial")
+        self._partial = path.with_name(f".{path.name}.partial")
         self.rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] = self._aside.open("w", newline="", encoding="utf-8")
+            self._file: IO[str] = self._partial.open("w", newline="", encoding="utf-8")
             self._writer = csv.writer(self._file, lineterminator="\n")
             self._writer.writerow([*COLUMNS, *classes])
         except OSError as error:
@@ -51,36 +49,30 @@ class PredictionTable:
         try:
             self._file.close()
             if self.rows:
-                self._aside.replace(self._path)
+                self._partial.replace(self._path)
         except OSError as cause:
             raise unwritable(self._path, cause) from cause
         finally:
             with suppress(OSError):
-                self._aside.unlink(missing_ok=True)
+                self._partial.unlink(missing_ok=True)
 
-    def add(self, answered: VideoPrediction) -> None:
-        """The rows of a recording, clip by clip.
+    def add(self, result: VideoResult) -> None:
+        """Add the rows of an input, clip by clip.
 
         Raises:
             StorageError: if they cannot be written.
         """
-        footage = answered.footage
-        if footage is None:
-            return
-        numbers, seconds = footage.numbers.values, footage.seconds.values
+        numbers, seconds = result.numbers.values, result.seconds.values
         try:
-            for clip in answered.clips:
-                best = np.asarray(self._classes)[np.nan_to_num(clip.probs).argmax(1)]
-                for place, frame in enumerate(clip.frames.tolist()):
-                    known = not np.isnan(clip.probs[place, 0])
-                    row: list[Any] = [clip.clip, int(numbers[frame]), _time(float(seconds[frame]))]
-                    row += [int(clip.seen[place]), best[place] if known else ""]
-                    row += [f"{value:.6f}" for value in clip.probs[place]] if known else [""] * len(self._classes)
+            for clip in result.clips:
+                labels = np.asarray(self._classes)[np.nan_to_num(clip.probs).argmax(1)]
+                for index, frame in enumerate(clip.frames.tolist()):
+                    predicted = not np.isnan(clip.probs[index, 0])
+                    time = "" if np.isnan(seconds[frame]) else f"{seconds[frame]:.6f}"
+                    row: list[Any] = [clip.clip, int(numbers[frame]), time, int(clip.seen[index])]
+                    row.append(labels[index] if predicted else "")
+                    row += [f"{value:.6f}" if predicted else "" for value in clip.probs[index]]
                     self._writer.writerow(row)
                 self.rows += len(clip.frames)
         except OSError as error:
             raise unwritable(self._path, error) from error
-
-
-def _time(seconds: float) -> str:
-    return "" if np.isnan(seconds) else f"{seconds:.6f}"

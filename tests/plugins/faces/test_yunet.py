@@ -9,7 +9,7 @@ from photos import YUNET, astronaut, friends, needs_yunet, warped
 
 from fusionkit.config.views import View, cut
 from fusionkit.errors import ConfigError
-from fusionkit.media.aligned import aligned
+from fusionkit.media.crops import align_face
 from fusionkit.testing import check_extractor
 from fusionkit_faces.template import Template
 from fusionkit_faces.yunet import YuNet
@@ -80,7 +80,7 @@ def test_boxes_move_with_the_face(degrees, scale):
 @needs_yunet
 def test_on_faces_that_are_aligned_its_boxes_are_nearly_those_of_template():
     extractor, image = yunet(), friends()
-    crops = [aligned(image, face) for face in extractor.detect(image)]
+    crops = [align_face(image, face) for face in extractor.detect(image)]
     expected = Template()(crops[:1]).boxes[0]
     found = extractor(crops).boxes
     assert np.isfinite(found).all()

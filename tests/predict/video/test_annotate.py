@@ -1,4 +1,4 @@
-"""Where boxes of a crop stand in the frame, and what of them is drawn."""
+"""Boxes of a crop in the frame, and what is drawn of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from fusionkit.data.drawing import COLOURS
-from fusionkit.media.recording import Recording
+from fusionkit.media.inputs import MediaInput
 from fusionkit.media.video import MediaFrame
-from fusionkit.predict.video.drawing import Mark, Marks, Overlay, corners, moment
-from fusionkit.predict.video.faces import ClipPredictions, FaceRow, VideoResult
-from fusionkit.predict.video.reading import VideoPrediction
+from fusionkit.predict.video.drawing import FaceMark, FaceMarks, Overlay, corners, time_label
+from fusionkit.predict.video.result import ClipPredictions, FaceRow, VideoResult
 
 
 def test_an_upright_box_in_the_frame_itself_has_its_edges_for_corners() -> None:
@@ -32,13 +31,13 @@ def test_a_box_is_turned_clockwise_and_carried_with_the_crop() -> None:
         assert np.abs(found - point).sum(1).min() < 1e-3
 
 
-def drawn(mark: Mark, image: np.ndarray | None = None) -> np.ndarray:
+def drawn(mark: FaceMark, image: np.ndarray | None = None) -> np.ndarray:
     image = np.full((400, 300, 3), 128, np.uint8) if image is None else image
     return Overlay(("glad", "sad"), (image.shape[0], image.shape[1])).draw(image, [mark], "0:01.00")
 
 
-def mark_of(probs: np.ndarray | None, *, seen: bool = True, box: np.ndarray | None = None) -> Mark:
-    return Mark("left", 0, box, np.empty((0, 4, 2)), probs, seen)
+def mark_of(probs: np.ndarray | None, *, seen: bool = True, box: np.ndarray | None = None) -> FaceMark:
+    return FaceMark("left", 0, box, np.empty((0, 4, 2)), probs, seen)
 
 
 def lit(picture: np.ndarray, colour: tuple[int, int, int], width: int) -> np.ndarray:
@@ -46,7 +45,7 @@ def lit(picture: np.ndarray, colour: tuple[int, int, int], width: int) -> np.nda
     return (picture[:, width:] == colour).all(-1)
 
 
-def test_the_picture_stays_and_bars_are_as_long_as_probabilities_are_high() -> None:
+def test_the_frame_is_unchanged_and_bar_lengths_are_proportional_to_probabilities() -> None:
     picture = drawn(mark_of(np.array([0.75, 0.25])))
     assert (picture[:, :300] == 128).all()
     assert picture.shape[1] % 2 == 0
@@ -55,14 +54,14 @@ def test_the_picture_stays_and_bars_are_as_long_as_probabilities_are_high() -> N
     assert lengths[0] / lengths[1] == pytest.approx(3, abs=0.1)
 
 
-def test_what_is_imputed_has_no_colour() -> None:
+def test_an_imputed_prediction_has_no_colour() -> None:
     picture = drawn(mark_of(np.array([0.75, 0.25]), seen=False))
     assert not lit(picture, COLOURS[3], 300).any()
     assert lit(picture, (92, 96, 104), 300).any()
     assert not lit(drawn(mark_of(None)), (92, 96, 104), 300).any()
 
 
-def test_the_face_is_framed_unless_it_is_the_whole_picture() -> None:
+def test_the_face_has_a_box_unless_it_is_the_whole_frame() -> None:
     small = drawn(mark_of(np.array([1.0, 0.0]), box=np.array([50, 100, 150, 220])))
     assert (small[100, 60:140] == COLOURS[3]).all(-1).mean() > 0.9
     assert (small[110:210, 60:140] == 128).all()
@@ -72,23 +71,23 @@ def test_the_face_is_framed_unless_it_is_the_whole_picture() -> None:
 @pytest.mark.parametrize(
     ("size", "shown"), [((100, 80), (360, 288)), ((2160, 3840), (1080, 1920)), ((1, 1), (360, 360))]
 )
-def test_small_pictures_grow_and_large_ones_shrink(size: tuple[int, int], shown: tuple[int, int]) -> None:
+def test_small_frames_are_enlarged_and_large_ones_reduced(size: tuple[int, int], shown: tuple[int, int]) -> None:
     picture = drawn(mark_of(np.array([1.0, 0.0])), np.full((*size, 3), 128, np.uint8))
     assert picture.shape[0] == shown[0]
     assert (picture[:, : shown[1]] == 128).all()
     assert not (picture[:, shown[1]] == 128).any()
 
 
-def test_a_mark_is_of_the_frame_that_it_is_asked_for() -> None:
-    footage = VideoResult(Recording("v", Path("v.mp4"), moving=True), ("mouth",))
+def test_marks_are_those_of_the_frame() -> None:
+    result = VideoResult(MediaInput(Path("v.mp4"), "v.mp4", "v", True), ("mouth",))
     for number in range(1, 4):
-        footage.read(MediaFrame(number, 0.0, np.zeros((2, 2, 3), np.uint8)))
-    footage.answered(
+        result.add_frame(MediaFrame(number, 0.0, np.zeros((2, 2, 3), np.uint8)))
+    result.add_face(
         FaceRow(1, 0, np.array([1, 2, 3, 4]), np.eye(2, 3)), {"mouth": np.array([5, 6, 2, 2, 0])}, [np.zeros(2)]
     )
     probs = np.array([[0.9, 0.1], [0.2, 0.8]])
-    clip = ClipPredictions("v_left", np.array([0, 1]), np.array([-1, 0]), np.array([False, True]), probs)
-    marks = Marks(VideoPrediction(footage.recording, footage, [clip]), footage)
+    result.clips = [ClipPredictions("v_left", np.array([0, 1]), np.array([-1, 0]), np.array([False, True]), probs)]
+    marks = FaceMarks(result)
     (first,), (second,) = marks.at(0), marks.at(1)
     assert (first.title, first.box, first.seen) == ("left", None, False)
     assert second.box is not None
@@ -98,5 +97,5 @@ def test_a_mark_is_of_the_frame_that_it_is_asked_for() -> None:
     assert marks.at(2) == []
 
 
-def test_moments_are_told_as_people_read_them() -> None:
-    assert [moment(7, seconds) for seconds in (3.284, 75.5, float("nan"))] == ["0:03.28", "1:15.50", "frame 7"]
+def test_times_have_minutes_and_seconds() -> None:
+    assert [time_label(7, seconds) for seconds in (3.284, 75.5, float("nan"))] == ["0:03.28", "1:15.50", "frame 7"]

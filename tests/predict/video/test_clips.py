@@ -1,4 +1,4 @@
-"""Which frames stand in which clip, and what is handed to the smoother of each."""
+"""The frames of each clip, and the input of its smoother."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 
 from fusionkit.contracts import FrameTable
-from fusionkit.media.recording import Recording
+from fusionkit.media.inputs import MediaInput
 from fusionkit.media.video import MediaFrame
-from fusionkit.predict.video.faces import FaceRow, VideoResult, predicted_clips
+from fusionkit.predict.video.result import FaceRow, VideoResult, clip_predictions
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
-def footage(frames: int, faces: list[tuple[int, int, float]]) -> VideoResult:
-    """``faces``: frame, track, and the first of two evidence values; NaN: a face without a view."""
-    found = VideoResult(Recording("v", Path("v.mp4"), moving=True), ())
+def result_of(frames: int, faces: list[tuple[int, int, float]]) -> VideoResult:
+    """``faces``: frame, track, and the first of two output values; NaN: a face without a view."""
+    found = VideoResult(MediaInput(Path("v.mp4"), "v.mp4", "v", True), ())
     for number in range(1, frames + 1):
-        found.read(MediaFrame(number, number / 10, IMAGE))
+        found.add_frame(MediaFrame(number, number / 10, IMAGE))
     for frame, track, value in faces:
         row = FaceRow(frame, track, np.zeros(4), np.eye(2, 3))
-        found.answered(row, {}, [np.array([value, 1 - value], np.float32)])
+        found.add_face(row, {}, [np.array([value, 1 - value], np.float32)])
     return found
 
 
 def as_given(table: FrameTable, evidence: list[np.ndarray]) -> np.ndarray:
-    """Notes frame numbers; missing rows get one half."""
+    """Record frame numbers; return one half for missing rows."""
     as_given.tables.append(table.number.tolist())  # type: ignore[attr-defined]
     return np.nan_to_num(evidence[0].astype(float), nan=0.5)
 
@@ -37,22 +37,22 @@ def no_tables() -> None:
     as_given.tables = []  # type: ignore[attr-defined]
 
 
-def test_one_person_has_a_row_for_every_frame() -> None:
-    (clip,) = predicted_clips(footage(5, [(1, 0, 0.25), (3, 2, 0.75)]), {0: "", 2: ""}, 2, as_given)
+def test_a_single_clip_has_a_row_for_every_frame() -> None:
+    (clip,) = clip_predictions(result_of(5, [(1, 0, 0.25), (3, 2, 0.75)]), {0: "", 2: ""}, 2, as_given)
     assert (clip.clip, clip.frames.tolist(), clip.faces.tolist()) == ("v", [0, 1, 2, 3, 4], [-1, 0, -1, 1, -1])
     assert clip.seen.tolist() == [False, True, False, True, False]
     assert clip.probs[:, 0].tolist() == [0.5, 0.25, 0.5, 0.75, 0.5]
     assert as_given.tables == [[1, 2, 3, 4, 5]]  # type: ignore[attr-defined]
 
 
-def test_faces_of_tracks_that_do_not_count_are_left_out() -> None:
-    (clip,) = predicted_clips(footage(3, [(0, 0, 0.25), (1, 1, 0.5), (2, 0, 0.75)]), {0: ""}, 2, as_given)
+def test_faces_of_dropped_tracks_are_ignored() -> None:
+    (clip,) = clip_predictions(result_of(3, [(0, 0, 0.25), (1, 1, 0.5), (2, 0, 0.75)]), {0: ""}, 2, as_given)
     assert clip.faces.tolist() == [0, -1, 2]
 
 
-def test_each_of_a_crowd_has_the_frames_from_first_to_last_and_nobody_the_rest() -> None:
+def test_each_of_three_clips_has_its_frames_from_first_to_last_and_the_rest_is_a_clip() -> None:
     faces = [(1, 0, 0.1), (1, 1, 0.2), (1, 2, 0.3), (3, 1, 0.4)]
-    found = predicted_clips(footage(6, faces), {0: "_1", 1: "_2", 2: "_3"}, 2, as_given)
+    found = clip_predictions(result_of(6, faces), {0: "_1", 1: "_2", 2: "_3"}, 2, as_given)
     assert [(clip.clip, clip.frames.tolist()) for clip in found] == [
         ("v_1", [1]),
         ("v_2", [1, 2, 3]),
@@ -64,14 +64,14 @@ def test_each_of_a_crowd_has_the_frames_from_first_to_last_and_nobody_the_rest()
     assert found[3].probs.shape == (3, 2)
 
 
-def test_nothing_is_said_without_a_view() -> None:
-    (clip,) = predicted_clips(footage(2, [(0, 0, np.nan), (1, 0, np.nan)]), {0: ""}, 2, as_given)
+def test_a_clip_without_a_view_has_no_probabilities() -> None:
+    (clip,) = clip_predictions(result_of(2, [(0, 0, np.nan), (1, 0, np.nan)]), {0: ""}, 2, as_given)
     assert clip.faces.tolist() == [0, 1]
     assert not clip.seen.any()
     assert np.isnan(clip.probs).all()
     assert as_given.tables == []  # type: ignore[attr-defined]
 
 
-def test_nobody_at_all_is_a_row_a_frame() -> None:
-    (clip,) = predicted_clips(footage(3, []), {}, 2, as_given)
+def test_an_input_without_faces_has_a_row_per_frame() -> None:
+    (clip,) = clip_predictions(result_of(3, []), {}, 2, as_given)
     assert (clip.clip, clip.frames.tolist(), clip.faces.tolist()) == ("v", [0, 1, 2], [-1, -1, -1])

@@ -1,13 +1,13 @@
-"""Packed rows."""
+"""Columns return the rows that were added."""
 
 import numpy as np
 import pytest
 
-from fusionkit.predict.video.faces import Column
+from fusionkit.predict.video.result import Column
 
 
 @pytest.mark.parametrize(("kind", "shape"), [(np.int64, ()), (np.float32, (4,)), (np.float64, (2, 3))])
-def test_what_was_added_comes_back(kind: type[np.generic], shape: tuple[int, ...]) -> None:
+def test_added_rows_are_returned(kind: type[np.generic], shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     blocks = [(100 * rng.normal(size=(count, *shape))).astype(kind) for count in (1, 5, 0, 3)]
     column = Column(kind, shape)
@@ -21,7 +21,7 @@ def test_what_was_added_comes_back(kind: type[np.generic], shape: tuple[int, ...
     assert len(column._bytes) == whole.nbytes
 
 
-def test_one_row_may_come_alone() -> None:
+def test_single_rows_can_be_added() -> None:
     column = Column(np.float64)
     column.add(2.5)
     column.add(float("nan"))

@@ -1,4 +1,4 @@
-"""Photos, videos and folders of numbered images as things with frames."""
+"""Frames of photos, videos and folders of numbered images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from toy_videos import write_video
 
 from fusionkit.errors import DataError
-from fusionkit.media.inputs import find_inputs
-from fusionkit.media.recording import Recording, recordings
+from fusionkit.media.inputs import MediaInput, find_inputs, join_numbered_images
 
 
 def write(path: Path, value: int = 0) -> Path:
@@ -20,8 +19,8 @@ def write(path: Path, value: int = 0) -> Path:
     return path
 
 
-def found(*paths: Path) -> dict[str, Recording]:
-    return {recording.name: recording for recording in recordings(find_inputs(paths)[0])}
+def found(*paths: Path) -> dict[str, MediaInput]:
+    return {item.clip_name: item for item in join_numbered_images(find_inputs(paths)[0])}
 
 
 def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
@@ -30,9 +29,13 @@ def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
     write(tmp_path / "crops/photo.png", 99)
     got = found(tmp_path / "crops")
     assert sorted(got) == ["photo", "sub/clip_left"]
-    frames = list(got["sub/clip_left"].frames())
+    frames = list(got["sub/clip_left"].open().frames())
     assert [(frame.number, int(frame.image[0, 0, 0])) for frame in frames] == [(3, 3), (5, 5), (12, 12)]
-    assert (got["photo"].still, got["sub/clip_left"].still, got["sub/clip_left"].expected()) == (True, False, 3)
+    assert (got["photo"].is_photo, got["sub/clip_left"].is_photo, got["sub/clip_left"].expected_frames()) == (
+        True,
+        False,
+        3,
+    )
     assert list(found(tmp_path / "crops/sub/clip_left")) == ["clip_left"]
 
 
@@ -50,13 +53,13 @@ def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
         (["000001", "000002"], False),
     ],
 )
-def test_only_counted_images_are_a_clip(tmp_path: Path, names: list[str], clip: bool) -> None:
+def test_only_images_numbered_as_frames_are_a_clip(tmp_path: Path, names: list[str], clip: bool) -> None:
     for name in names:
         write(tmp_path / f"in/{name}.png")
     assert sorted(found(tmp_path / "in")) == (["in"] if clip else sorted(names))
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_folders_with_the_same_name_get_different_clip_names(tmp_path: Path) -> None:
     for where in ("a/x", "b/x"):
         for number in (1, 2):
             write(tmp_path / where / f"{number:05d}.png")
@@ -64,24 +67,26 @@ def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert (one, other) == ("x", "b/x")
 
 
-def test_an_image_that_cannot_be_read_is_left_out_and_told(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path) -> None:
     for number in range(1, 6):
         write(tmp_path / f"c/{number:05d}.png")
     for number in (2, 4):
         (tmp_path / f"c/{number:05d}.png").write_bytes(b"no")
-    (recording,) = found(tmp_path / "c").values()
-    assert [frame.number for frame in recording.frames()] == [1, 3, 5]
-    (fault,) = recording.faults
-    assert fault == f"{tmp_path}/c/00002.png is no JPEG, PNG, BMP, WebP or TIFF image, and so it is with 1 more"
+    (item,) = found(tmp_path / "c").values()
+    reader = item.open()
+    assert [frame.number for frame in reader.frames()] == [1, 3, 5]
+    (fault,) = reader.faults
+    assert f"{tmp_path}/c: 2 of 5 images" in fault
+    assert f"{tmp_path}/c/00002.png is no JPEG" in fault
     for number in (1, 3, 5):
         (tmp_path / f"c/{number:05d}.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"00001\.png is empty"):
-        list(recording.frames())
+        list(reader.frames())
 
 
-def test_a_video_says_about_how_many_frames_there_are(tmp_path: Path) -> None:
+def test_the_number_of_frames_of_a_video_is_known_before_it_is_read(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", [np.zeros((16, 16, 3), np.uint8)] * 7)
     (tmp_path / "none.mp4").write_bytes(b"")
     got = found(video, tmp_path / "none.mp4")
-    assert (got["v"].expected(), got["none"].expected(), got["v"].moving) == (7, 1, True)
-    assert len(list(got["v"].frames())) == 7
+    assert (got["v"].expected_frames(), got["none"].expected_frames(), got["v"].is_video) == (7, 1, True)
+    assert len(list(got["v"].open().frames())) == 7
