@@ -1,7 +1,7 @@
-"""Stored results: a folder of files that is written whole or not at all, and whose bytes are checked when read.
+"""Artifacts: folders of files that are written completely or not at all, and checked when they are read.
 
-A folder is written beside its place, synced and renamed; ``done.json`` in it holds the size and hash of every file,
-and its own.
+A folder is written under a temporary name beside its path, synced and renamed. Its ``done.json`` holds the size and
+hash of every file, and of itself.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from fusionkit.storage.identity import canonical
 
 MARKER = "done.json"
 SCHEMA = 1
-_SEAL = "sha256"  # the key under which the marker holds the hash of the rest of itself
+_SEAL = "sha256"  # key of the marker: the hash of its other keys
 _ATTEMPTS = 10
-_BESIDE = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
 def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, Any] | None = None) -> None:
-    """Write a folder of files so that it exists whole or not at all; one that is already there is replaced.
+    """Write a folder of files completely or not at all. An existing folder is replaced.
 
     Raises:
-        StorageError: if it cannot be written (full disk, no permission); nothing half-written is left.
+        StorageError: if it cannot be written (full disk, no permission); no partial files are left.
     """
     marker: dict[str, Any] = {
         "schema": SCHEMA,
@@ -43,42 +43,42 @@ def write_artifact(folder: Path, files: Mapping[str, bytes], meta: Mapping[str, 
         "meta": dict(meta or {}),
     }
     marker[_SEAL] = _seal(marker)
-    aside = _beside(folder)
+    temporary = _temporary(folder)
     try:
-        aside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for name, data in {**files, MARKER: canonical(marker).encode()}.items():
-            _write_synced(aside / name, data)
-        _put_in_place(aside, folder)
+            _write_synced(temporary / name, data)
+        _rename_over(temporary, folder)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write one file by renaming, so that a reader sees the old bytes or the new ones.
+    """Write one file atomically: a reader sees either the old bytes or the new ones.
 
     Raises:
         StorageError: if it cannot be written.
     """
-    aside = _beside(path)
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_synced(aside, data)
-        aside.replace(path)
+        _write_synced(temporary, data)
+        temporary.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        with suppress(OSError):  # a folder that cannot be written cannot be cleaned either: the first error counts
-            aside.unlink()
+        with suppress(OSError):  # in a folder that cannot be written, nothing can be removed: report the first error
+            temporary.unlink()
 
 
 def read_artifact(folder: Path, names: Collection[str] | None = None) -> dict[str, bytes] | None:
-    """The files of a folder, or None if it is not there, not complete, or any byte is not what was written.
+    """Return the files of a folder, or None if it is missing, incomplete or damaged.
 
     Args:
-        folder: which.
-        names: of the files to read and check, those of them that were written; None for all.
+        folder: the folder.
+        names: files to read and check; names that were not written are ignored. None: all files.
 
     Raises:
         DataError: if it was written by a later version of fusionkit.
@@ -101,16 +101,18 @@ def read_artifact(folder: Path, names: Collection[str] | None = None) -> dict[st
 
 
 def check_artifact(folder: Path) -> bool:
-    """Whether :func:`read_artifact` would give the files: every byte is read, in blocks, and none is kept.
+    """Return whether a folder is complete and undamaged. Every byte is read, in blocks.
 
     Raises:
         DataError: if it was written by a later version of fusionkit.
     """
     marker = _marker(folder)
-    return marker is not None and all(_is_whole(folder / name, *told) for name, told in marker["files"].items())
+    return marker is not None and all(
+        _is_intact(folder / name, *expected) for name, expected in marker["files"].items()
+    )
 
 
-def _is_whole(file: Path, size: int, checksum: str) -> bool:
+def _is_intact(file: Path, size: int, checksum: str) -> bool:
     try:
         with file.open("rb") as stream:
             return file.stat().st_size == size and hashlib.file_digest(stream, "sha256").hexdigest() == checksum
@@ -119,9 +121,9 @@ def _is_whole(file: Path, size: int, checksum: str) -> bool:
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:
-    """What was noted with a folder, or None if it is not there or a file of it has the wrong size.
+    """Return the metadata of a folder, or None if it is missing or one of its files has the wrong size.
 
-    Cheaper than :func:`read_artifact`: sizes are compared, bytes are not hashed.
+    Cheaper than :func:`read_artifact`: it compares sizes and does not hash bytes.
     """
     marker = _marker(folder)
     if marker is None:
@@ -137,29 +139,29 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
 
 
 def half_written(folder: Path) -> dict[Path, str]:
-    """What lies in a folder beside its place, each with the name of what it was to be.
+    """Return the partial files and folders in a folder, each with its final name.
 
-    It is being written, or was when its process died.
+    They are being written, or were when their process died.
     """
     try:
-        found = [(Path(entry.path), _BESIDE.fullmatch(entry.name)) for entry in os.scandir(folder)]
+        found = [(Path(entry.path), _TEMPORARY.fullmatch(entry.name)) for entry in os.scandir(folder)]
     except OSError:
         return {}
     return {path: match[1] for path, match in found if match}
 
 
-def _beside(path: Path) -> Path:
-    """Where something is written before it is put in its place."""
+def _temporary(path: Path) -> Path:
+    """Return a temporary path beside the final one."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _marker(folder: Path) -> dict[str, Any] | None:
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_bytes())
-        sound = marker.pop(_SEAL) == _seal(marker)
+        intact = marker.pop(_SEAL) == _seal(marker)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return None
-    if not sound:
+    if not intact:
         return None
     schema = marker["schema"]
     if schema > SCHEMA:
@@ -171,29 +173,29 @@ def _seal(marker: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(marker).encode()).hexdigest()
 
 
-def _put_in_place(aside: Path, folder: Path) -> None:
-    # A folder that is not empty cannot be renamed over, and between two steps another process may put its own there.
+def _rename_over(temporary: Path, folder: Path) -> None:
+    # A rename cannot replace a folder that is not empty. After its removal another process may write its own: retry.
     for attempt in range(_ATTEMPTS):
         try:
-            aside.rename(folder)
+            temporary.rename(folder)
             break
         except OSError as error:
-            in_the_way = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-            if not in_the_way or attempt == _ATTEMPTS - 1:
+            exists = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+            if not exists or attempt == _ATTEMPTS - 1:
                 raise
         _remove(folder)
     _sync_folder(folder.parent)
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder or file as a whole, by renaming it first."""
-    doomed = _beside(path)
+    """Remove a folder or file atomically, by renaming it first."""
+    renamed = _temporary(path)
     with suppress(FileNotFoundError):  # another process was faster
-        path.rename(doomed)
-        if doomed.is_dir():
-            shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(renamed)
+        if renamed.is_dir():
+            shutil.rmtree(renamed, ignore_errors=True)
         else:
-            doomed.unlink()
+            renamed.unlink()
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -212,17 +214,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> StorageError:
-    """The error of a place that cannot be written, in one line."""
+    """Return the error of a path that cannot be written."""
     reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
     return StorageError(f"{path} cannot be written: {reason}")
 
 
-def csv_bytes(columns: tuple[str, ...], records: Iterable[Mapping[str, Any]]) -> bytes:
-    """A CSV file of some columns, a line a record; NaN, None and what a record lacks are left empty."""
+def csv_bytes(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return a CSV file with the given columns. NaN, None and missing fields are left empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_csv_value(record.get(column)) for column in columns] for record in records)
+    writer.writerows([_csv_value(row.get(column)) for column in columns] for row in rows)
     return text.getvalue().encode()
 
 

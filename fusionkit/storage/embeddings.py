@@ -1,4 +1,4 @@
-"""Stored embeddings: shards of rows, written whole, checked before they are mapped, in a cache that runs share."""
+"""Store of embeddings: shards of rows, written atomically and checked when they are read, in a cache shared by runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from fusionkit.storage.artifact import check_artifact, read_meta, unwritable, wr
 SHARD = 2048  # rows; a multiple of the embedding batch, so that batch boundaries never move
 _VALUES = "values.npy"
 
-FrameFormat = tuple[
-    tuple[int, ...], np.dtype[Any]
-]  # of one row: its shape, (D,) or (K, D), and the type that is stored
+FrameFormat = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape of one row, (D,) or (K, D), and the stored type."""
 
 
 def cache_folder() -> Path:
-    """Where embeddings are kept: ``FUSIONKIT_CACHE``, else the platform's cache folder."""
+    """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the platform's cache folder."""
     chosen = os.environ.get("FUSIONKIT_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -37,7 +36,7 @@ def cache_folder() -> Path:
 class EmbeddingStore:
     """Embeddings by key.
 
-    Each shard is a folder with ``values.npy``, (n, D) or (n, K, D); a row of NaN is a view that was missing.
+    Each shard is a folder with ``values.npy``, (n, D) or (n, K, D); a row of NaN is a missing view.
 
     Args:
         root: the cache folder.
@@ -50,24 +49,24 @@ class EmbeddingStore:
         return self.root / "embeddings" / key / f"{index:05d}"
 
     def missing(self, key: str, rows: int, *, verify: bool) -> list[int]:
-        """The shards that are not there, or damaged.
+        """Return the indices of shards that are missing or damaged.
 
         Args:
-            key: of the embedding.
-            rows: how many rows it has.
+            key: key of the embedding.
+            rows: number of its rows.
             verify: compare every byte with its checksum, not only sizes.
         """
         lengths = [min(rows - index * SHARD, SHARD) for index in range(shard_count(rows))]
         return [index for index, length in enumerate(lengths) if not self.has(key, index, verify=verify, rows=length)]
 
     def has(self, key: str, index: int, *, verify: bool, rows: int | None = None) -> bool:
-        """Whether one shard is there and undamaged.
+        """Return whether a shard is stored and undamaged.
 
         Args:
-            key: of the embedding.
-            index: of the shard.
+            key: key of the embedding.
+            index: index of the shard.
             verify: as for :meth:`missing`.
-            rows: how many rows it must have: one with more or fewer was cut otherwise, and is of other frames.
+            rows: number of rows it must have; with another number it holds other frames. None: any number.
         """
         shard = self._shard(key, index)
         meta = read_meta(shard)
@@ -86,13 +85,13 @@ class EmbeddingStore:
         """Store one shard.
 
         Args:
-            key: of the embedding.
-            index: of the shard.
+            key: key of the embedding.
+            index: index of the shard.
             values: (n, ...) float16, or float32 for ready embeddings.
-            unreadable: the frames that gave no image, named for people.
-            about: what this is, for people who look at the cache.
-            seconds: what making it took, where that is known.
-            record: what the key was made from.
+            unreadable: names of the frames without a readable image.
+            about: description for ``fusionkit cache``.
+            seconds: time of computation; None if unknown.
+            record: what the key was computed from.
         """
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
@@ -101,52 +100,52 @@ class EmbeddingStore:
         write_artifact(self._shard(key, index), {_VALUES: buffer.getvalue()}, meta)
 
     def read(self, key: str, rows: np.ndarray) -> np.ndarray:
-        """Some rows of an embedding, in the order asked for: (n, D) or (n, K, D) float32.
+        """Return rows of an embedding in the given order: (n, D) or (n, K, D) float32.
 
         Raises:
             DataError: if a shard is missing or damaged.
         """
         if not len(rows):
             return np.empty((0, 0), np.float32)
-        shape, _ = self.layout(key, int(rows[0]))
+        shape, _ = self.frame_format(key, int(rows[0]))
         out = np.empty((len(rows), *shape), np.float32)
         self.read_into(out, key, rows)
         return out
 
     def read_into(self, out: np.ndarray, key: str, rows: np.ndarray) -> None:
-        """As :meth:`read`, into an array of n rows.
+        """Read rows of an embedding into an array.
 
         Args:
-            out: of a type that holds what is stored, as :meth:`layout` tells it.
-            key: of the embedding.
-            rows: (n,) which, in any order.
+            out: n rows of a type that can hold the stored one; see :meth:`frame_format`.
+            key: key of the embedding.
+            rows: (n,) row numbers, in any order.
 
         Raises:
             DataError: if a shard is missing or damaged.
         """
-        for places, values, within in self._visit(key, rows):
-            out[places] = values[within]
+        for positions, values, within in self._visit(key, rows):
+            out[positions] = values[within]
 
     def present(self, key: str, rows: np.ndarray) -> np.ndarray:
-        """(n,) bool: whether the view is there; little of each row is looked at.
+        """Return whether each row has its view: (n,) bool. Only the first value of a row is read.
 
         Raises:
             DataError: if a shard is missing or damaged.
         """
         out = np.empty(len(rows), dtype=bool)
-        for places, values, within in self._visit(key, rows):
-            out[places] = present_rows(values.reshape(len(values), -1)[:, :1][within])
+        for positions, values, within in self._visit(key, rows):
+            out[positions] = present_rows(values.reshape(len(values), -1)[:, :1][within])
         return out
 
     def _visit(self, key: str, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Each shard once, in order: places among ``rows``, the shard's values, and the rows within it, rising."""
+        """Yield each shard once: positions in ``rows``, the shard's values, ascending rows within the shard."""
         order = np.argsort(rows, kind="stable")
         shards, starts = np.unique(rows[order] // SHARD, return_index=True)
-        for index, places in zip(shards.tolist(), np.split(order, starts)[1:], strict=True):
-            yield places, self._map(key, index), rows[places] - index * SHARD
+        for index, positions in zip(shards.tolist(), np.split(order, starts)[1:], strict=True):
+            yield positions, self._map(key, index), rows[positions] - index * SHARD
 
-    def layout(self, key: str, row: int) -> FrameFormat:
-        """Shape and type of one row.
+    def frame_format(self, key: str, row: int) -> FrameFormat:
+        """Return shape and type of one row.
 
         Raises:
             DataError: if its shard is missing or damaged.
@@ -155,60 +154,56 @@ class EmbeddingStore:
         return values.shape[1:], values.dtype
 
     def _map(self, key: str, index: int) -> np.ndarray:
-        """The values of a shard, mapped: pages of it that are in memory are the system's, which may drop them.
+        """Return the memory-mapped values of a shard; the system may drop its pages from memory.
 
         The map lives as long as the array. Maps are not kept: each holds a file open, and there may be thousands.
         """
         shard = self._shard(key, index)
         if not _verified(shard):
-            raise DataError(f"{shard} is missing or damaged", hint="run again: it is made anew")
+            raise DataError(f"{shard} is missing or damaged", hint="run again to recompute it")
         return np.asarray(np.load(shard / _VALUES, mmap_mode="r", allow_pickle=False))
 
     def unreadable(self, key: str, rows: int) -> list[str]:
-        """The frames that gave no image, named for people."""
+        """Return the names of the frames without a readable image."""
         metas = (read_meta(self._shard(key, index)) for index in range(shard_count(rows)))
         return [name for meta in metas if meta for name in meta["unreadable"]]
 
     def seconds(self, key: str) -> float | None:
-        """What making an embedding took, all shards together; None where that was not noted of each."""
+        """Return the computation time of an embedding, summed over shards; None if a shard's time is unknown."""
         metas = [read_meta(folder) for folder in sorted((self.root / "embeddings" / key).glob("[0-9]*"))]
-        noted = [meta.get("seconds") for meta in metas if meta]
-        known = [float(value) for value in noted if value is not None]
+        known = [float(meta["seconds"]) for meta in metas if meta and meta["seconds"] is not None]
         return sum(known) if known and len(known) == len(metas) else None
 
-    def frames(self, key: str, rows: int) -> int:
-        """How many of an embedding's rows are there; sizes are compared, not bytes."""
-        lacking = self.missing(key, rows, verify=False)
-        return rows - sum(min(rows - index * SHARD, SHARD) for index in lacking)
+    def stored_rows(self, key: str, rows: int) -> int:
+        """Return how many of an embedding's rows are stored, by comparing sizes, not bytes."""
+        missing = self.missing(key, rows, verify=False)
+        return rows - sum(min(rows - index * SHARD, SHARD) for index in missing)
 
-    def stands(self, key: str, index: int) -> bool:
-        """Whether there is anything of one shard, damaged or not."""
+    def exists(self, key: str, index: int) -> bool:
+        """Return whether a shard's folder exists, damaged or not."""
         return self._shard(key, index).exists()
 
-    def notes(self) -> Iterator[dict[str, Any]]:
-        """What was noted with every embedding, its first shard's ``meta`` for all, the embedding made last first.
-
-        No values are read, and what cannot be read is left out.
-        """
+    def metas(self) -> Iterator[dict[str, Any]]:
+        """Yield the metadata of every embedding, from its first readable shard, the newest embedding first."""
         folders = [folder for folder in (self.root / "embeddings").glob("[!.]*") if folder.is_dir()]
         for folder in sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True):
-            meta = next(filter(None, map(_noted, sorted(folder.glob("[0-9]*")))), None)
+            meta = next(filter(None, map(_readable_meta, sorted(folder.glob("[0-9]*")))), None)
             if meta:
                 yield meta
 
     def entries(self) -> list[CacheEntry]:
-        """Every embedding in the cache, the one that was used longest ago first."""
+        """Return every embedding in the cache, the least recently used first."""
         folders = [folder for folder in (self.root / "embeddings").glob("*") if folder.is_dir()]
         return sorted(filter(None, map(_entry, folders)), key=lambda entry: entry.used)
 
     def remove(self, entry: CacheEntry) -> None:
-        """Delete one embedding; it is made anew when it is needed.
+        """Delete one embedding. It is recomputed when it is needed.
 
         Raises:
             StorageError: if it cannot be deleted.
         """
         try:
-            with suppress(FileNotFoundError):  # somebody else deletes it too
+            with suppress(FileNotFoundError):  # another process deletes it too
                 shutil.rmtree(self.root / "embeddings" / entry.key)
         except OSError as error:
             raise unwritable(self.root / "embeddings" / entry.key, error) from error
@@ -219,10 +214,11 @@ class CacheEntry:
     """One embedding in the cache.
 
     Attributes:
-        about: what it is, in words.
+        key: its key.
+        about: description.
         size: bytes.
-        used: when it was last written or its values were read, in seconds since the epoch; reading counts where the
-            file system notes it.
+        used: time of the last write or read of its values, in seconds since the epoch. Reads count only where the file
+            system records access times.
     """
 
     key: str
@@ -232,56 +228,56 @@ class CacheEntry:
 
 
 def _entry(folder: Path) -> CacheEntry | None:
-    """What an embedding's folder holds; None if it is gone. Runs may be writing there, and files come and go."""
+    """Return the entry of an embedding's folder; None if it is gone. Other runs may write or delete files meanwhile."""
     files = list(_files(folder))
     try:
-        metas = [_noted(shard) for shard in sorted(folder.iterdir()) if shard.is_dir()]
-        made = folder.stat().st_mtime
+        metas = [_readable_meta(shard) for shard in sorted(folder.iterdir()) if shard.is_dir()]
+        created = folder.stat().st_mtime
     except FileNotFoundError:
         return None
-    about = next((str(meta.get("about", "")) for meta in metas if meta), "unfinished")
-    # Who looks at the cache reads what is noted of each embedding, and uses none.
+    about = next((str(meta["about"]) for meta in metas if meta), "unfinished")
+    # Listing the cache reads metadata: only reading values counts as use.
     times = [max(state.st_mtime, state.st_atime if name == _VALUES else 0.0) for name, state in files]
-    return CacheEntry(folder.name, about, sum(state.st_size for _, state in files), max(times, default=made))
+    return CacheEntry(folder.name, about, sum(state.st_size for _, state in files), max(times, default=created))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                yield name, Path(place, name).stat()
+                yield name, Path(parent, name).stat()
 
 
-_FOUND_WHOLE: dict[Path, tuple[int, int, int]] = {}  # by shard: its values' inode, time of change and size then
+_INTACT: dict[Path, tuple[int, int, int]] = {}  # verified shards: inode, modification time and size of their values
 
 
 def _verified(shard: Path) -> bool:
-    """Whether every byte of a shard is what was written; read once a process, unless the file has changed since."""
+    """Return whether a shard is undamaged. Its bytes are read once per process, and again if the file has changed."""
     try:
         state = (shard / _VALUES).stat()
     except OSError:
         return False
     stamp = (state.st_ino, state.st_mtime_ns, state.st_size)
-    if _FOUND_WHOLE.get(shard) != stamp:
+    if _INTACT.get(shard) != stamp:
         if not check_artifact(shard):
             return False
-        _FOUND_WHOLE[shard] = stamp
+        _INTACT[shard] = stamp
     return True
 
 
-def _noted(shard: Path) -> dict[str, Any] | None:
+def _readable_meta(shard: Path) -> dict[str, Any] | None:
     try:
         return read_meta(shard)
-    except DataError:  # of a later version of fusionkit: it tells this one nothing
+    except DataError:  # written by a later version of fusionkit
         return None
 
 
 def present_rows(values: np.ndarray) -> np.ndarray:
-    """(n,) bool: which of n rows are there; one that is missing is NaN as a whole."""
+    """Return whether each of n rows is present: (n,) bool. All values of a missing row are NaN."""
     flags: np.ndarray = ~np.isnan(values.reshape(len(values), -1)[:, 0])
     return flags
 
 
 def shard_count(rows: int) -> int:
-    """How many shards hold that many rows."""
+    """Return the number of shards for a number of rows."""
     return -(-rows // SHARD)

@@ -1,4 +1,4 @@
-"""Who is who: canonical JSON, digests, and the identity of a component (options, revision, source, file contents)."""
+"""Content hashes: canonical JSON, digests, identity of a component (options, revision, source, file contents)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from fusionkit.registry.spec import Spec
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text.
+    """Return JSON with sorted keys and no spaces: equal values give equal text.
 
     Raises:
         ConfigError: if the value is not plain data, or holds NaN or infinity.
     """
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        text.encode()  # refuses half a surrogate pair, as in a path of undecodable bytes
+        text.encode()  # raises for half a surrogate pair, as in a path of undecodable bytes
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{value!r} is not plain data: {error}") from error
     return text
 
 
 def digest(value: Any) -> str:
-    """Hash of the canonical JSON: 16 hex digits."""
+    """Return the hash of the canonical JSON (16 hex digits)."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 
 def component_identity(registry: ComponentRegistry, spec: Spec) -> dict[str, Any]:
-    """What decides the results of a component: name, all options, revision, source, and the bytes of its files.
+    """Return what decides the results of a component: name, all options, revision, source, and the bytes of its files.
 
     Raises:
-        ConfigError: if a file that it names cannot be read.
+        ConfigError: if one of its files cannot be read.
     """
     cls = registry.get(spec.name)
     filled = defaults_filled(cls, spec.options)
@@ -65,9 +65,9 @@ def component_identity(registry: ComponentRegistry, spec: Spec) -> dict[str, Any
 
 
 def nested_identities(registry: ComponentRegistry, spec: Spec) -> dict[str, dict[str, Any]]:
-    """The identity of each component that an option of a component names, by the option.
+    """Return the identity of each component that an option names, by option.
 
-    A data set's options are not in it: what they decide is in the data, which the outer component must tell of.
+    It leaves out a data set's options: their effect is in the data, whose content the outer component must include.
     """
     cls = registry.get(spec.name)
     filled = defaults_filled(cls, spec.options)
@@ -79,7 +79,11 @@ def nested_identities(registry: ComponentRegistry, spec: Spec) -> dict[str, dict
 
 
 def file_digest(path: str, what: str) -> str:
-    """Hash of a file's bytes (16 hex digits).
+    """Return the hash of a file's bytes (16 hex digits).
+
+    Args:
+        path: the file.
+        what: what the file is, for the error message.
 
     Raises:
         ConfigError: if it cannot be read.
@@ -100,10 +104,10 @@ def _bytes_digest(file: Path, changed: int, size: int) -> str:  # noqa: ARG001  
 
 @cache
 def source_digest(cls: Hashable) -> str:
-    """Hash of the source of a component: its module, its bases' modules, and what they import of their own package.
+    """Return the hash of a component's source: its module, its bases' modules, and their imports of their own package.
 
-    The kernel's own modules do not count: they carry revisions. Nor do libraries that a component derives from: their
-    versions are provenance. A class that was typed in, in a notebook, counts by its compiled code.
+    Modules of fusionkit are left out: they have revisions. So are libraries with base classes: their versions are in
+    the provenance. A class without a source file, as in a notebook, counts by its compiled code.
     """
     top = cast("type", cls)
     own = top.__module__.partition(".")[0]
@@ -116,7 +120,7 @@ def source_digest(cls: Hashable) -> str:
         if _source(base.__module__):
             _collect(base.__module__, modules)
         else:
-            state.update("\n".join(_typed_in(base)).encode())
+            state.update("\n".join(_compiled(base)).encode())
     for name in sorted(modules):
         path = _source(name)
         if path:
@@ -124,8 +128,8 @@ def source_digest(cls: Hashable) -> str:
     return state.hexdigest()[:16]
 
 
-def _typed_in(cls: type) -> Iterator[str]:
-    """What a class without a file does: its methods' code and its plain attributes, by name."""
+def _compiled(cls: type) -> Iterator[str]:
+    """Yield the methods' bytecode and the plain attributes of a class, sorted by name."""
     for name, member in sorted(vars(cls).items()):
         function = getattr(member, "fget", getattr(member, "__func__", member))  # of a property, of a static method
         code = getattr(function, "__code__", None)

@@ -1,7 +1,7 @@
-"""Leases: who is at a piece of work, among processes that share a folder and perhaps nothing else.
+"""Leases: which process holds a task's lock, among processes that share a folder and perhaps nothing else.
 
-A lease is a file that is made exclusively and touched while its holder lives. A dead holder's lease is taken over; at
-worst a piece of work is then done twice, which is harmless, since results are the same and written whole.
+A lease is a file that is created exclusively and touched while its holder runs. The lease of a dead holder is taken
+over; at worst a task is then computed twice, which is harmless: the results are equal and written atomically.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fusionkit.storage.artifact import unwritable
 HEARTBEAT = 5.0  # s between touches of a held lease
 STALE = 60.0  # s without a touch after which a holder counts as dead; many heartbeats, since a busy machine may stall
 
-_File = tuple[int, int]  # number and time of the last touch: the number alone soon belongs to another file
+_File = tuple[int, int]  # inode and time of the last touch: an inode alone is soon reused by another file
 
 
 @contextmanager
@@ -32,53 +32,53 @@ def lease(path: Path) -> Iterator[bool]:
     """Try to hold a lease while the context lasts.
 
     Args:
-        path: of the lease file; its folder is made.
+        path: path of the lease file; its folder is created.
 
     Yields:
-        Whether it is ours; if not, somebody alive holds it.
+        Whether this process holds it; if not, another running process does.
 
     Raises:
         StorageError: if the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        mine = _claim(path)
-        if not mine:
+        acquired = _claim(path)
+        if not acquired:
             dead = _dead(path)
-            mine = dead is not None and _clear(path, dead) and _claim(path)
+            acquired = dead is not None and _clear(path, dead) and _claim(path)
     except OSError as error:
         raise unwritable(path, error) from error
-    if not mine:
+    if not acquired:
         yield False
         return
-    _HEART.hold(path)
+    _HEARTBEAT.hold(path)
     try:
         yield True
     finally:
-        _HEART.release(path)
+        _HEARTBEAT.release(path)
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def leases(paths: list[Path]) -> Iterator[list[bool]]:
-    """Try to hold several leases at once; which of them are ours."""
+    """Try to hold several leases at once. Yields which of them this process holds."""
     with ExitStack() as stack:
         yield [stack.enter_context(lease(path)) for path in paths]
 
 
 @contextmanager
 def waiting_lease(path: Path, poll: float = 0.2) -> Iterator[None]:
-    """Hold a lease, waiting for it as long as its holder lives."""
+    """Hold a lease, waiting for it while another process holds it."""
     while True:
-        with lease(path) as mine:
-            if mine:
+        with lease(path) as acquired:
+            if acquired:
                 yield
                 return
         time.sleep(poll)
 
 
 def held(path: Path) -> bool:
-    """Whether somebody alive holds a lease; in a folder that cannot be written, whether there is one."""
+    """Return whether a running process holds a lease. In a read-only folder: whether the lease exists."""
     try:
         return path.exists() and _dead(path) is None and path.exists()
     except OSError:
@@ -86,7 +86,7 @@ def held(path: Path) -> bool:
 
 
 def abandoned(path: Path) -> bool:
-    """Whether a lease is there whose holder was a process of this machine and is no more: it cannot wake up again."""
+    """Return whether the holder of a lease was a process of this machine that has ended."""
     try:
         return _ended(_read(path)[1])
     except OSError:
@@ -101,16 +101,16 @@ def _claim(path: Path) -> bool:
     try:
         with os.fdopen(handle, "w") as stream:
             json.dump({"machine": _machine(), "pid": os.getpid()}, stream)
-    except OSError:  # a full disk; what is left would hold up the next run until it is stale
+    except OSError:  # a full disk; the remaining file would block the next run until it is stale
         path.unlink(missing_ok=True)
         raise
     return True
 
 
 def _dead(path: Path) -> _File | None:
-    """The file of a lease whose holder is gone; None if the holder lives, or has just let go.
+    """Return the file of a lease whose holder is dead; None if the holder runs or has just released it.
 
-    Gone is who has not touched the lease for long, or was a process of this machine that is no more.
+    A holder is dead if it has not touched the lease for long, or was a process of this machine that has ended.
     """
     try:
         state, holder = _read(path)
@@ -123,17 +123,17 @@ def _dead(path: Path) -> _File | None:
 
 
 def _read(path: Path) -> tuple[os.stat_result, Any]:
-    """A lease's file and what is in it: None where that tells nothing, so that only its age can tell of the holder."""
-    with path.open("rb") as stream:  # opening asks a file server anew, where a mere look may be answered from memory
+    """Return a lease's state and content. The content is None if it is not readable; then only the age counts."""
+    with path.open("rb") as stream:  # opening asks the file server; a mere stat may be answered from a cache
         text, state = stream.read(), os.fstat(stream.fileno())
     try:
         return state, json.loads(text)
-    except ValueError:  # just made and not written yet, or damaged
+    except ValueError:  # just created and not written yet, or damaged
         return state, None
 
 
 def _ended(holder: Any) -> bool:
-    """Whether a lease's holder was a process of this machine that is no more."""
+    """Return whether a lease's holder was a process of this machine that has ended."""
     try:
         return holder["machine"] == _machine() and not _runs(int(holder["pid"]))
     except (KeyError, TypeError, ValueError):
@@ -142,19 +142,19 @@ def _ended(holder: Any) -> bool:
 
 @cache
 def _machine() -> str:
-    """Where process numbers mean the same: machines may share a name, and containers on one of them do not share these.
+    """Return an identifier of the scope in which process ids are unique.
 
-    That is the host's name, its boot and its namespace of processes, as far as the system tells.
+    Host name, boot id and process namespace: machines may share a name, and containers do not share process ids.
     """
-    told = [socket.gethostname()]
+    parts = [socket.gethostname()]
     with suppress(OSError):
-        told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        told.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(told)
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
 
 
 def folder_time(folder: Path) -> float:
-    """Now, by the clock that stamps files in this folder: on a network that is another machine's."""
+    """Return the current time by the clock that stamps files in a folder; on a network it is another machine's."""
     probe = folder / f".now.{secrets.token_hex(4)}"
     probe.touch()
     try:
@@ -178,33 +178,33 @@ def _file(state: os.stat_result) -> _File:
 
 
 def _clear(path: Path, dead: _File) -> bool:
-    """Take a dead lease away. Of several who try, the rename lets one through.
+    """Remove a dead lease. If several processes try, the rename succeeds for one.
 
-    Whoever comes late finds that what it renamed is no longer the dead file but a new holder's, and puts it back.
+    A late process finds that it has renamed the lease of a new holder instead of the dead one, and puts it back.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    renamed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.rename(aside)
+        path.rename(renamed)
     except FileNotFoundError:
         return True
     try:
-        if _file(aside.stat()) == dead:
+        if _file(renamed.stat()) == dead:
             return True
-        with suppress(OSError):  # somebody holds it by now, or there are no links here: at worst the work is done twice
-            os.link(aside, path)
+        with suppress(OSError):  # a new holder, or no hard links here: at worst the task is computed twice
+            os.link(renamed, path)
         return False
     finally:
-        aside.unlink(missing_ok=True)
+        renamed.unlink(missing_ok=True)
 
 
-class _Heart:
-    """Touches every held lease of this process, from one thread that runs while there is any."""
+class _Heartbeat:
+    """Touches every held lease of this process, from one thread that starts with the first lease."""
 
     def __init__(self) -> None:
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        """Hold nothing; in a forked process too, where the leases are the parent's and the thread is not there."""
+    def reset(self) -> None:
+        """Hold no lease. A forked process needs this: leases are the parent's, and the thread is not copied."""
         self.held: set[Path] = set()
         self.lock = threading.Lock()
         self.never = threading.Event()
@@ -226,9 +226,9 @@ class _Heart:
             with self.lock:
                 held = list(self.held)
             for path in held:
-                with suppress(OSError):  # released in between, or taken over: results are written whole either way
+                with suppress(OSError):  # released meanwhile, or taken over: results are written atomically anyway
                     os.utime(path)
 
 
-_HEART = _Heart()
-os.register_at_fork(after_in_child=_HEART.begin)
+_HEARTBEAT = _Heartbeat()
+os.register_at_fork(after_in_child=_HEARTBEAT.reset)

@@ -1,7 +1,7 @@
-"""Records: what a piece of work was made from, written beside it, so that a later plan can say what has changed.
+"""Provenance records, stored beside an artifact: what it was computed from, so that a later plan can name changes.
 
-A record holds the identity that is hashed into the name of the work, and with each component the distribution that
-brought it, which decides nothing.
+A record holds the identity that is hashed into the artifact's key, and for each component its distribution, which does
+not affect results.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ from fusionkit.storage.identity import component_identity
 Record = dict[str, Any]
 
 
-def component_record(registry: ComponentRegistry, spec: Spec, identity: dict[str, Any] | None = None) -> Record:
-    """A component's identity, which of its options name files, and its distribution as ``my_pkg 0.2``.
-
-    Args:
-        registry: of its kind.
-        spec: name and options.
-        identity: as :func:`component_identity` gives it, where it is known already.
-    """
-    found = component_identity(registry, spec) if identity is None else identity
+def component_record(registry: ComponentRegistry, spec: Spec) -> Record:
+    """Return a component's identity, the names of its options that are files, and its distribution (``my_pkg 0.2``)."""
     return {
-        **found,
+        **component_identity(registry, spec),
         "files": list(registry.get(spec.name).files),
         "distribution": distribution_of(registry, spec.name),
     }
 
 
+def identity_of(record: Record) -> dict[str, Any]:
+    """Return the part of a component's record that decides its results: :func:`component_identity`."""
+    return {name: value for name, value in record.items() if name not in ("files", "distribution")}
+
+
 def check_unchanged(registry: ComponentRegistry, spec: Spec, record: Record) -> None:
-    """Refuse a component that is no longer what a record says: its results would be stored under a wrong name.
+    """Check that a component still matches its record; otherwise its results would be stored under a wrong key.
 
     Raises:
         DataError: if its code, or a file that an option names, has changed.
@@ -45,7 +43,7 @@ def check_unchanged(registry: ComponentRegistry, spec: Spec, record: Record) -> 
 
 
 def distribution_of(registry: ComponentRegistry, name: str) -> str:
-    """Name and version of the distribution that brings a component; empty for a lone file or a notebook."""
+    """Return name and version of the distribution that provides a component; empty for a plugin file or notebook."""
     origin = registry.origins()[name][0]
     return origin.distribution or _distribution_of_package(origin.target.partition(":")[0].partition(".")[0])
 

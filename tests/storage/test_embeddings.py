@@ -59,7 +59,7 @@ def test_a_flipped_bit_is_found_by_its_checksum_and_a_lost_byte_by_size_alone(
     whole = file.read_bytes()
     file.write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
     assert store.missing("k", 10, verify=True) == [1]
-    with pytest.raises(DataError, match=r"00001 is missing or damaged \(run again: it is made anew\)"):
+    with pytest.raises(DataError, match=r"00001 is missing or damaged \(run again to recompute it\)"):
         store.read("k", np.array([0, 4]))
     assert store.read("k", np.array([0, 8])).shape == (2, 3)  # the other shards still serve
     file.write_bytes(whole[:-1])
@@ -68,7 +68,7 @@ def test_a_flipped_bit_is_found_by_its_checksum_and_a_lost_byte_by_size_alone(
 
 def test_rows_are_read_into_an_array_of_the_stored_type(store: EmbeddingStore) -> None:
     values = filled(store, (2, 3))
-    assert store.layout("k", 9) == ((2, 3), np.dtype(np.float16))
+    assert store.frame_format("k", 9) == ((2, 3), np.dtype(np.float16))
     rows = np.array([9, 0, 5, 5, 3])
     out = np.empty((5, 2, 3), np.float16)
     store.read_into(out, "k", rows)
@@ -133,12 +133,12 @@ def test_what_was_noted_comes_back_the_newest_embedding_first_and_by_its_first_w
         store.write("old", index, np.ones((4, 3), np.float16), (), "old", 0.5 + index, {"view": "face"})
     store.write("new", 0, np.ones((2, 3), np.float16), (), "new", 0.25, {"view": "eye"})
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
-    told = [(note["about"], note["rows"], note["seconds"], note["record"]) for note in store.notes()]
+    told = [(note["about"], note["rows"], note["seconds"], note["record"]) for note in store.metas()]
     assert told == [("new", 2, 0.25, {"view": "eye"}), ("old", 4, 0.5, {"view": "face"})]
     (tmp_path / "embeddings" / "old" / "00000" / "values.npy").unlink()
     (tmp_path / "embeddings" / "new" / "00000" / "done.json").write_text("{")
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
-    assert [(note["about"], note["seconds"]) for note in store.notes()] == [("old", 1.5)]
+    assert [(note["about"], note["seconds"]) for note in store.metas()] == [("old", 1.5)]
 
 
 def test_the_cache_is_listed_and_pruned_while_others_write_and_delete_in_it(
@@ -169,12 +169,12 @@ def test_the_cache_is_listed_and_pruned_while_others_write_and_delete_in_it(
 
 def test_rows_that_are_there_are_counted_by_whole_shards(store: EmbeddingStore, tmp_path: Path) -> None:
     filled(store)
-    assert store.frames("k", 10) == 10
+    assert store.stored_rows("k", 10) == 10
     (tmp_path / "embeddings" / "k" / "00002" / "values.npy").unlink()
-    assert store.frames("k", 10) == 8
-    assert store.stands("k", 2)
-    assert not store.stands("k", 3)
-    assert store.frames("other", 10) == 0
+    assert store.stored_rows("k", 10) == 8
+    assert store.exists("k", 2)
+    assert not store.exists("k", 3)
+    assert store.stored_rows("other", 10) == 0
 
 
 def test_a_shard_is_a_whole_number_of_batches() -> None:

@@ -141,7 +141,7 @@ def test_whether_a_lease_is_held_is_seen_from_outside_and_changes_nothing(tmp_pa
 
 def test_a_held_lease_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases_module, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(leases_module, "_HEART", leases_module._Heart())
+    monkeypatch.setattr(leases_module, "_HEARTBEAT", leases_module._Heartbeat())
     path = tmp_path / "work"
     with lease(path):
         os.utime(path, (0, 0))

@@ -9,7 +9,7 @@ import pytest
 from toy_components import Colours, registered, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.contracts import FaceDataset, FrameTable
-from fusionkit.engine.source import data_record, open_source
+from fusionkit.engine.source import open_source
 from fusionkit.registry import BACKBONES, DATASETS, FUSIONS, SMOOTHERS
 from fusionkit.registry.plugin_file import load_plugin_file
 from fusionkit.registry.spec import Spec
@@ -78,7 +78,7 @@ def test_the_name_of_a_head_is_the_digest_of_what_its_record_holds() -> None:
 def test_data_are_recorded_with_their_fingerprint_and_never_with_their_place() -> None:
     spec = Spec("toy-blobs", {"root": "/somewhere/secret"})
     source = open_source(spec, 60)
-    record = data_record(source)
+    record = source.record
     assert record["fingerprint"] == source.fingerprint
     assert (record["frames"], record["of"]) == (len(source.table), 320)
     assert "secret" not in str(record)
@@ -96,7 +96,7 @@ def test_a_default_of_a_data_set_that_is_no_plain_data_is_recorded_as_text() -> 
             return FrameTable.of(["a", "b"], [0, 0], [0, 1])
 
     with registered(DATASETS, "toy-odd", Odd):
-        options = data_record(open_source(Spec("toy-odd"), None))["options"]
+        options = open_source(Spec("toy-odd"), None).record["options"]
     assert options == {"kept": "frozenset({1})", "size": [2, 3]}
 
 
