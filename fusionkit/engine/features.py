@@ -160,8 +160,8 @@ class FeaturesInMemory(FrameFeatures):
         """(n, D_v) or (n, K, D_v) by view, main view first."""
         return {name: value.shape for name, value in self.views.items()}
 
-    def take(self, rows: np.ndarray) -> FeaturesInMemory:
-        """Return the features of some frames."""
+    def take(self, rows: np.ndarray | slice) -> FeaturesInMemory:
+        """Return the features of some frames; a slice is not copied."""
         return FeaturesInMemory(
             {name: value[rows] for name, value in self.views.items()},
             {name: value[rows] for name, value in self.present.items()},
@@ -201,7 +201,7 @@ class FeaturesInStore(FrameFeatures):
         layouts: dict[str, FrameFormat] | None = None,
         window: int = WINDOW,
     ) -> Self:
-        """DetectionOptions up which views are present; read nothing else."""
+        """Look up which views are present; read nothing else."""
         present = {name: store.present(key, rows) for name, key in keys.items()}
         return cls(present, store, keys, layouts or _layouts(store, keys, rows), rows, scaling, window)
 
@@ -436,7 +436,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _layouts(store: EmbeddingStore, keys: dict[str, str], rows: np.ndarray) -> dict[str, FrameFormat]:
-    return {name: store.layout(key, int(rows[0])) for name, key in keys.items()}
+    return {name: store.frame_format(key, int(rows[0])) for name, key in keys.items()}
 
 
 def _fitted(name: str, blocks: Blocks, *, standardize: bool) -> Scaling:

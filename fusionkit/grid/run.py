@@ -226,7 +226,7 @@ class _Run:
             for head in self.plan.heads.values()
             for embedding in head.embeddings.values()
         }
-        return sum(self.store.frames(key, rows) for key, rows in wanted.items())
+        return sum(self.store.stored_rows(key, rows) for key, rows in wanted.items())
 
     def _embed_tasks(self, source: Source, wanted: Iterable[Embedding]) -> list[EmbedTask]:
         """A task for each shard that some embedding lacks."""

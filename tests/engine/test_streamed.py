@@ -34,7 +34,7 @@ def part(store: EmbeddingStore, window: int) -> FeaturesInStore:
     scaling = Scaling(np.full(5, 2, np.float32), np.full(5, 4, np.float32), standardize=True)
     present = {"face": ROWS != 9}
     return FeaturesInStore(
-        present, store, {"face": "k"}, {"face": store.layout("k", 0)}, ROWS, {"face": scaling}, window
+        present, store, {"face": "k"}, {"face": store.frame_format("k", 0)}, ROWS, {"face": scaling}, window
     )
 
 

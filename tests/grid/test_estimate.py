@@ -53,7 +53,7 @@ def test_nothing_remains_of_what_is_done(tmp_path: Path) -> None:
 def test_frames_cost_what_frames_of_the_same_backbone_cost(tmp_path: Path) -> None:
     carry_out(toy_plan(regions=["top", "bottom"]), tmp_path / "run")
     store = EmbeddingStore(cache_folder())
-    paces = [note["seconds"] / note["rows"] for note in store.notes()]
+    paces = [note["seconds"] / note["rows"] for note in store.metas()]
     assert len(paces) == 3
     embed, _ = stages(toy_plan(regions=["top,bottom", "top+bottom"]), tmp_path / "run")
     assert embed.remaining == 320

@@ -103,11 +103,11 @@ def test_a_later_grid_is_refused_in_one_line(path: Path) -> None:
 
 def test_later_notes_tell_nothing_and_harm_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = EmbeddingStore(cache_folder())
-    before = len(list(store.notes()))
+    before = len(list(store.metas()))
     monkeypatch.setattr(artifact, "SCHEMA", SCHEMA + 1)
     write_artifact(cache_folder() / "embeddings" / ("0" * 16) / "00000", {"values.npy": b""}, {"rows": 0})
     monkeypatch.undo()
-    assert len(list(EmbeddingStore(path.parent / "cache").notes())) == before
+    assert len(list(EmbeddingStore(path.parent / "cache").metas())) == before
     with pytest.raises(DataError, match="written by a later fusionkit"):
         EmbeddingStore(path.parent / "cache").has("0" * 16, 0, verify=False)
 

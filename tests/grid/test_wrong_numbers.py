@@ -114,7 +114,7 @@ def test_embeddings_that_cannot_be_right_are_never_stored(tmp_path: Path, backbo
     assert set(outcome.failed) == {"face,top/toy-sum/toy-plain/0"}
     assert re.search(said, outcome.failed["face,top/toy-sum/toy-plain/0"])
     top = plan.rows[1].heads[0].embeddings["top"].key
-    assert not EmbeddingStore(cache_folder()).stands(top, 0)
+    assert not EmbeddingStore(cache_folder()).exists(top, 0)
     assert [row.score is None for row in results.rows] == [False, True]
 
 
