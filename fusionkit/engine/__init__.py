@@ -1,1 +1,1 @@
-"""One cell's way through, in reading order: source, embed, features, fit, smooth, score."""
+"""The stages of one cell, in reading order: source, fold, embed, features, fit, smooth, score; perturb."""

@@ -1,4 +1,4 @@
-"""Embed: frames to stored view embeddings. A frame is read once for all the views that still lack it."""
+"""Embed: frames to stored view embeddings. A frame is read once for all views that lack it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -16,121 +15,30 @@ from fusionkit.config.views import FACE, View, cut, regions_of
 from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.engine.features import Arrays
-from fusionkit.engine.source import Source, data_record
+from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, DataError, FusionKitError, PluginError, out_of_memory
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 from fusionkit.storage.identity import component_identity, digest
-from fusionkit.storage.record import Record, component_record
-
-# Of <malloc.h>: which option, and what it is by default.
-_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
-_MMAP_MAX, _MMAP_DEFAULT = -4, 65536
-_NEVER = 2**31 - 1
-
-
-@contextmanager
-def tuned_malloc() -> Iterator[None]:
-    """Keep what is freed inside, for the layers of a network that follow each other.
-
-    Each layer frees and takes buffers of up to hundreds of MiB. glibc maps those anew every time and the kernel clears
-    them page by page, which is a fifth of the time of a conv net. At the end memory is given back, and is from
-    then on; other C libraries than glibc are left alone.
-    """
-    try:
-        libc = ctypes.CDLL(None)
-        mallopt, trim = libc.mallopt, libc.malloc_trim
-    except (OSError, TypeError, AttributeError):  # no such functions, or no such way to find it
-        yield
-        return
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, _NEVER)
-    try:
-        yield
-    finally:
-        mallopt(_MMAP_MAX, _MMAP_DEFAULT)
-        mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
-        trim(0)
-
-
-_FLAGS: dict[Interpolation, int] = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3, "lanczos": 4}  # as OpenCV's
-
-
-def resized(view: np.ndarray, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
-    """A view, its aspect ratio not kept.
-
-    Args:
-        view: RGB uint8 (h, w, 3).
-        size: height and width in pixels.
-        interpolation: as the backbone's contract names it.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    import cv2
-
-    found: np.ndarray = cv2.resize(view, size[::-1], interpolation=_FLAGS[interpolation])
-    return found
-
-
-BATCH = 64
-
-
-@dataclass(frozen=True, eq=False)
-class LocatedBatch:
-    """The images of a batch.
-
-    Attributes:
-        places: of the rows that have an image, from 0 in the batch.
-        frames: their images, RGB uint8 (H, W, 3).
-        boxes: their boxes by region; empty without an extractor.
-    """
-
-    places: list[int]
-    frames: list[np.ndarray]
-    boxes: list[dict[str, np.ndarray]]
-
-    def views(self, view: View) -> dict[int, np.ndarray | None]:
-        """One view by place; None where a region was not found. Rows without an image are not among them."""
-        cuts = [cut(frame, box, view) for frame, box in zip(self.frames, self.boxes, strict=True)]
-        return dict(zip(self.places, cuts, strict=True))
-
-
-def locate(extractor: Extractor | None, images: Sequence[np.ndarray | None]) -> LocatedBatch:
-    """Say where the regions of a batch are."""
-    frames = [image for image in images if image is not None]
-    found = extractor(frames) if extractor and frames else None
-    boxes: list[dict[str, np.ndarray]] = [{} for _ in frames]
-    if extractor and found:
-        boxes = [dict(zip(extractor.regions, box, strict=True)) for box in found.boxes]
-    return LocatedBatch([place for place, image in enumerate(images) if image is not None], frames, boxes)
-
-
-def read_batches(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:
-    """Batches of images with their start; the next one is read while this one is worked on."""
-    starts = range(0, len(rows), BATCH)
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(source.images, rows[:BATCH])
-        for start in starts:
-            images = following.result()
-            if start + BATCH < len(rows):
-                following = reader.submit(source.images, rows[start + BATCH : start + 2 * BATCH])
-            yield start, images
-
+from fusionkit.storage.record import Record, component_record, identity_of
 
 REVISION = 1  # raise when the same components give other embeddings than before
+BATCH = 64  # frames
+
+Boxes = list[dict[str, np.ndarray] | None]
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """One embedding to make: a view of a data set, through a backbone.
+    """One view of a data set, embedded by a backbone.
 
     Attributes:
         key: its identity; equal keys hold equal values.
-        backbone: None where the data set brings this view ready-made.
-        tokens: K tokens a view; 0 for one pooled embedding.
-        record: what the key was made from, stored with each shard.
+        backbone: None if the data set has embeddings of this view.
+        tokens: K tokens per view; 0 for one pooled embedding.
+        width: D of the backbone; None if the data set has embeddings of this view.
+        record: what the key depends on, stored with each shard.
     """
 
     key: str
@@ -138,6 +46,7 @@ class Embedding:
     view: View
     backbone: Spec | None
     tokens: int = 0
+    width: int | None = None
     record: Record = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -145,69 +54,41 @@ class Embedding:
 
 
 def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, tokens: int, device: str) -> Embedding:
-    """The embedding of a view, with its identity: data, extractor, view, backbone, precision and kind of device."""
+    """Identify the embedding of a view by data, extractor, view, backbone, precision and kind of device."""
     if str(view) in source.dataset.views:
-        ready = {"data": data_record(source), "view": str(view), "extractor": None, "backbone": None}
+        ready = {"data": source.record, "view": str(view), "extractor": None, "backbone": None}
         return Embedding(digest(["ready", source.fingerprint, str(view)]), extractor, view, None, record=ready)
-    where = None if view == FACE else component_identity(EXTRACTORS, extractor)
-    built: Backbone = _shared_backbone(backbone)
-    how = component_identity(BACKBONES, backbone)
-    identity = {
+    built = shared_backbone(backbone)
+    record: Record = {
         "revision": REVISION,
-        "data": source.fingerprint,
-        "extractor": where,
+        "data": source.record,
+        "extractor": None if view == FACE else component_record(EXTRACTORS, extractor),
         "view": str(view),
-        "backbone": how,
+        "backbone": component_record(BACKBONES, backbone),
         "tokens": tokens,
         "precision": built.precision(device),
         "device": device.partition(":")[0],
     }
-    record = {
-        **identity,
-        "data": data_record(source),
-        "extractor": where and component_record(EXTRACTORS, extractor, where),
-        "backbone": component_record(BACKBONES, backbone, how),
+    identity = {
+        **record,
+        "data": source.fingerprint,
+        "extractor": record["extractor"] and identity_of(record["extractor"]),
+        "backbone": identity_of(record["backbone"]),
     }
-    return Embedding(digest(identity), extractor, view, backbone, tokens, record)
+    return Embedding(digest(identity), extractor, view, backbone, tokens, built.dim, record)
 
 
 _BUILT: dict[str, Backbone] = {}
 
 
-def _shared_backbone(spec: Spec) -> Backbone:
-    """One instance a process: weights are read once, for planning and for embedding, unless their file has changed."""
+def shared_backbone(spec: Spec) -> Backbone:
+    """Return this process's instance of a backbone. It is built again if its code or its weights file has changed."""
     identity = digest(component_identity(BACKBONES, spec))
     if identity not in _BUILT:
         _BUILT[identity] = BACKBONES.build(spec)
     return _BUILT[identity]
 
 
-def backbone_width(spec: Spec) -> int:
-    """D of a backbone."""
-    return _shared_backbone(spec).dim
-
-
-def backbone_cost(spec: Spec) -> tuple[int, float]:
-    """(parameters, GFLOP of one view) of a backbone."""
-    return _shared_backbone(spec).cost()
-
-
-def backbone_precision(spec: Spec, device: str) -> str:
-    """The precision in which a backbone runs on a device."""
-    return _shared_backbone(spec).precision(device)
-
-
-def published_weights(spec: Spec) -> str:
-    """The name of a backbone's pretrained weights, as their publisher calls them; empty without."""
-    return _shared_backbone(spec).weights()
-
-
-def labels_learned(spec: Spec) -> tuple[tuple[str, str], ...]:
-    """Whose labels a backbone's weights have learned from: (fingerprint of the data, digest of the split)."""
-    return _shared_backbone(spec).trained_on()
-
-
-@tuned_malloc()
 def embed(
     source: Source,
     wanted: Sequence[Embedding],
@@ -216,42 +97,38 @@ def embed(
     device: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Make those of the shards that are missing; all the embeddings share one extractor.
+    """Compute and store the shards that are missing.
 
     Args:
         source: the data.
-        wanted: embeddings of this source.
-        shards: which shards to look at.
-        store: where shards go; finished ones stay when this is interrupted.
+        wanted: embeddings of this source, all with the same extractor.
+        shards: indices of the shards to check.
+        store: where shards are stored; an interruption keeps the finished ones.
         device: where backbones run.
-        advance: told how many frames are done, as they are.
+        advance: called with the number of frames done, batch by batch.
 
     Raises:
         CellError: if a backbone gives a value that is not finite.
         PluginError: if a component fails or breaks its contract.
-        DataError: if a shard cannot be written, or a ready embedding is neither whole nor missing as a whole.
+        DataError: if a shard cannot be written, or an embedding of the data set is neither finite nor a row of NaN.
     """
     extractor: Extractor | None = None
     if any(item.view != FACE and item.backbone is not None for item in wanted):
         extractor = EXTRACTORS.build(wanted[0].extractor)
-    for index in shards:
-        rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
-        now = [item for item in wanted if not store.has(item.key, index, verify=True, rows=len(rows))]
-        for item in now:
-            if item.backbone is None:
-                began = perf_counter()
-                values = _ready(source, item, rows)
-                store.write(item.key, index, values, (), _about(source, item), perf_counter() - began, item.record)
-        made = [item for item in now if item.backbone is not None]
-        if made:
-            looked_for = extractor if any(item.view != FACE for item in made) else None
-            _embed_shard(source, index, rows, made, looked_for, store, device, advance)
-        else:
-            advance(len(rows))
-
-
-def _about(source: Source, embedding: Embedding) -> str:
-    return f"{embedding}, {len(source.table)} frames of {source.spec}"
+    with tuned_malloc():
+        for index in shards:
+            rows = np.arange(index * SHARD, min((index + 1) * SHARD, len(source.table)))
+            missing = [item for item in wanted if not store.has(item.key, index, verify=True, rows=len(rows))]
+            for item in missing:
+                if item.backbone is None:
+                    began = perf_counter()
+                    values = _ready(source, item, rows)
+                    _write(store, source, index, item, values, (), perf_counter() - began)
+            computed = [item for item in missing if item.backbone is not None]
+            if computed:
+                _embed_shard(source, index, rows, computed, extractor, store, device, advance)
+            else:
+                advance(len(rows))
 
 
 def _ready(source: Source, embedding: Embedding, rows: np.ndarray) -> np.ndarray:
@@ -259,8 +136,8 @@ def _ready(source: Source, embedding: Embedding, rows: np.ndarray) -> np.ndarray
     bad = np.flatnonzero(~np.isfinite(values).all(1) & ~np.isnan(values).all(1))
     if len(bad):
         raise DataError(
-            f"data set {source.spec}: view {str(embedding.view)!r} of {len(bad)} frame(s), "
-            f"{source.where(int(rows[bad[0]]))} for one, is not finite",
+            f"data set {source.spec}: the embedding of view {str(embedding.view)!r} is not finite for {len(bad)} "
+            f"frame(s), the first is {source.where(int(rows[bad[0]]))}",
             hint="a missing view is a row of NaN",
         )
     return values
@@ -276,90 +153,180 @@ def _embed_shard(
     device: str,
     advance: Callable[[int], None],
 ) -> None:
-    streams = [ViewStream(item, len(rows), device) for item in wanted]
+    if all(item.view == FACE for item in wanted):
+        extractor = None
+    embedders = [ViewEmbedder(item, len(rows), device) for item in wanted]
     unreadable: list[str] = []
     began, locating = perf_counter(), 0.0
     for start, images in read_batches(source, rows):
-        asked = perf_counter()
+        called = perf_counter()
         batch = locate(extractor, images)
-        locating += perf_counter() - asked
-        add_batch(streams, start, batch)
-        unreadable += [source.where(int(rows[start + place])) for place, image in enumerate(images) if image is None]
+        locating += perf_counter() - called
+        for embedder in embedders:
+            embedder.add(start, batch)
+        unreadable += [source.where(int(rows[start + i])) for i, image in enumerate(images) if image is None]
         advance(len(images))
-    costs = _seconds(streams, locating, perf_counter() - began)
-    for stream, seconds in zip(streams, costs, strict=True):
-        item, values = stream.embedding, stream.finished(lambda place: source.where(int(rows[place])))
-        store.write(item.key, index, values, unreadable, _about(source, item), seconds, item.record)
+    costs = _seconds(embedders, locating, perf_counter() - began)
+    for embedder, seconds in zip(embedders, costs, strict=True):
+        values = embedder.result(lambda i: source.where(int(rows[i])))
+        _write(store, source, index, embedder.embedding, values, unreadable, seconds)
 
 
-def add_batch(streams: Sequence[ViewStream], start: int, batch: LocatedBatch) -> None:
-    """Cut and embed the views of one batch, whose first row is ``start``."""
-    for stream in streams:
-        turn = perf_counter()
-        stream.add(start, batch.views(stream.embedding.view))
-        stream.seconds += perf_counter() - turn
+def _seconds(embedders: Sequence[ViewEmbedder], locating: float, total: float) -> list[float]:
+    """Divide the seconds of a pass among its views.
 
-
-def _seconds(streams: Sequence[ViewStream], locating: float, whole: float) -> list[float]:
-    """What each stream took of a pass: its own cutting and embedding, and a share of what was done for several.
-
-    Views that are cut share the locating of regions, all share the rest: the reading, as far as it was waited for.
-    So the streams' seconds add up to those of the pass.
+    Each view has its own cutting and embedding. Cut views share the locating of regions. All share the rest, which is
+    the wait for images.
     """
-    cropped = [stream for stream in streams if stream.embedding.view != FACE]
-    rest = whole - locating - sum(stream.seconds for stream in streams)
+    cropped = [embedder for embedder in embedders if embedder.embedding.view != FACE]
+    rest = total - locating - sum(embedder.seconds for embedder in embedders)
     return [
-        stream.seconds + rest / len(streams) + (locating / len(cropped) if stream in cropped else 0.0)
-        for stream in streams
+        embedder.seconds + rest / len(embedders) + (locating / len(cropped) if embedder in cropped else 0.0)
+        for embedder in embedders
     ]
 
 
-class ViewStream:
-    """One embedding's way through some rows: views in, a batch at a time, values out.
+def _write(
+    store: EmbeddingStore,
+    source: Source,
+    index: int,
+    item: Embedding,
+    values: np.ndarray,
+    unreadable: Sequence[str],
+    seconds: float,
+) -> None:
+    about = f"{item}, {len(source.table)} frames of {source.spec}"
+    store.write(item.key, index, values, unreadable, about, seconds, item.record)
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedFrames:
+    """Embeddings and region boxes of n frames.
+
+    Attributes:
+        values: (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
+        boxes: one dict per frame: (5,) by region, as an extractor gives it. It is empty if no view is cut, None if
+            there is no image.
+    """
+
+    values: Arrays
+    boxes: Boxes
+
+
+class FrameEmbedder:
+    """Embeds frames in memory, batch by batch. The extractor and the backbones are built once.
 
     Args:
-        embedding: through a backbone.
-        rows: how many.
+        wanted: embeddings by backbones, all with the same extractor.
+        device: where backbones run.
+        size: frames per batch. Default: that of a benchmark, which gives exactly the stored embeddings. A smaller one
+            lowers the latency.
+
+    Raises:
+        ConfigError: if a component cannot be built.
+    """
+
+    def __init__(self, wanted: Sequence[Embedding], device: str, size: int = BATCH) -> None:
+        unique = list({item.key: item for item in wanted}.values())
+        self.size = size
+        self._views = [item.view for item in unique]
+        cropped = [item for item in unique if item.view != FACE]
+        self._extractor: Extractor | None = EXTRACTORS.build(cropped[0].extractor) if cropped else None
+        self._embedders = [ViewEmbedder(item, 0, device, size) for item in unique]
+
+    @property
+    def embedding_seconds(self) -> float:
+        """Seconds that backbones have taken so far."""
+        return sum(embedder.embedding_seconds for embedder in self._embedders)
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether the extractor looks for a face in the frame."""
+        return self._extractor is not None and self._extractor.finds_faces
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions of the views, in the extractor's order."""
+        needed = regions_of(self._views)
+        return tuple(region for region in self._extractor.regions if region in needed) if self._extractor else ()
+
+    def __call__(self, frames: Sequence[np.ndarray | None]) -> EmbeddedFrames:
+        """Embed frames.
+
+        Args:
+            frames: n, RGB uint8 (H, W, 3) each; None where there is no image.
+
+        Raises:
+            CellError: if a backbone gives a value that is not finite.
+            PluginError: if a component fails or breaks its contract.
+        """
+        for embedder in self._embedders:
+            embedder.reset(len(frames))
+        boxes: Boxes = [None] * len(frames)
+        for start in range(0, len(frames), self.size):
+            batch = locate(self._extractor, frames[start : start + self.size])
+            for embedder in self._embedders:
+                embedder.add(start, batch)
+            for position, found in zip(batch.positions, batch.boxes, strict=True):
+                boxes[start + position] = found
+        values = {
+            embedder.embedding.key: embedder.result(lambda i: f"frame {i}").astype(np.float32)
+            for embedder in self._embedders
+        }
+        return EmbeddedFrames(values, boxes)
+
+
+class ViewEmbedder:
+    """Embeds one view of some rows, batch by batch.
+
+    Args:
+        embedding: view and backbone.
+        rows: number of rows.
         device: where the backbone runs.
-        size: rows of a batch.
+        size: rows per batch.
+
+    Attributes:
+        seconds: spent so far on cutting, resizing and embedding.
+        embedding_seconds: spent by the backbone alone.
     """
 
     def __init__(self, embedding: Embedding, rows: int, device: str, size: int = BATCH) -> None:
         assert embedding.backbone is not None
         self.embedding = embedding
-        self.backbone = _shared_backbone(embedding.backbone)
+        self.backbone = shared_backbone(embedding.backbone)
         self.backbone.prepare(device, self.backbone.precision(device))
         self.parts = 1
-        self.seconds = 0.0  # of its own cutting, resizing and embedding
+        self.seconds = 0.0
         self.embedding_seconds = 0.0
-        # Always a whole batch, padded with black: the values of a row do not depend on how many rows came with it.
+        # Always a whole batch, padded with black: the values of a row do not depend on the number of rows in its batch.
         self.batch = np.zeros((size, *self.backbone.input_size, 3), np.uint8)
-        self.begin(rows)
+        self.reset(rows)
 
-    def begin(self, rows: int) -> None:
-        """Forget all values: other rows come."""
+    def reset(self, rows: int) -> None:
+        """Discard all values and begin with other rows."""
         tokens, dim = self.embedding.tokens, self.backbone.dim
         self.values = np.full((rows, tokens, dim) if tokens else (rows, dim), np.nan, np.float32)
         self.present = np.zeros(rows, dtype=bool)
 
-    def add(self, start: int, views: dict[int, np.ndarray | None]) -> None:
-        """Embed the views of a batch, by their place in it."""
-        size, interpolation = self.backbone.input_size, self.backbone.interpolation
+    def add(self, start: int, batch: LocatedBatch) -> None:
+        """Cut and embed the view of a batch whose first row is ``start``."""
+        began = perf_counter()
         self.batch[:] = 0
-        there = [place for place, view in views.items() if view is not None]
-        for place in there:
-            view: Any = views[place]
-            self.batch[place] = resized(view, size, interpolation)
+        there = []
+        for position, view in batch.views(self.embedding.view).items():
+            if view is not None:
+                self.batch[position] = resized(view, self.backbone.input_size, self.backbone.interpolation)
+                there.append(position)
         if there:
-            began = perf_counter()
+            called = perf_counter()
             values = self._embedded()
-            self.embedding_seconds += perf_counter() - began
-            rows = start + np.array(there)
-            self.values[rows] = values[there]
-            self.present[rows] = True
+            self.embedding_seconds += perf_counter() - called
+            self.values[start + np.array(there)] = values[there]
+            self.present[start + np.array(there)] = True
+        self.seconds += perf_counter() - began
 
     def _embedded(self) -> np.ndarray:
-        """The batch's embeddings, in as many parts as memory asks for: halves, quarters, down to single views."""
+        """Embed the batch. If memory runs out, embed it in halves, then quarters, down to single views."""
         while True:
             try:
                 parts = [self.backbone(part, self.embedding.tokens) for part in np.array_split(self.batch, self.parts)]
@@ -374,14 +341,14 @@ class ViewStream:
                     ) from error
                 self.parts = min(2 * self.parts, len(self.batch))
 
-    def finished(self, where: Callable[[int], str]) -> np.ndarray:
-        """The values of all rows, float16; rows of NaN where the view is missing.
+    def result(self, where: Callable[[int], str]) -> np.ndarray:
+        """Return the values of all rows, float16; a missing view is a row of NaN.
 
         Args:
-            where: how to name a row to a person.
+            where: returns the name of a row for an error message.
 
         Raises:
-            CellError: if a value is not finite, or beyond float16.
+            CellError: if a value is not finite, or exceeds the range of float16.
         """
         with np.errstate(over="ignore"):
             stored = self.values.astype(np.float16)
@@ -391,85 +358,96 @@ class ViewStream:
             what = "beyond float16" if np.isfinite(self.values[bad[0]]).all() else "not finite"
             raise CellError(
                 f"backbone {self.embedding.backbone} gave values that are {what} for view {str(self.embedding.view)!r} "
-                f"of {len(bad)} frame(s), {where(int(bad[0]))} for one"
+                f"of {len(bad)} frame(s), the first is {where(int(bad[0]))}"
             )
         return stored
 
 
-Boxes = list[dict[str, np.ndarray] | None]
+_FLAGS: dict[Interpolation, int] = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3, "lanczos": 4}  # OpenCV's numbers
+
+
+def resized(view: np.ndarray, size: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    """Resize a view without keeping its aspect ratio.
+
+    Args:
+        view: RGB uint8 (h, w, 3).
+        size: height and width in pixels.
+        interpolation: as in the contract of backbones.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    import cv2
+
+    found: np.ndarray = cv2.resize(view, size[::-1], interpolation=_FLAGS[interpolation])
+    return found
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddedFrames:
-    """What was made of n frames.
+class LocatedBatch:
+    """The images of a batch, with region boxes.
 
     Attributes:
-        values: (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
-        boxes: of each frame by region, (5,) as an extractor gives them; nothing where no view is cut, None where there
-            is no image.
+        positions: in the batch, of the rows that have an image.
+        frames: their images, RGB uint8 (H, W, 3).
+        boxes: their boxes by region; empty without an extractor.
     """
 
-    values: Arrays
-    boxes: Boxes
+    positions: list[int]
+    frames: list[np.ndarray]
+    boxes: list[dict[str, np.ndarray]]
+
+    def views(self, view: View) -> dict[int, np.ndarray | None]:
+        """Cut a view from each image, by position; None where a region was not found."""
+        cuts = [cut(frame, box, view) for frame, box in zip(self.frames, self.boxes, strict=True)]
+        return dict(zip(self.positions, cuts, strict=True))
 
 
-class FrameEmbedder:
-    """Embeds frames batch by batch; the extractor and the backbones are built once.
+def locate(extractor: Extractor | None, images: Sequence[np.ndarray | None]) -> LocatedBatch:
+    """Locate the regions of a batch; None is a row without an image."""
+    frames = [image for image in images if image is not None]
+    found = extractor(frames) if extractor and frames else None
+    boxes: list[dict[str, np.ndarray]] = [{} for _ in frames]
+    if extractor and found:
+        boxes = [dict(zip(extractor.regions, box, strict=True)) for box in found.boxes]
+    return LocatedBatch([i for i, image in enumerate(images) if image is not None], frames, boxes)
 
-    Args:
-        wanted: embeddings through a backbone, which share one extractor.
-        device: where backbones run.
-        size: frames of a batch. As many as a benchmark takes give the very bits of stored embeddings, fewer an answer
-            sooner.
 
-    Raises:
-        ConfigError: if a component cannot be built.
+def read_batches(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:
+    """Yield batches of images with the position of their first row. A thread reads the next batch ahead."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(source.images, rows[:BATCH])
+        for start in range(0, len(rows), BATCH):
+            images = following.result()
+            if start + BATCH < len(rows):
+                following = reader.submit(source.images, rows[start + BATCH : start + 2 * BATCH])
+            yield start, images
+
+
+# Options of <malloc.h> and their defaults.
+_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
+_MMAP_MAX, _MMAP_DEFAULT = -4, 65536
+_NEVER = 2**31 - 1
+
+
+@contextmanager
+def tuned_malloc() -> Iterator[None]:
+    """Let glibc keep freed memory for reuse; at the end it is returned to the system. Other C libraries are unchanged.
+
+    Each layer of a network allocates and frees buffers of up to hundreds of MiB. By default glibc maps them each time
+    and the kernel clears them page by page, which is a fifth of the time of a convolutional network.
     """
-
-    def __init__(self, wanted: Sequence[Embedding], device: str, size: int = BATCH) -> None:
-        unique = list({item.key: item for item in wanted}.values())
-        self.size = size
-        self._views = [item.view for item in unique]
-        cut = [item for item in unique if item.view != FACE]
-        self._extractor: Extractor | None = EXTRACTORS.build(cut[0].extractor) if cut else None
-        self._streams = [ViewStream(item, 0, device, size) for item in unique]
-
-    @property
-    def embedding_seconds(self) -> float:
-        """What backbones took so far."""
-        return sum(stream.embedding_seconds for stream in self._streams)
-
-    @property
-    def finds_faces(self) -> bool:
-        """Whether views are cut by an extractor that looks for a face in the frame."""
-        return self._extractor is not None and self._extractor.finds_faces
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """The regions that the views are cut from, in the extractor's order."""
-        needed = regions_of(self._views)
-        return tuple(region for region in self._extractor.regions if region in needed) if self._extractor else ()
-
-    def __call__(self, frames: Sequence[np.ndarray | None]) -> EmbeddedFrames:
-        """Embed frames.
-
-        Args:
-            frames: n, RGB uint8 (H, W, 3) each; None where there is no image.
-
-        Raises:
-            CellError: if a backbone gives a value that is not finite.
-            PluginError: if a component fails or breaks its contract.
-        """
-        for stream in self._streams:
-            stream.begin(len(frames))
-        boxes: Boxes = [None] * len(frames)
-        for start in range(0, len(frames), self.size):
-            batch = locate(self._extractor, frames[start : start + self.size])
-            add_batch(self._streams, start, batch)
-            for place, found in zip(batch.places, batch.boxes, strict=True):
-                boxes[start + place] = found
-        values = {
-            stream.embedding.key: stream.finished(lambda place: f"frame {place}").astype(np.float32)
-            for stream in self._streams
-        }
-        return EmbeddedFrames(values, boxes)
+    try:
+        libc = ctypes.CDLL(None)
+        mallopt, trim = libc.mallopt, libc.malloc_trim
+    except (OSError, TypeError, AttributeError):  # another C library, or another system
+        yield
+        return
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, _NEVER)
+    try:
+        yield
+    finally:
+        mallopt(_MMAP_MAX, _MMAP_DEFAULT)
+        mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        trim(0)

@@ -1,4 +1,4 @@
-"""Fit: one head, trained on stored embeddings; its logits on dev and test, and what is needed to use it again."""
+"""Fit: train one head on stored embeddings, and compute its dev and test logits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.dataset import UNLABELLED
@@ -33,257 +34,9 @@ from fusionkit.registry.spec import Spec
 if TYPE_CHECKING:
     from fusionkit.engine.features import Tensors
 
-
-_SMALLEST = 1e-30  # below it 1 - p counts as none: a power under 1 has no slope at 0
-
-
-def criterion(recipe: Recipe, target: Tensor, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The training loss of a recipe: the mean over a batch, each frame weighed by its class.
-
-    A class without a training frame counts as if it had one.
-
-    Args:
-        recipe: ``loss``, ``focal_gamma``, ``label_smoothing``, ``logit_adjustment``, ``class_weights`` are read.
-        target: (N,) int64 in 0..C-1: the training labels, which give class weights and the prior.
-        num_classes: C.
-
-    Returns:
-        (logits (B, C), target (B,)) to a scalar >= 0, in nats.
-
-    Reference:
-        Focal loss: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5, here divided by
-        the sum of the batch's weights. Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, ICLR
-        2021, equation 10. Label smoothing: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016.
-    """
-    from torch.nn import functional
-
-    counts = target.bincount(minlength=num_classes).clamp(min=1)
-    weight = (len(target) / (num_classes * counts)).float() if recipe.class_weights == "balanced" else None
-    shift = recipe.logit_adjustment * (counts / counts.sum()).log() if recipe.logit_adjustment else None
-
-    def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, truth, weight=weight, label_smoothing=recipe.label_smoothing)
-
-    def focal(logits: Tensor, truth: Tensor) -> Tensor:
-        surprise = functional.cross_entropy(logits, truth, reduction="none")
-        doubt = (-(-surprise).expm1()).clamp(min=_SMALLEST)  # 1 - p of the true class, exact where p is near 1
-        each = doubt**recipe.focal_gamma * surprise
-        return each.mean() if weight is None else (weight[truth] * each).sum() / weight[truth].sum()
-
-    loss = focal if recipe.loss == "focal" else cross_entropy
-    if shift is None:
-        return loss
-    return lambda logits, truth: loss(logits + shift, truth)
-
-
-class WithViewHeads(Fusion):
-    """Any fusion, behind an adapter for each view: ``h_v = x_v + A_v x_v + b_v``, which starts as the identity.
-
-    Stored embeddings do not learn, so a loss on a single view would teach its own classifier and nothing else. The
-    adapters stand for the views' encoders: the fusion and a linear classifier for each view learn from them together.
-    The loss is the fusion's, plus ``weight`` times the mean of the views' own.
-
-    With ``modulation`` the adapters of a view that is ahead are held back (OGM-GE): with s_v the probability that view
-    v's own classifier gives to the truth, summed over the batch, and r_v = s_v over the mean of the other views' s, the
-    gradients of a view with r_v > 1 are multiplied by ``1 - tanh(modulation * r_v)``, and every adapter's gradient gets
-    normal noise of its own spread.
-
-    Args:
-        inner: the fusion, its head attached.
-        weight: of the views' own losses.
-        modulation: alpha; 0 leaves gradients as they are.
-
-    Reference: Peng et al. 2022, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", equations 7-11
-    (https://arxiv.org/abs/2203.15332). They modulate convolutions of two encoders; adapters on stored embeddings, and
-    the mean of the others for more than two views, are our reading.
-    """
-
-    provided: ClassVar[tuple[str, ...]] = ("inner", "weight", "modulation")
-
-    def __init__(self, inner: Fusion, weight: float, modulation: float) -> None:
-        super().__init__(inner.in_dims, inner.num_classes)
-        self.inner, self.weight, self.modulation = inner, weight, modulation
-        self.needs, self.missing, self.token_count = inner.needs, inner.missing, inner.token_count  # type: ignore[misc]
-        self.adapters = nn.ModuleList([_identity(dim) for dim in self.in_dims.values()])
-        self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
-        self._said: FusionOutput | None = None
-        self._ratios: list[float] = []
-
-    def fuse(self, views: Views, present: Views) -> FusionOutput:
-        """The fusion of the adapted views, and each view's own logits."""
-        adapted = {
-            name: views[name] + layer(views[name]) for name, layer in zip(self.in_dims, self.adapters, strict=True)
-        }
-        self._said = self.inner(adapted, present)
-        own = {
-            name: layer(value.mean(1) if value.ndim == 3 else value)
-            for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)
-        }
-        return FusionOutput(logits=self._said.logits, view_logits=own)
-
-    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
-        """The fusion's loss, and the mean of the views' own."""
-        assert self._said is not None
-        assert output.view_logits is not None
-        self.inner.criterion = self.criterion
-        own = [self.criterion(logits, target) for logits in output.view_logits.values()]
-        if self.modulation:
-            self._ratios = ratios([logits.detach() for logits in output.view_logits.values()], target)
-        return self.inner.loss(self._said, target) + self.weight * torch.stack(own).mean()
-
-    def after_backward(self) -> None:
-        """What the fusion does, then the modulation of the adapters' gradients."""
-        self.inner.after_backward()
-        if not self.modulation:
-            return
-        for ratio, layer in zip(self._ratios, self.adapters, strict=True):
-            kept = 1 - torch.tanh(torch.tensor(self.modulation * ratio)).item() if ratio > 1 else 1.0
-            for parameter in layer.parameters():
-                if parameter.grad is not None:
-                    spread = parameter.grad.std(correction=0).item()
-                    parameter.grad.mul_(kept).add_(torch.randn_like(parameter.grad), alpha=spread)
-
-
-def ratios(logits: list[Tensor], target: Tensor) -> list[float]:
-    """How far each view is ahead: its summed probability of the truth over the mean of the other views'."""
-    sums = [one.softmax(1).gather(1, target[:, None]).sum().item() for one in logits]
-    if len(sums) == 1:
-        return [1.0]
-    others = [(sum(sums) - own) / (len(sums) - 1) for own in sums]
-    return [own / max(other, 1e-12) for own, other in zip(sums, others, strict=True)]
-
-
-def _identity(dim: int) -> nn.Linear:
-    layer = nn.Linear(dim, dim)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def drop_views(
-    views: Views, present: Views, share: float, filling: Views, generator: torch.Generator
-) -> tuple[Views, Views]:
-    """Modality dropout: each view of each row is taken away with probability ``share``, but never all of them.
-
-    A view that is taken away is as one that is missing: False in ``present``, and its training mean in its place. A row
-    that would lose every view keeps one of those that it had.
-
-    Args:
-        views: (B, ...) a view.
-        present: (B,) bool a view.
-        share: probability, 0..1.
-        filling: (D_v,) a view: what stands in for a missing one.
-        generator: draws.
-
-    Reference: Neverova et al. 2016, "ModDrop: Adaptive Multi-Modal Gesture Recognition", section 4
-    (https://arxiv.org/abs/1501.00102).
-    """
-    names = list(views)
-    there = torch.stack([present[name] for name in names], 1)
-    chance = torch.rand(there.shape, generator=generator).to(there.device)
-    kept = there & (chance >= share)
-    # The view with the best chance among those that are there stays where nothing else would.
-    best = chance.masked_fill(~there, -1.0).argmax(1, keepdim=True)
-    saved = torch.zeros_like(kept).scatter(1, best, value=True) & there & ~kept.any(1, keepdim=True)
-    kept = kept | saved
-    left: Views = {}
-    for place, name in enumerate(names):
-        lost = there[:, place] & ~kept[:, place]
-        shape = (-1, *[1] * (views[name].ndim - 1))
-        left[name] = torch.where(lost.view(shape), filling[name], views[name])
-    return left, {name: kept[:, place] for place, name in enumerate(names)}
-
-
-_BATCH = 4096
-
-
-def evaluate(fusion: Fusion, batches: ResidentBatches | StreamedBatches, part: FrameFeatures, spec: Spec) -> np.ndarray:
-    """Logits of a fusion that is trained by gradient steps.
-
-    Args:
-        fusion: with its head.
-        batches: of the part.
-        part: of n frames.
-        spec: what the fusion is called.
-
-    Returns:
-        (n, C) float32, NaN rows for frames without any view.
-
-    Raises:
-        CellError: if a logit is not finite.
-        PluginError: if the fusion fails.
-    """
-    import torch
-
-    fusion.eval()
-    found = np.empty((len(part.seen), fusion.num_classes), np.float32)
-    start = 0
-    with torch.inference_mode():
-        for batch in batches.all(_BATCH):
-            logits = fusion(*batch).logits.float().cpu().numpy()
-            found[start : start + len(logits)] = logits
-            start += len(logits)
-    return _checked(found, part, spec)
-
-
-def evaluate_fitted(fusion: FittedFusion, part: FrameFeatures, spec: Spec) -> np.ndarray:
-    """Log-probabilities of a fusion that is fitted in one go; as :func:`evaluate`.
-
-    Raises:
-        CellError: if it gives another shape than (n, C), or a value that is not finite.
-        PluginError: if it fails.
-    """
-    found = np.empty((len(part.seen), fusion.num_classes), np.float32)
-    start = 0
-    for piece in _pieces(part):
-        with named(spec, piece):
-            probs = np.asarray(fusion.predict_proba(piece.views), dtype=np.float64)
-        if probs.shape != (len(piece.seen), fusion.num_classes):
-            raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(piece.seen), fusion.num_classes)}")
-        found[start : start + len(probs)] = np.log(np.maximum(probs, 1e-12))
-        start += len(probs)
-    return _checked(found, part, spec)
-
-
-@contextmanager
-def named(spec: Spec, part: FrameFeatures) -> Iterator[None]:
-    """A fitted fusion's error with its name, the views and their shapes.
-
-    Raises:
-        PluginError: for whatever is raised inside.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise PluginError(f"fusion {spec} on views {_shapes(part)} failed: {type(error).__name__}: {error}") from error
-
-
-def _pieces(part: FrameFeatures) -> Iterator[FeaturesInMemory]:
-    rows = len(part.seen)
-    starts = range(0, rows, _BATCH)
-    if not isinstance(part, FeaturesInMemory):
-        yield from part.batches(np.arange(start, min(start + _BATCH, rows)) for start in starts)
-        return
-    for start in starts:
-        span = slice(start, start + _BATCH)
-        yield FeaturesInMemory(
-            {name: value[span] for name, value in part.views.items()},
-            {name: value[span] for name, value in part.present.items()},
-        )
-
-
-def _checked(logits: np.ndarray, part: FrameFeatures, spec: Spec) -> np.ndarray:
-    if not np.isfinite(logits[part.seen]).all():
-        raise CellError(f"fusion {spec} gave logits that are not finite on views {_shapes(part)}")
-    logits[~part.seen] = np.nan
-    return logits
-
-
-def _shapes(part: FrameFeatures) -> str:
-    return ", ".join(f"{name} {shape}" for name, shape in part.shapes.items())
-
-
 REVISION = 1  # raise when the same features give other heads than before
+_EVALUATED = 4096  # frames per batch where nothing is trained
+_SMALLEST = 1e-30  # least 1 - p in the focal loss: a power below 1 has no slope at 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,9 +46,9 @@ class Head:
     Attributes:
         state: its learned arrays by name.
         dev_logits: (m, C) float32, NaN rows for frames without any view.
-        test_logits: (k, C) float32, as above.
+        test_logits: (k, C) float32, likewise.
         test_whole: (k,) bool: the test frames that have every view.
-        params: learned numbers, the head and the fusion together.
+        params: number of learned values, head and fusion together.
         gflops: of one frame, forward, by torch's flop counter with fused attention off; 0 for a fitted fusion.
         history: dev macro-F1 of each epoch.
         best_epoch: the epoch that was kept, from 1; 0 for a fitted fusion.
@@ -318,16 +71,16 @@ def fit(
 
     Args:
         features: train, dev and test features of a fold.
-        rows: the fold; no test labels in it.
+        rows: rows and labels of the fold, without test labels.
         classes: C.
-        fusion: what is trained.
-        recipe: how.
-        seed: of initialisation, batches and whatever the fusion draws.
-        device: where.
+        fusion: the fusion to train.
+        recipe: training recipe (optimiser, epochs, loss).
+        seed: of initialisation, batch order and the fusion's random draws.
+        device: torch device.
 
     Raises:
-        CellError: if a loss or logit is not finite, or a fusion that is fitted in one go needs more features in memory
-            than the limit allows.
+        CellError: if a loss or logit is not finite, or a fusion fitted in one go needs more features in memory than
+            the limit allows.
         PluginError: if the fusion fails or gives the wrong shape.
     """
     with torch.random.fork_rng(devices=[]):
@@ -341,8 +94,8 @@ def fit(
         return _Training(built.to(device), features, rows, fusion, recipe, seed, device).run()
 
 
-def needs_of(fusion: Spec) -> int:
-    """How many tokens a view the fusion asks for; 0 where it takes pooled embeddings."""
+def tokens_needed(fusion: Spec) -> int:
+    """Return the number of tokens per view that a fusion takes; 0 if it takes pooled embeddings."""
     cls = FUSIONS.get(fusion.name)
     if getattr(cls, "needs", "pooled") != "tokens":
         return 0
@@ -350,7 +103,7 @@ def needs_of(fusion: Spec) -> int:
 
 
 class _Training:
-    """The training loop: batches in an order that the seed draws, early stopping on dev macro-F1."""
+    """The training loop: batches in an order drawn from the seed, early stopping on dev macro-F1."""
 
     def __init__(
         self,
@@ -366,25 +119,27 @@ class _Training:
         self.spec = spec
         self.recipe = recipe
         self.device = device
-        self.task = SingleLabel(fusion.num_classes)
+        self.features = features
+        self.dev_label = rows.dev_label
+        self.dev_rows = np.flatnonzero((rows.dev_label != UNLABELLED) & features.dev.seen)
+        if not len(self.dev_rows):
+            raise CellError("no dev frame has both a label and a view, so no epoch can be selected")
         kept = np.flatnonzero(features.train.seen)
         self.kept = torch.from_numpy(kept)
-        self.train = batches_of(features.train, device)
         self.target = torch.from_numpy(rows.train_label[kept]).to(device)
+        self.train = batches_of(features.train, device)
         self.dev = batches_of(features.dev, device)
-        self.dev_seen = features.dev.seen
-        self.dev_label = rows.dev_label
-        if not ((rows.dev_label != UNLABELLED) & self.dev_seen).any():
-            raise CellError("no dev frame has both a label and a view: there is nothing to choose an epoch on")
-        self.features = features
         self.generator = torch.Generator().manual_seed(seed)
-        self.filling = {  # a missing view holds its training mean, which scaling brings to zero
+        self.filling = {  # a missing view holds its training mean, which standardising brings to zero
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
         fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
 
     def run(self) -> Head:
-        optimizer = _optimizer(self.recipe, self.fusion)
+        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+        optimizer = kinds[self.recipe.optimizer](
+            self.fusion.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
+        )
         history: list[float] = []
         best, best_state = -1.0, self._state()
         for epoch in range(self.recipe.epochs):
@@ -395,13 +150,14 @@ class _Training:
             elif epoch + 1 - best_epoch >= self.recipe.patience:
                 break
         self.fusion.load_state_dict(best_state)
+        test = self.features.test
         return Head(
-            state=self._arrays(best_state),
-            dev_logits=self._logits(self.dev, self.features.dev),
-            test_logits=self._logits(batches_of(self.features.test, self.device), self.features.test),
-            test_whole=self.features.test.whole,
+            state=_head_state({name: value.cpu().numpy() for name, value in best_state.items()}, self.features),
+            dev_logits=evaluate(self.fusion, self.dev, self.features.dev, self.spec),
+            test_logits=evaluate(self.fusion, batches_of(test, self.device), test, self.spec),
+            test_whole=test.whole,
             params=sum(parameter.numel() for parameter in self.fusion.parameters()),
-            gflops=_gflops(self.fusion, self.dev),
+            gflops=self._gflops(),
             history=history,
             best_epoch=best_epoch,
         )
@@ -413,7 +169,7 @@ class _Training:
         if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
             order = order[:-1]  # batch normalisation cannot learn from one row
         targets = torch.split(self.target[order.to(self.device)], size)
-        for target, (views, present) in zip(targets, self._drawn(self.kept[order], size), strict=True):
+        for target, (views, present) in zip(targets, self._batches(self.kept[order], size), strict=True):
             output = self.fusion(views, present)
             loss = self.fusion.loss(output, target)
             if not math.isfinite(loss.item()):
@@ -426,51 +182,42 @@ class _Training:
             self.fusion.after_backward()
             optimizer.step()
 
-    def _drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
+    def _batches(self, order: Tensor, size: int) -> Iterator[Tensors]:
         share = self.recipe.view_dropout
         for views, present in self.train.drawn(order, size):
             yield drop_views(views, present, share, self.filling, self.generator) if share else (views, present)
 
     def _dev_score(self) -> float:
-        predicted = np.nan_to_num(self._logits(self.dev, self.features.dev)).argmax(1)
-        rows = np.flatnonzero((self.dev_label != UNLABELLED) & self.dev_seen)
-        return self.task.metric(self.task.counts(self.dev_label[rows], predicted[rows]))
-
-    def _logits(self, batches: ResidentBatches | StreamedBatches, part: FrameFeatures) -> np.ndarray:
-        return evaluate(self.fusion, batches, part, self.spec)
+        logits = evaluate(self.fusion, self.dev, self.features.dev, self.spec)
+        predicted = np.nan_to_num(logits).argmax(1)
+        task = SingleLabel(self.fusion.num_classes)
+        return task.metric(task.counts(self.dev_label[self.dev_rows], predicted[self.dev_rows]))
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.fusion.state_dict().items()}
 
-    def _arrays(self, state: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        return {**{f"fusion.{name}": value.cpu().numpy() for name, value in state.items()}, **_scaling(self.features)}
-
-
-def _optimizer(recipe: Recipe, fusion: Fusion) -> torch.optim.Optimizer:
-    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    chosen: torch.optim.Optimizer = kinds[recipe.optimizer](
-        fusion.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    return chosen
+    def _gflops(self) -> float:
+        views, present = next(self.dev.drawn(torch.zeros(1, dtype=torch.long), 1))
+        return gflops(lambda: self.fusion(views, present))
 
 
 def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, spec: Spec, seed: int) -> Head:
-    held = [part for part in (features.train, features.dev, features.test) if isinstance(part, FeaturesInMemory)]
-    if len(held) < 3:
+    train, dev, test = features.train, features.dev, features.test
+    if not (
+        isinstance(train, FeaturesInMemory) and isinstance(dev, FeaturesInMemory) and isinstance(test, FeaturesInMemory)
+    ):
         raise CellError(
             f"fusion {spec} is fitted in one go: its features need {features.size / 2**30:.1f} GiB, "
             f"above the limit of {features.limit / 2**30:.1f} GiB",
             hint="--memory raises it",
         )
-    train, dev, test = held
     kept = np.flatnonzero(train.seen)
     train = train.take(kept)
-    with named(spec, train):
+    with _fusion_errors(spec, train):
         fusion.fit(train.views, rows.train_label[kept], rows.train_unit[kept], seed)
-
-    state = {f"fusion.{name}": value for name, value in fusion.state().items()}
+    state = fusion.state()
     return Head(
-        state={**state, **_scaling(features)},
+        state=_head_state(state, features),
         dev_logits=evaluate_fitted(fusion, dev, spec),
         test_logits=evaluate_fitted(fusion, test, spec),
         test_whole=test.whole,
@@ -481,13 +228,242 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
     )
 
 
-def _scaling(features: FoldFeatures) -> dict[str, np.ndarray]:
+def _head_state(fusion: dict[str, np.ndarray], features: FoldFeatures) -> dict[str, np.ndarray]:
     return {
+        **{f"fusion.{name}": value for name, value in fusion.items()},
         **{f"mean.{name}": value for name, value in features.mean.items()},
         **{f"scale.{name}": value for name, value in features.scale.items()},
     }
 
 
-def _gflops(fusion: Fusion, batches: ResidentBatches | StreamedBatches) -> float:
-    views, present = next(batches.drawn(torch.zeros(1, dtype=torch.long), 1))
-    return gflops(lambda: fusion(views, present))
+def evaluate(
+    fusion: Fusion, batches: ResidentBatches | StreamedBatches, features: FrameFeatures, spec: Spec
+) -> np.ndarray:
+    """Compute the logits of a fusion that is trained by gradient steps.
+
+    Args:
+        fusion: with its head.
+        batches: of the features.
+        features: of n frames.
+        spec: names the fusion in messages.
+
+    Returns:
+        (n, C) float32, NaN rows for frames without any view.
+
+    Raises:
+        CellError: if a logit is not finite.
+        PluginError: if the fusion fails.
+    """
+    fusion.eval()
+    found = np.empty((len(features.seen), fusion.num_classes), np.float32)
+    start = 0
+    with torch.inference_mode():
+        for batch in batches.all(_EVALUATED):
+            logits = fusion(*batch).logits.float().cpu().numpy()
+            found[start : start + len(logits)] = logits
+            start += len(logits)
+    return _checked(found, features, spec)
+
+
+def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -> np.ndarray:
+    """Compute the log-probabilities of a fusion that is fitted in one go; arguments as for :func:`evaluate`.
+
+    Raises:
+        CellError: if it gives another shape than (n, C), or a value that is not finite.
+        PluginError: if it fails.
+    """
+    found = np.empty((len(features.seen), fusion.num_classes), np.float32)
+    start = 0
+    for batch in _blocks(features):
+        with _fusion_errors(spec, batch):
+            probs = np.asarray(fusion.predict_proba(batch.views), dtype=np.float64)
+        if probs.shape != (len(batch.seen), fusion.num_classes):
+            raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(batch.seen), fusion.num_classes)}")
+        found[start : start + len(probs)] = np.log(np.maximum(probs, 1e-12))
+        start += len(probs)
+    return _checked(found, features, spec)
+
+
+@contextmanager
+def _fusion_errors(spec: Spec, features: FrameFeatures) -> Iterator[None]:
+    """Turn an error of a fitted fusion into a PluginError that names the fusion, the views and their shapes."""
+    try:
+        yield
+    except Exception as error:
+        raise PluginError(
+            f"fusion {spec} on views {_shapes(features)} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _blocks(features: FrameFeatures) -> Iterator[FeaturesInMemory]:
+    rows = len(features.seen)
+    starts = range(0, rows, _EVALUATED)
+    if isinstance(features, FeaturesInMemory):
+        return (features.take(slice(start, start + _EVALUATED)) for start in starts)
+    return features.batches(np.arange(start, min(start + _EVALUATED, rows)) for start in starts)
+
+
+def _checked(logits: np.ndarray, features: FrameFeatures, spec: Spec) -> np.ndarray:
+    if not np.isfinite(logits[features.seen]).all():
+        raise CellError(f"fusion {spec} gave logits that are not finite on views {_shapes(features)}")
+    logits[~features.seen] = np.nan
+    return logits
+
+
+def _shapes(features: FrameFeatures) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in features.shapes.items())
+
+
+def criterion(recipe: Recipe, target: Tensor, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the training loss of a recipe: the mean over a batch, each frame weighted by its class.
+
+    A class without a training frame counts as if it had one.
+
+    Args:
+        recipe: ``loss``, ``focal_gamma``, ``label_smoothing``, ``logit_adjustment``, ``class_weights`` are read.
+        target: (N,) int64 in 0..C-1: the training labels, for class weights and the prior.
+        num_classes: C.
+
+    Returns:
+        (logits (B, C), target (B,)) to a scalar >= 0, in nats.
+
+    Reference:
+        Focal loss: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5, here divided by
+        the sum of the batch's weights. Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, ICLR
+        2021, equation 10. Label smoothing: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016.
+    """
+    counts = target.bincount(minlength=num_classes).clamp(min=1)
+    weight = (len(target) / (num_classes * counts)).float() if recipe.class_weights == "balanced" else None
+    shift = recipe.logit_adjustment * (counts / counts.sum()).log() if recipe.logit_adjustment else None
+
+    def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, truth, weight=weight, label_smoothing=recipe.label_smoothing)
+
+    def focal(logits: Tensor, truth: Tensor) -> Tensor:
+        surprise = functional.cross_entropy(logits, truth, reduction="none")
+        doubt = (-(-surprise).expm1()).clamp(min=_SMALLEST)  # 1 - p of the true class, exact where p is near 1
+        each = doubt**recipe.focal_gamma * surprise
+        return each.mean() if weight is None else (weight[truth] * each).sum() / weight[truth].sum()
+
+    loss = focal if recipe.loss == "focal" else cross_entropy
+    if shift is None:
+        return loss
+    return lambda logits, truth: loss(logits + shift, truth)
+
+
+class WithViewHeads(Fusion):
+    """A fusion with an adapter and a classifier for each view.
+
+    The adapter of view v is ``h_v = x_v + A_v x_v + b_v``. It starts as the identity. Stored embeddings do not learn,
+    so the adapters take the place of the views' encoders: the fusion and a linear classifier for each view are trained
+    on top of them. The loss is the fusion's, plus ``weight`` times the mean loss of the view classifiers.
+
+    With ``modulation`` the gradients of dominant views are reduced (OGM-GE). Let s_v be the probability that view v's
+    own classifier gives to the true class, summed over the batch, and r_v the ratio of s_v to the mean of the other
+    views' s. The adapter gradients of a view with r_v > 1 are multiplied by ``1 - tanh(modulation * r_v)``. Every
+    adapter gradient gets normal noise of its own standard deviation.
+
+    Args:
+        inner: the fusion, with its head.
+        weight: of the view classifiers' loss.
+        modulation: alpha; 0 leaves gradients unchanged.
+
+    Reference: Peng et al. 2022, "Balanced Multimodal Learning via On-the-fly Gradient Modulation", equations 7-11
+    (https://arxiv.org/abs/2203.15332). They modulate convolutions of two encoders; adapters on stored embeddings, and
+    the mean of the others for more than two views, are our reading.
+    """
+
+    provided: ClassVar[tuple[str, ...]] = ("inner", "weight", "modulation")
+
+    def __init__(self, inner: Fusion, weight: float, modulation: float) -> None:
+        super().__init__(inner.in_dims, inner.num_classes)
+        self.inner, self.weight, self.modulation = inner, weight, modulation
+        self.needs, self.missing, self.token_count = inner.needs, inner.missing, inner.token_count  # type: ignore[misc]
+        self.adapters = nn.ModuleList([_zero_linear(dim) for dim in self.in_dims.values()])
+        self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
+        self._inner_output: FusionOutput | None = None
+        self._ratios: list[float] = []
+
+    def fuse(self, views: Views, present: Views) -> FusionOutput:
+        """Fuse the adapted views, and compute each view's own logits."""
+        adapted = {
+            name: views[name] + layer(views[name]) for name, layer in zip(self.in_dims, self.adapters, strict=True)
+        }
+        self._inner_output = self.inner(adapted, present)
+        own = {
+            name: layer(value.mean(1) if value.ndim == 3 else value)
+            for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)
+        }
+        return FusionOutput(logits=self._inner_output.logits, view_logits=own)
+
+    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
+        """Return the fusion's loss plus the weighted mean loss of the view classifiers."""
+        assert self._inner_output is not None
+        assert output.view_logits is not None
+        self.inner.criterion = self.criterion
+        own = [self.criterion(logits, target) for logits in output.view_logits.values()]
+        if self.modulation:
+            self._ratios = dominance([logits.detach() for logits in output.view_logits.values()], target)
+        return self.inner.loss(self._inner_output, target) + self.weight * torch.stack(own).mean()
+
+    def after_backward(self) -> None:
+        """Call the fusion's hook, then modulate the gradients of the adapters."""
+        self.inner.after_backward()
+        if not self.modulation:
+            return
+        for ratio, layer in zip(self._ratios, self.adapters, strict=True):
+            kept = 1 - torch.tanh(torch.tensor(self.modulation * ratio)).item() if ratio > 1 else 1.0
+            for parameter in layer.parameters():
+                if parameter.grad is not None:
+                    spread = parameter.grad.std(correction=0).item()
+                    parameter.grad.mul_(kept).add_(torch.randn_like(parameter.grad), alpha=spread)
+
+
+def dominance(logits: list[Tensor], target: Tensor) -> list[float]:
+    """Return for each view its summed probability of the true class over the mean sum of the other views."""
+    sums = [one.softmax(1).gather(1, target[:, None]).sum().item() for one in logits]
+    if len(sums) == 1:
+        return [1.0]
+    others = [(sum(sums) - own) / (len(sums) - 1) for own in sums]
+    return [own / max(other, 1e-12) for own, other in zip(sums, others, strict=True)]
+
+
+def _zero_linear(dim: int) -> nn.Linear:
+    layer = nn.Linear(dim, dim)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def drop_views(
+    views: Views, present: Views, share: float, filling: Views, generator: torch.Generator
+) -> tuple[Views, Views]:
+    """Drop each view of each row with probability ``share`` (modality dropout), but never all views of a row.
+
+    A dropped view is treated like a missing one: False in ``present``, and filled with its training mean. A row that
+    would lose every view keeps one of those it had.
+
+    Args:
+        views: (B, ...) by view.
+        present: (B,) bool by view.
+        share: probability, 0..1.
+        filling: (D_v,) by view: the value of a missing view.
+        generator: of the random draws.
+
+    Reference: Neverova et al. 2016, "ModDrop: Adaptive Multi-Modal Gesture Recognition", section 4
+    (https://arxiv.org/abs/1501.00102).
+    """
+    names = list(views)
+    there = torch.stack([present[name] for name in names], 1)
+    chance = torch.rand(there.shape, generator=generator).to(there.device)
+    kept = there & (chance >= share)
+    # If a row would lose every view, the one with the highest draw among those it had is kept.
+    best = chance.masked_fill(~there, -1.0).argmax(1, keepdim=True)
+    saved = torch.zeros_like(kept).scatter(1, best, value=True) & there & ~kept.any(1, keepdim=True)
+    kept = kept | saved
+    left: Views = {}
+    for column, name in enumerate(names):
+        lost = there[:, column] & ~kept[:, column]
+        shape = (-1, *[1] * (views[name].ndim - 1))
+        left[name] = torch.where(lost.view(shape), filling[name], views[name])
+    return left, {name: kept[:, column] for column, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""A trial: one fold of one data set, and who may see what of it. Test labels leave it sealed."""
+"""One fold of one data set, and what each stage may see of it. Test labels stay sealed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
-from fusionkit.config.splits import Fold
+from fusionkit.config.splits import Fold, divide
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import FoldRows
 from fusionkit.engine.score import SealedLabels
-from fusionkit.engine.source import Source
+from fusionkit.engine.source import Source, open_source
+from fusionkit.errors import DataError
+from fusionkit.registry.spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +26,12 @@ class FoldData:
 
     @property
     def task(self) -> SingleLabel:
-        """What is predicted."""
+        """The prediction task."""
         return SingleLabel(len(self.source.classes))
 
     @cached_property
     def rows(self) -> FoldRows:
-        """What training may see: rows of every part, labels of train and dev."""
+        """Rows of every part, labels of train and dev: what training may use."""
         table = self.source.table
         train = self.fold.rows("train")
         train = train[table.label[train] != UNLABELLED]
@@ -45,18 +47,18 @@ class FoldData:
 
     @cached_property
     def dev_table(self) -> FrameTable:
-        """The dev frames, with their labels."""
+        """Dev frames, with their labels."""
         return self.source.table.take(self.rows.dev)
 
     @cached_property
     def test_table(self) -> FrameTable:
-        """The test frames, every label -1."""
+        """Test frames, every label -1."""
         table = self.source.table.take(self.rows.test)
         return replace(table, label=np.full(len(table), UNLABELLED))
 
     @cached_property
     def sealed(self) -> SealedLabels:
-        """The test labels, for the scorer."""
+        """Test labels, for the scorer."""
         table = self.source.table.take(self.rows.test)
         return SealedLabels(table.label, table.unit, table.clip)
 
@@ -66,3 +68,21 @@ class FoldData:
         counts = np.bincount(self.rows.train_label, minlength=self.task.num_classes)
         shares: np.ndarray = counts / counts.sum()
         return shares
+
+
+def open_folds(dataset: Spec, split: Spec, limit: int | None) -> tuple[tuple[FoldData, ...], list[str]]:
+    """Open a data set and divide it.
+
+    Returns:
+        Its folds, and warnings about its split.
+
+    Raises:
+        ConfigError: if the options of the data set are refused.
+        DataError: if data are missing, empty, or cannot be divided.
+    """
+    source = open_source(dataset, limit)
+    try:
+        folds, warnings = divide(split, source.table, source.classes, source.composites())
+    except DataError as error:
+        raise DataError(f"data set {dataset}: {error}") from error
+    return tuple(FoldData(source, fold) for fold in folds), warnings

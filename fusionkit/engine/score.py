@@ -1,4 +1,4 @@
-"""Score: probabilities to confusion counts per unit. Only here are test labels opened."""
+"""Score: probabilities to confusion counts per unit (subject or video). Test labels are read only in this module."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ REVISION = 1  # raise when the same probabilities give other scores than before
 
 @dataclass(frozen=True, eq=False)
 class SealedLabels:
-    """Test labels that nothing but :func:`score` reads, and :func:`truth_of` for what was scored.
+    """Test labels. Only :func:`score` reads them, and :func:`truth_of` after scoring.
 
     Attributes:
-        unit: (n,) str: the unit of each frame.
+        unit: (n,) str: the unit (subject or video) of each frame.
         clip: (n,) str: the clip of each frame.
     """
 
@@ -28,17 +28,17 @@ class SealedLabels:
 
     @property
     def annotated(self) -> np.ndarray:
-        """(n,) bool: which frames are annotated at all."""
+        """(n,) bool: frames that have a label."""
         flags: np.ndarray = self._label != UNLABELLED
         return flags
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What one cell got on the annotated test frames.
+    """The score of one cell on the annotated test frames.
 
     Attributes:
-        units: (U,) str, sorted: the units with an annotated frame.
+        units: (U,) str, sorted: units with an annotated frame.
         counts: (U, C, C) int64 confusion counts; rows truth, columns prediction.
         ece: expected calibration error, 0..1.
         predicted: number of distinct classes predicted.
@@ -51,15 +51,15 @@ class Score:
 
 
 def score(task: SingleLabel, probs: np.ndarray, sealed: SealedLabels) -> Score:
-    """Score predictions on every annotated test frame.
+    """Score the predictions of every annotated test frame.
 
     Args:
-        task: says what counts.
-        probs: (n, C), one row a test frame.
-        sealed: the truth, one a test frame.
+        task: the prediction task.
+        probs: (n, C), one row per test frame.
+        sealed: the labels of the test frames.
     """
     rows = np.flatnonzero(sealed.annotated)
-    truth = sealed._label[rows]  # noqa: SLF001  (the one place that opens them)
+    truth = sealed._label[rows]  # noqa: SLF001  (the only place where they are read)
     predicted = probs[rows].argmax(1)
     units, codes = np.unique(sealed.unit[rows], return_inverse=True)
     c = task.num_classes
@@ -69,15 +69,15 @@ def score(task: SingleLabel, probs: np.ndarray, sealed: SealedLabels) -> Score:
 
 
 def truth_of(sealed: SealedLabels) -> np.ndarray:
-    """The labels of test frames, -1 where there is none: to draw beside predictions that have been scored."""
+    """Return the labels of scored test frames, to draw beside the predictions; -1 is unlabelled."""
     return sealed._label  # noqa: SLF001
 
 
 def dev_metric(task: SingleLabel, probs: np.ndarray, labels: np.ndarray) -> float:
-    """The metric on dev frames: what every choice is made on.
+    """Compute the metric on dev frames, by which every choice is made.
 
     Args:
-        task: says what counts.
+        task: the prediction task.
         probs: (n, C).
         labels: (n,) int64, -1 unlabelled.
     """

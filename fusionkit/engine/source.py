@@ -1,10 +1,11 @@
-"""A data set as the engine sees it: built, its table checked, cut down to ``limit`` frames a split if asked."""
+"""Source: a data set, built and checked, optionally limited to some frames per split."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -20,13 +21,13 @@ from fusionkit.storage.record import Record, component_record
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set and the rows of it that take part.
+    """A data set and the rows of it that are used.
 
     Attributes:
-        spec: what was asked for.
+        spec: name and options of the data set.
         dataset: the built component.
-        rows: (N,) int64, rows of the data set's own table, rising.
-        table: (N,) the table of these rows.
+        rows: (N,) int64, rows of the data set's own table, ascending.
+        table: of these rows.
         fingerprint: identity of the data and of the choice of rows.
     """
 
@@ -41,16 +42,28 @@ class Source:
         """Class names."""
         return self.dataset.classes
 
+    @cached_property
+    def record(self) -> Record:
+        """Record of the component, with the fingerprint and the number of frames, chosen and in all (``of``)."""
+        record = component_record(DATASETS, self.spec)
+        record["options"] = {name: _plain(value) for name, value in record["options"].items()}
+        return {
+            **record,
+            "fingerprint": self.fingerprint,
+            "frames": len(self.table),
+            "of": len(self.dataset.frames),
+        }
+
     def take(self, rows: np.ndarray) -> Source:
-        """Some of the rows, rising: data of another identity."""
+        """Return the source of some rows, ascending; it has another fingerprint."""
         table = self.table.take(rows)
         return replace(self, rows=self.rows[rows], table=table, fingerprint=digest([self.fingerprint, table.digest()]))
 
     def composites(self) -> Composites | None:
-        """The made-up frames among the rows; None where all are real.
+        """Return the composed frames among the rows; None if there are none.
 
         Raises:
-            DataError: if the data set does not say for each row what it was made of.
+            DataError: if ``composed_of`` does not have one line of valid rows for each frame.
         """
         made_of = self.dataset.composed_of()
         if made_of is None:
@@ -58,18 +71,18 @@ class Source:
         unit = self.dataset.table().unit
         if made_of.ndim != 2 or len(made_of) != len(unit) or not ((made_of >= -1) & (made_of < len(unit))).all():
             raise DataError(
-                f"data set {self.spec}: composed_of must give rows, one line for each of {len(unit)} frames"
+                f"data set {self.spec}: composed_of must return one line of row numbers for each of {len(unit)} frames"
             )
         chosen = made_of[self.rows]
         rows = np.flatnonzero((chosen >= 0).any(1))
         return Composites(rows, np.where(chosen[rows] >= 0, unit[chosen[rows]], ""))
 
     def where(self, row: int) -> str:
-        """How to name a row to a person."""
+        """Return the name of a row, for messages."""
         return self.dataset.where(int(self.rows[row]))
 
     def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """Images of rows of this source."""
+        """Read the images of some rows; None where there is no image."""
         return self.dataset.images(self.rows[rows])
 
 
@@ -82,7 +95,7 @@ def open_source(spec: Spec, limit: int | None) -> Source:
     """
     dataset: FaceDataset = DATASETS.build(spec)
     table = dataset.table()
-    # Code that reads or draws the data decides them as much as the files do.
+    # The data depend on the code that reads or draws them, too.
     cls = type(dataset)
     nested = nested_identities(DATASETS, spec)
     fingerprint = digest(
@@ -93,12 +106,12 @@ def open_source(spec: Spec, limit: int | None) -> Source:
 
 
 def limited(table: FrameTable, limit: int) -> np.ndarray:
-    """About ``limit`` frames of each split, by whole clips, the classes taken in turn: for trying things quickly.
+    """Choose about ``limit`` frames of each split: whole clips, the classes in turn.
 
-    Every class of a split keeps at least one clip, whatever the limit.
+    Every class of a split keeps at least one clip, even above the limit.
 
     Returns:
-        (n,) int64 rows, rising.
+        (n,) int64 rows, ascending.
     """
     kept: list[np.ndarray] = []
     for split in np.unique(table.split):
@@ -110,10 +123,10 @@ def limited(table: FrameTable, limit: int) -> np.ndarray:
 def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
     names, codes = np.unique(table.clip[rows], return_inverse=True)
     labels = table.label[rows]
-    classes = max(int(table.label.max()) + 1, 1)  # where nothing is labelled, the split says so
+    classes = max(int(table.label.max()) + 1, 1)  # a table without labels is refused later, by the split
     counts = np.zeros((len(names), classes + 1), dtype=int)
     np.add.at(counts, (codes, np.where(labels == UNLABELLED, classes, labels)), 1)
-    # A clip counts for the class in which it stands out against the whole; the shuffle is fixed, like a split.
+    # A clip is assigned to the class of which it holds the largest share. The shuffle has a fixed seed, like a split.
     share = counts[:, :classes] / np.maximum(counts[:, :classes].sum(0), 1)
     queues: dict[int, list[int]] = {}
     for clip in np.random.default_rng(0).permutation(len(names)).tolist():
@@ -131,20 +144,8 @@ def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
     return taken
 
 
-def data_record(source: Source) -> Record:
-    """A data set's component with the fingerprint of its data, and how many frames of how many take part."""
-    record = component_record(DATASETS, source.spec)
-    record["options"] = {name: _plain(value) for name, value in record["options"].items()}
-    return {
-        **record,
-        "fingerprint": source.fingerprint,
-        "frames": len(source.table),
-        "of": len(source.dataset.frames),
-    }
-
-
 def _plain(value: Any) -> Any:
-    """A value as JSON would bring it back; a data set's defaults are never hashed, and need not be plain data."""
+    """Return a value as JSON restores it, or its repr: a default is not hashed, so it need not be plain data."""
     try:
         return json.loads(canonical(value))
     except ConfigError:

@@ -1,4 +1,4 @@
-"""Where a row stands in a grid; apart from the plan, so that reading results needs nothing that trains."""
+"""Position of a row in a grid. Separate from the plan, so that reading results imports nothing that trains."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from fusionkit.registry.spec import Spec
 
-ALONE = Spec("linear")  # the fusion of the reference row: the main view alone with a linear head
+REFERENCE_FUSION = Spec("linear")  # of the default reference row: the main view alone
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Where a row stands in a grid, as text: the leading columns of the results."""
+    """A row's value on each axis of the grid, as text: the leading columns of ``results.csv``."""
 
     dataset: str
     split: str

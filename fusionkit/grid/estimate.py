@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fusionkit.engine.embed import backbone_cost
+from fusionkit.engine.embed import shared_backbone
 from fusionkit.grid.executors import visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
@@ -45,11 +45,11 @@ class Stage:
         return self.seconds / max(self.workers, 1)
 
 
-def estimate(outlook: PlanStatus, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> tuple[Stage, Stage]:
+def estimate(status: PlanStatus, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> tuple[Stage, Stage]:
     """Embedding and fitting; scoring takes moments. Past costs are looked up only for what remains."""
-    embeddings = [ahead for ahead in outlook.embeddings if ahead.remaining]
-    heads = [ahead for ahead in outlook.heads if ahead.prospect.runs]
-    pace = _paces(store.notes()) if embeddings else {}
+    embeddings = [ahead for ahead in status.embeddings if ahead.remaining]
+    heads = [ahead for ahead in status.heads if ahead.status.runs]
+    pace = _paces(store.metas()) if embeddings else {}
     costs = _fit_costs(folder.notes("heads")) if heads else {}
     shards = {(id(ahead.source), ahead.embedding.extractor, index) for ahead in embeddings for index in ahead.missing}
     known = [pace.get(_embedder(ahead.embedding.record)) for ahead in embeddings]
@@ -59,7 +59,7 @@ def estimate(outlook: PlanStatus, folder: RunFolder, store: EmbeddingStore, opti
             name="embed",
             unit="frames",
             remaining=sum(ahead.remaining for ahead in embeddings),
-            total=sum(ahead.frames for ahead in outlook.embeddings),
+            total=sum(ahead.frames for ahead in status.embeddings),
             seconds=sum(ahead.remaining * each for ahead, each in zip(embeddings, known, strict=True) if each),
             unknown=tuple(
                 _unknown_embedding([ahead for ahead, each in zip(embeddings, known, strict=True) if each is None])
@@ -70,7 +70,7 @@ def estimate(outlook: PlanStatus, folder: RunFolder, store: EmbeddingStore, opti
             name="fit",
             unit="heads",
             remaining=len(heads),
-            total=len(outlook.heads),
+            total=len(status.heads),
             seconds=sum(each for each in fits if each),
             unknown=tuple(_unknown_heads([ahead for ahead, each in zip(heads, fits, strict=True) if each is None])),
             workers=min(_workers(options, embedding=False), len(heads)),
@@ -130,7 +130,7 @@ def _unknown_embedding(ahead: Iterable[EmbeddingStatus]) -> Iterator[str]:
         backbone = each.embedding.backbone
         name = f"backbone {backbone}" if backbone else f"ready embeddings of {each.source.spec}"
         frames[name] = frames.get(name, 0) + each.remaining
-        work[name] = backbone_cost(backbone)[1] if backbone else 0.0
+        work[name] = shared_backbone(backbone).cost()[1] if backbone else 0.0
     for name, count in frames.items():
         gflop = work[name]
         product = f"{gflop:.3g} GFLOP x {count} frames = {gflop * count:.3g} GFLOP" if gflop else f"{count} frames"

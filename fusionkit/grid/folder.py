@@ -251,8 +251,8 @@ class RunFolder:
 
     # -- what a plan looks at --------------------------------------------------------------------------------------
 
-    def stands(self, kind: Literal["heads", "cells"], work: str) -> bool:
-        """Whether there is anything of a head or a cell, damaged or not."""
+    def exists(self, kind: Literal["heads", "cells"], work: str) -> bool:
+        """Return whether a head or a cell is stored, damaged or not."""
         return (self.path / kind / work).exists()
 
     def notes(self, kind: Literal["heads", "cells"]) -> Iterator[dict[str, Any]]:
@@ -342,7 +342,7 @@ def place(axes: dict[str, str]) -> str:
 
 
 def _cell_record(row: RowPlan, head: HeadWork) -> dict[str, Any]:
-    heads = {str(rival.recipe): rival.id for rival in row.rivals(head)}
+    heads = {str(each.recipe): each.id for each in row.candidates(head)}
     return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.fold_data.fold.name}
 
 

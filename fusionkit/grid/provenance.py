@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit._version import __version__
-from fusionkit.engine.embed import published_weights
+from fusionkit.engine.embed import shared_backbone
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import REGISTRIES
@@ -121,7 +121,7 @@ def _weights(plan: Plan) -> Iterator[dict[str, str]]:
             if given.get(option):
                 file = Path(given[option]).name
                 yield {"component": str(spec), "option": option, "file": file, "hash": record["options"][option]}
-        published = published_weights(spec) if kind == "backbones" else ""
+        published = shared_backbone(spec).weights() if kind == "backbones" else ""
         if published:
             yield {"component": str(spec), "published": published}
 

@@ -14,7 +14,7 @@ from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_features
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.score import dev_metric, score
-from fusionkit.engine.smooth import SideBySide, fit_smoother, smooth, smoother_input
+from fusionkit.engine.smooth import ConcatenatedViews, fit_smoother, smooth, smoother_input
 from fusionkit.errors import CellError
 from fusionkit.grid.folder import RunFolder, StoredLogits
 from fusionkit.grid.memory import GIB
@@ -233,7 +233,7 @@ class RowScorer:
     def _fit(self, smoother: Smoother, fold_data: FoldData, logits: StoredLogits, seed: int) -> None:
         seen = ~np.isnan(logits.dev[:, 0])
         x = smoother_input(smoother, logits.dev, self._embeddings(smoother, fold_data, "dev"))
-        if isinstance(x, SideBySide) and (size := int(seen.sum()) * x.width * 8) > self.memory:
+        if isinstance(x, ConcatenatedViews) and (size := int(seen.sum()) * x.width * 8) > self.memory:
             raise CellError(
                 f"smoother {self.row.smoother} is fitted on all dev clips at once: their embeddings need "
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",

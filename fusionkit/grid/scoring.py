@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from fusionkit.engine.embed import backbone_cost
+from fusionkit.engine.embed import shared_backbone
 from fusionkit.errors import StorageError
 from fusionkit.grid.memory import feature_limit, headroom
 from fusionkit.grid.plan import HeadWork, RowPlan
@@ -74,7 +74,7 @@ class Scoring:
             StorageError: if results cannot be written.
         """
         memory = feature_limit(self.memory, 1, "cpu")
-        cost = cache(backbone_cost)
+        cost = cache(lambda spec: shared_backbone(spec).cost())
         for number, row in enumerate(self.rows[first:], first):
             costs = _costs(row.heads[0], cost)
             scorer = RowScorer(row, self.records[row.id], self.heads, self.store, costs, memory)

@@ -94,7 +94,7 @@ class Failure:
         return cls(message, _traced(message, words), retryable=True)
 
 
-ELSEWHERE = Failure("another run is at it", "", busy=True)
+ELSEWHERE = Failure("another run is working on it", "", busy=True)
 READY = Failure("another run has done it", "", ready=True)
 
 

@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.config.splits import divide
 from fusionkit.engine.features import FeaturesInMemory, FeaturesInStore, FrameFeatures
-from fusionkit.engine.fold import FoldData
+from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.perturb import Intact, Perturbation, PerturbedFeatures
 from fusionkit.engine.score import Score, score
-from fusionkit.engine.source import open_source
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.results import StoredRow, RunResults, pooled
+from fusionkit.grid.results import RunResults, StoredRow, pooled
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
@@ -214,9 +212,8 @@ def _folds(grid: dict[str, Any], match: RowMatch) -> dict[str, FoldData]:
     found = next((each for each in described if dataset in each["datasets"]), None)
     if found is None:
         raise DataError(f"the grid of {match.name} is not noted in its folder", hint="run its grid again")
-    source = open_source(Spec.parse(dataset), found["limit"])
-    folds, _ = divide(Spec.parse(found["split"]), source.table, source.classes, source.composites())
-    return {fold.name: FoldData(source, fold) for fold in folds}
+    folds, _ = open_folds(Spec.parse(dataset), Spec.parse(found["split"]), found["limit"])
+    return {fold_data.fold.name: fold_data for fold_data in folds}
 
 
 def _check_data(folder: RunFolder, stored: StoredRow, folds: dict[str, FoldData]) -> None:

@@ -208,7 +208,7 @@ def _view_now(head: dict[str, Any], name: str, view: Record, device: str) -> Rec
         "revision": embed.REVISION,
         "extractor": view["extractor"] and component_record(EXTRACTORS, Spec.parse(head["extractor"])),
         "backbone": component_record(BACKBONES, backbone),
-        "precision": embed.backbone_precision(backbone, device),
+        "precision": embed.shared_backbone(backbone).precision(device),
         "device": device.partition(":")[0],
     }
 

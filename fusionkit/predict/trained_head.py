@@ -12,7 +12,7 @@ from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import Embeddings, FrameFeatures, Scaling
 from fusionkit.engine.fit import evaluate, evaluate_fitted
-from fusionkit.engine.smooth import SideBySide, smooth, smoother_input, softmax
+from fusionkit.engine.smooth import ConcatenatedViews, smooth, smoother_input, softmax
 from fusionkit.errors import FusionKitError, PluginError, cause_of
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -70,7 +70,7 @@ class TrainedHead:
         logits = self._logits(part)
         if self.smoother.needs != "embeddings":
             return logits
-        features = SideBySide(part)[np.arange(len(logits))].astype(np.float32)
+        features = ConcatenatedViews(part)[np.arange(len(logits))].astype(np.float32)
         features[~part.seen] = np.nan
         return features
 

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.grid.axes import ALONE, Axes
+from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
@@ -59,7 +59,7 @@ def gain(results: RunResults, record: dict[str, Any], seeds: list[int]) -> Param
     controls = [each for each in alike if each["axes"]["views"] == twice and _same_head(each["axes"], record["axes"])]
     single = [each for each in alike if each["axes"]["views"] == axes.main]  # with --main none, too
     alone = [each for each in single if _same_head(each["axes"], record["axes"])]
-    alone += [each for each in single if each["axes"]["fusion"] == str(ALONE)]
+    alone += [each for each in single if each["axes"]["fusion"] == str(REFERENCE_FUSION)]
     if not controls or not alone:
         return None
     loaded = [results.load(each) for each in (record, controls[0], alone[0])]

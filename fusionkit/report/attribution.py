@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.grid.axes import ALONE, Axes
+from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.results import StoredRow, RunResults
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
@@ -112,7 +112,7 @@ def _alone(axes: Axes, rows: list[StoredRow]) -> StoredRow | None:
         context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
         if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
             alone.setdefault((own.fusion, own.recipe == axes.recipe), row)
-    wanted = [(axes.fusion, True), (str(ALONE), True), (str(ALONE), False)]
+    wanted = [(axes.fusion, True), (str(REFERENCE_FUSION), True), (str(REFERENCE_FUSION), False)]
     return next((alone[key] for key in wanted if key in alone), None)
 
 

@@ -18,25 +18,25 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
 
     After them what remains of each stage, how long it may take, and what to be careful of.
     """
-    outlook = plan_status(plan, folder, store, retry_failed=options.retry_failed)
+    status = plan_status(plan, folder, store, retry_failed=options.retry_failed)
     yield f"run folder {folder.path}; data: {'; '.join(plan.data)}"
-    for ahead in outlook.embeddings:
-        yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.prospect)}"
+    for ahead in status.embeddings:
+        yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.status)}"
     places = _places(plan)
     folds = len({head.fold_data.fold.name for head in plan.heads.values()}) > 1
-    heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.prospect) for ahead in outlook.heads)
+    heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.status) for ahead in status.heads)
     yield from _grouped("fit", heads, folds)
-    cells = ((cell.row.axes.name + places[cell.head.id], cell.head, cell.prospect) for cell in outlook.cells)
+    cells = ((cell.row.axes.name + places[cell.head.id], cell.head, cell.status) for cell in status.cells)
     yield from _grouped("score", cells, folds)
-    stages = estimate(outlook, folder, store, options)
+    stages = estimate(status, folder, store, options)
     yield from map(_stage_line, stages)
-    yield f"score: {sum(cell.prospect.runs for cell in outlook.cells)} of {len(outlook.cells)} cells remain"
+    yield f"score: {sum(cell.status.runs for cell in status.cells)} of {len(status.cells)} cells remain"
     yield _total_line(stages)
     yield from (f"warning: {note}" for note in plan.notes)
 
 
-def _state(prospect: TaskStatus) -> str:
-    return f"{prospect.state}: {prospect.reason}" if prospect.reason else prospect.state
+def _state(status: TaskStatus) -> str:
+    return f"{status.state}: {status.reason}" if status.reason else status.state
 
 
 def _head_name(ahead: HeadStatus) -> str:
@@ -61,13 +61,13 @@ def _places(plan: Plan) -> dict[str, str]:
 def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, TaskStatus]], folds: bool) -> Iterator[str]:
     """Neighbours that differ in nothing but seed and fold in one line; a stage that is all done in one, too."""
     found = list(pieces)
-    if all(prospect == TaskStatus("done") for _, _, prospect in found):
+    if all(status == TaskStatus("done") for _, _, status in found):
         yield f"{stage}: all done"
         return
     for name, same in groupby(found, key=lambda piece: piece[0]):
         by_state: dict[str, list[HeadWork]] = {}
-        for _, head, prospect in same:
-            by_state.setdefault(_state(prospect), []).append(head)
+        for _, head, status in same:
+            by_state.setdefault(_state(status), []).append(head)
         for state, heads in by_state.items():
             yield f"{stage} {name}, {_seeds(heads, folds)}: {state}"
 

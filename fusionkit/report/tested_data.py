@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.config.splits import divide
-from fusionkit.engine.fold import FoldData
-from fusionkit.engine.source import Source, open_source
+from fusionkit.engine.fold import FoldData, open_folds
+from fusionkit.engine.source import Source
 from fusionkit.errors import FusionKitError
 from fusionkit.registry.spec import Spec
 
@@ -51,12 +50,11 @@ def open_tested_data(grid: dict[str, Any]) -> TestedData:
             notes.append(f"{dataset}: its grid is not noted in the folder")
             continue
         try:
-            source = open_source(Spec.parse(dataset), described["limit"])
-            split, _ = divide(Spec.parse(described["split"]), source.table, source.classes, source.composites())
+            opened, _ = open_folds(Spec.parse(dataset), Spec.parse(described["split"]), described["limit"])
         except FusionKitError as error:
             notes.append(f"{dataset}: {error}")
             continue
-        folds[dataset] = {fold.name: FoldData(source, fold) for fold in split}
+        folds[dataset] = {fold_data.fold.name: fold_data for fold_data in opened}
     return TestedData(folds, tuple(notes))
 
 

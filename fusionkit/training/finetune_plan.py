@@ -5,22 +5,21 @@ So their logits are smoothed, scored, compared and merged as those of a bench on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fusionkit.config.grid_config import BackboneChoice, GridConfig
-from fusionkit.config.splits import divide
+from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.config.views import FACE, View
 from fusionkit.engine import score, smooth
-from fusionkit.engine.fold import FoldData
-from fusionkit.engine.source import Source, data_record, open_source
-from fusionkit.errors import DataError
+from fusionkit.engine.fold import FoldData, open_folds
+from fusionkit.engine.source import Source
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.plan import HeadWork, Plan, RowPlan
+from fusionkit.grid.plan import HeadWork, Plan, RowPlan, data_text, protocol_of
 from fusionkit.registry import BACKBONES, EXTRACTORS, SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import component_identity, digest
-from fusionkit.storage.record import Record, component_record
+from fusionkit.storage.record import Record, component_record, identity_of
 from fusionkit.training.finetune_config import FinetuneConfig, FusionShape
 
 REVISION = 1  # raise when the same config gives other weights than before
@@ -76,12 +75,7 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
     Raises:
         DataError: if data are missing, empty, or cannot be divided.
     """
-    source = open_source(config.dataset, config.limit)
-    try:
-        split, notes = divide(config.split, source.table, source.classes, source.composites())
-    except DataError as error:
-        raise DataError(f"data set {config.dataset}: {error}") from error
-    folds = [FoldData(source, fold) for fold in split]
+    folds, notes = open_folds(config.dataset, config.split, config.limit)
     works = {shape: _works(config, shape, folds, device) for shape in config.shapes}
     rows: list[RowPlan] = []
     for smoother in config.smoothers:
@@ -90,19 +84,19 @@ def lay_out(config: FinetuneConfig, device: str) -> FinetunePlan:
         rows += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in alike]
     plan = Plan(
         grid=_as_grid(config),
-        protocol=digest([[source.fingerprint, fold_data.fold.digest] for fold_data in folds]),
-        data=[f"{config.dataset}, split {config.split}" + (f", limit {config.limit}" if config.limit else "")],
+        protocol=protocol_of(folds, IMPUTE[0]),
+        data=[data_text(config.dataset, config.split, config.limit, IMPUTE[0])],
         rows=rows,
         notes=notes,
     )
     return FinetunePlan(plan, [work for shape in config.shapes for work in works[shape]])
 
 
-def _works(config: FinetuneConfig, shape: FusionShape, folds: list[FoldData], device: str) -> list[FinetuneWork]:
+def _works(config: FinetuneConfig, shape: FusionShape, folds: Sequence[FoldData], device: str) -> list[FinetuneWork]:
     source, views = folds[0].source, config.views(shape)
     shared: Record = {
         "revision": REVISION,
-        "data": data_record(source),
+        "data": source.record,
         "views": _view_records(config, views),
         "fusion": _fusion_record(shape),
         "recipe": config.recipe.describe(),
@@ -171,14 +165,14 @@ def _row_plan(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWo
         recipe=str(config.recipe),
         smoother=str(smoother),
     )
-    how = component_identity(SMOOTHERS, smoother)
+    how = component_record(SMOOTHERS, smoother)
     identity = {
         "views": _view_identities(config, views),
         "data": source.fingerprint,
         "folds": [fold_data.fold.digest for fold_data in folds],
         "recipe": config.recipe.describe(),
         "fusion": str(shape.spec),
-        "smoother": how,
+        "smoother": identity_of(how),
         "revisions": [REVISION, smooth.REVISION, score.REVISION],
     }
     return RowPlan(
@@ -188,10 +182,10 @@ def _row_plan(config: FinetuneConfig, shape: FusionShape, works: list[FinetuneWo
         heads=tuple(work.head for work in works),
         reference=None,
         record={
-            "smoother": component_record(SMOOTHERS, smoother, how),
+            "smoother": how,
             "revisions": {"smoothing": smooth.REVISION, "scoring": score.REVISION},
             "recipe": axes.recipe,
-            "impute": "nearest",
+            "impute": IMPUTE[0],
         },
     )
 

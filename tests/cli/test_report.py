@@ -111,7 +111,7 @@ def test_data_that_are_gone_are_left_out_and_said_so(
     def gone(*_: object) -> None:
         raise DataError("synthetic: the disk is not mounted")
 
-    monkeypatch.setattr(tested_data, "open_source", gone)
+    monkeypatch.setattr(tested_data, "open_folds", gone)
     assert run(str(folder), "--out", str(tmp_path / "a.html")).exit_code == 0
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "the disk is not mounted" in text

@@ -19,7 +19,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
 from fusionkit.engine import features as features_module
 from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
-from fusionkit.engine.fit import Head, criterion, fit, needs_of
+from fusionkit.engine.fit import Head, criterion, fit, tokens_needed
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -403,7 +403,7 @@ def test_tokens_are_asked_for_by_the_fusion_or_its_option() -> None:
             super().__init__(in_dims, num_classes)
 
     with registered(FUSIONS, "toy-tokens", Tokens):
-        assert needs_of(Spec("toy-tokens")) == 4
-        assert needs_of(Spec("toy-tokens", {"token_count": 9})) == 9
-    assert needs_of(Spec("toy-sum")) == 0
-    assert needs_of(Spec("toy-forest")) == 0
+        assert tokens_needed(Spec("toy-tokens")) == 4
+        assert tokens_needed(Spec("toy-tokens", {"token_count": 9})) == 9
+    assert tokens_needed(Spec("toy-sum")) == 0
+    assert tokens_needed(Spec("toy-forest")) == 0

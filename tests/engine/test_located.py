@@ -22,16 +22,16 @@ def test_batches_hold_all_rows_in_their_order() -> None:
         assert np.array_equal(image, reference) if reference is not None else image is None
 
 
-def test_views_stand_at_the_places_of_their_frames() -> None:
+def test_views_are_at_the_positions_of_their_frames() -> None:
     images = Blobs().read(np.arange(30))
     batch = locate(Halves(), images)
-    assert sorted(set(range(30)) - set(batch.places)) == [5, 16, 27]  # these have no image
+    assert sorted(set(range(30)) - set(batch.positions)) == [5, 16, 27]  # these have no image
     views = batch.views(View.parse("bottom"))
-    assert list(views) == batch.places
+    assert list(views) == batch.positions
     extractor = Halves()
-    for place, view in views.items():
-        boxes = dict(zip(extractor.regions, extractor([images[place]]).boxes[0], strict=True))
-        reference = cut(images[place], boxes, View.parse("bottom"))
+    for position, view in views.items():
+        boxes = dict(zip(extractor.regions, extractor([images[position]]).boxes[0], strict=True))
+        reference = cut(images[position], boxes, View.parse("bottom"))
         assert np.array_equal(view, reference) if reference is not None else view is None
     assert any(view is None for view in views.values())
 
@@ -39,5 +39,5 @@ def test_views_stand_at_the_places_of_their_frames() -> None:
 def test_without_an_extractor_there_are_faces_only() -> None:
     images = Blobs().read(np.arange(8))
     views = locate(None, images).views(FACE)
-    assert all(views[place] is images[place] for place in views)
+    assert all(views[position] is images[position] for position in views)
     assert locate(Halves(), [None, None]).views(FACE) == {}

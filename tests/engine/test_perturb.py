@@ -1,4 +1,4 @@
-"""What is drawn: which frames change places, and which ones lose a view, by plain counting."""
+"""Perturbations: which frames are permuted, and which lose a view, by plain counting."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def test_a_shuffle_moves_only_frames_that_have_the_view() -> None:
     for draw in range(20):
         found = Shuffle("a", 3, draw).views(table_of([6]), present)
         assert set(found) == {"a"}
-        treatment = found["a"]
-        assert isinstance(treatment, Shuffled)
-        assert treatment.source[[1, 5]].tolist() == [1, 5]
-        assert sorted(treatment.source.tolist()) == list(range(6))
-        sources.append(tuple(treatment.source.tolist()))
+        change = found["a"]
+        assert isinstance(change, Shuffled)
+        assert change.source[[1, 5]].tolist() == [1, 5]
+        assert sorted(change.source.tolist()) == list(range(6))
+        sources.append(tuple(change.source.tolist()))
     assert len(set(sources)) > 10
     again = Shuffle("a", 3, 0).views(table_of([6]), present)["a"]
     assert isinstance(again, Shuffled)
     assert tuple(again.source.tolist()) == sources[0]
 
 
-def test_the_plain_conditions_say_what_they_are() -> None:
+def test_intact_zero_and_without() -> None:
     table = table_of([4])
     assert Intact().views(table, {}) == {}
     assert isinstance(Zero("b").views(table, {})["b"], Blank)

@@ -1,4 +1,4 @@
-"""Treated features against plain loops over frames, held and streamed alike."""
+"""Perturbed features against plain loops over frames, in memory and streamed alike."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def part_of(form: str, place: Path, scales: dict[str, Scaling]) -> FeaturesInMemory | FeaturesInStore:
-    store = EmbeddingStore(place)
+def features_of(form: str, folder: Path, scales: dict[str, Scaling]) -> FeaturesInMemory | FeaturesInStore:
+    store = EmbeddingStore(folder)
     for name, values in RAW.items():
         store.write(name, 0, values, [])
     present = {name: ~np.isnan(values.reshape(N, -1)[:, 0]) for name, values in RAW.items()}
-    layouts = {name: store.layout(name, 0) for name in RAW}
+    layouts = {name: store.frame_format(name, 0) for name in RAW}
     streamed = FeaturesInStore(present, store, {name: name for name in RAW}, layouts, np.arange(N), scales, 2**10)
     return streamed if form == "streamed" else streamed.take(np.arange(N))
 
 
 def scaled(view: str, frame: int, scales: dict[str, Scaling]) -> np.ndarray:
-    """One frame's view, as a head sees it."""
+    """Return one frame's view, as a head gets it."""
     item = scales[view]
     values = RAW[view][frame].astype(np.float32)
     if np.isnan(values).any():
@@ -57,47 +57,47 @@ def scaled(view: str, frame: int, scales: dict[str, Scaling]) -> np.ndarray:
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("view", SHAPES)
-@pytest.mark.parametrize("treatment", [Shuffled(SOURCE), Blank(), Missing(LOST)])
+@pytest.mark.parametrize("change", [Shuffled(SOURCE), Blank(), Missing(LOST)])
 def test_every_frame_is_what_a_plain_loop_makes_of_it(
-    tmp_path: Path, form: str, view: str, treatment: ViewChange, standardize: bool
+    tmp_path: Path, form: str, view: str, change: ViewChange, standardize: bool
 ) -> None:
     scales = scaling(standardize)
-    part = PerturbedFeatures.of(part_of(form, tmp_path, scales), {view: treatment}, scales)
-    found = part.take(ROWS)
+    features = PerturbedFeatures.of(features_of(form, tmp_path, scales), {view: change}, scales)
+    found = features.take(ROWS)
     other = next(name for name in SHAPES if name != view)
     mean = np.zeros_like(scales[view].mean) if standardize else scales[view].mean
-    for place, frame in enumerate(ROWS.tolist()):
+    for position, frame in enumerate(ROWS.tolist()):
         there = not np.isnan(RAW[view][frame]).any()
-        if isinstance(treatment, Shuffled):
+        if isinstance(change, Shuffled):
             expected = scaled(view, SOURCE[frame], scales)
-        elif isinstance(treatment, Blank) or LOST[frame]:
+        elif isinstance(change, Blank) or LOST[frame]:
             expected = np.broadcast_to(mean, SHAPES[view])
         else:
             expected = scaled(view, frame, scales)
-        np.testing.assert_array_equal(found.views[view][place], expected)
-        np.testing.assert_array_equal(found.views[other][place], scaled(other, frame, scales))
-        kept = there and not (isinstance(treatment, Missing) and LOST[frame])
-        assert found.present[view][place] == kept == part.present[view][frame]
-        assert found.present[other][place] == (not np.isnan(RAW[other][frame]).any())
-    assert part.shapes == {name: (N, *shape) for name, shape in SHAPES.items()}
+        np.testing.assert_array_equal(found.views[view][position], expected)
+        np.testing.assert_array_equal(found.views[other][position], scaled(other, frame, scales))
+        kept = there and not (isinstance(change, Missing) and LOST[frame])
+        assert found.present[view][position] == kept == features.present[view][frame]
+        assert found.present[other][position] == (not np.isnan(RAW[other][frame]).any())
+    assert features.shapes == {name: (N, *shape) for name, shape in SHAPES.items()}
     assert all(value.ctypes.data % 64 == 0 for value in found.views.values())
 
 
 def test_batches_are_the_same_frames(tmp_path: Path, form: str) -> None:
     scales = scaling(True)
-    part = PerturbedFeatures.of(part_of(form, tmp_path, scales), {"eye": Shuffled(SOURCE)}, scales)
-    whole = part.take(np.arange(N))
-    pieces = list(part.batches([np.arange(20), np.arange(20, N)]))
+    features = PerturbedFeatures.of(features_of(form, tmp_path, scales), {"eye": Shuffled(SOURCE)}, scales)
+    whole = features.take(np.arange(N))
+    pieces = list(features.batches([np.arange(20), np.arange(20, N)]))
     for name in SHAPES:
         np.testing.assert_array_equal(np.concatenate([piece.views[name] for piece in pieces]), whole.views[name])
 
 
-def test_a_frame_without_any_view_left_is_asked_about_where_that_is_wanted(tmp_path: Path, form: str) -> None:
+def test_a_frame_that_lost_every_view_is_predicted_if_asked(tmp_path: Path, form: str) -> None:
     scales, everything = scaling(True), Missing(np.ones(N, bool))
-    part = part_of(form, tmp_path, scales)
+    features = features_of(form, tmp_path, scales)
     neither = np.isnan(RAW["face"][:, 0]) & np.isnan(RAW["eye"][:, 0, 0])
-    face_only = PerturbedFeatures.of(part, {"eye": everything}, scales)
+    face_only = PerturbedFeatures.of(features, {"eye": everything}, scales)
     np.testing.assert_array_equal(face_only.seen, ~np.isnan(RAW["face"][:, 0]))
-    nothing = PerturbedFeatures.of(part, {"eye": everything, "face": everything}, scales, asked=True)
+    nothing = PerturbedFeatures.of(features, {"eye": everything, "face": everything}, scales, predict_empty=True)
     np.testing.assert_array_equal(nothing.seen, ~neither)
     assert not any(flags.any() for flags in nothing.present.values())

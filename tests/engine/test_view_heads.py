@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.contracts import Fusion
-from fusionkit.engine.fit import WithViewHeads, drop_views, ratios
+from fusionkit.engine.fit import WithViewHeads, dominance, drop_views
 
 DIMS = {"face": 4, "eye": 3}
 CLASSES, ROWS = 3, 12
@@ -70,9 +70,9 @@ def test_a_view_is_ahead_by_its_share_of_the_truth_over_that_of_the_others() -> 
         sums[1] / ((sums[0] + sums[2]) / 2),
         sums[2] / ((sums[0] + sums[1]) / 2),
     ]
-    found = ratios([torch.from_numpy(view) for view in logits], torch.from_numpy(target))
+    found = dominance([torch.from_numpy(view) for view in logits], torch.from_numpy(target))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert ratios([torch.from_numpy(logits[0])], torch.from_numpy(target)) == [1.0]
+    assert dominance([torch.from_numpy(logits[0])], torch.from_numpy(target)) == [1.0]
 
 
 def test_the_view_that_is_ahead_is_held_back_and_noise_has_the_spread_of_the_gradient(
@@ -84,7 +84,7 @@ def test_the_view_that_is_ahead_is_held_back_and_noise_has_the_spread_of_the_gra
     views["face"] = 3 * functional.one_hot(target, DIMS["face"]).float() + 0.1 * views["face"]  # tells the class
     monkeypatch.setattr(torch, "randn_like", torch.ones_like)
     model.loss(model(views), target).backward()
-    ahead = ratios([model(views).view_logits[name].detach() for name in DIMS], target)  # type: ignore[index]
+    ahead = dominance([model(views).view_logits[name].detach() for name in DIMS], target)  # type: ignore[index]
     assert ahead[0] > 1 > ahead[1]
     before = [parameter.grad.clone() for layer in model.adapters for parameter in layer.parameters()]
     others = [parameter.grad.clone() for parameter in model.inner.parameters()]

@@ -1,4 +1,4 @@
-"""The outlook of a plan: the state of every piece of work, why it will run, and that a run then does just that."""
+"""The status of a plan: the state of every piece of work, why it will run, and that a run then does just that."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def ahead(plan: Plan, path: Path, *, retry_failed: bool = False) -> PlanStatus:
     return plan_status(plan, RunFolder(path), EmbeddingStore(cache_folder()), retry_failed=retry_failed)
 
 
-def states(outlook: PlanStatus) -> tuple[set[TaskStatus], set[TaskStatus], set[TaskStatus]]:
+def states(status: PlanStatus) -> tuple[set[TaskStatus], set[TaskStatus], set[TaskStatus]]:
     """Every prospect once: of embeddings, heads, cells."""
     return (
-        {each.prospect for each in outlook.embeddings},
-        {each.prospect for each in outlook.heads},
-        {each.prospect for each in outlook.cells},
+        {each.status for each in status.embeddings},
+        {each.status for each in status.heads},
+        {each.status for each in status.cells},
     )
 
 
@@ -82,17 +82,17 @@ def flip(file: Path) -> None:
 
 
 def test_in_a_new_folder_everything_is_new_and_nothing_is_written(path: Path, tmp_path: Path) -> None:
-    outlook = ahead(toy_plan(**ONE), path)
-    assert states(outlook) == ({NEW}, {NEW}, {AFTER_HEAD})
-    assert [each.remaining for each in outlook.embeddings] == [320, 320]
+    status = ahead(toy_plan(**ONE), path)
+    assert states(status) == ({NEW}, {NEW}, {AFTER_HEAD})
+    assert [each.remaining for each in status.embeddings] == [320, 320]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_after_a_run_all_is_done(path: Path) -> None:
     carry_out(toy_plan(**ONE), path)
-    outlook = ahead(toy_plan(**ONE), path)
-    assert states(outlook) == ({DONE}, {DONE}, {DONE})
-    assert [each.remaining for each in outlook.embeddings] == [0, 0]
+    status = ahead(toy_plan(**ONE), path)
+    assert states(status) == ({DONE}, {DONE}, {DONE})
+    assert [each.remaining for each in status.embeddings] == [0, 0]
 
 
 def revise(owner: Any, name: str = "revision") -> Callable[[pytest.MonkeyPatch], None]:
@@ -145,9 +145,9 @@ def test_data_that_changed_are_told_from_a_limit(path: Path, monkeypatch: pytest
     carry_out(toy_plan(**ONE), path)
     (limited,) = states(ahead(toy_plan(**ONE, limit=60), path))[0]
     assert limited.state == "planned"
-    assert limited.reason.startswith("data set toy-blobs: limited otherwise, 320 -> ")
+    assert limited.reason.startswith("data set toy-blobs: other limit, 320 -> ")
     monkeypatch.setattr(Blobs, "content", lambda _: "retouched")
-    assert states(ahead(toy_plan(**ONE), path))[0] == {stale("data set toy-blobs: its data changed")}
+    assert states(ahead(toy_plan(**ONE), path))[0] == {stale("data set toy-blobs: data changed")}
 
 
 def test_another_weights_file_is_named(path: Path, tmp_path: Path) -> None:
@@ -200,22 +200,22 @@ def test_shards_that_lack_or_are_damaged_are_counted(path: Path, monkeypatch: py
     shutil.rmtree(head_of(path, plan))
     shutil.rmtree(second)
     (found,) = ahead(plan, path).embeddings
-    assert (found.prospect, found.remaining) == (planned("1 of 3 shards missing"), 128)
+    assert (found.status, found.remaining) == (planned("1 of 3 shards missing"), 128)
     flip(third / "values.npy")
     (found,) = ahead(plan, path).embeddings
-    assert found.prospect == stale("checksum differs in 1 of 3 shards; 1 of 3 shards missing")
+    assert found.status == stale("checksum differs in 1 of 3 shards; 1 of 3 shards missing")
     assert found.remaining == 128 + 64
     shutil.rmtree(third)
     shutil.rmtree(first)
     (found,) = ahead(plan, path).embeddings
-    assert (found.prospect, found.remaining) == (NEW, 320)
+    assert (found.status, found.remaining) == (NEW, 320)
 
 
 def test_embeddings_that_no_head_needs_are_not_made(path: Path) -> None:
     plan = toy_plan(**ONE)
     carry_out(plan, path)
     shutil.rmtree(cache_folder())
-    reason = TaskStatus("done", "not in the cache, and not needed: its heads are done")
+    reason = TaskStatus("done", "not in the cache, and not needed: its heads are trained")
     assert states(ahead(plan, path)) == ({reason}, {DONE}, {DONE})
     assert carry_out(plan, path)[0].embedded == 0
 
@@ -248,17 +248,17 @@ def test_a_failure_is_left_alone_until_it_is_asked_for(path: Path, monkeypatch: 
     plan = toy_plan(**ONE, fusions=["toy-raises"])
     carry_out(plan, path)
     shutil.rmtree(cache_folder())
-    outlook = ahead(plan, path)
-    (found,) = states(outlook)[1]
+    status = ahead(plan, path)
+    (found,) = states(status)[1]
     assert (found.state, found.runs) == ("failed", False)
-    assert found.reason.endswith("failed: ValueError: gates are shut (--retry-failed tries again)")
-    assert states(outlook)[2] == {TaskStatus("failed", "its head failed")}
-    assert {each.remaining for each in outlook.embeddings} == {0}
-    assert {each.prospect.state for each in outlook.embeddings} == {"failed"}
+    assert found.reason.endswith("failed: ValueError: gates are shut (--retry-failed retries it)")
+    assert states(status)[2] == {TaskStatus("failed", "its head failed")}
+    assert {each.remaining for each in status.embeddings} == {0}
+    assert {each.status.state for each in status.embeddings} == {"failed"}
     again = ahead(plan, path, retry_failed=True)
     (found,) = states(again)[1]
     assert (found.state, found.runs) == ("failed", True)
-    assert found.reason.startswith("tried again: fusion Raises")
+    assert found.reason.startswith("will be retried: fusion Raises")
     assert {each.remaining for each in again.embeddings} == {320}
 
 
@@ -273,7 +273,7 @@ def test_a_cell_that_failed_is_tried_again(path: Path) -> None:
 def test_what_another_run_is_at_is_running(path: Path) -> None:
     plan = toy_plan(**ONE)
     (head,) = plan.heads.values()
-    running = TaskStatus("running", "another run is at it", runs=True)
+    running = TaskStatus("running", "another run is working on it", runs=True)
     with lease(path / "leases" / head.id), lease(cache_folder() / "leases" / f"{head.embeddings['face'].key}-00000"):
         assert states(ahead(plan, path)) == ({running, NEW}, {running}, {AFTER_HEAD})
     assert states(ahead(plan, path)) == ({NEW}, {NEW}, {AFTER_HEAD})
@@ -284,15 +284,15 @@ def test_a_row_that_another_run_scores_is_running(path: Path) -> None:
     carry_out(plan, path)
     shutil.rmtree(path / "cells")
     with lease(path / "leases" / f"score-{plan.rows[0].id}"):
-        assert states(ahead(plan, path))[2] == {TaskStatus("running", "another run is at it", runs=True)}
+        assert states(ahead(plan, path))[2] == {TaskStatus("running", "another run is working on it", runs=True)}
 
 
 def test_a_cell_that_stands_in_a_row_of_other_recipes_now_is_planned_with_them(path: Path) -> None:
     carry_out(toy_plan(**ONE, recipe={"epochs": 2, "lr": 0.05}), path)
     plan = toy_plan(**ONE, recipe={"epochs": 2, "lr": [0.05, 0.01]})
-    outlook = ahead(plan, path)
-    assert [each.prospect for each in outlook.heads] == [DONE, planned("recipe: lr 0.05 -> 0.01")]
-    assert states(outlook)[2] == {AFTER_HEAD}
+    status = ahead(plan, path)
+    assert [each.status for each in status.heads] == [DONE, planned("recipe: lr 0.05 -> 0.01")]
+    assert states(status)[2] == {AFTER_HEAD}
     carry_out(plan, path)
     for cell in (path / "cells").iterdir():
         if json.loads((cell / "cell.json").read_text())["record"]["recipe"] == plan.rows[0].axes.recipe:
@@ -326,8 +326,8 @@ def test_a_choice_over_more_seeds_is_made_anew(path: Path) -> None:
     words: dict[str, Any] = {"reference": "none", "smoothers": ["toy-box:width=auto", "toy-plain"]}
     carry_out(toy_plan(**words, seeds=2), path)
     plan = toy_plan(**words, seeds=3)
-    found = [(each.row.axes.smoother, each.head.seed, each.prospect) for each in ahead(plan, path).cells]
-    again = stale("chosen on dev over other heads than now")
+    found = [(each.row.axes.smoother, each.head.seed, each.status) for each in ahead(plan, path).cells]
+    again = stale("its options were chosen on dev from other heads")
     assert found == [
         ("toy-box:width=auto", 0, again),
         ("toy-box:width=auto", 1, again),

@@ -72,56 +72,56 @@ def texts(found: list[Difference] | None) -> list[str] | None:
 
 
 @pytest.mark.parametrize(
-    ("path", "before", "now", "text", "beneath"),
+    ("path", "before", "now", "text", "stale"),
     [
         (("backbone", "options", "cell_size"), 8, 6, "backbone hog: cell_size 8 -> 6", False),
         (("backbone", "options", "weights"), "11", "22", "backbone hog: weights file changed", True),
         (("backbone", "options", "weights"), None, "22", "backbone hog: weights null -> a file", False),
         (("backbone", "options", "weights"), "11", None, "backbone hog: weights a file -> null", False),
         (("backbone", "revision"), 1, 2, "backbone hog: revision 1 -> 2", True),
-        (("backbone", "source"), "aaaa", "bbbb", "backbone hog: its source changed", True),
+        (("backbone", "source"), "aaaa", "bbbb", "backbone hog: source code changed", True),
         (("precision",), "float32", "bfloat16", "precision float32 -> bfloat16", False),
         (("device",), "cpu", "cuda", "device cpu -> cuda", False),
         (("tokens",), 0, 16, "tokens 0 -> 16", False),
         (("revision",), 1, 2, "embedding: revision 1 -> 2", True),
-        (("data", "fingerprint"), "f0", "f1", "data set folder: its data changed", True),
+        (("data", "fingerprint"), "f0", "f1", "data set folder: data changed", True),
         (("data", "options", "by"), "class", "person", "data set folder: by class -> person", False),
     ],
 )
 def test_every_part_of_an_embedding_is_named(
-    path: tuple[str, ...], before: Any, now: Any, text: str, beneath: bool
+    path: tuple[str, ...], before: Any, now: Any, text: str, stale: bool
 ) -> None:
     wanted, stored = changed(embedding(), *path, to=now), changed(embedding(), *path, to=before)
-    assert nearest_embedding(wanted, [stored]) == [Difference(text, beneath)]
+    assert nearest_embedding(wanted, [stored]) == [Difference(text, stale)]
 
 
 @pytest.mark.parametrize(
-    ("path", "now", "text", "beneath"),
+    ("path", "now", "text", "stale"),
     [
         (("seed",), 3, "seed 3 is new", False),
         (("recipe", "lr"), 0.0001, "recipe: lr 0.001 -> 0.0001", False),
         (("fusion", "options", "hidden"), 16, "fusion mlp: hidden 8 -> 16", False),
         (("fusion", "revision"), 2, "fusion mlp: revision 1 -> 2", True),
-        (("fusion", "source"), "bbbb", "fusion mlp: its source changed", True),
+        (("fusion", "source"), "bbbb", "fusion mlp: source code changed", True),
         (("views", "eye", "extractor", "options", "layout"), "wide", "extractor template: layout plain -> wide", False),
         (("views", "eye", "backbone", "options", "cell_size"), 6, "backbone hog: cell_size 8 -> 6", False),
         (("views", "eye", "backbone"), component("timm"), "backbone hog -> timm", False),
         (("revision",), 2, "training: revision 1 -> 2", True),
         (("fold", "name"), "kfold/1", "fold kfold/1 is new", False),
-        (("fold", "digest"), "d1", "split: fold official holds other frames", True),
+        (("fold", "digest"), "d1", "split: fold official has other frames", True),
         (("device",), "cuda", "device cpu -> cuda", False),
-        (("data", "fingerprint"), "f1", "data set folder: its data changed", True),
+        (("data", "fingerprint"), "f1", "data set folder: data changed", True),
     ],
 )
-def test_every_part_of_a_head_is_named(path: tuple[str, ...], now: Any, text: str, beneath: bool) -> None:
-    assert nearest_head(changed(head(), *path, to=now), [head()]) == [Difference(text, beneath)]
+def test_every_part_of_a_head_is_named(path: tuple[str, ...], now: Any, text: str, stale: bool) -> None:
+    assert nearest_head(changed(head(), *path, to=now), [head()]) == [Difference(text, stale)]
 
 
 def test_a_new_version_of_a_plugin_is_named_with_what_it_changed() -> None:
     wanted = changed(head(), "fusion", "distribution", to="my_pkg 0.2")
     assert nearest_head(wanted, [head()]) == [], "a version decides nothing by itself"
     wanted = changed(wanted, "fusion", "source", to="bbbb")
-    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: its source changed (my_pkg 0.1 -> 0.2)"]
+    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: source code changed (my_pkg 0.1 -> 0.2)"]
     wanted = changed(wanted, "fusion", "revision", to=2)
     assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> 0.2)"]
     wanted = changed(wanted, "fusion", "distribution", to="my_fork 0.1")
@@ -131,8 +131,8 @@ def test_a_new_version_of_a_plugin_is_named_with_what_it_changed() -> None:
 def test_an_option_that_came_or_went_lies_beneath_the_request() -> None:
     wanted = changed(head(), "fusion", "options", to={"width": 4})
     assert nearest_head(wanted, [head()]) == [
-        Difference("fusion mlp: width (not there) -> 4", beneath=True),
-        Difference("fusion mlp: option hidden is gone", beneath=True),
+        Difference("fusion mlp: new option width = 4", stale=True),
+        Difference("fusion mlp: option hidden was removed", stale=True),
     ]
 
 
@@ -140,17 +140,17 @@ def test_data_of_another_size_are_counted_and_a_limit_is_no_change_of_the_data()
     stored = embedding()
     wanted = embedding(data=data(fingerprint="f1", frames=320, of=320))
     assert nearest_embedding(wanted, [stored]) == [
-        Difference("data set folder: its data changed (300 -> 320 frames)", beneath=True)
+        Difference("data set folder: data changed (300 -> 320 frames)", stale=True)
     ]
     wanted = embedding(data=data(fingerprint="f1", frames=60))
     assert nearest_embedding(wanted, [stored]) == [
-        Difference("data set folder: limited otherwise, 300 -> 60 frames", beneath=False)
+        Difference("data set folder: other limit, 300 -> 60 frames", stale=False)
     ]
 
 
 def test_other_data_are_divided_otherwise_which_goes_without_saying() -> None:
     wanted = changed(changed(head(), "data", "fingerprint", to="f1"), "fold", "digest", to="d1")
-    assert texts(nearest_head(wanted, [head()])) == ["data set folder: its data changed"]
+    assert texts(nearest_head(wanted, [head()])) == ["data set folder: data changed"]
 
 
 def test_what_all_views_share_is_said_once() -> None:
@@ -199,7 +199,7 @@ def test_an_embedding_is_held_against_the_same_view_and_backbone_only() -> None:
     ready = {"data": data(), "view": "face", "extractor": None, "backbone": None}
     assert nearest_embedding(ready, [embedding()]) is None
     assert nearest_embedding(ready, [changed(ready, "data", "fingerprint", to="f9")]) == [
-        Difference("data set folder: its data changed", beneath=True)
+        Difference("data set folder: data changed", stale=True)
     ]
 
 
@@ -214,7 +214,7 @@ def test_a_cell_names_its_smoother_and_the_revisions_of_the_kernel() -> None:
     wanted = changed(stored, "smoother", "options", "width", to=25)
     assert nearest_cell(wanted, [stored]) == [Difference("smoother window: width 5 -> 25")]
     wanted = changed(stored, "revisions", "scoring", to=2)
-    assert nearest_cell(wanted, [stored]) == [Difference("scoring: revision 1 -> 2", beneath=True)]
+    assert nearest_cell(wanted, [stored]) == [Difference("scoring: revision 1 -> 2", stale=True)]
     wanted = changed(stored, "recipe", to="lr=[0.001,0.01]")
     assert nearest_cell(wanted, [stored]) == [Difference("recipe default -> lr=[0.001,0.01]")]
     wanted = changed(stored, "impute", to="prior")

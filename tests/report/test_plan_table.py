@@ -109,10 +109,10 @@ def test_an_earlier_failure_is_shown(tmp_path: Path) -> None:
         line for line in lines(tmp_path, fusions=["toy-raises"], seeds=1) if "fit face,bottom/toy-raises" in line
     ]
     assert "seed 0: failed: fusion Raises" in line
-    assert line.endswith("(--retry-failed tries again)")
+    assert line.endswith("(--retry-failed retries it)")
     options = RunOptions(retry_failed=True)
     (line,) = [line for line in lines(tmp_path, options, fusions=["toy-raises"], seeds=1) if "fit face,bottom" in line]
-    assert "failed: tried again: fusion Raises" in line
+    assert "failed: will be retried: fusion Raises" in line
 
 
 def test_times_are_those_of_earlier_work_and_what_is_unknown_is_said(
@@ -121,7 +121,7 @@ def test_times_are_those_of_earlier_work_and_what_is_unknown_is_said(
     carry_out(toy_plan(seeds=1), tmp_path / "run")
     for head in (tmp_path / "run" / "heads").iterdir():
         (head / "cost.json").write_text('{"fit_seconds": 90.0}')
-    monkeypatch.setattr(RunFolder, "has_head", lambda folder, head: folder.stands("heads", head))
+    monkeypatch.setattr(RunFolder, "has_head", lambda folder, head: folder.exists("heads", head))
     options = RunOptions(executor="processes", workers=3)
     said = lines(tmp_path, options, seeds=4)
     assert "fit: 6 of 8 heads remain, about 3.0 min" in said  # 6 x 90 s by three
