@@ -1,124 +1,198 @@
-"""The Python calls: what the commands do, for scripts and notebooks."""
+"""The Python interface: one call for each command, for scripts and notebooks.
+
+Importing this module loads no heavy library. Each call imports what it needs.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from fusionkit.config.config_file import find_config, read_config
-from fusionkit.config.grid_config import GridConfig, resolve
-from fusionkit.engine.perturb import PATTERNS, Pattern
-from fusionkit.engine.source import open_source
 from fusionkit.errors import CellError, ConfigError
-from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.merge import Merged, merge_folders
-from fusionkit.grid.plan import Plan, check_fusions, make_plan
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.provenance import grid_provenance
-from fusionkit.grid.run import Outcome, RunOptions, cluster, run
-from fusionkit.grid.tasks import Code
-from fusionkit.predict.ablation import AblationOptions, ablate_rows
-from fusionkit.predict.predictor import Predictor
-from fusionkit.predict.robustness import robust_rows
-from fusionkit.predict.stored_cell import open_cell
-from fusionkit.predict.submission import (
-    SubmissionResult,
-    all_test_frames,
-    answer,
-    check_place,
-    class_order,
-    read_template,
-    with_test_clips,
-    write_per_video,
-    write_rows,
-)
-from fusionkit.registry.plugin_file import load_plugin_file
-from fusionkit.registry.spec import Spec
-from fusionkit.report.ablation import Ablation, write_ablations
-from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.page.write import report_or_line
-from fusionkit.report.robustness import Robustness, write_robustness
-from fusionkit.report.run import Results
-from fusionkit.report.tested_data import TestedData
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+
+if TYPE_CHECKING:
+    from fusionkit.config.grid_config import GridConfig
+    from fusionkit.data.arrays import from_arrays
+    from fusionkit.data.check import DataCheck
+    from fusionkit.data.layouts import Form
+    from fusionkit.data.views import WrittenViews
+    from fusionkit.doctor.environment import Finding
+    from fusionkit.engine.perturb import Pattern
+    from fusionkit.grid.folder import RunFolder
+    from fusionkit.grid.merge import Merged
+    from fusionkit.grid.plan import Plan
+    from fusionkit.grid.run import Outcome, RunOptions
+    from fusionkit.media.align import AlignOutcome
+    from fusionkit.media.inputs import MediaInput
+    from fusionkit.predict.ablation import AblationOptions
+    from fusionkit.predict.predictor import Predictor
+    from fusionkit.predict.submission import SubmissionResult
+    from fusionkit.predict.video.result import VideoResult
+    from fusionkit.predict.video.run import VideoRun
+    from fusionkit.registry import Origin
+    from fusionkit.registry.options import Option
+    from fusionkit.registry.spec import Spec
+    from fusionkit.report.ablation import Ablation
+    from fusionkit.report.comparison import Comparison
+    from fusionkit.report.robustness import Robustness
+    from fusionkit.report.run import Results
+    from fusionkit.report.summary import Summary
+    from fusionkit.storage.embeddings import CacheEntry, EmbeddingStore
+    from fusionkit.testing import CheckResult
+    from fusionkit.testing.catalogue import Documented, Entry
+    from fusionkit.training.evaluation import EpochScore
+    from fusionkit.training.finetune import Finetuned
+    from fusionkit.training.finetune_config import FinetuneRecipe
+    from fusionkit.training.pretrain import Pretrained
+    from fusionkit.training.progress import TrainingProgress
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "Ablation",
+    "AblationOptions",
+    "AlignOutcome",
+    "AlignProgress",
+    "CacheEntry",
+    "CheckResult",
+    "Comparison",
+    "DataCheck",
+    "Documented",
+    "Entry",
+    "EpochScore",
+    "Finding",
+    "FinetuneRecipe",
+    "Finetuned",
+    "MediaInput",
+    "Merged",
+    "Option",
+    "Origin",
+    "Outcome",
+    "Predictor",
+    "Prepared",
+    "Pretrained",
+    "Progress",
+    "Results",
+    "Robustness",
+    "RunOptions",
+    "SubmissionResult",
+    "Summary",
+    "TrainingProgress",
+    "VideoPredictions",
+    "VideoResult",
+    "VideoRun",
+    "WrittenReport",
+    "WrittenViews",
+    "ablate",
+    "align",
+    "alignment_warning",
+    "bench",
+    "cache_entries",
+    "cache_folder",
+    "catalogue",
+    "check_components",
+    "check_data",
+    "check_submission",
+    "choose_device",
+    "compare",
+    "component_kinds",
+    "component_names",
+    "default_folder",
+    "describe",
+    "describe_recipe",
+    "doctor",
+    "execute",
+    "finetune",
+    "from_arrays",
+    "is_main_process",
+    "list_components",
+    "load",
+    "markdown_catalogue",
+    "merge",
+    "new_package",
+    "open_predictor",
+    "option_values",
+    "plan_lines",
+    "predict",
+    "prediction_lines",
+    "prepare",
+    "pretrain",
+    "preview",
+    "prune_cache",
+    "report",
+    "robust",
+    "row_names",
+    "shipped_configs",
+    "submit",
+    "summarize",
+    "synthesize",
+    "write_composites",
+    "write_views",
+]
+
+# Names that are imported when they are first used.
+_LAZY = {
+    "Ablation": "report.ablation",
+    "AblationOptions": "predict.ablation",
+    "AlignOutcome": "media.align",
+    "CacheEntry": "storage.embeddings",
+    "CheckResult": "testing",
+    "Comparison": "report.comparison",
+    "DataCheck": "data.check",
+    "Documented": "testing.catalogue",
+    "Entry": "testing.catalogue",
+    "EpochScore": "training.evaluation",
+    "Finding": "doctor.environment",
+    "FinetuneRecipe": "training.finetune_config",
+    "Finetuned": "training.finetune",
+    "MediaInput": "media.inputs",
+    "Merged": "grid.merge",
+    "Option": "registry.options",
+    "Origin": "registry",
+    "Outcome": "grid.run",
+    "Predictor": "predict.predictor",
+    "Pretrained": "training.pretrain",
+    "Results": "report.run",
+    "Robustness": "report.robustness",
+    "RunOptions": "grid.run",
+    "SubmissionResult": "predict.submission",
+    "Summary": "report.summary",
+    "TrainingProgress": "training.progress",
+    "VideoResult": "predict.video.result",
+    "VideoRun": "predict.video.run",
+    "WrittenViews": "data.views",
+    "from_arrays": "data.arrays",
+}
 
 DEFAULT_CONFIG = "bench/quickstart"
+_DAY = 86_400.0  # s
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"fusionkit.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+# -- grids -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A checked request, ready to run; nothing has been written yet."""
+    """A checked request with its plan; nothing has been written yet."""
 
     plan: Plan
     folder: RunFolder
     store: EmbeddingStore
     options: RunOptions
-
-
-def prepare(
-    config: str | None = None,
-    *,
-    overrides: dict[str, Any] | None = None,
-    settings: Iterable[str] = (),
-    out: str | Path | None = None,
-    device: str = "auto",
-    options: RunOptions | None = None,
-) -> Prepared:
-    """Check a request and plan its work.
-
-    Args:
-        config: a file, or the name of a shipped config; the quickstart where None.
-        overrides: config keys that go before those of the file.
-        settings: ``key=value`` with dotted keys, applied to the file's values.
-        out: the run's folder; ``runs/<config name>-<hash8>`` where None.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        options: how it is carried out; its device is replaced by the one above.
-
-    Raises:
-        ConfigError: if anything about the request is wrong, everything at once.
-        DataError: if the data are missing or cannot serve.
-    """
-    path = find_config(config or DEFAULT_CONFIG)
-    raw = {**read_config(path, settings, "bench"), **(overrides or {})}
-    grid = resolve(raw, path.stem)
-    chosen = choose_device(device)
-    plan = make_plan(grid, chosen)
-    check_fusions(plan)
-    folder = RunFolder(Path(out) if out is not None else default_folder(grid))
-    return Prepared(plan, folder, EmbeddingStore(cache_folder()), replace(options or RunOptions(), device=chosen))
-
-
-def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
-    """Run what was prepared, and write the CSV files and the page.
-
-    Raises:
-        ConfigError: if the folder holds results of another protocol, or cannot be written.
-        CellError: at the first failure, with ``fail_fast``.
-    """
-    _reach_cluster(prepared)
-    prepared.folder.merge(prepared.plan, grid_provenance(prepared.plan, prepared.options))
-    outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
-    results = Results(prepared.folder)
-    write_csv_files(results)
-    outcome.notes += report_or_line(results, TestedData.of(prepared.plan))
-    return outcome, results
-
-
-def _reach_cluster(prepared: Prepared) -> None:
-    """Refuse a cluster that is not there before anything is written."""
-    if prepared.options.executor != "ray":
-        return
-    from fusionkit.grid.ray_executor import ray_module
-
-    ray_module()
-    if prepared.options.ray_address is not None:
-        executor = cluster(prepared.options, Code(prepared.plan.grid.plugins, prepared.plan.grid.modules))
-        assert executor is not None
-        executor.connect()
-        executor.close()
 
 
 def bench(
@@ -129,42 +203,147 @@ def bench(
     options: RunOptions | None = None,
     **keys: Any,
 ) -> Results:
-    """Run a grid and return its results.
+    """Run a benchmark grid and return its results.
 
     Args:
-        config: a file, or the name of a shipped config; the quickstart where None.
-        out: the run's folder; ``runs/<config name>-<hash8>`` where None.
+        config: config file, or name of a shipped config. Default: ``bench/quickstart``.
+        out: run folder. Default: ``runs/<config name>-<hash8>``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        options: how it is carried out (executor, workers, ...).
-        keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that go before those of the file.
+        options: executor, workers, limits.
+        keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that override those of the file.
 
     Raises:
-        ConfigError: if anything about the request is wrong, everything at once.
-        DataError: if the data are missing or cannot serve.
-        CellError: if no cell at all could be made.
+        ConfigError: if the request is wrong; all problems at once.
+        DataError: if the data are missing or unusable.
+        CellError: if every cell failed.
     """
     outcome, results = execute(prepare(config, overrides=keys, out=out, device=device, options=options))
     if outcome.failed and not any(row.score for row in results.rows):
         name, message = next(iter(outcome.failed.items()))
-        raise CellError(f"every cell failed, {name} for one: {message}")
+        raise CellError(f"every cell failed; the first is {name}: {message}")
     return results
 
 
-def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Results]:
-    """Make a run folder the union of itself and others on the same data and split, and write its CSV files anew.
-
-    Rows whose smoother or recipe was chosen over fewer seeds than there are now have no score until a grid with them
-    is run in the folder, which trains nothing for it.
+def prepare(
+    config: str | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    options: RunOptions | None = None,
+) -> Prepared:
+    """Check a request for a grid and plan its work. Nothing is written.
 
     Args:
-        others: run folders, which stay as they are.
-        out: the folder; a new one is made.
+        config: config file, or name of a shipped config. Default: ``bench/quickstart``.
+        overrides: config keys that override those of the file.
+        settings: ``key=value`` with dotted keys, applied to the values of the file.
+        out: run folder. Default: ``runs/<config name>-<hash8>``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        options: executor, workers, limits; ``device`` replaces its device.
 
     Raises:
-        ConfigError: if one of them holds results of another protocol; nothing is changed then.
-        DataError: if one of them holds no grid; nothing is changed then.
-        StorageError: if the folder cannot be written; the same call goes on from there.
+        ConfigError: if the request is wrong; all problems at once.
+        DataError: if the data are missing or unusable.
     """
+    from fusionkit.config.grid_config import resolve
+    from fusionkit.grid.folder import RunFolder
+    from fusionkit.grid.plan import make_plan
+    from fusionkit.grid.run import RunOptions
+    from fusionkit.storage.embeddings import EmbeddingStore
+
+    raw, name = _read_config(config or DEFAULT_CONFIG, "bench", overrides, settings)
+    grid = resolve(raw, name)
+    chosen = choose_device(device)
+    plan = make_plan(grid, chosen)
+    folder = RunFolder(Path(out) if out is not None else default_folder(grid))
+    return Prepared(plan, folder, EmbeddingStore(cache_folder()), replace(options or RunOptions(), device=chosen))
+
+
+def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config values of a grid's command-line options, by config key.
+
+    Raises:
+        ConfigError: if a text cannot be parsed, or an option that a grid has once was given several times.
+    """
+    from fusionkit.config.config_file import option_values as values
+
+    return values(given)
+
+
+def plan_lines(prepared: Prepared) -> Iterator[str]:
+    """Yield the lines of a dry run: planned work, reused work and estimated time.
+
+    Raises:
+        ConfigError: after the last line, if the run folder holds results of another protocol.
+    """
+    from fusionkit.report.plan_table import plan_lines as lines
+
+    yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options)
+    prepared.folder.check(prepared.plan)
+
+
+def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
+    """Run a prepared grid, then write its CSV files and its report.
+
+    Raises:
+        ConfigError: if the folder holds results of another protocol, or cannot be written.
+        CellError: at the first failure, with ``fail_fast``.
+    """
+    from fusionkit.grid.provenance import grid_provenance
+    from fusionkit.grid.run import run
+    from fusionkit.report.csv_files import write_csv_files
+    from fusionkit.report.page.write import report_or_line
+    from fusionkit.report.run import Results
+    from fusionkit.report.run_data import RunData
+
+    _check_cluster(prepared)
+    prepared.folder.merge(prepared.plan, grid_provenance(prepared.plan, prepared.options))
+    outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
+    results = Results(prepared.folder)
+    write_csv_files(results)
+    outcome.notes += report_or_line(results, RunData.of(prepared.plan))
+    return outcome, results
+
+
+def _check_cluster(prepared: Prepared) -> None:
+    """Raise if a Ray cluster is requested and cannot be reached; nothing has been written then."""
+    if prepared.options.executor != "ray":
+        return
+    from fusionkit.grid.ray_executor import ray_module
+    from fusionkit.grid.run import cluster
+    from fusionkit.grid.tasks import Code
+
+    ray_module()
+    if prepared.options.ray_address is not None:
+        executor = cluster(prepared.options, Code(prepared.plan.grid.plugins, prepared.plan.grid.modules))
+        assert executor is not None
+        executor.connect()
+        executor.close()
+
+
+def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Results]:
+    """Merge run folders on the same data and split into one, and rewrite its CSV files.
+
+    Rows with a smoother or recipe that was selected over fewer seeds have no score until a grid with all seeds is run
+    in the folder; that run trains nothing for them.
+
+    Args:
+        others: run folders; they are not changed.
+        out: run folder that receives the union; created if it does not exist.
+
+    Raises:
+        ConfigError: if a folder holds results of another protocol; nothing is changed.
+        DataError: if a folder holds no grid; nothing is changed.
+        StorageError: if the folder cannot be written; repeat the call to resume.
+    """
+    from fusionkit.grid.folder import RunFolder
+    from fusionkit.grid.merge import merge_folders
+    from fusionkit.report.csv_files import write_csv_files
+    from fusionkit.report.page.write import report_or_line
+    from fusionkit.report.run import Results
+
     folder = RunFolder(Path(out))
     merged = merge_folders(folder, [RunFolder(Path(other)) for other in others])
     results = Results(folder)
@@ -174,90 +353,86 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
     return merged, results
 
 
-def load(
-    folder: str | Path,
-    cell: str,
-    *,
-    device: str = "auto",
-    impute: str | None = None,
-    plugins: Iterable[str] = (),
-) -> Predictor:
-    """A trained cell, to be applied to new frames; the run's folder is enough, with the weights of its backbones.
+# -- results of a run folder -------------------------------------------------------------------------------------------
+
+
+def compare(folder: str | Path, a: str, b: str) -> Comparison:
+    """Compare two rows or cells of a run, overall and per class, on the frames and seeds that both have.
 
     Args:
-        folder: of the run.
-        cell: a short id, or a name ``views/fusion/smoother[/seed]``, or a part of it that fits one row only. Without a
-            seed, the probabilities of all seeds (and folds) of the row are averaged.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        impute: what frames without any view are given: ``nearest``, ``linear`` or ``prior``; None: as in the run.
+        folder: run folder.
+        a: row or cell, as :func:`load` takes it.
+        b: likewise, the baseline of the differences.
+
+    Raises:
+        ConfigError: if a name matches no row or several rows, or the rows were not tested on the same frames.
+        DataError: if the folder holds no grid, or the rows have no finished seed in common.
+    """
+    from fusionkit.report.run import Results
+
+    return Results(Path(folder)).compare(a, b)
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """What :func:`report` wrote.
+
+    Attributes:
+        path: the written file; None if a table was returned as text.
+        text: the table, in every format but ``html``.
+        figures: number of figures written.
+    """
+
+    path: Path | None
+    text: str = ""
+    figures: int = 0
+
+
+def report(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    form: Literal["html", "latex", "markdown", "csv", "json"] = "html",
+    figures: str | Path | None = None,
+    pictures: bool = True,
+    intervals: Literal["jackknife", "bootstrap"] = "jackknife",
+    plugins: Iterable[str] = (),
+) -> WrittenReport:
+    """Write the report of a run as one HTML page, or its table for a paper or a script.
+
+    Args:
+        folder: run folder.
+        out: output file. Default: ``report.html`` in the folder; a table is returned as text.
+        form: ``html`` for the page; ``latex``, ``markdown``, ``csv`` or ``json`` for the table.
+        figures: folder that receives every figure as SVG. Default: none are written.
+        pictures: show frames of the data sets on the page.
+        intervals: 95 % intervals: ``jackknife``, or ``bootstrap`` (percentile), which is too narrow with few units.
         plugins: Python files that register components.
 
     Raises:
-        ConfigError: if the text stands for nothing or for several, or a weights file is missing.
-        DataError: if no cell of it is finished, or a weights file is another one than it was.
-        PluginError: if a component is not known any more, or does not take back what is stored of it.
+        ConfigError: if ``out`` is a folder or ``figures`` a file.
+        DataError: if the folder holds no grid.
+        StorageError: if a file cannot be written.
     """
-    predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
-    for note in predictor.notes:
-        warnings.warn(note, stacklevel=2)
-    return predictor
+    from fusionkit.report.charts.gallery import save_figures
+    from fusionkit.report.paper_table import paper_table
+    from fusionkit.report.run import Results
+    from fusionkit.storage.artifact import write_file
 
-
-def open_predictor(
-    folder: str | Path,
-    cell: str,
-    *,
-    device: str = "auto",
-    impute: str | None = None,
-    plugins: Iterable[str] = (),
-) -> Predictor:
-    """As :func:`load`, for callers that show the predictor's notes themselves."""
-    for path in plugins:
-        load_plugin_file(path)
-    return open_cell(RunFolder(Path(folder)), cell, choose_device(device), impute)
-
-
-def submit(
-    predictor: Predictor,
-    out: str | Path,
-    *,
-    template: str | Path | None = None,
-    dataset: str | Spec | None = None,
-    per_video: bool = False,
-    progress: Progress | None = None,
-) -> SubmissionResult:
-    """Write the predictions of a challenge's test set.
-
-    Args:
-        predictor: of the cell.
-        out: a file with the rows of the template; with ``per_video`` a folder, new or empty, with a file a clip.
-        template: the challenge's example file; only with ``per_video`` there may be none, and a clip ends with the
-            last frame that the data set has of it.
-        dataset: that has the frames; None: the one that the cell was trained on, with its test clips.
-        per_video: as editions before the sixth want it.
-        progress: told of the frames.
-
-    Raises:
-        ConfigError: if the request is wrong, the cell's classes are not the template's, or ``out`` is taken.
-        DataError: if the template is none, or frames are missing.
-        StorageError: if the files cannot be written.
-        FusionKitError: if a component fails.
-    """
-    asked = read_template(Path(template)) if template is not None else None
-    if asked is None and not per_video:
-        raise ConfigError("a submission in one file needs a template")
-    check_place(Path(out), asked, per_video=per_video)
-    classes = asked.classes if asked else predictor.classes
-    class_order(predictor.classes, classes)  # refused before the data are looked at
-    spec = with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
-    source = open_source(spec, None)
-    wanted = asked.frames_of(whole=per_video) if asked else all_test_frames(source)
-    found = answer(predictor, classes, wanted, source, progress or Progress())
-    if per_video or asked is None:
-        write_per_video(classes, found.predicted, Path(out))
+    if out is not None and Path(out).is_dir():
+        raise ConfigError(f"out: {out} is a folder", hint="name a file")
+    if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
+        raise ConfigError(f"figures: {figures} is a file", hint="name a folder")
+    _load_plugins(plugins)
+    results = Results(Path(folder), intervals)
+    path, text = None if out is None else Path(out), ""
+    if form == "html":
+        path = results.report(path, pictures=pictures)
     else:
-        write_rows(asked, found.predicted, Path(out))
-    return found
+        text = paper_table(results, form)
+        if path is not None:
+            write_file(path, text.encode())
+    return WrittenReport(path, text, 0 if figures is None else save_figures(results, Path(figures)))
 
 
 def ablate(
@@ -269,25 +444,28 @@ def ablate(
     plugins: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> list[Ablation]:
-    """What trained rows lose when a view is shuffled, blank or missing at test time; written to ``attribution.csv``.
+    """Measure the score drop of trained rows when a view is shuffled, blanked or removed at test time.
 
-    Nothing is trained anew. The file holds what the last call was asked for.
+    Nothing is trained. ``attribution.csv`` in the folder is replaced by the results of this call.
 
     Args:
-        folder: of the run.
-        cells: rows or cells, as for :func:`load`; all finished rows with an auxiliary view where empty.
-        options: how they are tested; the device is replaced by the one below.
+        folder: run folder.
+        cells: rows or cells, as :func:`load` takes them. Default: every finished row with an auxiliary view.
+        options: smoothing, draws, seed; ``device`` replaces its device.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         plugins: Python files that register components.
-        progress: told of conditions, and of frames that have to be embedded anew.
+        progress: receives perturbations, and frames that are embedded again.
 
     Raises:
-        ConfigError: if a text stands for nothing or for several, or a row has too many views.
+        ConfigError: if a name matches no row or several rows, or a row has too many views.
         DataError: if a row is not finished, or its data are missing or have changed.
         StorageError: if the file cannot be written.
         FusionKitError: if a component fails.
     """
-    results, how = _to_ablate(folder, options, device, plugins)
+    from fusionkit.predict.ablation import ablate_rows
+    from fusionkit.report.ablation import write_ablations
+
+    results, how = _open_for_test(folder, options, device, plugins)
     found = ablate_rows(results, list(cells), how, progress or Progress())
     write_ablations(results.folder.path, found)
     return found
@@ -303,58 +481,811 @@ def robust(
     plugins: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> list[Robustness]:
-    """What trained rows score while auxiliary views are missing at test time; written to ``robustness.csv``.
+    """Score trained rows while auxiliary views are missing at test time; ``robustness.csv`` in the folder is replaced.
 
     Args:
-        folder: of the run.
+        folder: run folder.
         cells: as for :func:`ablate`.
-        pattern: which frames lose a view together: ``frame``, ``run`` or ``unit``.
+        pattern: frames that lose a view together: ``frame``, ``run`` or ``unit`` (subject or video).
         options: as for :func:`ablate`.
         device: as for :func:`ablate`.
         plugins: Python files that register components.
         progress: as for :func:`ablate`.
 
     Raises:
-        ConfigError: as for :func:`ablate`, or if a row that is named has no auxiliary view.
-        FusionKitError: as for :func:`ablate`.
+        ConfigError: as :func:`ablate`, or if a named row has no auxiliary view.
+        FusionKitError: as :func:`ablate`.
     """
+    from fusionkit.engine.perturb import PATTERNS
+    from fusionkit.predict.robustness import robust_rows
+    from fusionkit.report.robustness import write_robustness
+
     if pattern not in PATTERNS:
-        raise ConfigError(f"pattern: {pattern!r} is none of {', '.join(PATTERNS)}")
-    results, how = _to_ablate(folder, options, device, plugins)
+        raise ConfigError(f"pattern = {pattern!r} must be one of: {', '.join(PATTERNS)}")
+    results, how = _open_for_test(folder, options, device, plugins)
     found = robust_rows(results, list(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
     return found
 
 
-def _to_ablate(
+def _open_for_test(
     folder: str | Path, options: AblationOptions | None, device: str, plugins: Iterable[str]
 ) -> tuple[Results, AblationOptions]:
-    for path in plugins:
-        load_plugin_file(path)
+    from fusionkit.predict.ablation import AblationOptions
+    from fusionkit.report.run import Results
+
+    _load_plugins(plugins)
     return Results(Path(folder)), replace(options or AblationOptions(), device=choose_device(device))
 
 
-def default_folder(grid: GridConfig) -> Path:
-    """``runs/<config name>-<hash8>``."""
-    return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
+def summarize(result: Results | Comparison | Ablation | Robustness) -> Summary:
+    """Return tables, sentences and warnings that describe a result, for a terminal."""
+    from fusionkit.report.summary import summarize as summary_of
+
+    return summary_of(result)
+
+
+def row_names(folder: str | Path) -> list[str]:
+    """Return the names ``views/fusion/smoother`` in the ``results.csv`` of a folder; none if there is no such file."""
+    import csv
+
+    try:
+        with (Path(folder) / "results.csv").open(encoding="utf-8", newline="") as file:
+            names = [f"{row['views']}/{row['fusion']}/{row['smoother']}" for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError):
+        return []
+    return list(dict.fromkeys(names))
+
+
+# -- trained rows ------------------------------------------------------------------------------------------------------
+
+
+def load(
+    folder: str | Path,
+    cell: str,
+    *,
+    device: str = "auto",
+    impute: str | None = None,
+    plugins: Iterable[str] = (),
+) -> Predictor:
+    """Load a trained row or cell for prediction on new frames.
+
+    It needs the run folder and the weights of the backbones, not the data.
+
+    Args:
+        folder: run folder.
+        cell: short id, name ``views/fusion/smoother[/seed]``, or an unambiguous part of a name. Without a seed, the
+            probabilities of all seeds and folds of the row are averaged.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        impute: imputation of frames without any view: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
+        plugins: Python files that register components.
+
+    Raises:
+        ConfigError: if the name matches no row or several rows, or a weights file is missing.
+        DataError: if no cell of the row is finished, or a weights file has changed.
+        PluginError: if a component is unknown, or does not accept its stored state.
+    """
+    predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
+    for note in predictor.notes:
+        warnings.warn(note, stacklevel=2)
+    return predictor
+
+
+def open_predictor(
+    folder: str | Path,
+    cell: str,
+    *,
+    device: str = "auto",
+    impute: str | None = None,
+    plugins: Iterable[str] = (),
+) -> Predictor:
+    """Load a trained row as :func:`load` does, without warnings: the caller shows ``notes`` of the predictor."""
+    from fusionkit.grid.folder import RunFolder
+    from fusionkit.predict.stored_cell import open_cell
+
+    _load_plugins(plugins)
+    return open_cell(RunFolder(Path(folder)), cell, choose_device(device), impute)
+
+
+def submit(
+    predictor: Predictor,
+    out: str | Path,
+    *,
+    template: str | Path | None = None,
+    dataset: str | Spec | None = None,
+    per_video: bool = False,
+    progress: Progress | None = None,
+) -> SubmissionResult:
+    """Write the predictions of a challenge's test set.
+
+    Args:
+        predictor: trained row or cell.
+        out: file that receives the rows of the template; with ``per_video`` a folder, new or empty, with one file per
+            clip.
+        template: example file of the challenge. Only with ``per_video`` it may be None; a clip then ends with its last
+            frame in the data set.
+        dataset: data set with the frames. Default: that of the row, with its test clips.
+        per_video: write the format of the editions before the sixth.
+        progress: receives frames.
+
+    Raises:
+        ConfigError: if the request is wrong, the classes of row and template differ, or ``out`` is taken.
+        DataError: if the template is malformed, or frames are missing.
+        StorageError: if a file cannot be written.
+        FusionKitError: if a component fails.
+    """
+    from fusionkit.engine.source import open_source
+    from fusionkit.predict import submission
+    from fusionkit.registry.spec import Spec
+
+    if template is None and not per_video:
+        raise ConfigError("a submission in one file needs a template")
+    rows = submission.read_template(Path(template)) if template is not None else None
+    submission.check_place(Path(out), rows, per_video=per_video)
+    classes = rows.classes if rows else predictor.classes
+    submission.class_order(predictor.classes, classes)  # checked before the data are opened
+    spec = submission.with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
+    source = open_source(spec, None)
+    wanted = rows.frames_of(whole=per_video) if rows else submission.all_test_frames(source)
+    found = submission.answer(predictor, classes, wanted, source, progress or Progress())
+    if per_video or rows is None:
+        submission.write_per_video(classes, found.predicted, Path(out))
+    else:
+        submission.write_rows(rows, found.predicted, Path(out))
+    return found
+
+
+def check_submission(path: str | Path, template: str | Path) -> tuple[int, Iterator[str]]:
+    """Check a file of predictions against the example file of a challenge.
+
+    Returns:
+        Number of rows in the template, and an iterator over the faults of the file, one line each.
+
+    Raises:
+        DataError: if a file cannot be read, or the template is malformed.
+    """
+    from fusionkit.predict.submission import read_template, submission_faults
+
+    rows = read_template(Path(template))
+    return len(rows), submission_faults(Path(path), rows)
+
+
+# -- photos and videos -------------------------------------------------------------------------------------------------
+
+
+class AlignProgress:
+    """Hooks of :func:`align`; every hook does nothing by default."""
+
+    def started(self, inputs: int) -> None:
+        """Called once with the number of inputs."""
+
+    def frame_read(self, item: MediaInput, number: int, expected: int | None) -> None:
+        """Called after each frame with its number from 1, and the declared number of frames or None."""
+
+    def finished(self, outcome: AlignOutcome) -> None:
+        """Called after each input."""
+
+
+def align(
+    inputs: Sequence[str | Path],
+    *,
+    detector: str,
+    out: str | Path = "aligned",
+    people: Literal["all", "largest", "central", "left", "right"] = "all",
+    side: int = 112,
+    min_frames: int = 5,
+    patience: int = 30,
+    plugins: Iterable[str] = (),
+    progress: AlignProgress | None = None,
+) -> tuple[list[AlignOutcome], list[str]]:
+    """Find the faces of photos and videos, and write them aligned in the layout of Aff-Wild2.
+
+    An interrupted call resumes when it is repeated.
+
+    Args:
+        inputs: photos, videos and folders of them.
+        detector: extractor that detects faces, as ``yunet:model=FILE``.
+        out: folder of the crops.
+        people: faces of a frame that are kept: ``all``, or one by size or position.
+        side: side of a crop in px.
+        min_frames: faces of a video with fewer frames are dropped, unless all have fewer.
+        patience: frames without detection after which a face is a new one.
+        plugins: Python files that register components.
+        progress: receives frames and outcomes.
+
+    Returns:
+        The outcome of each input, and a message for each folder that cannot be listed.
+
+    Raises:
+        ConfigError: if an input does not exist, or the detector is wrong.
+        StorageError: if ``out`` cannot be written.
+    """
+    from fusionkit.media import align as media
+    from fusionkit.media.coverage import write_coverage
+    from fusionkit.media.face_tracking import DetectionOptions
+    from fusionkit.media.inputs import find_inputs
+    from fusionkit.registry import EXTRACTORS
+    from fusionkit.registry.spec import Spec
+    from fusionkit.storage.identity import component_identity
+
+    _load_plugins(plugins)
+    spec, progress = Spec.parse(detector), progress or AlignProgress()
+    chosen = None if people == "all" else people
+    options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience)
+    found, unlisted = find_inputs(inputs)
+    media.check_output(Path(out))
+    progress.started(len(found))
+    outcomes: list[AlignOutcome] = []
+    identity = component_identity(EXTRACTORS, spec)
+    try:
+        for outcome in media.align(found, options, identity, Path(out), progress.frame_read):
+            outcomes.append(outcome)
+            progress.finished(outcome)
+    finally:
+        write_coverage(outcomes, Path(out))
+    return outcomes, unlisted
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPredictions:
+    """Predictions of photos and videos. They are computed, and written, while ``results`` is consumed.
+
+    Attributes:
+        run: the predictor, and the path and number of rows of the table.
+        results: the result of each input, in order.
+        unlisted: a message for each folder that cannot be listed.
+    """
+
+    run: VideoRun
+    results: Iterator[VideoResult]
+    unlisted: list[str]
+
+
+def predict(
+    folder: str | Path,
+    cell: str,
+    inputs: Sequence[str | Path],
+    *,
+    detector: str | None = None,
+    out: str | Path = "predictions",
+    stream: bool = False,
+    draw: bool = True,
+    people: Literal["all", "largest", "central", "left", "right"] = "all",
+    side: int = 112,
+    batch: int | None = None,
+    impute: str | None = None,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> VideoPredictions:
+    """Run a trained row or cell on photos and videos.
+
+    Args:
+        folder: run folder.
+        cell: row or cell, as :func:`load` takes it.
+        inputs: photos, videos and folders of them.
+        detector: extractor that detects faces, as ``yunet:model=FILE``. Default: the inputs are aligned faces.
+        out: folder that receives ``predictions.csv``, timelines, and annotated videos and photos.
+        stream: predict each frame before the next is read; the smoother must be causal.
+        draw: write annotated videos and photos.
+        people: faces of a frame that are kept: ``all``, or one by size or position.
+        side: side of an aligned face in px, as in training.
+        batch: number of faces that are embedded together. Default: 64; 1 with ``stream``.
+        impute: imputation of frames without a face: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        plugins: Python files that register components.
+        progress: receives frames.
+
+    Raises:
+        ConfigError: if the request is wrong, or the row cannot be streamed.
+        DataError: if no cell of the row is finished, or a weights file has changed.
+        PluginError: if a component is unknown, or does not accept its stored state.
+    """
+    from fusionkit.media.face_tracking import DetectionOptions
+    from fusionkit.media.inputs import find_inputs, join_numbered_images
+    from fusionkit.predict.video.run import VideoOptions, VideoRun, picture_folders
+    from fusionkit.registry import EXTRACTORS
+    from fusionkit.registry.spec import Spec
+
+    found, unlisted = find_inputs(inputs, picture_folders(Path(out)))
+    predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
+    built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
+    detection = DetectionOptions(built, None if people == "all" else people, side)
+    run = VideoRun(predictor, VideoOptions(detection, stream, batch, draw), Path(out))
+    return VideoPredictions(run, run(join_numbered_images(found), progress or Progress()), unlisted)
+
+
+def prediction_lines(run: VideoRun, result: VideoResult) -> list[str]:
+    """Return the labels of an input in one line, and for a streamed video its speed in another."""
+    from fusionkit.predict.video.summary import speed_line, summary_line
+
+    speed = [f"  {speed_line(result)}"] if run.options.stream and not result.source.is_photo else []
+    return [summary_line(result, run.predictor.classes), *speed]
+
+
+def alignment_warning(run: VideoRun, result: VideoResult) -> str:
+    """Return a warning if frames that were used as aligned faces do not look like faces; else an empty text."""
+    from fusionkit.predict.video.summary import alignment_warning as warning
+
+    return warning(result) if run.assumes_aligned else ""
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def preview(
+    dataset: str = "synthetic",
+    *,
+    inputs: Sequence[str | Path] = (),
+    extractor: str = "template",
+    regions: str = "eye,mouth,nose,eye+mouth",
+    frames: int = 8,
+    out: str | Path = "preview.png",
+    plugins: Iterable[str] = (),
+) -> list[str]:
+    """Write a contact sheet: frames with their region boxes, and each view as it is cut.
+
+    Args:
+        dataset: data set, as ``name:key=value,...``.
+        inputs: photos, videos and folders of them, shown instead of the data set.
+        extractor: region extractor.
+        regions: views beside the face, separated by commas.
+        frames: frames per class or video.
+        out: PNG file.
+        plugins: Python files that register components.
+
+    Returns:
+        A line for each input that is not shown.
+
+    Raises:
+        ConfigError: if the request is wrong.
+        DataError: if nothing can be shown.
+        StorageError: if the file cannot be written.
+    """
+    from fusionkit.config.views import parse_region_set
+    from fusionkit.data.contact_sheet import write_contact_sheet
+    from fusionkit.data.media_sheet import write_media_sheet
+    from fusionkit.registry.spec import Spec
+
+    _load_plugins(plugins)
+    views = parse_region_set(regions)
+    if inputs:
+        return write_media_sheet(inputs, Spec.parse(extractor), views, frames, Path(out))
+    write_contact_sheet(Spec.parse(dataset), Spec.parse(extractor), views, frames, Path(out))
+    return []
+
+
+def check_data(
+    dataset: str, *, read: bool = False, plugins: Iterable[str] = (), progress: Progress | None = None
+) -> DataCheck:
+    """Count what a data set holds, and collect its problems with file and line.
+
+    Args:
+        dataset: data set, as ``name:key=value,...``.
+        read: decode every image.
+        plugins: Python files that register components.
+        progress: receives frames.
+
+    Raises:
+        ConfigError: if the data set is unknown or its options are wrong.
+        DataError: if the data cannot be opened.
+    """
+    from fusionkit.data.check import check_data as check
+    from fusionkit.registry import DATASETS
+    from fusionkit.registry.spec import Spec
+
+    _load_plugins(plugins)
+    return check(DATASETS.build(Spec.parse(dataset)), read=read, progress=progress or Progress())
+
+
+def synthesize(
+    out: str | Path,
+    *,
+    layout: str = "affwild2",
+    clips: int = 80,
+    frames: int = 30,
+    difficulty: float = 0.5,
+    seed: int = 0,
+    faults: bool = True,
+    progress: Progress | None = None,
+) -> int:
+    """Write synthetic faces in the directory layout of a known data set, and return the number of frames.
+
+    Args:
+        out: folder, new or empty.
+        layout: name of the layout.
+        clips: number of clips, at least 32; half of them are for training.
+        frames: mean number of frames per clip.
+        difficulty: from 0 (easiest) to 1.
+        seed: of the random numbers.
+        faults: include the irregularities of the real data.
+        progress: receives frames.
+
+    Raises:
+        ConfigError: if the layout is unknown, there are too few clips, or ``out`` is taken.
+        StorageError: if a file cannot be written.
+    """
+    from fusionkit.data.layouts import SyntheticClips, check_free, find_layout, write_layout
+
+    writer, progress = find_layout(layout), progress or Progress()
+    check_free(Path(out))
+    faces = SyntheticClips(clips, frames, seed, faults, difficulty).build()
+    with progress.stage("draw", len(faces.frames), "frames"):
+        write_layout(writer, faces, Path(out), faults, progress.advance)
+    return len(faces.frames)
+
+
+def write_views(
+    dataset: str,
+    view: str,
+    out: str | Path,
+    *,
+    extractor: str = "template",
+    splits: Sequence[str] = (),
+    size: int | None = None,
+    form: Form = "same",
+    plugins: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> WrittenViews:
+    """Write one view of every frame to image files, with the annotation, as a data set of its own.
+
+    An interrupted call resumes when it is repeated.
+
+    Args:
+        dataset: data set, as ``name:key=value,...``.
+        view: ``face``, ``eye``, ``eye+mouth``, ``keep:eye``, ``drop:mouth``, ...
+        out: folder, new or empty.
+        extractor: region extractor.
+        splits: official splits to write, ``train`` among them. Default: all frames.
+        size: side of each image in px. Default: the size of the cut.
+        form: format of the files: ``same`` as the source, ``jpg`` or ``png``.
+        plugins: Python files that register components.
+        progress: receives frames.
+
+    Raises:
+        ConfigError: if the request is wrong, or ``out`` is taken.
+        DataError: if the data cannot be read, or no frame has the view.
+        StorageError: if a file cannot be written.
+    """
+    from fusionkit.config.views import View
+    from fusionkit.data.views import ViewRequest
+    from fusionkit.data.views import write_views as write
+    from fusionkit.registry.spec import Spec
+
+    _load_plugins(plugins)
+    request = ViewRequest(Spec.parse(dataset), View.parse(view), Spec.parse(extractor), tuple(splits), size, form)
+    return write(request, Path(out), progress or Progress())
+
+
+def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins: Iterable[str] = ()) -> int:
+    """Write a PNG of composite frames, each below its source frames, and return how many it shows.
+
+    Args:
+        dataset: data set that composes frames, as ``swapped:source=synthetic,classes=Fear``.
+        out: PNG file.
+        count: number of composites.
+        plugins: Python files that register components.
+
+    Raises:
+        ConfigError: if the data set is wrong or composes no frames, or ``out`` is not a PNG.
+        DataError: if the data cannot be read.
+        StorageError: if the file cannot be written.
+    """
+    from fusionkit.data.composite_sheet import write_composite_sheet
+    from fusionkit.registry.spec import Spec
+
+    _load_plugins(plugins)
+    return write_composite_sheet(Spec.parse(dataset), count, Path(out))
+
+
+# -- training of backbones ---------------------------------------------------------------------------------------------
+
+
+def pretrain(
+    config: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    progress: TrainingProgress | None = None,
+) -> Pretrained:
+    """Pre-train a vision transformer as a masked autoencoder on unlabelled faces, or resume such a run.
+
+    Args:
+        config: config file, or name of a shipped config.
+        overrides: config keys that override those of the file.
+        settings: ``key=value`` with dotted keys, applied to the values of the file.
+        out: run folder. Default: ``runs/pretrain-<config name>-<hash8>``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        plugins: Python files that register components.
+        progress: receives steps and losses, in the main process only.
+
+    Raises:
+        ConfigError: if the request is wrong, or the folder holds another run or is in use.
+        DataError: if the data are missing or too few, or every checkpoint is damaged.
+        CellError: if the loss is not finite.
+        StorageError: if the folder cannot be written.
+    """
+    from fusionkit.grid.provenance import provenance
+    from fusionkit.training.pretrain import pretrain as train
+    from fusionkit.training.pretrain_config import resolve_pretrain
+
+    _load_plugins(plugins)
+    resolved = resolve_pretrain(*_read_config(config, "pretrain", overrides, settings))
+    folder = Path(out) if out is not None else Path("runs") / f"pretrain-{resolved.name}-{resolved.digest()[:8]}"
+    chosen = choose_device(device)
+    return train(resolved, folder, chosen, provenance(chosen), progress if is_main_process() else None)
+
+
+def finetune(
+    config: str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+    out: str | Path | None = None,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    progress: TrainingProgress | None = None,
+) -> Finetuned:
+    """Fine-tune a backbone on one view, or a joint network on several views, or resume such a run.
+
+    The folder of the result holds test results as that of :func:`bench` does: open it with ``Results``.
+
+    Args:
+        config: config file, or name of a shipped config.
+        overrides: config keys that override those of the file.
+        settings: ``key=value`` with dotted keys, applied to the values of the file.
+        out: run folder. Default: ``runs/finetune-<config name>-<hash8>``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        plugins: Python files that register components.
+        progress: receives steps, losses and dev scores, in the main process only.
+
+    Raises:
+        ConfigError: if the request is wrong, or the folder holds another run or is in use.
+        DataError: if the data are missing or too few, or every checkpoint is damaged.
+        CellError: if the loss is not finite.
+        StorageError: if the folder cannot be written.
+    """
+    from fusionkit.grid.provenance import provenance
+    from fusionkit.report.csv_files import write_csv_files
+    from fusionkit.report.run import Results
+    from fusionkit.training.finetune import finetune as train
+    from fusionkit.training.finetune_config import resolve_finetune
+
+    _load_plugins(plugins)
+    resolved = resolve_finetune(*_read_config(config, "finetune", overrides, settings))
+    folder = Path(out) if out is not None else Path("runs") / f"finetune-{resolved.name}-{resolved.digest()[:8]}"
+    chosen, main = choose_device(device), is_main_process()
+    done = train(resolved, folder, chosen, provenance(chosen), progress if main else None)
+    if main:
+        write_csv_files(Results(done.folder))
+    return done
+
+
+def is_main_process() -> bool:
+    """Return whether this process reports to the user: always, except in distributed training."""
+    from fusionkit.training import processes
+
+    return processes.is_main_process()
+
+
+# -- components --------------------------------------------------------------------------------------------------------
+
+
+def component_names(kind: str | None = None) -> list[str]:
+    """Return the names of all components, or of one kind (plural, as ``fusions``), sorted. Nothing is imported."""
+    from fusionkit.registry import REGISTRIES
+
+    registries = [registry for key, registry in REGISTRIES.items() if kind in (None, key)]
+    return sorted({name for registry in registries for name in registry.names()})
+
+
+def component_kinds() -> dict[str, str]:
+    """Return the kinds of components: plural to singular."""
+    from fusionkit.registry import REGISTRIES
+
+    return {key: registry.kind for key, registry in REGISTRIES.items()}
+
+
+def list_components(
+    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str] = ()
+) -> list[tuple[str, str, list[Origin]]]:
+    """List components as (kind, name, origins); two origins are a name clash. Nothing is imported.
+
+    Args:
+        kind: plural, as ``fusions``. Default: all kinds.
+        pattern: names with wildcards, as ``plain-*``.
+        package: only components of this distribution. Default: all.
+        plugins: Python files that register components.
+
+    Raises:
+        ConfigError: if the kind is unknown.
+    """
+    from fusionkit.registry import find_components
+
+    _load_plugins(plugins)
+    return [(registry.kind, name, origins) for registry, name, origins in find_components(kind, pattern, package)]
+
+
+def catalogue(
+    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str] = ()
+) -> list[Entry]:
+    """Describe components; the arguments are those of :func:`list_components`. The components are imported.
+
+    Raises:
+        ConfigError: if the kind is unknown.
+        PluginError: if a component cannot be imported.
+    """
+    from fusionkit.testing.catalogue import entries
+
+    _load_plugins(plugins)
+    return list(entries(kind, pattern, package))
+
+
+def markdown_catalogue(found: Sequence[Entry]) -> str:
+    """Return the entries of :func:`catalogue` as Markdown, one table per kind."""
+    from fusionkit.testing.catalogue import markdown
+
+    return markdown(found)
+
+
+def describe(name: str, *, plugins: Iterable[str] = ()) -> list[Entry]:
+    """Describe a component by name, or by ``kind/name``; several entries if kinds share the name.
+
+    Raises:
+        ConfigError: if there is no such component.
+        PluginError: if it cannot be imported.
+    """
+    from fusionkit.testing.catalogue import entries_named
+
+    _load_plugins(plugins)
+    return entries_named(name)
+
+
+def describe_recipe() -> Documented:
+    """Describe the training recipe of heads (optimiser, epochs, loss) and its options."""
+    from fusionkit.testing.catalogue import recipe_entry
+
+    return recipe_entry()
+
+
+def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
+    """Write an installable package with one working component, its tests and its entry point.
+
+    Args:
+        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone`` or ``dataset``.
+        name: name of the component, as ``gated-sum``.
+        out: parent folder of the package's folder.
+
+    Raises:
+        ConfigError: if the kind is unknown, the name is invalid or taken, or the folder exists.
+        StorageError: if a file cannot be written.
+    """
+    from fusionkit.testing.package_writer import write_package
+
+    return write_package(kind, name, Path(out))
+
+
+def check_components(
+    targets: Iterable[str], *, started: Callable[[str, str], object] | None = None
+) -> list[CheckResult]:
+    """Check components against the contract of their kind, with each of their example option sets.
+
+    Args:
+        targets: names, ``kind/name``, ``name:key=value,...``, packages, or Python files.
+        started: called with kind and name of each component before its checks.
+
+    Raises:
+        ConfigError: if a target is unknown, has no component, or names an unknown option.
+        PluginError: if a component cannot be imported.
+    """
+    from fusionkit.testing import check_component
+    from fusionkit.testing.targets import components_of
+
+    results = []
+    for kind, spec in dict.fromkeys(found for target in targets for found in components_of(target)):
+        if started:
+            started(kind, spec)
+        results += check_component(kind, spec)
+    return results
+
+
+# -- this machine ------------------------------------------------------------------------------------------------------
+
+
+def doctor() -> list[Finding]:
+    """Examine versions, machine, folders, plugins and weights. Nothing is written or downloaded."""
+    from fusionkit.doctor import examine
+
+    return list(examine())
+
+
+def cache_folder() -> Path:
+    """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the cache folder of the platform."""
+    from fusionkit.storage.embeddings import cache_folder as folder
+
+    return folder()
+
+
+def cache_entries(unused_days: float = 0.0) -> list[CacheEntry]:
+    """Return the stored embeddings that were not used for some days, the longest unused first."""
+    import time
+
+    from fusionkit.storage.embeddings import EmbeddingStore
+
+    now = time.time()
+    return [entry for entry in EmbeddingStore(cache_folder()).entries() if now - entry.used >= unused_days * _DAY]
+
+
+def prune_cache(unused_days: float = 0.0) -> list[CacheEntry]:
+    """Delete the stored embeddings that were not used for some days, and return them.
+
+    Run folders do not need them; they are computed again when a new head needs them.
+
+    Raises:
+        StorageError: if one cannot be deleted.
+    """
+    from fusionkit.storage.embeddings import EmbeddingStore
+
+    store, entries = EmbeddingStore(cache_folder()), cache_entries(unused_days)
+    for entry in entries:
+        store.remove(entry)
+    return entries
 
 
 def choose_device(device: str) -> str:
-    """``auto`` to the first CUDA device where there is one, else the CPU; ``cuda`` stands for all that are visible.
+    """Return the device to use: ``auto`` is the first CUDA device if there is one, else the CPU.
+
+    ``cuda`` stands for all visible GPUs.
 
     Raises:
-        ConfigError: if the device is unknown or not there.
+        ConfigError: if the device is unknown or not available.
     """
     import torch
 
-    there = torch.cuda.is_available()
+    available = torch.cuda.is_available()
     if device == "auto":
-        return "cuda:0" if there else "cpu"
+        return "cuda:0" if available else "cpu"
     if device == "cpu":
         return device
     kind, _, index = device.partition(":")
     if kind != "cuda" or (index and not index.isdigit()):
         raise ConfigError(f"unknown device {device!r}", hint="auto, cpu, cuda or cuda:N")
-    if not there or int(index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA device(s)")
+    count = torch.cuda.device_count()
+    if not available or int(index or 0) >= count:
+        raise ConfigError(f"device {device!r} is not available: torch finds {count} CUDA device(s)")
     return device
+
+
+# -- configs -----------------------------------------------------------------------------------------------------------
+
+
+def shipped_configs(command: str = "") -> list[str]:
+    """Return the names of the shipped configs, or of those of one command, as ``bench/quickstart``."""
+    from fusionkit.config.config_file import shipped_names
+
+    return [name for name in shipped_names() if name.startswith(command)]
+
+
+def default_folder(grid: GridConfig) -> Path:
+    """Return the default run folder of a grid, ``runs/<config name>-<hash8>``."""
+    return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
+
+
+def _read_config(
+    config: str, command: str, overrides: Mapping[str, Any] | None, settings: Iterable[str]
+) -> tuple[dict[str, Any], str]:
+    """Return the values of a config with overrides, and its name."""
+    from fusionkit.config.config_file import find_config, read_config
+
+    path = find_config(config)
+    return {**read_config(path, settings, command), **(overrides or {})}, path.stem
+
+
+def _load_plugins(paths: Iterable[str]) -> None:
+    from fusionkit.registry.plugin_file import load_plugin_file
+
+    for path in paths:
+        load_plugin_file(path)

@@ -1,4 +1,4 @@
-"""The command line: one module per command; each parses, calls and prints, and has no logic of its own."""
+"""The command line: one module per command, which parses, calls :mod:`fusionkit.api` and prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fusionkit.cli import (
 )
 from fusionkit.cli.usage import Commands
 
-RUN, LOOK, EXTEND, TRAIN = "Run and compare", "DetectionOptions around", "Extend", "Train backbones"
+RUN, INSPECT, EXTEND, TRAIN = "Run and compare", "Inspect and prepare", "Extend", "Train backbones"
 
 app = typer.Typer(
     name="fusionkit",
@@ -43,8 +43,8 @@ app = typer.Typer(
 )
 
 
-def _say_version(asked: bool) -> None:
-    if asked:
+def _print_version(given: bool) -> None:
+    if given:
         typer.echo(f"fusionkit {__version__}")
         raise typer.Exit
 
@@ -52,10 +52,10 @@ def _say_version(asked: bool) -> None:
 @app.callback()
 def _fusionkit(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of no command."""
+    """Options before the command."""
 
 
 app.command("bench", rich_help_panel=RUN)(bench.bench)
@@ -66,18 +66,18 @@ app.command("robust", rich_help_panel=RUN)(robust.robust)
 app.command("merge", rich_help_panel=RUN)(merge.merge)
 app.command("predict", rich_help_panel=RUN)(predict.predict)
 app.command("submit", rich_help_panel=RUN)(submit.submit)
-app.command("list", rich_help_panel=LOOK)(listing.list_components)
-app.command("info", rich_help_panel=LOOK)(info.info)
-app.command("preview", rich_help_panel=LOOK)(preview.preview)
-app.command("align", rich_help_panel=LOOK)(align.align)
+app.command("list", rich_help_panel=INSPECT)(listing.list_components)
+app.command("info", rich_help_panel=INSPECT)(info.info)
+app.command("preview", rich_help_panel=INSPECT)(preview.preview)
+app.command("align", rich_help_panel=INSPECT)(align.align)
 app.add_typer(
     data.app,
     name="data",
-    help="DetectionOptions at data before they are used, and write drawn ones.",
-    rich_help_panel=LOOK,
+    help="Check data sets, and write views, composites and synthetic clips.",
+    rich_help_panel=INSPECT,
 )
-app.command("cache", rich_help_panel=LOOK)(cache.cache)
-app.command("doctor", rich_help_panel=LOOK)(doctor.doctor)
+app.command("cache", rich_help_panel=INSPECT)(cache.cache)
+app.command("doctor", rich_help_panel=INSPECT)(doctor.doctor)
 app.command("new", rich_help_panel=EXTEND)(new.new)
 app.command("check", rich_help_panel=EXTEND)(check.check)
 app.command("pretrain", rich_help_panel=TRAIN)(pretrain.pretrain)
@@ -85,5 +85,5 @@ app.command("finetune", rich_help_panel=TRAIN)(finetune.finetune)
 
 
 def main() -> None:
-    """The ``fusionkit`` command."""
+    """Run the command line."""
     app()

@@ -1,88 +1,73 @@
-"""What the shell offers after TAB: components, views, configs, rows of a run, without importing anything heavy.
+"""Shell completion: components, views, configs and rows of a run, without heavy imports.
 
-A text with commas is completed after its last one.
+In a comma-separated list the last item is completed.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import typer
 
-from fusionkit.registry import REGISTRIES
+from fusionkit import api
 
-REGIONS = ("brow", "eye", "mouth", "nose")  # those of the extractor that is the default
+REGIONS = ("brow", "eye", "mouth", "nose")  # of the default extractor
 DEVICES = ("auto", "cpu", "cuda", "cuda:0")
 
 Completer = Callable[[str], list[str]]
 
 
 def components(kind: str) -> Completer:
-    """Names of a kind, ``fusions``, each item of a comma list."""
-    return lambda incomplete: _listed(incomplete, REGISTRIES[kind].names())
-
-
-def component(incomplete: str) -> list[str]:
-    """Names of every kind."""
-    known = {name for registry in REGISTRIES.values() for name in registry.names()}
-    return _beginning(incomplete, sorted(known))
-
-
-def kinds(incomplete: str) -> list[str]:
-    """Kinds in the plural, as ``list`` takes them."""
-    return _beginning(incomplete, REGISTRIES)
-
-
-def kind(incomplete: str) -> list[str]:
-    """Kinds in the singular, as ``new`` takes them."""
-    return _beginning(incomplete, [registry.kind for registry in REGISTRIES.values()])
-
-
-def views(incomplete: str) -> list[str]:
-    """Views, each item of a comma list; after a ``+`` or a ``:`` regions."""
-    start, comma, last = incomplete.rpartition(",")
-    at = max(last.rfind("+"), last.rfind(":")) + 1
-    known = REGIONS if at else ("face", *REGIONS, "keep:", "drop:")
-    return [f"{start}{comma}{last[:at]}{name}" for name in _beginning(last[at:], known)]
-
-
-def configs(room: str) -> Completer:
-    """Shipped configs of a room, ``pretrain``; all of them where it is empty. Files are the shell's own business."""
+    """Complete each item of a comma-separated list with names of a kind (plural)."""
 
     def complete(incomplete: str) -> list[str]:
-        from fusionkit.config.config_file import shipped_names
-
-        return _beginning(incomplete, [name for name in shipped_names() if name.startswith(room)])
+        start, comma, last = incomplete.rpartition(",")
+        return [f"{start}{comma}{name}" for name in _starting(last, api.component_names(kind))]
 
     return complete
 
 
+def component(incomplete: str) -> list[str]:
+    """Complete with component names of every kind."""
+    return _starting(incomplete, api.component_names())
+
+
+def kinds(incomplete: str) -> list[str]:
+    """Complete with kinds in the plural, as ``list`` takes them."""
+    return _starting(incomplete, api.component_kinds())
+
+
+def kind(incomplete: str) -> list[str]:
+    """Complete with kinds in the singular, as ``new`` takes them."""
+    return _starting(incomplete, api.component_kinds().values())
+
+
+def views(incomplete: str) -> list[str]:
+    """Complete each item of a comma-separated list with views; after ``+`` or ``:`` with regions."""
+    start, comma, last = incomplete.rpartition(",")
+    split = max(last.rfind("+"), last.rfind(":")) + 1
+    known = REGIONS if split else ("face", *REGIONS, "keep:", "drop:")
+    return [f"{start}{comma}{last[:split]}{name}" for name in _starting(last[split:], known)]
+
+
+def configs(command: str) -> Completer:
+    """Complete with shipped configs of a command; empty for all. The shell itself completes files."""
+    return lambda incomplete: _starting(incomplete, api.shipped_configs(command))
+
+
 def devices(incomplete: str) -> list[str]:
-    """Devices, without asking torch which are there."""
-    return _beginning(incomplete, DEVICES)
+    """Complete with devices, without loading torch."""
+    return _starting(incomplete, DEVICES)
 
 
 def rows(context: typer.Context, incomplete: str) -> list[str]:
-    """Rows, by name, of the run folder that was given before."""
-    # Where an option still lacks its value, Typer has not yet told arguments from the rest.
+    """Complete with row names of the run folder that stands earlier on the line."""
+    # Typer assigns arguments only when every option has its value: until then they are in `args`.
     given = [Path(word) for word in (context.params.get("folder"), *context.args) if word]
-    table = next((folder / "results.csv" for folder in given if (folder / "results.csv").is_file()), None)
-    if table is None:
-        return []
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            names = [f"{row['views']}/{row['fusion']}/{row['smoother']}" for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError):
-        return []
-    return _beginning(incomplete, dict.fromkeys(names))
+    folder = next((folder for folder in given if (folder / "results.csv").is_file()), None)
+    return _starting(incomplete, api.row_names(folder)) if folder else []
 
 
-def _listed(incomplete: str, known: Iterable[str]) -> list[str]:
-    start, comma, last = incomplete.rpartition(",")
-    return [f"{start}{comma}{name}" for name in _beginning(last, known)]
-
-
-def _beginning(incomplete: str, known: Iterable[str]) -> list[str]:
+def _starting(incomplete: str, known: Iterable[str]) -> list[str]:
     return [name for name in known if name.startswith(incomplete)]

@@ -1,11 +1,13 @@
-"""What commands share: where they print, and how an error becomes one line and an exit code."""
+"""Output of commands: two consoles, lines with a label, summaries, and errors as one line with an exit code."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -13,46 +15,93 @@ from rich.markup import escape
 
 from fusionkit.errors import CellError, ConfigError, FusionKitError, StorageError
 
-# What is piped into a file is not folded at the 80 columns that a terminal would have.
+if TYPE_CHECKING:
+    from fusionkit.api import Summary
+
+# Output that is piped into a file is not folded at the 80 columns of a default terminal.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 
 out = Console(width=_WIDTH)
 err = Console(stderr=True, width=_WIDTH)
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+RESUMABLE = "Finished work is saved; rerun the command to resume."
+_COLOURS = {"error": "bold red", "fault": "bold red", "problem": "bold red", "failed": "red"}
 
 
 @contextmanager
-def reporting(
-    debug: bool, *, code: int = REFUSED, kept: str = "what is finished is kept: the same command goes on from here"
-) -> Iterator[None]:
-    """Turn an error raised on purpose into its line and an exit code; ``debug`` lets it through with its traceback.
+def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
+    """Turn an error raised on purpose into one line and an exit code.
 
     Args:
-        debug: show the traceback.
-        code: the exit code of a refused request.
-        kept: what is left of the work when it is interrupted.
+        debug: let the error through, with its traceback.
+        interrupted: sentence that is printed after Ctrl-C.
     """
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"\n[yellow]interrupted[/]; {kept}")
+        err.print(f"\n[yellow]Interrupted.[/] {escape(interrupted)}".rstrip())
         raise typer.Exit(INTERRUPTED) from None
     except FusionKitError as error:
         if debug:
             raise
-        tell(error)
-        raise typer.Exit(FAILED if isinstance(error, (CellError, StorageError)) else code) from None
+        print_error(error)
+        raise typer.Exit(FAILED if isinstance(error, (CellError, StorageError)) else REFUSED) from None
 
 
-def tell(error: FusionKitError) -> None:
-    """Print an error: a line a problem, and the hint."""
+def print_error(error: FusionKitError) -> None:
+    """Print one line per problem, the hint at the end of the last."""
     problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
     for problem in problems:
         hint = f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""
         err.print(f"[bold red]error:[/] {escape(problem)}{hint}", soft_wrap=True)
 
 
+def print_line(text: str) -> None:
+    """Print plain text to stdout, on one line however long it is."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print plain text to stderr, on one line however long it is."""
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_labelled(label: str, texts: Iterable[str]) -> None:
+    """Print ``label: text`` to stderr for each text, the label in colour."""
+    for text in texts:
+        err.print(f"[{_COLOURS.get(label, 'yellow')}]{label}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def print_summary(summary: Summary) -> None:
+    """Print the tables, sentences, caption and warnings of a result."""
+    for table in summary.tables:
+        out.print()
+        out.print(table)
+    if summary.lines:
+        out.print()
+    for line in summary.lines:
+        print_line(line)
+    for line in summary.caption:
+        out.print(escape(line), style="dim", highlight=False)
+    print_labelled("warning", summary.warnings)
+
+
+def first_of(names: Sequence[str], shown: int = 5) -> str:
+    """Return the first names, separated by commas, and the number of the others."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+_ROLE = re.compile(r":\w+:`~?([^`]+)`")
+_CODE = re.compile(r"``([^`]+)``|`([^`]+)`")
+
+
+def plain(text: str) -> str:
+    """Return a docstring's text without the marks of reStructuredText."""
+    return _CODE.sub(lambda found: found[1] or found[2], _ROLE.sub(r"\1", text))
+
+
 def is_interactive() -> bool:
-    """Whether somebody is looking: progress is drawn, not written line by line."""
+    """Return whether stderr is a terminal, where progress is drawn as bars."""
     return sys.stderr.isatty()

@@ -1,37 +1,33 @@
-"""``fusionkit data``: look at data before they are used, and write drawn ones."""
+"""``fusionkit data``: check data sets, and write views, composites and synthetic clips."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
-from fusionkit.cli.options import Dataset, Debug, Extractor, Plugins
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import FAILED, RESUMABLE, out, print_labelled, print_line, print_note, reporting
 from fusionkit.cli.usage import Commands
 
-if TYPE_CHECKING:
-    from fusionkit.grid.progress import Progress
-
-Form = Literal["same", "jpg", "png"]
+_NewFolder = Annotated[Path, options.out_option("DIR", "Folder for the files, new or empty.")]
 
 app = typer.Typer(cls=Commands, no_args_is_help=True)
 
 
 @app.command("check")
 def check(
-    dataset: Dataset,
+    dataset: options.Dataset,
     read: Annotated[bool, typer.Option("--read", help="Decode every image.")] = False,
-    plugin: Plugins = None,
-    debug: Debug = False,
+    plugin: options.Plugins = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Count what a data set holds, a column a split, and list every problem with its file and line.
+    """Count the contents of a data set per split, and list every problem with file and line.
 
-    The exit code is 1 where there are problems.
+    The exit code is 1 if there are problems.
 
     Examples:
 
@@ -40,79 +36,82 @@ def check(
       fusionkit data check folder:root=faces --read
     """
     with reporting(debug):
-        from fusionkit.data.check import check_data, data_table
-        from fusionkit.registry import DATASETS
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.registry.spec import Spec
+        from fusionkit.cli.progress import stage_progress
 
-        for path in plugin or ():
-            load_plugin_file(path)
-        built = DATASETS.build(Spec.parse(dataset))
-        found = check_data(built, read=read, progress=_progress())
-    if found.splits:
-        out.print(data_table(found))
-    for problem in found.problems:
-        err.print(f"[bold red]problem:[/] {escape(problem)}", soft_wrap=True, highlight=False)
-    if found.problems:
-        err.print(f"{len(found.problems):,} problem(s)", highlight=False)
-        raise typer.Exit(FAILED)
+        found = api.check_data(dataset, read=read, plugins=plugin or (), progress=stage_progress())
+        if found.splits:
+            out.print(found.table())
+        print_labelled("problem", found.problems)
+        if found.problems:
+            print_note(f"{len(found.problems):,} problem(s)")
+            raise typer.Exit(FAILED)
 
 
 @app.command("synth")
 def synth(
-    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")],
-    layout: Annotated[str, typer.Option(metavar="NAME", help="Whose layout.")] = "affwild2",
-    clips: Annotated[int, typer.Option(metavar="N", help="Clips, 32 or more; half are for training.")] = 80,
-    frames: Annotated[int, typer.Option(metavar="N", min=6, help="Mean length of a clip.")] = 30,
+    folder: _NewFolder,
+    layout: Annotated[str, typer.Option(metavar="NAME", help="Directory layout of a known data set.")] = "affwild2",
+    clips: Annotated[
+        int, typer.Option(metavar="N", help="Number of clips, at least 32; half of them are for training.")
+    ] = 80,
+    frames: Annotated[int, typer.Option(metavar="N", min=6, help="Mean number of frames per clip.")] = 30,
     difficulty: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="How weak and disturbed expressions are; 0 is easiest.")
+        float,
+        typer.Option(metavar="X", min=0, max=1, help="Difficulty, from 0 (clear expressions) to 1."),
     ] = 0.5,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Draws everything.")] = 0,
-    faults: Annotated[bool, typer.Option(help="With what is uneven in the real data.")] = True,
-    debug: Debug = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")] = 0,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Include the irregularities of the real data.")
+    ] = True,
+    debug: options.Debug = False,
 ) -> None:
-    """Write drawn faces in the layout of a known data set, to try a pipeline before one has the data.
+    """Write synthetic faces in the directory layout of a known data set, to test a pipeline without the data.
 
     Examples:
 
       fusionkit data synth --layout affwild2 --out drawn
     """
     with reporting(debug):
-        from fusionkit.data.layouts import SyntheticClips, check_free, find_layout, write_layout
+        from fusionkit.cli.progress import stage_progress
 
-        writer = find_layout(layout)
-        check_free(out_folder)
-        faces = SyntheticClips(clips, frames, seed, faults, difficulty).build()
-        progress = _progress()
-        with progress.stage("draw", len(faces.frames), "frames"):
-            write_layout(writer, faces, out_folder, faults, progress.advance)
-        out.print(f"wrote {clips} clips, {len(faces.frames)} frames, to {out_folder}", highlight=False, markup=False)
+        count = api.synthesize(
+            folder,
+            layout=layout,
+            clips=clips,
+            frames=frames,
+            difficulty=difficulty,
+            seed=seed,
+            faults=faults,
+            progress=stage_progress(),
+        )
+        print_line(f"wrote {clips} clips, {count} frames, to {folder}")
 
 
 @app.command("views")
 def views(
-    dataset: Dataset,
-    view: Annotated[
+    dataset: options.Dataset,
+    view: Annotated[str, options.view_option("View to write: face, eye, eye+mouth, keep:eye, drop:mouth, ...")],
+    folder: _NewFolder,
+    extractor: options.Extractor = "template",
+    split: Annotated[
         str,
         typer.Option(
-            metavar="VIEW", help="face, eye, eye+mouth, keep:eye, drop:mouth, ...", autocompletion=completion.views
+            metavar="NAMES",
+            help="Splits to write, as train,val; train is needed. Default: all frames.",
         ),
-    ],
-    out_folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write; new or empty.")],
-    extractor: Extractor = "template",
-    split: Annotated[
-        str, typer.Option(metavar="NAMES", help="Official splits to write, train among them; all without it.")
     ] = "",
     size: Annotated[
-        int | None, typer.Option(metavar="PX", min=1, help="Side in px of each view; as it is cut without it.")
+        int | None, typer.Option(metavar="PX", min=1, help="Side of each image in pixels. Default: as cut.")
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="Of the files; same: that of each source file.")] = "same",
-    plugin: Plugins = None,
-    debug: Debug = False,
+    form: Annotated[
+        Literal["same", "jpg", "png"], typer.Option("--format", help="File format; same: that of each source file.")
+    ] = "same",
+    plugin: options.Plugins = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Write one view of every frame to files, with its annotation, as a data set of its own.
+    """Write one view of every frame to image files, with the annotation, as a data set of its own.
 
-    A run that was interrupted goes on when it is given again.
+    An interrupted command resumes when it is repeated.
 
     Examples:
 
@@ -120,49 +119,40 @@ def views(
 
       fusionkit data views folder:root=faces --view mouth --size 224 --out mouths
     """
-    with reporting(debug):
-        from fusionkit.config.views import View
-        from fusionkit.data.views import ViewRequest, write_views
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.registry.spec import Spec
+    with reporting(debug, interrupted=RESUMABLE):
+        from fusionkit.cli.progress import stage_progress
 
-        for path in plugin or ():
-            load_plugin_file(path)
-        splits = tuple(part.strip() for part in split.split(",")) if split else ()
-        request = ViewRequest(Spec.parse(dataset), View.parse(view), Spec.parse(extractor), splits, size, form)
-        written = write_views(request, out_folder, _progress())
-    out.print(written.table())
-    if not written.own_layout:
-        out.print("written as one folder a class: the data set has no layout of its own to be written in")
-    out.print(f"read it as  {shlex.quote(str(written.reader))}", highlight=False, markup=False, soft_wrap=True)
+        written = api.write_views(
+            dataset,
+            view,
+            folder,
+            extractor=extractor,
+            splits=[part.strip() for part in split.split(",")] if split else (),
+            size=size,
+            form=form,
+            plugins=plugin or (),
+            progress=stage_progress(),
+        )
+        out.print(written.table())
+        if not written.own_layout:
+            print_line("written as one folder per class, because the data set has no directory layout to write")
+        print_line(f"read it as  {shlex.quote(str(written.reader))}")
 
 
 @app.command("composites")
 def composites(
-    dataset: Dataset,
-    out_file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")] = Path("composites.png"),
-    count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="How many to show.")] = 12,
-    plugin: Plugins = None,
-    debug: Debug = False,
+    dataset: options.Dataset,
+    path: Annotated[Path, options.out_option("FILE", "PNG file.")] = Path("composites.png"),
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Number of composites.")] = 12,
+    plugin: options.Plugins = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Write a picture of made-up frames, each below the frames that it was made of.
+    """Write a picture of composite frames, each below its source frames.
 
     Examples:
 
       fusionkit data composites swapped:source=synthetic,classes=Fear --out swaps.png
     """
     with reporting(debug):
-        from fusionkit.data.composite_sheet import write_composite_sheet
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.registry.spec import Spec
-
-        for path in plugin or ():
-            load_plugin_file(path)
-        shown = write_composite_sheet(Spec.parse(dataset), count, out_file)
-        out.print(f"wrote {out_file}, which shows {shown} composites", highlight=False, markup=False)
-
-
-def _progress() -> Progress:
-    from fusionkit.cli.progress import BarProgress, LineProgress
-
-    return BarProgress(err) if is_interactive() else LineProgress(err)
+        shown = api.write_composites(dataset, path, count=count, plugins=plugin or ())
+        print_line(f"wrote {path}, which shows {shown} composites")

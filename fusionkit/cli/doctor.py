@@ -1,4 +1,4 @@
-"""``fusionkit doctor``: what this machine has for fusionkit, and what to do about what is broken."""
+"""``fusionkit doctor``: examine the installation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from fusionkit import api
 from fusionkit.cli.console import FAILED, out
 
 if TYPE_CHECKING:
-    from fusionkit.doctor.environment import Finding
+    from fusionkit.api import Finding
 
 _COLOURS = {"ok": "green", "absent": "dim", "warning": "yellow", "broken": "bold red"}
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, to go with a bug report.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False,
 ) -> None:
-    """Say what is installed, what the machine can do, which plugins and weights are there, and what is broken.
+    """Examine versions, machine, folders, plugins and weights.
 
-    Each line that is not ok says what to do. The exit code is 1 where something is broken. Nothing is downloaded, and
-    the name of the home folder is left out.
+    Each finding that is not ok has advice. The exit code is 1 if something is broken. Nothing is downloaded, and the
+    path of the home folder is not shown.
 
     Examples:
 
@@ -32,18 +33,16 @@ def doctor(
 
       fusionkit doctor --json > doctor.json
     """
-    from fusionkit.doctor import examine
-
-    found = list(examine())
+    found = api.doctor()
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in found], indent=1))
     else:
-        _show(found)
+        _print(found)
     if any(finding.state == "broken" for finding in found):
         raise typer.Exit(FAILED)
 
 
-def _show(found: list[Finding]) -> None:
+def _print(found: list[Finding]) -> None:
     for topic in dict.fromkeys(finding.topic for finding in found):
         table = Table(
             box=None, pad_edge=False, show_header=False, title=topic, title_justify="left", title_style="bold"

@@ -1,72 +1,54 @@
-"""``fusionkit finetune``: stage 2, a backbone learns expressions from labelled views."""
+"""``fusionkit finetune``: stage 2, fine-tune a backbone on labelled views."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import err, is_interactive, out, reporting
-from fusionkit.cli.options import Debug, Device, Plugins, Settings
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import RESUMABLE, first_of, print_labelled, print_line, print_summary, reporting
 
 if TYPE_CHECKING:
-    from fusionkit.training.finetune import Finetuned
-    from fusionkit.training.finetune_config import FinetuneConfig
-
-_NAMED = 5  # frames without a view that are listed
+    from fusionkit.api import Finetuned
 
 
 def finetune(
     config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A config file, or the name of a shipped one: finetune/tiny.",
-            autocompletion=completion.configs("finetune"),
-        ),
+        str, options.config_argument("finetune", "Config file, or name of a shipped config, as finetune/tiny.")
     ],
     dataset: Annotated[
         str | None,
-        typer.Option(
-            metavar="SPEC",
-            help="A labelled data set, as name:key=value,...",
-            autocompletion=completion.components("datasets"),
-        ),
+        options.dataset_option("Labelled data set, written as name:key=value,... Default: as in the config."),
     ] = None,
     view: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VIEW", help="The view that is learned: face, eye+mouth, ...", autocompletion=completion.views
-        ),
+        str | None, options.view_option("View to train on: face, eye+mouth, ... Default: as in the config.")
     ] = None,
     auxiliary: Annotated[
         str | None,
-        typer.Option(
-            metavar="VIEWS",
-            help="Views that join it: eye+mouth. Where: --set fusion.position=block:6.",
-            autocompletion=completion.views,
+        options.view_option(
+            "Auxiliary views, joined where --set fusion.position=block:6 says. Default: as in the config."
         ),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights to begin with: an encoder.safetensors, say.")
-    ] = None,
-    out_dir: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/finetune-<config>-<hash>."),
+        typer.Option(metavar="FILE", help="Initial weights, as an encoder.safetensors. Default: as in the config."),
     ] = None,
-    set_: Settings = None,
-    plugin: Plugins = None,
-    device: Device = "auto",
-    debug: Debug = False,
+    out: Annotated[
+        Path | None, options.out_option("DIR", "Run folder. Default: runs/finetune-<config>-<hash>.")
+    ] = None,
+    set_: options.Settings = None,
+    plugin: options.Plugins = None,
+    device: options.Device = "auto",
+    debug: options.Debug = False,
 ) -> None:
-    """Fine-tune a backbone on one view, or a joint network on several, with labels.
+    """Fine-tune a backbone on one view, or a joint network on several views, with labels.
 
-    The same command again goes on from the last checkpoint. A view's backbone serves the bench:
-    --backbone timm:checkpoint=FILE. The run's folder holds its results as that of a bench does.
+    The same command again resumes from the last checkpoint. The backbone of a view can be benchmarked with bench
+    --backbone timm:checkpoint=FILE. The run folder holds test results, as that of a bench.
 
     Examples:
 
@@ -76,59 +58,34 @@ def finetune(
 
       fusionkit finetune finetune/tiny --auxiliary eye+mouth --set fusion.position=block:2
     """
-    with reporting(debug):
-        from fusionkit.config.config_file import find_config, read_config
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.training.finetune_config import resolve_finetune
+    with reporting(debug, interrupted=RESUMABLE):
+        from fusionkit.cli.training_progress import training_progress
 
-        for file in plugin or ():
-            load_plugin_file(file)
-        path = find_config(config)
+        started = time.monotonic()
         given = {"dataset": dataset, "view": view, "auxiliary": auxiliary, "init": str(init) if init else None}
-        named = {key: value for key, value in given.items() if value is not None}
-        resolved = resolve_finetune({**read_config(path, set_ or (), "finetune"), **named}, path.stem)
-        folder = out_dir or Path("runs") / f"finetune-{resolved.name}-{resolved.digest()[:8]}"
-        _run(resolved, folder, device)
-
-
-def _run(config: FinetuneConfig, folder: Path, device: str) -> None:
-    from fusionkit.api import choose_device
-    from fusionkit.cli.bench import print_results
-    from fusionkit.cli.training_progress import EpochLines, LossBar, LossLines
-    from fusionkit.grid.progress import Progress
-    from fusionkit.grid.provenance import provenance
-    from fusionkit.report.csv_files import write_csv_files
-    from fusionkit.report.run import Results
-    from fusionkit.training.finetune import finetune as train
-    from fusionkit.training.processes import speaks
-
-    started = time.monotonic()
-    chosen = choose_device(device)
-    if not speaks():
-        train(config, folder, chosen, provenance(chosen), Progress())
-        return
-    progress: Any = LossBar(err) if is_interactive() else LossLines(err)
-    done = train(config, folder, chosen, provenance(chosen), progress, EpochLines(err, progress, config.recipe))
-    results = Results(done.folder)
-    write_csv_files(results)
-    print_results(results)
-    _print(done, time.monotonic() - started)
+        done = api.finetune(
+            config,
+            overrides={key: value for key, value in given.items() if value is not None},
+            settings=set_ or (),
+            out=out,
+            device=device,
+            plugins=plugin or (),
+            progress=training_progress(),
+        )
+        if api.is_main_process():
+            print_summary(api.summarize(api.Results(done.folder)))
+            _print(done, time.monotonic() - started)
 
 
 def _print(done: Finetuned, seconds: float) -> None:
-    for note in done.notes:
-        err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
-    unseen = sorted({name for item in done.trained for name in item.unreadable})
-    if unseen:
-        named = ", ".join(unseen[:_NAMED]) + (", ..." if len(unseen) > _NAMED else "")
-        err.print(f"[yellow]without a view:[/] {len(unseen)}: {escape(named)}", highlight=False, soft_wrap=True)
+    print_labelled("warning", done.notes)
+    if unseen := sorted({name for item in done.trained for name in item.unreadable}):
+        print_labelled("without a view", [f"{len(unseen)}: {first_of(unseen)}"])
     steps = sum(item.steps - item.resumed for item in done.trained)
     before = sum(item.resumed for item in done.trained)
-    what = f"{steps} steps in {seconds:.1f} s" if steps else "nothing was left to train"
-    lines = [f"{what}{f', after {before} done before' if steps and before else ''}; results in {done.folder.path}"]
+    text = f"{steps} steps in {seconds:.1f} s" if steps else "nothing left to train"
+    print_line(f"{text}{f', after {before} done before' if steps and before else ''}; results in {done.folder.path}")
     for best in done.best.values():
         file = best / "backbone.safetensors"
         if file.is_file():
-            lines.append(f"use it: --backbone timm:checkpoint={file}")
-    for line in lines:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_line(f"use it: --backbone timm:checkpoint={file}")

@@ -1,20 +1,16 @@
-"""``fusionkit list``: what is there to combine."""
+"""``fusionkit list``: list components."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fnmatch import fnmatch
 from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import out, reporting
-from fusionkit.cli.options import Debug, Plugins
-from fusionkit.errors import ConfigError
-from fusionkit.registry import REGISTRIES, Origin, did_you_mean
+from fusionkit import api
+from fusionkit.cli import completion, options
+from fusionkit.cli.console import out, plain, reporting
 
 
 def list_components(
@@ -22,18 +18,26 @@ def list_components(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="datasets, extractors, backbones, fusions or smoothers.",
+            help="Kind: datasets, extractors, backbones, fusions or smoothers. Default: all kinds.",
             autocompletion=completion.kinds,
         ),
     ] = None,
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Names to show, with wildcards: 'plain-*'.")] = "*",
-    plugin: Plugins = None,
-    long: Annotated[bool, typer.Option("--long", help="With summary, tags and reference; imports them.")] = False,
-    brought_by: Annotated[str, typer.Option("--from", metavar="PACKAGE", help="Only those of this distribution.")] = "",
-    form: Annotated[Literal["table", "markdown"], typer.Option("--format", help="Markdown is always long.")] = "table",
-    debug: Debug = False,
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Names to list, with wildcards, as 'plain-*'.")
+    ] = "*",
+    plugin: options.Plugins = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Add summary, tags and reference; this imports the components.")
+    ] = False,
+    package: Annotated[
+        str, typer.Option("--from", metavar="PACKAGE", help="Only components of this package. Default: all packages.")
+    ] = "",
+    form: Annotated[
+        Literal["table", "markdown"], typer.Option("--format", help="Output format; markdown implies --long.")
+    ] = "table",
+    debug: options.Debug = False,
 ) -> None:
-    """List components by kind, with where they come from. Nothing is imported to list it, unless --long is given.
+    """List components by kind, with the package of each.
 
     Examples:
 
@@ -44,46 +48,30 @@ def list_components(
       fusionkit list --from fusionkit --format markdown
     """
     with reporting(debug):
-        if kind is not None and kind not in REGISTRIES:
-            raise ConfigError(f"unknown kind {kind!r}{did_you_mean(kind, REGISTRIES)}; known: {', '.join(REGISTRIES)}")
-        if plugin:
-            from fusionkit.registry.plugin_file import load_plugin_file
-
-            for path in plugin:
-                load_plugin_file(path)
         if form == "markdown":
-            from fusionkit.testing.catalogue import entries, markdown
-
-            typer.echo(markdown(list(entries(kind, pattern, brought_by))), nl=False)
+            entries = api.catalogue(kind, pattern, package=package, plugins=plugin or ())
+            typer.echo(api.markdown_catalogue(entries), nl=False)
+        elif long:
+            out.print(_long_table(api.catalogue(kind, pattern, package=package, plugins=plugin or ())))
         else:
-            out.print(_long(kind, pattern, brought_by) if long else _short(kind, pattern, brought_by))
+            out.print(_short_table(api.list_components(kind, pattern, package=package, plugins=plugin or ())))
 
 
-def _short(kind: str | None, pattern: str, brought_by: str) -> Table:
+def _short_table(found: list[tuple[str, str, list[api.Origin]]]) -> Table:
     table = _table("kind", "name", "from")
-    for registry_kind, name, origins in _found(kind, pattern, brought_by):
+    for kind, name, origins in found:
         clash = " [red](claimed twice)[/]" if len(origins) > 1 else ""
-        brought = " and ".join(origin.brought_by for origin in origins)
-        table.add_row(registry_kind, f"[bold]{escape(name)}[/]", escape(brought) + clash)
+        packages = " and ".join(origin.brought_by for origin in origins)
+        table.add_row(kind, f"[bold]{escape(name)}[/]", escape(packages) + clash)
     return table
 
 
-def _long(kind: str | None, pattern: str, brought_by: str) -> Table:
-    from fusionkit.testing.catalogue import entries
-
-    table = _table("kind", "name", "from", "tags", "what it is", "reference")
-    for each in entries(kind, pattern, brought_by):
-        texts = (each.origin.brought_by, ", ".join(each.tags), each.summary, each.reference)
+def _long_table(entries: list[api.Entry]) -> Table:
+    table = _table("kind", "name", "from", "tags", "summary", "reference")
+    for each in entries:
+        texts = (each.origin.brought_by, ", ".join(each.tags), plain(each.summary), plain(each.reference))
         table.add_row(each.kind, f"[bold]{escape(each.name)}[/]", *map(escape, texts))
     return table
-
-
-def _found(kind: str | None, pattern: str, brought_by: str) -> Iterator[tuple[str, str, list[Origin]]]:
-    for key, registry in REGISTRIES.items():
-        for name, origins in registry.origins().items() if kind in (None, key) else ():
-            distributions = {origin.distribution.partition(" ")[0] for origin in origins}
-            if fnmatch(name, pattern) and (not brought_by or brought_by in distributions):
-                yield registry.kind, name, origins
 
 
 def _table(*columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""``fusionkit merge``: run folders on the same data and split, united in one."""
+"""``fusionkit merge``: merge run folders on the same data and split."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli.console import err, out, reporting
-from fusionkit.cli.options import Debug
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import RESUMABLE, first_of, print_labelled, print_line, reporting
 
 if TYPE_CHECKING:
-    from fusionkit.grid.merge import Merged
-
-_SHOWN = 5  # names a line
+    from fusionkit.api import Merged
 
 
 def merge(
-    others: Annotated[list[Path], typer.Argument(metavar="OTHER", help="Run folders; they stay as they are.")],
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that becomes the union.")],
-    debug: Debug = False,
+    others: Annotated[list[Path], typer.Argument(metavar="OTHER...", help="Run folders; they are not changed.")],
+    folder: Annotated[Path, options.out_option("DIR", "Run folder that receives the union; new or existing.")],
+    debug: options.Debug = False,
 ) -> None:
-    """Take run folders into another: a grid that ran in parts, on several machines or with some seeds each.
+    """Merge run folders.
 
-    All must be on the same data and split. What is merged is not run again; where two hold the same, DIR's is kept.
+    A grid can run in parts: on several machines, or with some of the seeds each. All folders must hold results on the
+    same data and split. Merged work is not run again. Work that two folders have in common is taken from DIR.
 
     Examples:
 
@@ -32,39 +31,27 @@ def merge(
 
       fusionkit merge runs/from-the-cluster --out runs/regions
     """
-    with reporting(debug):
-        from fusionkit.api import merge as unite
-
-        merged, results = unite(others, folder)
-        out.print(
+    with reporting(debug, interrupted=RESUMABLE):
+        merged, results = api.merge(others, folder)
+        print_line(
             f"{len(merged.heads)} heads and {len(merged.cells)} cells copied; "
-            f"{len(results.rows)} rows in {folder}/results.csv",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+            f"{len(results.rows)} rows in {folder}/results.csv"
         )
-        for line in warnings(merged, folder):
-            err.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
+        print_labelled("warning", _warnings(merged, folder))
 
 
-def warnings(merged: Merged, folder: Path) -> list[str]:
-    """What did not come along, and what is left to do."""
+def _warnings(merged: Merged, folder: Path) -> list[str]:
     found = []
     if merged.damaged:
-        found.append(f"{len(merged.damaged)} damaged and not copied: {_named(merged.damaged)}")
+        found.append(f"{len(merged.damaged)} damaged and not copied: {first_of(merged.damaged)}")
     if merged.left_out:
         found.append(
-            f"{len(merged.left_out)} rows left out, since {folder} has them made by other code or on another kind of "
-            f"device (merged the other way round, theirs stay): {_named(merged.left_out)}"
+            f"{len(merged.left_out)} rows not copied, because {folder} holds them from other code or another kind of "
+            f"device; merge in the other direction to keep the others: {first_of(merged.left_out)}"
         )
     if merged.unscored:
         found.append(
-            f"{len(merged.unscored)} rows must be scored again: run the grid once in {folder} "
-            f"(fusionkit bench ... --out {folder}): {_named(merged.unscored)}"
+            f"{len(merged.unscored)} rows must be scored again; run the grid once in {folder} "
+            f"(fusionkit bench ... --out {folder}): {first_of(merged.unscored)}"
         )
     return found
-
-
-def _named(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""``fusionkit new``: a package to start from."""
+"""``fusionkit new``: write a plugin package."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import out, reporting
-from fusionkit.cli.options import Debug
+from fusionkit import api
+from fusionkit.cli import completion, options
+from fusionkit.cli.console import out, print_line, reporting
 
 
 def new(
@@ -18,17 +18,15 @@ def new(
         str,
         typer.Argument(
             metavar="KIND",
-            help="fusion, smoother, extractor, backbone or dataset.",
+            help="Kind: fusion, smoother, extractor, backbone or dataset.",
             autocompletion=completion.kind,
         ),
     ],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The component's name, like 'gated-sum'.")],
-    out_folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="The folder in which the package's folder is made.")
-    ] = Path(),
-    debug: Debug = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the component, as gated-sum.")],
+    parent: Annotated[Path, options.out_option("DIR", "Parent of the package's folder.")] = Path(),
+    debug: options.Debug = False,
 ) -> None:
-    """Write an installable package with one component that works, its tests and its entry point.
+    """Write an installable package with one working component, its tests and its entry point.
 
     Examples:
 
@@ -37,14 +35,8 @@ def new(
       fusionkit new smoother slow-mean --out ~/plugins
     """
     with reporting(debug):
-        from fusionkit.testing.package_writer import write_package
-
-        folder = write_package(kind, name, out_folder)
+        folder = api.new_package(kind, name, parent)
         out.print(f"[bold]{escape(str(folder))}[/]", soft_wrap=True)
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            out.print(f"  {escape(file.relative_to(folder).as_posix())}", highlight=False)
-        out.print(
-            f"\npip install -e '{escape(str(folder))}[test]' && pytest {escape(str(folder))}".replace(
-                "[test]", r"\[test]"
-            )
-        )
+            print_line(f"  {file.relative_to(folder).as_posix()}")
+        print_line(f"\npip install -e '{folder}[test]' && pytest {folder}")

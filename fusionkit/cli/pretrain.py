@@ -1,53 +1,45 @@
-"""``fusionkit pretrain``: stage 1, a masked autoencoder on faces without labels."""
+"""``fusionkit pretrain``: stage 1, pre-train a masked autoencoder on unlabelled faces."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import err, is_interactive, out, reporting
-from fusionkit.cli.options import Debug, Device, Plugins, Settings
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import RESUMABLE, first_of, print_labelled, print_line, reporting
 
 if TYPE_CHECKING:
-    from fusionkit.training.pretrain import Pretrained
-    from fusionkit.training.pretrain_config import PretrainConfig
-
-_NAMED = 5  # unreadable images that are listed
+    from fusionkit.api import Pretrained
 
 
 def pretrain(
     config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG",
-            help="A config file, or the name of a shipped one: pretrain/tiny.",
-            autocompletion=completion.configs("pretrain"),
-        ),
+        str, options.config_argument("pretrain", "Config file, or name of a shipped config, as pretrain/tiny.")
     ],
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DATA", help="A data set's SPEC, a folder, a .txt list of images, or a video. Repeatable."
+            metavar="SOURCE",
+            help="Images: a data set (name:key=value,...), a folder, a .txt list of images, or a video. Repeatable. "
+            "Default: as in the config.",
         ),
     ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="DIR", help="The run's folder. Default: runs/pretrain-<config>-<hash>."),
+    out: Annotated[
+        Path | None, options.out_option("DIR", "Run folder. Default: runs/pretrain-<config>-<hash>.")
     ] = None,
-    set_: Settings = None,
-    plugin: Plugins = None,
-    device: Device = "auto",
-    debug: Debug = False,
+    set_: options.Settings = None,
+    plugin: options.Plugins = None,
+    device: options.Device = "auto",
+    debug: options.Debug = False,
 ) -> None:
-    """Pre-train a vision transformer as a masked autoencoder, on faces without labels.
+    """Pre-train a vision transformer as a masked autoencoder on unlabelled faces.
 
-    The same command again goes on from the last checkpoint. The encoder it writes is a backbone:
-    --backbone timm:checkpoint=FILE.
+    The same command again resumes from the last checkpoint. The encoder can be used as a backbone: --backbone
+    timm:checkpoint=FILE.
 
     Examples:
 
@@ -57,52 +49,30 @@ def pretrain(
 
       torchrun --nproc-per-node 8 -m fusionkit pretrain pretrain/mae_face_vitb --data faces
     """
-    with reporting(debug):
-        from fusionkit.config.config_file import find_config, read_config
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.training.pretrain_config import resolve_pretrain
+    with reporting(debug, interrupted=RESUMABLE):
+        from fusionkit.cli.training_progress import training_progress
 
-        for file in plugin or ():
-            load_plugin_file(file)
-        path = find_config(config)
-        raw = read_config(path, set_ or (), "pretrain")
-        resolved = resolve_pretrain({**raw, "data": data} if data else raw, path.stem)
-        folder = out_dir or Path("runs") / f"pretrain-{resolved.name}-{resolved.digest()[:8]}"
-        _run(resolved, folder, device)
-
-
-def _run(config: PretrainConfig, folder: Path, device: str) -> None:
-    from fusionkit.api import choose_device
-    from fusionkit.cli.training_progress import LossBar, LossLines
-    from fusionkit.grid.progress import Progress
-    from fusionkit.grid.provenance import provenance
-    from fusionkit.training.pretrain import pretrain as train
-    from fusionkit.training.processes import speaks
-
-    started = time.monotonic()
-    chosen = choose_device(device)
-    if not speaks():
-        train(config, folder, chosen, provenance(chosen), Progress())
-        return
-    progress: Any = LossBar(err) if is_interactive() else LossLines(err)
-    done = train(config, folder, chosen, provenance(chosen), progress, progress.losing)
-    _print(done, folder, time.monotonic() - started)
-
-
-def _print(done: Pretrained, folder: Path, seconds: float) -> None:
-    for note in done.notes:
-        err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
-    if done.unreadable:
-        named = ", ".join(done.unreadable[:_NAMED]) + (", ..." if len(done.unreadable) > _NAMED else "")
-        err.print(
-            f"[yellow]without an image:[/] {len(done.unreadable)}: {escape(named)}", highlight=False, soft_wrap=True
+        started = time.monotonic()
+        done = api.pretrain(
+            config,
+            overrides={"data": data} if data else None,
+            settings=set_ or (),
+            out=out,
+            device=device,
+            plugins=plugin or (),
+            progress=training_progress(),
         )
+        if api.is_main_process():
+            _print(done, time.monotonic() - started)
+
+
+def _print(done: Pretrained, seconds: float) -> None:
+    print_labelled("warning", done.notes)
+    if done.unreadable:
+        print_labelled("without an image", [f"{len(done.unreadable)}: {first_of(done.unreadable)}"])
     trained = done.steps - done.resumed
-    what = f"{trained} steps on {done.images} images in {seconds:.1f} s" if trained else "nothing was left to train"
+    text = f"{trained} steps on {done.images} images in {seconds:.1f} s" if trained else "nothing left to train"
     before = f", after {done.resumed} done before" if trained and done.resumed else ""
-    lines = (
-        f"{what}{before}; loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}; curve and pictures in {folder}",
-        f"use it: --backbone timm:checkpoint={done.encoder}",
-    )
-    for line in lines:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    loss = f"loss {done.losses[0]:.4f} -> {done.losses[-1]:.4f}"
+    print_line(f"{text}{before}; {loss}; curve and pictures in {done.encoder.parent}")
+    print_line(f"use it: --backbone timm:checkpoint={done.encoder}")

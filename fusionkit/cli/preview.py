@@ -1,4 +1,4 @@
-"""``fusionkit preview``: look at the frames, their boxes, and the views that are cut from them."""
+"""``fusionkit preview``: show frames, region boxes and views."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import err, out, reporting
-from fusionkit.cli.options import SPEC, Debug, Extractor, Plugins
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import print_labelled, print_line, reporting
 
 
 def preview(
-    dataset: Annotated[
-        str, typer.Option(metavar="SPEC", help=SPEC, autocompletion=completion.components("datasets"))
-    ] = "synthetic",
+    dataset: Annotated[str, options.dataset_option("Data set, written as name:key=value,...")] = "synthetic",
     inputs: Annotated[
         list[Path] | None,
-        typer.Option("--input", metavar="PATH", help="Photo, video or folder of them, instead of a data set."),
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="Photo, video, or folder of them, instead of a data set. Repeatable. Default: none.",
+        ),
     ] = None,
-    extractor: Extractor = "template",
+    extractor: options.Extractor = "template",
     regions: Annotated[
-        str, typer.Option(metavar="VIEWS", help="Views to show beside the face.", autocompletion=completion.views)
+        str, options.view_option("Views beside the face, separated by commas.")
     ] = "eye,mouth,nose,eye+mouth",
-    frames: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Frames a class or video.")] = 8,
-    out_file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The PNG to write.")] = Path("preview.png"),
-    plugin: Plugins = None,
-    debug: Debug = False,
+    frames: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Number of frames per class or video.")] = 8,
+    out: Annotated[Path, options.out_option("FILE", "PNG file.")] = Path("preview.png"),
+    plugin: options.Plugins = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Write a contact sheet: frames of each class or input with region boxes, and below them each view as it is cut.
+    """Write a contact sheet: frames with region boxes, and below them each view as it is cut.
 
     Examples:
 
@@ -41,18 +42,14 @@ def preview(
       fusionkit preview --input clip.mp4 --extractor yunet:model=face_detection_yunet_2023mar.onnx
     """
     with reporting(debug):
-        from fusionkit.config.views import parse_region_set
-        from fusionkit.data.contact_sheet import write_contact_sheet
-        from fusionkit.data.media_sheet import write_media_sheet
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.registry.spec import Spec
-
-        for path in plugin or ():
-            load_plugin_file(path)
-        views = parse_region_set(regions)
-        if inputs:
-            for line in write_media_sheet(inputs, Spec.parse(extractor), views, frames, out_file):
-                err.print(f"[yellow]note:[/] {escape(line)}", soft_wrap=True, highlight=False)
-        else:
-            write_contact_sheet(Spec.parse(dataset), Spec.parse(extractor), views, frames, out_file)
-        out.print(f"wrote {out_file}", highlight=False)
+        notes = api.preview(
+            dataset,
+            inputs=inputs or (),
+            extractor=extractor,
+            regions=regions,
+            frames=frames,
+            out=out,
+            plugins=plugin or (),
+        )
+        print_labelled("note", notes)
+        print_line(f"wrote {out}")

@@ -1,11 +1,11 @@
-"""Progress on the terminal: bars with counts and time left, or plain lines where nobody is looking."""
+"""Progress on the terminal: bars with counts and remaining time, or plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
@@ -25,45 +25,56 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from fusionkit.grid.progress import Progress
+from fusionkit.api import AlignProgress, Progress
+from fusionkit.cli.console import err, is_interactive
 
 if TYPE_CHECKING:
-    from fusionkit.media.inputs import MediaInput
+    from fusionkit.api import AlignOutcome, MediaInput
 
 
-class _Told(Progress):
-    """Counts what a stage did beside its steps."""
+def stage_progress(*, brief: bool = False) -> Progress:
+    """Return bars on a terminal, else lines. ``brief`` shows no finished bar and no line for a short stage."""
+    return BarProgress(err, brief=brief) if is_interactive() else LineProgress(err, brief=brief)
+
+
+def frame_progress(report: Callable[[AlignOutcome], None]) -> FrameBars | FrameLines:
+    """Return bars on a terminal, else lines, that call ``report`` with the outcome of each input."""
+    return FrameBars(err, report) if is_interactive() else FrameLines(err, report)
+
+
+class _StageProgress(Progress):
+    """Counts of a stage."""
 
     def __init__(self) -> None:
         self.done = 0
         self.started = 0.0
-        self.beside: Counter[str] = Counter()
+        self._counter: Counter[str] = Counter()
 
     def begin(self) -> None:
-        """A stage begins."""
+        """Start a stage."""
         self.done, self.started = 0, time.monotonic()
-        self.beside.clear()
+        self._counter.clear()
 
     def advance(self, count: int = 1) -> None:
         """Count steps."""
         self.done += count
 
     def reused(self, count: int, unit: str) -> None:
-        """Count what stood ready."""
-        self.beside[f"{unit} reused"] += count
+        """Count work that was stored."""
+        self._counter[f"{unit} reused"] += count
 
     def failed(self, name: str, message: str) -> None:
         """Count a failure."""
-        self.beside["failed"] += 1
+        self._counter["failed"] += 1
 
     @property
     def counts(self) -> list[str]:
-        """``12 heads reused``, ``1 failed``."""
-        return [f"{count:,} {what}" for what, count in self.beside.items() if count]
+        """Reused work and failures, as ``12 heads reused``, ``1 failed``."""
+        return [f"{count:,} {text}" for text, count in self._counter.items() if count]
 
 
 def _rate(done: float, seconds: float) -> str:
-    """Steps a second, or a minute where they are slow."""
+    """Return steps per second, or per minute if they are slow."""
     pace = done / max(seconds, 1e-9)
     if pace >= 100:
         return f"{pace:,.0f}/s"
@@ -71,15 +82,15 @@ def _rate(done: float, seconds: float) -> str:
 
 
 def _left(done: float, total: float, seconds: float) -> float:
-    """Seconds that the rest takes at the pace so far."""
+    """Return the remaining seconds at the present rate."""
     return seconds / done * (total - done)
 
 
 class _Pace(ProgressColumn):
-    """How fast it goes and how long it still takes; at the end, how long it took."""
+    """Rate and remaining time; after the last step the duration."""
 
     def render(self, task: Task) -> Text:
-        """Of one bar."""
+        """Return the text of a bar."""
         spent, total = task.elapsed or 0.0, task.total or 0.0
         if task.finished or not task.completed:
             return Text(_clock(spent))
@@ -91,12 +102,12 @@ def _clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-class BarProgress(_Told):
-    """A bar a stage.
+class BarProgress(_StageProgress):
+    """One bar per stage.
 
     Args:
-        console: where to.
-        brief: take a bar away when its stage is over.
+        console: output.
+        brief: remove a bar when its stage ends.
     """
 
     def __init__(self, console: Console, *, brief: bool = False) -> None:
@@ -117,7 +128,7 @@ class BarProgress(_Told):
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """Draw a bar while the stage lasts."""
+        """Draw a bar during a stage."""
         self.begin()
         self.task = self.bars.add_task(name, total=total, unit=unit, counts="")
         self.bars.start()
@@ -136,108 +147,138 @@ class BarProgress(_Told):
             self.bars.advance(self.task, count)
 
     def reused(self, count: int, unit: str) -> None:
-        """Say so beside the bar."""
+        """Show the count beside the bar."""
         super().reused(count, unit)
-        self._count()
+        self._show_counts()
 
     def failed(self, name: str, message: str) -> None:
-        """A line above the bar, and a number beside it."""
+        """Print the failure above the bar and count it."""
         super().failed(name, message)
-        self._count()
+        self._show_counts()
         self.bars.console.print(f"[red]failed[/] {escape(name)}: {escape(message)}", soft_wrap=True)
 
-    def _count(self) -> None:
+    def _show_counts(self) -> None:
         if self.task is not None:
             self.bars.update(self.task, counts=", ".join(self.counts))
 
 
-class LineProgress(_Told):
-    """A line when a stage ends, and one every ten seconds before.
+class LineProgress(_StageProgress):
+    """One line at the end of a stage, and one every ten seconds before.
 
     Args:
-        console: where to.
-        brief: say nothing of stages that end sooner.
+        console: output.
+        brief: print nothing for stages that end within ten seconds.
     """
 
-    EVERY = 10.0
+    EVERY = 10.0  # s
 
     def __init__(self, console: Console, *, brief: bool = False) -> None:
         super().__init__()
         self.console, self.brief = console, brief
         self.name, self.total, self.unit = "", 0, ""
-        self.told = 0.0
+        self._printed = 0.0  # time of the last line
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """Say how long it took."""
+        """Print the duration at the end of a stage."""
         self.begin()
-        self.name, self.total, self.unit, self.told = name, total, unit, self.started
+        self.name, self.total, self.unit, self._printed = name, total, unit, self.started
         yield
-        if self.brief and self.told == self.started:
+        if self.brief and self._printed == self.started:
             return
-        self._say(f"{self._so_far()} in {time.monotonic() - self.started:.1f} s", *self.counts)
+        self._print(f"{self._so_far()} in {time.monotonic() - self.started:.1f} s", *self.counts)
 
     def advance(self, count: int = 1) -> None:
-        """Say how far it is, once in a while."""
+        """Print a line if the last one is old."""
         super().advance(count)
         now = time.monotonic()
-        if now - self.told >= self.EVERY and self.done:
+        if now - self._printed >= self.EVERY and self.done:
             spent = now - self.started
             left = _left(self.done, self.total, spent)
-            self._say(self._so_far(), _rate(self.done, spent), f"{left:.0f} s left", *self.counts)
-            self.told = now
+            self._print(self._so_far(), _rate(self.done, spent), f"{left:.0f} s left", *self.counts)
+            self._printed = now
 
     def failed(self, name: str, message: str) -> None:
-        """Say so at once."""
+        """Print the failure at once."""
         super().failed(name, message)
-        self._say(f"failed {name}: {message}")
+        self._print(f"failed {name}: {message}")
 
     def _so_far(self) -> str:
         return f"{self.done}/{self.total} {self.unit}"
 
-    def _say(self, *parts: str) -> None:
+    def _print(self, *parts: str) -> None:
         self.console.print(f"{self.name}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=True)
 
 
-class FrameLines:
-    """A line every ten seconds; none for what is quick."""
+class _FrameRate:
+    """Frames per second of the video that is being read."""
 
-    EVERY = 10.0
+    def __init__(self) -> None:
+        self._item: MediaInput | None = None
+        self._first, self._began = 0, 0.0
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.told = time.monotonic()
-        self.item: MediaInput | None = None
-        self.first, self.began = 0, 0.0
+    def restarted(self, item: MediaInput, number: int) -> bool:
+        """Return whether this frame is the first of its video."""
+        if item is self._item:
+            return False
+        self._item, self._first, self._began = item, number, time.monotonic()
+        return True
+
+    def at(self, number: int) -> float:
+        """Return the rate up to a frame."""
+        spent = time.monotonic() - self._began
+        return (number - self._first) / spent if spent > 0 else 0.0
+
+
+class _FrameProgress(AlignProgress):
+    """Progress of inputs and frames; use as a context.
+
+    Args:
+        console: output.
+        report: called with the outcome of each input.
+    """
+
+    def __init__(self, console: Console, report: Callable[[AlignOutcome], None]) -> None:
+        self.console, self._report = console, report
+        self._rate = _FrameRate()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        """Stop drawing."""
 
-    def see(self, item: MediaInput, number: int, expected: int | None) -> None:
-        """Count a frame."""
+    def finished(self, outcome: AlignOutcome) -> None:
+        """Report the outcome."""
+        self._report(outcome)
+
+
+class FrameLines(_FrameProgress):
+    """One line every ten seconds of a video."""
+
+    EVERY = 10.0  # s
+
+    def __init__(self, console: Console, report: Callable[[AlignOutcome], None]) -> None:
+        super().__init__(console, report)
+        self._printed = time.monotonic()
+
+    def frame_read(self, item: MediaInput, number: int, expected: int | None) -> None:
+        """Print a line if the last one is old."""
+        self._rate.restarted(item, number)
         now = time.monotonic()
-        if item is not self.item:
-            self.item, self.first, self.began = item, number, now
-        if now - self.told < self.EVERY:
+        if now - self._printed < self.EVERY:
             return
-        rate = (number - self.first) / (now - self.began) if now > self.began else 0.0
+        self._printed = now
         of = f" of about {expected:,}" if expected else ""
-        self.console.print(
-            escape(f"{item.path}: frame {number:,}{of}, {rate:.0f} frames/s"), soft_wrap=True, highlight=False
-        )
-        self.told = now
-
-    def done(self) -> None:
-        """An input is finished."""
+        text = f"{item.path}: frame {number:,}{of}, {self._rate.at(number):.0f} frames/s"
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class FrameBars:
-    """A bar for the inputs and one for the video that is being read."""
+class FrameBars(_FrameProgress):
+    """One bar for the inputs, and one for the video that is being read."""
 
-    def __init__(self, console: Console, inputs: int) -> None:
+    def __init__(self, console: Console, report: Callable[[AlignOutcome], None]) -> None:
+        super().__init__(console, report)
         self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=32),
@@ -245,34 +286,32 @@ class FrameBars:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
-            redirect_stdout=sys.stdout.isatty(),  # what goes into a file is not drawn above the bars
+            redirect_stdout=sys.stdout.isatty(),  # output to a file is not drawn above the bars
         )
-        self.all = self.bars.add_task("all", total=inputs, of=f"{inputs:,}", unit="inputs", rate="")
-        self.one = self.bars.add_task("", visible=False, of="", unit="frames", rate="")
-        self.item: MediaInput | None = None
-        self.first, self.began = 0, 0.0
-
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
+        self._inputs = self.bars.add_task("all", total=None, of="?", unit="inputs", rate="")
+        self._video = self.bars.add_task("", visible=False, of="", unit="frames", rate="")
 
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
-    def see(self, item: MediaInput, number: int, expected: int | None) -> None:
-        """Move the video's bar."""
-        if not item.is_video:
-            return
-        now = time.monotonic()
-        if item is not self.item:
-            self.item, self.first, self.began = item, number, now
-            name = escape(item.name if len(item.name) < 24 else f"{item.name[:22]}..")
-            self.bars.reset(self.one, description=name, total=expected, visible=True, of="", unit="frames", rate="")
-        rate = (number - self.first) / (now - self.began) if now > self.began else 0.0
-        of = f"{max(expected, number):,}" if expected else "?"
-        self.bars.update(self.one, completed=number, total=expected, of=of, rate=f"{rate:.0f}/s")
+    def started(self, inputs: int) -> None:
+        """Draw the bar of the inputs."""
+        self.bars.update(self._inputs, total=inputs, of=f"{inputs:,}")
+        self.bars.start()
 
-    def done(self) -> None:
-        """An input is finished."""
-        self.bars.advance(self.all)
-        self.bars.update(self.one, visible=False)
+    def frame_read(self, item: MediaInput, number: int, expected: int | None) -> None:
+        """Move the bar of the video."""
+        if item.is_photo:
+            return
+        if self._rate.restarted(item, number):
+            name = escape(item.name if len(item.name) < 24 else f"{item.name[:22]}..")
+            self.bars.reset(self._video, description=name, total=expected, visible=True, of="", unit="frames", rate="")
+        of = f"{max(expected, number):,}" if expected else "?"
+        rate = f"{self._rate.at(number):.0f}/s"
+        self.bars.update(self._video, completed=number, total=expected, of=of, rate=rate)
+
+    def finished(self, outcome: AlignOutcome) -> None:
+        """Move the bar of the inputs."""
+        self.bars.advance(self._inputs)
+        self.bars.update(self._video, visible=False)
+        super().finished(outcome)

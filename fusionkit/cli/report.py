@@ -1,4 +1,4 @@
-"""``fusionkit report``: a run folder as one page, as a table for a paper, as figures."""
+"""``fusionkit report``: write a run as a page, a table for a paper, or figures."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ from typing import Annotated, Literal
 
 import typer
 
-from fusionkit.cli.console import err, reporting
-from fusionkit.cli.options import Debug, Folder, Plugins
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import print_note, reporting
 
 
 def report(
-    folder: Folder,
+    folder: options.Folder,
     form: Annotated[
         Literal["html", "latex", "markdown", "csv", "json"],
-        typer.Option("--format", help="A page, or the table alone: for booktabs, for a text, for a script."),
+        typer.Option("--format", help="Format: the whole page as html, or the table as any other."),
     ] = "html",
-    out_file: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="The file. Default: DIR/report.html; tables are printed."),
+    out: Annotated[
+        Path | None, options.out_option("FILE", "File. Default: DIR/report.html; a table is printed.")
     ] = None,
-    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each figure there, as SVG.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for every figure as SVG. Default: none are written.")
+    ] = None,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Show frames of the data set on the page, or none.")
+        bool, typer.Option("--pictures/--no-pictures", help="Show frames of the data sets on the page.")
     ] = True,
     intervals: Annotated[
         Literal["jackknife", "bootstrap"],
-        typer.Option(help="Of the rows. The percentile bootstrap covers less than it says where people are few."),
+        typer.Option(
+            help="95 % intervals: jackknife, or percentile bootstrap, which is too narrow with few units (subjects or "
+            "videos)."
+        ),
     ] = "jackknife",
-    plugin: Plugins = None,
-    debug: Debug = False,
+    plugin: options.Plugins = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Write what a run found as one page that needs nothing else: report.html in DIR, as every bench does at its end.
+    """Write the report of a run as one HTML page that needs no other file.
 
-    It says which choices beat which, as surely as the paired tests do; in the tables the best row and those that cannot
-    be told apart from it are marked by these tests. Timelines and pictures of frames need the data set; without it they
-    are left out.
+    Every bench writes this page to DIR/report.html. It states which differences the paired tests support. Tables mark
+    the best row, and the rows that the tests do not separate from it. Timelines and frames need the data set and are
+    left out without it.
 
     Examples:
 
@@ -45,30 +50,18 @@ def report(
       fusionkit report runs/regions --format latex --out table.tex --figures figures
     """
     with reporting(debug):
-        from fusionkit.errors import ConfigError
-        from fusionkit.registry.plugin_file import load_plugin_file
-        from fusionkit.report.charts.gallery import save_figures
-        from fusionkit.report.paper_table import paper_table
-        from fusionkit.report.run import Results
-        from fusionkit.storage.artifact import write_file
-
-        if out_file is not None and out_file.is_dir():
-            raise ConfigError(f"--out {out_file} is a folder", hint="a file")
-        if figures is not None and figures.exists() and not figures.is_dir():
-            raise ConfigError(f"--figures {figures} is a file", hint="a folder")
-        for path in plugin or ():
-            load_plugin_file(path)
-        results = Results(folder, intervals)
-        if form == "html":
-            _say(f"wrote {results.report(out_file, pictures=pictures)}")
-        elif out_file is None:
-            typer.echo(paper_table(results, form), nl=False)
+        written = api.report(
+            folder,
+            out,
+            form=form,
+            figures=figures,
+            pictures=pictures,
+            intervals=intervals,
+            plugins=plugin or (),
+        )
+        if written.path is None:
+            typer.echo(written.text, nl=False)
         else:
-            write_file(out_file, paper_table(results, form).encode())
-            _say(f"wrote {out_file}")
+            print_note(f"wrote {written.path}")
         if figures is not None:
-            _say(f"wrote {save_figures(results, figures)} figures to {figures}")
-
-
-def _say(line: str) -> None:
-    err.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_note(f"wrote {written.figures} figures to {figures}")

@@ -1,4 +1,4 @@
-"""``fusionkit submit``: the predictions of a challenge's test set, or a check of a file with them."""
+"""``fusionkit submit``: write or check the predictions for a challenge."""
 
 from __future__ import annotations
 
@@ -6,58 +6,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
-from fusionkit.cli import completion
-from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
-from fusionkit.cli.options import ROW, Debug, Device, Plugins
+from fusionkit import api
+from fusionkit.cli import options
+from fusionkit.cli.console import FAILED, print_labelled, print_line, print_note, reporting
 from fusionkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fusionkit.predict.predictor import Predictor
-    from fusionkit.predict.submission import SubmissionResult
+    from fusionkit.api import Predictor, SubmissionResult
 
 _SHOWN = 20  # faults of a file that are printed
 
 
 def submit(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="The folder of a run.")] = None,
-    cell: Annotated[
-        str | None,
-        typer.Option(metavar="CELL", help=f"{ROW}.", autocompletion=completion.rows),
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Run folder. Default: none, with --check.")
     ] = None,
+    cell: options.OptionalCell = None,
     template: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The challenge's example file: which rows it wants.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Example file of the challenge, with the rows to predict. Default: none."),
     ] = None,
-    out_path: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="PATH", help="The file to write; with --format per-video a folder, new or empty."
-        ),
-    ] = Path("predictions.txt"),
+    out: Annotated[Path, options.out_option("PATH", "File; with --format per-video a folder, new or empty.")] = Path(
+        "predictions.txt"
+    ),
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Has the frames. Default: the cell's own data set with test=true."),
+        options.dataset_option("Data set with the frames. Default: that of the row, with test=true."),
     ] = None,
-    impute: Annotated[
-        str | None,
-        typer.Option(metavar="HOW", help="Frames without a crop: nearest, linear or prior. Default: as in the run."),
-    ] = None,
+    impute: options.Impute = None,
     layout: Annotated[
         Literal["single", "per-video"],
-        typer.Option("--format", help="One file with all rows, or a file a video as before the sixth edition."),
+        typer.Option("--format", help="One file with all rows, or one file per video, as before the sixth edition."),
     ] = "single",
     check: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only check this file against the template.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Check this file against the template and stop. Default: write predictions."),
     ] = None,
-    plugin: Plugins = None,
-    device: Device = "auto",
-    debug: Debug = False,
+    plugin: options.Plugins = None,
+    device: options.Device = "auto",
+    debug: options.Debug = False,
 ) -> None:
-    """Write the predictions of a trained cell for a challenge, or check a file of predictions.
+    """Write the predictions of a trained row for a challenge, or check a file of predictions.
 
-    Without a seed in --cell, probabilities are averaged over all seeds of the row. With --check, the exit code is 1
-    where the file has faults.
+    Without a seed in --cell, probabilities are averaged over all seeds of the row. With --check, the exit code is 1 if
+    the file has faults.
 
     Examples:
 
@@ -70,52 +63,42 @@ def submit(
             _check(check, template)
             return
         if folder is None or cell is None:
-            raise ConfigError("DIR and --cell say what predicts", hint="or --check FILE checks a file of predictions")
-        from fusionkit.api import open_predictor
-        from fusionkit.api import submit as write
-        from fusionkit.cli.progress import BarProgress, LineProgress
+            raise ConfigError("DIR and --cell are needed to predict", hint="or --check FILE to check a file")
+        from fusionkit.cli.progress import stage_progress
 
-        predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugin or ())
-        for note in predictor.notes:
-            err.print(f"[yellow]warning:[/] {escape(note)}", soft_wrap=True)
-        answer = write(
+        predictor = api.open_predictor(folder, cell, device=device, impute=impute, plugins=plugin or ())
+        print_labelled("warning", predictor.notes)
+        result = api.submit(
             predictor,
-            out_path,
+            out,
             template=template,
             dataset=dataset,
             per_video=layout == "per-video",
-            progress=BarProgress(err) if is_interactive() else LineProgress(err),
+            progress=stage_progress(),
         )
-        _print(answer, predictor, out_path)
+        _print(result, predictor, out)
 
 
-def _print(answer: SubmissionResult, predictor: Predictor, path: Path) -> None:
-    line = f"{answer.frames:,} frames of {len(answer.predicted):,} clips to {path}: {predictor}"
-    out.print(line, markup=False, highlight=False, soft_wrap=True)
-    if answer.imputed:
-        out.print(f"{answer.imputed:,} frames without a view, imputed: {predictor.impute}", highlight=False)
-    if answer.unseen:
+def _print(result: SubmissionResult, predictor: Predictor, path: Path) -> None:
+    print_line(f"{result.frames:,} frames of {len(result.predicted):,} clips to {path}: {predictor}")
+    if result.imputed:
+        print_line(f"{result.imputed:,} frames without a view, imputed: {predictor.impute}")
+    if result.unseen:
         most = predictor.classes[int(predictor.prior.argmax())]
-        err.print(
-            f"[yellow]warning:[/] {answer.unseen:,} frames are in clips without any view and are given {escape(most)}, "
-            "the class that training has most of",
-            soft_wrap=True,
-            highlight=False,
-        )
+        text = f"{result.unseen:,} frames are in clips without any view; they get {most}, the most frequent class"
+        print_labelled("warning", [f"{text} of the training frames"])
 
 
 def _check(path: Path, template: Path | None) -> None:
-    from fusionkit.predict.submission import read_template, submission_faults
-
     if template is None:
-        raise ConfigError("--check needs a --template to check against")
-    asked = read_template(template)
+        raise ConfigError("--check needs --template")
+    rows, faults = api.check_submission(path, template)
     count = 0
-    for count, fault in enumerate(submission_faults(path, asked), 1):
+    for count, fault in enumerate(faults, 1):
         if count <= _SHOWN:
-            err.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
+            print_labelled("fault", [fault])
     if count:
         more = f", {count - _SHOWN:,} of them not shown" if count > _SHOWN else ""
-        err.print(f"{count:,} fault(s){more}", highlight=False)
+        print_note(f"{count:,} fault(s){more}")
         raise typer.Exit(FAILED)
-    out.print(f"{len(asked):,} rows, no fault", highlight=False)
+    print_line(f"{rows:,} rows, no fault")

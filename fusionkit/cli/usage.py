@@ -1,7 +1,8 @@
-"""How commands are shown and refused: help as wide as the terminal; what was mistyped in one line."""
+"""Help as wide as the terminal, and usage errors on one line."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import sys
 from collections.abc import Sequence
@@ -11,13 +12,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fusionkit.cli.console import REFUSED, tell
+from fusionkit.cli.console import REFUSED, print_error
 from fusionkit.errors import ConfigError
-from fusionkit.registry import did_you_mean
 
 
 class Commands(TyperGroup):
-    """The commands. What Typer refuses is told in one line, where Typer itself draws a box below the usage."""
+    """A group of commands. A usage error is one line; Typer itself draws a box below the usage."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -33,7 +33,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command line and exit; without ``standalone_mode`` what is wrong is raised."""
+        """Run a command line and exit; without ``standalone_mode`` raise usage errors."""
         run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return run()
@@ -46,12 +46,13 @@ class Commands(TyperGroup):
                 raise
             code = REFUSED
             if message := _message(error):
-                tell(ConfigError(message, hint=_where_to_look(error)))
+                context = getattr(error, "ctx", None)
+                print_error(ConfigError(message, hint=f"{context.command_path} --help" if context else ""))
         sys.exit(code)
 
 
 def _flowing(text: str) -> str:
-    """A docstring whose paragraphs are as wide as the terminal: Typer would keep the line ends of the source."""
+    """Join the lines of each paragraph; Typer keeps the line ends of the source."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(each if each.startswith(" ") else " ".join(each.split()) for each in paragraphs)
 
@@ -59,11 +60,7 @@ def _flowing(text: str) -> str:
 def _message(error: Any) -> str:
     option = getattr(error, "option_name", "")
     if option and hasattr(error, "possibilities"):
-        return f"no such option {option}{did_you_mean(option, error.possibilities or ())}"
-    said = " ".join(error.format_message().split()).removesuffix(".").replace("Value error, ", "")
-    return said[:1].lower() + said[1:]
-
-
-def _where_to_look(error: Any) -> str:
-    context = getattr(error, "ctx", None)
-    return f"{context.command_path} --help" if context else ""
+        near = difflib.get_close_matches(option, error.possibilities or (), n=1)
+        return f"no such option {option}" + "".join(f" (did you mean {name!r}?)" for name in near)
+    text = " ".join(error.format_message().split()).removesuffix(".").replace("Value error, ", "")
+    return text[:1].lower() + text[1:]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fusionkit.errors import ConfigError, cause_of
 from fusionkit.registry import did_you_mean
-from fusionkit.registry.spec import parse_value
+from fusionkit.registry.spec import Spec, parse_value, split_outside, split_specs
 
 _DATA = (".yaml", ".yml", ".json")
 _TELLING = {  # keys that configs of one command alone have
@@ -75,6 +75,30 @@ def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") ->
         _override(config, text)
     # What a .py config imports or defines to help itself is no key.
     return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
+
+
+def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config values of a grid's command-line options.
+
+    Args:
+        given: config key to the texts of its option, in order, or to another value; None if it was not given.
+
+    Raises:
+        ConfigError: if a text cannot be parsed, or an option that a grid has once was given several times.
+    """
+    found = {key: value for key, value in given.items() if value is not None}
+    for key in ("split", "main", "reference"):
+        if len(found.get(key, ())) > 1:
+            raise ConfigError(f"--{key} is given {len(found[key])} times ({', '.join(found[key])}); a grid has one")
+        if key in found:
+            (found[key],) = found[key]
+    for key in ("datasets", "extractor", "backbones", "fusions", "smoothers"):
+        if key in found:
+            found[key] = split_specs(found[key])
+    if "recipe" in found:
+        items = [item for text in found["recipe"] for item in split_outside(text)]
+        found["recipe"] = dict(Spec.parse(f"recipe:{','.join(items)}").options)
+    return found
 
 
 def _check_command(path: Path, config: dict[str, Any], command: str) -> None:

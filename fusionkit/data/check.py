@@ -61,6 +61,31 @@ class DataCheck:
     splits: tuple[SplitCounts, ...] = ()
     problems: list[str] = field(default_factory=list)
 
+    def table(self) -> Table:
+        """Return the counts as a table with a column per split."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("labelled frames", no_wrap=True, min_width=15)
+        for split in self.splits:
+            table.add_column(split.name, justify="right", no_wrap=True)
+        for index, name in enumerate(self.classes):
+            table.add_row(name, *(_with_share(split.counts[index], split.labelled) for split in self.splits))
+        table.add_section()
+        lines: dict[str, Callable[[SplitCounts], str]] = {
+            "labelled": lambda split: f"{split.labelled:,}",
+            "without image": lambda split: (
+                "?" if split.imageless is None else _with_share(split.imageless, split.labelled)
+            ),
+            "unlabelled": lambda split: f"{split.frames - split.labelled:,}",
+            "frames": lambda split: f"{split.frames:,}",
+            "clips": lambda split: f"{split.clips:,}",
+            "units": lambda split: f"{split.units:,}",
+            "gaps": lambda split: f"{split.gaps:,}",
+            "longest gap": lambda split: f"{split.longest_gap:,}",
+        }
+        for name, line in lines.items():
+            table.add_row(name, *map(line, self.splits))
+        return table
+
 
 def check_data(dataset: FaceDataset, *, read: bool, progress: Progress) -> DataCheck:
     """Count what a data set holds and collect its problems.
@@ -95,30 +120,6 @@ def check_data(dataset: FaceDataset, *, read: bool, progress: Progress) -> DataC
         if not count
     ]
     return DataCheck(dataset.classes, tuple(splits), problems)
-
-
-def data_table(check: DataCheck) -> Table:
-    """Return the counts as a table with a column per split."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("labelled frames", no_wrap=True, min_width=15)
-    for split in check.splits:
-        table.add_column(split.name, justify="right", no_wrap=True)
-    for index, name in enumerate(check.classes):
-        table.add_row(name, *(_with_share(split.counts[index], split.labelled) for split in check.splits))
-    table.add_section()
-    lines: dict[str, Callable[[SplitCounts], str]] = {
-        "labelled": lambda split: f"{split.labelled:,}",
-        "without image": lambda split: "?" if split.imageless is None else _with_share(split.imageless, split.labelled),
-        "unlabelled": lambda split: f"{split.frames - split.labelled:,}",
-        "frames": lambda split: f"{split.frames:,}",
-        "clips": lambda split: f"{split.clips:,}",
-        "units": lambda split: f"{split.units:,}",
-        "gaps": lambda split: f"{split.gaps:,}",
-        "longest gap": lambda split: f"{split.longest_gap:,}",
-    }
-    for name, line in lines.items():
-        table.add_row(name, *map(line, check.splits))
-    return table
 
 
 def _decode_all(dataset: FaceDataset, count: int, progress: Progress) -> np.ndarray:

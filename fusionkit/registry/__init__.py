@@ -11,6 +11,7 @@ from fusionkit.registry.registries import (
     ComponentRegistry,
     Origin,
     did_you_mean,
+    find_components,
     kebab,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "ComponentRegistry",
     "Origin",
     "did_you_mean",
+    "find_components",
     "kebab",
 ]

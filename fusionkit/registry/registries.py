@@ -9,8 +9,9 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -274,3 +275,25 @@ SMOOTHERS = ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother
 REGISTRIES = {
     registry.group.partition(".")[2]: registry for registry in (DATASETS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)
 }
+
+
+def find_components(
+    kind: str | None = None, pattern: str = "*", package: str = ""
+) -> Iterator[tuple[ComponentRegistry, str, list[Origin]]]:
+    """Yield registry, name and origins of matching components. Nothing is imported.
+
+    Args:
+        kind: plural, as a key of ``REGISTRIES``. Default: every kind.
+        pattern: of names, with wildcards.
+        package: distribution that provides the component. Default: every distribution.
+
+    Raises:
+        ConfigError: if the kind is unknown.
+    """
+    if kind is not None and kind not in REGISTRIES:
+        raise ConfigError(f"unknown kind {kind!r}{_suggest(kind, list(REGISTRIES))}")
+    for key, registry in REGISTRIES.items():
+        for name, origins in registry.origins().items() if kind in (None, key) else ():
+            packages = {origin.distribution.partition(" ")[0] for origin in origins}
+            if fnmatch(name, pattern) and (not package or package in packages):
+                yield registry, name, origins

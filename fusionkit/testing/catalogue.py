@@ -1,37 +1,57 @@
-"""What there is to know of a component without building it: for lists, for ``fusionkit info``, for the docs' tables."""
+"""Description of components without building them: for lists, ``fusionkit info`` and the tables of the docs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Any
 
-from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
+from fusionkit.errors import ConfigError
+from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin, did_you_mean, find_components
 from fusionkit.registry.options import Option, options_of
-from fusionkit.testing.documentation import docstring, explanations, reference_of, summary_of, without_args
+from fusionkit.testing.documentation import (
+    docstring,
+    explanations,
+    is_fitted,
+    reference_of,
+    summary_of,
+    without_args,
+)
 
 _SHAPES = {
-    "dataset": "rows of a table to RGB uint8 (H, W, 3) or None; or ready embeddings, (n, D) a view",
+    "dataset": "rows of a table to RGB uint8 (H, W, 3) or None; or stored embeddings, (n, D) per view",
     "extractor": "N frames, RGB uint8 (H, W, 3), to boxes (N, R, 5) in pixels and scores (N, R)",
     "backbone": "views, RGB uint8 (B, H, W, 3), to embeddings (B, D) float32",
-    "fusion": "embeddings (B, D_v) a view to one (B, out_dim) with a linear head, or to logits (B, C)",
+    "fusion": "embeddings (B, D_v) per view to one (B, out_dim) with a linear head, or to logits (B, C)",
     "smoother": "a clip's (T, C) and frame numbers (T,) to probabilities (T, C)",
 }
-_TOKENS = "tokens (B, K, D_v) a view to one embedding (B, out_dim) with a linear head, or to logits (B, C)"
-_FITTED = "embeddings (N, D_v) a view to probabilities (N, C)"
+_TOKENS = "tokens (B, K, D_v) per view to one embedding (B, out_dim) with a linear head, or to logits (B, C)"
+_FITTED = "embeddings (N, D_v) per view to probabilities (N, C)"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A component as it describes itself.
+class Documented:
+    """Description of a class with options, read from its docstring.
 
     Attributes:
-        shapes: what goes in and what comes out.
-        tags: what it declares, ``masked``, ``causal``, ...; in the order of its kind.
-        description: the docstring, less what it says of the options.
-        reference: where the method comes from.
-        explained: what an option is, by its name.
+        description: the docstring without the part on options.
+        explained: option name to its explanation.
+    """
+
+    description: str
+    options: tuple[Option, ...]
+    explained: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Entry(Documented):
+    """Description of a component.
+
+    Attributes:
+        shapes: input and output.
+        tags: properties such as ``masked`` or ``causal``, in the order of the kind.
+        reference: source of the method.
     """
 
     kind: str
@@ -39,19 +59,16 @@ class Entry:
     origin: Origin
     cls: type[Any]
     summary: str
-    description: str
     shapes: str
     tags: tuple[str, ...]
     reference: str
-    options: tuple[Option, ...]
-    explained: dict[str, str]
 
 
 def entry(registry: ComponentRegistry, name: str) -> Entry:
-    """The entry of a component, which is imported.
+    """Import a component and return its entry.
 
     Raises:
-        ConfigError: if there is no such component.
+        ConfigError: if the component is unknown.
         PluginError: if it cannot be imported.
     """
     cls = registry.get(name)
@@ -71,23 +88,47 @@ def entry(registry: ComponentRegistry, name: str) -> Entry:
 
 
 def entries(kind: str | None = None, pattern: str = "*", distribution: str = "") -> Iterator[Entry]:
-    """All entries of a kind (plural), or of every kind, whose name fits and that a distribution brings, where given."""
-    for key, registry in REGISTRIES.items():
-        for name, origins in registry.origins().items() if kind in (None, key) else ():
-            brought = distribution in ("", origins[0].distribution.partition(" ")[0])
-            if brought and fnmatch(name, pattern):
-                yield entry(registry, name)
+    """Yield the entries of the components that :func:`fusionkit.registry.find_components` finds."""
+    for registry, name, _ in find_components(kind, pattern, distribution):
+        yield entry(registry, name)
 
 
-def markdown(found: list[Entry]) -> str:
-    """A heading and a table a kind."""
+def entries_named(name: str) -> list[Entry]:
+    """Return the entries of a name, or of ``kind/name``: one for each kind that has it.
+
+    Raises:
+        ConfigError: if no component has the name.
+        PluginError: if the component cannot be imported.
+    """
+    kind, _, bare = name.rpartition("/")
+    found = [
+        entry(registry, bare)
+        for key, registry in REGISTRIES.items()
+        if kind in ("", key, registry.kind) and bare in registry.names()
+    ]
+    if not found:
+        known = sorted({known for registry in REGISTRIES.values() for known in registry.names()})
+        raise ConfigError(f"unknown component {name!r}{did_you_mean(bare, known)}", hint="fusionkit list")
+    return found
+
+
+def recipe_entry() -> Documented:
+    """Return the description of the training recipe of heads."""
+    from fusionkit.config.recipe import Recipe
+
+    text = without_args(inspect.getdoc(Recipe) or "")
+    return Documented(text, tuple(options_of(Recipe).values()), explanations(Recipe))
+
+
+def markdown(found: Sequence[Entry]) -> str:
+    """Return a heading and a table for each kind."""
     parts = []
     for key, registry in REGISTRIES.items():
         rows = [each for each in found if each.kind == registry.kind]
         if rows:
             parts += [
                 f"## {key.capitalize()}\n",
-                "| name | what it is | tags | options | reference |",
+                "| name | summary | tags | options | reference |",
                 "|---|---|---|---|---|",
             ]
             parts += [_row(each) for each in rows]
@@ -104,13 +145,13 @@ def _row(each: Entry) -> str:
 def _shapes(kind: str, cls: type[Any]) -> str:
     if kind != "fusion":
         return _SHAPES[kind]
-    if hasattr(cls, "predict_proba"):
+    if is_fitted(cls):
         return _FITTED
     return _TOKENS if cls.needs == "tokens" else _SHAPES[kind]
 
 
 def _tags(cls: type[Any]) -> Iterator[str]:
-    if cls.kind == "fusion" and hasattr(cls, "predict_proba"):
+    if cls.kind == "fusion" and is_fitted(cls):
         yield "fitted"
     elif cls.kind == "fusion":
         yield cls.missing
@@ -123,4 +164,4 @@ def _tags(cls: type[Any]) -> Iterator[str]:
         yield from [word for word in ("causal", "fitted", "hard") if getattr(cls, word)]
         yield from [f"{option}=auto" for option in cls.auto]
     yield from [f"{option} is a {kind}" for option, kind in cls.nested.items()]
-    yield from [f"{option} says where" for option in cls.places]
+    yield from [f"{option} not in identity" for option in cls.places]

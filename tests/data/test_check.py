@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fusionkit.contracts import FaceDataset, FrameTable
-from fusionkit.data.check import DataCheck, check_data, data_table
+from fusionkit.data.check import DataCheck, check_data
 from fusionkit.errors import DataError
 from fusionkit.grid.progress import Progress
 
@@ -172,7 +172,7 @@ def test_a_data_set_without_overrides_has_no_problems_and_unknown_images() -> No
 def test_the_table_shows_counts_and_shares(width: int) -> None:
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(data_table(checked(Toy(TABLE, np.array([True, False, False, True, True, True])))))
+        console.print(checked(Toy(TABLE, np.array([True, False, False, True, True, True]))).table())
     lines = [line.split() for line in capture.get().splitlines()]
     assert lines[0] == ["labelled", "frames", "train", "val", "all"]
     assert ["calm", "1", "50.0", "%", "2", "100.0", "%", "3", "75.0", "%"] in lines
