@@ -1,4 +1,4 @@
-"""What a plugin implements, one module per kind. Fusions need torch, so theirs are imported when first asked for."""
+"""Contracts that a plugin implements, one module per kind. Those of fusions import torch, so they are loaded lazily."""
 
 from __future__ import annotations
 

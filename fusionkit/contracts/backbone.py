@@ -1,4 +1,4 @@
-"""The contract of a backbone: one view of a face in, one embedding out."""
+"""Contract of a backbone: one view of a face in, one embedding out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def has_native_bfloat16(device: str) -> bool:
-    """Whether the hardware multiplies in bfloat16 instead of emulating it; emulated, it is slower than float32.
+    """Return whether the hardware computes in bfloat16. Emulated bfloat16 is slower than float32.
 
     Args:
         device: ``cpu``, ``cuda:0``, ...
@@ -27,8 +27,8 @@ def has_native_bfloat16(device: str) -> bool:
     if kind == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if kind == "cpu":
-        found = torch.cpu.get_capabilities()
-        return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
 
 
@@ -38,13 +38,13 @@ Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 class Backbone(Component, ABC):
     """Embeds views.
 
-    The kernel resizes every view to ``input_size`` with ``interpolation`` and hands over uint8; normalising by
-    ``mean`` and ``std`` is the backbone's own work, since only it knows where and in which precision that is cheapest.
+    The kernel resizes every view to ``input_size`` with ``interpolation`` and passes uint8. The backbone normalises by
+    ``mean`` and ``std`` itself, because only it knows where and in which precision that is cheapest.
 
     Attributes:
-        mean: per RGB channel, of values scaled to 0..1.
-        std: per RGB channel, of values scaled to 0..1.
-        interpolation: how the kernel resizes views.
+        mean: mean of each RGB channel, of values scaled to 0..1.
+        std: standard deviation of each RGB channel, of values scaled to 0..1.
+        interpolation: interpolation by which the kernel resizes views.
     """
 
     kind: ClassVar[str] = "backbone"
@@ -60,7 +60,7 @@ class Backbone(Component, ABC):
     @property
     @abstractmethod
     def input_size(self) -> tuple[int, int]:
-        """(height, width) in pixels of the views it takes."""
+        """(height, width) of its input in pixels."""
 
     @abstractmethod
     def embed(self, views: np.ndarray) -> np.ndarray:
@@ -74,68 +74,68 @@ class Backbone(Component, ABC):
         """
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``; optional."""
-        raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="a fusion of pooled views takes it")
+        """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``. Optional."""
+        raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="choose a fusion of pooled views")
 
     @classmethod
     def gives_tokens(cls) -> bool:
-        """Whether :meth:`tokens` is written; a backbone may still have none for some of its options."""
+        """Return whether :meth:`tokens` is implemented. A backbone may still have none for some of its options."""
         return cls.tokens is not Backbone.tokens
 
     def prepare(self, device: str, precision: str) -> None:
-        """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``); default: nothing."""
+        """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``). Default: do nothing."""
 
     def precision(self, device: str) -> str:
-        """The precision that pays on this device; it enters the identity of embeddings. Default: ``float32``."""
+        """Return the best precision on a device. It enters the identity of embeddings. Default: ``float32``."""
         return "float32"
 
     def cost(self) -> tuple[int, float]:
-        """(parameters, GFLOP of one view); (0, 0.0) for a backbone without parameters."""
+        """Return (parameters, GFLOP of one view). Default: (0, 0.0), for a backbone without parameters."""
         return 0, 0.0
 
     def weights(self) -> str:
-        """The pretrained weights, as their publisher names them, for the record of a run; default: none, empty."""
+        """Return the publisher's name of the pretrained weights, for the provenance of a run. Default: empty."""
         return ""
 
     def trained_on(self) -> tuple[tuple[str, str], ...]:
-        """Whose labels the weights have learned from: (fingerprint of the data, digest of the split); default: none."""
+        """Return the labels used to train the weights: (data fingerprint, split digest) of each set. Default: none."""
         return ()
 
     def trainable(self, drop_path: float, seed: int) -> nn.Module:
-        """A network of its own with the backbone's weights, for ``fusionkit finetune``; optional.
+        """Return a new network with the backbone's weights, for ``fusionkit finetune``. Optional.
 
         Args:
-            drop_path: share of the samples for which the deepest residual branch is left out in training, at least 0.
-            seed: of weights that are random.
+            drop_path: probability of dropping the deepest residual branch in training, at least 0.
+            seed: random seed of newly initialised weights.
 
         Returns:
-            A float32 network on the processor: (B, 3, H, W), normalised by ``mean`` and ``std``, to (B, D).
+            A float32 network on the CPU: (B, 3, H, W), normalised by ``mean`` and ``std``, to (B, D).
 
         Raises:
-            ConfigError: if it has no such thing as ``drop_path`` and more than 0 is asked for.
+            ConfigError: if ``drop_path`` is above 0 and the network does not support it.
         """
         raise PluginError(f"backbone {type(self).__name__} cannot be fine-tuned")
 
     def export(self, network: nn.Module, about: dict[str, Any]) -> bytes:
-        """A weights file of what :meth:`trainable` gave, from which an option of this backbone builds it again.
+        """Return a weights file of a network from :meth:`trainable`, which an option of this backbone can load.
 
         Args:
-            network: after training.
-            about: plain data on where the weights come from, kept in the file; ``trained_on`` in it is what
-                :meth:`trained_on` of the backbone with this file shall say.
+            network: the trained network.
+            about: plain data on the origin of the weights, stored in the file. :meth:`trained_on` of a backbone with
+                this file must return its key ``trained_on``.
         """
         raise PluginError(f"backbone {type(self).__name__} cannot be fine-tuned")
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
     def __call__(self, views: np.ndarray, tokens: int = 0) -> np.ndarray:
-        """:meth:`embed`, or :meth:`tokens` pooled to ``tokens`` of them, with input and output checked.
+        """Call :meth:`embed`, or :meth:`tokens` pooled to ``tokens`` of them, and check input and output.
 
         Returns:
-            (B, D) float32, or (B, tokens, D) float32 where ``tokens`` > 0.
+            (B, D) float32, or (B, tokens, D) float32 if ``tokens`` > 0.
 
         Raises:
-            PluginError: if the shape is not that of the contract.
+            PluginError: if a shape or type breaks the contract.
         """
         name = type(self).__name__
         if views.dtype != np.uint8 or views.shape[1:] != (*self.input_size, 3):
@@ -150,13 +150,13 @@ class Backbone(Component, ABC):
 
 
 def pool_tokens(tokens: np.ndarray, count: int) -> np.ndarray:
-    """Average runs of neighbouring tokens: (B, K, D) to (B, count, D); runs differ by one where K is no multiple.
+    """Average runs of neighbouring tokens: (B, K, D) to (B, count, D). Run lengths differ by at most one.
 
     Raises:
-        PluginError: if there are fewer tokens than asked for.
+        PluginError: if there are fewer than ``count`` tokens.
     """
     length = tokens.shape[1]
     if length < count:
-        raise PluginError(f"the backbone gives {length} tokens a view, fewer than the {count} asked for")
+        raise PluginError(f"the backbone gives {length} tokens per view, fewer than the {count} requested")
     edges = np.linspace(0, length, count + 1).round().astype(int)
     return np.stack([tokens[:, a:b].mean(1) for a, b in pairwise(edges)], axis=1)

@@ -1,4 +1,4 @@
-"""The contract of a data set: a table of frames, and the images (or ready embeddings) of its rows."""
+"""Contract of a data set: a table of frames, and the images (or ready embeddings) of its rows."""
 
 from __future__ import annotations
 
@@ -15,41 +15,20 @@ import numpy as np
 from fusionkit.contracts.component import Component
 from fusionkit.errors import DataError
 
-
-@dataclass(frozen=True, eq=False)
-class Export:
-    """A layout for n rows of a data set.
-
-    Attributes:
-        paths: where each row's image goes, below the new root, with ``/``. The ending says in which format: ``.jpg``,
-            ``.jpeg`` or ``.png``; in place of another one the image becomes a ``.png``.
-        annotated: (n,) bool: rows that an annotation file keeps in the table when they have no image. In place of the
-            image of another row an empty file is written: without it the row would be lost, and nobody would miss it.
-        files: annotation, path below the new root to the file that is copied there, byte for byte.
-        options: which options the new root is read with, other than those of the source; None: without that option.
-            Those that say where data lie are left out anyway, and ``root`` is set.
-    """
-
-    paths: Sequence[str]
-    annotated: np.ndarray
-    files: Mapping[str, Path] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 UNLABELLED = -1
 
 
 @dataclass(frozen=True, eq=False)
 class FrameTable:
-    """The frames of a data set as columns of one length N, ordered by clip and by frame number within a clip.
+    """The frames of a data set as columns of length N, ordered by clip and by frame number within a clip.
 
     Attributes:
-        clip: (N,) str; the frames of one person in one video. A still image is a clip of one frame.
+        clip: (N,) str; name of a clip: the frames of one person in one video. A still image is a clip of one frame.
         number: (N,) int64; the frame's number in its clip, in frames. Gaps in it are gaps in time.
         label: (N,) int64 in ``-1 .. C-1``; -1 is unlabelled.
-        subject: (N,) str; who it is, empty where that is unknown.
-        split: (N,) str in ``train``, ``val``, ``test``; all empty where the data set has no official split.
-        video: (N,) str; the raw video the clip was taken from; several people of one video share it. Empty: the clip.
+        subject: (N,) str; identifier of the person, empty if unknown.
+        split: (N,) str in ``train``, ``val``, ``test``; all empty if the data set has no official split.
+        video: (N,) str; the raw video of the clip, shared by all persons in it. Empty: the clip.
     """
 
     clip: np.ndarray
@@ -70,7 +49,7 @@ class FrameTable:
         split: Sequence[str] | np.ndarray | None = None,
         video: Sequence[str] | np.ndarray | None = None,
     ) -> FrameTable:
-        """Build a table from plain columns; the optional ones are empty where they are not given."""
+        """Build a table from plain columns. Optional columns are empty by default."""
         blank = np.full(len(clip), "", dtype=np.str_)
 
         def text(column: Sequence[str] | np.ndarray | None) -> np.ndarray:
@@ -90,15 +69,15 @@ class FrameTable:
 
     @cached_property
     def unit(self) -> np.ndarray:
-        """(N,) str: what statistics resample: the subject where known, else the raw video, else the clip."""
+        """(N,) str: the unit that statistics resample: the subject if known, else the raw video, else the clip."""
         return np.where(self.subject != "", self.subject, np.where(self.video != "", self.video, self.clip))
 
     def take(self, rows: np.ndarray) -> FrameTable:
-        """The table of the given rows (indices or a mask), in that order."""
+        """Return the table of the given rows (indices or a mask), in that order."""
         return FrameTable(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     def digest(self) -> str:
-        """Hash of every value in the table (16 hex digits)."""
+        """Return the hash of every value in the table (16 hex digits)."""
         state = hashlib.sha256()
         for item in fields(self):
             column = getattr(self, item.name)
@@ -113,8 +92,8 @@ class FrameTable:
 class FaceDataset(Component, ABC):
     """Faces with labels.
 
-    A data set gives either images (implement :meth:`read`) or ready embeddings (set ``views`` and implement
-    :meth:`embeddings`); the kernel then skips extractors and backbones and fuses what it is given.
+    A data set provides either images (implement :meth:`read`) or ready embeddings (set ``views`` and implement
+    :meth:`embeddings`). For ready embeddings the kernel skips extractors and backbones.
     """
 
     kind: ClassVar[str] = "dataset"
@@ -127,77 +106,77 @@ class FaceDataset(Component, ABC):
     @property
     @abstractmethod
     def frames(self) -> FrameTable:
-        """The table of all frames, unlabelled ones and those without an image too. Computed once."""
+        """The table of all frames, including those without label or image. Compute it once."""
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """The images of some rows.
+        """Read the images of some rows.
 
         Args:
             rows: (n,) int64, indices into the table.
 
         Returns:
-            n images, each RGB uint8 of shape (H, W, 3) and of any size, or None where the frame has no readable image.
+            n images, each RGB uint8 of shape (H, W, 3) and of any size, or None if the frame has no readable image.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no images")
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Names of the ready embeddings, for a data set that has no images."""
+        """Names of the ready embeddings, for a data set without images."""
         return ()
 
     def embeddings(self, view: str, rows: np.ndarray) -> np.ndarray:
-        """Ready embeddings of one view: (n, D) float32; a row of NaN is a missing view."""
+        """Return the ready embeddings of one view: (n, D) float32; a row of NaN is a missing view."""
         raise NotImplementedError(f"{type(self).__name__} gives no ready embeddings")
 
     def content(self) -> str:
-        """What decides the images besides the table, as text: relative paths and sizes, generator options.
+        """Return what decides the images besides the table, as text: relative paths and sizes, generator options.
 
-        Never root paths: the same data elsewhere is the same data.
+        Leave out root paths: a copy of the data in another folder is the same data.
         """
         return ""
 
     def where(self, row: int) -> str:
-        """How to name a row to a person: a file where there is one."""
+        """Return the name of a row for messages: a file if there is one."""
         return f"clip {str(self.frames.clip[row])!r} frame {self.frames.number[row]}"
 
     def has_image(self) -> np.ndarray | None:
-        """(N,) bool: which rows have an image to read, told without reading; None where only reading tells."""
+        """Return which rows have an image, (N,) bool, without reading images; None if only reading can tell."""
         return None
 
     def composed_of(self) -> np.ndarray | None:
-        """(N, S) int64: the rows that a made-up frame was made of, -1 where there are fewer; all -1 for a real one.
+        """Return the source rows of each composite frame: (N, S) int64, padded with -1; all -1 for a real frame.
 
-        A made-up frame is trained on where all units of these rows are in train or nowhere, and never chosen on or
-        tested on. None: every frame is real.
+        A composite frame is used for training if the units of all its sources are in train or in no part. It is never
+        in dev or test. None: every frame is real.
         """
         return None
 
     def export(self, rows: np.ndarray) -> Export | None:
-        """Where images of these rows go, so that this kind of data set reads them again; ``data views`` writes them.
+        """Return a layout for images of these rows that this kind of data set can read, for ``data views``.
 
         Args:
-            rows: (n,) int64, rising: frames of whole splits, train among them.
+            rows: (n,) int64, ascending: frames of complete splits, train among them.
 
         Returns:
-            The layout; None, the default, for one folder a class, as the data set ``folder`` reads it.
+            The layout; None, the default, for one folder per class, as the data set ``folder`` reads it.
         """
         return None
 
     def problems(self) -> Iterable[str]:
-        """Everything that is wrong with the data, ``path:line: what`` where it is in a file; for ``data check``.
+        """Return every problem of the data, as ``path:line: problem`` if it is in a file, for ``data check``.
 
-        It is asked before the table, and works where that raises: a table's error may name the first problems only.
-        What belongs to the data as they are given out, such as frames without a crop, is no problem.
+        It is called before the table is read, and must work where the table raises: that error may name only the first
+        problems. Properties of the published data, such as frames without a crop, are no problems.
         """
         return ()
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
     def table(self) -> FrameTable:
-        """The checked table.
+        """Return the checked table.
 
         Raises:
-            DataError: if columns differ in length, labels are out of range, a clip is out of order or a frame is twice.
+            DataError: if columns differ in length, labels are out of range, a clip is out of order, or a frame repeats.
         """
         frames, name = self.frames, type(self).__name__
         lengths = {field.name: len(getattr(frames, field.name)) for field in fields(frames)}
@@ -226,10 +205,10 @@ class FaceDataset(Component, ABC):
         return frames
 
     def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """:meth:`read` with the result checked.
+        """Call :meth:`read` and check its result.
 
         Raises:
-            DataError: if the count, type or shape of what was read is not as promised.
+            DataError: if the count, type or shape of the images breaks the contract.
         """
         images = self.read(rows)
         if len(images) != len(rows):
@@ -241,10 +220,10 @@ class FaceDataset(Component, ABC):
         return images
 
     def ready(self, view: str, rows: np.ndarray) -> np.ndarray:
-        """:meth:`embeddings` with the result checked.
+        """Call :meth:`embeddings` and check its result.
 
         Raises:
-            DataError: if shape or type are not as promised.
+            DataError: if shape or type breaks the contract.
         """
         values: Any = self.embeddings(view, rows)
         if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(rows):
@@ -255,14 +234,29 @@ class FaceDataset(Component, ABC):
         return values.astype(np.float32, copy=False)
 
     def fingerprint(self) -> str:
-        """Hash of the classes, the table and the content (16 hex digits): the identity of the data."""
+        """Return the identity of the data: hash of classes, table and content (16 hex digits)."""
         text = "\n".join([type(self).__name__, *self.classes, self.table().digest(), self.content()])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_rgb(image: Any) -> bool:
-    """Whether it is uint8 (H, W, 3) with at least one pixel."""
-    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size > 0
+@dataclass(frozen=True, eq=False)
+class Export:
+    """A layout for n rows of a data set.
+
+    Attributes:
+        paths: path of each row's image below the new root, with ``/``. The suffix decides the format: ``.jpg``,
+            ``.jpeg`` or ``.png``; any other suffix is replaced by ``.png``.
+        annotated: (n,) bool: rows that an annotation file keeps in the table even without an image. For any other row
+            without an image an empty file is written; otherwise the row would be lost silently.
+        files: annotation files: path below the new root to the file that is copied there, byte for byte.
+        options: options to read the new root with, where they differ from the source's; None: without that option.
+            Options with the location of data are left out, and ``root`` is set.
+    """
+
+    paths: Sequence[str]
+    annotated: np.ndarray
+    files: Mapping[str, Path] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Layout(Protocol):
@@ -272,14 +266,19 @@ class Layout(Protocol):
         """Write all clips of all splits, the same bytes for the same faces.
 
         Args:
-            folder: empty; it is put in its place, or removed, by the caller.
+            folder: an empty folder. The caller renames it when all is written, or removes it.
             faces: the images, with labels and the splits train, val and test.
-            faults: write what is wrong in the real data too, so that readers can be tried.
+            faults: also write the faults of the real data, to test readers.
 
         Yields:
-            How many frames were done since last time, now and then; they add up to the frames of ``faces``.
+            The number of frames written since the last yield. They add up to the frames of ``faces``.
 
         Raises:
             DataError: if the faces do not fit the layout.
         """
         ...
+
+
+def _is_rgb(image: Any) -> bool:
+    """Return whether an image is uint8 (H, W, 3) with at least one pixel."""
+    return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size > 0

@@ -1,4 +1,4 @@
-"""The contract of a region extractor: it says where the parts of a face are; the kernel cuts them out."""
+"""Contract of a region extractor: it locates regions of a face; the kernel cuts them out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fusionkit.errors import FusionKitError, PluginError, cause_of
 SIDE = 112
 """Side of an aligned face in px."""
 
-# Where the eyes, the tip of the nose and the corners of the mouth are in it, the eye on the picture's left first.
+# Eyes, tip of the nose and corners of the mouth in an aligned face (x, y in px), the eye on the picture's left first.
 TEMPLATE: Final = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
@@ -26,14 +26,14 @@ CHOICES: Final[tuple[Choice, ...]] = ("largest", "central", "left", "right")
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face of a frame, in its pixels; the centre of the first pixel is (0, 0).
+    """One face of a frame, in pixels; the centre of the first pixel is (0, 0).
 
     Attributes:
         box: (4,) left, top, right, bottom.
-        score: in 0..1.
-        points: (5, 2) x, y of the left eye, the right eye, the tip of the nose, the left and the right corner of the
-            mouth. Left is left as seen in a picture of an upright face.
-        landmarks: (K, 2) more points; None where the detector has none.
+        score: confidence in 0..1.
+        points: (5, 2) x, y of left eye, right eye, tip of the nose, left and right corner of the mouth. Left is the
+            left side of a picture of an upright face.
+        landmarks: (K, 2) more points; None if the detector has none.
     """
 
     box: np.ndarray
@@ -42,13 +42,13 @@ class Face:
     landmarks: np.ndarray | None = None
 
     def to_template(self) -> np.ndarray | None:
-        """The similarity from the frame to the aligned face, as ``cv2.warpAffine`` takes it.
+        """Return the similarity transform from the frame to the aligned face, as ``cv2.warpAffine`` needs it.
 
-        It has the least squared distance of the five points to the template's: the closed form of Umeyama in two
-        dimensions, where a similarity is one complex factor and one complex shift.
+        It minimises the squared distance of the five points to the template: Umeyama's closed form in two dimensions,
+        where a similarity is one complex factor and one complex shift.
 
         Returns:
-            (2, 3) float64; None where the points do not tell (they coincide or are not finite).
+            (2, 3) float64; None if the points do not determine it (they coincide or are not finite).
 
         Reference: S. Umeyama, Least-Squares Estimation of Transformation Parameters Between Two Point Patterns, TPAMI
         1991; template and use as in insightface's ``face_align.norm_crop`` (Deng et al. 2019, arXiv:1801.07698).
@@ -67,35 +67,35 @@ class Face:
 
 
 def choose(faces: Sequence[Face], which: Choice, width: int, height: int) -> Face | None:
-    """One face of a frame of several: the largest, that nearest to the frame's centre, the leftmost or rightmost.
+    """Return one of several faces: the largest, the one nearest to the frame's centre, the leftmost or rightmost.
 
     Raises:
-        ValueError: if ``which`` is none of these.
+        ValueError: if ``which`` is not one of these.
     """
     if which not in CHOICES:
-        raise ValueError(f"{which!r} is none of {', '.join(CHOICES)}")
+        raise ValueError(f"{which!r} must be one of: {', '.join(CHOICES)}")
     if not faces:
         return None
     boxes = np.array([face.box for face in faces], np.float64)
     x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-    worth = {
+    scores = {
         "largest": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
         "central": -np.hypot(x - width / 2, y - height / 2),
         "left": -x,
         "right": x,
     }
-    return faces[int(np.argmax(worth[which]))]
+    return faces[int(np.argmax(scores[which]))]
 
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Where R regions are in N frames.
+    """Boxes of R regions in N frames.
 
     Attributes:
-        boxes: (N, R, 5) float32: centre x, centre y, width, height in pixels of the frame, and angle in degrees,
-            by which the box is turned clockwise as seen on the screen. A row of NaN: not found.
-        score: (N, R) float32 in 0..1: how sure the extractor is; 0 where not found.
-        landmarks: (N, K, 2) float32 x, y in pixels, NaN where not found; None for an extractor without landmarks.
+        boxes: (N, R, 5) float32: centre x, centre y, width, height in pixels of the frame, and the box's rotation in
+            degrees, clockwise on the screen. A row of NaN: not found.
+        score: (N, R) float32 in 0..1: confidence; 0 if not found.
+        landmarks: (N, K, 2) float32 x, y in pixels, NaN if not found; None for an extractor without landmarks.
     """
 
     boxes: np.ndarray
@@ -111,37 +111,39 @@ class Extractor(Component, ABC):
     @property
     @abstractmethod
     def regions(self) -> tuple[str, ...]:
-        """The R names of the regions it can locate, in the order of the boxes."""
+        """The names of the R regions it can locate, in the order of the boxes."""
 
     @abstractmethod
     def locate(self, frames: Sequence[np.ndarray]) -> Located:
         """Locate every region in every frame.
 
         Args:
-            frames: N images, RGB uint8 (H, W, 3), of possibly different sizes.
+            frames: N images, RGB uint8 (H, W, 3); sizes may differ.
         """
 
     def faces(self, frame: np.ndarray) -> list[Face]:
-        """Every face of one frame, surest first. Optional: a detector has it, and ``fusionkit align`` needs it.
+        """Detect every face of one frame, the highest score first. Optional; ``fusionkit align`` needs it.
 
         Args:
             frame: RGB uint8 (H, W, 3).
 
         Raises:
-            PluginError: if the extractor does not find faces.
+            PluginError: if the extractor does not detect faces.
         """
-        raise PluginError(f"extractor {type(self).__name__} says where regions are, but finds no faces")
+        raise PluginError(f"extractor {type(self).__name__} does not detect faces")
 
     @property
     def finds_faces(self) -> bool:
-        """Whether it has :meth:`faces`."""
+        """Whether :meth:`faces` is implemented."""
         return type(self).faces is not Extractor.faces
 
+    # -- what the kernel calls -------------------------------------------------------------------------------------
+
     def detect(self, frame: np.ndarray) -> list[Face]:
-        """:meth:`faces`, checked: a face without a usable box or five points by which to align it is left out.
+        """Call :meth:`faces` and check its result. Leave out faces without a valid box or points to align them by.
 
         Raises:
-            PluginError: if the extractor fails, or the shapes are not those of the contract.
+            PluginError: if the extractor fails, or the shapes break the contract.
         """
         name = type(self).__name__
         usable = []
@@ -166,10 +168,10 @@ class Extractor(Component, ABC):
         return usable
 
     def __call__(self, frames: Sequence[np.ndarray]) -> Located:
-        """:meth:`locate`, checked: an unusable box (not finite, or without area) becomes a row of NaN with score 0.
+        """Call :meth:`locate` and check its result. A box without area or not finite becomes a row of NaN with score 0.
 
         Raises:
-            PluginError: if the shapes are not those of the contract.
+            PluginError: if the shapes break the contract.
         """
         name = type(self).__name__
         found = self.locate(frames)

@@ -1,4 +1,4 @@
-"""The contract of a fusion: the embeddings of one frame's views in, one joint embedding or logits out."""
+"""Contract of a fusion: embeddings of a frame's views in, one joint embedding or logits out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.contracts.component import Component
-from fusionkit.errors import ConfigError, PluginError, cause_of
+from fusionkit.contracts.option_types import Count
+from fusionkit.errors import PluginError, cause_of
 
 Views = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class FusionOutput:
-    """What a fusion gives: an embedding, which gets a linear head, or logits, which get none.
+    """Output of a fusion: an embedding, to which a linear head is added, or logits.
 
     Attributes:
         embedding: (B, out_dim), or None.
-        logits: (B, C), or None; the base fills it in where there is only an embedding.
+        logits: (B, C), or None; with only an embedding the base class computes them.
         view_logits: (B, C) of single views, for losses on them; or None.
     """
 
@@ -34,24 +35,24 @@ class FusionOutput:
 
 
 class Fusion(Component, nn.Module):
-    """Fuses the views of a frame and is trained with the head behind it.
+    """Fuses the views of a frame. It is trained together with the head behind it.
 
-    Views come main first, then the auxiliary ones in canonical order. A row whose view is missing holds that view's
-    training mean (zero, where features are standardised) and False in ``present``.
+    Views come main first, then the auxiliary ones in canonical order. A row with a missing view holds that view's
+    training mean (zero if features are standardised) and False in ``present``.
 
     Args:
         in_dims: width D_v of each view's embedding, main view first.
         num_classes: C.
 
     Attributes:
-        needs: ``pooled`` views are (B, D_v); ``tokens`` are (B, K, D_v), with K in ``token_count``.
-        missing: ``masked`` if :meth:`fuse` reads ``present``, so that it does not matter what stands in for an absent
-            auxiliary view; ``imputed`` if it relies on the training mean.
-        symmetric: True if two auxiliary views of one width may swap their contents without any change of the result,
-            False if not, None if nothing is said of it. An option may decide it for an instance.
-        recipe: what this fusion changes in the default recipe, a config's own recipe going before it.
+        needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``.
+        missing: ``masked`` if :meth:`fuse` reads ``present``, so that the values of a missing auxiliary view have no
+            effect; ``imputed`` if it relies on the training mean.
+        symmetric: True if swapping the contents of two auxiliary views of equal width never changes the result, False
+            if it may, None if unknown. An option may set it for an instance.
+        recipe: changes to the default training recipe (optimiser, epochs, loss). A config's recipe overrides them.
         token_count: K, for ``needs = 'tokens'``.
-        criterion: (logits (B, C), target (B,)) to a scalar; the recipe sets it, plain cross-entropy until then.
+        criterion: (logits (B, C), target (B,)) to a scalar. The recipe sets it; default: cross-entropy.
     """
 
     kind: ClassVar[str] = "fusion"
@@ -76,61 +77,60 @@ class Fusion(Component, nn.Module):
 
     @property
     def auxiliary(self) -> tuple[str, ...]:
-        """Names of the auxiliary views, in canonical order; empty where there is only one view."""
+        """Names of the auxiliary views, in canonical order; empty with a single view."""
         return tuple(self.in_dims)[1:]
 
     def fuse(self, views: Views, present: Views) -> Tensor | FusionOutput:
         """Fuse a batch.
 
         Args:
-            views: (B, D_v) float a view, or (B, K, D_v) where ``needs = 'tokens'``.
-            present: (B,) bool a view.
+            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``.
+            present: (B,) bool of each view.
 
         Returns:
-            (B, out_dim), which gets a linear head; or a :class:`FusionOutput`.
+            (B, out_dim), to which a linear head is added; or a :class:`FusionOutput`.
         """
         raise NotImplementedError("fuse() is not written")
 
     def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
-        """The training loss, a scalar: ``criterion`` on the logits unless a fusion says otherwise."""
+        """Return the training loss, a scalar. Default: ``criterion`` on the logits."""
         assert output.logits is not None
         return self.criterion(output.logits, target)
 
     def after_backward(self) -> None:
-        """Called between the backward pass and the optimiser's step; does nothing by default."""
+        """Run between the backward pass and the optimiser's step. Default: do nothing."""
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
     def attach_head(self) -> None:
-        """Run once on two made-up rows, and add the linear head where :meth:`fuse` gives an embedding.
+        """Run :meth:`fuse` on two random rows, and add a linear head if it returns an embedding.
 
         Raises:
-            PluginError: if :meth:`fuse` fails or gives something of the wrong kind or shape.
+            PluginError: if :meth:`fuse` fails or returns a wrong type or shape.
         """
         training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            lead = (2, self.token_count) if self.needs == "tokens" else (2,)
-            views = {name: torch.randn(*lead, width) for name, width in self.in_dims.items()}
+            leading = (2, self.token_count) if self.needs == "tokens" else (2,)
+            views = {name: torch.randn(*leading, width) for name, width in self.in_dims.items()}
             output = self._fused(views, {name: torch.ones(2, dtype=torch.bool) for name in views})
         if output.logits is None and output.embedding is not None:
             self.head = nn.Linear(output.embedding.shape[1], self.num_classes)
         self.train(training)
 
     def forward(self, views: Views, present: Views | None = None) -> FusionOutput:
-        """:meth:`fuse`, checked, with the head applied: the logits are always there.
+        """Call :meth:`fuse`, check its result and apply the head, so that the output always has logits.
 
         Args:
             views: as for :meth:`fuse`, one for each of ``in_dims``.
-            present: as for :meth:`fuse`; all present where None.
+            present: as for :meth:`fuse`; None: all views are present.
 
         Raises:
-            PluginError: once, with the fusion's name, the views and their shapes, whatever went wrong inside.
+            PluginError: if anything fails inside; it names the fusion, the views and their shapes.
         """
         if present is None:
-            some = next(iter(views.values()))
-            everything = torch.ones(len(some), dtype=torch.bool, device=some.device)
-            present = dict.fromkeys(views, everything)
+            first = next(iter(views.values()))
+            present = dict.fromkeys(views, torch.ones(len(first), dtype=torch.bool, device=first.device))
         output = self._fused(views, present)
         if output.logits is not None:
             return output
@@ -171,18 +171,16 @@ class Fusion(Component, nn.Module):
 
 
 class StackedFusion(Fusion):
-    """The short way to write a fusion: the base stacks the views, the plugin combines them.
+    """Base of simple fusions: it stacks the views, and the plugin combines them.
 
     Args:
         in_dims: width of each view's embedding, main view first.
         num_classes: C.
-        width: project every view to this width; None projects, to the largest width, only where widths differ.
+        width: width to which every view is projected. Default: no projection, or to the largest width if widths differ.
     """
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, width: int | None = None) -> None:
+    def __init__(self, in_dims: dict[str, int], num_classes: int, width: Count | None = None) -> None:
         super().__init__(in_dims, num_classes)
-        if width is not None and width < 1:
-            raise ConfigError(f"option width = {width} must be at least 1")
         widths = set(in_dims.values())
         self.width = width or max(widths)
         self.project = (
@@ -204,7 +202,7 @@ class StackedFusion(Fusion):
         raise NotImplementedError("combine() is not written")
 
     def fuse(self, views: Views, present: Views) -> Tensor | FusionOutput:
-        """Project where needed, stack, :meth:`combine`."""
+        """Project views if needed, stack them, and call :meth:`combine`."""
         values = [views[name] for name in self.in_dims]
         if self.project is not None:
             values = [layer(value) for layer, value in zip(self.project, values, strict=True)]
@@ -212,7 +210,7 @@ class StackedFusion(Fusion):
 
 
 class FittedFusion(Component, ABC):
-    """A fusion that is fitted in one go, with scikit-learn's manners, instead of by gradient steps.
+    """A fusion that is fitted like an estimator of scikit-learn instead of by gradient steps.
 
     Args:
         in_dims: width D_v of each view's embedding, main view first.
@@ -231,20 +229,20 @@ class FittedFusion(Component, ABC):
         """Fit on the training frames.
 
         Args:
-            views: (N, D_v) float32 a view; a missing view holds its training mean.
+            views: (N, D_v) float32 of each view; a missing view holds its training mean.
             y: (N,) int64 in 0..C-1.
-            groups: (N,) str: the unit of each frame, for inner cross-validation that keeps units together.
-            seed: seeds whatever is random.
+            groups: (N,) str: the unit (subject or video) of each frame, for inner cross-validation by unit.
+            seed: random seed.
         """
 
     @abstractmethod
     def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
-        """Probabilities (N, C) of frames."""
+        """Return the class probabilities of frames: (N, C)."""
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """What was learned, as named arrays: a head is stored without pickle."""
+        """Return the learned state as named arrays: a head is stored without pickle."""
 
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what :meth:`state` gave."""
+        """Load the learned state from :meth:`state`."""

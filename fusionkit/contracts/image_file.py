@@ -1,4 +1,7 @@
-"""Reads one image file as a frame: RGB, upright, 8 bits. Data sets and the kernel read with the same eyes."""
+"""Reading of image files as frames: RGB, upright, 8 bits.
+
+Shared by data sets and the kernel, so decoding is identical.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,83 @@ import numpy as np
 
 from fusionkit.errors import DataError
 
+MAX_PIXELS = 200_000_000  # a video frame has a few megapixels, a photo up to a hundred: more is broken or malicious
+ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
 _STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
 
 
+def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """Decode an image file as :func:`load_image` does; return None where that raises DataError."""
+    try:
+        return load_image(path)
+    except DataError:
+        return None
+
+
+def load_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Decode a JPEG, PNG, BMP, WebP or TIFF file. The content decides the format, not the name.
+
+    Grey and CMYK become RGB. Transparency is dropped and the stored colours stay, except in TIFF, which is composited
+    on black. 16 bits become 8 by scaling (65535 becomes 255). The EXIF orientation is applied, so faces are upright (in
+    WebP from OpenCV 4.13 on). Of several pages the first is read.
+
+    Args:
+        path: the file.
+
+    Returns:
+        RGB uint8 (H, W, 3).
+
+    Raises:
+        DataError: if the file is missing, is no image, ends too early, holds floating-point or signed pixels, or its
+            header states more than ``MAX_PIXELS``; in that case nothing is decoded.
+    """
+    return decoded(_bytes(path), os.fspath(path))
+
+
+def decoded(data: bytes, where: str) -> np.ndarray:
+    """Decode the bytes of an image file as :func:`load_image` does.
+
+    Args:
+        data: the bytes.
+        where: name of the file in error messages.
+
+    Raises:
+        DataError: if they cannot be decoded, or hold floating-point or signed pixels.
+    """
+    import cv2
+
+    # IMREAD_UNCHANGED would ignore the orientation; without ANYDEPTH, 16 bits are truncated or rounded, by format.
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError(f"{where} cannot be decoded")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{where} holds {image.dtype} pixels; a frame has 8 or 16 bits without a sign")
+    if image.dtype == np.uint16:
+        image = cv2.convertScaleAbs(image, alpha=255 / 65535)
+    rgb: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return rgb
+
+
 def is_image(data: bytes) -> bool:
-    """Whether the file begins like a JPEG, PNG, BMP, WebP or (classic) TIFF file."""
+    """Return whether the bytes begin like a JPEG, PNG, BMP, WebP or (classic) TIFF file."""
     return data.startswith(_STARTS) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
 
 
 def claimed_pixels(data: bytes) -> int | None:
-    """Width times height as the header states it.
+    """Return width times height as stated in the header.
 
     Args:
         data: the whole file: JPEG, PNG, BMP, WebP or (classic) TIFF.
 
     Returns:
-        The number of pixels; None if the file is of another kind, broken in its header, or ends too early.
+        The number of pixels; None if the file has another format, a broken header, or ends too early.
 
     Reference: ITU T.81 annex B (JPEG), RFC 2083 (PNG), RFC 9649 (WebP), TIFF 6.0 section 2, the BITMAPINFOHEADER
     structure of Windows (BMP).
@@ -48,14 +109,38 @@ def claimed_pixels(data: bytes) -> int | None:
     return None
 
 
+def _bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of an image file after checking its header.
+
+    Raises:
+        DataError: if it cannot be read, is no image, is cut short or too large.
+    """
+    where = os.fspath(path)
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # creating a Path takes longer than opening it
+            data = file.read()
+    except (OSError, ValueError) as error:  # a name with a NUL byte is no file's
+        raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise DataError(f"{where} is empty")
+    if not is_image(data):
+        raise DataError(f"{where} is no JPEG, PNG, BMP, WebP or TIFF image")
+    pixels = claimed_pixels(data)
+    if not pixels:
+        raise DataError(f"{where} is cut short or broken")
+    if pixels > MAX_PIXELS:
+        raise DataError(f"{where} claims {pixels / 1e6:,.0f} megapixels; more than {MAX_PIXELS / 1e6:,.0f} are refused")
+    return data
+
+
 def _jpeg(data: bytes) -> int | None:
     pixels = None
     at = 2
     while (at := data.find(b"\xff", at)) >= 0:
         marker = data[at + 1]
-        if marker == 0xDA:  # the scan. Its bytes never form an end marker; those of a thumbnail, before it, do
+        if marker == 0xDA:  # the scan. It never contains an end marker; a thumbnail before it does
             return pixels if data.find(_JPEG_END, at) >= 0 else None
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # stand alone, without a length
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # markers without a length
             at += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
@@ -77,7 +162,7 @@ def _bmp(data: bytes) -> int | None:
         compression = 0
     else:
         width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, 18)
-    packed = compression in (1, 2)  # run lengths: the size of the data is not that of the image
+    packed = compression in (1, 2)  # run-length encoding: the size of the data does not follow from the image's
     needed = start if packed else start + (width * depth + 31) // 32 * 4 * abs(height)
     return width * abs(height) if width > 0 and height and len(data) >= needed else None
 
@@ -102,15 +187,15 @@ def _tiff(data: bytes) -> int | None:
     at = struct.unpack_from(f"{order}I", data, 4)[0]
     fields: dict[int, tuple[int, ...]] = {}
     entries = struct.unpack_from(f"{order}H", data, at)[0]
-    struct.unpack_from(f"{order}I", data, at + 2 + 12 * entries)  # where the directory of the next page is
+    struct.unpack_from(f"{order}I", data, at + 2 + 12 * entries)  # offset of the next page's directory
     for entry in range(entries):
-        place = at + 2 + 12 * entry
-        tag, kind, count = struct.unpack_from(f"{order}HHI", data, place)
+        start = at + 2 + 12 * entry
+        tag, kind, count = struct.unpack_from(f"{order}HHI", data, start)
         if tag in (256, 257, 273, 279, 324, 325) and kind in _TIFF_TYPES:
             form = f"{order}{count}{_TIFF_TYPES[kind]}"
             inside = struct.calcsize(form) <= 4
-            where = place + 8 if inside else struct.unpack_from(f"{order}I", data, place + 8)[0]
-            fields[tag] = struct.unpack_from(form, data, where)
+            offset = start + 8 if inside else struct.unpack_from(f"{order}I", data, start + 8)[0]
+            fields[tag] = struct.unpack_from(form, data, offset)
     ends = [
         offset + size
         for offsets, sizes in ((273, 279), (324, 325))  # strips, tiles
@@ -118,87 +203,3 @@ def _tiff(data: bytes) -> int | None:
     ]
     whole = ends and max(ends) <= len(data)
     return fields[256][0] * fields[257][0] if whole and fields.get(256) and fields.get(257) else None
-
-
-# A frame of a video has a few megapixels, a photo up to a hundred; beyond this a file is broken or hostile.
-MAX_PIXELS = 200_000_000
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """Decode an image file as :func:`load_image` does; None where that has an error to tell."""
-    try:
-        return load_image(path)
-    except DataError:
-        return None
-
-
-def load_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Decode a JPEG, PNG, BMP, WebP or TIFF file; its content decides which, not its name.
-
-    Grey becomes RGB, and so does CMYK. Transparency is dropped, and the stored colours stay; only TIFF's decoder knows
-    no other way than to composite them on black. 16 bits become 8 by scaling (65535 becomes 255). The EXIF orientation
-    is applied, so faces stand upright (in WebP from OpenCV 4.13 on). Of several pages the first is read.
-
-    Args:
-        path: the file.
-
-    Returns:
-        RGB uint8 (H, W, 3).
-
-    Raises:
-        DataError: where the file is missing, is no image, ends too early, holds floating-point or signed pixels, or
-            claims more than ``MAX_PIXELS``, before any of them is decoded.
-    """
-    return decoded(_bytes(path), os.fspath(path))
-
-
-def decoded(data: bytes, where: str) -> np.ndarray:
-    """Decode the bytes of an image file as :func:`load_image` does.
-
-    Args:
-        data: the bytes.
-        where: how to name it to a person.
-
-    Raises:
-        DataError: if they cannot be decoded, or hold floating-point or signed pixels.
-    """
-    import cv2
-
-    # IMREAD_UNCHANGED would ignore the orientation; without ANYDEPTH 16 bits would be cut off or rounded by format.
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise DataError(f"{where} cannot be decoded")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{where} holds {image.dtype} pixels; a frame has 8 or 16 bits without a sign")
-    if image.dtype == np.uint16:
-        image = cv2.convertScaleAbs(image, alpha=255 / 65535)
-    rgb: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return rgb
-
-
-def _bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file whose header promises an image of a decent size.
-
-    Raises:
-        DataError: if it does not.
-    """
-    where = os.fspath(path)
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # a Path an image costs more than opening it
-            data = file.read()
-    except (OSError, ValueError) as error:  # a name with a NUL byte is no file's
-        raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not data:
-        raise DataError(f"{where} is empty")
-    if not is_image(data):
-        raise DataError(f"{where} is no JPEG, PNG, BMP, WebP or TIFF image")
-    pixels = claimed_pixels(data)
-    if not pixels:
-        raise DataError(f"{where} is cut short or broken")
-    if pixels > MAX_PIXELS:
-        raise DataError(f"{where} claims {pixels / 1e6:,.0f} megapixels; more than {MAX_PIXELS / 1e6:,.0f} are refused")
-    return data

@@ -1,4 +1,4 @@
-"""The contract of a temporal smoother: the predictions of one clip in, better ones out."""
+"""Contract of a temporal smoother: predictions of one clip in, smoothed ones out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fusionkit.errors import DataError, PluginError
 
 
 class Stream:
-    """Gives each frame of a clip its probabilities when it arrives: those that the smoother gives the whole clip.
+    """Smooths the frames of a clip as they arrive, with the same result as for the whole clip.
 
     Args:
-        smoother: steps for this stream alone; made by :meth:`Smoother.stream`.
+        smoother: a smoother used by this stream only; created by :meth:`Smoother.stream`.
     """
 
     def __init__(self, smoother: Smoother) -> None:
@@ -25,27 +25,27 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """A new clip begins with the next frame."""
+        """Start a new clip with the next frame."""
         self._smoother.reset()
         self._last: int | None = None
 
     def __call__(self, x: np.ndarray, frame_number: int) -> np.ndarray:
-        """The next frame of the clip.
+        """Smooth the next frame of the clip.
 
         Args:
-            x: (C,) what the smoother ``needs``.
-            frame_number: above that of the frame before; a gap is a gap in time.
+            x: (C,) probabilities, logits or an embedding, as the smoother ``needs``.
+            frame_number: greater than that of the frame before; a gap is a gap in time.
 
         Returns:
             (C,) float64, probabilities.
 
         Raises:
-            DataError: if the frame number does not rise.
-            PluginError: if the smoother cannot go frame by frame, or breaks its contract.
+            DataError: if the frame number is not greater than the one before.
+            PluginError: if the smoother cannot smooth frame by frame, or breaks its contract.
         """
         if self._last is not None and frame_number <= self._last:
             raise DataError(
-                f"frame {frame_number} comes after frame {self._last}: the frames of a clip come in order",
+                f"frame {frame_number} comes after frame {self._last}: frame numbers of a clip must increase",
                 hint="reset() begins a new clip",
             )
         row = np.asarray(x, dtype=np.float64)
@@ -58,16 +58,16 @@ class Stream:
 class Smoother(Component, ABC):
     """Post-processes the predictions of one clip over time.
 
-    A smoother that looks at no later frame derives from :class:`CausalSmoother` instead, and can go frame by frame.
+    A smoother that uses no later frame derives from :class:`CausalSmoother` instead, and can smooth frame by frame.
 
     Attributes:
-        causal: the result at a frame uses no later frame.
-        needs: what :meth:`smooth` is given: class probabilities, logits or embeddings.
-        hard: the result is one-hot: a decision, not a probability. An option may decide it for an instance.
-        fitted: :meth:`fit` learns something, so the smoother must be fitted, and keyed with its seed, before use.
-            What it learned is stored with a cell: see :meth:`state`.
+        causal: whether the result at a frame uses no later frame.
+        needs: input of :meth:`smooth`: class probabilities, logits or embeddings.
+        hard: whether the result is one-hot: a decision, not a probability. An option may set it for an instance.
+        fitted: whether :meth:`fit` learns something. Such a smoother is fitted before use, and its key has the seed.
+            The learned state is stored with a cell: see :meth:`state`.
         auto: options that may be ``'auto'``, each with its candidate values, the mildest first. The value is chosen
-            once per row by the mean dev score over seeds; of equal ones the first.
+            once per row by the mean dev score over seeds; the first of equal ones.
     """
 
     kind: ClassVar[str] = "smoother"
@@ -78,31 +78,30 @@ class Smoother(Component, ABC):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
-        """Learn from dev clips (training logits are overfitted); does nothing by default.
+        """Learn from dev clips (training logits are overfitted). Default: do nothing.
 
         Args:
-            clips: a pair ``(x (T, C), frame_numbers (T,))`` a clip, as :meth:`smooth` gets them.
-            labels: (T,) int64 a clip, -1 unlabelled.
-            seed: seeds whatever is random.
+            clips: ``(x (T, C), frame_numbers (T,))`` of each clip, as for :meth:`smooth`.
+            labels: (T,) int64 of each clip, -1 unlabelled.
+            seed: random seed.
         """
 
     def state(self) -> dict[str, np.ndarray] | None:
-        """What :meth:`fit` learned, as named arrays of one axis or more: a cell is stored without pickle.
+        """Return the state learned by :meth:`fit`, as named arrays of at least one axis (cells use no pickle).
 
-        None, the default: nothing that could be stored. The cell of a fitted smoother is then scored as any other, but
-        cannot be applied to new frames.
+        Default: None, no state to store. The cell of a fitted smoother is then scored like any other, but cannot be
+        applied to new frames.
         """
         return None
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what :meth:`state` gave, into a smoother with the same options; it is then as good as fitted.
+        """Load the state from :meth:`state` into a smoother with the same options, instead of fitting it.
 
         Raises:
-            PluginError: if the smoother has no restore of its own.
+            PluginError: if the smoother does not implement it.
         """
         raise PluginError(
-            f"smoother {type(self).__name__} cannot take back what it learned",
-            hint="give it state() and restore()",
+            f"smoother {type(self).__name__} cannot restore its learned state", hint="implement state() and restore()"
         )
 
     @abstractmethod
@@ -110,41 +109,43 @@ class Smoother(Component, ABC):
         """Smooth one clip.
 
         Args:
-            x: (T, C) float64, in time order: probabilities, logits or embeddings as ``needs`` says.
-            frame_numbers: (T,) int64, rising; gaps in it are gaps in time.
+            x: (T, C) float64, in time order: probabilities, logits or embeddings, as in ``needs``.
+            frame_numbers: (T,) int64, ascending; gaps are gaps in time.
 
         Returns:
-            (T, C): non-negative class weights of each frame; the base makes each row sum to one.
+            (T, C): non-negative class weights of each frame; the base class divides each row by its sum.
         """
 
     def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
-        """Smooth the next frame of a clip; called through :meth:`stream`, which checks and divides by the sum.
+        """Smooth the next frame of a clip. Call it through :meth:`stream`, which checks and normalises the result.
 
         Args:
             x: (C,) float64, as a row of :meth:`smooth`.
-            frame_number: above the one before.
+            frame_number: greater than the one before.
 
         Returns:
-            (C,) what :meth:`smooth` gives the same frame of the whole clip.
+            (C,) as :meth:`smooth` returns for the same frame of the whole clip.
 
         Raises:
-            PluginError: if the smoother cannot go frame by frame.
+            PluginError: if the smoother cannot smooth frame by frame.
         """
-        why = "is causal but has no step()" if self.causal else "looks at later frames"
+        why = "is causal but has no step()" if self.causal else "uses later frames"
         raise PluginError(
-            f"smoother {type(self).__name__} cannot go frame by frame: it {why}",
+            f"smoother {type(self).__name__} cannot smooth frame by frame: it {why}",
             hint="a causal smoother derives from CausalSmoother" if self.causal else "choose a causal smoother",
         )
 
     def reset(self) -> None:
-        """The next frame that :meth:`step` gets begins a clip."""
+        """Start a new clip with the next call of :meth:`step`."""
 
     def stream(self) -> Stream:
-        """Takes the frames of a clip as they come, beside any other stream of this smoother."""
+        """Return a new stream; several streams of one smoother are independent."""
         return Stream(copy(self))
 
+    # -- what the kernel calls -------------------------------------------------------------------------------------
+
     def __call__(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """:meth:`smooth` with the result checked and each row divided by its sum.
+        """Call :meth:`smooth`, check its result and divide each row by its sum.
 
         Returns:
             (T, C) float64; rows are probabilities.
@@ -155,9 +156,9 @@ class Smoother(Component, ABC):
         return self.rows_to_one(self.smooth(x, frame_numbers), x)
 
     def rows_to_one(self, weights: Any, x: np.ndarray) -> np.ndarray:
-        """The weights that came of ``x``, checked as :meth:`__call__` says, each row divided by its sum."""
+        """Check weights computed from ``x``, as :meth:`__call__` does, and divide each row by its sum."""
         name = type(self).__name__
-        # In row order, so that a row is added up alike in a clip and by itself.
+        # In row order, so that the sum of a row is the same in a clip and alone, bit for bit.
         out = np.asarray(weights, dtype=np.float64, order="C")
         if out.ndim != 2 or len(out) != len(x) or (self.needs != "embeddings" and out.shape != x.shape):
             raise PluginError(f"smoother {name} gave {out.shape} for {x.shape}")
@@ -171,10 +172,10 @@ class Smoother(Component, ABC):
 
 
 class CausalSmoother(Smoother):
-    """Smooths a clip piece by piece: a plugin writes :meth:`advance`, and both ways of use are made of it.
+    """Smooths a clip piece by piece. A plugin implements :meth:`advance`, for both whole clips and streams.
 
-    A whole clip is one piece and a stream is pieces of one frame, so they give the same bits wherever ``advance``
-    treats its frames one after the other.
+    A whole clip is one piece, and a stream is pieces of one frame. Both give the same bits if ``advance`` processes its
+    frames one after the other.
     """
 
     causal: ClassVar[bool] = True
@@ -185,24 +186,24 @@ class CausalSmoother(Smoother):
         """Smooth the next piece of a clip.
 
         Args:
-            x: (T, C) float64, T >= 1: what the smoother ``needs``.
-            frame_numbers: (T,) int64, rising, above those of the piece before.
-            past: what this gave with the piece before; None at the start of a clip. It is not written to.
+            x: (T, C) float64, T >= 1: probabilities, logits or embeddings, as in ``needs``.
+            frame_numbers: (T,) int64, ascending, greater than those of the piece before.
+            past: the state returned for the piece before; None at the start of a clip. Do not modify it.
 
         Returns:
-            (T, C) weights as :meth:`smooth` gives them, and what the next piece needs to know of all so far.
+            (T, C) weights as of :meth:`smooth`, and the state for the next piece.
         """
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """The clip as one piece: (T, C) to (T, C)."""
+        """Smooth the clip as one piece: (T, C) to (T, C)."""
         return self.advance(x, frame_numbers, None)[0] if len(x) else x
 
     def step(self, x: np.ndarray, frame_number: int) -> np.ndarray:
-        """The next frame as a piece of its own: (C,) to (C,)."""
+        """Smooth the next frame as one piece: (C,) to (C,)."""
         weights, self._past = self.advance(x[None], np.array([frame_number], dtype=np.int64), self._past)
         row: np.ndarray = weights[0]
         return row
 
     def reset(self) -> None:
-        """The next frame begins a clip."""
+        """Start a new clip with the next frame."""
         self._past = None

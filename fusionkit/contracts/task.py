@@ -1,4 +1,4 @@
-"""What is predicted and how it is judged. One task so far: one label a frame, out of C classes."""
+"""Task: what is predicted and how it is scored. There is one so far: one of C classes per frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SingleLabel:
-    """One of C classes a frame, judged by the macro-F1 over pooled frames.
+    """One of C classes per frame, scored by macro-F1 over pooled frames.
 
     Reference: the protocol of the ABAW expression challenge: the unweighted mean of the per-class F1 over all annotated
     frames, pooled and not per video (https://affective-behavior-analysis-in-the-wild.github.io/6th/).
@@ -18,7 +18,7 @@ class SingleLabel:
     num_classes: int
 
     def counts(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Confusion counts (C, C) int64: rows are the truth, columns the prediction.
+        """Return confusion counts (C, C) int64: rows are the truth, columns the prediction.
 
         Args:
             truth: (N,) int64 in 0..C-1.
@@ -30,9 +30,9 @@ class SingleLabel:
         return square
 
     def per_class_f1(self, counts: np.ndarray) -> np.ndarray:
-        """F1 of each class, (..., C), from confusion counts (..., C, C).
+        """Return the F1 of each class, (..., C), from confusion counts (..., C, C).
 
-        NaN where a class is in neither the truth nor the predictions: there is nothing to judge, which is not a zero.
+        It is NaN, not zero, for a class in neither the truth nor the predictions.
         """
         hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
         both = counts.sum(-1) + counts.sum(-2)
@@ -40,9 +40,9 @@ class SingleLabel:
         return f1
 
     def metric(self, counts: np.ndarray) -> float:
-        """Macro-F1 in 0..1 of one confusion matrix (C, C): the mean F1 of the classes that are present in the truth.
+        """Return macro-F1 in 0..1 of one confusion matrix (C, C): the mean F1 of the classes in the truth.
 
-        NaN where no frame is annotated.
+        It is NaN if no frame is annotated.
         """
         present = counts.sum(-1) > 0
         return float(self.per_class_f1(counts)[present].mean()) if present.any() else float("nan")

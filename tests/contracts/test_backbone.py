@@ -1,4 +1,4 @@
-"""What the base of backbones checks, and how tokens are pooled."""
+"""Checks of the backbone base class, and pooling of tokens."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class Means(Backbone):
 
 
 class Given(Means):
-    """Gives what it was told to."""
+    """Returns a given result."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -55,7 +55,7 @@ def test_embeddings_come_as_float32() -> None:
     )
 
 
-def test_tokens_are_pooled_to_the_number_that_was_asked_for() -> None:
+def test_tokens_are_pooled_to_the_requested_number() -> None:
     got = Means()(VIEWS, tokens=2)
     columns = VIEWS.astype(float).mean(1)
     np.testing.assert_allclose(got[:, 0], (columns[:, 0] + columns[:, 1] + columns[:, 2]) / 3, rtol=1e-6)
@@ -85,7 +85,7 @@ def test_tokens_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_tokens_where_there_are_none_or_too_few_are_refused() -> None:
     with pytest.raises(PluginError, match="backbone Pooled gives no tokens"):
         Pooled()(VIEWS, tokens=1)
-    with pytest.raises(PluginError, match="gives 6 tokens a view, fewer than the 7 asked for"):
+    with pytest.raises(PluginError, match="gives 6 tokens per view, fewer than the 7 requested"):
         Means()(VIEWS, tokens=7)
 
 

@@ -1,4 +1,4 @@
-"""What the base of data sets checks before the kernel believes a table, an image or a ready embedding."""
+"""Checks of the data set base class: tables, images and ready embeddings."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ IMAGE = np.zeros((2, 3, 3), np.uint8)
 
 
 class Toy(FaceDataset):
-    """Gives what it was told to."""
+    """Returns a given result."""
 
     def __init__(self, table: FrameTable = TABLE, images: Any = (), ready: Any = None, content: str = "") -> None:
         self._table, self._images, self._ready, self._content = table, images, ready, content
@@ -45,7 +45,7 @@ def refused(table: FrameTable) -> str:
     return str(error.value)
 
 
-def test_a_sound_table_passes_as_it_is() -> None:
+def test_a_valid_table_passes_unchanged() -> None:
     assert Toy().table() is TABLE
     assert (TABLE.label == np.array([0, UNLABELLED, 1, 1])).all()
     assert TABLE.split.tolist() == [""] * 4
@@ -72,7 +72,7 @@ def test_every_column_counts_for_the_digest(column: str) -> None:
 
 
 @given(st.lists(st.sampled_from("ab"), max_size=6), st.lists(st.sampled_from("ab"), max_size=6))
-def test_digests_do_not_run_columns_together(one: list[str], other: list[str]) -> None:
+def test_digests_keep_values_and_columns_separate(one: list[str], other: list[str]) -> None:
     def digest(clip: list[str]) -> str:
         return FrameTable.of(clip, [0] * len(clip), [0] * len(clip), subject=clip).digest()
 
@@ -80,7 +80,7 @@ def test_digests_do_not_run_columns_together(one: list[str], other: list[str]) -
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (replace(TABLE, label=TABLE.label[:3]), "columns of the frame table differ in length"),
         (TABLE.take(np.array([], int)), "there are no frames"),
@@ -92,8 +92,8 @@ def test_digests_do_not_run_columns_together(one: list[str], other: list[str]) -
         (FrameTable.of(["a", "b", "b"], [3, 2, 2], [0, 0, 0]), "clip 'b' frame 2: frame numbers must rise"),
     ],
 )
-def test_an_unsound_table_is_refused_saying_where(table: FrameTable, said: str) -> None:
-    assert said in refused(table)
+def test_an_invalid_table_is_refused_naming_the_row(table: FrameTable, message: str) -> None:
+    assert message in refused(table)
 
 
 def test_classes_of_one_name_are_refused() -> None:
@@ -112,7 +112,7 @@ def test_images_pass_and_missing_ones_stay_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [
         ([IMAGE], "read gave 1 images for 2 rows"),
         ([IMAGE, IMAGE[..., 0]], r"clip 'c' frame 7 is uint8 \(2, 3\), not uint8 \(H, W, 3\)"),
@@ -122,8 +122,8 @@ def test_images_pass_and_missing_ones_stay_missing() -> None:
         ([IMAGE, "a.jpg"], "clip 'c' frame 7 is str"),
     ],
 )
-def test_what_is_no_image_is_refused_saying_where(images: list[Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_an_invalid_image_is_refused_naming_the_row(images: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Toy(images=images).images(np.array([0, 3]))
 
 

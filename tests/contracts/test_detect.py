@@ -1,4 +1,4 @@
-"""What the base of extractors checks of the faces of a detector."""
+"""Checks of the extractor base class: faces of a detector."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ FRAME = np.zeros((10, 12, 3), np.uint8)
 
 
 class Told(Template):
-    """Gives the faces that it was told to."""
+    """Returns given faces."""
 
     def __init__(self, *faces: Any) -> None:
         super().__init__()
-        self.told = faces
+        self.given = faces
 
     def faces(self, frame: np.ndarray) -> list[Face]:
-        return list(self.told)
+        return list(self.given)
 
 
 def test_good_faces_pass_in_their_order():
@@ -47,20 +47,20 @@ def test_a_face_that_cannot_be_used_is_left_out(box, points):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ((0, 0, 5, 5), "extractor Told gave tuple as a face, not Face"),
         (Face(np.zeros(5), 1, TEMPLATE), r"a face with box \(5,\) and points \(5, 2\); expected \(4,\) and \(5, 2\)"),
         (Face(np.zeros(4), 1, TEMPLATE[:3]), r"points \(3, 2\)"),
     ],
 )
-def test_what_breaks_the_contract_is_refused(given, said):
-    with pytest.raises(PluginError, match=said):
+def test_faces_that_break_the_contract_are_refused(given, message):
+    with pytest.raises(PluginError, match=message):
         Told(given).detect(FRAME)
 
 
-def test_an_extractor_that_finds_no_faces_says_so():
+def test_an_extractor_without_face_detection_is_refused():
     assert Told().finds_faces
     assert not Template().finds_faces
-    with pytest.raises(PluginError, match="extractor Template says where regions are, but finds no faces"):
+    with pytest.raises(PluginError, match="extractor Template does not detect faces"):
         Template().detect(FRAME)

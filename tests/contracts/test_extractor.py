@@ -1,4 +1,4 @@
-"""What the base of extractors checks: shapes, and boxes that are no boxes."""
+"""Checks of the extractor base class: shapes, and boxes without area."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ FRAMES = [np.zeros((10, 12, 3), np.uint8)] * 2
 
 
 class Toy(Extractor):
-    """Gives what it was told to."""
+    """Returns a given result."""
 
     regions = ("eye", "mouth")
 
@@ -36,14 +36,14 @@ def test_boxes_that_cannot_be_used_are_not_found() -> None:
     assert np.isnan(infinite.boxes).all()
 
 
-def test_landmarks_pass_as_they_are() -> None:
+def test_landmarks_pass_unchanged() -> None:
     marks = np.arange(12.0).reshape(2, 3, 2)
     found = Toy(Located(np.ones((2, 2, 5)), np.ones((2, 2)), marks))(FRAMES)
     assert found.landmarks is marks
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [
         (
             Located(np.ones((2, 2, 4)), np.ones((2, 2))),
@@ -58,8 +58,8 @@ def test_landmarks_pass_as_they_are() -> None:
         (None, "gave NoneType, not Located"),
     ],
 )
-def test_what_breaks_the_contract_is_refused(found: Any, said: str) -> None:
-    with pytest.raises(PluginError, match=said):
+def test_results_that_break_the_contract_are_refused(found: Any, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
         Toy(found)(FRAMES)
 
 

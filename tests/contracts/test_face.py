@@ -45,7 +45,7 @@ def test_it_is_the_geometry_of_insightface():
 @pytest.mark.parametrize(
     "points", [np.zeros((5, 2)), np.full((5, 2), 7.5), np.full((5, 2), np.nan), [[np.inf, 0], *[[0, 0]] * 4]]
 )
-def test_points_that_do_not_tell_give_none(points):
+def test_degenerate_points_give_none(points):
     assert face(points).to_template() is None
 
 
@@ -54,5 +54,5 @@ def test_the_largest_the_most_central_the_leftmost_or_the_rightmost_is_chosen():
     for which, place in {"left": 0, "central": 1, "largest": 2, "right": 2}.items():
         assert choose(faces, which, 100, 100) is faces[place]
     assert choose([], "largest", 100, 100) is None
-    with pytest.raises(ValueError, match="'best' is none of largest, central, left, right"):
+    with pytest.raises(ValueError, match="'best' must be one of: largest, central, left, right"):
         choose(faces, "best", 100, 100)

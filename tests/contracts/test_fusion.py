@@ -1,4 +1,4 @@
-"""What the base of fusions does: heads, stacking, projections, and one wrapped error for whatever goes wrong."""
+"""The fusion base class: heads, stacking, projections, and one wrapped error for any failure."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import FusionOutput, StackedFusion
 from fusionkit.contracts.fusion import Fusion, Views
-from fusionkit.errors import ConfigError, PluginError
+from fusionkit.errors import PluginError
+from fusionkit.registry.options import check_options
 
 DIMS = {"face": 5, "eye": 3}
 C = 4
@@ -24,7 +25,7 @@ class Joined(Fusion):
 
 
 class Given(Fusion):
-    """Gives what it was told to, or does what it was told to."""
+    """Returns a given result, or calls a given function."""
 
     def __init__(self, result: Any, **more: Any) -> None:
         super().__init__(DIMS, C)
@@ -58,7 +59,7 @@ def test_an_embedding_gets_a_linear_head() -> None:
     np.testing.assert_allclose(numpy_of(output.logits), wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_what_is_missing_is_passed_on() -> None:
+def test_presence_is_passed_on() -> None:
     fusion = Joined(DIMS, C)
     fusion.attach_head()
     here = torch.tensor([True, False] * 3)
@@ -97,7 +98,7 @@ def test_the_loss_is_cross_entropy_on_the_logits() -> None:
     assert float(loss) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_main_and_auxiliary_views_are_told_apart() -> None:
+def test_main_and_auxiliary_views_are_named() -> None:
     fusion = Joined({"eye": 3, "face": 5, "a": 1}, C)
     assert (fusion.main, fusion.auxiliary) == ("eye", ("face", "a"))
 
@@ -106,7 +107,7 @@ WHERE = r"fusion Given on views face \(6, 5\), eye \(6, 3\)"
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "message"),
     [
         (torch.zeros(5, 2), r"gave an embedding of shape \(5, 2\); expected \(6, out_dim\)"),
         (torch.zeros(6), r"gave an embedding of shape \(6,\); expected \(6, out_dim\)"),
@@ -125,12 +126,12 @@ WHERE = r"fusion Given on views face \(6, 5\), eye \(6, 3\)"
         (lambda _: 1 / 0, "failed: ZeroDivisionError: division by zero"),
     ],
 )
-def test_whatever_goes_wrong_is_told_once_with_views_and_shapes(result: Any, said: str) -> None:
-    with pytest.raises(PluginError, match=f"^{WHERE} {said}") as refused:
+def test_any_failure_is_reported_once_with_views_and_shapes(result: Any, message: str) -> None:
+    with pytest.raises(PluginError, match=f"^{WHERE} {message}") as refused:
         Given(result)(VIEWS)
     assert "\n" not in str(refused.value)
     assert str(refused.value).count("on views") == 1
-    assert (refused.value.__cause__ is not None) == ("failed" in said)
+    assert (refused.value.__cause__ is not None) == ("failed" in message)
 
 
 def test_a_fusion_that_fails_is_found_when_its_head_is_attached() -> None:
@@ -166,8 +167,7 @@ def test_views_are_projected_to_one_width(dims: dict[str, int], width: int | Non
 
 @pytest.mark.parametrize("width", [0, -3])
 def test_a_width_below_one_is_refused(width: int) -> None:
-    with pytest.raises(ConfigError, match=f"option width = {width} must be at least 1"):
-        Sum(DIMS, C, width=width)
+    assert check_options(Sum, {"width": width}) == [f"option width = {width} must be at least 1"]
 
 
 def test_tokens_reach_a_fusion_that_needs_them() -> None:

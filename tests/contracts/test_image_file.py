@@ -1,4 +1,4 @@
-"""Reading one image: right pixels, upright, or None without a word on the terminal."""
+"""Reading one image: right pixels, upright, or None without terminal output."""
 
 import os
 import struct
@@ -126,7 +126,7 @@ def test_the_exif_orientation_is_applied(tmp_path, ending, orientation):
 
 
 @pytest.mark.parametrize("name", ["ünï ćode 表情.jpg", "with space.png", "[0]{1}*.bmp"])
-def test_any_file_name_will_do(tmp_path, name):
+def test_any_file_name_works(tmp_path, name):
     save(tmp_path / name, picture())
     assert read_image(tmp_path / name).shape == (40, 56, 3)
     assert read_image(str(tmp_path / name)).shape == (40, 56, 3)
@@ -175,7 +175,7 @@ def test_a_jpeg_cut_short_is_unreadable_even_when_its_thumbnail_is_whole(tmp_pat
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 100, b"\n", b"\xff" * 7, b"trailer of a phone's camera" * 50])
-def test_what_follows_the_end_of_a_jpeg_is_passed_over(tmp_path, tail):
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path, tail):
     path = save(tmp_path / "a.jpg", picture())
     expected = read_image(path)
     path.write_bytes(path.read_bytes() + tail)
@@ -190,7 +190,7 @@ def test_what_follows_the_end_of_a_jpeg_is_passed_over(tmp_path, tail):
         b"<html>404 not found</html>", bytes(4096), os.urandom(4096), "плохо".encode(),
     ],
 )  # fmt: skip
-def test_what_is_no_image_is_unreadable(tmp_path, content):
+def test_other_files_are_unreadable(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
     assert read_image(tmp_path / "a.jpg") is None
 
@@ -207,7 +207,7 @@ def test_an_image_of_the_greatest_size_is_read_and_one_beyond_is_not(tmp_path, m
         assert read_image(save(tmp_path / f"b{ending}", picture(41, 56))) is None
 
 
-def test_a_header_that_claims_a_monstrous_image_is_refused_before_decoding(tmp_path, monkeypatch):
+def test_a_header_with_too_many_pixels_is_refused_before_decoding(tmp_path, monkeypatch):
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 

@@ -38,14 +38,14 @@ def encoded(kind: str, mode: str, width: int, height: int, options: dict) -> byt
 
 @pytest.mark.parametrize(("kind", "mode", "options"), VARIANTS)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 300), (640, 3)])
-def test_the_claim_is_what_pillow_finds(kind, mode, options, width, height):
+def test_the_size_in_the_header_equals_that_of_pillow(kind, mode, options, width, height):
     data = encoded(kind, mode, width, height, options)
     assert Image.open(io.BytesIO(data)).size == (width, height)
     assert claimed_pixels(data) == width * height
 
 
 @pytest.mark.parametrize(("kind", "mode", "options"), VARIANTS)
-def test_no_beginning_of_a_file_passes_for_the_whole(kind, mode, options):
+def test_no_truncated_file_passes_for_the_whole(kind, mode, options):
     data = encoded(kind, mode, 9, 11, options)
     for length in range(len(data) - 2):  # PNG and WebP may do without a last padding byte
         assert claimed_pixels(data[:length]) is None, length
@@ -55,7 +55,7 @@ def test_no_beginning_of_a_file_passes_for_the_whole(kind, mode, options):
     st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\x10\0\0\0WEBP", b"II*\0", b"MM\0*"]),
     st.binary(max_size=200),
 )
-def test_no_bytes_at_all_make_it_fail(start, rest):
+def test_no_bytes_make_it_fail(start, rest):
     claim = claimed_pixels(start + rest)
     assert claim is None or claim >= 0
 

@@ -1,4 +1,4 @@
-"""What the base of smoothers checks, and that rows are made to sum to one."""
+"""Checks of the smoother base class, and normalisation of rows."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ NUMBERS = np.arange(6)
 
 
 class Given(Smoother):
-    """Gives what it was told to."""
+    """Returns a given result."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -42,7 +42,7 @@ def test_weights_from_embeddings_may_have_another_width() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         (X[:5], r"smoother Given gave \(5, 4\) for \(6, 4\)"),
         (X[:, :3], r"gave \(6, 3\) for \(6, 4\)"),
@@ -53,8 +53,8 @@ def test_weights_from_embeddings_may_have_another_width() -> None:
         (X * (np.arange(6) > 0)[:, None], "negative weight or a row without weight"),
     ],
 )
-def test_what_breaks_the_contract_is_refused(values: np.ndarray, said: str) -> None:
-    with pytest.raises(PluginError, match=said):
+def test_results_that_break_the_contract_are_refused(values: np.ndarray, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
         Given(values)(X, NUMBERS)
 
 
@@ -77,7 +77,7 @@ class Summed(CausalSmoother):
 GAPS = np.array([3, 4, 7, 8, 9, 20])
 
 
-def test_a_causal_smoother_is_its_pieces_put_together() -> None:
+def test_a_causal_smoother_gives_the_same_result_in_pieces() -> None:
     assert Summed.causal
     found = Summed()(X, GAPS)
     by_hand, total = [], np.zeros(4)
@@ -88,7 +88,7 @@ def test_a_causal_smoother_is_its_pieces_put_together() -> None:
     assert Summed().smooth(X[:0], GAPS[:0]).shape == (0, 4)
 
 
-def test_a_stream_gives_the_bits_of_the_whole_clip_beside_another() -> None:
+def test_a_stream_gives_the_bits_of_the_whole_clip_beside_another_stream() -> None:
     smoother = Summed()
     one, two = smoother.stream(), smoother.stream()
     first = [one(row, int(number)) for row, number in zip(X[:3], GAPS[:3], strict=True)]
@@ -101,7 +101,7 @@ def test_a_stream_gives_the_bits_of_the_whole_clip_beside_another() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 7, 8, 9, 33])
-def test_a_row_is_added_up_alike_in_a_clip_and_by_itself(classes: int) -> None:
+def test_the_sum_of_a_row_is_the_same_in_a_clip_and_alone(classes: int) -> None:
     class Columns(Summed):
         def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
             return np.asfortranarray(x), None
@@ -112,7 +112,7 @@ def test_a_row_is_added_up_alike_in_a_clip_and_by_itself(classes: int) -> None:
 
 
 @pytest.mark.parametrize("number", [8, 7, -1])
-def test_frames_that_come_in_no_order_are_refused_and_change_nothing(number: int) -> None:
+def test_unordered_frames_are_refused_and_change_nothing(number: int) -> None:
     stream = Summed().stream()
     stream(X[0], 8)
     with pytest.raises(DataError, match=f"frame {number} comes after frame 8"):
@@ -120,7 +120,7 @@ def test_frames_that_come_in_no_order_are_refused_and_change_nothing(number: int
     np.testing.assert_array_equal(stream(X[1], 9), Summed()(X[:2], np.array([8, 9]))[1])
 
 
-def test_a_step_is_checked_as_a_clip_is() -> None:
+def test_a_step_is_checked_like_a_clip() -> None:
     class Lost(Summed):
         def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
             return x - 1, None
@@ -129,8 +129,8 @@ def test_a_step_is_checked_as_a_clip_is() -> None:
         Lost().stream()(X[0], 0)
 
 
-def test_a_smoother_without_steps_says_why() -> None:
-    with pytest.raises(PluginError, match=r"Given cannot go frame by frame: it looks at later frames.*causal smoother"):
+def test_a_smoother_without_steps_is_refused_with_the_reason() -> None:
+    with pytest.raises(PluginError, match=r"Given cannot smooth frame by frame: it uses later frames.*causal smoother"):
         Given(X).stream()(X[0], 0)
 
     class Claims(Given):
@@ -140,7 +140,7 @@ def test_a_smoother_without_steps_says_why() -> None:
         Claims(X).stream()(X[0], 0)
 
 
-def test_a_smoother_keeps_nothing_unless_it_says_what_and_cannot_be_given_it_back() -> None:
+def test_a_smoother_has_no_stored_state_by_default() -> None:
     assert Given(X).state() is None
-    with pytest.raises(PluginError, match=r"Given cannot take back what it learned.*state\(\) and restore\(\)"):
+    with pytest.raises(PluginError, match=r"Given cannot restore its learned state.*state\(\) and restore\(\)"):
         Given(X).restore({"share": X})

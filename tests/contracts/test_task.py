@@ -37,7 +37,7 @@ def test_counts_add_up(one: tuple[int, list[tuple[int, int]]], other: tuple[int,
     np.testing.assert_array_equal(sum(task.counts(*part) for part in parts), task.counts(*together))
 
 
-def test_many_matrices_at_once_are_judged_one_by_one() -> None:
+def test_many_matrices_at_once_are_scored_one_by_one() -> None:
     counts = np.random.default_rng(0).integers(0, 5, (7, 2, 4, 4))
     task = SingleLabel(4)
     got = task.per_class_f1(counts)
@@ -45,7 +45,7 @@ def test_many_matrices_at_once_are_judged_one_by_one() -> None:
     np.testing.assert_array_equal(got[3, 1], task.per_class_f1(counts[3, 1]))
 
 
-def test_a_class_that_nobody_saw_is_no_zero_and_one_that_was_only_guessed_is_not_averaged() -> None:
+def test_an_absent_class_is_nan_and_a_class_only_predicted_is_not_averaged() -> None:
     task = SingleLabel(3)
     counts = task.counts(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]))
     f1 = task.per_class_f1(counts)
