@@ -1,4 +1,7 @@
-"""Who does the work: this process, or a pool of processes. All of them compute the same bits, with one thread each."""
+"""Executors: run tasks in this process or in a pool of processes. Results are identical: every process uses one thread.
+
+Importing this module imports no torch: a spawned process imports it before it takes its first task.
+"""
 
 from __future__ import annotations
 
@@ -28,26 +31,148 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from fusionkit.grid.memory import is_spoilt, set_ceiling, share
+from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
+OUT_OF_MEMORY = 75  # exit code of a process that cannot free the memory that a task took
+_HEADS_PER_GPU = 4  # heads are small: a few processes share a device better than one for each core would
+_CLAIM_TIMEOUT = 10.0  # s; the system frees the claim of a killed process soon after its death
+_TICK = 1.0  # s between checks for processes that have ended without an error
+_GRACE = 3.0  # s in which the pool reports a process that died with an error
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_STDERR = 2
+_KEPT = 64 * 1024  # bytes of stderr
 
-FITS_A_GPU = 4  # heads are small: a few processes share a device better than one for each core would
-_PATIENCE = 10.0  # s; the claim of a process that was killed is free as soon as the system has cleared it away
+Results = Iterator[tuple[Task, Failure | None]]
 
-_held: list[IO[bytes]] = []
+
+class Executor(Protocol):
+    """Runs tasks in any order."""
+
+    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
+        """Run every task.
+
+        Args:
+            tasks: to run.
+            advance: called with the number of steps done; within a task too, if the executor can observe them.
+
+        Yields:
+            Each task when it has ended, with its failure or None.
+        """
+        ...
+
+
+class Serial:
+    """Runs one task after the other in this process."""
+
+    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
+        """Run every task; steps are reported as they are done."""
+        for task in tasks:
+            done = 0
+
+            def step(count: int) -> None:
+                nonlocal done
+                done += count
+                advance(count)
+
+            failure = attempt(task, step)
+            advance(task.steps - done)
+            yield task, failure
+
+
+class Processes:
+    """Runs tasks in a pool of spawned processes.
+
+    A process that dies or exceeds the timeout loses only its own task, and is replaced. A task is retried once, alone,
+    if its process died or if it ran out of memory.
+
+    Args:
+        workers: maximum number of processes.
+        timeout: seconds per task; None for no limit.
+        code: imported first by each process.
+        memory: GiB per process; 0 for no limit, None for an equal share of the available memory.
+        gpus: shared by the processes, as ``CUDA_VISIBLE_DEVICES`` names them; each process sees one.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        timeout: float | None,
+        code: Code,
+        memory: float | None = None,
+        gpus: tuple[str, ...] = (),
+    ) -> None:
+        self.workers = workers
+        self.timeout = timeout
+        self.code = code
+        self.memory = memory
+        self.gpus = gpus
+
+    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
+        """Run every task; its steps are reported when it has ended."""
+        again: list[Task] = []
+        for task, failure in self._in_pool(tasks, min(self.workers, len(tasks))):
+            if failure and failure.retryable:
+                again.append(task)
+            else:
+                advance(task.steps)
+                yield task, failure
+        for task in again:  # a pool each: a process without memory must not cost the next task its only retry
+            for _, failure in self._in_pool([task], 1):
+                advance(task.steps)
+                yield task, failure
+
+    def _in_pool(self, tasks: Sequence[Task], workers: int) -> Results:
+        with TemporaryDirectory(prefix="fusionkit-", ignore_cleanup_errors=True) as folder:
+            setup = WorkerSetup(self.code, Path(folder), workers, self._ceiling(workers), self.gpus)
+            yield from _Pool(tasks, setup, self.timeout).run()
+
+    def _ceiling(self, workers: int) -> float | None:
+        if self.memory is None and self.gpus:
+            return None  # the driver of a GPU takes address space far beyond what it uses
+        return share(workers) if self.memory is None else self.memory or None
+
+
+def can_spawn() -> bool:
+    """Return whether a spawned process could import the main module without repeating its work.
+
+    A notebook or an interactive session has no file to import. A script without ``if __name__ == "__main__"`` would
+    start the same work again.
+    """
+    main = sys.modules.get("__main__")
+    if getattr(main, "__spec__", None) is not None:
+        return True  # python -m: spawned processes do not run it as the main module
+    file = getattr(main, "__file__", None)
+    if file is None:
+        return False
+    try:
+        return "__main__" in Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return True  # not Python source: a frozen or zipped entry point, which guards itself
+
+
+# -- GPUs --------------------------------------------------------------------------------------------------------------
+
+
+def visible_gpus(device: str) -> tuple[str, ...]:
+    """Return :func:`gpus_of` for this process."""
+    if not device.startswith("cuda"):
+        return ()
+    import torch
+
+    return gpus_of(device, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
 
 
 def gpus_of(device: str, visible: str | None, count: int) -> tuple[str, ...]:
-    """The GPUs that a device stands for, each as ``CUDA_VISIBLE_DEVICES`` names it.
+    """Return the GPUs of a device, each as ``CUDA_VISIBLE_DEVICES`` names it.
 
     Args:
-        device: ``cpu``, ``cuda`` for all that are visible, ``cuda:1`` for one of them.
-        visible: ``CUDA_VISIBLE_DEVICES`` of this process, or None if it is not set.
-        count: how many devices this process sees.
+        device: ``cpu``; ``cuda`` for all visible GPUs; ``cuda:1`` for one of them.
+        visible: ``CUDA_VISIBLE_DEVICES`` of this process; None if it is not set.
+        count: number of devices that this process sees.
     """
     kind, _, index = device.partition(":")
     if kind != "cuda":
@@ -57,69 +182,248 @@ def gpus_of(device: str, visible: str | None, count: int) -> tuple[str, ...]:
     return tuple(names) if not index else (names[int(index)],)
 
 
-def visible_gpus(device: str) -> tuple[str, ...]:
-    """:func:`gpus_of` this process."""
-    if not device.startswith("cuda"):
-        return ()
-    import torch
-
-    return gpus_of(device, os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
-
-
 def workers_on(gpus: tuple[str, ...], asked: int, cores: int, *, embedding: bool) -> int:
-    """How many processes work at a time.
+    """Return the number of concurrent processes.
 
     Args:
-        gpus: that they share; none on a CPU.
-        asked: ``--workers``, 0 where it was not given.
+        gpus: shared by the processes; empty on a CPU.
+        asked: ``--workers``; 0 if it was not given.
         cores: of the machine.
-        embedding: a backbone fills a GPU, so there is one process for each; heads share them.
+        embedding: one process per GPU, since a backbone fills it; heads share a GPU.
     """
     if not gpus:
         return asked or cores
     if embedding:
         return min(asked, len(gpus)) if asked else len(gpus)
-    return asked or min(cores, FITS_A_GPU * len(gpus))
+    return asked or min(cores, _HEADS_PER_GPU * len(gpus))
 
 
-def claim(desk: Path, workers: int, gpus: tuple[str, ...]) -> str:
-    """The GPU of this process, for as long as it lives: places are dealt out to the GPUs in turn.
+# -- the pool, in the driver -------------------------------------------------------------------------------------------
 
-    A place is a locked file. The system gives it back when its holder dies, whatever kills it, so the process that
-    comes instead of a lost one takes the same GPU.
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """Settings of a worker process.
+
+    Attributes:
+        code: imported first.
+        folder: temporary folder that workers and driver share.
+        workers: number of concurrent workers.
+        memory: GiB per worker; None for no limit.
+        gpus: shared by the workers, as ``CUDA_VISIBLE_DEVICES`` names them; empty on a CPU.
+    """
+
+    code: Code
+    folder: Path
+    workers: int
+    memory: float | None
+    gpus: tuple[str, ...]
+
+    def stderr(self, number: int) -> Path:
+        """File that records standard error while a task runs."""
+        return self.folder / f"task-{number}"
+
+
+class _Pool:
+    """Some tasks in a pool of their own."""
+
+    def __init__(self, tasks: Sequence[Task], setup: WorkerSetup, timeout: float | None) -> None:
+        self.waiting = deque(enumerate(tasks))
+        self.setup = setup
+        self.timeout = timeout
+        self.running: dict[Future[Failure | None], tuple[int, Task]] = {}
+        self.suspects: dict[int, float] = {}  # task number to the time since when its process seems to have ended
+        self.checked = 0.0
+
+    def run(self) -> Results:
+        from pebble import ProcessPool
+
+        context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
+        with _one_thread_each():
+            # The initializer runs before a process takes a task: loading libraries neither counts as the task's time,
+            # nor happens under the lock beneath which tasks are taken, one process after the other.
+            pool = ProcessPool(max_workers=self.setup.workers, context=context, initializer=load_libraries)
+            try:
+                while self.waiting or self.running:
+                    self._send(pool)
+                    done, _ = wait(self.running, timeout=_TICK, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        number, task = self.running.pop(future)
+                        yield task, self._outcome(future, number)
+                    for future in self._vanished():
+                        number, task = self.running.pop(future)
+                        future.cancel()
+                        yield task, self._died(0, number)
+                pool.close()  # type: ignore[no-untyped-call]
+            except BaseException:
+                pool.stop()  # type: ignore[no-untyped-call]
+                raise
+            finally:
+                pool.join()
+
+    def _send(self, pool: ProcessPool) -> None:
+        """Queue one task per process beside the running one."""
+        with _uninterrupted():
+            while self.waiting and len(self.running) < 2 * self.setup.workers:
+                number, task = self.waiting.popleft()
+                future: Future[Failure | None] = Future()
+                try:
+                    future = pool.schedule(run_in_worker, args=[task, self.setup, number], timeout=self.timeout)
+                except RuntimeError as error:  # a broken pool takes no more
+                    future.set_exception(BrokenProcessPool(str(error)))
+                self.running[future] = number, task
+
+    def _vanished(self) -> list[Future[Failure | None]]:
+        """Tasks of processes that have ended without an error, which the pool does not report."""
+        now = time.monotonic()
+        if now - self.checked < _TICK:
+            return []
+        self.checked = now
+        abandoned = {number for number, _ in self.running.values() if is_abandoned(self.setup.stderr(number))}
+        self.suspects = {number: self.suspects.get(number, now) for number in abandoned}
+        gone = {number for number, since in self.suspects.items() if now - since > _GRACE}
+        return [future for future, (number, _) in self.running.items() if number in gone and not future.done()]
+
+    def _outcome(self, future: Future[Failure | None], number: int) -> Failure | None:
+        from pebble import ProcessExpired
+
+        try:
+            return future.result()
+        except TimeoutError:
+            assert self.timeout is not None
+            return Failure.late(self.timeout, read_stderr(self.setup.stderr(number)))
+        except ProcessExpired as error:
+            return self._died(error.exitcode, number)
+        except CancelledError:
+            return Failure("cancelled", "cancelled")
+        except BrokenProcessPool as error:
+            return replace(Failure.of(error), retryable=True)
+        except Exception as error:  # noqa: BLE001  (the task or its result could not be pickled)
+            return Failure.of(error)
+
+    def _died(self, exitcode: int, number: int) -> Failure:
+        return Failure.died(exitcode, read_stderr(self.setup.stderr(number)), self.setup.memory)
+
+
+class _KeepingLocks:
+    """A multiprocessing context that keeps its locks alive.
+
+    The pool drops its lock before it ends its processes: one that is just starting would not find the lock, and print
+    a traceback.
+    """
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.locks: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.context, name)
+
+    def RLock(self) -> Any:  # noqa: N802  (as multiprocessing calls it)
+        self.locks.append(self.context.RLock())
+        return self.locks[-1]
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Set one thread in the environment: native libraries of spawned processes read it before our code runs."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Block SIGINT: threads and processes that start inside inherit that, and leave interrupts to the driver."""
+    resource_tracker.ensure_running()  # where it first starts, it unblocks interrupts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# -- in a worker -------------------------------------------------------------------------------------------------------
+
+
+def load_libraries() -> None:
+    """Import what tasks need. An error is not raised here: the task will raise it again, and report it."""
+    with suppress(Exception):
+        single_thread()
+        import fusionkit.engine.fit  # noqa: F401
+
+
+def run_in_worker(task: Task, setup: WorkerSetup, number: int) -> Failure | None:
+    """Run one task in a worker process.
 
     Args:
-        desk: a folder that the workers share.
-        workers: how many there are at a time.
-        gpus: the GPUs.
+        task: to run.
+        setup: of the worker.
+        number: of the task in its pool.
+    """
+    with recorded_stderr(setup.stderr(number)):
+        if memory_exhausted():
+            os._exit(OUT_OF_MEMORY)  # the task goes to another process
+        try:
+            _set_up(setup)
+        except BaseException as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
+            return Failure.of(error)
+        # Its GPU is the only one that this process sees.
+        return attempt(replace(task, device="cuda:0") if setup.gpus else task, lambda _: None)
+
+
+@lru_cache(maxsize=1)
+def _set_up(setup: WorkerSetup) -> None:
+    """Set up this process, once."""
+    if setup.gpus:  # read when CUDA is first used; importing torch does not use it
+        os.environ["CUDA_VISIBLE_DEVICES"] = _claim_gpu(setup.folder, setup.workers, setup.gpus)
+    set_ceiling(setup.memory)
+    single_thread()
+    setup.code.load()
+
+
+_claims: list[IO[bytes]] = []  # open for as long as the process lives
+
+
+def _claim_gpu(folder: Path, workers: int, gpus: tuple[str, ...]) -> str:
+    """Claim one GPU for this process, for as long as it lives. Workers are spread evenly.
+
+    A claim is a locked file. The system frees it when its holder dies, whatever the cause, so the process that replaces
+    a lost one takes the same GPU.
 
     Raises:
-        RuntimeError: if more processes ask than there are places.
+        RuntimeError: if there are more processes than workers.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _CLAIM_TIMEOUT
     while time.monotonic() < deadline:
-        for place in range(workers):
-            file = (desk / f"gpu-{place}").open("a+b")
+        for slot in range(workers):
+            file = (folder / f"gpu-{slot}").open("a+b")
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.close()
                 continue
-            _held.append(file)
-            return gpus[place % len(gpus)]
+            _claims.append(file)
+            return gpus[slot % len(gpus)]
         time.sleep(0.05)
-    raise RuntimeError(f"more than {workers} workers ask for a GPU")
+    raise RuntimeError(f"more than {workers} workers claim a GPU")
 
 
-_STDERR = 2
-_MOST = 64 * 1024  # bytes that are kept of them
+# -- stderr of a worker ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def recorded_stderr(path: Path) -> Iterator[None]:
-    """While it lasts, standard error goes to a file, with the Python stack if the process crashes or is ended.
+    """Record standard error in a file, with the Python stack if the process crashes or gets SIGTERM.
 
-    A process that lives passes on what was said, and removes the file. The file is locked meanwhile.
+    The file is locked meanwhile. At the end its contents go to the real standard error, and the file is removed.
     """
     before = os.dup(_STDERR)
     with path.open("w+b") as file:
@@ -143,326 +447,18 @@ def recorded_stderr(path: Path) -> Iterator[None]:
 
 
 def read_stderr(path: Path) -> str:
-    """What was recorded, the end of it if it is long."""
+    """Return the last 64 KiB of recorded standard error; empty if there is no file."""
     try:
-        return path.read_bytes()[-_MOST:].decode(errors="replace")
+        return path.read_bytes()[-_KEPT:].decode(errors="replace")
     except OSError:
         return ""
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether a file is there of which the writer is gone."""
+    """Return whether a file of recorded standard error exists that no process holds."""
     try:
         with path.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # not there, or locked
+    except OSError:  # missing or locked
         return False
     return True
-
-
-SPOILT = 75  # exit code of a process that cannot get back the memory that a task took
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker is told beside its task.
-
-    Attributes:
-        code: to load.
-        desk: a folder that the workers share with the driver.
-        workers: how many there are at a time.
-        memory: GiB that each may use; None for no limit.
-        gpus: that they share, as ``CUDA_VISIBLE_DEVICES`` names them; none on a CPU.
-    """
-
-    code: Code
-    desk: Path
-    workers: int
-    memory: float | None
-    gpus: tuple[str, ...]
-
-    def words(self, number: int) -> Path:
-        """Where a task's process says its last words."""
-        return self.desk / f"task-{number}"
-
-
-def load_libraries() -> None:
-    """Before the first task. What fails here fails again in a task, which can say so."""
-    with suppress(Exception):
-        single_thread()
-
-
-def work(task: Task, order: Order, number: int) -> Failure | None:
-    """Do a task.
-
-    Args:
-        task: what to do.
-        order: what to know first.
-        number: of the task, in its pool.
-    """
-    with recorded_stderr(order.words(number)):
-        if is_spoilt():
-            os._exit(SPOILT)  # the task goes to another process
-        try:
-            _settle(order)
-        except BaseException as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
-            return Failure.of(error)
-        # Its GPU is the only one that this process sees.
-        return attempt(replace(task, device="cuda:0") if order.gpus else task, lambda _: None)
-
-
-@lru_cache(maxsize=1)
-def _settle(order: Order) -> None:
-    """Once a process."""
-    if order.gpus:  # read when CUDA is first used, which importing torch is not
-        os.environ["CUDA_VISIBLE_DEVICES"] = claim(order.desk, order.workers, order.gpus)
-    set_ceiling(order.memory)
-    single_thread()
-    order.code.load()
-
-
-Results = Iterator[tuple[Task, Failure | None]]
-
-_TICK = 1.0  # s between looks for processes that are gone without a word
-_GRACE = 3.0  # s in which the pool tells of a process that died with an error
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class Executor(Protocol):
-    """Does tasks, in any order, and tells of each when it is over."""
-
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
-        """Do every task.
-
-        Args:
-            tasks: what to do.
-            advance: told of steps within a task, where the executor can see them.
-
-        Yields:
-            Each task with its failure, or None.
-        """
-        ...
-
-
-class Serial:
-    """One task after the other, in this process."""
-
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
-        """Do every task."""
-        for task in tasks:
-            live = _Live(advance)
-            failure = attempt(task, live)
-            advance(task.steps - live.steps)
-            yield task, failure
-
-
-class _Live:
-    """Passes steps on and counts them."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.advance = advance
-        self.steps = 0
-
-    def __call__(self, count: int) -> None:
-        self.steps += count
-        self.advance(count)
-
-
-class Processes:
-    """A pool of spawned processes.
-
-    A process that dies or takes too long loses its own task only: the pool replaces it. A task whose process was lost,
-    or that ran out of memory, is tried once more, alone.
-
-    Args:
-        workers: processes at most.
-        timeout: seconds that one task may take; None for no limit.
-        code: what each process imports first.
-        memory: GiB that each process may use; 0 for no limit, None for its share of what the machine has available.
-        gpus: that the processes share, as ``CUDA_VISIBLE_DEVICES`` names them; each process sees one of them.
-    """
-
-    def __init__(
-        self,
-        workers: int,
-        timeout: float | None,
-        code: Code,
-        memory: float | None = None,
-        gpus: tuple[str, ...] = (),
-    ) -> None:
-        self.workers = workers
-        self.timeout = timeout
-        self.code = code
-        self.memory = memory
-        self.gpus = gpus
-
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
-        """Do every task; steps are told of when a task is over."""
-        again: list[Task] = []
-        for task, failure in self._round(tasks, min(self.workers, len(tasks))):
-            if failure and failure.retryable:
-                again.append(task)
-            else:
-                advance(task.steps)
-                yield task, failure
-        for task in again:  # a pool each: a process that one of them has spoilt must not cost the next its only try
-            for _, failure in self._round([task], 1):
-                advance(task.steps)
-                yield task, failure
-
-    def _round(self, tasks: Sequence[Task], workers: int) -> Results:
-        with TemporaryDirectory(prefix="fusionkit-", ignore_cleanup_errors=True) as desk:
-            order = Order(self.code, Path(desk), workers, self._ceiling(workers), self.gpus)
-            yield from _Round(tasks, order, self.timeout).run()
-
-    def _ceiling(self, workers: int) -> float | None:
-        if self.memory is None and self.gpus:
-            return None  # the driver of a GPU takes address space far beyond what it uses
-        return share(workers) if self.memory is None else self.memory or None
-
-
-class _Round:
-    """Some tasks in a pool of their own."""
-
-    def __init__(self, tasks: Sequence[Task], order: Order, timeout: float | None) -> None:
-        self.waiting = deque(enumerate(tasks))
-        self.order = order
-        self.timeout = timeout
-        self.out: dict[Future[Failure | None], tuple[int, Task]] = {}
-        self.suspects: dict[int, float] = {}  # since when the process of a task seems to be gone
-        self.looked = 0.0
-
-    def run(self) -> Results:
-        from pebble import ProcessPool
-
-        context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
-        with _one_thread_each():
-            # A process loads the libraries before it takes a task: that neither counts as the task's time, nor happens
-            # under the lock beneath which tasks are taken, one process after the other.
-            pool = ProcessPool(max_workers=self.order.workers, context=context, initializer=load_libraries)
-            try:
-                while self.waiting or self.out:
-                    self._send(pool)
-                    done, _ = wait(self.out, timeout=_TICK, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        number, task = self.out.pop(future)
-                        yield task, self._outcome(future, number)
-                    for future in self._vanished():
-                        number, task = self.out.pop(future)
-                        future.cancel()
-                        yield task, self._died(0, number)
-                pool.close()  # type: ignore[no-untyped-call]
-            except BaseException:
-                pool.stop()  # type: ignore[no-untyped-call]
-                raise
-            finally:
-                pool.join()
-
-    def _send(self, pool: ProcessPool) -> None:
-        """Keep a task ready for each process beside the one that it is at."""
-        with _uninterrupted():
-            while self.waiting and len(self.out) < 2 * self.order.workers:
-                number, task = self.waiting.popleft()
-                future: Future[Failure | None] = Future()
-                try:
-                    future = pool.schedule(work, args=[task, self.order, number], timeout=self.timeout)
-                except RuntimeError as error:  # a pool that is lost takes no more
-                    future.set_exception(BrokenProcessPool(str(error)))
-                self.out[future] = number, task
-
-    def _vanished(self) -> list[Future[Failure | None]]:
-        """Tasks whose process has ended itself without an error, which the pool does not tell of."""
-        now = time.monotonic()
-        if now - self.looked < _TICK:
-            return []
-        self.looked = now
-        seen = {number for number, _ in self.out.values() if is_abandoned(self.order.words(number))}
-        self.suspects = {number: self.suspects.get(number, now) for number in seen}
-        gone = {number for number, since in self.suspects.items() if now - since > _GRACE}
-        return [future for future, (number, _) in self.out.items() if number in gone and not future.done()]
-
-    def _outcome(self, future: Future[Failure | None], number: int) -> Failure | None:
-        from pebble import ProcessExpired
-
-        try:
-            return future.result()
-        except TimeoutError:
-            assert self.timeout is not None
-            return Failure.late(self.timeout, read_stderr(self.order.words(number)))
-        except ProcessExpired as error:
-            return self._died(error.exitcode, number)
-        except CancelledError:
-            return Failure("cancelled", "cancelled")
-        except BrokenProcessPool as error:
-            return replace(Failure.of(error), retryable=True)
-        except Exception as error:  # noqa: BLE001  (the work could not be sent, or its answer not read)
-            return Failure.of(error)
-
-    def _died(self, exitcode: int, number: int) -> Failure:
-        return Failure.died(exitcode, read_stderr(self.order.words(number)), self.order.memory)
-
-
-class _KeepingLocks:
-    """A context whose locks live as long as it does.
-
-    The pool lets go of its lock before it ends its processes: one that is just starting would not find the lock any
-    more, and say so with a traceback.
-    """
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-        self.locks: list[Any] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.context, name)
-
-    def RLock(self) -> Any:  # noqa: N802  (as multiprocessing calls it)
-        self.locks.append(self.context.RLock())
-        return self.locks[-1]
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Spawned processes inherit the environment; native libraries read it before any of our code runs."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """An interrupt is the parent's to handle, even while a new process is still importing.
-
-    Threads and processes that start in here inherit that interrupts are held back from them.
-    """
-    resource_tracker.ensure_running()  # where it first starts, it lets interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def can_spawn() -> bool:
-    """Whether a spawned process could import the main module without running it again.
-
-    A notebook or an interactive session has no file to import; a script without ``if __name__ == "__main__"`` would
-    start the same work again.
-    """
-    main = sys.modules.get("__main__")
-    if getattr(main, "__spec__", None) is not None:
-        return True  # python -m: spawned processes do not run it as the main module
-    file = getattr(main, "__file__", None)
-    if file is None:
-        return False
-    try:
-        return "__main__" in Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return True  # not Python source: a frozen or zipped entry point, which guards itself

@@ -1,7 +1,7 @@
-"""How much memory a worker may use: one that takes without bound must fail by itself, not take the machine down.
+"""Memory limits of a worker: a task without bound must fail by itself, instead of taking the machine down.
 
-The ceiling is of private writable memory (RLIMIT_DATA), which Linux counts since 4.7; address space that torch and
-memory-mapped files merely reserve is not in it. Elsewhere there is no ceiling.
+The ceiling is on private writable memory (RLIMIT_DATA), which Linux counts since 4.7. Address space that torch and
+memory-mapped files only reserve does not count. On other systems there is no ceiling.
 """
 
 from __future__ import annotations
@@ -14,117 +14,107 @@ from functools import lru_cache
 from pathlib import Path
 
 GIB = 2**30
-_MOST = 0.9  # of what is available: the rest is for the driver and the page cache
-_LEAST = 4.0  # GiB; one worker that runs wild among many is to be stopped, and healthy work is not
+_USABLE = 0.9  # of the available memory; the rest is for the driver and the page cache
+_LEAST = 4.0  # GiB; among many workers, only one that grows without bound is to be stopped
+_FEATURE_PART = 4  # features take a quarter of the available memory at most: plugins copy, and files are mapped
+_UNKNOWN = 2 * GIB  # of features, where the available memory is unknown
 _CGROUPS = Path("/sys/fs/cgroup")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
 
 
-class _State:
-    """Of this process.
+def share(workers: int) -> float | None:
+    """Return the GiB that each of some workers may use: an equal share of 90 % of the available memory.
+
+    The share is at least 4 GiB if that much is available, since workers seldom need their share at the same time. None
+    if the available memory is unknown.
+    """
+    available = available_memory()
+    if available is None:
+        return None
+    usable = _USABLE * available / GIB
+    return max(usable / workers, min(_LEAST, usable))
+
+
+@lru_cache
+def feature_limit(given: float, workers: int, device: str) -> int:
+    """Return the bytes of float32 features that this process may hold; computed once per process.
+
+    Args:
+        given: GiB, from the user; 0 for a quarter of the available memory divided by the workers, and half of the
+            process's ceiling at most.
+        workers: processes that share the machine; 0 for one per core.
+        device: of training. Features are held there, and take half of a GPU's free memory at most.
+    """
+    if given:
+        return int(given * GIB)
+    limits = [(available_memory() or _UNKNOWN * _FEATURE_PART) // _FEATURE_PART]
+    if device.startswith("cuda"):
+        import torch
+
+        limits.append(torch.cuda.mem_get_info(device)[0] // 2)
+    shared = min(limits) // (workers or os.cpu_count() or 1)
+    most = ceiling()
+    return shared if most is None else min(shared, int(most * GIB) // 2)
+
+
+# -- the ceiling of this process ---------------------------------------------------------------------------------------
+
+
+class _Ceiling:
+    """State of this process.
 
     Attributes:
-        ceiling: GiB that it may use, or None.
-        base: bytes that it used before the ceiling was set: the libraries.
-        hit: whether it ran into the ceiling.
+        gib: the ceiling, or None.
+        base: bytes in use before the ceiling was first set: the libraries.
+        hit: whether the ceiling was reached.
     """
 
-    ceiling: float | None = None
+    gib: float | None = None
     base: int = 0
     hit: bool = False
 
 
-def share(workers: int) -> float | None:
-    """GiB that each of some workers may use: most of what the machine has available now, shared out.
-
-    At least 4 GiB where there is that much, since workers seldom need as much at the same time. None where the system
-    does not tell.
-    """
-    room = available_memory()
-    if room is None:
-        return None
-    most = _MOST * room / GIB
-    return max(most / workers, min(_LEAST, most))
-
-
 def set_ceiling(gib: float | None) -> None:
-    """From now on this process may use that much beside its libraries; None for as much as there is.
+    """Limit the memory of this process beyond its libraries; None for no limit.
 
-    Its libraries are what it uses when this is first called.
+    The memory in use at the first call counts as that of the libraries.
     """
-    if sys.platform != "linux" or gib == _State.ceiling:
+    if sys.platform != "linux" or gib == _Ceiling.gib:
         return
-    _State.ceiling, _State.hit = gib, False
+    _Ceiling.gib, _Ceiling.hit = gib, False
     if gib is not None:
-        _State.base = _State.base or _in_use()
-    _limit(None if gib is None else _State.base + int(gib * GIB))
+        _Ceiling.base = _Ceiling.base or _in_use()
+    _limit(None if gib is None else _Ceiling.base + int(gib * GIB))
 
 
 def ceiling() -> float | None:
-    """GiB that this process may use, or None."""
-    return _State.ceiling
+    """Return the ceiling of this process in GiB, or None."""
+    return _Ceiling.gib
 
 
-def out_of_ceiling(gib: float) -> str:
-    """In words: it was reached."""
+def ceiling_message(gib: float) -> str:
+    """Return the message of a task that reached the ceiling."""
     return f"ran out of the {round(gib, 2)} GiB that a worker may use (--worker-memory)"
 
 
 @contextmanager
 def headroom() -> Iterator[None]:
-    """Memory without a ceiling, to put in words that it was reached."""
-    if _State.ceiling is None:
+    """Lift the ceiling, so that a task that reached it can be reported."""
+    if _Ceiling.gib is None:
         yield
         return
-    _State.hit = True
+    _Ceiling.hit = True
     _limit(None)
     try:
         yield
     finally:
-        _limit(_State.base + int(_State.ceiling * GIB))
+        _limit(_Ceiling.base + int(_Ceiling.gib * GIB))
 
 
-def is_spoilt() -> bool:
-    """Whether this process ran into its ceiling and has not got the memory back: other work would fail in it too."""
-    return _State.hit and _State.ceiling is not None and _in_use() - _State.base > _State.ceiling * GIB / 2
-
-
-def available_memory(meminfo: Path = Path("/proc/meminfo"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Bytes that could be taken now: of the machine, or of the container if that has less. None where nobody tells."""
-    try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        machine = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        return None
-    return min([machine, *_cgroup_rooms(own)])
-
-
-def _cgroup_rooms(own: Path) -> Iterator[int]:
-    """What the control groups of this process leave it, each that has a limit."""
-    try:
-        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        return
-    for _, controllers, path in groups:
-        if controllers not in ("", "memory"):
-            continue
-        root = _CGROUPS / controllers
-        # Inside a container the path may be the host's: then the root is the container's own group.
-        inner = root / path.lstrip("/")
-        for folder in [inner, *inner.parents]:
-            if folder == root or root in folder.parents:
-                room = _room(folder, *(_V1 if controllers else _V2))
-                yield from [] if room is None else [room]
-
-
-def _room(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
-    try:
-        most = int((folder / limit).read_text())  # "max" where there is none
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(most - int((folder / used).read_text()) + int(stat.get(reclaimable, 0)), 0)
-    except (OSError, ValueError):
-        return None
+def memory_exhausted() -> bool:
+    """Return whether this process reached its ceiling and still uses over half of it: other tasks would fail too."""
+    return _Ceiling.hit and _Ceiling.gib is not None and _in_use() - _Ceiling.base > _Ceiling.gib * GIB / 2
 
 
 def _in_use() -> int:
@@ -140,27 +130,41 @@ def _limit(size: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-_SHARE = 4  # a quarter of what is available: the rest is for copies that plugins make, for mapped files, for others
-_UNKNOWN = 2 * GIB  # where the system does not tell what is available
+# -- available memory --------------------------------------------------------------------------------------------------
 
 
-@lru_cache
-def feature_limit(given: float, workers: int, device: str) -> int:
-    """Bytes of float32 features that one process may hold; settled once a process.
+def available_memory(meminfo: Path = Path("/proc/meminfo"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Return the available bytes of the machine, or of the container if it has less; None if unknown."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        machine = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None
+    return min([machine, *_available_in_cgroups(own)])
 
-    Args:
-        given: GiB, as asked for; 0 for a quarter of what is available, divided by the workers, and for half of the
-            process's own ceiling at most.
-        workers: processes that share the machine; 0 for one a core.
-        device: where heads are trained. What is held lies there, and may take half of what a GPU has free.
-    """
-    if given:
-        return int(given * GIB)
-    rooms = [(available_memory() or _UNKNOWN * _SHARE) // _SHARE]
-    if device.startswith("cuda"):
-        import torch
 
-        rooms.append(torch.cuda.mem_get_info(device)[0] // 2)
-    shared = min(rooms) // (workers or os.cpu_count() or 1)
-    most = ceiling()
-    return shared if most is None else min(shared, int(most * GIB) // 2)
+def _available_in_cgroups(own: Path) -> Iterator[int]:
+    """Bytes that each control group of this process has left, if it has a limit."""
+    try:
+        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in groups:
+        if controllers not in ("", "memory"):
+            continue
+        root = _CGROUPS / controllers
+        # Inside a container the path may be the host's: then the root is the container's own group.
+        inner = root / path.lstrip("/")
+        for folder in [inner, *inner.parents]:
+            if folder == root or root in folder.parents:
+                left = _available_in(folder, *(_V1 if controllers else _V2))
+                yield from [] if left is None else [left]
+
+
+def _available_in(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
+    try:
+        most = int((folder / limit).read_text())  # "max" if there is none
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(most - int((folder / used).read_text()) + int(stat.get(reclaimable, 0)), 0)
+    except (OSError, ValueError):
+        return None

@@ -18,8 +18,8 @@ from secrets import token_hex
 from typing import Any
 
 from fusionkit.errors import ConfigError, DataError, cause_of
-from fusionkit.grid.executors import SPOILT
-from fusionkit.grid.memory import is_spoilt, set_ceiling, share
+from fusionkit.grid.executors import OUT_OF_MEMORY
+from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
 from fusionkit.storage.artifact import unwritable
 
@@ -188,8 +188,8 @@ def work(task: Task, order: Order, clock: Any, number: int) -> Failure | None:
         clock: the :class:`Clock` actor, or None.
         number: of the task, for the clock.
     """
-    if is_spoilt():
-        os._exit(SPOILT)  # the task goes to another process
+    if memory_exhausted():
+        os._exit(OUT_OF_MEMORY)  # the task goes to another process
     on_gpu = task.device.startswith("cuda")
     try:
         _settle(order, on_gpu)

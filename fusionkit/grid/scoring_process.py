@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
-from fusionkit.grid.executors import SPOILT, can_spawn, read_stderr, recorded_stderr
-from fusionkit.grid.memory import feature_limit, is_spoilt, set_ceiling, share
+from fusionkit.grid.executors import OUT_OF_MEMORY, can_spawn, read_stderr, recorded_stderr
+from fusionkit.grid.memory import feature_limit, memory_exhausted, set_ceiling, share
 from fusionkit.grid.scoring import Scoring, Step
 from fusionkit.grid.tasks import Failure, one_line
 
@@ -110,7 +110,7 @@ class ScoringProcess:
             late = self.child.late and self.timeout
             failure = Failure.late(late, words) if late else Failure.died(exitcode, words, self.memory)
             yield self._noted(Step(self.row, "failed", self.cell, failure))
-        elif exitcode != SPOILT and not self.child.late:
+        elif exitcode != OUT_OF_MEMORY and not self.child.late:
             row = self.scoring.rows[self.row]
             for cell in dict.fromkeys(map(row.cell_id, row.heads)):
                 if cell not in self.failed and self.scoring.heads.folder.read_cell(cell) is None:
@@ -260,8 +260,8 @@ def _tell(steps: Iterator[Step], sender: Connection) -> int:
     try:
         for step in steps:
             sender.send(step)
-            if step.state == "failed" and is_spoilt():
-                return SPOILT
+            if step.state == "failed" and memory_exhausted():
+                return OUT_OF_MEMORY
         return 0
     finally:
         with suppress(AttributeError, OSError, ValueError):  # a plugin may have closed it

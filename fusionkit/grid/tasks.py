@@ -1,4 +1,4 @@
-"""Pieces of work that any process can do: plain data in, stored results out. No test label is in any of them."""
+"""Tasks that any process can run: plain data in, stored results out. No task holds a test label."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import numpy as np
 from fusionkit.config.recipe import Recipe
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
-from fusionkit.engine.fit import fit
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.memory import ceiling, feature_limit, headroom, out_of_ceiling
+from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec
@@ -30,16 +29,16 @@ from fusionkit.storage.record import Record, check_unchanged
 
 @dataclass(frozen=True)
 class Code:
-    """What a process must import so that registered components are known."""
+    """Plugin files and modules that a process imports, so that their components are registered."""
 
     plugins: tuple[str, ...]
     modules: tuple[str, ...]
 
     def load(self) -> None:
-        """Import it; what is imported already stays.
+        """Import what is not imported yet.
 
         Raises:
-            FusionKitError: if something cannot be imported.
+            FusionKitError: if an import fails.
         """
         for path in self.plugins:
             load_plugin_file(path)
@@ -49,15 +48,15 @@ class Code:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a piece of work failed.
+    """Reason why a task has no result.
 
     Attributes:
         message: one line.
-        trace: the traceback, or what is known instead of one.
-        retryable: the work itself may be sound: its process was lost, or memory ran out.
-        busy: nothing failed: another run is at this work.
-        ready: nothing failed: another run has done this work.
-        fatal: no other work can succeed either: results cannot be written.
+        trace: the traceback, or what is known instead.
+        retryable: its process died or ran out of memory; the task itself may be sound.
+        busy: no error: another run is working on the task.
+        ready: no error: another run has done the task.
+        fatal: no task can succeed: results cannot be written.
     """
 
     message: str
@@ -69,43 +68,48 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """The failure that an exception means."""
+        """Return the failure for an exception."""
         trace = "".join(traceback.format_exception(error))
-        lacking = next((cause for cause in _causes(error) if out_of_memory(cause)), None)
-        message = one_line(error)
-        most = ceiling()
-        if lacking and most and type(lacking).__name__ != "OutOfMemoryError":  # which is that of a GPU
-            message = f"{out_of_ceiling(most)}: {message}"
-        return cls(message, trace, retryable=lacking is not None, fatal=isinstance(error, StorageError))
+        memory_error = next((cause for cause in _causes(error) if out_of_memory(cause)), None)
+        message, limit = one_line(error), ceiling()
+        if memory_error and limit and type(memory_error).__name__ != "OutOfMemoryError":  # which is that of a GPU
+            message = f"{ceiling_message(limit)}: {message}"
+        return cls(message, trace, retryable=memory_error is not None, fatal=isinstance(error, StorageError))
 
     @classmethod
-    def late(cls, limit: float, words: str) -> Failure:
-        """Its process was at it for more than so many seconds, and was ended; ``words`` are its last."""
+    def late(cls, limit: float, stderr: str) -> Failure:
+        """Return the failure of a task that exceeded the limit in seconds, with the standard error of its process."""
         message = f"took longer than {limit:g} s (--cell-timeout) and was stopped"
-        return cls(message, _traced(message, words))
+        return cls(message, _trace(message, stderr))
 
     @classmethod
-    def died(cls, exitcode: int, words: str, memory: float | None) -> Failure:
-        """Its process died, which might use so many GiB; ``words`` are its last."""
+    def died(cls, exitcode: int, stderr: str, memory: float | None) -> Failure:
+        """Return the failure of a task whose process died.
+
+        Args:
+            exitcode: of the process; negative for a signal.
+            stderr: standard error of the process.
+            memory: its ceiling in GiB, or None.
+        """
         how = f"signal {-exitcode}" if exitcode < 0 else f"exit code {exitcode}"
         message = f"its process died ({how})"
-        if memory and "bad_alloc" in words:
-            message = f"{out_of_ceiling(memory)}, and {message}"
-        return cls(message, _traced(message, words), retryable=True)
+        if memory and "bad_alloc" in stderr:
+            message = f"{ceiling_message(memory)}, and {message}"
+        return cls(message, _trace(message, stderr), retryable=True)
 
 
-ELSEWHERE = Failure("another run is working on it", "", busy=True)
+BUSY = Failure("another run is working on it", "", busy=True)
 READY = Failure("another run has done it", "", ready=True)
 
 
 @dataclass(frozen=True)
 class EmbedTask:
-    """One shard of some embeddings of one data set: its frames are read once for all that lack it.
+    """One shard of some embeddings of one data set. Each frame is read once for all of them.
 
     Attributes:
-        name: for people.
-        fingerprint: of the data, as they were when the work was planned.
-        frames: how many frames the shard has.
+        name: for messages.
+        fingerprint: of the data when the work was planned.
+        frames: number of frames of the shard.
     """
 
     name: str
@@ -120,24 +124,24 @@ class EmbedTask:
 
     @property
     def steps(self) -> int:
-        """What progress counts: frames."""
+        """Number of progress steps: frames."""
         return self.frames
 
     def run(self, advance: Callable[[int], None]) -> Failure | None:
-        """Make the shard, those embeddings apart that another run is making.
+        """Compute the shard of every embedding that no other run is working on.
 
         Args:
-            advance: told how many frames are done, as they are.
+            advance: called with the number of frames done.
         """
         paths = [self.cache / "leases" / f"{item.key}-{self.shard:05d}" for item in self.wanted]
-        with leases(paths) as mine:
-            free = [item for item, own in zip(self.wanted, mine, strict=True) if own]
+        with leases(paths) as acquired:
+            free = [item for item, own in zip(self.wanted, acquired, strict=True) if own]
             if free:
                 source = _source(self.dataset, self.limit, self.fingerprint)
                 for item in free:
                     _check_unchanged(item)
                 embed(source, free, [self.shard], EmbeddingStore(self.cache), self.device, advance)
-        return None if len(free) == len(self.wanted) else ELSEWHERE
+        return None if len(free) == len(self.wanted) else BUSY
 
 
 @dataclass(frozen=True)
@@ -145,13 +149,13 @@ class FitTask:
     """One head.
 
     Attributes:
-        name: for people.
+        name: for messages.
         keys: embedding key by view name, main view first.
-        fold: id under which the run folder holds the frames of the fold.
-        record: what the head is made from, stored with it.
-        uses: with what it is applied to new frames, likewise.
-        memory: GiB of features that may be held; 0 for this process's share of what is available.
-        workers: processes that share the machine; 0 for one a core.
+        fold: id of the fold's frames in the run folder.
+        record: what the head's id depends on, stored with it.
+        uses: what the head needs on new frames, stored with it.
+        memory: GiB of features to hold; 0 for this process's share of the available memory.
+        workers: processes that share the machine; 0 for one per core.
     """
 
     name: str
@@ -172,21 +176,23 @@ class FitTask:
 
     @property
     def steps(self) -> int:
-        """What progress counts: heads."""
+        """Number of progress steps: heads."""
         return 1
 
     def run(self, advance: Callable[[int], None]) -> Failure | None:
-        """Train the head and store it, unless another run does or has."""
+        """Train and store the head, unless another run does or has done so."""
         folder = RunFolder(self.folder)
-        with lease(self.folder / "leases" / self.head) as mine:
-            if not mine:
-                return ELSEWHERE
+        with lease(self.folder / "leases" / self.head) as acquired:
+            if not acquired:
+                return BUSY
             if folder.has_head(self.head):
                 return READY
             self._train(folder)
         return None
 
     def _train(self, folder: RunFolder) -> None:
+        from fusionkit.engine.fit import fit  # imports torch, which a spawned process loads before its first task
+
         check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
         started = time.perf_counter()
         rows, features = self._features()
@@ -206,7 +212,7 @@ class FitTask:
         folder.write_head(self.head, head, about, cost)
 
     def _features(self) -> tuple[FoldRows, FoldFeatures]:
-        """The rows of the fold, and the features that were used last: heads on the same ones follow each other."""
+        """Rows and features of the fold. The last ones are kept: heads on the same features follow each other."""
         limit = feature_limit(self.memory, self.workers, self.device)
         asked = (self.folder, self.cache, self.fold, self.keys, self.recipe.standardize, limit)
         if asked not in _FEATURES:
@@ -217,7 +223,7 @@ class FitTask:
         return _FEATURES[asked]
 
     def _embed_cost(self) -> dict[str, float]:
-        """What making the embeddings took, whoever made them: noted with the head, since the cache may be pruned."""
+        """Seconds spent on the embeddings by any run; stored with the head, since the cache may be pruned."""
         seconds = [EmbeddingStore(self.cache).seconds(key) for _, key in self.keys]
         known = [value for value in seconds if value is not None]
         return {"embed_seconds": sum(known)} if len(known) == len(seconds) else {}
@@ -228,11 +234,20 @@ Task = EmbedTask | FitTask
 _FEATURES: dict[tuple[Any, ...], tuple[FoldRows, FoldFeatures]] = {}
 
 
+def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
+    """Run a task. An exception becomes a failure, and so does a plugin's ``sys.exit``."""
+    try:
+        return task.run(advance)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a plugin raises stays with its own task)
+        with headroom():
+            return Failure.of(error)
+
+
 def single_thread() -> Callable[[], None]:
-    """One thread: one or two give different bits, and two collapse beside a busy neighbour.
+    """Limit native libraries to one thread: more give different bits, and are far slower beside a busy neighbour.
 
     Returns:
-        What gives a process its threads back.
+        A function that restores the numbers of threads.
     """
     import cv2
     import torch
@@ -251,38 +266,29 @@ def single_thread() -> Callable[[], None]:
     return undo
 
 
-def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
-    """Do a piece of work; an exception becomes a failure, and so does a plugin's ``sys.exit``."""
-    try:
-        return task.run(advance)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a plugin raises stays with its own piece of work)
-        with headroom():
-            return Failure.of(error)
+def one_line(error: BaseException) -> str:
+    """Return an error as one line."""
+    text = str(error) if isinstance(error, FusionKitError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
-def _traced(message: str, words: str) -> str:
-    return f"{message}\n\n{words}".strip() + "\n"
+def _trace(message: str, stderr: str) -> str:
+    return f"{message}\n\n{stderr}".strip() + "\n"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what caused it, and so on."""
+    """An error, its cause, and so on."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
         cause = cause.__cause__
 
 
-def one_line(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error) if isinstance(error, FusionKitError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
-
-
 def _check_unchanged(embedding: Embedding) -> None:
-    """A process that comes in the place of a lost one imports the code as it is now.
+    """Check that the code is that of the plan: a process that replaces a lost one imports it later.
 
     Raises:
-        DataError: if that is no longer the code that the embedding was planned with.
+        DataError: if the code has changed.
     """
     if embedding.backbone is not None:
         check_unchanged(BACKBONES, embedding.backbone, embedding.record["backbone"])
@@ -294,10 +300,10 @@ _SOURCES: dict[str, Source] = {}
 
 
 def _source(dataset: Spec, limit: int | None, fingerprint: str) -> Source:
-    """A data set, opened once a process.
+    """Data set, opened once per process.
 
     Raises:
-        DataError: if the data are no longer those that the work was planned for.
+        DataError: if the data have changed since the work was planned.
     """
     if fingerprint not in _SOURCES:
         source = open_source(dataset, limit)

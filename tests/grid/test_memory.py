@@ -72,7 +72,7 @@ def test_where_the_system_does_not_tell_there_is_no_share(monkeypatch: pytest.Mo
 GREEDY = """
 import numpy as np, torch
 from fusionkit.errors import CellError
-from fusionkit.grid.memory import headroom, is_spoilt, set_ceiling
+from fusionkit.grid.memory import headroom, memory_exhausted, set_ceiling
 from fusionkit.grid.tasks import attempt
 
 class Task:
@@ -86,12 +86,12 @@ class Task:
 kept = []
 set_ceiling(0.5)
 torch.ones(2**26)  # 0.25 GiB, and given back
-assert not is_spoilt()
+assert not memory_exhausted()
 failure = attempt(Task(), None)
 print(failure.message, failure.retryable, "MemoryError" in failure.trace)
-print(is_spoilt())
+print(memory_exhausted())
 kept.clear()
-print(is_spoilt())
+print(memory_exhausted())
 with headroom():
     np.ones(2**27)
 try:

@@ -27,7 +27,7 @@ from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.report.csv_files import write_csv_files
-from fusionkit.report.plan_table import plan_lines
+from fusionkit.report.plan_lines import plan_lines
 from fusionkit.report.run import Results
 from fusionkit.storage.embeddings import EmbeddingStore
 
