@@ -209,7 +209,7 @@ def test_one_that_looks_ahead_does_and_cannot_go_frame_by_frame(name: str, optio
     smoother = ready(name, options, 3)
     logits = np.random.default_rng(1).normal(size=(40, 3))
     x = logits if smoother.needs == "logits" else softmax(logits, axis=1)
-    with pytest.raises(PluginError, match="looks at later frames") as caught:
+    with pytest.raises(PluginError, match="uses later frames") as caught:
         smoother.stream()(x[0], 0)
     assert type(smoother).__name__ in str(caught.value)
     if name != "tcn":  # trained for two epochs, it may have learned nothing
