@@ -1,4 +1,4 @@
-"""A trained row of a run folder on its own test frames again, under other conditions than those it was scored under."""
+"""Evaluate a trained row of a run folder again on its own test frames, with perturbed views."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
 
-UNSMOOTHED = Spec("none")
+_UNSMOOTHED = Spec("none")
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Macro-F1, or what was made of it, on S seeds and U units.
+    """Macro-F1, or a value derived from it, of S seeds, with jackknife replicates over U units (subjects or videos).
 
     Attributes:
-        full: (S,).
-        left_out: (S, U): without each unit.
+        full: (S,) on all units.
+        left_out: (S, U) without each unit.
     """
 
     full: np.ndarray
@@ -45,32 +45,32 @@ class Scores:
         return Scores(self.full - other.full, self.left_out - other.left_out)
 
     def estimate(self, within: tuple[float, float] = (-1.0, 1.0)) -> Estimate:
-        """Its mean over seeds with a 95 % interval; ``within`` is the least and the most that it can be."""
+        """Return the mean over seeds with a 95 % interval; ``within`` is the range of possible values."""
         return jackknife_estimate(self.full, self.left_out, within=within)
 
-    def of_seeds(self, places: Sequence[int]) -> Scores:
-        """Of some of the seeds."""
-        return Scores(self.full[list(places)], self.left_out[list(places)])
+    def of_seeds(self, indices: Sequence[int]) -> Scores:
+        """Return the scores of some seeds."""
+        return Scores(self.full[list(indices)], self.left_out[list(indices)])
 
     @classmethod
     def mean(cls, scores: Sequence[Scores]) -> Scores:
-        """Over draws."""
+        """Return the mean over draws."""
         return cls(np.mean([each.full for each in scores], axis=0), np.mean([each.left_out for each in scores], axis=0))
 
 
 class ModelUnderTest:
-    """The finished heads of a row, or of one seed or cell of it, with the test frames of their folds.
+    """The finished heads of a row, of one of its seeds or of one cell, with the test frames of their folds.
 
     Args:
-        results: of the run's folder.
-        text: as :func:`fusionkit.grid.lookup.find_row` takes it.
-        device: where to work.
-        smoothed: smooth as the cell does; else probabilities stay as they are.
-        predict_empty: run the fusion on frames that have lost every view; else they are imputed as in the run.
-        progress: told of frames that have to be embedded anew.
+        results: of the run folder.
+        text: row or cell, as :func:`fusionkit.grid.lookup.find_row` takes it.
+        device: torch device.
+        smoothed: smooth the probabilities as in the run.
+        predict_empty: run the fusion on frames that have lost every view; otherwise impute them as in the run.
+        progress: counts perturbations, and frames that are embedded again.
 
     Raises:
-        ConfigError: if the text stands for nothing or for several.
+        ConfigError: if the text matches no row or several.
         DataError: if no seed of the row is finished, or its data are missing or have changed.
         FusionKitError: if a component fails.
     """
@@ -81,39 +81,39 @@ class ModelUnderTest:
         self.match = find_row(results.grid, text)
         self.predictor: Predictor = open_cell(results.folder, text, device)
         self.progress = progress
-        self._stored = _stored(results, self.match)
+        self._stored = _finished(results, self.match)
         self.seeds = sorted(self._stored.counts)
         self.folds = _folds(results.grid, self.match)
         _check_data(results.folder, self._stored, self.folds)
         heads = [head for head in self.predictor.heads if head.seed in self.seeds]
-        plain = [replace(head, smoother=SMOOTHERS.build(UNSMOOTHED)) for head in heads]
-        self._heads = heads if smoothed else plain
+        unsmoothed = [replace(head, smoother=SMOOTHERS.build(_UNSMOOTHED)) for head in heads]
+        self._heads = heads if smoothed else unsmoothed
         self.smoothed = smoothed
         self.predict_empty = predict_empty
-        self._found: dict[Perturbation, Scores] = {}
+        self._scores: dict[Perturbation, Scores] = {}
         self._features_by_head: list[tuple[TrainedHead, FeaturesInMemory | FeaturesInStore]] = []
         for head in heads:
             self._test_features(head)
 
     @property
     def name(self) -> str:
-        """``views/fusion/smoother[/seed]``."""
+        """Return ``views/fusion/smoother[/seed]``."""
         return self.match.name
 
     @property
     def views(self) -> tuple[str, ...]:
-        """By name, main view first."""
+        """Return the names of the views, main view first."""
         return tuple(self.predictor.views)
 
     @property
     def intact(self) -> Scores:
-        """Macro-F1 with nothing done to any view."""
+        """Return macro-F1 without perturbation."""
         return self.scores(Intact())
 
     @property
     def is_tested(self) -> bool:
-        """Whether it has been tested under any perturbation."""
-        return bool(self._found)
+        """Whether scores have been computed."""
+        return bool(self._scores)
 
     @cached_property
     def _intact_counts(self) -> np.ndarray:
@@ -121,28 +121,27 @@ class ModelUnderTest:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know."""
+        """Return the notes of the predictor, and one if the stored scores are not reproduced."""
         stored = np.stack([self._stored.counts[seed] for seed in self.seeds])
         if not self.smoothed or np.array_equal(self._intact_counts, stored):
             return self.predictor.notes
-        new = f"{self.name}: predicted anew, the test frames do not give the scores that are stored"
-        return (*self.predictor.notes, new)
+        return (*self.predictor.notes, f"{self.name}: the stored scores are not reproduced on the test frames")
 
     def scores(self, perturbation: Perturbation) -> Scores:
-        """Macro-F1 under a perturbation, tested once."""
-        if perturbation not in self._found:
+        """Return macro-F1 under a perturbation; a second call returns the same result."""
+        if perturbation not in self._scores:
             counts = self._intact_counts if perturbation == Intact() else self._counts(perturbation)
-            self._found[perturbation] = Scores(*leave_one_out(counts))
+            self._scores[perturbation] = Scores(*leave_one_out(counts))
             self.progress.advance()
-        return self._found[perturbation]
+        return self._scores[perturbation]
 
     def _counts(self, perturbation: Perturbation) -> np.ndarray:
-        """(S, U, C, C), folds pooled."""
-        found: dict[int, list[Score]] = {seed: [] for seed in self.seeds}
+        """Return the confusion counts (S, U, C, C), pooled over folds."""
+        by_seed: dict[int, list[Score]] = {seed: [] for seed in self.seeds}
         with one_thread():
             for head in self._heads:
-                found[head.seed].append(self._score(head, perturbation))
-        return np.stack([pooled(parts)[0] for parts in found.values()])
+                by_seed[head.seed].append(self._score(head, perturbation))
+        return np.stack([pooled(folds)[0] for folds in by_seed.values()])
 
     def _score(self, head: TrainedHead, perturbation: Perturbation) -> Score:
         fold_data, features = self.folds[head.fold], self._test_features(head)
@@ -152,11 +151,11 @@ class ModelUnderTest:
             if changes
             else features
         )
-        probs, _ = head.probabilities_of(perturbed, fold_data.test_table, self.predictor.impute)
+        probs, _ = head.predict_proba(perturbed, fold_data.test_table, self.predictor.impute)
         return score(fold_data.task, probs, fold_data.sealed)
 
     def _test_features(self, head: TrainedHead) -> FeaturesInMemory | FeaturesInStore:
-        """The test features of the head's fold, read once for all heads with the same scaling."""
+        """Return the test features of the fold of a head, read once for all heads with the same scaling."""
         for other, features in self._features_by_head:
             if other.fold == head.fold and _same_scaling(other, head):
                 return features
@@ -172,20 +171,22 @@ class ModelUnderTest:
 
 
 def rows_with_regions(results: RunResults) -> list[str]:
-    """Ids of the rows that have an auxiliary view and a finished seed.
+    """Return the ids of the rows with an auxiliary view and a finished seed.
 
     Raises:
         DataError: if there is none.
     """
-    records = results.grid["rows"]
-    found = [each["id"] for each in records if "," in each["axes"]["views"] and results.load(each).counts]
+    rows = results.grid["rows"]
+    found = [entry["id"] for entry in rows if "," in entry["axes"]["views"] and results.load(entry).counts]
     if not found:
-        raise DataError(f"{results.folder.path} has no finished row with an auxiliary view", hint="bench one")
+        raise DataError(
+            f"{results.folder.path} has no finished row with an auxiliary view", hint="bench one with --regions"
+        )
     return found
 
 
 def _same_scaling(a: TrainedHead, b: TrainedHead) -> bool:
-    """Heads of one fold differ in it only where they were made on different machines."""
+    """Compare the scaling of two heads of a fold; it may differ if they were trained on different machines."""
     return all(
         item.standardize == b.scaling[name].standardize
         and np.array_equal(item.mean, b.scaling[name].mean)
@@ -194,24 +195,24 @@ def _same_scaling(a: TrainedHead, b: TrainedHead) -> bool:
     )
 
 
-def _stored(results: RunResults, match: RowMatch) -> StoredRow:
-    record = match.entry
+def _finished(results: RunResults, match: RowMatch) -> StoredRow:
+    entry = match.entry
     cells = [
-        cell for cell in record["cells"] if match.fold in (None, cell["fold"]) and match.seed in (None, cell["seed"])
+        cell for cell in entry["cells"] if match.fold in (None, cell["fold"]) and match.seed in (None, cell["seed"])
     ]
-    loaded = results.load({**record, "cells": cells})
-    if not loaded.counts:
+    stored = results.load({**entry, "cells": cells})
+    if not stored.counts:
         raise DataError(f"{match.name} has no finished seed in {results.folder.path}", hint="run its grid again")
-    return loaded
+    return stored
 
 
 def _folds(grid: dict[str, Any], match: RowMatch) -> dict[str, FoldData]:
-    """The folds that a row was tested in, by name; all grids of a folder divide their data alike."""
+    """Return the folds of a row by name; all grids of a folder split their data alike."""
     dataset = match.axes.dataset
     described: Iterable[dict[str, Any]] = (item["description"] for item in grid["grids"])
     found = next((each for each in described if dataset in each["datasets"]), None)
     if found is None:
-        raise DataError(f"the grid of {match.name} is not noted in its folder", hint="run its grid again")
+        raise DataError(f"the run folder has no description of the grid of {match.name}", hint="run its grid again")
     folds, _ = open_folds(Spec.parse(dataset), Spec.parse(found["split"]), found["limit"])
     return {fold_data.fold.name: fold_data for fold_data in folds}
 
@@ -220,12 +221,9 @@ def _check_data(folder: RunFolder, stored: StoredRow, folds: dict[str, FoldData]
     for (_, fold), cell in stored.cells.items():
         record = folder.read_logits(cell.info["head"]).info["record"]
         fold_data = folds.get(fold)
-        if fold_data is None or (record["data"]["fingerprint"], record["fold"]["digest"]) != _identity(fold_data):
+        stored_data = (record["data"]["fingerprint"], record["fold"]["digest"])
+        if fold_data is None or stored_data != (fold_data.source.fingerprint, fold_data.fold.digest):
             raise DataError(
-                f"the data of {folder.path} have changed since they were tested on, or are read by other code",
-                hint="bench them in a folder of their own",
+                f"the data of {folder.path} or the code that reads them have changed since the run",
+                hint="bench them into a new folder",
             )
-
-
-def _identity(fold_data: FoldData) -> tuple[str, str]:
-    return fold_data.source.fingerprint, fold_data.fold.digest

@@ -1,10 +1,10 @@
-"""A cell of a run folder made ready for use, and what has changed since it was trained."""
+"""Open a trained cell of a run folder, and report what has changed since it was trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,55 +12,55 @@ from fusionkit.config.grid_config import IMPUTE
 from fusionkit.config.views import View
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine import embed
-from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
+from fusionkit.engine.features import Scaling
+from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError, cause_of
 from fusionkit.grid.folder import RunFolder, StoredCell
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
-from fusionkit.predict.trained_head import TrainedHead, stored_model, stored_scaling
+from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
 from fusionkit.training.finetune_plan import MAKER
 
+if TYPE_CHECKING:
+    from fusionkit.contracts.fusion import FittedFusion, Fusion
+
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
-    """A cell and its head, as they are stored."""
+class _CellFiles:
+    """What is stored of a cell and its head."""
 
     cell: StoredCell
     state: dict[str, np.ndarray]
     head: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        return f"seed {self.cell.info['seed']}, {self.cell.info['fold']}"
-
 
 def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = None) -> Predictor:
-    """The predictor of a cell, or of all finished cells of a row: the mean of their probabilities.
+    """Return the predictor of a cell, or of all finished cells of a row.
 
     Args:
-        folder: of the run; nothing else is needed, but the components themselves and the weights that they name.
-        text: as :func:`fusionkit.grid.lookup.find_row` takes it.
-        device: where to work.
-        impute: what frames without any view are given; None: as the cell was scored.
+        folder: the run folder; only the components and their weights files are needed besides.
+        text: row or cell, as :func:`fusionkit.grid.lookup.find_row` takes it.
+        device: torch device.
+        impute: imputation of frames without any view; None: as in the run.
 
     Raises:
-        ConfigError: if the text stands for nothing or for several, or a weights file is missing.
-        DataError: if no cell of it is finished, or a weights file is another one than it was.
-        PluginError: if a component is not known any more, or does not take back what is stored of it.
+        ConfigError: if the text matches no row or several, or a weights file is missing.
+        DataError: if no cell of the row is finished, or a weights file has changed.
+        PluginError: if a component is not registered, or does not accept its stored state.
     """
     if impute not in (None, *IMPUTE):
-        raise ConfigError(f"impute: {impute!r} is none of {', '.join(IMPUTE)}")
+        raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}")
     grid = folder.load_grid()
     if grid is None:
         raise DataError(f"{folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
     match = find_row(grid, text)
     stored, notes = _read(folder, match)
     first = stored[0]
-    _refuse_unknown(first)
-    notes += _changes(stored, match, device)
+    _check_registered(first)
+    notes += _change_notes(stored, match, device)
     return Predictor(
         name=match.name,
         dataset=Spec.parse(match.axes.dataset),
@@ -73,11 +73,10 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     )
 
 
-def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_Stored], list[str]]:
+def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_CellFiles], list[str]]:
+    """Read the finished cells; note how many are not finished."""
     wanted = [
-        cell
-        for cell in match.entry["cells"]
-        if match.cell in (None, cell["id"]) and match.seed in (None, cell["seed"])
+        cell for cell in match.entry["cells"] if match.cell in (None, cell["id"]) and match.seed in (None, cell["seed"])
     ]
     cells = [(cell, folder.read_cell(cell["id"])) for cell in wanted]
     finished = [cell for _, cell in cells if cell is not None]
@@ -88,18 +87,10 @@ def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_Stored], list[str]]
         notes.append(
             f"{match.name}: {len(wanted) - len(finished)} of {len(wanted)} cells are not finished and are left out"
         )
-    stored = [_Stored(cell, *folder.read_head(cell.info["head"])) for cell in finished]
-    old = next((item for item in stored if "backbones" not in item.head or "impute" not in item.cell.info), None)
-    if old:
-        where = folder.path / "heads" / old.cell.info["head"]
-        raise DataError(
-            f"{where} was stored by a version of fusionkit that did not note all that is needed to use it",
-            hint="remove it and its cell, and run the grid again",
-        )
-    return stored, notes
+    return [_CellFiles(cell, *folder.read_head(cell.info["head"])) for cell in finished], notes
 
 
-def _head(item: _Stored, device: str) -> TrainedHead:
+def _head(item: _CellFiles, device: str) -> TrainedHead:
     info, state = item.head, item.state
     fusion = Spec.parse(info["fusion"])
     widths = {name: len(state[f"mean.{name}"]) for name in info["views"]}
@@ -108,28 +99,67 @@ def _head(item: _Stored, device: str) -> TrainedHead:
         seed=info["seed"],
         fold=item.cell.info["fold"],
         fusion=fusion,
-        model=stored_model(fusion, state, widths, info["classes"], device),
-        scaling=stored_scaling(state, info["views"], standardize=info["recipe"]["standardize"]),
+        model=_model(fusion, state, widths, info["classes"], device),
+        scaling={
+            name: Scaling(state[f"mean.{name}"], state[f"scale.{name}"], info["recipe"]["standardize"])
+            for name in info["views"]
+        },
         smoother=_smoother(item),
         prior=counts / counts.sum(),
         device=device,
     )
 
 
-def _smoother(item: _Stored) -> Smoother:
+def _model(
+    fusion: Spec, state: Mapping[str, np.ndarray], in_dims: dict[str, int], classes: int, device: str
+) -> Fusion | FittedFusion:
+    """Build the fusion with its stored parameters.
+
+    Raises:
+        PluginError: if the fusion does not accept them.
+    """
+    import torch
+
+    from fusionkit.contracts.fusion import FittedFusion
+    from fusionkit.engine.fit import WithViewHeads
+
+    prefix = "fusion."
+    learned = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    with torch.random.fork_rng(devices=[]):
+        model: Any = FUSIONS.build(fusion, in_dims=in_dims, num_classes=classes)
+        try:
+            if isinstance(model, FittedFusion):
+                model.restore(learned)
+                return model
+            model.attach_head()
+            if any(name.startswith("adapters.") for name in learned):
+                model = WithViewHeads(model, weight=0.0, modulation=0.0)  # both apply to training only
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
+        except FusionKitError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"fusion {fusion} does not accept its stored state: {cause_of(error)}",
+                hint="its code may have changed since the cell was trained",
+            ) from error
+    found: Fusion = model.to(device).eval()
+    return found
+
+
+def _smoother(item: _CellFiles) -> Smoother:
     spec = Spec.parse(item.cell.info["smoother"])
     smoother: Smoother = SMOOTHERS.build(spec)
     if not smoother.fitted:
         return smoother
     if item.cell.smoother is None:
         raise PluginError(
-            f"smoother {spec} has learned from dev frames and nothing is stored of it: it cannot be applied to others",
-            hint="its class gives what it has learned in state()",
+            f"smoother {spec} was fitted on dev frames, but its state is not stored: it cannot be applied",
+            hint="its class must return the fitted state in state()",
         )
     try:
         smoother.restore(item.cell.smoother)
     except Exception as error:
-        raise PluginError(f"smoother {spec} does not take back what is stored of it: {cause_of(error)}") from error
+        raise PluginError(f"smoother {spec} does not accept its stored state: {cause_of(error)}") from error
     return smoother
 
 
@@ -143,62 +173,59 @@ def _views(head: dict[str, Any]) -> dict[str, ViewSource]:
     return found
 
 
-# -- what has changed ------------------------------------------------------------------------------------------------
-
-
-def _refuse_unknown(item: _Stored) -> None:
-    """One line for all components that are not known here."""
+def _check_registered(item: _CellFiles) -> None:
+    """Raise one error for all components that are not registered."""
     record = item.head["record"]
     if record["fusion"].get("distribution") == MAKER:
         raise ConfigError(
-            f"the row is a network that {MAKER} has trained as a whole: it cannot be loaded as a cell",
-            hint="bench its backbone, --backbone timm:checkpoint=.../best/backbone.safetensors, and take that row",
+            f"the row is a network trained as a whole by {MAKER}: it cannot be loaded as a cell",
+            hint="bench its backbone, --backbone timm:checkpoint=.../best/backbone.safetensors, and load that row",
         )
     used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"])]
     for view in record["views"].values():
         used += [(EXTRACTORS, view["extractor"]), (BACKBONES, view["backbone"])]
     used.append((SMOOTHERS, item.cell.info["record"]["smoother"]))
-    lacking = {
-        f"{registry.kind} {part['name']!r} ({part.get('distribution') or 'of a file or a notebook'})": None
+    missing = {
+        f"{registry.kind} {part['name']!r} ({part.get('distribution') or 'from a file or notebook'})": None
         for registry, part in used
         if part and part["name"] not in registry.names()
     }
-    if lacking:
+    if missing:
         raise PluginError(
-            f"the cell was trained with {', '.join(lacking)}, which nothing registers here",
-            hint="install its package, or name its file as plugin",
+            f"the cell was trained with {', '.join(missing)}, not registered here",
+            hint="install its package, or give its file as plugin",
         )
 
 
-def _changes(stored: Sequence[_Stored], match: RowMatch, device: str) -> list[str]:
-    """A note of all that has changed; empty where nothing has."""
+def _change_notes(stored: Sequence[_CellFiles], match: RowMatch, device: str) -> list[str]:
+    """Return one note with everything that has changed since training, or none."""
     texts = dict.fromkeys(text for item in stored for text in _differences(item, match, device))
     if not texts:
         return []
-    return [f"since {match.name} was trained: {'; '.join(texts)}: predictions may differ from those of then"]
+    return [f"changed since {match.name} was trained: {'; '.join(texts)}; predictions may differ"]
 
 
-def _differences(item: _Stored, match: RowMatch, device: str) -> Iterator[str]:
+def _differences(item: _CellFiles, match: RowMatch, device: str) -> Iterator[str]:
     record = item.head["record"]
     for name, view in record["views"].items():
         now = _view_now(item.head, name, view, device)
-        _refuse_other_files(view["extractor"], now["extractor"])
-        _refuse_other_files(view["backbone"], now["backbone"])
+        _check_files(view["extractor"], now["extractor"])
+        _check_files(view["backbone"], now["backbone"])
         same = {"data": record["data"]}
         yield from (found.text for found in embedding_differences({**now, **same}, {**view, **same}))
     fusion = component_record(FUSIONS, Spec.parse(item.head["fusion"]))
-    _refuse_other_files(record["fusion"], fusion)
+    _check_files(record["fusion"], fusion)
     yield from (found.text for found in component_differences("fusion", fusion, record["fusion"]))
     was = item.cell.info["record"]
     smoother = component_record(SMOOTHERS, Spec.parse(match.axes.smoother))
-    _refuse_other_files(was["smoother"], smoother)
+    _check_files(was["smoother"], smoother)
     revisions = was["revisions"]
     how = {"smoother": smoother, "revisions": revisions}
     yield from (found.text for found in cell_differences(how, {"smoother": was["smoother"], "revisions": revisions}))
 
 
 def _view_now(head: dict[str, Any], name: str, view: Record, device: str) -> Record:
-    """The record of a view as it would be written today."""
+    """Return the record of a view with the installed components."""
     spec = head["backbones"][name]
     if not spec:
         return view
@@ -213,10 +240,10 @@ def _view_now(head: dict[str, Any], name: str, view: Record, device: str) -> Rec
     }
 
 
-def _refuse_other_files(stored: Record | None, now: Record | None) -> None:
-    """A head on other weights than its own gives nonsense."""
+def _check_files(stored: Record | None, now: Record | None) -> None:
+    """Raise :class:`DataError` if weights differ from those of training: the predictions would be meaningless."""
     if not stored or not now or stored["name"] != now["name"]:
         return
     for name in stored["files"]:
         if stored["options"].get(name) != now["options"].get(name):
-            raise DataError(f"{name} of {now['name']} is another file than the one that the cell was trained with")
+            raise DataError(f"file {name} of {now['name']} differs from the one that the cell was trained with")

@@ -1,6 +1,6 @@
-"""The files of a challenge submission: its template, the predictions as it wants them, and what may be wrong in them.
+"""Submissions to a challenge: read its template, predict its frames, write the files, and check a file.
 
-Rows are read as a stream; what is kept of a row are a few bytes, so that a million of them are no matter.
+Rows are read as a stream, and a few bytes are kept of each, so files may have millions of rows.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from fusionkit.registry.options import options_of
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import write_file
 
-_DIGITS = 8  # of a frame number: more would be a month of video
-_HINT = "a header as image_location,Neutral,Anger,... and then rows as clip/00001.jpg,0"
+_MAX_DIGITS = 8  # of a frame number: a month of video
+_HINT = "expected a header such as image_location,Neutral,Anger,... and rows such as clip/00001.jpg,0"
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """What a submission must hold: a row a frame, in the order of the challenge's example file.
+    """The example file of a challenge: the rows that a submission must have, one per frame, in their order.
 
     Attributes:
-        header: the first line, as it is written.
-        classes: its class names; a prediction is a class's place among them.
-        clips: names, in the order in which they first appear.
-        clip: (n,) int32, which of them a row is of.
-        number: (n,) int64, the frame number of a row.
-        line: (n,) int32, where it stands, from 1.
+        path: of the file.
+        header: the first line.
+        classes: the class names; a prediction is an index of them.
+        clips: names of the clips in order of appearance.
+        clip: (n,) int32 index of the clip of each row.
+        number: (n,) int64 frame number of each row.
+        line: (n,) int32 line number of each row, from 1.
     """
 
     path: Path
@@ -54,99 +55,104 @@ class Template:
 
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
-        """By clip, its rows, in the order of the template."""
+        """Return the rows of each clip, in the order of the template."""
         order = np.argsort(self.clip, kind="stable")
         edges = np.searchsorted(self.clip[order], np.arange(1, len(self.clips)))
         return dict(zip(self.clips, np.split(order, edges), strict=True))
 
-    def frames_of(self, *, whole: bool) -> dict[str, np.ndarray]:
-        """By clip, the frame numbers of its rows, in the template's order; ``whole``: 1 to the last of them instead."""
-        found = {name: self.number[rows] for name, rows in self.rows_of.items()}
-        return {name: np.arange(1, int(item.max()) + 1) for name, item in found.items()} if whole else found
+    def frames(self) -> dict[str, np.ndarray]:
+        """Return the frame numbers of each clip, in the order of the template."""
+        return {name: self.number[rows] for name, rows in self.rows_of.items()}
+
+    def whole_clips(self) -> dict[str, np.ndarray]:
+        """Return the frame numbers from 1 to the last one of each clip."""
+        return {name: np.arange(1, int(numbers.max()) + 1) for name, numbers in self.frames().items()}
 
     def locations(self) -> Iterator[str]:
-        """The text of each row up to its comma, in order."""
+        """Yield the text before the comma of each row."""
         return (location for _, location, _ in read_rows(self.path))
 
 
 def read_template(path: Path) -> Template:
-    """Read a template; the values of its rows do not matter.
+    """Read a template; the values of its rows are ignored.
 
     Raises:
-        DataError: if it is no template, or names a frame twice.
+        DataError: if it is not a template, or has a frame twice.
     """
     header = _header(path)
     classes = tuple(name.strip() for name in header.split(",")[1:])
     if len(classes) < 2 or len(set(map(str.casefold, classes))) < len(classes):
-        raise DataError(f"{path}:1: {header[:80]!r} names no classes", hint=_HINT)
+        raise DataError(f"{path}:1: {header[:80]!r} is not a header with class names", hint=_HINT)
     codes: dict[str, int] = {}
     clip, number, lines = array("i"), array("q"), array("i")
     for line, location, _ in read_rows(path):
         name, _, image = location.rpartition("/")
         stem = image.partition(".")[0]
-        if not (_names_clip(name) and stem.isascii() and stem.isdigit() and len(stem) <= _DIGITS):
-            raise DataError(f"{path}:{line}: {location[:80]!r} names no clip and frame", hint=_HINT)
+        if not (_is_clip_name(name) and stem.isascii() and stem.isdigit() and len(stem) <= _MAX_DIGITS):
+            raise DataError(f"{path}:{line}: {location[:80]!r} has no clip name and frame number", hint=_HINT)
         clip.append(codes.setdefault(name, len(codes)))
         number.append(int(stem))
         lines.append(line)
     template = Template(
         path, header, classes, tuple(codes), np.array(clip, np.int32), np.array(number), np.array(lines, np.int32)
     )
-    _refuse_doubles(template)
+    _check_duplicates(template)
     return template
 
 
-def _names_clip(name: str) -> bool:
-    """Whether a file can be called so that stays in the folder of a submission of a file a clip."""
+def _is_clip_name(name: str) -> bool:
+    """Whether a file of this name stays in the output folder of :func:`write_per_video`."""
     return name.isprintable() and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _refuse_doubles(template: Template) -> None:
+def _check_duplicates(template: Template) -> None:
     if not len(template):
         raise DataError(f"{template.path} has no rows", hint=_HINT)
     order = np.lexsort((template.number, template.clip))
     same = (np.diff(template.clip[order]) == 0) & (np.diff(template.number[order]) == 0)
     if same.any():
         first, second = (int(template.line[row]) for row in order[np.argmax(same) :][:2])
-        raise DataError(f"{template.path}:{second}: the frame stands on line {first} already")
+        raise DataError(f"{template.path}:{second}: duplicate of the frame in line {first}")
 
 
-def class_order(ours: Sequence[str], theirs: Sequence[str]) -> np.ndarray:
-    """(C,) the place of each of our classes among theirs; names are compared without regard to case.
+def class_order(own: Sequence[str], template: Sequence[str]) -> np.ndarray:
+    """Return the index of each of our C classes in those of a template; upper and lower case are equal.
 
     Raises:
-        ConfigError: if either has a class that the other lacks.
+        ConfigError: if one has a class that the other lacks.
     """
-    places = {name.casefold(): place for place, name in enumerate(theirs)}
-    lacking = [name for name in theirs if name.casefold() not in {own.casefold() for own in ours}]
-    more = [name for name in ours if name.casefold() not in places]
-    if lacking or more:
-        told = [f"{what} {', '.join(names)}" for what, names in (("lacks", lacking), ("has also", more)) if names]
-        raise ConfigError(f"the cell's classes are not those of the template: it {' and '.join(told)}")
-    return np.array([places[name.casefold()] for name in ours])
+    indices = {name.casefold(): index for index, name in enumerate(template)}
+    folded = {name.casefold() for name in own}
+    missing = [name for name in template if name.casefold() not in folded]
+    extra = [name for name in own if name.casefold() not in indices]
+    if missing or extra:
+        parts = [f"only in the template: {', '.join(missing)}"] if missing else []
+        parts += [f"only in the cell: {', '.join(extra)}"] if extra else []
+        raise ConfigError(f"the classes of the cell and of the template differ; {'; '.join(parts)}")
+    return np.array([indices[name.casefold()] for name in own])
 
 
-def check_place(out: Path, template: Template | None, *, per_video: bool) -> None:
-    """Refuse a place that cannot become a submission, before anything is computed.
+def check_output(out: Path, template: Template | None, *, per_video: bool) -> None:
+    """Check the output path before anything is computed.
 
     Raises:
-        ConfigError: if it is the template, or is taken.
+        ConfigError: if it is the template, an existing folder, or, with ``per_video``, not empty.
     """
     if per_video:
         check_free(out)
     elif out.is_dir():
-        raise ConfigError(f"{out} is a folder", hint="name the file to write")
+        raise ConfigError(f"{out} is a folder", hint="give the path of a file")
     elif template and out.exists() and out.samefile(template.path):
-        raise ConfigError(f"{out} is the template", hint="write to another file")
+        raise ConfigError(f"{out} is the template", hint="give another output file")
 
 
 def write_rows(template: Template, predicted: Mapping[str, np.ndarray], out: Path) -> None:
-    """Write one file with every row of the template, as the sixth and later editions want it; whole or not at all.
+    """Write one file with every row of the template, the format of the sixth and later editions.
 
     Args:
-        template: says which rows, in which order.
-        predicted: class numbers by clip, of the frames that :meth:`Template.frames_of` names.
-        out: the file.
+        template: of the challenge.
+        predicted: class indices by clip, of the frames of :meth:`Template.frames`.
+        out: the file; it is written completely or not at all.
 
     Raises:
         StorageError: if it cannot be written.
@@ -161,15 +167,15 @@ def write_rows(template: Template, predicted: Mapping[str, np.ndarray], out: Pat
 
 
 def write_per_video(classes: Sequence[str], clips: Mapping[str, np.ndarray], out: Path) -> None:
-    """Write a file a clip, as editions before the sixth want it: the class names, then line k for frame k.
+    """Write one file per clip, the format of the editions before the sixth: a header, then one line per frame.
 
     Args:
-        classes: for the header.
-        clips: (T,) class numbers of frames 1 to T, by clip.
-        out: the folder; new or empty. It is there when it is whole.
+        classes: of the header.
+        clips: (T,) class indices of the frames 1 to T, by clip.
+        out: the folder, new or empty; it is written completely or not at all.
 
     Raises:
-        ConfigError: if something is there.
+        ConfigError: if the folder is not empty.
         StorageError: if it cannot be written.
     """
     with new_folder(out) as folder:
@@ -180,12 +186,12 @@ def write_per_video(classes: Sequence[str], clips: Mapping[str, np.ndarray], out
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """Line number, what stands before the first comma and what behind it (None: no comma), of each row.
+    """Yield the line number, the text before the first comma and the text after it (None without comma) of each row.
 
-    Blank lines are passed over; the first line is the header.
+    The header and blank lines are skipped.
 
     Raises:
-        DataError: if it cannot be read as text.
+        DataError: if the file cannot be read as text.
     """
     try:
         with path.open(encoding="utf-8-sig") as stream:
@@ -207,55 +213,55 @@ def _header(path: Path) -> str:
 
 
 def submission_faults(path: Path, template: Template) -> Iterator[str]:
-    """Everything in which a file is not what the template asks for, ``path:line: what``; rows that lack come last.
+    """Yield every deviation of a file from the template, as ``path:line: message``; missing rows come last.
 
     Raises:
-        DataError: if it cannot be read as text.
+        DataError: if the file cannot be read as text.
     """
     if (header := _header(path)) != template.header:
-        yield f"{path}:1: the header is {header[:120]!r}, not {template.header!r}"
-    places = {location: place for place, location in enumerate(template.locations())}
-    found_on = np.zeros(len(template), np.int32)  # line of the file by row of the template; 0 for none
+        yield f"{path}:1: the header is {header[:120]!r}; expected {template.header!r}"
+    rows = {location: row for row, location in enumerate(template.locations())}
+    found_on = np.zeros(len(template), np.int32)  # line of the file by row of the template; 0: missing
     last = -1
     for line, location, value in read_rows(path):
-        place = places.get(location, -1)
-        if place < 0:
+        row = rows.get(location, -1)
+        if row < 0:
             yield f"{path}:{line}: {location[:120]!r} is not in the template"
             continue
         if fault := _value_fault(value, len(template.classes)):
             yield f"{path}:{line}: {fault}"
-        if found_on[place]:
-            yield f"{path}:{line}: {location!r} stands on line {found_on[place]} already"
+        if found_on[row]:
+            yield f"{path}:{line}: {location!r} is a duplicate of line {found_on[row]}"
             continue
-        found_on[place] = line
-        if place < last:
-            yield f"{path}:{line}: {location!r} is out of order: line {template.line[place]} of the template"
-        last = place
-    yield from _missing(path, template, places, found_on)
+        found_on[row] = line
+        if row < last:
+            yield f"{path}:{line}: {location!r} is out of order: it is line {template.line[row]} of the template"
+        last = row
+    yield from _missing(path, template, rows, found_on)
 
 
-def _missing(path: Path, template: Template, places: Iterable[str], found_on: np.ndarray) -> Iterator[str]:
-    for location, line, found in zip(places, template.line.tolist(), found_on.tolist(), strict=True):
+def _missing(path: Path, template: Template, locations: Iterable[str], found_on: np.ndarray) -> Iterator[str]:
+    for location, line, found in zip(locations, template.line.tolist(), found_on.tolist(), strict=True):
         if not found:
-            yield f"{template.path}:{line}: {location!r} has no row in {path}"
+            yield f"{template.path}:{line}: {location!r} is missing from {path}"
 
 
 def _value_fault(value: str | None, classes: int) -> str:
     if value is None:
-        return "there is no comma and no class number"
-    if value.isascii() and value.isdigit() and len(value) <= _DIGITS and int(value) < classes:
+        return "comma and class number are missing"
+    if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) < classes:
         return ""
-    return f"{value[:40]!r} is no class number from 0 to {classes - 1}"
+    return f"{value[:40]!r} is not a class number from 0 to {classes - 1}"
 
 
 @dataclass(frozen=True, eq=False)
 class SubmissionResult:
-    """What a cell says of the frames of a challenge.
+    """Predictions for the frames of a challenge.
 
     Attributes:
-        predicted: (T,) class numbers of the frames that were asked for, by clip.
-        imputed: how many of them have no view, in clips that have some.
-        unseen: how many are in clips without any view: they get the class that training has most frames of.
+        predicted: (T,) class indices of the requested frames, by clip.
+        imputed: number of frames without a view in clips that have views.
+        unseen: number of frames in clips without any view, which get the most frequent class of the training frames.
     """
 
     predicted: dict[str, np.ndarray]
@@ -264,59 +270,59 @@ class SubmissionResult:
 
     @property
     def frames(self) -> int:
-        """How many were asked for."""
+        """Return the number of requested frames."""
         return sum(map(len, self.predicted.values()))
 
 
 def with_test_clips(dataset: Spec) -> Spec:
-    """The data set with its test clips, as its option ``test`` adds them.
+    """Return a data set with its test clips, which its option ``test`` adds.
 
     Raises:
-        ConfigError: if it has no such switch.
+        ConfigError: if it has no such option.
     """
     option = options_of(DATASETS.get(dataset.name)).get("test")
     if option is None or not isinstance(option.default, bool):
         raise ConfigError(
-            f"data set {dataset.name} has no option that adds a test set", hint="name the frames: --dataset"
+            f"data set {dataset.name} has no option that adds a test set",
+            hint="give --dataset",
         )
     return Spec(dataset.name, {**dataset.options, "test": True})
 
 
-def answer(
+def predict_clips(
     predictor: Predictor,
     classes: Sequence[str],
     wanted: Mapping[str, np.ndarray],
     source: Source,
     progress: Progress,
 ) -> SubmissionResult:
-    """Predict some frames of some clips.
+    """Predict frames of clips.
 
-    Clips are smoothed over all their frames in the data set, whether they are asked for or not; then the frames are
-    read off by number, and imputed where the data set has no image of them.
+    Each clip is smoothed over all its frames in the data set; requested frames without an image are imputed.
 
     Args:
         predictor: of the cell.
-        classes: names, in the order of the numbers that are wanted.
+        classes: names in the order of the class indices.
         wanted: (T,) frame numbers by clip, in any order.
-        source: the data set that has them.
-        progress: told of the frames.
+        source: data set of the clips.
+        progress: counts frames.
 
     Raises:
-        ConfigError: if the cell's classes are others.
+        ConfigError: if the cell has other classes.
         DataError: if the data set has none of the clips.
         FusionKitError: if a component fails.
     """
     order = class_order(predictor.classes, classes)
     spans = [span for span in clips(source.table) if str(source.table.clip[span.start]) in wanted]
     if not spans:
-        raise DataError(f"data set {source.spec} has none of the clips, {next(iter(wanted))!r} for one")
+        raise DataError(f"data set {source.spec} has none of the requested clips, such as {next(iter(wanted))!r}")
     rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
     found = predictor.predict_dataset(source.take(rows), progress=progress)
     predicted, imputed, unseen = {}, 0, 0
     for clip, numbers in wanted.items():
         probs, seen = found.at(clip, numbers)
         predicted[clip] = order[probs.argmax(1)]
-        if found.has(clip):
+        if found.has_view(clip):
             imputed += int((~seen).sum())
         else:
             unseen += len(numbers)
@@ -324,7 +330,7 @@ def answer(
 
 
 def all_test_frames(source: Source) -> dict[str, np.ndarray]:
-    """Frames 1 to the last one of each clip of the test split, by clip.
+    """Return the frame numbers from 1 to the last one of each clip of the test split.
 
     Raises:
         DataError: if there is no test split.
@@ -336,5 +342,7 @@ def all_test_frames(source: Source) -> dict[str, np.ndarray]:
         if table.split[span.start] == "test"
     }
     if not found:
-        raise DataError(f"data set {source.spec} has no test split", hint="a template says which frames are asked for")
+        raise DataError(
+            f"data set {source.spec} has no test split", hint="give --template"
+        )
     return found

@@ -21,7 +21,7 @@ import fusionkit
 from fusionkit.api import ablate, robust
 from fusionkit.contracts import Fusion, FusionOutput
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.predict.ablation import AblationOptions, refuse_many_views
+from fusionkit.predict.ablation import AblationOptions, check_view_count
 from fusionkit.predict.model_under_test import ModelUnderTest, Scores
 from fusionkit.predict.robustness import ratio
 from fusionkit.registry import FUSIONS
@@ -309,7 +309,7 @@ def test_embeddings_that_are_gone_are_made_anew_and_those_that_are_there_read(tm
     shutil.rmtree(own_cache)
     after = ablate(tmp_path / "run", options=QUICK)
     assert Blobs.reads != []
-    assert [list(each.records()) for each in before] == [list(each.records()) for each in after]
+    assert [list(each.lines()) for each in before] == [list(each.lines()) for each in after]
 
 
 def test_what_does_not_fit_into_memory_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +317,7 @@ def test_what_does_not_fit_into_memory_is_read_batch_by_batch(tmp_path: Path, mo
     (held,) = ablate(tmp_path, options=QUICK)
     monkeypatch.setattr("fusionkit.predict.model_under_test.feature_limit", lambda *_: 0)
     (streamed,) = ablate(tmp_path, options=QUICK)
-    assert list(held.records()) == list(streamed.records())
+    assert list(held.lines()) == list(streamed.lines())
 
 
 def test_the_gain_is_divided_where_the_folder_holds_the_main_view_twice(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_the_file_holds_what_was_found(tmp_path: Path) -> None:
 
 def test_what_cannot_be_tested_is_one_line(tmp_path: Path) -> None:
     benched(tmp_path, reference="main")
-    with pytest.raises(ConfigError, match="face/linear/toy-plain has one view: there is no auxiliary view"):
+    with pytest.raises(ConfigError, match="face/linear/toy-plain has no auxiliary view"):
         robust(tmp_path, ["linear"])
     with pytest.raises(ConfigError, match="draws = 0 must be at least 1"):
         AblationOptions(draws=0)
@@ -385,12 +385,12 @@ def test_what_cannot_be_tested_is_one_line(tmp_path: Path) -> None:
 def test_data_that_have_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path)
     monkeypatch.setattr(Blobs, "content", lambda _: "other images")
-    with pytest.raises(DataError, match=r"the data of .* have changed since they were tested on"):
+    with pytest.raises(DataError, match=r"the data of .* have changed since the run"):
         ablate(tmp_path)
 
 
 def test_more_views_than_subsets_can_be_gone_through_are_refused() -> None:
     row = SimpleNamespace(name="many", views=tuple("abcdefghijk"))
-    with pytest.raises(ConfigError, match="many has 11 views: every subset of at most 10 can be tested"):
-        refuse_many_views(cast("ModelUnderTest", row))
-    refuse_many_views(cast("ModelUnderTest", SimpleNamespace(name="ten", views=tuple("abcdefghij"))))
+    with pytest.raises(ConfigError, match="many has 11 views; at most 10 can be tested"):
+        check_view_count(cast("ModelUnderTest", row))
+    check_view_count(cast("ModelUnderTest", SimpleNamespace(name="ten", views=tuple("abcdefghij"))))

@@ -1,4 +1,4 @@
-"""Frames in memory and rows of data sets: what clips and numbers mean, and what is refused."""
+"""Frames in memory and rows of data sets: clips, frame numbers, and errors."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_no_frames_give_no_rows(predictor: Predictor) -> None:
     assert predictor.predict_proba([]).shape == (0, 3)
 
 
-def test_a_frame_that_is_no_image_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(DataError, match=r"frame 1 is float64 \(4, 4, 3\), not uint8"):
+def test_a_frame_that_is_no_image_raises(predictor: Predictor) -> None:
+    with pytest.raises(DataError, match=r"frame 1 has dtype float64 and shape \(4, 4, 3\); expected uint8"):
         predictor.predict_proba([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3))])
 
 
@@ -85,9 +85,9 @@ def test_an_instance_gives_what_its_name_gives(predictor: Predictor) -> None:
     assert given.table.digest() == named.table.digest()
 
 
-def test_rows_that_do_not_rise_are_refused(predictor: Predictor) -> None:
+def test_rows_that_are_not_ascending_raise(predictor: Predictor) -> None:
     for rows in ([3, 2], [2, 2], []):
-        with pytest.raises(ConfigError, match="rows of a data set must be at least one, and rise"):
+        with pytest.raises(ConfigError, match="rows of a data set must be at least one, and ascending"):
             predictor.predict_dataset("toy-blobs", rows)
 
 
@@ -111,7 +111,7 @@ class Ready(FaceDataset):
         return np.array([image.mean((0, 1)) + len(view) for image in images if image is not None], np.float32)
 
 
-def test_views_that_a_data_set_brings_are_taken_from_it(tmp_path: Path, predictor: Predictor) -> None:
+def test_ready_made_views_are_taken_from_the_data_set(tmp_path: Path, predictor: Predictor) -> None:
     with registered(DATASETS, "toy-ready", Ready):
         plan = toy_plan(datasets=["toy-ready"], seeds=1, reference="none")
         carry_out(plan, tmp_path / "ready")
@@ -122,21 +122,21 @@ def test_views_that_a_data_set_brings_are_taken_from_it(tmp_path: Path, predicto
         probs = ready.predict_dataset("toy-ready", rows).probs
         np.testing.assert_allclose(probs, softmax(stored.astype(float), axis=1), rtol=1e-12)
         np.testing.assert_allclose(ready.predict_dataset(Ready(), rows).probs, probs, rtol=1e-12)
-        with pytest.raises(ConfigError, match="view 'face' comes ready-made with its data set, not from images"):
+        with pytest.raises(ConfigError, match="view 'face' is ready-made by its data set"):
             ready.embed(frames())
-        with pytest.raises(ConfigError, match="needs view 'face' ready-made; data set toy-blobs brings images"):
+        with pytest.raises(ConfigError, match="needs view 'face' ready-made; data set toy-blobs provides images"):
             ready.predict_dataset("toy-blobs")
         with pytest.raises(
-            ConfigError, match="needs view 'face' by toy-colours; data set toy-ready brings it ready-made"
+            ConfigError, match="needs view 'face' from toy-colours; data set toy-ready provides it ready-made"
         ):
             predictor.predict_dataset("toy-ready")
 
 
-def test_columns_that_do_not_fit_are_refused() -> None:
+def test_columns_that_do_not_match_raise() -> None:
     with pytest.raises(DataError, match="3 frames have 2 clips and 3 numbers"):
         frame_table(3, ["a", "b"], [1, 2, 3])
-    with pytest.raises(DataError, match="must stand side by side"):
+    with pytest.raises(DataError, match="must be next to each other"):
         frame_table(3, ["a", "b", "a"], None)
-    with pytest.raises(DataError, match="must rise within a clip"):
+    with pytest.raises(DataError, match="must be ascending within a clip"):
         frame_table(3, "a", [1, 1, 2])
     assert frame_table(3, ["a", "b", "b"], [5, 1, 2]).number.tolist() == [5, 1, 2]

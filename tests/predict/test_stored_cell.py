@@ -1,4 +1,4 @@
-"""A cell comes back from its run folder alone, with the very numbers that it was scored on."""
+"""A cell is opened from its run folder alone, and reproduces the numbers that were scored."""
 
 from __future__ import annotations
 
@@ -177,9 +177,7 @@ def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
 
 def test_a_learned_smoother_that_tells_nothing_is_refused(tmp_path: Path) -> None:
     benched(tmp_path / "run", smoothers=["toy-learned"])
-    with pytest.raises(
-        PluginError, match="smoother toy-learned has learned from dev frames and nothing is stored of it"
-    ):
+    with pytest.raises(PluginError, match="smoother toy-learned was fitted on dev frames, but its state is not stored"):
         fusionkit.load(tmp_path / "run", "toy-learned")
 
 
@@ -213,9 +211,7 @@ def test_a_component_that_nothing_registers_any_more_is_one_line(tmp_path: Path)
 
     with registered(FUSIONS, "toy-gone", Gone):
         benched(tmp_path / "run", fusions=["toy-gone"])
-    with pytest.raises(
-        PluginError, match=r"the cell was trained with fusion 'toy-gone' \(.*\), which nothing registers"
-    ):
+    with pytest.raises(PluginError, match=r"the cell was trained with fusion 'toy-gone' \(.*\), not registered here"):
         fusionkit.load(tmp_path / "run", "toy-gone")
 
 
@@ -226,7 +222,7 @@ def test_a_component_that_has_changed_since_is_warned_of(tmp_path: Path, monkeyp
     with pytest.warns(UserWarning, match="backbone toy-colours: revision 1 -> 2; fusion toy-sum: revision 1 -> 5"):
         fusionkit.load(tmp_path / "run", "toy-sum")
     (note,) = open_predictor(tmp_path / "run", "toy-sum").notes
-    assert note.endswith("predictions may differ from those of then")
+    assert note.endswith("predictions may differ")
 
 
 def test_a_fusion_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +236,7 @@ def test_a_fusion_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, mo
         self.more = nn.Linear(2, 2)
 
     monkeypatch.setattr(Sum, "__init__", larger)
-    with pytest.raises(PluginError, match="fusion toy-sum does not take back what is stored of it"):
+    with pytest.raises(PluginError, match="fusion toy-sum does not accept its stored state"):
         open_predictor(tmp_path / "run", "toy-sum")
 
 
@@ -257,9 +253,7 @@ def test_other_weights_than_those_of_the_cell_are_refused(tmp_path: Path) -> Non
         benched(tmp_path / "run", backbones=[f"toy-weighed:gains={weights}"], seeds=1)
         assert fusionkit.load(tmp_path / "run", "toy-sum").notes == ()
         weights.write_text("2.5")
-        with pytest.raises(
-            DataError, match="gains of toy-weighed is another file than the one that the cell was trained"
-        ):
+        with pytest.raises(DataError, match="file gains of toy-weighed differs from the one that the cell was trained"):
             fusionkit.load(tmp_path / "run", "toy-sum")
         weights.unlink()
         with pytest.raises(ConfigError, match=r"gains = .* cannot be read: No such file"):
@@ -286,25 +280,11 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     benched(tmp_path / "run", seeds=1)
     with pytest.raises(ConfigError, match="nothing is called 'nope'"):
         fusionkit.load(tmp_path / "run", "nope")
-    with pytest.raises(ConfigError, match="impute: 'near' is none of nearest, linear, prior"):
+    with pytest.raises(ConfigError, match="impute = 'near' must be one of: nearest, linear, prior"):
         fusionkit.load(tmp_path / "run", "toy-sum", impute="near")
     head = next((tmp_path / "run/heads").iterdir())
     (head / "head.safetensors").write_bytes(b"")
     with pytest.raises(DataError, match="is missing or damaged"):
-        fusionkit.load(tmp_path / "run", "toy-sum")
-
-
-def test_a_head_of_an_earlier_version_is_told_apart(tmp_path: Path) -> None:
-    from fusionkit.storage.artifact import read_artifact, write_artifact
-
-    benched(tmp_path / "run", seeds=1)
-    (head,) = (tmp_path / "run/heads").iterdir()
-    files = read_artifact(head)
-    assert files is not None
-    info = json.loads(files["head.json"])
-    del info["backbones"]
-    write_artifact(head, {**files, "head.json": json.dumps(info).encode()})
-    with pytest.raises(DataError, match="was stored by a version of fusionkit that did not note all that is needed"):
         fusionkit.load(tmp_path / "run", "toy-sum")
 
 

@@ -1,4 +1,4 @@
-"""Submission files: templates as they come, files as they are wanted, and every fault with its line."""
+"""Submission files: templates, both output formats, and every fault with its line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fusionkit.errors import ConfigError, DataError, StorageError
 from fusionkit.predict.submission import (
     Template,
-    check_place,
+    check_output,
     class_order,
     read_template,
     submission_faults,
@@ -39,7 +39,7 @@ def template_of(folder: Path, rows: list[str], header: str = HEADER, value: str 
     return read_template(path)
 
 
-def test_a_template_is_read_in_its_order(tmp_path: Path) -> None:
+def test_a_template_is_read_in_order(tmp_path: Path) -> None:
     found = template_of(tmp_path, ROWS)
     assert found.header == HEADER
     assert found.classes == ("Neutral", "Anger", "Happiness")
@@ -65,26 +65,26 @@ def test_byte_order_marks_line_ends_and_values_do_not_matter(tmp_path: Path, how
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([], "template.txt:1: '' names no classes"),
-        (["image_location", "a/1.jpg,0"], "template.txt:1: 'image_location' names no classes"),
-        (["x,A,a", "a/1.jpg,0"], "template.txt:1: 'x,A,a' names no classes"),
+        ([], "template.txt:1: '' is not a header"),
+        (["image_location", "a/1.jpg,0"], "template.txt:1: 'image_location' is not a header"),
+        (["x,A,a", "a/1.jpg,0"], "template.txt:1: 'x,A,a' is not a header"),
         ([HEADER], "template.txt has no rows"),
-        ([HEADER, "a/1.jpg,0", "1.jpg,0"], "template.txt:3: '1.jpg' names no clip and frame"),
-        ([HEADER, "a/one.jpg,0"], "template.txt:2: 'a/one.jpg' names no clip and frame"),
-        ([HEADER, "a/,0"], "template.txt:2: 'a/' names no clip and frame"),
-        ([HEADER, "../a/1.jpg,0"], "template.txt:2: '../a/1.jpg' names no clip and frame"),
-        ([HEADER, "/a/1.jpg,0"], "template.txt:2: '/a/1.jpg' names no clip and frame"),
-        ([HEADER, f"a/{10**20}.jpg,0"], f"template.txt:2: 'a/{10**20}.jpg' names no clip and frame"),
-        ([HEADER, "a/2.jpg,0", "b/1.jpg,0", "", "a/02.jpg,0"], "template.txt:5: the frame stands on line 2 already"),
+        ([HEADER, "a/1.jpg,0", "1.jpg,0"], "template.txt:3: '1.jpg' has no clip name and frame number"),
+        ([HEADER, "a/one.jpg,0"], "template.txt:2: 'a/one.jpg' has no clip name and frame number"),
+        ([HEADER, "a/,0"], "template.txt:2: 'a/' has no clip name and frame number"),
+        ([HEADER, "../a/1.jpg,0"], "template.txt:2: '../a/1.jpg' has no clip name and frame number"),
+        ([HEADER, "/a/1.jpg,0"], "template.txt:2: '/a/1.jpg' has no clip name and frame number"),
+        ([HEADER, f"a/{10**20}.jpg,0"], f"template.txt:2: 'a/{10**20}.jpg' has no clip name and frame number"),
+        ([HEADER, "a/2.jpg,0", "b/1.jpg,0", "", "a/02.jpg,0"], "template.txt:5: duplicate of the frame in line 2"),
     ],
 )
-def test_what_is_no_template_is_refused_with_its_line(tmp_path: Path, lines: list[str], said: str) -> None:
+def test_a_malformed_template_raises_with_the_line(tmp_path: Path, lines: list[str], said: str) -> None:
     (tmp_path / "template.txt").write_text("".join(f"{line}\n" for line in lines))
     with pytest.raises(DataError, match=said.replace(".", r"\.")):
         read_template(tmp_path / "template.txt")
 
 
-def test_a_template_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_template_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none cannot be read: No such file"):
         read_template(tmp_path / "none")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
@@ -94,9 +94,9 @@ def test_a_template_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 def test_classes_are_matched_by_name() -> None:
     assert class_order(["Anger", "happiness", "neutral"], ["Neutral", "Anger", "Happiness"]).tolist() == [1, 2, 0]
-    with pytest.raises(ConfigError, match=r"not those of the template: it lacks Other and has also Contempt$"):
+    with pytest.raises(ConfigError, match=r"template differ; only in the template: Other; only in the cell: Contempt$"):
         class_order(["Anger", "Contempt"], ["Anger", "Other"])
-    with pytest.raises(ConfigError, match=r"it lacks Other$"):
+    with pytest.raises(ConfigError, match=r"only in the template: Other$"):
         class_order(["Anger"], ["Anger", "Other"])
 
 
@@ -108,13 +108,15 @@ def test_every_row_is_written_once_in_order_with_the_value_of_its_frame(tmp_path
     )
     value = {frame: data.draw(st.integers(0, 2)) for frame in frames}
     template = template_of(tmp_path, [f"clip {clip}/{number:05d}.jpg" for clip, number in frames])
-    asked = template.frames_of(whole=False)
-    predicted = {name: np.array([value[name[-1], n] for n in numbers.tolist()]) for name, numbers in asked.items()}
+    frames_by_clip = template.frames()
+    predicted = {
+        name: np.array([value[name[-1], n] for n in numbers.tolist()]) for name, numbers in frames_by_clip.items()
+    }
     write_rows(template, predicted, tmp_path / "out.txt")
     expected = [HEADER, *(f"clip {clip}/{number:05d}.jpg,{value[clip, number]}" for clip, number in frames)]
     assert (tmp_path / "out.txt").read_bytes().decode() == "".join(f"{line}\n" for line in expected)
     assert list(submission_faults(tmp_path / "out.txt", template)) == []
-    whole = template.frames_of(whole=True)
+    whole = template.whole_clips()
     assert {name: numbers.tolist() for name, numbers in whole.items()} == {
         f"clip {clip}": list(range(1, max(n for c, n in frames if c == clip) + 1)) for clip, _ in frames
     }
@@ -129,21 +131,21 @@ def test_a_file_a_video_holds_the_classes_and_a_line_a_frame(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_taken_place_is_refused(tmp_path: Path) -> None:
+def test_an_output_that_exists_raises(tmp_path: Path) -> None:
     template = template_of(tmp_path, ROWS)
-    check_place(tmp_path / "new", template, per_video=False)
-    check_place(tmp_path / "new", None, per_video=True)
+    check_output(tmp_path / "new", template, per_video=False)
+    check_output(tmp_path / "new", None, per_video=True)
     with pytest.raises(ConfigError, match=r"template\.txt is the template"):
-        check_place(tmp_path / "template.txt", template, per_video=False)
+        check_output(tmp_path / "template.txt", template, per_video=False)
     with pytest.raises(ConfigError, match="is a folder"):
-        check_place(tmp_path, template, per_video=False)
-    with pytest.raises(ConfigError, match="is there already"):
-        check_place(tmp_path, template, per_video=True)
+        check_output(tmp_path, template, per_video=False)
+    with pytest.raises(ConfigError, match="already exists"):
+        check_output(tmp_path, template, per_video=True)
 
 
-def test_a_full_disk_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = template_of(tmp_path, ROWS)
-    (tmp_path / "out.txt").write_text("of before")
+    (tmp_path / "out.txt").write_text("before")
 
     def full(path: Path, data: bytes) -> None:
         path.write_bytes(data[:3])
@@ -154,7 +156,7 @@ def test_a_full_disk_leaves_the_file_of_before(tmp_path: Path, monkeypatch: pyte
         write_rows(
             template, {name: np.zeros(len(rows), int) for name, rows in template.rows_of.items()}, tmp_path / "out.txt"
         )
-    assert (tmp_path / "out.txt").read_text() == "of before"
+    assert (tmp_path / "out.txt").read_text() == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.txt", "template.txt"]
 
 
@@ -173,30 +175,33 @@ FAULTS: list[tuple[Callable[[list[str]], None], list[str]]] = [
     (lambda lines: lines.append(""), []),
     (
         replaced(1, "image_location,Anger,Neutral,Happiness"),
-        ["out:1: the header is 'image_location,Anger,Neutral,Happiness', not '{h}'"],
+        ["out:1: the header is 'image_location,Anger,Neutral,Happiness'; expected '{h}'"],
     ),
-    (lambda lines: lines.pop(0), ["out:1: the header is '{0},1', not '{h}'", "template:2: '{0}' has no row in out"]),
-    (lambda lines: lines.pop(3), ["template:4: '{2}' has no row in out"]),
+    (
+        lambda lines: lines.pop(0),
+        ["out:1: the header is '{0},1'; expected '{h}'", "template:2: '{0}' is missing from out"],
+    ),
+    (lambda lines: lines.pop(3), ["template:4: '{2}' is missing from out"]),
     (lambda lines: lines.insert(2, "x/00001.jpg,0"), ["out:3: 'x/00001.jpg' is not in the template"]),
-    (lambda lines: lines.insert(4, "{1},2"), ["out:5: '{1}' stands on line 3 already"]),
-    (replaced(4, "{2},3"), ["out:4: '3' is no class number from 0 to 2"]),
-    (replaced(4, "{2},-1"), ["out:4: '-1' is no class number from 0 to 2"]),
-    (replaced(4, "{2},1.0"), ["out:4: '1.0' is no class number from 0 to 2"]),
-    (replaced(4, "{2},"), ["out:4: '' is no class number from 0 to 2"]),
-    (replaced(4, "{2},1,1"), ["out:4: '1,1' is no class number from 0 to 2"]),
-    (replaced(4, "{2}"), ["out:4: there is no comma and no class number"]),
-    (lambda lines: lines.append(lines.pop(1)), ["out:6: '{0}' is out of order: line 2 of the template"]),
-    (lambda lines: lines.insert(1, lines.pop()), ["out:3: '{0}' is out of order: line 2 of the template"]),
+    (lambda lines: lines.insert(4, "{1},2"), ["out:5: '{1}' is a duplicate of line 3"]),
+    (replaced(4, "{2},3"), ["out:4: '3' is not a class number from 0 to 2"]),
+    (replaced(4, "{2},-1"), ["out:4: '-1' is not a class number from 0 to 2"]),
+    (replaced(4, "{2},1.0"), ["out:4: '1.0' is not a class number from 0 to 2"]),
+    (replaced(4, "{2},"), ["out:4: '' is not a class number from 0 to 2"]),
+    (replaced(4, "{2},1,1"), ["out:4: '1,1' is not a class number from 0 to 2"]),
+    (replaced(4, "{2}"), ["out:4: comma and class number are missing"]),
+    (lambda lines: lines.append(lines.pop(1)), ["out:6: '{0}' is out of order: it is line 2 of the template"]),
+    (lambda lines: lines.insert(1, lines.pop()), ["out:3: '{0}' is out of order: it is line 2 of the template"]),
     (
         lambda lines: lines.__setitem__(slice(1, None), ["{4},9", "{4},1", "y/1.jpg,0", "{0},1"]),
         [
-            "out:2: '9' is no class number from 0 to 2",
-            "out:3: '{4}' stands on line 2 already",
+            "out:2: '9' is not a class number from 0 to 2",
+            "out:3: '{4}' is a duplicate of line 2",
             "out:4: 'y/1.jpg' is not in the template",
-            "out:5: '{0}' is out of order: line 2 of the template",
-            "template:3: '{1}' has no row in out",
-            "template:4: '{2}' has no row in out",
-            "template:5: '{3}' has no row in out",
+            "out:5: '{0}' is out of order: it is line 2 of the template",
+            "template:3: '{1}' is missing from out",
+            "template:4: '{2}' is missing from out",
+            "template:5: '{3}' is missing from out",
         ],
     ),
 ]
@@ -213,9 +218,7 @@ ODD = st.sampled_from(
     lines=st.permutations(WHOLE) | st.lists(st.sampled_from(WHOLE) | ODD | st.text(max_size=20), max_size=8),
     header=st.just(HEADER) | st.text(max_size=20),
 )
-def test_of_any_text_nothing_is_said_only_where_it_is_what_was_asked_for(
-    tmp_path: Path, lines: list[str], header: str
-) -> None:
+def test_a_text_has_no_fault_only_if_it_equals_the_expected_file(tmp_path: Path, lines: list[str], header: str) -> None:
     template = template_of(tmp_path, ROWS)
     (tmp_path / "out.txt").write_text("\n".join([header, *lines]), newline="")
     found = list(submission_faults(tmp_path / "out.txt", template))
@@ -226,7 +229,7 @@ def test_of_any_text_nothing_is_said_only_where_it_is_what_was_asked_for(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(junk=st.binary(max_size=60), whole=st.booleans())
-def test_any_bytes_are_a_template_of_every_row_or_refused(tmp_path: Path, junk: bytes, whole: bool) -> None:
+def test_any_bytes_are_a_template_with_every_row_or_raise(tmp_path: Path, junk: bytes, whole: bool) -> None:
     path = tmp_path / "template.txt"
     path.write_bytes((f"{HEADER}\n{ROWS[0]},0\n".encode() if whole else b"") + junk)
     try:
@@ -240,7 +243,7 @@ def test_any_bytes_are_a_template_of_every_row_or_refused(tmp_path: Path, junk: 
 
 
 @pytest.mark.parametrize(("change", "expected"), FAULTS)
-def test_each_fault_is_told_with_its_line(
+def test_each_fault_is_reported_with_its_line(
     tmp_path: Path, change: Callable[[list[str]], None], expected: list[str]
 ) -> None:
     template = template_of(tmp_path, ROWS)

@@ -108,9 +108,11 @@ class BatchPredictor(FacePredictor):
         with self._clock("smoothing"):
             return clip_predictions(result, suffixes, len(self._predictor.classes), self._smooth)
 
-    def _smooth(self, table: FrameTable, evidence: list[np.ndarray]) -> np.ndarray:
+    def _smooth(self, table: FrameTable, outputs: list[np.ndarray]) -> np.ndarray:
         heads = self._predictor.heads
-        each = [head.smoothed(rows, table, self._predictor.impute) for head, rows in zip(heads, evidence, strict=True)]
+        each = [
+            head.smooth_outputs(rows, table, self._predictor.impute) for head, rows in zip(heads, outputs, strict=True)
+        ]
         total = np.zeros_like(each[0])
         for probs in each:
             total += probs
@@ -129,7 +131,7 @@ class BatchPredictor(FacePredictor):
     def _run_heads(self) -> None:
         views = {name: np.concatenate([part[name] for part in self._values]) for name in self._predictor.views}
         with self._clock("heads"):
-            outputs = [head.evidence(EmbeddingsInMemory(views)) for head in self._predictor.heads]
+            outputs = [head.outputs(EmbeddingsInMemory(views)) for head in self._predictor.heads]
         for index, (result, face) in enumerate(self._rows):
             result.add_face(face, self._boxes[index] or {}, [output[index] for output in outputs])
         self._rows, self._boxes, self._values = [], [], []
@@ -179,10 +181,10 @@ class StreamingPredictor(FacePredictor):
         no_view = np.full(len(self._predictor.classes), np.nan)
         with self._clock("heads"):
             views = EmbeddingsInMemory(self._predictor.by_view(found.values))
-            evidence = [head.evidence(views) for head in self._predictor.heads]
+            outputs = [head.outputs(views) for head in self._predictor.heads]
             for index, (result, row, _, decoded) in enumerate(self._waiting):
                 number = int(result.numbers[row.frame])
-                probs = self._streams[row.track]([rows[index] for rows in evidence], number)
+                probs = self._streams[row.track]([rows[index] for rows in outputs], number)
                 result.add_face(row, found.boxes[index] or {}, [no_view if probs is None else probs])
                 result.latency.add(perf_counter() - decoded)
         self._waiting = []

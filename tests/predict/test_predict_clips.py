@@ -1,4 +1,4 @@
-"""The rows of a template are answered by clip and frame number, as a plain loop would."""
+"""Frames of a template are predicted by clip and frame number, as by a plain loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.progress import Progress
 from fusionkit.predict.predictor import Predictions, Predictor
-from fusionkit.predict.submission import all_test_frames, answer, with_test_clips
+from fusionkit.predict.submission import all_test_frames, predict_clips, with_test_clips
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 
@@ -62,7 +62,7 @@ def by_hand(oracle: Oracle, frames: list[tuple[str, int]], clip: str, number: in
 
 
 @given(data=st.data())
-def test_every_frame_is_answered_as_a_plain_loop_would(data: Any) -> None:
+def test_every_frame_is_predicted_as_by_a_plain_loop(data: Any) -> None:
     frames = sorted(data.draw(st.sets(st.tuples(st.sampled_from("abcd"), st.integers(1, 25)), min_size=1, max_size=40)))
     wanted = data.draw(st.lists(st.tuples(st.sampled_from("abcx"), st.integers(1, 30)), min_size=1, unique=True))
     how = data.draw(st.sampled_from(["nearest", "linear", "prior"]))
@@ -70,10 +70,10 @@ def test_every_frame_is_answered_as_a_plain_loop_would(data: Any) -> None:
     oracle = Oracle(rng.dirichlet([1, 1, 1], len(frames)), rng.random(len(frames)) < 0.7, how)
     by_clip = {clip: np.array([n for c, n in wanted if c == clip]) for clip, _ in wanted}
     if not set(by_clip) & {clip for clip, _ in frames}:
-        with pytest.raises(DataError, match="data set drawn has none of the clips"):
-            answer(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
+        with pytest.raises(DataError, match="data set drawn has none of the requested clips"):
+            predict_clips(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
         return
-    found = answer(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
+    found = predict_clips(cast("Predictor", oracle), THEIRS, by_clip, source_of(frames), Progress())
     for clip, numbers in by_clip.items():
         assert found.predicted[clip].tolist() == [by_hand(oracle, frames, clip, n) for n in numbers.tolist()]
     there = {(c, n) for row, (c, n) in enumerate(frames) if oracle.seen[row]}
@@ -82,15 +82,15 @@ def test_every_frame_is_answered_as_a_plain_loop_would(data: Any) -> None:
     assert found.imputed == sum(c in clips and (c, n) not in there for c, n in wanted)
     assert found.unseen == sum(c not in clips for c, _ in wanted)
     # a clip is smoothed over all its frames, and no other is looked at
-    assert [rows.tolist() for rows in oracle.calls] == [
-        [row for row, (c, _) in enumerate(frames) if c in by_clip]
-    ]
+    assert [rows.tolist() for rows in oracle.calls] == [[row for row, (c, _) in enumerate(frames) if c in by_clip]]
 
 
-def test_other_classes_are_refused_before_anything_is_predicted() -> None:
+def test_other_classes_raise_before_anything_is_predicted() -> None:
     oracle = Oracle(np.ones((1, 3)), np.ones(1, bool))
-    with pytest.raises(ConfigError, match="it lacks Other"):
-        answer(cast("Predictor", oracle), [*THEIRS, "Other"], {"a": np.array([1])}, source_of([("a", 1)]), Progress())
+    with pytest.raises(ConfigError, match="only in the template: Other"):
+        predict_clips(
+            cast("Predictor", oracle), [*THEIRS, "Other"], {"a": np.array([1])}, source_of([("a", 1)]), Progress()
+        )
     assert oracle.calls == []
 
 
@@ -102,7 +102,7 @@ def test_without_a_template_a_clip_ends_with_its_last_frame() -> None:
 
 
 @pytest.mark.usefixtures("toy_house")
-def test_only_a_data_set_with_a_switch_brings_its_test_clips() -> None:
+def test_only_a_data_set_with_an_option_has_test_clips() -> None:
     class Switched(Blobs):
         def __init__(self, clips: int = 4, test: bool = False) -> None:
             super().__init__(clips)

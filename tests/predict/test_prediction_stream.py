@@ -1,4 +1,4 @@
-"""Frames as they come get what the whole clip gets."""
+"""Frames one by one get the predictions of the whole clip."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def clip() -> list[np.ndarray | None]:
 NUMBERS = [1, 2, 3, 9, 10, 11, 12, 20]
 
 
-def test_each_frame_gets_what_the_whole_clip_gives_it(predictor: Predictor) -> None:
+def test_each_frame_gets_the_prediction_of_the_whole_clip(predictor: Predictor) -> None:
     expected = predictor.predict_proba(clip(), "x", NUMBERS)
     stream = predictor.stream()
     assert stream.classes == predictor.classes
-    for _ in range(2):  # a new clip forgets the one before
+    for _ in range(2):  # reset() starts a new clip
         found = [stream(frame, number) for frame, number in zip(clip(), NUMBERS, strict=True)]
         assert [place for place, probs in enumerate(found) if probs is None] == [5]
         for place, probs in enumerate(found):
@@ -42,7 +42,7 @@ def test_each_frame_gets_what_the_whole_clip_gives_it(predictor: Predictor) -> N
         stream.reset()
 
 
-def test_without_numbers_frames_follow_each_other(predictor: Predictor) -> None:
+def test_without_numbers_frames_are_consecutive(predictor: Predictor) -> None:
     expected = predictor.predict_proba(clip(), "x")
     stream = predictor.stream()
     for place, frame in enumerate(clip()):
@@ -51,7 +51,7 @@ def test_without_numbers_frames_follow_each_other(predictor: Predictor) -> None:
             np.testing.assert_allclose(probs, expected[place], atol=1e-6)
 
 
-def test_two_streams_do_not_meet(predictor: Predictor) -> None:
+def test_two_streams_are_independent(predictor: Predictor) -> None:
     one, other = predictor.stream(), predictor.stream()
     frames = [frame for frame in clip() if frame is not None]
     alone = predictor.stream()
@@ -66,14 +66,14 @@ def test_two_streams_do_not_meet(predictor: Predictor) -> None:
 def test_frames_come_in_order_and_are_images(predictor: Predictor) -> None:
     stream = predictor.stream()
     stream(clip()[0], 4)
-    with pytest.raises(DataError, match=r"frame 4 comes after frame 4: .* \(reset\(\) begins a new clip\)"):
+    with pytest.raises(DataError, match=r"frame 4 follows frame 4: .* \(reset\(\) starts a new clip\)"):
         stream(clip()[1], 4)
-    with pytest.raises(DataError, match=r"frame 5 is float64 \(4, 4, 3\), not uint8"):
+    with pytest.raises(DataError, match=r"frame 5 has dtype float64 and shape \(4, 4, 3\); expected uint8"):
         stream(np.zeros((4, 4, 3)), 5)
 
 
-def test_a_smoother_that_looks_ahead_is_refused(tmp_path: Path, predictor: Predictor) -> None:
+def test_a_smoother_that_uses_later_frames_raises(tmp_path: Path, predictor: Predictor) -> None:
     late = fusionkit.load(tmp_path / "run", "toy-sum/toy-box")
-    with pytest.raises(ConfigError, match=r"looks at later frames .*exponential, hmm-filter, kalman-filter, none"):
+    with pytest.raises(ConfigError, match=r"uses later frames .*exponential, hmm-filter, kalman-filter, none"):
         late.stream()
     assert causal_smoothers() == ["exponential", "hmm-filter", "kalman-filter", "none"]
