@@ -1,4 +1,4 @@
-"""The errors that fusionkit raises on purpose: one line of what was wrong and where, and a hint of what is right."""
+"""Errors raised on purpose: a message with what was wrong and where, and a hint with what would be right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class FusionKitError(Exception):
 
     Args:
         message: one line: what was wrong, and where.
-        hint: one line: what would be right. Empty where the message already says so.
+        hint: one line: what would be right. Default: empty, for a message that includes it.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -26,7 +26,7 @@ class ConfigError(FusionKitError):
     """The request is wrong; nothing has run.
 
     Args:
-        problems: every problem that was found, in the order of the config; a lone string counts as one problem.
+        problems: every problem, in the order of the config; a string is one problem.
         hint: one line: what would be right.
     """
 
@@ -36,32 +36,32 @@ class ConfigError(FusionKitError):
 
 
 class PluginError(FusionKitError):
-    """A component is missing, cannot be imported, clashes with another or breaks its contract."""
+    """A component is missing, cannot be imported, conflicts with another or breaks its contract."""
 
 
 class DataError(FusionKitError):
-    """A data set or a stored file does not hold what it should."""
+    """The content of a data set or a stored file is wrong."""
 
 
 class StorageError(DataError):
-    """A place cannot be written: the disk is full, or permission is lacking. It ends a run, which can be resumed."""
+    """A path cannot be written: the disk is full, or permission is missing. It ends a run, which can be resumed."""
 
 
 class CellError(FusionKitError):
-    """One piece of work failed; the others go on."""
+    """One task failed; the others continue."""
 
 
 def cause_of(error: BaseException) -> str:
-    """Somebody else's error on one line: ``ValueError: what it said``."""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """Return an error of other code on one line: ``ValueError: its message``."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 _NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Insufficient memory")  # torch, C++, OpenCV
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out: Python's own, a GPU's, or that of a library on the CPU."""
+    """Return whether an exception means out of memory: of Python, of a GPU, or of a library on the CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     native = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"

@@ -1,4 +1,4 @@
-"""Errors: every problem is kept, the hint stands behind, and they cross process borders whole."""
+"""Errors: every problem is kept, the hint follows the message, and pickling keeps everything."""
 
 import pickle
 
@@ -8,7 +8,7 @@ from fusionkit.errors import CellError, ConfigError, DataError, FusionKitError, 
 
 
 @pytest.mark.parametrize("kind", [ConfigError, PluginError, DataError, CellError])
-def test_the_hint_stands_in_brackets_behind_the_message(kind: type[FusionKitError]) -> None:
+def test_the_hint_follows_the_message_in_brackets(kind: type[FusionKitError]) -> None:
     assert isinstance(kind("x"), FusionKitError)
     assert str(kind("the width is 3", hint="an even number")) == "the width is 3 (an even number)"
     assert str(kind("the width is 3")) == "the width is 3"
@@ -28,7 +28,7 @@ def test_an_error_survives_pickling_whole(error: FusionKitError) -> None:
     assert (str(back), back.hint, vars(back)) == (str(error), error.hint, vars(error))
 
 
-def test_a_foreign_error_is_told_on_one_line() -> None:
+def test_an_error_of_other_code_is_put_on_one_line() -> None:
     assert cause_of(ValueError("two\n   lines")) == "ValueError: two lines"
     assert cause_of(KeyError("a")) == "KeyError: 'a'"
     assert cause_of(NotImplementedError()) == "NotImplementedError"

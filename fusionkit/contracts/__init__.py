@@ -1,20 +1,20 @@
-"""Contracts that a plugin implements, one module per kind. Those of fusions import torch, so they are loaded lazily."""
+"""Contracts that a plugin implements, one module per kind. They import numpy or torch, so they are loaded lazily."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.contracts.backbone import Backbone
-from fusionkit.contracts.component import Component
-from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
-from fusionkit.contracts.extractor import Extractor, Face, Located
-from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
-from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
-from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
-from fusionkit.contracts.task import SingleLabel
-
 if TYPE_CHECKING:
+    from fusionkit.contracts.backbone import Backbone
+    from fusionkit.contracts.component import Component
+    from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
+    from fusionkit.contracts.extractor import Extractor, Face, Located
     from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
+    from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
+    from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
+    from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
+    from fusionkit.contracts.task import SingleLabel
 
 __all__ = [
     "UNLABELLED",
@@ -46,10 +46,21 @@ __all__ = [
     "require_switch",
 ]
 
+_NAMES = {
+    "backbone": ("Backbone",),
+    "component": ("Component",),
+    "dataset": ("UNLABELLED", "Export", "FaceDataset", "FrameTable"),
+    "extractor": ("Extractor", "Face", "Located"),
+    "fusion": ("FittedFusion", "Fusion", "FusionOutput", "StackedFusion"),
+    "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
+    "option_values": ("require_choice", "require_count", "require_number", "require_switch"),
+    "smoother": ("CausalSmoother", "Smoother", "Stream"),
+    "task": ("SingleLabel",),
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in {"FittedFusion", "Fusion", "FusionOutput", "StackedFusion"}:
-        from fusionkit.contracts import fusion
-
-        return getattr(fusion, name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

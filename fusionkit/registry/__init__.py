@@ -1,4 +1,4 @@
-"""The five registries of components. Import them from here."""
+"""The five registries of components."""
 
 from fusionkit.registry.registries import (
     BACKBONES,

@@ -1,4 +1,4 @@
-"""Components in a lone Python file or a project's module: imported so that their decorators register them."""
+"""Plugin files and modules: importing them runs the decorators that register their components."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from fusionkit.errors import ConfigError, PluginError, cause_of
 from fusionkit.registry import LONE_FILE
 
-_LOADED: dict[str, str] = {}  # module to the hash of the bytes it was made of
+_LOADED: dict[str, str] = {}  # module name to hash of its file
 
 
 def load_plugin_file(path: str) -> None:
-    """Import a file, again if it has changed; its ``register_module`` decorators make its components known.
+    """Import a Python file whose ``register_module`` decorators register components; import it again if it changed.
 
     Raises:
-        ConfigError: if there is no such file.
-        PluginError: if it fails while it is imported.
+        ConfigError: if the file cannot be read.
+        PluginError: if its import fails.
     """
     try:
         file = Path(path).expanduser().resolve(strict=True)
@@ -27,7 +27,7 @@ def load_plugin_file(path: str) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"plugin {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if file.suffix != ".py":
-        raise ConfigError(f"plugin {path!r} is not a Python file", hint="its name ends in .py")
+        raise ConfigError(f"plugin {path!r} is not a Python file", hint="its name must end in .py")
     name = f"{LONE_FILE}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules and _LOADED.get(name) == content:
         return
@@ -45,7 +45,7 @@ def load_plugin_file(path: str) -> None:
 
 
 def load_module(name: str) -> None:
-    """Import a module that a config names in ``custom_imports``.
+    """Import a module of ``custom_imports``.
 
     Raises:
         PluginError: if it cannot be imported.
@@ -55,5 +55,5 @@ def load_module(name: str) -> None:
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"custom_imports: {name!r} cannot be imported: {cause_of(error)}",
-            hint="is it installed, or its folder in PYTHONPATH?",
+            hint="install it, or add its folder to PYTHONPATH",
         ) from error

@@ -1,6 +1,6 @@
-"""The five registries: components by name, found through entry points or registered by a decorator.
+"""Registries of components by name, from entry points and from decorators.
 
-Names are listed without importing anything; a component is imported when it is asked for.
+Listing names imports nothing. A component is imported when it is requested.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=type)
 
-LONE_FILE = "fusionkit_plugin_"  # how modules are named that are made of a lone file
+LONE_FILE = "fusionkit_plugin_"  # prefix of the module names of plugin files
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a name comes from: the object's path, and the distribution (with version) or the module that brings it.
+    """Origin of a name.
 
     Attributes:
-        distribution: name and version, where the name is declared by an entry point of one.
+        target: ``module:Class``.
+        provider: distribution with version, module or file that provides it.
+        distribution: name and version of the distribution that declares an entry point; empty without one.
     """
 
     target: str
-    brought_by: str
+    provider: str
     distribution: str = ""
 
 
 class ComponentRegistry:
-    """The components of one kind; thin over :class:`mmengine.registry.Registry`, which holds the imported classes.
+    """Registry of one kind of components. A :class:`mmengine.registry.Registry` holds the imported classes.
 
     Args:
-        kind: singular, as in messages: ``fusion``.
-        contracts: ``module:Class`` of every contract, one of which a component must implement.
+        kind: singular name, as in messages: ``fusion``.
+        contracts: ``module:Class`` of each contract; a component must implement one of them.
     """
 
     def __init__(self, kind: str, *contracts: str) -> None:
@@ -68,7 +70,7 @@ class ComponentRegistry:
         found: dict[str, list[EntryPoint]] = {}
         for point in _installed().select(group=self.group):
             same = found.setdefault(point.name, [])
-            # One distribution can be seen twice (an editable install leaves its metadata in two places).
+            # A distribution can appear twice: an editable install has its metadata in two folders.
             if all((other.value, _distribution(other)) != (point.value, _distribution(point)) for other in same):
                 same.append(point)
         return found
@@ -84,17 +86,17 @@ class ComponentRegistry:
         }
 
     def origins(self) -> dict[str, list[Origin]]:
-        """Every name with where it comes from, sorted; more than one origin is a clash. Imports nothing."""
+        """Return the origins of every name, sorted by name; several origins are a conflict. Imports nothing."""
         origins = {name: list(declared) for name, declared in self._declared.items()}
         for name, origin in self._registered.items():
             same = origins.setdefault(name, [])
-            # A class may be declared as an entry point and carry the decorator as well: that is one component.
+            # A class with both an entry point and the decorator is one component.
             if all(other.target != origin.target for other in same):
                 same.append(origin)
         return dict(sorted(origins.items()))
 
     def names(self) -> list[str]:
-        """Every name, sorted."""
+        """Return every name, sorted."""
         return list(self.origins())
 
     def register_module(
@@ -103,15 +105,15 @@ class ComponentRegistry:
         """Register a class, as a decorator or directly.
 
         Args:
-            name: the component's name; the class's name in kebab-case (``GatedSum`` as ``gated-sum``) where None.
-            force: replace a component of that name.
-            module: the class, where it is not used as a decorator.
+            name: name of the component. Default: the class's name in kebab-case (``GatedSum`` as ``gated-sum``).
+            force: replace an existing component of that name.
+            module: the class, if it is not used as a decorator.
 
         Raises:
             PluginError: if the name is taken, malformed, or the class does not implement the kind's contract.
         """
         if name is not None and not isinstance(name, str):
-            raise PluginError(f"a {self.kind}'s name must be text, not {name!r}", hint="write @register_module()")
+            raise PluginError(f"name of a {self.kind} = {name!r} must be str", hint="write @register_module()")
 
         def register(cls: T) -> T:
             self._register(kebab(cls.__name__) if name is None else name, cls, force)
@@ -121,8 +123,10 @@ class ComponentRegistry:
 
     def _register(self, name: str, cls: type, force: bool) -> None:
         if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", name):
-            raise PluginError(f"{name!r} is not a {self.kind}'s name", hint="lower case letters, digits, - and _")
-        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", _brought_by(cls))
+            raise PluginError(
+                f"{name!r} is not a name for a {self.kind}", hint="use lower case letters, digits, - and _"
+            )
+        origin = Origin(f"{cls.__module__}:{cls.__qualname__}", _provider(cls))
         others = [other for other in self.origins().get(name, []) if other.target != origin.target]
         if others and not force:
             raise PluginError(
@@ -137,22 +141,20 @@ class ComponentRegistry:
         self._classes.register_module(name=name, module=cls, force=True)
 
     def get(self, name: str) -> type[Any]:
-        """The class of a name, imported if it was not yet.
+        """Return the class of a name, and import it if needed.
 
         Raises:
             ConfigError: for a dotted path or an unknown name.
-            PluginError: if its module cannot be imported, two distributions claim the name, or it breaks the contract.
+            PluginError: if it cannot be imported, has several origins, or breaks its contract.
         """
         if "." in name:
-            raise ConfigError(
-                f"{self.kind} {name!r} is a dotted path", hint="only registered names are resolved; register it first"
-            )
+            raise ConfigError(f"{self.kind} {name!r} is a dotted path", hint="register the class and use its name")
         origins = self.origins().get(name)
         if origins is None:
             raise ConfigError(f"unknown {self.kind} {name!r}{_suggest(name, self.names())}")
         if len(origins) > 1:
             raise PluginError(
-                f"{self.kind} {name!r} is claimed twice: {' and '.join(map(_describe, origins))}",
+                f"{self.kind} {name!r} is registered twice: {' and '.join(map(_describe, origins))}",
                 hint="uninstall one of them",
             )
         if name not in self._classes.module_dict:
@@ -178,7 +180,7 @@ class ComponentRegistry:
             raise PluginError(f"{self.kind} {name!r} must be a subclass of {wanted}, not {cls!r}")
 
     def problems(self, spec: Spec) -> list[str]:
-        """Everything that is wrong with a spec's name and options; empty where it can be built."""
+        """List everything that is wrong with a spec's name and options, including nested components."""
         try:
             cls = self.get(spec.name)
         except FusionKitError as error:
@@ -190,14 +192,14 @@ class ComponentRegistry:
         return [f"{self.kind} {spec.name!r}: {problem}" for problem in found]
 
     def build(self, spec: Spec | str | Mapping[str, Any], **provided: Any) -> Any:
-        """An instance of the spec's component.
+        """Build an instance of a component.
 
         Args:
-            spec: name and options; or the text of a SPEC, or a dict with ``type`` and options.
-            provided: the arguments that the kernel passes (``in_dims``, ...).
+            spec: a spec, its text, or a dict with ``type`` and options.
+            provided: arguments that the kernel passes (``in_dims``, ...).
 
         Raises:
-            ConfigError: if name or options are wrong, or the component refuses them.
+            ConfigError: if name or options are wrong, or the component rejects them.
             PluginError: if the component fails otherwise.
         """
         spec = Spec.of(spec)
@@ -214,10 +216,10 @@ class ComponentRegistry:
 
 @cache
 def _installed() -> EntryPoints:
-    """The entry points of all distributions: reading them is most of what ``fusionkit list`` takes."""
+    """Return the entry points of all distributions; reading them takes most of the time of ``fusionkit list``."""
     from importlib.metadata import entry_points
 
-    return cast("EntryPoints", entry_points())  # before Python 3.12 it is something that behaves like them
+    return cast("EntryPoints", entry_points())  # before Python 3.12 it returns a different type with the same methods
 
 
 def _nested_problems(kind: str, value: Any) -> list[str]:
@@ -228,12 +230,12 @@ def _nested_problems(kind: str, value: Any) -> list[str]:
 
 
 def kebab(name: str) -> str:
-    """A class's name in kebab-case: ``GatedSum`` to ``gated-sum``."""
+    """Return a class's name in kebab-case: ``GatedSum`` to ``gated-sum``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`` (did you mean 'concat'?)``, or nothing where no name is near."""
+    """Return `` (did you mean 'concat'?)``, or an empty text if no known name is similar."""
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
@@ -246,18 +248,18 @@ def _distribution(point: EntryPoint) -> str:
     return _name_and_version(point.dist) if point.dist else "an unnamed distribution"
 
 
-@cache  # each question parses all of the distribution's metadata
+@cache  # each access parses all of the distribution's metadata
 def _name_and_version(distribution: Distribution) -> str:
     return f"{distribution.name} {distribution.version}"
 
 
-def _brought_by(cls: type) -> str:
+def _provider(cls: type) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return f"file {file}" if file and cls.__module__.startswith(LONE_FILE) else f"module {cls.__module__}"
 
 
 def _describe(origin: Origin) -> str:
-    return f"{origin.target} ({origin.brought_by})"
+    return f"{origin.target} ({origin.provider})"
 
 
 def _resolve(path: str) -> type[Any]:

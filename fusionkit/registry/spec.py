@@ -1,4 +1,4 @@
-"""SPEC: how a component and its options are written, ``name`` or ``name:key=value,key=value``, and read back."""
+"""SPEC: a component and its options as text, ``name`` or ``name:key=value,key=value``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _OPENING, _CLOSING = "[{(", "]})"
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """A component by its registered name, with the options that are given (defaults are not filled in).
+    """A component's registered name and its given options (defaults are not filled in).
 
-    Two specs are equal when they are written the same after sorting the options.
+    Two specs are equal if their texts with sorted options are equal.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Read one SPEC.
+        """Parse a SPEC.
 
         Raises:
-            ConfigError: if the text is not of the form.
+            ConfigError: if the text is not a SPEC.
         """
         name, colon, rest = text.strip().partition(":")
         if "." in name and "=" not in name:
-            raise ConfigError(f"{text!r}: a component is named as it is registered, not by a dotted path")
+            raise ConfigError(f"{text!r} is a dotted path", hint="register the class and use its name")
         if not NAME.fullmatch(name):
             raise ConfigError(
                 f"{text!r} does not start with a component's name", hint="name or name:key=value,key=value"
@@ -66,7 +66,7 @@ class Spec:
 
     @classmethod
     def of(cls, value: object) -> Spec:
-        """A spec from a config's value: the text of a SPEC, or a dict with ``type`` and options.
+        """Return the spec of a config value: the text of a SPEC, or a dict with ``type`` and options.
 
         Raises:
             ConfigError: if it is neither, or an option is not plain data.
@@ -85,22 +85,23 @@ class Spec:
 
 
 def _plain(key: object, value: object, name: str) -> Any:
-    """An option's value as JSON would bring it back: what is written down must read the same again."""
+    """Return an option's value after a round trip through JSON, so that a stored value equals the given one."""
     if not isinstance(key, str) or not OPTION.fullmatch(key):
-        raise ConfigError(f"{name!r}: {key!r} is not an option's name")
+        raise ConfigError(f"{name!r}: {key!r} is not the name of an option")
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         raise ConfigError(
-            f"{name!r}: option {key} = {value!r} is not plain data", hint="finite numbers, text, lists and dicts"
+            f"{name!r}: option {key} = {value!r} is not plain data",
+            hint="use finite numbers, text, lists and dicts",
         ) from None
 
 
 def split_outside(text: str, separator: str = ",") -> list[str]:
-    """Split on a separator that stands outside quotes and brackets; pieces are stripped.
+    """Split on a separator outside quotes and brackets, and strip the pieces.
 
     Raises:
-        ConfigError: if a quote or bracket is left open, or a piece is empty.
+        ConfigError: if a quote or bracket is not closed, or a piece is empty.
     """
     pieces = [piece.strip() for piece in _pieces(text, separator)]
     if not all(pieces):
@@ -109,11 +110,11 @@ def split_outside(text: str, separator: str = ",") -> list[str]:
 
 
 def _pieces(text: str, separator: str) -> Iterator[str]:
-    start, place, open_brackets = 0, 0, ""
-    while place < len(text):
-        char = text[place]
-        if char in "\"'" and _opens_quote(text, place):
-            place = _end_of_quote(text, place)
+    start, index, open_brackets = 0, 0, ""
+    while index < len(text):
+        char = text[index]
+        if char in "\"'" and _opens_quote(text, index):
+            index = _end_of_quote(text, index)
         elif char in _OPENING:
             open_brackets += _CLOSING[_OPENING.index(char)]
         elif char in _CLOSING:
@@ -121,38 +122,38 @@ def _pieces(text: str, separator: str) -> Iterator[str]:
                 raise ConfigError(f"{text!r} has an unmatched {char!r}")
             open_brackets = open_brackets[:-1]
         elif char == separator and not open_brackets:
-            yield text[start:place]
-            start = place + 1
-        place += 1
+            yield text[start:index]
+            start = index + 1
+        index += 1
     if open_brackets:
-        raise ConfigError(f"{text!r} lacks a {open_brackets[-1]!r}")
+        raise ConfigError(f"{text!r} has no closing {open_brackets[-1]!r}")
     yield text[start:]
 
 
 def _end_of_quote(text: str, start: int) -> int:
-    """Where the quote that opens at ``start`` closes; between double quotes a backslash protects what follows it."""
-    quote, place = text[start], start + 1
-    while place < len(text):
-        if text[place] == quote:
-            return place
-        place += 2 if text[place] == "\\" and quote == '"' else 1
-    hint = "single quotes take a backslash as it is" if quote == '"' and "\\" in text else ""
-    raise ConfigError(f"{text!r} leaves a quote open", hint=hint)
+    """Return the index of the closing quote. In double quotes a backslash escapes the next character."""
+    quote, index = text[start], start + 1
+    while index < len(text):
+        if text[index] == quote:
+            return index
+        index += 2 if text[index] == "\\" and quote == '"' else 1
+    hint = "in single quotes a backslash needs no escape" if quote == '"' and "\\" in text else ""
+    raise ConfigError(f"{text!r} has no closing {quote}", hint=hint)
 
 
-def _opens_quote(text: str, place: int) -> bool:
-    """An apostrophe within a word (``it's``) is a letter; a quote opens at the start of a value."""
-    before = text[:place].rstrip()
+def _opens_quote(text: str, index: int) -> bool:
+    """Return whether a quote opens at an index: at the start of a value, not within a word (``it's``)."""
+    before = text[:index].rstrip()
     return not before or before[-1] in "=,:[{("
 
 
 def split_specs(texts: Iterable[str]) -> list[str]:
-    """Split axis options, each a comma list of SPECs, into single SPECs.
+    """Split texts, each a comma list of SPECs, into single SPECs.
 
-    An item continues the component before it if it has an ``=`` with no ``:`` before it.
+    An item with an ``=`` that no ``:`` precedes is an option of the component before it.
 
     Raises:
-        ConfigError: as :func:`split_outside`, or if an option stands where no component is before it.
+        ConfigError: as :func:`split_outside`, or if an option has no component before it.
     """
     specs: list[str] = []
     for text in texts:
@@ -162,7 +163,7 @@ def split_specs(texts: Iterable[str]) -> list[str]:
             if not equals or ":" in before_equals:
                 specs.append(item)
             elif first:
-                raise ConfigError(f"{text!r} starts with an option, not with a component", hint="name:key=value")
+                raise ConfigError(f"{text!r} starts with an option", hint="start with a component: name:key=value")
             else:
                 specs[-1] += ("," if ":" in specs[-1] else ":") + item
             first = False
@@ -170,9 +171,9 @@ def split_specs(texts: Iterable[str]) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """A value on the command line: JSON where it is JSON, else the text itself; quotes are taken off.
+    """Parse a value of the command line: JSON if it is valid JSON, else text without its quotes.
 
-    Text in double quotes is JSON where it can be, so that backslashes mean something; in single quotes they do not.
+    A backslash is an escape in double quotes, as in JSON, and a plain character in single quotes.
     """
     text = text.strip()
     try:
@@ -185,7 +186,7 @@ def parse_value(text: str) -> Any:
 
 
 def _finite(text: str) -> float:
-    """A number, but not NaN, Infinity or 1e999: those have no canonical JSON and stay text."""
+    """Parse a finite number. NaN, Infinity and 1e999 have no canonical JSON and stay text."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(text)

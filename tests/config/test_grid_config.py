@@ -68,7 +68,7 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         "fusions: fusion 'concat': unknown option 'wdith' (did you mean 'width'?)",
         "fusions: fusion 'concat': unknown option 'hiden' (did you mean 'hidden'?)",
         "fusions: unknown fusion 'mlpp' (did you mean 'mlp'?)",
-        "fusions: 'os.system': a component is named as it is registered, not by a dotted path",
+        "fusions: 'os.system' is a dotted path",
         "smoothers: window: width=-3 is not an odd number",
         "smoothers: unknown smoother 'windw' (did you mean 'window'?)",
         "recipe: unknown option 'lrr' (did you mean 'lr'?)",

@@ -76,7 +76,7 @@ def test_options_are_the_named_arguments_that_the_kernel_does_not_pass() -> None
     assert options_of(Bare) == {}
 
 
-def test_options_that_are_handed_on_are_those_of_the_class_behind() -> None:
+def test_options_that_are_passed_on_are_those_of_the_base_class() -> None:
     found = options_of(More)
     assert list(found) == ["mine", "name", *(name for name in options_of(Toy) if name != "name")]
     assert (found["name"].default, found["flag"].type_name) == ("more", "bool")
@@ -276,7 +276,7 @@ def test_the_options_of_a_wrapped_init_are_those_inside() -> None:
     assert options_of(Wrapped) == options_of(Toy)
 
 
-def test_defaults_are_filled_in_and_whole_numbers_for_floats_made_floats() -> None:
+def test_defaults_are_filled_in_and_ints_for_floats_become_floats() -> None:
     filled = defaults_filled(Toy, {"count": 2, "many": [1]})
     assert filled["count"] == 2
     assert type(filled["count"]) is int

@@ -44,12 +44,10 @@ def test_a_file_registers_what_it_decorates_and_is_named_as_the_origin(tmp_path:
     path = write(tmp_path / "mine.py")
     load_plugin_file(path)
     assert SMOOTHERS.get("lone-test").answer == 1
-    assert SMOOTHERS.origins()["lone-test"][0].brought_by == f"file {path}"
+    assert SMOOTHERS.origins()["lone-test"][0].provider == f"file {path}"
 
 
-def test_a_file_is_imported_once_by_whatever_path_it_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_imported_once_whatever_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "mine.py")
     load_plugin_file(path)
     first = SMOOTHERS.get("lone-test")
@@ -78,10 +76,10 @@ def test_a_name_that_is_taken_is_refused_naming_both_files(tmp_path: Path) -> No
     load_plugin_file(write(tmp_path / "one.py"))
     with pytest.raises(PluginError) as refused:
         load_plugin_file(write(tmp_path / "two.py"))
-    said = str(refused.value)
-    assert "'lone-test' is registered twice" in said
-    assert str(tmp_path / "one.py") in said
-    assert str(tmp_path / "two.py") in said
+    message = str(refused.value)
+    assert "'lone-test' is registered twice" in message
+    assert str(tmp_path / "one.py") in message
+    assert str(tmp_path / "two.py") in message
 
 
 @pytest.mark.parametrize(
@@ -94,7 +92,7 @@ def test_a_name_that_is_taken_is_refused_naming_both_files(tmp_path: Path) -> No
         ("raise ValueError('two\\nlines')", "ValueError: two lines"),
     ],
 )
-def test_a_file_that_fails_is_told_in_one_line_with_its_cause_and_may_be_mended(
+def test_a_file_that_fails_is_reported_on_one_line_with_its_cause_and_may_be_corrected(
     tmp_path: Path, source: str, cause: str
 ) -> None:
     path = tmp_path / "mine.py"
@@ -109,7 +107,7 @@ def test_a_file_that_fails_is_told_in_one_line_with_its_cause_and_may_be_mended(
 
 
 @pytest.mark.parametrize("path", ["nothing.py", ".", "text.txt", "~nobody-of-this-name/x.py", "a\0b.py", ""])
-def test_what_is_no_python_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text("x = 1\n")
     with pytest.raises(ConfigError, match="plugin "):
@@ -120,9 +118,9 @@ def test_a_module_is_imported_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     write(tmp_path / "fk_test_project.py", "project-test")
     monkeypatch.syspath_prepend(tmp_path)
     load_module("fk_test_project")
-    assert SMOOTHERS.origins()["project-test"][0].brought_by == "module fk_test_project"
+    assert SMOOTHERS.origins()["project-test"][0].provider == "module fk_test_project"
 
 
-def test_a_module_that_is_not_there_is_told_in_one_line() -> None:
+def test_a_missing_module_is_reported_on_one_line() -> None:
     with pytest.raises(PluginError, match="custom_imports: 'nothing_like_it' cannot be imported: ModuleNotFoundError"):
         load_module("nothing_like_it")

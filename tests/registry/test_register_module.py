@@ -53,7 +53,7 @@ def test_a_decorator_names_the_class_in_kebab_case_and_gives_it_back(registry: M
     found = registry()
     assert found.register_module()(GatedStill) is GatedStill
     assert found.get("gated-still") is GatedStill
-    assert found.origins()["gated-still"][0].brought_by == f"module {__name__}"
+    assert found.origins()["gated-still"][0].provider == f"module {__name__}"
 
 
 def test_a_call_registers_directly_under_a_name(registry: Make) -> None:
@@ -91,7 +91,7 @@ def test_a_class_with_an_entry_point_and_a_decorator_is_one_component(registry: 
     found = registry(**{"gated-still": f"{__name__}:GatedStill"})
     found.register_module(module=GatedStill)
     assert found.get("gated-still") is GatedStill
-    assert [origin.brought_by for origin in found.origins()["gated-still"]] == ["theirs 1.2"]
+    assert [origin.provider for origin in found.origins()["gated-still"]] == ["theirs 1.2"]
 
 
 def test_a_class_that_is_defined_again_replaces_the_first(registry: Make) -> None:
@@ -110,7 +110,7 @@ def test_a_class_that_is_defined_again_replaces_the_first(registry: Make) -> Non
 
 @pytest.mark.parametrize("name", ["", "a.b", "Upper", "-a", "a b", "a:b", "a,b", "a=b"])
 def test_a_malformed_name_is_refused(registry: Make, name: str) -> None:
-    with pytest.raises(PluginError, match="is not a smoother's name"):
+    with pytest.raises(PluginError, match="is not a name for a smoother"):
         registry().register_module(name, module=Other)
 
 

@@ -91,13 +91,19 @@ def test_help_and_lists_import_nothing_heavy(words: Sequence[str]) -> None:
     assert not loaded & (heavy | {"fusionkit_emotic", "fusionkit_datasets"})
 
 
+def test_importing_the_registry_and_option_types_is_light() -> None:
+    script = "import sys, fusionkit.registry, fusionkit.contracts.option_types\nprint(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(found.stdout.split()) & {"torch", "mmengine", "numpy", "cv2", "sklearn", "scipy"}
+
+
 def test_first_party_components_are_listed_with_their_distribution() -> None:
     assert set(REGISTRIES) == {"datasets", "extractors", "backbones", "fusions", "smoothers"}
     for kind, names in {"datasets": {"folder", "synthetic"}, "smoothers": {"none", "window"}}.items():
         origins = REGISTRIES[kind].origins()
         assert names <= set(origins)
         assert list(origins) == sorted(origins)
-        assert all(origin.brought_by.startswith("fusionkit ") for name in names for origin in origins[name])
+        assert all(origin.provider.startswith("fusionkit ") for name in names for origin in origins[name])
 
 
 def test_every_first_party_component_can_be_imported_and_has_a_summary() -> None:
@@ -139,18 +145,18 @@ def test_a_broken_plugin_breaks_itself_alone_and_shows_its_cause(
 
 def test_two_distributions_with_one_name_are_refused_naming_both(registry: Any) -> None:
     found = registry(entry("still", f"{__name__}:Still", "one"), entry("still", f"{__name__}:Other", "two"))
-    with pytest.raises(PluginError, match=r"claimed twice: .*:Still \(one 1.2\) and .*:Other \(two 1.2\)"):
+    with pytest.raises(PluginError, match=r"registered twice: .*:Still \(one 1.2\) and .*:Other \(two 1.2\)"):
         found.get("still")
-    assert [origin.brought_by for origin in found.origins()["still"]] == ["one 1.2", "two 1.2"]
+    assert [origin.provider for origin in found.origins()["still"]] == ["one 1.2", "two 1.2"]
 
 
-def test_one_distribution_that_is_seen_twice_is_one(registry: Any) -> None:
+def test_a_distribution_that_appears_twice_counts_once(registry: Any) -> None:
     found = registry(entry("still", f"{__name__}:Still"), entry("still", f"{__name__}:Still"))
     assert found.get("still") is Still
 
 
 @pytest.mark.parametrize(("name", "what"), [("stranger", "dict"), ("instance", "INSTANCE"), ("function", "entry")])
-def test_what_does_not_implement_the_contract_is_refused(registry: Any, name: str, what: str) -> None:
+def test_a_class_without_the_contract_is_refused(registry: Any, name: str, what: str) -> None:
     found = registry(entry(name, "builtins:dict" if what == "dict" else f"{__name__}:{what}"))
     with pytest.raises(PluginError, match=f"smoother '{name}' must be a subclass of Smoother"):
         found.get(name)
@@ -172,7 +178,7 @@ def test_an_unknown_name_brings_the_nearest_and_all(registry: Any) -> None:
         registry().get("x")
 
 
-def test_building_checks_options_and_tells_foreign_errors_in_one_line(registry: Any) -> None:
+def test_building_checks_options_and_puts_other_errors_on_one_line(registry: Any) -> None:
     found = registry(entry("still", f"{__name__}:Still"), entry("abstract", f"{__name__}:Abstract"))
     assert found.build(Spec("still", {"width": 5})).width == 5
     with pytest.raises(ConfigError) as wrong:

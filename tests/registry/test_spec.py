@@ -29,7 +29,7 @@ def test_a_written_spec_reads_back_the_same(spec: Spec) -> None:
 
 
 @given(st.lists(SPECS, min_size=1, max_size=4))
-def test_joined_specs_fall_apart_into_the_same_ones(specs: list[Spec]) -> None:
+def test_joined_specs_split_into_the_same_ones(specs: list[Spec]) -> None:
     texts = [str(spec) for spec in specs]
     assert split_specs([",".join(texts)]) == texts
     assert split_specs(texts) == texts
@@ -109,15 +109,15 @@ def test_an_item_with_an_equals_sign_and_no_colon_before_it_continues(texts: lis
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "does not start with a component's name"),
         (":x=1", "does not start with a component's name"),
         ("-a", "does not start with a component's name"),
         ("x=0.5", "does not start with a component's name"),
         ("a b", "does not start with a component's name"),
-        ("os.system", "not by a dotted path"),
-        ("torch.nn.Linear:a=1", "not by a dotted path"),
+        ("os.system", "is a dotted path"),
+        ("torch.nn.Linear:a=1", "is a dotted path"),
         ("a:", "without options"),
         ("a:x", "'x' in 'a:x' is not an option"),
         ("a:x=1,2", "'2' in 'a:x=1,2' is not an option"),
@@ -125,17 +125,17 @@ def test_an_item_with_an_equals_sign_and_no_colon_before_it_continues(texts: lis
         ("a:x=1,,y=2", "has an empty item"),
         ("a:x=1,", "has an empty item"),
         ("a:x=1,x=2", "option 'x' is given twice"),
-        ("a:x=[1,2", "lacks a ']'"),
+        ("a:x=[1,2", "no closing ']'"),
         ("a:x=1]", "unmatched ']'"),
         ("a:x=[1)", "unmatched ')'"),
-        ("a:x='b", "leaves a quote open"),
-        ('a:x="C:\\data\\"', "single quotes take a backslash as it is"),
+        ("a:x='b", "no closing '"),
+        ('a:x="C:\\data\\"', "in single quotes a backslash needs no escape"),
     ],
 )
-def test_what_is_no_spec_is_refused_saying_why(text: str, said: str) -> None:
+def test_a_malformed_spec_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Spec.parse(text)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
     assert len(refused.value.problems) == 1
 
 
@@ -162,7 +162,7 @@ def test_an_option_before_any_component_is_refused_in_each_text() -> None:
         {"type": "a", 3: 1},
     ],
 )
-def test_what_a_config_cannot_mean_as_a_component_is_refused(value: object) -> None:
+def test_other_config_values_are_refused(value: object) -> None:
     with pytest.raises(ConfigError):
         Spec.of(value)
 
@@ -172,7 +172,7 @@ def test_a_dict_adds_to_the_options_in_its_type_and_holds_plain_data_only() -> N
     assert spec.options == {"x": 1, "y": [3, 4], "z": {"5": 6}}
 
 
-def test_specs_are_equal_as_they_are_written() -> None:
+def test_specs_are_equal_if_their_texts_are() -> None:
     assert Spec("a", {"x": 1, "y": 2}) == Spec("a", {"y": 2, "x": 1})
     assert Spec("a", {"x": 1}) != Spec("a", {"x": True})
     assert Spec("a") != "a"
