@@ -50,7 +50,7 @@ def info(
 
 
 def _print_entry(entry: Entry) -> None:
-    origin = f"{escape(entry.origin.brought_by)} ({escape(entry.origin.target)})"
+    origin = f"{escape(entry.origin.provider)} ({escape(entry.origin.target)})"
     out.print(f"[bold]{escape(entry.name)}[/]  {entry.kind} from {origin}\n")
     facts = [f"shapes  {entry.shapes}"]
     if entry.tags:

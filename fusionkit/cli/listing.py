@@ -61,7 +61,7 @@ def _short_table(found: list[tuple[str, str, list[api.Origin]]]) -> Table:
     table = _table("kind", "name", "from")
     for kind, name, origins in found:
         clash = " [red](claimed twice)[/]" if len(origins) > 1 else ""
-        packages = " and ".join(origin.brought_by for origin in origins)
+        packages = " and ".join(origin.provider for origin in origins)
         table.add_row(kind, f"[bold]{escape(name)}[/]", escape(packages) + clash)
     return table
 
@@ -69,7 +69,7 @@ def _short_table(found: list[tuple[str, str, list[api.Origin]]]) -> Table:
 def _long_table(entries: list[api.Entry]) -> Table:
     table = _table("kind", "name", "from", "tags", "summary", "reference")
     for each in entries:
-        texts = (each.origin.brought_by, ", ".join(each.tags), plain(each.summary), plain(each.reference))
+        texts = (each.origin.provider, ", ".join(each.tags), plain(each.summary), plain(each.reference))
         table.add_row(each.kind, f"[bold]{escape(each.name)}[/]", *map(escape, texts))
     return table
 

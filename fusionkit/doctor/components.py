@@ -28,7 +28,7 @@ def plugins() -> Iterator[Finding]:
             except FusionKitError as error:
                 incomplete.append(_broken(registry, name, origins, error))
                 continue
-            working.setdefault(origins[0].brought_by, Counter())[kind] += 1
+            working.setdefault(origins[0].provider, Counter())[kind] += 1
             incomplete += _required_files(f"{registry.kind} {name}", name, cls)
     for distribution, counts in sorted(working.items()):
         value = ", ".join(f"{kind}: {counts[kind]}" for kind in REGISTRIES if counts[kind])

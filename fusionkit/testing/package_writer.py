@@ -102,7 +102,7 @@ def _name_problems(kind: str, name: str) -> list[str]:
         return [f"name {name!r} is a keyword or a standard module of Python, so a package cannot have it"]
     registry = REGISTRIES.get(f"{kind}s")
     if registry is not None and name in registry.names():
-        return [f"{kind} {name!r} already exists in {registry.origins()[name][0].brought_by}"]
+        return [f"{kind} {name!r} already exists in {registry.origins()[name][0].provider}"]
     if package in packages_distributions() or importlib.util.find_spec(package) is not None:
         return [f"package {package!r} is already installed; one of the two would hide the other"]
     return []

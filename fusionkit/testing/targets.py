@@ -42,7 +42,7 @@ def components_of(text: str) -> list[Named]:
 def _of_file(text: str) -> list[Named]:
     load_plugin_file(text)
     file = f"file {Path(text).expanduser().resolve()}"
-    found = [(kind, name) for kind, name, origin in _origins() if origin.brought_by == file]
+    found = [(kind, name) for kind, name, origin in _origins() if origin.provider == file]
     if not found:
         raise ConfigError(f"{text!r} registers no component", hint="decorate a class with @FUSIONS.register_module()")
     return found
