@@ -1,12 +1,12 @@
-"""How fast are videos answered, where does the time go, and does memory grow with length?
+"""Speed of predicting videos, the share of each step, and memory by length of the video.
 
-    python benchmarks/video.py                                   # a detector that knows where the face was put
+    python benchmarks/video.py                                   # a detector that knows the position of the face
     python benchmarks/video.py --detector yunet:model=FILE       # a real one
 
-A photo of a face drifts and turns through a video of 640 x 480 px, H.264, which is answered by cells trained on drawn
-faces: face, eye and mouth, through each backbone. Each pass is a process of its own, over a short video and over one of
-20 times the length. Seconds are of the wall clock and of the processor; shares are of the pass without its start;
-memory is the peak of RssAnon, what is the process's own, above what it had before the first frame.
+A photo of a face moves and rotates through a video of 640 x 480 px, H.264, which is predicted by cells trained on drawn
+faces, with face, eye and mouth and each backbone. Each pass is a process of its own, over a short video and over one of
+20 times the length. Times are wall-clock and CPU seconds; shares are of the pass without start-up; memory is the peak
+of RssAnon, the private memory of the process, minus its value before the first frame.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ BACKBONES = ["hog", "tiny-mae"]
 STEPS = ["decoding", "detection", "cutting", "embedding", "heads", "drawing"]
 # The face's five points in skimage's photo of an astronaut: eyes, tip of the nose, corners of the mouth.
 POINTS = np.array([(205.1, 100.1), (249.5, 104.9), (223.9, 126.3), (202.6, 141.2), (241.4, 145.2)])
-EVERY = 0.02  # s between looks at memory
+INTERVAL = 0.02  # s between samples of the memory
 
 
 def drift(number: int) -> np.ndarray:
-    """The similarity (2, 3) from the photo to a frame."""
+    """Return the similarity (2, 3) from the photo to a frame."""
     turn = np.radians(12 * np.sin(number / 40))
     linear = 1.2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     middle = np.array([WIDTH / 2 + 120 * np.sin(number / 70), HEIGHT / 2 + 60 * np.cos(number / 50)])
@@ -53,7 +53,7 @@ def drift(number: int) -> np.ndarray:
 
 
 def frames(count: int) -> Iterator[np.ndarray]:
-    """The photo on its way through the picture."""
+    """Yield the photo at each position."""
     import cv2
     from skimage import data
 
@@ -63,30 +63,30 @@ def frames(count: int) -> Iterator[np.ndarray]:
 
 
 class Known(Extractor):
-    """Knows where the face of each frame was put, and so costs nothing."""
+    """Returns the known position of the face, at no cost."""
 
     def __init__(self) -> None:
         self.number = 0
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """None: it only says where faces are."""
+        """Return none: it only detects faces."""
         return ()
 
     def locate(self, frames: Any) -> Located:
-        """Nothing."""
+        """Return no boxes."""
         return Located(np.empty((len(frames), 0, 5)), np.empty((len(frames), 0)))
 
     def faces(self, frame: np.ndarray) -> list[Face]:
-        """The one face; frames are asked for in order."""
+        """Return the face of the next frame."""
         similarity = drift(self.number)
         self.number += 1
         points = POINTS @ similarity[:, :2].T + similarity[:, 2]
         return [Face(np.concatenate([points.min(0) - 40, points.max(0) + 40]), 1.0, points)]
 
 
-def anonymous() -> int:
-    """Bytes of this process that no file backs."""
+def private_memory() -> int:
+    """Return the private memory of this process in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
@@ -96,17 +96,17 @@ class Peak(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.most, self.stop = anonymous(), False
+        self.most, self.stop = private_memory(), False
 
     def run(self) -> None:
         """Sample the memory until ``stop`` is set."""
         while not self.stop:
-            self.most = max(self.most, anonymous())
-            time.sleep(EVERY)
+            self.most = max(self.most, private_memory())
+            time.sleep(INTERVAL)
 
 
 def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool, draw: bool) -> dict[str, Any]:
-    """Answer one video in this process."""
+    """Predict one video in this process."""
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401  # imported before anything is measured
 
@@ -117,7 +117,7 @@ def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool
     detection = DetectionOptions(EXTRACTORS.build(Spec.parse(detector)))
     with tempfile.TemporaryDirectory() as out:
         video_run = VideoRun(predictor, VideoOptions(detection, stream=stream, draw=draw), Path(out))
-        before, peak = anonymous(), Peak()
+        before, peak = private_memory(), Peak()
         peak.start()
         wall, processor = time.perf_counter(), time.process_time()
         (result,) = video_run(join_numbered_images(find_inputs([video])[0]), Progress())
@@ -133,7 +133,7 @@ def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool
     return found
 
 
-def in_its_own_process(**words: Any) -> dict[str, Any]:
+def in_new_process(**words: Any) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", json.dumps(words)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
@@ -142,16 +142,18 @@ def in_its_own_process(**words: Any) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=150, help="of the short video")
+    parser.add_argument("--frames", type=int, default=150, help="length of the short video")
     parser.add_argument("--detector", default="known")
-    parser.add_argument("--backbone", action="append", choices=BACKBONES, help="only this one")
+    parser.add_argument(
+        "--backbone", action="append", choices=BACKBONES, help="backbone to measure; repeatable; default: all"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.one:
-        print(json.dumps(one_pass(**json.loads(words.one))))
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one_pass(**json.loads(options.one))))
         return
     with tempfile.TemporaryDirectory() as home:
-        for backbone in words.backbone or BACKBONES:
+        for backbone in options.backbone or BACKBONES:
             fusionkit.bench(
                 out=f"{home}/{backbone}",
                 datasets=["synthetic:train=2,val=2,test=2,clips=4,clip_length=6"],
@@ -163,23 +165,23 @@ def main() -> None:
                 reference="none",
                 recipe={"epochs": 2},
             )
-        lengths = (words.frames, 20 * words.frames)
+        lengths = (options.frames, 20 * options.frames)
         for length in lengths:
-            with VideoWriter(Path(home, f"{length}.mp4")) as movie:
+            with VideoWriter(Path(home, f"{length}.mp4")) as writer:
                 for image in frames(length):
-                    movie.add(image, float("nan"))
+                    writer.add(image, float("nan"))
         table = Table("backbone", "mode", "frames", "frames/s", "ms CPU", *STEPS, "MiB", "latency ms")
         console = Console(width=150)
-        for backbone in words.backbone or BACKBONES:
+        for backbone in options.backbone or BACKBONES:
             for mode in ("batches", "stream", "annotated"):
                 for length in lengths:
                     if mode == "annotated" and length != lengths[0]:
                         continue
-                    found = in_its_own_process(
+                    found = in_new_process(
                         run=home,
                         backbone=backbone,
                         video=f"{home}/{length}.mp4",
-                        detector=words.detector,
+                        detector=options.detector,
                         stream=mode == "stream",
                         draw=mode == "annotated",
                     )

@@ -193,21 +193,21 @@ def read_rows(path: Path) -> Iterator[tuple[int, str, str | None]]:
     Raises:
         DataError: if the file cannot be read as text.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            next(stream, None)
-            for line, text in enumerate(stream, 2):
-                location, comma, value = text.rstrip("\n").partition(",")
-                if location or comma:
-                    yield line, location, value if comma else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    for line, text in enumerate(_lines(path), 1):
+        location, comma, value = text.partition(",")
+        if line > 1 and (location or comma):
+            yield line, location, value if comma else None
 
 
 def _header(path: Path) -> str:
+    return next(_lines(path), "")
+
+
+def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            return next(stream, "").rstrip("\n")
+            for text in stream:
+                yield text.rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -342,7 +342,5 @@ def all_test_frames(source: Source) -> dict[str, np.ndarray]:
         if table.split[span.start] == "test"
     }
     if not found:
-        raise DataError(
-            f"data set {source.spec} has no test split", hint="give --template"
-        )
+        raise DataError(f"data set {source.spec} has no test split", hint="give --template")
     return found
