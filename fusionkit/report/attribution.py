@@ -1,216 +1,185 @@
-"""What each view adds: Shapley values and interactions with their intervals, and the table that shows them."""
+"""Shapley values and interactions of views, from rows whose heads were trained for every subset of the views."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
-from fusionkit.grid.results import StoredRow, RunResults
+from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import share, signed_with_interval
+from fusionkit.report.row_names import varying
+from fusionkit.report.significance import RowScores, scored_rows
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
 
-Players = tuple[str, ...]
-_Group = dict[frozenset[str], StoredRow]  # rows that differ in nothing but their views, by their players
+CONSTANT = "a classifier that always predicts the most frequent class"
 
-CONSTANT = "a classifier that always names the most frequent class"
+_CONTEXT = ("dataset", "split", "extractor", "backbone", "main")
+_ROW = ("fusion", "recipe", "smoother")
+_Group = dict[frozenset[str], RowScores]  # rows equal in every setting but their views, by auxiliary views
 
 
 @dataclass(frozen=True, eq=False)
-class SubsetScores:
-    """Macro-F1 of every subset of n views, retrained for each, on the same S seeds and U units.
+class Attribution:
+    """Contribution of each view to macro-F1, with 95 % intervals; heads are retrained for every subset.
 
     Attributes:
-        axes: of the row that has all views.
-        players: the views, the main view not among them.
-        empty: what the views are added to: the row of the main view alone, by name; without a main view
-            :data:`CONSTANT`, of which the score is given by :func:`fusionkit.stats.shapley.best_constant`.
-        full: (2**n, S); bit i of the first index says whether player i takes part.
-        left_out: (2**n, S, U); without each unit.
+        axes: axes of the row with all views.
+        players: the auxiliary views; without a main view, all views.
+        empty: what the views are added to: name of the row of the main view alone, or :data:`CONSTANT`.
+        empty_score: macro-F1 of ``empty``.
+        shapley: Shapley value of each player; they sum to ``total``.
+        interactions: of each pair; above 0 two views are complementary, below 0 redundant.
+        total: what all players add together.
     """
 
     axes: Axes
-    players: Players
+    players: tuple[str, ...]
     empty: str
-    full: np.ndarray
-    left_out: np.ndarray
+    empty_score: Estimate
+    shapley: dict[str, Estimate]
+    interactions: dict[tuple[str, str], Estimate]
+    total: Estimate
 
 
-def subset_scores(results: RunResults) -> list[SubsetScores]:
-    """One for each largest set of two or more views of which every subset is finished, in plan order.
+def attributions(results: RunResults) -> list[Attribution]:
+    """Attribute each largest set of two or more views of which every subset is finished, in plan order.
 
-    Subsets that were not tested on the same frames, or have no finished seed in common, are left out.
+    Subsets with different test frames, or without a finished seed in common, are left out.
     """
-    loaded = [results.load(entry) for entry in results.grid["rows"]]
-    rows = [row for row in loaded if row.counts]
-    scored = [_scored(group, players, rows) for group in _groups(rows) for players in _complete(group)]
-    return [each for each in scored if each]
+    rows = scored_rows(results)
+    found = [_attribution(group, players, rows) for group in _groups(rows) for players in _complete(group)]
+    return [each for each in found if each]
 
 
-def _axes(row: StoredRow) -> Axes:
-    return Axes(**row.entry["axes"])
+def attribution_tables(results: RunResults) -> list[Table]:
+    """Return a table per context (data set, backbone, ...) and set of views, with a section per fusion and smoother.
+
+    Empty if the folder has no complete set.
+    """
+    groups: dict[tuple[str, ...], list[Attribution]] = {}
+    for each in attributions(results):
+        context = tuple(getattr(each.axes, name) for name in _CONTEXT)
+        groups.setdefault((*context, *each.players), []).append(each)
+    return [_table(group) for group in groups.values()]
 
 
-def _groups(rows: list[StoredRow]) -> list[_Group]:
+def main_view_alone(axes: Axes, entries: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the row of the main view alone with the same fusion and recipe, otherwise with a linear head.
+
+    Args:
+        axes: axes of the row to compare.
+        entries: candidates, as in ``grid.json``.
+    """
+    found: dict[tuple[str, bool], dict[str, Any]] = {}
+    for entry in entries:
+        own = Axes(**entry["axes"])
+        context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
+        if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
+            found.setdefault((own.fusion, own.recipe == axes.recipe), entry)
+    linear = str(REFERENCE_FUSION)
+    preferred = [(axes.fusion, True), (linear, True), (linear, False)]
+    return next((found[key] for key in preferred if key in found), None)
+
+
+def _groups(rows: list[RowScores]) -> list[_Group]:
     groups: dict[tuple[str, ...], _Group] = {}
     for row in rows:
-        axes = row.entry["axes"]
-        alike = tuple(axes[name] for name in sorted(axes) if name != "views")
-        groups.setdefault(alike, {}).setdefault(frozenset(_players(_axes(row))), row)
+        settings = tuple(value for name, value in sorted(vars(row.axes).items()) if name != "views")
+        groups.setdefault(settings, {}).setdefault(frozenset(_players(row.axes)), row)
     return list(groups.values())
 
 
-def _players(axes: Axes) -> Players:
+def _players(axes: Axes) -> tuple[str, ...]:
     views = tuple(axes.views.split(","))
     return views if axes.main == "none" else views[1:]
 
 
-def _complete(group: _Group) -> list[Players]:
-    """The largest sets of two or more players of which every subset but the empty one is there."""
+def _complete(group: _Group) -> list[tuple[str, ...]]:
+    """Return the largest sets of two or more players of which every non-empty subset is in the group."""
     found: list[frozenset[str]] = []
     for players in sorted((each for each in group if len(each) > 1), key=len, reverse=True):
         if all(subset in group for subset in _subsets(players)) and not any(players < larger for larger in found):
             found.append(players)
-    return [_players(_axes(group[players])) for players in found]
+    return [_players(group[players].axes) for players in found]
 
 
 def _subsets(players: frozenset[str]) -> Iterator[frozenset[str]]:
     return (frozenset(subset) for size in range(1, len(players) + 1) for subset in combinations(players, size))
 
 
-def _scored(group: _Group, players: Players, rows: list[StoredRow]) -> SubsetScores | None:
+def _attribution(group: _Group, players: tuple[str, ...], rows: list[RowScores]) -> Attribution | None:
     members = [
-        group[frozenset(player for bit, player in enumerate(players) if number >> bit & 1)]
-        for number in range(1, 1 << len(players))
+        group[frozenset(player for bit, player in enumerate(players) if subset >> bit & 1)]
+        for subset in range(1, 1 << len(players))
     ]
-    axes = _axes(members[-1])
+    axes = members[-1].axes
     if axes.main == "none":
-        empty, counts = CONSTANT, _on_same_frames(members)
+        empty, counts = CONSTANT, _paired_counts(members)
         counts = [best_constant(counts[0]), *counts] if counts else []
     else:
-        alone = _alone(axes, rows)
+        alone = main_view_alone(axes, (row.stored.entry for row in rows))
         if alone is None:
             return None
-        empty, counts = _axes(alone).name, _on_same_frames([alone, *members])
+        reference = next(row for row in rows if row.id == alone["id"])
+        empty, counts = reference.axes.name, _paired_counts([reference, *members])
     if not counts:
         return None
+    # (2**n, S) and (2**n, S, U): bit i of the first index tells whether player i is in the subset.
     full, left_out = (np.stack(each) for each in zip(*map(leave_one_out, counts), strict=True))
-    return SubsetScores(axes, players, empty, full, left_out)
-
-
-def _alone(axes: Axes, rows: list[StoredRow]) -> StoredRow | None:
-    """The main view alone: with the same fusion and recipe where there is such a row, else with a linear head."""
-    alone: dict[tuple[str, bool], StoredRow] = {}
-    for row in rows:
-        own = _axes(row)
-        context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
-        if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
-            alone.setdefault((own.fusion, own.recipe == axes.recipe), row)
-    wanted = [(axes.fusion, True), (str(REFERENCE_FUSION), True), (str(REFERENCE_FUSION), False)]
-    return next((alone[key] for key in wanted if key in alone), None)
-
-
-def _on_same_frames(rows: list[StoredRow]) -> list[np.ndarray]:
-    """Counts (S, U, C, C) of each on the seeds that all have; empty where they cannot be held against each other."""
-    seeds = sorted(set.intersection(*(set(row.counts) for row in rows)))
-    if not seeds or not all(np.array_equal(row.units, rows[0].units) for row in rows):
-        return []
-    counts = [np.stack([row.counts[seed] for seed in seeds]) for row in rows]
-    alike = all(np.array_equal(each.sum(-1), counts[0].sum(-1)) for each in counts)
-    return counts if alike else []
-
-
-_CONTEXT = ("dataset", "split", "extractor", "backbone", "main")
-_ROW = ("fusion", "recipe", "smoother")
-
-
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """What each of some views adds to macro-F1, its heads retrained for every subset, with 95 % intervals.
-
-    Attributes:
-        axes: of the row that has all views.
-        players: the views, the main view not among them.
-        empty: what the views are added to, in words.
-        empty_score: macro-F1 of that.
-        shapley: what each player adds; they sum to ``together``.
-        interactions: of each pair; above 0 two views complete each other, below 0 they tell the same twice.
-        together: what all players add.
-    """
-
-    axes: Axes
-    players: Players
-    empty: str
-    empty_score: Estimate
-    shapley: dict[str, Estimate]
-    interactions: dict[tuple[str, str], Estimate]
-    together: Estimate
-
-
-def attributions(results: RunResults) -> list[Attribution]:
-    """One for each largest set of two or more views of which the folder holds every subset, alike in all else."""
-    return [_attribution(scores) for scores in subset_scores(results)]
-
-
-def attribution_tables(results: RunResults) -> list[Table]:
-    """A table a context (data set, backbone, ...) and set of views; its fusions and smoothers stand below each other.
-
-    Empty where the folder holds no complete set.
-    """
-    groups: dict[tuple[str, ...], list[Attribution]] = {}
-    for attribution in attributions(results):
-        groups.setdefault(_context(attribution), []).append(attribution)
-    return [_table(group) for group in groups.values()]
-
-
-def _attribution(scores: SubsetScores) -> Attribution:
-    full, left_out, players = scores.full, scores.left_out, scores.players
     values = zip(players, shapley_values(full), shapley_values(left_out), strict=True)
-    pairs, pairs_left = shapley_interactions(full), shapley_interactions(left_out)
+    pairs, pairs_left_out = shapley_interactions(full), shapley_interactions(left_out)
     return Attribution(
-        scores.axes,
+        axes,
         players,
-        scores.empty,
+        empty,
         jackknife_estimate(full[0], left_out[0], within=(0.0, 1.0)),
         {player: jackknife_estimate(value, left) for player, value, left in values},
         {
-            (players[i], players[j]): jackknife_estimate(pairs[i, j], pairs_left[i, j], within=(-2.0, 2.0))
+            (players[i], players[j]): jackknife_estimate(pairs[i, j], pairs_left_out[i, j], within=(-2.0, 2.0))
             for i, j in combinations(range(len(players)), 2)
         },
         jackknife_estimate(full[-1] - full[0], left_out[-1] - left_out[0]),
     )
 
 
-def _context(attribution: Attribution) -> tuple[str, ...]:
-    return (*(getattr(attribution.axes, name) for name in _CONTEXT), *attribution.players)
+def _paired_counts(rows: list[RowScores]) -> list[np.ndarray]:
+    """Return counts (S, U, C, C) of each row on the seeds in common; empty if there is none or the frames differ."""
+    seeds = sorted(set.intersection(*(set(row.stored.counts) for row in rows)))
+    if not seeds or not all(np.array_equal(row.stored.units, rows[0].stored.units) for row in rows):
+        return []
+    counts = [np.stack([row.stored.counts[seed] for seed in seeds]) for row in rows]
+    same_truth = all(np.array_equal(each.sum(-1), counts[0].sum(-1)) for each in counts)
+    return counts if same_truth else []
 
 
 def _table(group: list[Attribution]) -> Table:
-    varying = [name for name in _ROW if len({getattr(each.axes, name) for each in group}) > 1]
+    names = varying((each.axes for each in group), _ROW)
     table = Table(
         box=None,
         pad_edge=False,
         header_style="bold",
-        title="What each view adds (Shapley values, heads retrained for every subset), macro-F1, 95 %",
+        title="Contribution of each view to macro-F1 (Shapley values, heads retrained for every subset), 95 %",
         title_justify="left",
         caption=_caption(group),
         caption_justify="left",
         expand=True,
     )
-    for name in (*varying, "view"):
+    for name in (*names, "view"):
         table.add_column(name, overflow="fold")
-    table.add_column("adds [95 %]", justify="right", no_wrap=True)
+    table.add_column("contribution [95 %]", justify="right", no_wrap=True)
     table.add_column("", ratio=1)  # takes up the width that title and caption need
     for each in group:
-        axes = [getattr(each.axes, name) for name in varying]
-        for place, (name, estimate) in enumerate(_lines(each)):
-            first = axes if place == 0 else [""] * len(axes)
+        settings = [getattr(each.axes, name) for name in names]
+        for index, (name, estimate) in enumerate(_lines(each)):
+            first = settings if index == 0 else [""] * len(settings)
             table.add_row(*map(Text, first), Text(name), Text(signed_with_interval(estimate)))
         table.add_section()
     return table
@@ -218,15 +187,16 @@ def _table(group: list[Attribution]) -> Table:
 
 def _lines(attribution: Attribution) -> list[tuple[str, Estimate]]:
     pairs = [(f"{a} x {b} (interaction)", estimate) for (a, b), estimate in attribution.interactions.items()]
-    return [*attribution.shapley.items(), *pairs, ("all together", attribution.together)]
+    return [*attribution.shapley.items(), *pairs, ("total", attribution.total)]
 
 
 def _caption(group: list[Attribution]) -> str:
     first = group[0]
     fixed = [getattr(first.axes, name) for name in _CONTEXT[:-1]]
-    bases = {each.empty: each.empty_score.value for each in group}
-    added_to = "; ".join(f"{name} ({share(score)})" for name, score in bases.items())
+    baselines = {each.empty: each.empty_score.value for each in group}
+    added_to = "; ".join(f"{name} ({share(score)})" for name, score in baselines.items())
     return (
-        f"added to {added_to}; interaction: above 0 two views complete each other, below 0 they tell the same twice; "
-        f"{first.together.n_units:,} units, {first.together.n_seeds} seed(s); {' · '.join(fixed)}"
+        f"added to {added_to}; interaction: above 0 complementary views, below 0 redundant views; intervals: "
+        f"delete-one-unit jackknife-t; {first.total.n_units:,} units, {first.total.n_seeds} seed(s); "
+        f"{' · '.join(fixed)}"
     )

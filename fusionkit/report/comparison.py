@@ -1,4 +1,4 @@
-"""Two rows or cells against each other: overall and for each class, with intervals, tests and a sentence."""
+"""Comparison of two rows or cells: overall and per class, with intervals, tests and a sentence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from rich.text import Text
 
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.lookup import RowMatch, find_row, label
-from fusionkit.grid.results import StoredRow, RunResults
+from fusionkit.grid.results import RunResults, StoredRow
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
+from fusionkit.report.significance import ALPHA, excludes_zero, few_units_warnings, is_significant
 from fusionkit.stats.intervals import (
     FEW_UNITS,
     Estimate,
@@ -24,8 +25,7 @@ from fusionkit.stats.intervals import (
 )
 from fusionkit.stats.per_class import class_differences, class_intervals
 
-Verdict = Literal["a", "b", "neither"]
-ALPHA = 0.05
+Verdict = Literal["a", "b", "tied"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class Contrast:
     """Two scores on the same frames.
 
     Attributes:
-        a: score of the first, with its interval.
-        b: score of the second, with its interval.
-        difference: the first less the second, with its interval.
-        p: two-sided, of the unit-swap permutation test; over classes Holm-corrected; NaN where there is no test.
+        a: first score, with its interval.
+        b: second score, with its interval.
+        difference: the first minus the second, with its interval.
+        p: two-sided p of the unit-swap permutation test, Holm-corrected over classes; NaN without a test.
     """
 
     a: Estimate
@@ -45,31 +45,21 @@ class Contrast:
     p: float
 
     @property
-    def rejected(self) -> bool:
-        """Whether the test rejects, at 5 %, that both are alike."""
-        return self.p <= ALPHA
-
-    @property
-    def leaves_out_zero(self) -> bool:
-        """Whether the interval of the difference does not hold 0."""
-        return self.difference.low > 0 or self.difference.high < 0
-
-    @property
     def verdict(self) -> Verdict:
-        """Which is better: said only where the test and the interval both say that there is a difference."""
-        if not (self.rejected and self.leaves_out_zero):
-            return "neither"
+        """Which score is significantly higher; ``tied`` if neither is."""
+        if not is_significant(self.difference, self.p):
+            return "tied"
         return "a" if self.difference.value > 0 else "b"
 
 
 @dataclass(frozen=True, eq=False)
 class ClassContrast(Contrast):
-    """The F1 of one class on both scored_rows.
+    """F1 of one class in both rows.
 
     Attributes:
-        name: of the class.
-        n_units: units in whose truth it is.
-        n_frames: frames in whose truth it is.
+        name: class name.
+        n_units: number of units with annotated frames of the class.
+        n_frames: number of annotated frames of the class.
     """
 
     name: str
@@ -79,16 +69,16 @@ class ClassContrast(Contrast):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two scored_rows, a and b.
+    """Comparison of two rows, a and b.
 
     Attributes:
-        names: of both scored_rows.
-        ids: short ids of both scored_rows.
-        overall: their macro-F1.
-        classes: their F1 of each class.
-        seeds: of both scored_rows, in pairs.
-        left_out: seeds that one side has and the other has not.
-        n_frames: annotated frames.
+        names: names of both rows.
+        ids: short ids of both rows.
+        overall: macro-F1.
+        classes: F1 of each class.
+        seeds: paired seeds of both rows.
+        left_out: seeds that only one row has finished.
+        n_frames: number of annotated frames.
     """
 
     names: tuple[str, str]
@@ -100,46 +90,52 @@ class Comparison:
     n_frames: int
 
     def sentence(self) -> str:
-        """The result in words: which side beats the other, by how much, how surely."""
-        (a, b), overall = self.names, self.overall
-        p = p_in_words(overall.p)
-        if overall.verdict == "neither":
-            return f"cannot be told apart: {a} less {b} is {share_with_interval(overall.difference)}, {p}"
-        if overall.verdict == "a":
-            return f"{a} beats {b} by {share_with_interval(overall.difference)}, {p}"
-        return f"{b} beats {a} by {share_with_interval(_turned(overall.difference))}, {p}"
+        """Return the result: which row beats the other, by how much, with p."""
+        (a, b), difference = self.names, self.overall.difference
+        p = p_in_words(self.overall.p)
+        if self.overall.verdict == "tied":
+            return f"{a} is not significantly different from {b}: {signed_with_interval(difference)}, {p}"
+        if self.overall.verdict == "a":
+            return f"{a} beats {b} by {share_with_interval(difference)}, {p}"
+        negated = replace(difference, value=-difference.value, low=-difference.high, high=-difference.low)
+        return f"{b} beats {a} by {share_with_interval(negated)}, {p}"
 
     def class_sentences(self) -> list[str]:
-        """For each side that is better on some class, on which."""
+        """Return a sentence for each row that is significantly better on some class, with these classes."""
         found = []
         for side, name in zip(("a", "b"), self.names, strict=True):
-            ahead = [each.name for each in self.classes if each.verdict == side]
-            if ahead:
-                found.append(f"{name} is better on {', '.join(ahead)}")
-        return found or ["on no single class can they be told apart"]
+            better = [each.name for each in self.classes if each.verdict == side]
+            if better:
+                found.append(f"{name} is significantly better on {', '.join(better)}")
+        return found or ["no single class differs significantly"]
 
 
 def compare(results: RunResults, a: str, b: str) -> Comparison:
-    """Compare two rows or cells of a run folder.
+    """Compare two rows or cells of a run folder; a cell of one fold is compared with that fold of the other row.
+
+    Args:
+        results: results of the run folder.
+        a: id or name of the first row, see :func:`fusionkit.grid.lookup.find_row`.
+        b: id or name of the second row.
 
     Raises:
-        ConfigError: if either stands for nothing or for several, or they were not tested on the same frames.
+        ConfigError: if a name matches no row or several rows, or the rows have different test frames.
         DataError: if no seed of them is finished.
     """
     first, second = find_row(results.grid, a), find_row(results.grid, b)
     names = label(first, second), label(second, first)
     if (first.entry["id"], first.seed, first.fold) == (second.entry["id"], second.seed, second.fold):
-        raise ConfigError(f"{a!r} and {b!r} are the same: {first.name} ({first.id})", hint="name two")
-    # A cell of one fold is held against that fold of the other side.
-    scored_rows = [_load(results, first, first.fold or second.fold), _load(results, second, second.fold or first.fold)]
-    seeds, left_out = _paired_seeds((first, second), (scored_rows[0], scored_rows[1]), names)
+        raise ConfigError(f"{a!r} and {b!r} are the same: {first.name} ({first.id})", hint="name two different rows")
+    stored = (_load(results, first, first.fold or second.fold), _load(results, second, second.fold or first.fold))
+    seeds, left_out = _paired_seeds((first, second), stored, names)
     counts_a, counts_b = (
-        np.stack([side.counts[seed] for seed in chosen]) for side, chosen in zip(scored_rows, seeds, strict=True)
+        np.stack([row.counts[seed] for seed in paired]) for row, paired in zip(stored, seeds, strict=True)
     )
-    if not np.array_equal(scored_rows[0].units, scored_rows[1].units) or not np.array_equal(
-        counts_a.sum(-1), counts_b.sum(-1)
-    ):
-        raise ConfigError(f"{names[0]} and {names[1]} were not tested on the same frames", hint="there is no pairing")
+    same_units = np.array_equal(stored[0].units, stored[1].units)
+    if not same_units or not np.array_equal(counts_a.sum(-1), counts_b.sum(-1)):
+        raise ConfigError(
+            f"{names[0]} and {names[1]} were not tested on the same frames", hint="only paired scores are compared"
+        )
     return Comparison(
         names=names,
         ids=(first.id, second.id),
@@ -149,48 +145,94 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
             paired_difference(counts_a, counts_b),
             permutation_p(counts_a, counts_b),
         ),
-        classes=_class_contrasts(counts_a, counts_b, _class_names(scored_rows[0])),
+        classes=_class_contrasts(counts_a, counts_b, list(next(iter(stored[0].cells.values())).info["per_class_f1"])),
         seeds=seeds,
         left_out=left_out,
         n_frames=int(counts_a[0].sum()),
     )
 
 
-def _turned(difference: Estimate) -> Estimate:
-    """The difference taken the other way round."""
-    return replace(difference, value=-difference.value, low=-difference.high, high=-difference.low)
+def overall_table(comparison: Comparison) -> Table:
+    """Return macro-F1 of both rows and their difference as a table."""
+    overall = comparison.overall
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "macro-F1 [95 %]", "", "id"):
+        table.add_column(column, overflow="fold")
+    for side, name, id_, score in zip("AB", comparison.names, comparison.ids, (overall.a, overall.b), strict=True):
+        table.add_row(Text(side, style="bold"), share_with_interval(score), Text(name), Text(id_, style="dim"))
+    table.add_row(
+        Text("A - B", style="bold"), signed_with_interval(overall.difference), Text(p_in_words(overall.p)), ""
+    )
+    return table
+
+
+def class_table(comparison: Comparison) -> Table:
+    """Return F1 of each class in both rows, the difference and the corrected p as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class", overflow="fold")
+    for column in ("units", "frames", "F1 A", "F1 B", "A - B [95 %]", "p Holm"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for each in comparison.classes:
+        numbers = (share(each.a.value), share(each.b.value), signed_with_interval(each.difference), p_value(each.p))
+        texts = (each.name, f"{each.n_units:,}", f"{each.n_frames:,}", *numbers)
+        table.add_row(*map(Text, texts), style="" if each.verdict == "tied" else "bold")
+    return table
+
+
+def caption(comparison: Comparison) -> str:
+    """Return what was compared, and the methods of intervals and p."""
+    a, b = (", ".join(map(str, seeds)) for seeds in comparison.seeds)
+    noun = "seed" if len(comparison.seeds[0]) == 1 else "seeds"
+    seeds = f"{noun} {a} of both" if a == b else f"{noun} {a} of A and {b} of B"
+    return (
+        f"test: {comparison.overall.a.n_units:,} units (subjects or videos), {comparison.n_frames:,} frames; {seeds}; "
+        "intervals: delete-one-unit jackknife-t; p: unit-swap permutation test, not corrected; "
+        "p Holm: Holm-corrected over the classes"
+    )
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """Return limits of the numbers, one line each."""
+    overall = comparison.overall
+    found = few_units_warnings(overall.a.n_units)
+    if not found:
+        rare = [f"{each.name} ({each.n_units})" for each in comparison.classes if 0 < each.n_units < FEW_UNITS]
+        if rare:
+            found.append(f"intervals are inaccurate for classes in fewer than {FEW_UNITS} units: {', '.join(rare)}")
+    if (overall.p <= ALPHA) != excludes_zero(overall.difference):
+        found.append("the test and the interval disagree: treat this difference as inconclusive")
+    if len(comparison.seeds[0]) == 1:
+        found.append("one seed: the intervals do not include the variation between training runs")
+    if comparison.left_out:
+        found.append(f"seeds finished in one row only were left out: {', '.join(map(str, comparison.left_out))}")
+    return found
 
 
 def _load(results: RunResults, match: RowMatch, fold: str | None) -> StoredRow:
-    record = match.entry
-    cells = [cell for cell in record["cells"] if fold in (None, cell["fold"])]
-    loaded = results.load({**record, "cells": cells})
-    if not loaded.counts:
-        why = next(iter(loaded.failures.values()), "")
-        raise DataError(f"{match.name} has no finished seed" + (f": {why}" if why else ""), hint="bench it again")
-    return loaded
+    cells = [cell for cell in match.entry["cells"] if fold in (None, cell["fold"])]
+    stored = results.load({**match.entry, "cells": cells})
+    if not stored.counts:
+        cause = next(iter(stored.failures.values()), "")
+        raise DataError(f"{match.name} has no finished seed" + (f": {cause}" if cause else ""), hint="bench it again")
+    return stored
 
 
 def _paired_seeds(
-    matches: tuple[RowMatch, RowMatch], scored_rows: tuple[StoredRow, StoredRow], names: tuple[str, str]
+    matches: tuple[RowMatch, RowMatch], stored: tuple[StoredRow, StoredRow], names: tuple[str, str]
 ) -> tuple[tuple[list[int], list[int]], list[int]]:
-    """The seeds of both scored_rows that go together, and those left out. A seed that one side names goes for both."""
-    asked = [match.seed for match in matches]
-    if asked == [None, None]:
-        common = sorted(scored_rows[0].counts.keys() & scored_rows[1].counts.keys())
+    """Return the paired seeds of both rows and those left out; a seed given for one row applies to both."""
+    given = [match.seed for match in matches]
+    if given == [None, None]:
+        common = sorted(stored[0].counts.keys() & stored[1].counts.keys())
         if not common:
             raise DataError(f"{names[0]} and {names[1]} have no finished seed in common", hint="bench them again")
-        return (common, common), sorted(scored_rows[0].counts.keys() ^ scored_rows[1].counts.keys())
-    given = next(seed for seed in asked if seed is not None)
-    chosen = [given if seed is None else seed for seed in asked]
-    for seed, side, name in zip(chosen, scored_rows, names, strict=True):
-        if seed not in side.counts:
+        return (common, common), sorted(stored[0].counts.keys() ^ stored[1].counts.keys())
+    default = next(seed for seed in given if seed is not None)
+    chosen = [default if seed is None else seed for seed in given]
+    for seed, row, name in zip(chosen, stored, names, strict=True):
+        if seed not in row.counts:
             raise DataError(f"seed {seed} of {name} is not finished", hint="bench it again")
     return ([chosen[0]], [chosen[1]]), []
-
-
-def _class_names(side: StoredRow) -> list[str]:
-    return list(next(iter(side.cells.values())).info["per_class_f1"])
 
 
 def _class_contrasts(a: np.ndarray, b: np.ndarray, names: list[str]) -> list[ClassContrast]:
@@ -205,66 +247,3 @@ def _class_contrasts(a: np.ndarray, b: np.ndarray, names: list[str]) -> list[Cla
         truth.sum(0).tolist(),
     )
     return [ClassContrast(*values) for values in zip(*columns, strict=True)]
-
-
-def overall_table(comparison: Comparison) -> Table:
-    """Macro-F1 of both scored_rows and their difference."""
-    overall = comparison.overall
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "macro-F1 [95 %]", "", "id"):
-        table.add_column(column, overflow="fold")
-    for side, name, id_, score in zip("AB", comparison.names, comparison.ids, (overall.a, overall.b), strict=True):
-        table.add_row(Text(side, style="bold"), share_with_interval(score), Text(name), Text(id_, style="dim"))
-    table.add_row(
-        Text("A - B", style="bold"), signed_with_interval(overall.difference), Text(p_in_words(overall.p)), ""
-    )
-    return table
-
-
-def class_table(comparison: Comparison) -> Table:
-    """F1 of each class on both scored_rows, with difference and corrected p."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class", overflow="fold")
-    for column in ("units", "frames", "F1 A", "F1 B", "A - B [95 %]", "p Holm"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for each in comparison.classes:
-        table.add_row(*_cells(each), style="" if each.verdict == "neither" else "bold")
-    return table
-
-
-def _cells(each: ClassContrast) -> list[Text]:
-    numbers = (share(each.a.value), share(each.b.value), signed_with_interval(each.difference), p_value(each.p))
-    return [Text(text) for text in (each.name, f"{each.n_units:,}", f"{each.n_frames:,}", *numbers)]
-
-
-def caption(comparison: Comparison) -> str:
-    """What was compared, and how intervals and p were made."""
-    return (
-        f"test: {comparison.overall.a.n_units:,} units, {comparison.n_frames:,} frames; {_seeds(comparison)}; "
-        "intervals: delete-one-unit jackknife with Student's t; p: unit-swap permutation, of this comparison alone; "
-        "p Holm: corrected over the classes"
-    )
-
-
-def warnings(comparison: Comparison) -> list[str]:
-    """What a reader must know before believing the sentence."""
-    units, found = comparison.overall.a.n_units, []
-    if comparison.overall.a.few_units:
-        found.append(f"only {units} units were tested: intervals and tests are rough below {FEW_UNITS}")
-    else:
-        rare = [f"{each.name} ({each.n_units})" for each in comparison.classes if 0 < each.n_units < FEW_UNITS]
-        if rare:
-            found.append(f"intervals are rough for classes that few units show: {', '.join(rare)}")
-    if comparison.overall.rejected != comparison.overall.leaves_out_zero:
-        found.append("the test and the interval disagree on whether there is a difference: do not lean on it")
-    if len(comparison.seeds[0]) == 1:
-        found.append("one seed: what training anew would change is not in the intervals")
-    if comparison.left_out:
-        found.append(f"seeds that only one side has were left out: {', '.join(map(str, comparison.left_out))}")
-    return found
-
-
-def _seeds(comparison: Comparison) -> str:
-    a, b = (", ".join(map(str, seeds)) for seeds in comparison.seeds)
-    noun = "seed" if len(comparison.seeds[0]) == 1 else "seeds"
-    return f"{noun} {a} of both" if a == b else f"{noun} {a} of A and {b} of B"

@@ -1,4 +1,4 @@
-"""The CSV files of a run folder: results.csv (a row a row), cells.csv (a row a cell), costs.csv."""
+"""CSV files of a run folder: results.csv (one line per row), cells.csv and costs.csv (one line per cell)."""
 
 from __future__ import annotations
 
@@ -33,47 +33,47 @@ def write_csv_files(results: RunResults) -> None:
     """Write the three files.
 
     Raises:
-        DataError: if one cannot be written.
+        StorageError: if a file cannot be written.
     """
     path = results.folder.path
-    write_file(path / "results.csv", csv_bytes(RESULT_COLUMNS, map(result_record, results.rows)))
     cells = results.cells()
-    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, map(_cell_record, cells)))
-    write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, _cost_records(results, cells)))
+    write_file(path / "results.csv", csv_bytes(RESULT_COLUMNS, map(result_fields, results.rows)))
+    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, map(_cell_fields, cells)))
+    write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, _cost_fields(results, cells)))
 
 
-def result_record(row: Row) -> dict[str, Any]:
-    """One row by column name; NaN and None stand for what is not known."""
-    record: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
+def result_fields(row: Row) -> dict[str, Any]:
+    """Return a line of results.csv by column; unknown values are NaN, None or absent."""
+    fields: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
     if row.score:
-        record |= {"n_units": row.score.n_units, "macro_f1": row.score.value, "macro_f1_sd": row.sd}
-        record |= {"macro_f1_lo": row.score.low, "macro_f1_hi": row.score.high}
+        fields |= {"n_units": row.score.n_units, "macro_f1": row.score.value, "macro_f1_sd": row.sd}
+        fields |= {"macro_f1_lo": row.score.low, "macro_f1_hi": row.score.high}
     if row.delta:
-        record |= {"delta": row.delta.value, "delta_lo": row.delta.low, "delta_hi": row.delta.high}
-        record |= {"p": row.p, "p_holm": row.p_holm}
+        fields |= {"delta": row.delta.value, "delta_lo": row.delta.low, "delta_hi": row.delta.high}
+        fields |= {"p": row.p, "p_holm": row.p_holm}
     for name in ("n_clips", "n_frames", "params"):
-        if name in record:
-            record[name] = round(record[name])
-    return record
+        if name in fields:
+            fields[name] = round(fields[name])
+    return fields
 
 
-def _cell_record(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _cell_fields(cell: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
     return {**cell, **cell["axes"], "cell": cell["id"], **chosen}
 
 
-def _cost_records(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """What each finished cell takes to make: its embeddings, and every head that its recipe was chosen among."""
-    read = cache(results.folder.head_cost)  # a head serves a cell a smoother
+def _cost_fields(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the cost of each finished cell: its embeddings, and all heads among which its recipe was chosen."""
+    head_cost = cache(results.folder.head_cost)  # cells that differ in their smoother share a head
     for cell in cells:
         if cell["state"] != "done":
             continue
-        costs = [cost for cost in map(read, heads_of(cell)) if cost]
+        costs = [cost for cost in map(head_cost, heads_of(cell)) if cost]
         yield {
             **cell,
             **cell["axes"],
             "cell": cell["id"],
-            "embed_seconds": read(cell["head"]).get("embed_seconds"),
+            "embed_seconds": head_cost(cell["head"]).get("embed_seconds"),
             "fit_seconds": sum(cost["fit_seconds"] for cost in costs) if costs else None,
             "peak_mib": max((cost["peak_mib"] for cost in costs), default=None),
             "gflops_counter": FLOP_COUNTER,

@@ -1,4 +1,4 @@
-"""How numbers are written for people: scores and differences without their leading zero, p values, intervals."""
+"""Number formats: scores and differences without leading zero, p values, intervals, counts."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ import math
 
 from fusionkit.stats.intervals import Estimate
 
-_SIZES = ("", "k", "M", "G", "T")
+_UNITS = ("", "k", "M", "G", "T")
 
 
 def share(value: float) -> str:
-    """A score in 0..1, or the size of a difference: ``.612``; ``-`` where it is NaN."""
-    return _three_places(value, "")
+    """Format a score in 0..1 or the size of a difference: ``.612``; ``-`` for NaN."""
+    return _three_decimals(value, "")
 
 
 def signed(value: float) -> str:
-    """A difference with its sign: ``+.071``; ``-`` where it is NaN."""
-    return _three_places(value, "+")
+    """Format a difference with its sign: ``+.071``; ``-`` for NaN."""
+    return _three_decimals(value, "+")
 
 
 def share_with_interval(estimate: Estimate) -> str:
-    """``.612 [.560, .664]``."""
+    """Format an estimate: ``.612 [.560, .664]``."""
     return f"{share(estimate.value)} [{share(estimate.low)}, {share(estimate.high)}]"
 
 
 def signed_with_interval(estimate: Estimate) -> str:
-    """``+.071 [+.026, +.116]``."""
+    """Format a difference: ``+.071 [+.026, +.116]``."""
     return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def p_value(p: float) -> str:
-    """In a table: ``.043`` or ``<.001``; ``-`` where it is NaN."""
+    """Format p for a table: ``.043`` or ``<.001``; ``-`` for NaN."""
     return "<.001" if p < 0.001 else share(p)
 
 
 def p_in_words(p: float) -> str:
-    """In a sentence: ``p = .043`` or ``p < .001``."""
+    """Format p for a sentence: ``p = .043`` or ``p < .001``."""
     return "p < .001" if p < 0.001 else f"p = {share(p)}"
 
 
 def amount(value: float) -> str:
-    """A count, 0 or more, in three digits: ``7.21 k``, ``86 M``, ``1.2 G``; ``-`` where it is NaN."""
+    """Format a count >= 0 with three digits: ``7.21 k``, ``86 M``, ``1.2 G``; ``-`` for NaN."""
     if math.isnan(value):
         return "-"
-    for size in _SIZES[:-1]:
+    for unit in _UNITS[:-1]:
         if float(f"{value:.3g}") < 1000:
-            return f"{value:.3g} {size}".rstrip()
+            return f"{value:.3g} {unit}".rstrip()
         value /= 1000
-    return f"{value:.3g} {_SIZES[-1]}"
+    return f"{value:.3g} {_UNITS[-1]}"
 
 
-def _three_places(value: float, sign: str) -> str:
+def _three_decimals(value: float, sign: str) -> str:
     if math.isnan(value):
         return "-"
     rounded = round(value, 3) + 0.0  # no "-.000"

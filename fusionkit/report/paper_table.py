@@ -1,24 +1,26 @@
-"""The table of a folder for a paper or a script: LaTeX, Markdown, CSV, JSON; what is best is marked by the tests."""
+"""Table of a run folder for a paper or a script: LaTeX, Markdown, CSV or JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
-from fusionkit.report.csv_files import RESULT_COLUMNS, result_record
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import RULE, Significance, row_significance
-from fusionkit.report.table import caption
+from fusionkit.report.table import caption, unfinished_text
 from fusionkit.storage.artifact import csv_bytes
 
 Format = Literal["latex", "markdown", "csv", "json"]
+
 _NAMES = ("views", "fusion", "smoother")
+_HEADS = ("macro-F1 [95 %]", "difference [95 %]", "p Holm")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -33,7 +35,7 @@ _MARKDOWN = {sign: f"\\{sign}" for sign in "\\`*_{}[]<>#|~&"}
 
 
 def paper_table(results: RunResults, form: Format) -> str:
-    """The rows as text that ends in a line break."""
+    """Return the rows as text, ending in a line break."""
     writers: dict[str, Callable[[RunResults, dict[str, Significance]], str]] = {
         "latex": _latex,
         "markdown": _markdown,
@@ -43,22 +45,24 @@ def paper_table(results: RunResults, form: Format) -> str:
     return writers[form](results, row_significance(results))
 
 
-def _latex(results: RunResults, standing: dict[str, Significance]) -> str:
-    """A ``booktabs`` table: bold the best, a dagger on what cannot be told apart from it."""
+def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
+    """Return a ``booktabs`` table: the best row in bold, a dagger on rows tied with it."""
     axes = _axes(results)
     lines = []
     for row, plain in zip(results.rows, _texts(results, axes), strict=True):
         texts = [_escaped(text, _LATEX) for text in plain]
-        mark, place = standing.get(row.id), len(axes)
-        texts[place:] = [_MINUS.sub("$-$", text) for text in texts[place:]]
-        if mark == "best":
-            texts[place] = rf"\textbf{{{texts[place]}}}"
-        elif mark == "level":
-            texts[place] += r"$^{\dagger}$"
+        score = len(axes)
+        texts[score:] = [_MINUS.sub("$-$", text) for text in texts[score:]]
+        if significance.get(row.id) == "best":
+            texts[score] = rf"\textbf{{{texts[score]}}}"
+        elif significance.get(row.id) == "tied":
+            texts[score] += r"$^{\dagger}$"
         lines.append("  " + " & ".join(texts) + r" \\")
     about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
-    rule = r"Bold: the highest score; $^{\dagger}$: not told apart from it. " + _escaped(f"{RULE}.", _LATEX)
-    head = [_escaped(name, _LATEX) for name in (*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")]
+    rule = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. " + _escaped(
+        f"{RULE}.", _LATEX
+    )
+    heads = [_escaped(name, _LATEX) for name in (*axes, *_HEADS)]
     return "\n".join(
         [
             r"\begin{table}  % needs \usepackage{booktabs}",
@@ -66,7 +70,7 @@ def _latex(results: RunResults, standing: dict[str, Significance]) -> str:
             rf"\caption{{{' '.join([*about, rule])}}}",
             rf"\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
             r"\toprule",
-            "  " + " & ".join(head) + r" \\",
+            "  " + " & ".join(heads) + r" \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -77,64 +81,61 @@ def _latex(results: RunResults, standing: dict[str, Significance]) -> str:
     )
 
 
-def _markdown(results: RunResults, standing: dict[str, Significance]) -> str:
+def _markdown(results: RunResults, significance: dict[str, Significance]) -> str:
     axes = _axes(results)
-    lines = [
-        "| " + " | ".join((*axes, "macro-F1 [95 %]", "difference [95 %]", "p Holm")) + " |",
-        "|" + "---|" * len(axes) + "---:|" * 3,
-    ]
+    lines = ["| " + " | ".join((*axes, *_HEADS)) + " |", "|" + "---|" * len(axes) + "---:|" * len(_HEADS)]
     for row, plain in zip(results.rows, _texts(results, axes), strict=True):
         texts = [_escaped(text, _MARKDOWN) for text in plain]
-        mark, place = standing.get(row.id), len(axes)
-        if mark == "best":
-            texts[place] = f"**{texts[place]}**"
-        elif mark == "level":
-            texts[place] += " †"
+        score = len(axes)
+        if significance.get(row.id) == "best":
+            texts[score] = f"**{texts[score]}**"
+        elif significance.get(row.id) == "tied":
+            texts[score] += " †"
         lines.append("| " + " | ".join(texts) + " |")
-    about = [_escaped(line, _MARKDOWN) for line in caption(results)]
-    about = [line for text in about for line in (text, "")]
-    return "\n".join([*lines, "", *about, f"**bold**: the highest score; †: not told apart from it. {RULE}.", ""])
+    about = [part for line in caption(results) for part in (_escaped(line, _MARKDOWN), "")]
+    rule = f"**bold**: the highest score; †: not significantly different from it. {RULE}."
+    return "\n".join([*lines, "", *about, rule, ""])
 
 
-def _csv(results: RunResults, standing: dict[str, Significance]) -> str:
-    """``results.csv`` with a column of row_significance."""
-    records = ({**result_record(row), "standing": standing.get(row.id, "")} for row in results.rows)
-    return csv_bytes((*RESULT_COLUMNS, "standing"), records).decode()
+def _csv(results: RunResults, significance: dict[str, Significance]) -> str:
+    """Return ``results.csv`` with a column of significance."""
+    lines = ({**result_fields(row), "significance": significance.get(row.id, "")} for row in results.rows)
+    return csv_bytes((*RESULT_COLUMNS, "significance"), lines).decode()
 
 
-def _json(results: RunResults, standing: dict[str, Significance]) -> str:
+def _json(results: RunResults, significance: dict[str, Significance]) -> str:
     found = answer(results)
-    rows = [{**_known(row), "standing": standing.get(row.id), "id": row.id} for row in results.rows]
-    whole = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
-    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    rows = [{**_known_fields(row), "significance": significance.get(row.id), "id": row.id} for row in results.rows]
+    content = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _known(row: Row) -> dict[str, Any]:
-    """The columns of ``results.csv``, null where there is nothing."""
-    record = {name: result_record(row).get(name) for name in RESULT_COLUMNS}
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in record.items()}
+def _known_fields(row: Row) -> dict[str, Any]:
+    """Return the columns of ``results.csv``, None for unknown values."""
+    fields = result_fields(row)
+    values = {name: fields.get(name) for name in RESULT_COLUMNS}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
 
 
-def _axes(results: RunResults) -> Sequence[str]:
-    """The axes that vary, and in any case what names a row."""
-    others = [name for name in varying(row.axes for row in results.rows) if name not in _NAMES]
-    return (*others, *_NAMES)
+def _axes(results: RunResults) -> list[str]:
+    """Return the axes that vary, and those that name a row."""
+    return [*(name for name in varying(row.axes for row in results.rows) if name not in _NAMES), *_NAMES]
 
 
-def _texts(results: RunResults, axes: Sequence[str]) -> Iterator[list[str]]:
-    called = RowNames(row.axes for row in results.rows)
+def _texts(results: RunResults, axes: list[str]) -> Iterator[list[str]]:
+    names = RowNames(row.axes for row in results.rows)
     for row in results.rows:
         chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
-        yield [*(chosen.get(axis, called.part(row.axes, axis)) for axis in axes), *_numbers(row)]
+        yield [*(chosen.get(axis, names.part(row.axes, axis)) for axis in axes), *_numbers(row)]
 
 
 def _numbers(row: Row) -> list[str]:
     if row.score is None:
-        return ["failed" if row.failures else "not run", "", ""]
+        return [unfinished_text(row), "", ""]
     delta = signed_with_interval(row.delta) if row.delta else ("reference" if row.is_reference else "")
     return [share_with_interval(row.score), delta, p_value(row.p_holm) if row.delta else ""]
 
 
 def _escaped(text: str, signs: dict[str, str]) -> str:
-    """On one line, with the signs that the language reads otherwise."""
+    """Return one line of text with the special characters of the target language escaped."""
     return "".join(signs.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Average ranks: how the rows of a grid place over its data sets or, on a single one, over its folds."""
+"""Average ranks of rows over data sets or, on a single data set, over folds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import StoredRow, RunResults
+from fusionkit.grid.results import RunResults, StoredRow
+from fusionkit.report.row_names import varying
 from fusionkit.stats.intervals import macro_f1
 from fusionkit.stats.shapley import average_ranks
 
@@ -20,13 +21,13 @@ _CONTEXT = ("extractor", "backbone", "main", "recipe")
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Rows by their average rank, the best first.
+    """Average ranks, best first.
 
     Attributes:
-        over: what they were ranked on.
-        blocks: how many of these.
-        rows: (what is ranked, average rank from 1 up); data set and split are empty in the axes.
-        left_out: rows without a score on some block.
+        over: what the rows are ranked on.
+        blocks: number of data sets or folds.
+        rows: axes, with empty data set and split, and average rank from 1.
+        left_out: number of rows without a score on some data set or fold.
     """
 
     over: Literal["data sets", "folds"]
@@ -36,34 +37,34 @@ class Ranks:
 
 
 def ranks(results: RunResults) -> Ranks | None:
-    """The average ranks of rows that have a score on every data set, or on every fold; None without two of both.
+    """Rank the rows that have a score on every data set, or on every fold; None without two rows and two of these.
 
-    With several data sets, folds are pooled: those of one data set are no independent trials.
+    With several data sets, folds are pooled, since the folds of one data set are not independent.
 
     Reference: Demsar, Statistical comparisons of classifiers over multiple data sets (2006), JMLR 7, 1-30, section 3.2.
     """
-    loaded = [results.load(entry) for entry in results.grid["rows"]]
-    several = len({each.entry["axes"]["dataset"] for each in loaded}) > 1
+    stored = [results.load(entry) for entry in results.grid["rows"]]
+    over_datasets = len({each.entry["axes"]["dataset"] for each in stored}) > 1
     scores: dict[Axes, dict[str, float]] = {}
-    for each in loaded:
+    for each in stored:
         axes = Axes(**each.entry["axes"])
-        found = _pooled(each, axes.dataset) if several else _by_fold(each)
+        found = _pooled(each, axes.dataset) if over_datasets else _by_fold(each)
         scores.setdefault(replace(axes, dataset="", split=""), {}).update(found)
     blocks = list(dict.fromkeys(block for found in scores.values() for block in found))
-    whole = {axes: [found[block] for block in blocks] for axes, found in scores.items() if len(found) == len(blocks)}
-    if len(blocks) < 2 or len(whole) < 2:
+    complete = {axes: [found[block] for block in blocks] for axes, found in scores.items() if len(found) == len(blocks)}
+    if len(blocks) < 2 or len(complete) < 2:
         return None
-    places = average_ranks(np.array(list(whole.values())).T)
-    rows = sorted(zip(whole, places.tolist(), strict=True), key=lambda row: row[1])
-    return Ranks("data sets" if several else "folds", len(blocks), rows, len(scores) - len(whole))
+    averages = average_ranks(np.array(list(complete.values())).T)
+    rows = sorted(zip(complete, averages.tolist(), strict=True), key=lambda row: row[1])
+    return Ranks("data sets" if over_datasets else "folds", len(blocks), rows, len(scores) - len(complete))
 
 
 def ranks_table(results: RunResults) -> Table | None:
-    """The ranks as a table that rich prints; None where there are none."""
+    """Return the ranks as a table; None if there are none."""
     found = ranks(results)
     if found is None:
         return None
-    varying = [name for name in _CONTEXT if len({getattr(axes, name) for axes, _ in found.rows}) > 1]
+    names = (*varying((axes for axes, _ in found.rows), _CONTEXT), "views", "fusion", "smoother")
     left_out = f"; {found.left_out} row(s) without a score on all of them are left out" if found.left_out else ""
     table = Table(
         box=None,
@@ -71,31 +72,30 @@ def ranks_table(results: RunResults) -> Table | None:
         header_style="bold",
         title=f"Average rank over {found.blocks} {found.over}, by macro-F1",
         title_justify="left",
-        caption=f"1 is best; of equal scores each has the mean of their ranks{left_out}",
+        caption=f"1 is best; equal scores share the mean of their ranks{left_out}",
         caption_justify="left",
         expand=True,
     )
-    names = (*varying, "views", "fusion", "smoother")
     for name in names:
         table.add_column(name, overflow="fold", min_width=10)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("", ratio=1)  # takes up the width that title and caption need
-    for axes, place in found.rows:
-        table.add_row(*(Text(getattr(axes, name)) for name in names), Text(f"{place:.2f}"))
+    for axes, rank in found.rows:
+        table.add_row(*(Text(getattr(axes, name)) for name in names), Text(f"{rank:.2f}"))
     return table
 
 
-def _pooled(loaded: StoredRow, dataset: str) -> dict[str, float]:
-    """The score on the data set, if there is one."""
-    return {dataset: _mean_score(loaded.counts.values())} if loaded.counts else {}
+def _pooled(stored: StoredRow, dataset: str) -> dict[str, float]:
+    """Return the score on the data set, if there is one."""
+    return {dataset: _mean_score(stored.counts.values())} if stored.counts else {}
 
 
-def _by_fold(loaded: StoredRow) -> dict[str, float]:
-    """The score on each fold, over the seeds of which all folds are done."""
-    folds = dict.fromkeys(fold for seed, fold in loaded.cells if seed in loaded.counts)
-    return {fold: _mean_score(loaded.cells[seed, fold].counts for seed in loaded.counts) for fold in folds}
+def _by_fold(stored: StoredRow) -> dict[str, float]:
+    """Return the score on each fold, over the seeds with all folds finished."""
+    folds = dict.fromkeys(fold for seed, fold in stored.cells if seed in stored.counts)
+    return {fold: _mean_score(stored.cells[seed, fold].counts for seed in stored.counts) for fold in folds}
 
 
 def _mean_score(counts: Iterable[np.ndarray]) -> float:
-    """Mean over seeds of the macro-F1 of all units, from (U, C, C) of each."""
+    """Return the mean over seeds of macro-F1 of all units, from (U, C, C) of each seed."""
     return float(np.mean([macro_f1(each.sum(0)) for each in counts]))

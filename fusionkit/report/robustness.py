@@ -1,4 +1,4 @@
-"""How a trained row bears missing views: what was found, as tables and as records of ``robustness.csv``."""
+"""Results of ``fusionkit robust``: scores of a trained row with missing views, as tables and ``robustness.csv``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.report.ablation import Effect, Retested, columns_of, score_columns
+from fusionkit.report.ablation import Effect, EvaluatedRow, estimate_fields
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
 from fusionkit.stats.intervals import Estimate
@@ -22,6 +22,8 @@ COLUMNS = (
     *("present", "missing", "level", "macro_f1", "macro_f1_lo", "macro_f1_hi", "effect", "effect_lo", "effect_hi"),
     *("relative", "relative_lo", "relative_hi", "gain", "gain_lo", "gain_hi"),
 )
+# Frames in which views are missing, by pattern.
+PATTERN_TEXTS = {"frame": "single frames", "run": "a run of frames in every clip", "unit": "all frames of some units"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Point:
 
     Attributes:
         level: fraction of the test frames in which the views are missing.
-        effect: score, and difference to the intact row.
-        gain: over the late-fusion reference under the same losses; None without one.
+        effect: score, and difference to the intact score.
+        gain: difference to the late-fusion reference with the same missing views; None without one.
     """
 
     level: float
@@ -41,13 +43,13 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Macro-F1 while some views are missing in more and more frames.
+    """Macro-F1 with some views missing in a growing fraction of frames.
 
     Attributes:
         missing: the views, missing together.
         points: by rising level.
-        relative: relative robustness: area under the curve by that of a flat one at the intact score; None where that
-            score is 0.
+        relative: relative robustness: area under the curve divided by that of a flat curve at the intact score; None
+            if that score is 0.
         gain: area between the curve and that of the late-fusion reference; None without one.
     """
 
@@ -59,54 +61,56 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Robustness:
-    """How a row bears missing views, with 95 % intervals.
+    """Scores of a row with missing views, with 95 % intervals.
 
     Attributes:
-        tested: which row, and how.
-        pattern: which frames lose a view together.
-        reference: the late-fusion row, by name; empty where the folder has none, or it is the row itself.
-        subsets: every subset of the views and what it gives alone, all others missing in every frame; none first.
-        curves: one an auxiliary view, and one with all of them where there are several.
+        tested: the evaluated row.
+        pattern: which frames lose a view together, see :data:`PATTERN_TEXTS`.
+        reference: name of the late-fusion row; empty if the folder has none, or it is the row itself.
+        subsets: every subset of the views and its score with all others missing in every frame; the empty one first.
+        curves: one per auxiliary view, and one with all of them if there are several.
     """
 
-    tested: Retested
+    tested: EvaluatedRow
     pattern: str
     reference: str
     subsets: list[tuple[tuple[str, ...], Effect]]
     curves: list[Curve]
 
-    def shared(self) -> dict[str, Any]:
-        """The leading columns of every record."""
-        return {**self.tested.record(), "pattern": self.pattern, "reference": self.reference}
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """One a line of ``robustness.csv``; what is not defined is left empty."""
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of ``robustness.csv`` by column."""
         for present, effect in self.subsets:
-            yield {"measure": "subset", "present": ",".join(present), **_effect_columns(effect)}
+            yield {"measure": "subset", "present": ",".join(present), **effect.fields()}
         for curve in self.curves:
             missing = ",".join(curve.missing)
             for point in curve.points:
-                own = {"measure": "occlusion", "missing": missing, "level": point.level}
-                yield {**own, **_effect_columns(point.effect), **_known("gain", point.gain)}
-            whole = {**_known("relative", curve.relative), **_known("gain", curve.gain)}
-            yield {"measure": "area", "missing": missing, **whole}
+                yield {
+                    "measure": "occlusion",
+                    "missing": missing,
+                    "level": point.level,
+                    **point.effect.fields(),
+                    **estimate_fields("gain", point.gain),
+                }
+            areas = {**estimate_fields("relative", curve.relative), **estimate_fields("gain", curve.gain)}
+            yield {"measure": "area", "missing": missing, **areas}
 
 
 def subset_table(found: Robustness) -> Table:
-    """A row a subset of the views."""
+    """Return the scores of all subsets as a table, all views first."""
     table = Table(box=None, pad_edge=False, header_style="bold", title=found.tested.name, title_justify="left")
     table.add_column("views present", overflow="fold")
-    for name in ("macro-F1 [95 %]", "less intact [95 %]"):
+    for name in ("macro-F1 [95 %]", "difference to intact [95 %]"):
         table.add_column(name, justify="right", min_width=14)
+    all_views = found.subsets[-1][0]
     for present, effect in reversed(found.subsets):
-        lacks = len(present) < len(found.subsets[-1][0])
-        less = Text(signed_with_interval(effect.difference)) if lacks else Text("intact", style="dim")
-        table.add_row(Text(",".join(present) or "none"), Text(share_with_interval(effect.score)), less)
+        is_intact = len(present) == len(all_views)
+        difference = Text("intact", style="dim") if is_intact else Text(signed_with_interval(effect.difference))
+        table.add_row(Text(",".join(present) or "none"), Text(share_with_interval(effect.score)), difference)
     return table
 
 
 def curve_table(found: Robustness) -> Table:
-    """A row a curve, a column a level."""
+    """Return the curves as a table with a line per curve and a column per level."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("views missing", overflow="fold")
     for point in found.curves[0].points:
@@ -124,10 +128,9 @@ def curve_table(found: Robustness) -> Table:
 
 
 def curve_caption(found: Robustness) -> str:
-    """Which frames lose views, and what the late-fusion reference is."""
-    what = {"frame": "single frames", "run": "a run of frames in every clip", "unit": "all frames of some units"}
+    """Return the pattern of missing frames and the late-fusion reference."""
     late = found.reference or "the folder has no other logit-mean row of these views"
-    return f"missing: {what[found.pattern]}; late fusion: {late}"
+    return f"missing: {PATTERN_TEXTS[found.pattern]}; late fusion: {late}"
 
 
 def write_robustness(folder: Path, found: Sequence[Robustness]) -> None:
@@ -136,13 +139,9 @@ def write_robustness(folder: Path, found: Sequence[Robustness]) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
-    records = ({**each.shared(), **record} for each in found for record in each.records())
-    write_file(folder / "robustness.csv", csv_bytes(COLUMNS, records))
-
-
-def _effect_columns(effect: Effect) -> dict[str, float]:
-    return {**score_columns(effect.score), **columns_of("effect", effect.difference)}
-
-
-def _known(name: str, estimate: Estimate | None) -> dict[str, float]:
-    return columns_of(name, estimate) if estimate else {}
+    lines = (
+        {**each.tested.fields(), "pattern": each.pattern, "reference": each.reference, **line}
+        for each in found
+        for line in each.lines()
+    )
+    write_file(folder / "robustness.csv", csv_bytes(COLUMNS, lines))

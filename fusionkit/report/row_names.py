@@ -1,10 +1,11 @@
-"""Rows as people are told of them: by what tells them apart in their folder, and data sets by a short name."""
+"""Short names of rows and data sets: the settings in which the rows of a run folder differ."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePath
+from typing import Protocol, TypeVar
 
 from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import Axes
@@ -13,40 +14,70 @@ from fusionkit.registry.spec import Spec
 _AXES = ("dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
 
 
-def varying(axes: Iterable[Axes]) -> list[str]:
-    """The axes that are not the same for all."""
-    each = list(axes)
-    return [name for name in _AXES if len({getattr(one, name) for one in each}) > 1]
+class _HasAxes(Protocol):
+    @property
+    def axes(self) -> Axes: ...
+
+
+T = TypeVar("T", bound=_HasAxes)
+
+
+def by_data(rows: Iterable[T]) -> dict[tuple[str, str], list[T]]:
+    """Group rows by data set and split."""
+    groups: dict[tuple[str, str], list[T]] = defaultdict(list)
+    for row in rows:
+        groups[row.axes.dataset, row.axes.split].append(row)
+    return groups
+
+
+def varying(axes: Iterable[Axes], names: Iterable[str] = _AXES) -> list[str]:
+    """Return the axes that differ between rows.
+
+    Args:
+        axes: axes of each row.
+        names: candidates. Default: all.
+    """
+    rows = list(axes)
+    return [name for name in names if len({getattr(row, name) for row in rows}) > 1]
 
 
 class RowNames:
-    """Names of the rows of a folder, the same in every figure; of a lone row ``views/fusion/smoother``."""
+    """Names of the rows of a run folder.
+
+    Args:
+        axes: axes of each row.
+    """
 
     def __init__(self, axes: Iterable[Axes]) -> None:
-        each = list(axes)
-        self._parts = varying(each)
-        self._datasets = dataset_names(one.dataset for one in each)
+        rows = list(axes)
+        self._varying = varying(rows)
+        self._datasets = dataset_names(row.dataset for row in rows)
 
     def __call__(self, axes: Axes, *, without: str = "") -> str:
-        """The parts of a row that vary, but for one axis that a figure shows otherwise."""
-        parts = [self.part(axes, name) for name in self._parts if name != without]
+        """Return the settings of a row that vary; ``views/fusion/smoother`` for a single row.
+
+        Args:
+            axes: axes of the row.
+            without: axis to leave out.
+        """
+        parts = [self.part(axes, name) for name in self._varying if name != without]
         return " / ".join(filter(None, parts)) or axes.name
 
     def data(self, axes: Axes) -> str:
-        """The row's data set, and its split where several are in the folder."""
-        split = f" {axes.split}" if "split" in self._parts else ""
+        """Return the data set of a row, with its split if several are in the folder."""
+        split = f" {axes.split}" if "split" in self._varying else ""
         return self.part(axes, "dataset") + split
 
     def part(self, axes: Axes, name: str) -> str:
-        """The row's choice of one axis."""
+        """Return the setting of one axis of a row."""
         value: str = getattr(axes, name)
         return self._datasets.get(value, value) if name == "dataset" else value
 
 
 def dataset_names(texts: Iterable[str]) -> dict[str, str]:
-    """``fer2013`` for ``fer2013:part=private``, ``folder faces`` for ``folder:root=/home/me/faces``.
+    """Return short names: ``fer2013`` for ``fer2013:part=private``, ``folder faces`` for ``folder:root=/data/faces``.
 
-    Where two of one name are read, with the options in which they differ.
+    Data sets of one component are named with the options in which they differ.
     """
     specs: dict[str, Spec | None] = {}
     for text in texts:
@@ -54,18 +85,18 @@ def dataset_names(texts: Iterable[str]) -> dict[str, str]:
             specs[text] = Spec.parse(text)
         except ConfigError:
             specs[text] = None
-    alike: dict[str, list[Spec]] = defaultdict(list)
+    same_component: dict[str, list[Spec]] = defaultdict(list)
     for spec in filter(None, specs.values()):
-        alike[spec.name].append(spec)
-    return {text: _short(spec, alike[spec.name]) if spec else text for text, spec in specs.items()}
+        same_component[spec.name].append(spec)
+    return {text: _short(spec, same_component[spec.name]) if spec else text for text, spec in specs.items()}
 
 
-def _short(spec: Spec, alike: list[Spec]) -> str:
-    if len(alike) > 1:
+def _short(spec: Spec, same_component: list[Spec]) -> str:
+    if len(same_component) > 1:
         options = {
             name: value
             for name, value in spec.options.items()
-            if any(other.options.get(name) != value for other in alike)
+            if any(other.options.get(name) != value for other in same_component)
         }
         return str(Spec(spec.name, options))
     root = PurePath(str(spec.options.get("root", spec.name))).name

@@ -1,17 +1,17 @@
-"""The results of a run folder with everything that can be done with them: tables, comparisons, reports."""
+"""Results of a run folder with the methods of reports: tables, comparisons, data frame, page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionkit.errors import FusionKitError
 from fusionkit.grid.results import RunResults
 from fusionkit.report.comparison import Comparison, compare
-from fusionkit.report.frame import to_frame
-from fusionkit.report.notebook import notebook_table
-from fusionkit.report.page.write import write_report
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
+from fusionkit.report.page.write import notebook_html, write_report
+from fusionkit.report.run_data import open_run_data
 from fusionkit.report.table import results_table
-from fusionkit.report.tested_data import open_tested_data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,11 @@ class Results(RunResults):
         Raises:
             FusionKitError: if pandas is not installed.
         """
-        return to_frame(self)
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise FusionKitError("to_frame() requires pandas", hint="pip install pandas") from error
+        return pd.DataFrame([result_fields(row) for row in self.rows], columns=list(RESULT_COLUMNS))
 
     def report(self, path: Path | str | None = None, *, pictures: bool = True) -> Path:
         """Write the report as one HTML page and return its path.
@@ -65,7 +69,7 @@ class Results(RunResults):
         Raises:
             StorageError: if the file cannot be written.
         """
-        return write_report(self, open_tested_data(self.grid), Path(path) if path else None, pictures=pictures)
+        return write_report(self, open_run_data(self.grid), Path(path) if path else None, pictures=pictures)
 
     def _repr_html_(self) -> str:
-        return notebook_table(self)
+        return notebook_html(self)

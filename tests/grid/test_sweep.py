@@ -343,7 +343,7 @@ def test_a_sweep_is_part_of_the_description_and_survives_it() -> None:
 def test_each_value_of_a_sweep_is_checked() -> None:
     with pytest.raises(ConfigError) as refused:
         toy_grid(recipe={"lr": [1e-4, 0, "x"], "epochs": [], "patience": 3})
-    assert refused.value.problems == ["recipe: option epochs = [] names no value"]
+    assert refused.value.problems == ["recipe: option epochs = [] must not be empty"]
     with pytest.raises(ConfigError) as refused:
         toy_grid(
             recipe={"lr": [1e-4, 0, "x"], "lrr": [1, 2], "loss": ["focal", "cross-entropy"], "label_smoothing": 0.1}

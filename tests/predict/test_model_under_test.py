@@ -372,7 +372,7 @@ def test_what_cannot_be_tested_is_one_line(tmp_path: Path) -> None:
         AblationOptions(draws=0)
     with pytest.raises(ConfigError, match="nothing is called 'nope'"):
         ablate(tmp_path, ["nope"])
-    with pytest.raises(ConfigError, match="pattern: 'clip' is none of frame, run, unit"):
+    with pytest.raises(ConfigError, match="pattern = 'clip' must be one of: frame, run, unit"):
         robust(tmp_path, pattern="clip")  # type: ignore[arg-type]
     (alone,) = ablate(tmp_path, ["linear"], options=QUICK)
     assert alone.shapley["face"].value == pytest.approx(alone.tested.intact.value - alone.nothing.value)

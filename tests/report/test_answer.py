@@ -1,4 +1,4 @@
-"""The answer says what the tests say, and no more."""
+"""The answer claims only significant differences."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy
     return Toy({"views": views, "fusion": fusion}, drawn(skill, seeds=2, draw=draw), **more)
 
 
-def score(*scored_rows: Toy) -> float:
-    return float(np.mean([macro_f1(seed.sum(0)) for side in scored_rows for seed in side.counts]))
+def score(*counts: Toy) -> float:
+    return float(np.mean([macro_f1(seed.sum(0)) for side in counts for seed in side.counts]))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def sentence(found: Answer, axis: str) -> str:
     return next(each.sentence() for each in found.findings if each.axis == axis)
 
 
-def test_a_clear_difference_is_said_with_the_mean_over_rows_alike_in_all_else(
+def test_a_significant_difference_is_reported_as_a_mean_over_pairs_of_rows(
     tmp_path: Path, rows: dict[str, Toy]
 ) -> None:
     found = answer(write_folder(tmp_path, list(rows.values())))
@@ -48,18 +48,18 @@ def test_a_clear_difference_is_said_with_the_mean_over_rows_alike_in_all_else(
     assert rival.is_beaten
     assert views.sentence() == (
         f"Region set: face,eye beats face,nose by {share_with_interval(rival.difference)} "
-        "(mean over 2 pairs of rows that are alike in all else)"
+        "(mean over 2 pairs of rows equal in every other setting)"
     )
 
 
-def test_what_cannot_be_told_apart_is_said_so(tmp_path: Path, rows: dict[str, Toy]) -> None:
+def test_a_difference_that_is_not_significant_is_reported_as_such(tmp_path: Path, rows: dict[str, Toy]) -> None:
     found = answer(write_folder(tmp_path, list(rows.values())))
     fusion = next(each for each in found.findings if each.axis == "fusion")
     (rival,) = fusion.rivals
     assert rival.difference.low < 0 < rival.difference.high
     assert not rival.is_beaten
-    said = f"the highest, cannot be told apart from {rival.name} ({signed_with_interval(rival.difference)})"
-    assert said in fusion.sentence()
+    text = f"the highest, is not significantly different from {rival.name} ({signed_with_interval(rival.difference)})"
+    assert text in fusion.sentence()
     assert "beats" not in fusion.sentence()
 
 
@@ -67,24 +67,24 @@ def test_the_correction_counts_every_pair_of_choices_on_every_axis(tmp_path: Pat
     """Four fusions and two region sets: 6 + 1 pairs, of which 4 are tested; the others count as not rejected."""
     skills = {"a": 0.75, "b": 0.45, "c": 0.40, "d": 0.35}
     rows = {
-        (views, fusion): toy(views, fusion, skill - (0.15 if views == "nose" else 0), 10 * place + len(views))
+        (views, fusion): toy(views, fusion, skill - (0.15 if views == "nose" else 0), 10 * index + len(views))
         for views in ("mouth", "nose")
-        for place, (fusion, skill) in enumerate(skills.items())
+        for index, (fusion, skill) in enumerate(skills.items())
     }
     found = answer(write_folder(tmp_path, list(rows.values())))
     raw: dict[str, float] = {}
     for rival in (rival for each in found.findings if each.axis == "fusion" for rival in each.rivals):
-        scored_rows = [
+        counts = [
             np.stack([seed for views in ("mouth", "nose") for seed in rows[views, fusion].counts])
             for fusion in ("a", rival.name)
         ]
-        raw[rival.name] = permutation_p(*scored_rows, 2_000)
+        raw[rival.name] = permutation_p(*counts, 2_000)
     views = next(each for each in found.findings if each.axis == "views").rivals[0]
-    scored_rows = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
-    raw["nose"] = permutation_p(*scored_rows, 2_000)
+    counts = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
+    raw["nose"] = permutation_p(*counts, 2_000)
     expected, least = {}, 0.0
-    for place, name in enumerate(sorted(raw, key=lambda name: raw[name])):
-        least = max(least, min(1.0, (7 - place) * raw[name]))
+    for rank, name in enumerate(sorted(raw, key=lambda name: raw[name])):
+        least = max(least, min(1.0, (7 - rank) * raw[name]))
         expected[name] = least
     got = {rival.name: rival.p for each in found.findings for rival in each.rivals}
     assert got == pytest.approx(expected)
@@ -97,7 +97,7 @@ def test_a_choice_that_shares_no_row_with_the_others_is_not_compared(tmp_path: P
     views = next(each for each in found.findings if each.axis == "views")
     assert views.left_out == ["face"]
     assert [rival.name for rival in views.rivals] == ["face,nose"]
-    assert views.sentence().endswith("alike in all else; face left out, without rows to pair)")
+    assert views.sentence().endswith("every other setting; face left out, without rows to pair)")
 
 
 def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
@@ -109,31 +109,32 @@ def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
         each.reference = "0reference"
     found = answer(write_folder(tmp_path, [reference, *rows.values()]))
     delta = paired_difference(np.stack(best.counts), np.stack(reference.counts))
-    assert found.headline.startswith(f"face,eye/{best.axes['fusion']}/none scores highest, ")
+    assert found.headline.startswith(f"face,eye/{best.axes['fusion']}/none has the highest macro-F1, ")
     assert f"; it beats the reference face/linear/none by {share_with_interval(delta)}, p < .001" in found.headline
-    assert found.headline.endswith(" corrected for 4 comparisons")
+    assert found.headline.endswith("Holm-corrected over 4 comparisons")
 
 
-def test_a_lone_row_is_given_and_a_grid_without_scores_says_so(tmp_path: Path) -> None:
+def test_a_single_row_and_a_grid_without_scores_have_a_headline(tmp_path: Path) -> None:
     found = answer(write_folder(tmp_path / "a", [toy("face", "linear", 0.5, 1)]))
     assert found.question == "How well does face/linear/none recognise expression on toy?"
-    assert found.headline.startswith("face/linear/none scores .")
+    assert found.headline.startswith("face/linear/none has a macro-F1 of .")
     assert found.findings == []
     half = answer(write_folder(tmp_path / "c", [toy("face", "linear", 0.5, 1), Toy({"fusion": "late"}, [None])]))
-    assert half.headline.endswith(" in macro-F1. 1 of 2 rows have no score")
+    assert half.headline.endswith(". 1 of 2 rows have no score")
     empty = answer(write_folder(tmp_path / "b", [Toy({}, [None])]))
-    assert empty.sentences() == ["nothing is finished yet"]
+    assert empty.sentences() == ["no row is finished yet"]
 
 
-def test_data_sets_are_compared_apart(tmp_path: Path, rows: dict[str, Toy]) -> None:
+def test_data_sets_are_compared_separately(tmp_path: Path, rows: dict[str, Toy]) -> None:
     others = [
         Toy({"dataset": "other", "views": views, "fusion": "concat"}, drawn(skill, units=30, seeds=2, draw=40))
         for views, skill in (("face,eye", 0.2), ("face,nose", 0.7))
     ]
     found = answer(write_folder(tmp_path, [*rows.values(), *others]))
-    assert found.question.endswith("best on toy and other, and is the difference real?")
-    toy_first = r"On toy, face,eye/\w+/none scores highest, .*\. On other, face,nose/concat/none scores highest, "
-    assert re.match(toy_first, found.headline)
+    assert found.question.endswith("best on toy and other, and is the difference significant?")
+    first, second = found.headline.split(". On ")
+    assert re.match(r"On toy, face,eye/\w+/none has the highest macro-F1, ", first)
+    assert second.startswith("other, face,nose/concat/none has the highest macro-F1, ")
     views = [each for each in found.findings if each.axis == "views"]
     best = {each.dataset: each.best for each in views}
     assert best == {"toy": "face,eye", "other": "face,nose"}

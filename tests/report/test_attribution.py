@@ -1,4 +1,4 @@
-"""What each view adds, from run folders that hold all subsets, some of them, or none."""
+"""Shapley values of views, from run folders with all subsets, some of them, or none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def score(counts: np.ndarray) -> float:
 
 
 def naive(player: str, players: tuple[str, ...], empty: float) -> float:
-    """The mean over orders of arrival of what a view adds, by the scores themselves."""
+    """The mean gain of a view over all orders of joining, from the scores."""
 
     def worth(views: list[str]) -> float:
         return score(counts_of(tuple(sorted(views)))) if views else empty
@@ -66,7 +66,7 @@ def text(results: Results) -> str:
     return console.export_text()
 
 
-def test_views_get_their_shapley_values_over_the_main_view_alone(tmp_path: Path) -> None:
+def test_shapley_values_are_relative_to_the_main_view_alone(tmp_path: Path) -> None:
     players = ("eye", "mouth", "nose")
     (found,) = attributions(write_folder(tmp_path, [alone(), *with_face(players)]))
     assert found.players == players
@@ -76,13 +76,13 @@ def test_views_get_their_shapley_values_over_the_main_view_alone(tmp_path: Path)
         assert estimate.value == pytest.approx(naive(player, players, score(counts_of(()))))
         assert estimate.low < estimate.value < estimate.high
         assert (estimate.n_units, estimate.n_seeds) == (UNITS, 2)
-    assert sum(each.value for each in found.shapley.values()) == pytest.approx(found.together.value)
+    assert sum(each.value for each in found.shapley.values()) == pytest.approx(found.total.value)
     together = paired_difference(counts_of(players), counts_of(()))
-    assert (found.together.low, found.together.high) == pytest.approx((together.low, together.high))
+    assert (found.total.low, found.total.high) == pytest.approx((together.low, together.high))
     assert set(found.interactions) == {("eye", "mouth"), ("eye", "nose"), ("mouth", "nose")}
 
 
-def test_of_two_views_the_interaction_is_what_both_add_beyond_each(tmp_path: Path) -> None:
+def test_the_interaction_of_two_views_is_their_joint_gain_beyond_the_single_gains(tmp_path: Path) -> None:
     (found,) = attributions(write_folder(tmp_path, [alone(), *with_face(("eye", "mouth"))]))
     nothing, eye, mouth, both = (score(counts_of(views)) for views in ((), ("eye",), ("mouth",), ("eye", "mouth")))
     assert found.interactions["eye", "mouth"].value == pytest.approx(both - eye - mouth + nothing)
@@ -99,7 +99,7 @@ def test_without_a_main_view_they_are_added_to_the_best_constant(tmp_path: Path)
     assert found.shapley["mouth"].value == pytest.approx(naive("mouth", players, empty))
 
 
-def test_the_same_fusion_of_the_main_view_alone_goes_before_the_linear_head(tmp_path: Path) -> None:
+def test_the_same_fusion_of_the_main_view_alone_is_preferred_to_the_linear_head(tmp_path: Path) -> None:
     own = Toy({"fusion": "concat", "main": "none"}, counts_of(()))
     (found,) = attributions(write_folder(tmp_path, [alone(), own, *with_face(("eye", "mouth"))]))
     assert found.empty == "face/concat/none"
@@ -129,15 +129,15 @@ def test_an_incomplete_folder_has_no_attribution(tmp_path: Path, lacking: str) -
     assert attribution_tables(results) == []
 
 
-def test_seeds_that_all_have_are_taken(tmp_path: Path) -> None:
+def test_common_seeds_are_used(tmp_path: Path) -> None:
     rows = [alone(), *with_face(("eye", "mouth"))]
     rows[1].counts = [None, rows[1].counts[1]]
     (found,) = attributions(write_folder(tmp_path, rows))
-    assert found.together.n_seeds == 1
-    assert found.together.value == pytest.approx(score(counts_of(("eye", "mouth"))[1:]) - score(counts_of(())[1:]))
+    assert found.total.n_seeds == 1
+    assert found.total.value == pytest.approx(score(counts_of(("eye", "mouth"))[1:]) - score(counts_of(())[1:]))
 
 
-def test_fusions_and_smoothers_share_a_table_and_backbones_have_their_own(tmp_path: Path) -> None:
+def test_fusions_and_smoothers_share_a_table_and_backbones_have_separate_tables(tmp_path: Path) -> None:
     rows = [
         toy
         for backbone in ("hog", "timm")
@@ -151,13 +151,13 @@ def test_fusions_and_smoothers_share_a_table_and_backbones_have_their_own(tmp_pa
     assert len(attributions(results)) == 4
     assert len(attribution_tables(results)) == 2
     shown = text(results)
-    assert shown.count("What each view adds (Shapley") == 2
+    assert shown.count("Contribution of each view to macro-F1 (Shapley") == 2
     assert re.findall(r"^(\w+) +eye", shown, re.MULTILINE) == ["none", "window", "none", "window"]
     assert "smoother" in shown
     assert "fusion " not in shown
 
 
-def test_the_table_says_what_the_views_are_added_to_and_how_many_units(tmp_path: Path) -> None:
+def test_the_caption_names_the_baseline_and_the_number_of_units(tmp_path: Path) -> None:
     results = write_folder(tmp_path, [alone(), *with_face(("eye", "mouth"))])
     (found,) = attributions(results)
     shown = " ".join(text(results).split())

@@ -1,4 +1,4 @@
-"""Paired comparisons of two rows of a run folder, against what statistics of their counts say."""
+"""Paired comparisons of two rows of a run folder, against statistics of their counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_pooled_counts(tmp_path: Path) -> None:
         assert each.n_units == np.count_nonzero(truth[:, name])
 
 
-def test_the_better_side_beats_the_other_whichever_is_named_first(tmp_path: Path) -> None:
+def test_the_better_row_beats_the_other_in_either_order(tmp_path: Path) -> None:
     a, b = make_pair(1, 30, seeds=2, gain=3.0)
     difference = paired_difference(a, b)
     assert difference.low > 0
@@ -59,18 +59,20 @@ def test_the_better_side_beats_the_other_whichever_is_named_first(tmp_path: Path
     ]
     assert better
     assert (
-        forth.class_sentences() == back.class_sentences() == [f"face,eye/concat/none is better on {', '.join(better)}"]
+        forth.class_sentences()
+        == back.class_sentences()
+        == [f"face,eye/concat/none is significantly better on {', '.join(better)}"]
     )
 
 
-def test_sides_that_are_alike_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_similar_rows_are_tied(tmp_path: Path) -> None:
     a, b = make_pair(2, 25)
     found = compared(tmp_path, a, b)
     assert found.overall.p > 0.05
-    assert found.overall.verdict == "neither"
-    assert found.sentence().startswith("cannot be told apart: face,eye/concat/none less face/linear/none is ")
+    assert found.overall.verdict == "tied"
+    assert found.sentence().startswith("face,eye/concat/none is not significantly different from face/linear/none: ")
     assert found.sentence().endswith(f"p = {found.overall.p:.3f}".replace("0.", "."))
-    assert found.class_sentences() == ["on no single class can they be told apart"]
+    assert found.class_sentences() == ["no single class differs significantly"]
 
 
 def test_a_difference_is_claimed_only_where_test_and_interval_agree(tmp_path: Path) -> None:
@@ -83,22 +85,22 @@ def test_a_difference_is_claimed_only_where_test_and_interval_agree(tmp_path: Pa
     found = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)]).compare("concat", "linear")
     assert found.overall.difference.low > 0
     assert found.overall.p == 2 / 16
-    assert found.overall.verdict == "neither"
-    assert any("disagree" in line for line in warnings(found))
+    assert found.overall.verdict == "tied"
+    assert any("disagree" in line and "inconclusive" in line for line in warnings(found))
 
 
-def test_seeds_are_paired_and_those_of_one_side_only_are_left_out_and_named(tmp_path: Path) -> None:
+def test_seeds_are_paired_and_unpaired_ones_are_left_out_and_named(tmp_path: Path) -> None:
     a, b = make_pair(3, 22, seeds=3)
     results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, [a[2], None, a[1]], seeds=[2, 5, 1])])
     found = results.compare("concat", "linear")
     assert found.seeds == ([1, 2], [1, 2])
     assert found.overall.difference == paired_difference(a[1:], b[1:])
     assert found.left_out == [0]
-    assert "seeds that only one side has were left out: 0" in warnings(found)
+    assert "seeds finished in one row only were left out: 0" in warnings(found)
     assert "seeds 1, 2 of both" in caption(found)
 
 
-def test_a_seed_that_one_side_names_goes_for_both(tmp_path: Path) -> None:
+def test_a_seed_given_for_one_row_applies_to_both(tmp_path: Path) -> None:
     a, b = make_pair(4, 22, seeds=2)
     results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)])
     found = results.compare("concat/none/1", "linear")
@@ -114,7 +116,7 @@ def test_two_seeds_of_one_row_can_be_compared(tmp_path: Path) -> None:
     assert "seed 0 of A and 1 of B" in caption(found)
 
 
-def test_folds_are_pooled_and_a_cell_of_one_fold_is_held_against_that_fold(tmp_path: Path) -> None:
+def test_folds_are_pooled_and_a_cell_of_one_fold_is_compared_with_that_fold(tmp_path: Path) -> None:
     a, b = make_pair(6, 21)
     folds = ("fold0", "fold1", "fold2")
     results = write_folder(tmp_path, [Toy({}, b, folds=folds), Toy(EYE, a, folds=folds)])
@@ -127,19 +129,19 @@ def test_folds_are_pooled_and_a_cell_of_one_fold_is_held_against_that_fold(tmp_p
     assert part.names[0] == "face,eye/concat/none/0 fold1"
 
 
-def test_classes_that_few_units_show_are_warned_of(tmp_path: Path) -> None:
+def test_classes_in_few_units_give_a_warning(tmp_path: Path) -> None:
     a, b = make_pair(7, 30)
     for side in (a, b):
         side[:, 3:, 2] = 0
         side[:, :, 3] = 0
     lines = warnings(compared(tmp_path, a, b))
     shown = np.count_nonzero(a[0, :, 2].sum(-1))
-    assert f"intervals are rough for classes that few units show: sad ({shown})" in lines
+    assert f"intervals are inaccurate for classes in fewer than 20 units: sad ({shown})" in lines
 
 
-def test_few_units_are_warned_of(tmp_path: Path) -> None:
+def test_few_units_give_a_warning(tmp_path: Path) -> None:
     lines = warnings(compared(tmp_path, *make_pair(8, 19)))
-    assert "only 19 units were tested: intervals and tests are rough below 20" in lines
+    assert "only 19 units were tested: intervals and tests are inaccurate below 20 units" in lines
 
 
 def test_a_row_is_not_compared_with_itself(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_a_row_is_not_compared_with_itself(tmp_path: Path) -> None:
         write_folder(tmp_path, [Toy({}, a)]).compare("linear", "face")
 
 
-def test_rows_of_other_frames_are_refused_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_rows_with_different_frames_are_refused_with_distinct_names(tmp_path: Path) -> None:
     a, b = make_pair(10, 5)
     other = Toy({"dataset": "other"}, b, units=[f"v{unit}" for unit in range(5)], id="bbbb00000000")
     results = write_folder(tmp_path, [Toy({}, a, id="aaaa00000000"), other])
@@ -163,7 +165,7 @@ def test_rows_of_other_frames_are_refused_by_what_tells_them_apart(tmp_path: Pat
         results.compare("concat", "linear")
 
 
-def test_what_is_not_finished_is_refused_with_its_failure(tmp_path: Path) -> None:
+def test_unfinished_rows_are_refused_with_their_failure(tmp_path: Path) -> None:
     a, _ = make_pair(11, 5, seeds=2)
     failed = Toy(EYE, [None, None], failure="the loss is nan")
     late = Toy({"fusion": "mlp"}, [a[0], None])

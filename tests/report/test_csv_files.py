@@ -1,4 +1,4 @@
-"""The CSV files have the columns that scripts rely on, with values that anybody can recompute."""
+"""CSV files have the documented columns, with values recomputed from the stored logits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) ->
     assert cells.endswith(",state,error")
 
 
-def test_axes_are_written_as_they_are_given(run: Path) -> None:
+def test_axes_are_written_unchanged(run: Path) -> None:
     assert [[row[name] for name in AXES.split(",")] for row in read(run, "results.csv")] == [
         ["toy-blobs:noise=70.0", "official", "toy-halves", "toy-colours", "face", views, fusion, recipe, "toy-plain"]
         for views, fusion, recipe in [
@@ -123,7 +123,7 @@ def test_every_number_equals_one_recomputed_from_the_stored_logits(run: Path) ->
             assert float(row[name]) == pytest.approx(value, rel=1e-5, abs=1e-9), name
 
 
-def test_what_is_not_known_is_empty(run: Path) -> None:
+def test_unknown_values_are_empty(run: Path) -> None:
     reference, other = read(run, "results.csv")
     for name in ("delta", "delta_lo", "delta_hi", "p", "p_holm"):
         assert reference[name] == ""
@@ -158,7 +158,7 @@ def test_cells_have_a_row_each_with_state_and_error(tmp_path: Path) -> None:
     assert (failed["n_seeds"], failed["macro_f1"], failed["n_frames"]) == ("0", "", "")
 
 
-def test_the_chosen_width_stands_beside_the_one_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_chosen_and_the_given_width_are_written(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(smoothers=["toy-box:width=auto"], reference="none"), tmp_path / "run")
     write_csv_files(results)
     for row in read(tmp_path / "run", "cells.csv"):
@@ -169,7 +169,7 @@ def test_the_chosen_width_stands_beside_the_one_that_was_asked_for(tmp_path: Pat
 COSTS = "cell,head,views,fusion,smoother,seed,fold,embed_seconds,fit_seconds,peak_mib,gflops,gflops_counter"
 
 
-def test_costs_are_apart_since_they_cannot_repeat(run: Path) -> None:
+def test_costs_are_in_a_file_of_their_own_since_they_are_not_reproducible(run: Path) -> None:
     rows = read(run, "costs.csv")
     assert list(rows[0]) == COSTS.split(",")
     assert len(rows) == 4
@@ -187,7 +187,7 @@ def seconds_by_view(cache: Path) -> dict[str, float]:
     return found
 
 
-def test_embedding_costs_what_making_the_views_took_whoever_paid_and_though_the_cache_is_pruned(tmp_path: Path) -> None:
+def test_the_embedding_cost_is_independent_of_the_cache(tmp_path: Path) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "earlier")
     seconds = seconds_by_view(tmp_path / "cache")
     assert set(seconds) == {"face", "bottom"}

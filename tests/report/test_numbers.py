@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Number formats."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def test_intervals_follow_their_value() -> None:
         (NAN, "-"),
     ],
 )
-def test_counts_are_told_in_three_digits(value: float, text: str) -> None:
+def test_counts_have_three_digits(value: float, text: str) -> None:
     assert amount(value) == text

@@ -11,7 +11,7 @@ import pytest
 from drawn_counts import drawn
 from toy_folder import Toy, write_folder
 
-from fusionkit.report.csv_files import RESULT_COLUMNS, result_record
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.report.paper_table import paper_table
 from fusionkit.report.run import Results
@@ -32,7 +32,7 @@ def results(tmp_path: Path) -> Results:
     )
 
 
-def test_latex_marks_the_best_and_what_is_level_with_it(results: Results) -> None:
+def test_latex_marks_the_best_row_and_the_rows_tied_with_it(results: Results) -> None:
     text = paper_table(results, "latex")
     lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
     rows = {row.axes.fusion: row for row in results.rows}
@@ -42,8 +42,8 @@ def test_latex_marks_the_best_and_what_is_level_with_it(results: Results) -> Non
         row = rows[fusion]
         assert row.score
         value = share_with_interval(row.score)
-        said = {"best": rf"\textbf{{{value}}}", "level": value + r"$^{\dagger}$", "behind": value}[marks[row.id]]
-        assert f" & {said} & " in lines[written]
+        expected = {"best": rf"\textbf{{{value}}}", "tied": value + r"$^{\dagger}$", "behind": value}[marks[row.id]]
+        assert f" & {expected} & " in lines[written]
         if row.delta:
             assert signed_with_interval(row.delta) in lines[written]
 
@@ -58,15 +58,15 @@ def test_latex_sets_a_minus_and_names_data_sets_shortly(tmp_path: Path) -> None:
     delta = results.rows[1].delta
     assert delta
     assert delta.high < 0
-    said = signed_with_interval(delta).replace("-", "$-$")
+    expected = signed_with_interval(delta).replace("-", "$-$")
     assert "  folder faces & face & m-l-p & none & " in paper_table(results, "latex")
-    assert f" & {said} & " in paper_table(results, "latex")
+    assert f" & {expected} & " in paper_table(results, "latex")
 
 
 def test_latex_frames_the_table(results: Results) -> None:
     text, marks = paper_table(results, "latex"), row_significance(results)
     lines = {line.split(" & ")[1]: line for line in text.splitlines() if line.endswith(r"\\") and "&" in line}
-    assert sorted(marks.values()) == ["behind", "best", "level"]
+    assert sorted(marks.values()) == ["behind", "best", "tied"]
     assert lines["late"].endswith(r"failed &  &  \\")
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert r"5 \%" in text
@@ -80,10 +80,10 @@ def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
     assert sum("†" in line for line in table) == 1
 
 
-def test_csv_is_results_csv_with_a_standing(results: Results) -> None:
+def test_csv_is_results_csv_with_significance(results: Results) -> None:
     lines = list(csv.DictReader(io.StringIO(paper_table(results, "csv"))))
-    plain = list(csv.DictReader(io.StringIO(csv_bytes(RESULT_COLUMNS, map(result_record, results.rows)).decode())))
-    assert [line.pop("standing") for line in lines] == [
+    plain = list(csv.DictReader(io.StringIO(csv_bytes(RESULT_COLUMNS, map(result_fields, results.rows)).decode())))
+    assert [line.pop("significance") for line in lines] == [
         row_significance(results).get(row.id, "") for row in results.rows
     ]
     assert lines == plain

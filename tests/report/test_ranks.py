@@ -35,7 +35,7 @@ def by_fold(fusion: str, right: tuple[int, ...], seeds: int = 1) -> Toy:
 def named(results: Results) -> dict[str, float]:
     found = ranks(results)
     assert found is not None
-    return {axes.fusion: place for axes, place in found.rows}
+    return {axes.fusion: rank for axes, rank in found.rows}
 
 
 def printed(results: Results) -> str:
@@ -67,7 +67,7 @@ def test_ranks_over_folds_are_of_the_scores_on_each_fold_over_seeds(tmp_path: Pa
     assert named(results) == {"concat": pytest.approx(5.5 / 3), "mlp": pytest.approx(3.5 / 3)}
 
 
-def test_a_seed_of_which_a_fold_is_not_done_is_not_ranked(tmp_path: Path) -> None:
+def test_a_seed_with_an_unfinished_fold_is_not_ranked(tmp_path: Path) -> None:
     # With its second seed concat is the better one on both folds.
     right = {"concat": ((6, 6), (9, 9)), "mlp": ((7, 7), (5, 5))}
     rows = [by_fold(fusion, first) for fusion, (first, _) in right.items()]
@@ -89,10 +89,10 @@ def test_with_several_data_sets_the_folds_of_each_are_one_trial(tmp_path: Path) 
     found = ranks(write_folder(tmp_path, [*rows, *other]))
     assert found is not None
     assert (found.over, found.blocks) == ("data sets", 2)
-    assert [(axes.fusion, place) for axes, place in found.rows] == [("mlp", 1.0), ("concat", 2.0)]
+    assert [(axes.fusion, rank) for axes, rank in found.rows] == [("mlp", 1.0), ("concat", 2.0)]
 
 
-def test_a_row_that_lacks_a_data_set_is_left_out_and_said_to_be(tmp_path: Path) -> None:
+def test_a_row_that_lacks_a_data_set_is_left_out_and_counted(tmp_path: Path) -> None:
     rows = [on(d, fusion, right) for d in ("a", "b") for fusion, right in (("concat", 7), ("mlp", 8))]
     rows += [on("a", "mean", 9), Toy({"dataset": "b", "fusion": "mean"}, [None], failure="broke")]
     results = write_folder(tmp_path, rows)

@@ -1,4 +1,4 @@
-"""Rows and data sets are named by what tells them apart."""
+"""Rows and data sets are named by the settings in which they differ."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def axes(**given: str) -> Axes:
     return Axes(**{**AXES, **given})
 
 
-def test_a_row_is_named_by_what_varies() -> None:
+def test_a_row_is_named_by_the_axes_that_vary() -> None:
     first, second = axes(views="face,eye", fusion="mlp"), axes(views="face,eye", fusion="concat", dataset="other")
-    called = RowNames([first, second])
-    assert called(first) == "toy / mlp"
-    assert called(second, without="dataset") == "concat"
-    assert called.data(second) == "other"
+    names = RowNames([first, second])
+    assert names(first) == "toy / mlp"
+    assert names(second, without="dataset") == "concat"
+    assert names.data(second) == "other"
     assert RowNames([first])(first) == "face,eye/mlp/none"
 
 

@@ -1,4 +1,4 @@
-"""The table shows what varies, marks the reference, and warns of what a reader must know."""
+"""The table has a column for each varying axis, marks the reference, and comes with warnings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_a_sweep_the_recipe_is_in_the_caption_alone(tmp_path: Path) -> N
     assert {row.chosen_recipe for row in results.rows} == {row.axes.recipe for row in results.rows}
 
 
-def test_failed_and_planned_rows_say_so(tmp_path: Path) -> None:
+def test_failed_and_planned_rows_are_marked(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(fusions=["toy-raises", "toy-sum"]), tmp_path / "run")
     assert "failed" in printed(results)[2]
     assert "failed" not in printed(results)[3]
@@ -76,13 +76,13 @@ def test_failed_and_planned_rows_say_so(tmp_path: Path) -> None:
 
 def test_missing_views_show_as_coverage(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(), tmp_path / "run")
-    assert "covered" in printed(results)[0]
+    assert "coverage" in printed(results)[0]
     assert f"{100 * results.rows[1].means['coverage']:.1f} %" in printed(results)[2]
     _, results = carry_out(toy_plan(datasets=["toy-blobs:missing=false"]), tmp_path / "whole")
-    assert "covered" not in printed(results)[0]
+    assert "coverage" not in printed(results)[0]
 
 
-def test_few_units_are_warned_of(tmp_path: Path) -> None:
+def test_few_units_give_a_warning(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(), tmp_path / "run")
     assert any("only 5 units were tested" in line for line in warnings(results))
 

@@ -1,1 +1,1 @@
-"""The figures of a report: what a run folder shows, as charts that are drawn once and need no script to be seen."""
+"""Figures of a report, drawn once as SVG: they need no script to be seen."""

@@ -1,4 +1,4 @@
-"""All figures of a run folder, each only where there is something to show."""
+"""All figures of a run folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fusionkit.report.charts.figure import Figure
 from fusionkit.report.charts.scores import grid_maps, score_figure, smoothing_figures
 from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.charts.view_values import ablation_figures, robustness_figures, shapley_figures
-from fusionkit.report.tested_data import open_tested_data
+from fusionkit.report.run_data import open_run_data
 from fusionkit.storage.artifact import write_file
 
 
 def figures(results: RunResults) -> Iterator[tuple[str, list[Figure]]]:
-    """Sections with the figures that stand in them, those apart that need the data."""
+    """Yield headings with their figures, without timelines, which need the data sets; empty sections are left out."""
     if not any(row.score for row in results.rows):
         return
     folder = results.folder.path
@@ -27,22 +27,22 @@ def figures(results: RunResults) -> Iterator[tuple[str, list[Figure]]]:
         "Scores": [*score_figure(results), *grid_maps(results)],
         "Classes": list(class_figures(results)),
         "Smoothing": list(smoothing_figures(results)),
-        "What each view is worth": [*shapley_figures(results), *ablation_figures(folder)],
+        "Contribution of each view": [*shapley_figures(results), *ablation_figures(folder)],
         "Missing views": list(robustness_figures(folder)),
-        "Quality against cost": list(cost_figures(results)),
+        "Macro-F1 by cost": list(cost_figures(results)),
     }
     yield from ((title, found) for title, found in sections.items() if found)
 
 
 def save_figures(results: RunResults, folder: Path) -> int:
-    """Write all figures as SVG files, and say how many they are; timelines only where the data can be opened.
+    """Write all figures as SVG files and return their number; timelines only if the data sets can be opened.
 
     Raises:
         StorageError: if a file cannot be written.
     """
     found = [figure for _, section in figures(results) for figure in section]
-    with suppress(FusionKitError):  # the page says why
-        found += timeline_figures(results, open_tested_data(results.grid))
+    with suppress(FusionKitError):  # the page states the reason
+        found += timeline_figures(results, open_run_data(results.grid))
     for figure in found:
         write_file(folder / f"{figure.name}.svg", figure.svg().encode())
     return len(found)

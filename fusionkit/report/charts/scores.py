@@ -1,4 +1,4 @@
-"""The best rows by their macro-F1, with intervals."""
+"""Figures of macro-F1: rows with intervals, region set by fusion, smoother options."""
 
 from __future__ import annotations
 
@@ -9,86 +9,104 @@ from dataclasses import replace
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
-from fusionkit.report.charts.figure import SERIES, Figure, Mark, Tile, curves, ladder, said, tiles
+from fusionkit.report.charts.figure import (
+    MAX_SERIES,
+    Figure,
+    Mark,
+    Tile,
+    heat_map,
+    interval_plot,
+    line_plot,
+    tooltip,
+)
 from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.row_names import RowNames, varying
 
-_ROWS = 40
+_ROWS, _MAPS = 40, 4
+_CONTEXT = ("dataset", "split", "extractor", "backbone")
+_BEST_ONLY = ("recipe", "smoother")
+_OptionKey = tuple[str, str]  # smoother with its other options, name of the varied option
 
 
 def score_figure(results: RunResults) -> Iterator[Figure]:
-    """One figure, where there are two rows or more with a score."""
+    """Yield a figure of the best rows, if two or more have a score."""
     scored = [(row, row.score) for row in results.rows if row.score]
     if len(scored) < 2:
         return
     scored.sort(key=lambda item: -item[1].value)
     shown = scored[:_ROWS]
-    called = RowNames(row.axes for row in results.rows)
-    names = [called(row.axes) for row, _ in shown]
+    name_of = RowNames(row.axes for row in results.rows)
+    names = [name_of(row.axes) for row, _ in shown]
     marks = [
-        Mark.of("", name, score, said(name, share_with_interval(score), row=row.id))
+        Mark.of("", name, score, tooltip(name, share_with_interval(score), row=row.id))
         for name, (row, score) in zip(names, shown, strict=True)
     ]
-    rest = f" The best {_ROWS} of {len(scored)} rows." if len(scored) > _ROWS else ""
+    selection = f" The best {_ROWS} of {len(scored)} rows." if len(scored) > _ROWS else ""
     yield Figure(
         "scores",
         "Rows by macro-F1",
-        f"With 95 % intervals of each row alone: whether two rows differ is for the paired tests to say.{rest}",
+        "With 95 % intervals of single rows. Whether two rows differ significantly is decided by the paired tests."
+        f"{selection}",
         f"From {share(shown[0][1].value)} for {names[0]} down to {share(shown[-1][1].value)} for {names[-1]}.",
-        ladder(marks, "macro-F1", "", "", zero=False),
+        interval_plot(marks, "macro-F1", "", "", zero=False),
         ("row", "macro-F1 [95 %]"),
         [(name, share_with_interval(score)) for name, (_, score) in zip(names, shown, strict=True)],
     )
 
 
-_MAPS = 4
-_APART = ("dataset", "split", "extractor", "backbone")
-_CHOSEN = ("recipe", "smoother")
-
-
 def grid_maps(results: RunResults) -> Iterator[Figure]:
-    """Where two region sets or more meet two fusions or more, of each data set, extractor and backbone.
+    """Yield heat maps of region set by fusion, one per data set, extractor and backbone.
 
-    Of recipes and smoothers the ones with the best row are shown: the others' maps look much the same.
+    Of several recipes and smoothers the map with the best row is shown; the others look similar.
     """
     axes = [row.axes for row in results.rows]
-    called, different = RowNames(axes), varying(axes)
+    names, varied = RowNames(axes), varying(axes)
     maps: dict[tuple[str, ...], list[list[Row]]] = defaultdict(list)
-    for (*apart, _, _), rows in _by_setting(results.rows).items():
-        if _is_a_table(rows):
-            maps[tuple(apart)].append(rows)
-    for number, alike in enumerate(list(maps.values())[:_MAPS], 1):
-        rows = max(alike, key=lambda rows: max(map(_score, rows)))
-        shown = [name for name in (*_APART, *_CHOSEN) if name in different]
-        where = ", ".join(f"{name} {called.part(rows[0].axes, name)}" for name in shown)
-        yield _map(f"regions-by-fusion-{number}", where, rows, len(alike))
+    for (*context, _, _), rows in _by_setting(results.rows).items():
+        if _is_map(rows):
+            maps[tuple(context)].append(rows)
+    for number, similar in enumerate(list(maps.values())[:_MAPS], 1):
+        rows = max(similar, key=lambda rows: max(map(_score, rows)))
+        settings = [name for name in (*_CONTEXT, *_BEST_ONLY) if name in varied]
+        title = ", ".join(f"{name} {names.part(rows[0].axes, name)}" for name in settings)
+        yield _map(f"regions-by-fusion-{number}", title, rows, len(similar))
+
+
+def smoothing_figures(results: RunResults) -> Iterator[Figure]:
+    """Yield a figure for each numeric option of a smoother that takes several values, with the best rows."""
+    for number, ((smoother, option), rows) in enumerate(_varied_options(results.rows).items(), 1):
+        yield _smoothing(f"smoothing-{number}", smoother, option, rows, results.rows)
+
+
+def _score(row: Row) -> float:
+    return row.score.value if row.score else float("nan")
 
 
 def _by_setting(rows: list[Row]) -> dict[tuple[str, ...], list[Row]]:
     found: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row.score:
-            found[tuple(getattr(row.axes, name) for name in (*_APART, *_CHOSEN))].append(row)
+            found[tuple(getattr(row.axes, name) for name in (*_CONTEXT, *_BEST_ONLY))].append(row)
     return found
 
 
-def _is_a_table(rows: list[Row]) -> bool:
+def _is_map(rows: list[Row]) -> bool:
     views, fusions = ({getattr(row.axes, name) for row in rows} for name in ("views", "fusion"))
     return len(views) > 1 and len(fusions) > 1 and len(rows) > len(views) + len(fusions) - 2
 
 
-def _map(name: str, where: str, rows: list[Row], alike: int) -> Figure:
+def _map(name: str, title: str, rows: list[Row], similar: int) -> Figure:
     scores = {(row.axes.views, row.axes.fusion): row for row in rows}
     views, fusions = (list(dict.fromkeys(getattr(row.axes, axis) for row in rows)) for axis in ("views", "fusion"))
-    found = [_tile(scores[v, f]) if (v, f) in scores else Tile(v, f, float("nan")) for v in views for f in fusions]
+    tiles = [_tile(scores[v, f]) if (v, f) in scores else Tile(v, f, float("nan")) for v in views for f in fusions]
     best = max(rows, key=_score)
-    others = f" Of {alike} such maps this holds the best row." if alike > 1 else ""
+    selection = f" Of {similar} such maps, the one with the best row." if similar > 1 else ""
     return Figure(
         name,
-        "Region set by fusion" + (f": {where}" if where else ""),
-        f"Macro-F1; lighter is higher. Empty: not in the grid, or not finished.{others}",
-        f"Highest is {share(_score(best))}, {best.axes.views} with {best.axes.fusion}.",
-        tiles(found, "region set", "fusion"),
+        "Region set by fusion" + (f": {title}" if title else ""),
+        f"Macro-F1; lighter is higher. Empty: not in the grid, or not finished.{selection}",
+        f"Highest: {share(_score(best))}, {best.axes.views} with {best.axes.fusion}.",
+        heat_map(tiles, "region set", "fusion"),
         ("views", "fusion", "macro-F1 [95 %]"),
         [(row.axes.views, row.axes.fusion, share_with_interval(row.score)) for row in rows if row.score],
     )
@@ -96,26 +114,13 @@ def _map(name: str, where: str, rows: list[Row], alike: int) -> Figure:
 
 def _tile(row: Row) -> Tile:
     number = share_with_interval(row.score) if row.score else ""
-    says = said(f"{row.axes.views} with {row.axes.fusion}", number, row=row.id)
-    return Tile(row.axes.views, row.axes.fusion, _score(row), says)
+    text = tooltip(f"{row.axes.views} with {row.axes.fusion}", number, row=row.id)
+    return Tile(row.axes.views, row.axes.fusion, _score(row), text)
 
 
-def _score(row: Row) -> float:
-    return row.score.value if row.score else float("nan")
-
-
-_Varied = tuple[str, str]  # the smoother with its other options, and the option that was varied
-
-
-def smoothing_figures(results: RunResults) -> Iterator[Figure]:
-    """A figure for each smoother of which one number was varied, with the best of the rows that are smoothed."""
-    for number, ((smoother, option), rows) in enumerate(_varied(results.rows).items(), 1):
-        yield _figure(f"smoothing-{number}", smoother, option, rows, results.rows)
-
-
-def _varied(rows: list[Row]) -> Mapping[_Varied, dict[Axes, dict[float, Row]]]:
-    """By smoother, by what else a row is, by value of the option: the rows that were scored."""
-    found: dict[_Varied, dict[Axes, dict[float, Row]]] = defaultdict(lambda: defaultdict(dict))
+def _varied_options(rows: list[Row]) -> Mapping[_OptionKey, dict[Axes, dict[float, Row]]]:
+    """Return the scored rows by smoother option, by all other settings, and by value of the option."""
+    found: dict[_OptionKey, dict[Axes, dict[float, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         spec = Spec.parse(row.axes.smoother)
         for option, value in spec.options.items():
@@ -125,34 +130,30 @@ def _varied(rows: list[Row]) -> Mapping[_Varied, dict[Axes, dict[float, Row]]]:
     return {key: lines for key, lines in found.items() if max(map(len, lines.values())) > 1}
 
 
-def _figure(name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], rows: list[Row]) -> Figure:
-    best = sorted(lines, key=lambda axes: -max(_score_by_width(row) for row in lines[axes].values()))[:SERIES]
-    called = RowNames(row.axes for row in rows)
-    names = {axes: called(replace(axes, smoother=smoother), without="smoother") for axes in best}
+def _smoothing(name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], rows: list[Row]) -> Figure:
+    best = sorted(lines, key=lambda axes: -max(map(_score, lines[axes].values())))[:MAX_SERIES]
+    name_of = RowNames(row.axes for row in rows)
+    names = {axes: name_of(replace(axes, smoother=smoother), without="smoother") for axes in best}
     unsmoothed = {replace(row.axes, smoother=""): row for row in rows if row.score and row.axes.smoother == "none"}
     marks, table = [], []
     for axes in best:
         for value, row in sorted(lines[axes].items()):
             if row.score:
                 number = share_with_interval(row.score)
-                says = said(names[axes], f"{option} {value:g}: {number}", row=row.id)
-                marks.append(Mark.of(names[axes], value, row.score, says))
+                text = tooltip(names[axes], f"{option} {value:g}: {number}", row=row.id)
+                marks.append(Mark.of(names[axes], value, row.score, text))
                 table.append((names[axes], f"{value:g}", number))
         plain = unsmoothed.get(axes)
         if plain and plain.score:
             table.append((names[axes], "not smoothed", share_with_interval(plain.score)))
-    left = f" The best {SERIES} of {len(lines)} rows." if len(lines) > SERIES else ""
+    selection = f" The best {MAX_SERIES} of {len(lines)} rows." if len(lines) > MAX_SERIES else ""
     top = max(marks, key=lambda mark: mark.value)
     return Figure(
         name,
         f"Smoother {smoother} by {option}",
-        f"Macro-F1 with 95 % intervals.{left}",
-        f"Highest is {share(top.value)} at {option} {top.at:g} for {top.series}.",
-        curves(marks, option, "macro-F1", "row"),
+        f"Macro-F1 with 95 % intervals.{selection}",
+        f"Highest: {share(top.value)} at {option} {top.at:g} for {top.series}.",
+        line_plot(marks, option, "macro-F1", "row"),
         ("row", option, "macro-F1 [95 %]"),
         table,
     )
-
-
-def _score_by_width(row: Row) -> float:
-    return row.score.value if row.score else float("nan")

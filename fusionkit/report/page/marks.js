@@ -1,6 +1,6 @@
 "use strict";
-// Marks of the charts say what they are where they are pointed at. Those of a row belong together: they and the row
-// light up, fade where the row is filtered out, and a click goes to it.
+// A mark of a chart shows a tooltip with its numbers. All marks of a row and its line in the table are highlighted
+// together, they fade if the row is filtered out, and a click on a mark scrolls to the line.
 (() => {
   const tip = document.createElement("div");
   tip.className = "tip";
@@ -14,19 +14,19 @@
     if (id) byRow.set(id, [...(byRow.get(id) ?? []), mark]);
   }
 
-  let lit = null;
-  const light = (id) => {
-    if (id === lit) return;
-    for (const [one, on] of [[lit, false], [id, true]]) {
-      for (const each of byRow.get(one) ?? []) each.classList.toggle("lit", on);
-      document.getElementById(`row-${one}`)?.classList.toggle("lit", on);
+  let highlighted = null;
+  const highlight = (id) => {
+    if (id === highlighted) return;
+    for (const [row, on] of [[highlighted, false], [id, true]]) {
+      for (const mark of byRow.get(row) ?? []) mark.classList.toggle("highlighted", on);
+      document.getElementById(`row-${row}`)?.classList.toggle("highlighted", on);
     }
-    lit = id;
+    highlighted = id;
   };
 
-  const tell = (event) => {
+  const show = (event) => {
     const mark = event.target.closest?.(".role-mark [aria-label]");
-    light((mark && rowOf(mark)) ?? event.target.closest?.("#table tbody tr")?.id.slice(4) ?? null);
+    highlight((mark && rowOf(mark)) ?? event.target.closest?.("#table tbody tr")?.id.slice(4) ?? null);
     tip.hidden = !mark;
     if (!mark) return;
     tip.textContent = mark.getAttribute("aria-label");
@@ -36,22 +36,22 @@
     tip.style.left = `${Math.max(left, 4)}px`;
     tip.style.top = `${below + height < innerHeight ? below : event.clientY - height - 10}px`;
   };
-  document.addEventListener("pointermove", tell);
-  document.addEventListener("pointerdown", tell);
+  document.addEventListener("pointermove", show);
+  document.addEventListener("pointerdown", show);
   document.addEventListener("scroll", () => (tip.hidden = true), { capture: true, passive: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
   document.addEventListener("click", (event) => {
     const mark = event.target.closest?.(".role-mark [aria-label]");
     const row = mark && document.getElementById(`row-${rowOf(mark)}`);
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (row) row.scrollIntoView({ block: "center", behavior: still ? "auto" : "smooth" });
+    const reduced = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (row) row.scrollIntoView({ block: "center", behavior: reduced ? "auto" : "smooth" });
   });
 
   document.addEventListener("rows-shown", () => {
     for (const [id, marks] of byRow) {
-      const gone = document.getElementById(`row-${id}`)?.hidden ?? false;
-      for (const mark of marks) mark.classList.toggle("away", gone);
+      const hidden = document.getElementById(`row-${id}`)?.hidden ?? false;
+      for (const mark of marks) mark.classList.toggle("faded", hidden);
     }
   });
 })();

@@ -1,4 +1,4 @@
-"""What the backbones see: a few frames of each class with their boxes and the views that are cut, as a small JPEG."""
+"""Pictures of the page: a few frames of each class with their boxes and views, as a small JPEG."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from fusionkit.config.views import FACE, View
 from fusionkit.data.contact_sheet import draw_contact_sheet
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
-from fusionkit.report.tested_data import TestedData
+from fusionkit.report.run_data import RunData
 
 _FRAMES, _COLUMNS, _QUALITY = 3, 2, 72
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a ``data:`` address, and what is to be seen."""
+    """A picture as a ``data:`` URL, with its description and its size in px."""
 
-    address: str
+    url: str
     alt: str
     width: int
     height: int
 
 
-def picture(grid: dict[str, Any], data: TestedData, dataset: str) -> Picture | None:
-    """The views of a data set as its rows use them; None where it could not be opened.
+def picture(grid: dict[str, Any], data: RunData, dataset: str) -> Picture | None:
+    """Return a contact sheet of the views of a data set; None if it could not be opened.
+
+    Args:
+        grid: content of ``grid.json``.
+        data: opened data sets.
+        dataset: data set as named in the rows.
 
     Raises:
         DataError: if the frames cannot be read.
@@ -35,13 +40,13 @@ def picture(grid: dict[str, Any], data: TestedData, dataset: str) -> Picture | N
     import cv2
 
     source = data.source(dataset)
-    axes = [entry["axes"] for entry in grid["rows"] if entry["axes"]["dataset"] == dataset]
-    views = list(dict.fromkeys(view for each in axes for view in _views(each["views"])))
     if source is None:
         return None
+    axes = [entry["axes"] for entry in grid["rows"] if entry["axes"]["dataset"] == dataset]
+    views = list(dict.fromkeys(view for each in axes for view in _cut_views(each["views"])))
     sheet = draw_contact_sheet(source, Spec.parse(axes[0]["extractor"]), tuple(views), _FRAMES, columns=_COLUMNS)
-    good, jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not good:
+    encoded, jpeg = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not encoded:
         raise DataError(f"{dataset}: the picture of its views could not be encoded")
     shown = ", ".join(map(str, views)) or "the face alone"
     return Picture(
@@ -52,7 +57,7 @@ def picture(grid: dict[str, Any], data: TestedData, dataset: str) -> Picture | N
     )
 
 
-def _views(text: str) -> list[View]:
-    """The views that are cut out; ``face#2`` is the face once more."""
+def _cut_views(text: str) -> list[View]:
+    """Return the views other than the face; ``face#2`` is the face a second time."""
     found = (View.parse(name.partition("#")[0]) for name in text.split(","))
     return [view for view in found if view != FACE]

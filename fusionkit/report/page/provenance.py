@@ -1,4 +1,4 @@
-"""Where the numbers come from: each grid of the folder, with what it was run and how to run it again."""
+"""Provenance of a run folder: command, settings, software and hardware of each grid."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Origin:
-    """One grid.
+    """Provenance of one grid.
 
     Attributes:
-        name: of its config.
-        command: as it was given, to be pasted into a shell; empty where it is not noted.
-        config: what ``fusionkit bench CONFIG`` takes to run it again, as JSON.
-        facts: of the machine and the software, by name.
-        components: name, kind, version and options of each.
-        weights: of backbones, a line each.
+        name: name of its config.
+        command: command line for a shell; empty if unknown.
+        config: settings for ``fusionkit bench CONFIG``, as JSON.
+        facts: machine and software, by name.
+        components: name, kind, version and options of each component.
+        weights: weights of backbones, one line each.
     """
 
     name: str
@@ -30,7 +30,11 @@ class Origin:
 
 
 def origins(grid: dict[str, Any]) -> list[Origin]:
-    """The grids of a folder, in the order in which they were run."""
+    """Return the provenance of the grids of a folder, in the order of their runs.
+
+    Args:
+        grid: content of ``grid.json``.
+    """
     return [_origin(item["description"], item.get("provenance") or {}) for item in grid["grids"]]
 
 
@@ -47,7 +51,7 @@ def _origin(description: dict[str, Any], provenance: dict[str, Any]) -> Origin:
 
 
 def _lines(command: list[str]) -> str:
-    """For a shell, each option on a line of its own."""
+    """Return a command for a shell, each option on its own line."""
     parts = [("\\\n  " if word.startswith("--") else "") + shlex.quote(word) for word in command]
     return " ".join(parts)
 

@@ -3,7 +3,7 @@
   const table = document.getElementById("table");
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
-  const lines = [...body.rows].map((row, place) => ({ row, place, text: row.textContent.toLowerCase() }));
+  const lines = [...body.rows].map((row, index) => ({ row, index, text: row.textContent.toLowerCase() }));
   const words = document.getElementById("filter");
   const top = document.getElementById("top");
   const count = document.getElementById("count");
@@ -14,21 +14,21 @@
     return cell.dataset.key ?? cell.textContent;
   };
 
-  // What has no number stays below, whichever way the others are turned.
+  // Rows without a number are last in both directions.
   const compare = (column, sign, numeric) => (a, b) => {
     const [x, y] = [key(a, column), key(b, column)];
-    if (!numeric) return sign * x.localeCompare(y, undefined, { numeric: true }) || a.place - b.place;
+    if (!numeric) return sign * x.localeCompare(y, undefined, { numeric: true }) || a.index - b.index;
     const [m, n] = [parseFloat(x), parseFloat(y)];
-    if (isNaN(m) || isNaN(n)) return isNaN(m) - isNaN(n) || a.place - b.place;
-    return sign * (m - n) || a.place - b.place;
+    if (isNaN(m) || isNaN(n)) return isNaN(m) - isNaN(n) || a.index - b.index;
+    return sign * (m - n) || a.index - b.index;
   };
 
   const sort = (column, direction) => {
     const numeric = heads[column].classList.contains("number");
     lines.sort(compare(column, direction === "descending" ? -1 : 1, numeric));
     body.append(...lines.map((line) => line.row));
-    heads.forEach((head, place) => {
-      if (place === column) head.setAttribute("aria-sort", direction);
+    heads.forEach((head, index) => {
+      if (index === column) head.setAttribute("aria-sort", direction);
       else head.removeAttribute("aria-sort");
     });
     state.set("sort", heads[column].textContent);
@@ -39,7 +39,7 @@
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const { row, text } of lines) {
-      const fits = wanted.every((word) => text.includes(word)) && !(top.checked && !row.matches(".best, .level"));
+      const fits = wanted.every((word) => text.includes(word)) && !(top.checked && !row.matches(".best, .tied"));
       row.hidden = !fits;
       shown += fits;
     }
@@ -69,7 +69,7 @@
   });
   for (const control of [words, top]) control.addEventListener("input", () => { filter(); remember(); });
 
-  // An address such as #sort=fusion&filter=mouth opens the page as it was left.
+  // The state is kept in the address: #sort=fusion&filter=mouth.
   const form = document.getElementById("controls");
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = lines.length < 2;

@@ -1,23 +1,24 @@
-"""The table of the page: texts as they are read, and the values that they are sorted by."""
+"""Table of the page: texts, values to sort by, and intervals as bars."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.numbers import amount, p_value, share, share_with_interval, signed_with_interval
-from fusionkit.report.row_names import RowNames
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance
+from fusionkit.report.table import CONTEXT, coverage_text, has_incomplete_coverage, unfinished_text
+from fusionkit.stats.intervals import Estimate
 
-_CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
+_Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading; ``is_number`` columns are set right."""
+    """A column: its heading, whether it is right-aligned, and a tooltip."""
 
     name: str
     is_number: bool = True
@@ -26,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval as a bar, in percent of its column: where it begins, how long it is, where its value lies."""
+    """An interval as a bar, in percent of the width of its column: start, length, value, and zero of differences."""
 
     left: float
     width: float
@@ -36,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of the table; ``key`` is what it is sorted by, empty where there is nothing."""
+    """A cell of the table; ``key`` is its value for sorting, empty if it has none."""
 
     text: str
     key: str = ""
@@ -45,19 +46,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """One row."""
+    """A line of the table: short id of the row, its significance or an empty text, and its cells."""
 
     id: str
-    standing: str
+    significance: str
     entries: list[Entry]
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """Columns and lines, by falling score; what is not finished stands below.
+    """Columns and lines, by falling score; rows without a score are last.
 
     Attributes:
-        sorted_by: the place of the column that lines are sorted by.
+        sorted_by: index of the column that lines are sorted by.
     """
 
     columns: list[Column]
@@ -65,54 +66,49 @@ class PageTable:
     sorted_by: int
 
 
-def page_table(results: RunResults, standing: dict[str, Significance]) -> PageTable:
-    """The table of a folder; columns of which nothing is known, and axes that do not vary, are left out."""
+def page_table(results: RunResults, significance: dict[str, Significance]) -> PageTable:
+    """Return the table of a run folder, without empty columns and without axes that do not vary."""
     rows = sorted(results.rows, key=lambda row: -row.score.value if row.score else math.inf)
-    called = RowNames(row.axes for row in rows)
-    axes = [name for name in _CONTEXT if len({getattr(row.axes, name) for row in rows}) > 1]
-    names = [*axes, "views", "fusion", "smoother"]
-    partly = any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
-    seeds = len({len(row.seeds) for row in rows}) > 1
+    names = RowNames(row.axes for row in rows)
+    axes = [*varying((row.axes for row in rows), CONTEXT), "views", "fusion", "smoother"]
+    with_coverage = has_incomplete_coverage(rows)
+    with_seeds = len({len(row.seeds) for row in rows}) > 1
     columns = [
-        *(Column(name, is_number=False) for name in names),
+        *(Column(name, is_number=False) for name in axes),
         Column("macro-F1 [95 %]"),
-        Column("standing", is_number=False),
+        Column("significance", is_number=False, note="compared with the best row"),
         Column("difference to the reference [95 %]"),
-        Column("p Holm", note="unit-swap permutation against the reference, corrected over the rows of the table"),
+        Column("p Holm", note="unit-swap permutation test against the reference, Holm-corrected over the rows"),
         *(Column(name) for name in ("accuracy", "UAR", "ECE")),
-        *([Column("covered", note="frames that had every view")] if partly else []),
-        *([Column("seeds")] if seeds else []),
+        *([Column("coverage", note="share of test frames with every view")] if with_coverage else []),
+        *([Column("seeds")] if with_seeds else []),
         Column("parameters"),
-        Column("FLOP", note="of one frame, counted by PyTorch"),
+        Column("FLOP", note="per frame, counted by PyTorch"),
     ]
     spans = _span([row.score for row in rows]), _span([row.delta for row in rows])
     lines = []
     for row in rows:
-        mark = standing.get(row.id, "") if len(rows) > 1 else ""
-        entries = [Entry(_named(row, name, called), getattr(row.axes, name)) for name in names]
-        score, *numbers = _numbers(row, spans, partly=partly, seeds=seeds)
-        entries += [score, Entry(mark, mark), *numbers]
-        lines.append(Line(row.id[:7], mark, entries))
-    kept = [place for place in range(len(columns)) if any(line.entries[place].text for line in lines)]
+        mark = significance.get(row.id, "") if len(rows) > 1 else ""
+        score, *numbers = _numbers(row, spans, with_coverage=with_coverage, with_seeds=with_seeds)
+        settings = [Entry(_setting(row, name, names), getattr(row.axes, name)) for name in axes]
+        lines.append(Line(row.id[:7], mark, [*settings, score, Entry(mark, mark), *numbers]))
+    kept = [index for index in range(len(columns)) if any(line.entries[index].text for line in lines)]
     return PageTable(
-        [columns[place] for place in kept],
-        [Line(line.id, line.standing, [line.entries[place] for place in kept]) for line in lines],
-        sum(place < len(names) for place in kept),
+        [columns[index] for index in kept],
+        [Line(line.id, line.significance, [line.entries[index] for index in kept]) for line in lines],
+        sum(index < len(axes) for index in kept),
     )
 
 
-def _named(row: Row, axis: str, called: RowNames) -> str:
-    asked = called.part(row.axes, axis)
-    settled = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, asked)
-    return asked if settled == asked else f"{settled} (chosen for {asked})"
+def _setting(row: Row, axis: str, names: RowNames) -> str:
+    given = names.part(row.axes, axis)
+    chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, given)
+    return given if chosen == given else f"{chosen} (chosen from {given})"
 
 
-_Span = tuple[float, float]
-
-
-def _numbers(row: Row, spans: tuple[_Span, _Span], *, partly: bool, seeds: bool) -> list[Entry]:
+def _numbers(row: Row, spans: tuple[_Span, _Span], *, with_coverage: bool, with_seeds: bool) -> list[Entry]:
     if row.score is None:
-        return [Entry("failed" if row.failures else "not run"), *[Entry("")] * (7 + partly + seeds)]
+        return [Entry(unfinished_text(row)), *[Entry("")] * (7 + with_coverage + with_seeds)]
     delta = Entry("reference" if row.is_reference else "")
     if row.delta:
         delta = Entry(signed_with_interval(row.delta), _key(row.delta.value), _bar(row.delta, spans[1], zero=True))
@@ -122,8 +118,8 @@ def _numbers(row: Row, spans: tuple[_Span, _Span], *, partly: bool, seeds: bool)
         delta,
         Entry(p_value(row.p_holm) if row.delta else "", _key(row.p_holm)),
         *(Entry(share(means[name]), _key(means[name])) for name in ("accuracy", "uar", "ece")),
-        *([Entry(f"{100 * means['coverage']:.1f} %", _key(means["coverage"]))] if partly else []),
-        *([Entry(str(len(row.seeds)), _key(len(row.seeds)))] if seeds else []),
+        *([Entry(coverage_text(row), _key(means["coverage"]))] if with_coverage else []),
+        *([Entry(str(len(row.seeds)), _key(len(row.seeds)))] if with_seeds else []),
         *(Entry(amount(value), _key(value)) for value in (means["params"], 1e9 * means["gflops"])),
     ]
 
@@ -132,8 +128,8 @@ def _key(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.9g}"
 
 
-def _span(estimates: Sequence[Any]) -> _Span:
-    """From the lowest bound to the highest; 0 is always in the span of differences, as some bound lies on each side."""
+def _span(estimates: Sequence[Estimate | None]) -> _Span:
+    """Return the lowest and the highest bound."""
     known = [
         value for each in estimates if each for value in (each.low, each.value, each.high) if not math.isnan(value)
     ]
@@ -141,13 +137,11 @@ def _span(estimates: Sequence[Any]) -> _Span:
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
-def _bar(estimate: Any, span: _Span, *, zero: bool) -> Bar:
+def _bar(estimate: Estimate, span: _Span, *, zero: bool) -> Bar:
     low, high = (min(span[0], 0.0), max(span[1], 0.0)) if zero else span
 
-    def place(value: float) -> float:
+    def percent(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    ends = [estimate.value if math.isnan(bound) else bound for bound in (estimate.low, estimate.high)]
-    return Bar(
-        place(ends[0]), round(place(ends[1]) - place(ends[0]), 2), place(estimate.value), place(0.0) if zero else None
-    )
+    left, right = (percent(estimate.value if math.isnan(bound) else bound) for bound in (estimate.low, estimate.high))
+    return Bar(left, round(right - left, 2), percent(estimate.value), percent(0.0) if zero else None)

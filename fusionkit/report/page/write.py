@@ -1,4 +1,4 @@
-"""Put ``report.html`` together and write it."""
+"""Write ``report.html``, and the table that notebooks show."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from fusionkit._version import __version__
 from fusionkit.errors import FusionKitError, cause_of
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import RunResults
-from fusionkit.report import answer as answers
-from fusionkit.report import significance as standing
+from fusionkit.report import answer, significance
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
@@ -24,39 +23,89 @@ from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
 from fusionkit.report.ranks import ranks
 from fusionkit.report.row_names import RowNames, varying
+from fusionkit.report.run_data import RunData
 from fusionkit.report.table import caption, warnings
-from fusionkit.report.tested_data import TestedData
 from fusionkit.storage.artifact import write_file
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
-
 NAME = "report.html"
-_ERRORS_SHOWN = 50
+_SHOWN_FAILURES = 50
+_NOTEBOOK_ROWS = 50
+
+
+def write_report(
+    results: RunResults, data: RunData | None = None, path: Path | None = None, *, pictures: bool = True
+) -> Path:
+    """Write the report of a run folder and return its path.
+
+    Args:
+        results: results of the run folder.
+        data: opened data sets; without them the page has no timelines and no pictures.
+        path: output file. Default: ``report.html`` in the run folder.
+        pictures: include frames of the data sets.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    file = path or results.folder.path / NAME
+    data = data or RunData(notes=("the data sets, which were not opened",))
+    write_file(file, Page(results, data, pictures=pictures).html().encode())
+    return file
+
+
+def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
+    """Write the report of a run folder; return a message if that fails.
+
+    Args:
+        results: results of the run folder.
+        data: opened data sets.
+    """
+    try:
+        write_report(results, data)
+    except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
+        return [f"report.html was not written: {cause_of(error)}; see fusionkit report --debug"]
+    return []
+
+
+def notebook_html(results: RunResults) -> str:
+    """Return the answer and the best rows as HTML, in the colours of the notebook's theme; all texts are escaped."""
+    return (
+        _environment()
+        .get_template("notebook.html.j2")
+        .render(
+            answer=answer.answer(results),
+            warnings=warnings(results),
+            caption=caption(results),
+            table=page_table(results, significance.row_significance(results)),
+            shown=_NOTEBOOK_ROWS,
+        )
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """What went wrong, and the cells in which it did."""
+    """An error message, and the cells that failed with it."""
 
     message: str
     cells: list[str]
 
 
 class Page:
-    """The report of a folder.
+    """Report of a run folder.
 
     Args:
-        results: of the folder.
-        data: that could be opened, for timelines and pictures.
-        pictures: show frames; faces of people are in most data sets, and not everybody may see them.
+        results: results of the run folder.
+        data: opened data sets, for timelines and pictures.
+        pictures: include frames, which show identifiable persons in most data sets.
     """
 
-    def __init__(self, results: RunResults, data: TestedData, *, pictures: bool) -> None:
+    def __init__(self, results: RunResults, data: RunData, *, pictures: bool) -> None:
         self.results = results
         self.data = data
-        self._named = RowNames(row.axes for row in results.rows)
+        self._names = RowNames(row.axes for row in results.rows)
         self._with_pictures = pictures
         self._left_out: list[str] = [f"frames and timelines of {note}" for note in data.notes]
 
@@ -65,59 +114,47 @@ class Page:
         """Headings with their figures."""
         with unchecked():
             found = list(figures(self.results))
-        try:
-            with unchecked():
+            try:
                 timelines = list(timeline_figures(self.results, self.data))
-        except FusionKitError as error:
-            timelines = []
-            self._left_out.append(f"timelines: {error}")
+            except FusionKitError as error:
+                timelines = []
+                self._left_out.append(f"timelines: {error}")
         return [*found, ("Clips over time", timelines)] if timelines else found
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """Of each data set that could be opened."""
+        """Contact sheets of the opened data sets."""
         if not self._with_pictures:
-            self._left_out.append("pictures of frames: not asked for")
+            self._left_out.append("pictures of frames: switched off by --no-pictures")
             return []
-        grid = self.results.grid
         found = []
         for dataset in self.data.folds:
             try:
-                found.append(picture(grid, self.data, dataset))
+                found.append(picture(self.results.grid, self.data, dataset))
             except FusionKitError as error:
                 self._left_out.append(f"pictures of {dataset}: {error}")
         return [each for each in found if each]
 
     def html(self) -> str:
-        """The page; all that comes from data or components is escaped."""
-        import jinja2
+        """Return the page; all texts from data and components are escaped."""
         from markupsafe import Markup
 
-        environment = jinja2.Environment(
-            autoescape=True,
-            loader=jinja2.FunctionLoader(_asset),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["drawn"] = _drawn
         script = _asset("marks.js") + _asset("table.js")
-        found = answers.answer(self.results)
-        sections, pictures = self.sections, self.pictures
+        sections, pictures = self.sections, self.pictures  # these complete the list of what is left out
         values: dict[str, Any] = {
-            "answer": found,
-            "answer_rule": answers.RULE,
-            "standing_rule": standing.RULE,
-            "table": page_table(self.results, standing.row_significance(self.results)),
+            "answer": answer.answer(self.results),
+            "answer_rule": answer.RULE,
+            "significance_rule": significance.RULE,
+            "table": page_table(self.results, significance.row_significance(self.results)),
             "caption": caption(self.results),
             "warnings": warnings(self.results),
             "sections": sections,
             "ranks": ranks(self.results),
-            "name_of": self._named,
+            "name_of": self._names,
             "pictures": pictures,
             "left_out": self._left_out,
             "coverage": self._coverage(),
-            "failures": self._failures()[:_ERRORS_SHOWN],
+            "failures": self._failures()[:_SHOWN_FAILURES],
             "states": self._states(),
             "origins": origins(self.results.grid),
             "data": self.results.grid["data"],
@@ -126,7 +163,7 @@ class Page:
             "script": Markup(script),  # noqa: S704
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         }
-        return environment.get_template("page.html.j2").render(values)
+        return _environment().get_template("page.html.j2").render(values)
 
     def _states(self) -> dict[str, int]:
         states = [cell["state"] for cell in self.results.cells()]
@@ -141,72 +178,49 @@ class Page:
         return [Failure(message, names) for message, names in cells.items()]
 
     def _coverage(self) -> list[tuple[str, str, str, str]]:
-        """By set of views: frames, those with every view, those without any that were imputed."""
+        """Return by set of views: its name, frames, frames with every view, imputed frames without any view."""
         found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
-        several = varying(row.axes for row in self.results.rows)
-        shown = [axis for axis in ("dataset", "extractor") if axis in several] + ["views"]
+        shown = [*varying((row.axes for row in self.results.rows), ("dataset", "extractor")), "views"]
         for row in self.results.rows:
             if row.means:
-                share = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
+                covered = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
                 key = (row.axes.dataset, row.axes.extractor, row.axes.views)
-                name = " / ".join(self._named.part(row.axes, axis) for axis in shown)
-                found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", share, f"{row.means['imputed']:,.0f}"))
+                name = " / ".join(self._names.part(row.axes, axis) for axis in shown)
+                found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", covered, f"{row.means['imputed']:,.0f}"))
         return list(found.values())
 
 
-def write_report(
-    results: RunResults, data: TestedData | None = None, path: Path | None = None, *, pictures: bool = True
-) -> Path:
-    """Write the report of a folder.
-
-    Args:
-        results: of the folder.
-        data: that it was tested on, where it could be opened: without it there are no timelines and no pictures.
-        path: of the file; ``report.html`` in the folder where None.
-        pictures: show frames.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
-    place = path or results.folder.path / NAME
-    page = Page(results, data or TestedData(notes=("the data, which were not opened",)), pictures=pictures)
-    write_file(place, page.html().encode())
-    return place
-
-
-def _asset(name: str) -> str:
-    return (files("fusionkit.report.page") / name).read_text(encoding="utf-8")
-
-
 @dataclass(frozen=True)
-class Drawn:
-    """The SVG of a figure as a part of the page, and its width in px."""
+class Drawing:
+    """The SVG of a figure as markup, and its width in px."""
 
     svg: Markup
     width: int
 
 
-def _drawn(figure: Figure) -> Drawn:
-    """Name and description are those of the figure around it."""
+def _drawing(figure: Figure) -> Drawing:
     from markupsafe import Markup
 
     svg = figure.svg()
     width = round(float(svg.partition('width="')[2].partition('"')[0]))
+    # The figure around it has the name and the description.
     svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return Drawn(Markup(svg), width)  # noqa: S704  (drawn here, from escaped text)
+    return Drawing(Markup(svg), width)  # noqa: S704  (made here, from escaped text)
 
 
-def report_or_line(results: RunResults, data: TestedData | None) -> list[str]:
-    """Write the page of a folder; a line for the user where that fails.
+def _environment() -> jinja2.Environment:
+    import jinja2
 
-    Args:
-        results: of the folder.
-        data: that it was tested on, where it is open.
-    """
-    try:
-        # draws, with libraries that only a report needs
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FunctionLoader(_asset),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawing"] = _drawing
+    return environment
 
-        write_report(results, data)
-    except Exception as error:  # noqa: BLE001  (a figure that cannot be drawn is no reason to lose a run)
-        return [f"report.html was not written: {cause_of(error)}; fusionkit report --debug says more"]
-    return []
+
+def _asset(name: str) -> str:
+    return (files("fusionkit.report.page") / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Figures say what the stored counts say, are valid charts, and are drawn without a script."""
+"""Figures show the stored counts, are valid charts, and are drawn as SVG without scripts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sklearn.metrics import confusion_matrix, f1_score
 from toy_folder import Toy, write_folder
 
 from fusionkit.report.charts.classes import class_figures
-from fusionkit.report.charts.cost import Priced, pareto
-from fusionkit.report.charts.figure import Figure, Tile, tiles
+from fusionkit.report.charts.cost import RowCost, pareto
+from fusionkit.report.charts.figure import Figure, Tile, heat_map
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.scores import smoothing_figures
 from fusionkit.report.charts.view_values import ablation_figures, robustness_figures
@@ -32,10 +32,10 @@ def results(tmp_path: Path) -> Results:
     toys = [
         Toy(
             dict(zip(("views", "fusion", "smoother"), setting, strict=True)),
-            drawn(skill, draw=place),
-            cost=10.0 + place,
+            drawn(skill, draw=index),
+            cost=10.0 + index,
         )
-        for place, (setting, skill) in enumerate(zip(settings, np.linspace(0.3, 0.7, 18).tolist(), strict=True))
+        for index, (setting, skill) in enumerate(zip(settings, np.linspace(0.3, 0.7, 18).tolist(), strict=True))
     ]
     toys += [Toy({"views": "face", "fusion": fusion}, drawn(0.2, draw=30)) for fusion in ("linear", "mlp")]
     return write_folder(tmp_path, toys)
@@ -43,7 +43,7 @@ def results(tmp_path: Path) -> Results:
 
 def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) -> None:
     sections = dict(figures(results))
-    shown = ["Scores", "Classes", "Smoothing", "What each view is worth", "Quality against cost"]
+    shown = ["Scores", "Classes", "Smoothing", "Contribution of each view", "Macro-F1 by cost"]
     assert list(sections) == shown
     names = [figure.name for section in sections.values() for figure in section]
     assert len(set(names)) == len(names)
@@ -57,7 +57,7 @@ def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) ->
 
 
 def labels_of(svg: str) -> list[str]:
-    """What the marks of a drawn figure say."""
+    """Tooltips of the marks of a figure."""
     return [
         element.attrib["aria-label"]
         for group in ET.fromstring(svg).iter(f"{SVG}g")
@@ -67,7 +67,7 @@ def labels_of(svg: str) -> list[str]:
     ]
 
 
-def test_marks_say_their_numbers_and_their_row(results: Results) -> None:
+def test_tooltips_have_the_numbers_and_the_row(results: Results) -> None:
     rows = {row.id[:7]: row for row in results.rows}
     drawn = {figure.name: figure.svg() for _, section in figures(results) for figure in section}
     for name in ("scores", "regions-by-fusion-1", "cost-params", "smoothing-1"):
@@ -81,9 +81,9 @@ def test_marks_say_their_numbers_and_their_row(results: Results) -> None:
     assert set(labels_of(drawn["class-f1-1"])) != set()
 
 
-def test_numbers_on_tiles_stand_out_from_their_ground() -> None:
+def test_numbers_on_tiles_have_enough_contrast() -> None:
     values = [Tile("row", f"{step}", step / 50) for step in range(51)]
-    svg = Figure("tiles", "", "", "", tiles(values, "", "", (0.0, 1.0))).svg()
+    svg = Figure("tiles", "", "", "", heat_map(values, "", "", (0.0, 1.0))).svg()
     grounds = re.findall(r'<path [^>]*fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
     inks = re.findall(r'<text [^>]*fill="(#0{6}|#f{6})"', svg)
     assert len(grounds) == len(inks) == 51
@@ -93,11 +93,11 @@ def test_numbers_on_tiles_stand_out_from_their_ground() -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
 
 
-def test_names_in_a_figure_stay_text(tmp_path: Path) -> None:
+def test_names_in_a_figure_are_escaped(tmp_path: Path) -> None:
     evil = '</text><script>alert(1)</script>"'
     toys = [
-        Toy({"fusion": fusion}, drawn(0.4, draw=place), classes=(evil, "b", "c"))
-        for place, fusion in enumerate((evil, "linear"))
+        Toy({"fusion": fusion}, drawn(0.4, draw=index), classes=(evil, "b", "c"))
+        for index, fusion in enumerate((evil, "linear"))
     ]
     for _, section in figures(write_folder(tmp_path, toys)):
         for figure in section:
@@ -130,9 +130,9 @@ def test_smoothing_shows_the_best_rows_over_the_width(results: Results) -> None:
         assert plain[name].startswith(share(scored[views, fusion, "none"].score.value))
 
 
-def test_pareto_keeps_what_nothing_reaches_for_less() -> None:
+def test_pareto_keeps_rows_without_a_better_one_at_less_cost() -> None:
     rows = [
-        Priced(name, score, cost)
+        RowCost(name, score, cost)
         for name, score, cost in (
             ("dear", 0.5, 9),
             ("best", 0.7, 5),
@@ -153,7 +153,7 @@ def test_pareto_keeps_what_nothing_reaches_for_less() -> None:
     assert [one.name for one in pareto(rows)] == ["cheap", "mid", "best"]
 
 
-def test_files_of_other_commands_are_shown_where_they_stand(tmp_path: Path) -> None:
+def test_files_of_other_commands_are_shown_if_they_exist(tmp_path: Path) -> None:
     assert list(robustness_figures(tmp_path)) == []
     assert list(ablation_figures(tmp_path)) == []
     axes = "views,fusion,smoother,cell,seeds,n_units,"
@@ -168,7 +168,7 @@ def test_files_of_other_commands_are_shown_where_they_stand(tmp_path: Path) -> N
     )
     (curve,) = robustness_figures(tmp_path)
     assert curve.rows == [("eye", "0", ".500 [.400, .600]"), ("eye", "100", ".300 [.200, .400]")]
-    assert curve.words == "Lowest is .300, with eye missing in 100 % of the frames."
+    assert curve.words == "Lowest: .300, with eye missing in 100 % of the frames."
     (bars,) = ablation_figures(tmp_path)
     assert bars.rows[0] == ("eye", "drop", "-.200 [-.300, -.100]")
-    assert bars.words == "The largest change is -.200, for eye (drop)."
+    assert bars.words == "Largest decrease: -.200, for eye (drop)."

@@ -1,4 +1,4 @@
-"""A clip over time is drawn frame by frame, in the order of frames."""
+"""A clip over time is drawn frame by frame, in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def drawn(smoothed: list[int]) -> str:
     return Figure("t", "", "", "", timeline_chart(line, CLASSES)).svg()
 
 
-def test_the_smoothed_line_goes_by_time_where_classes_come_again() -> None:
+def test_the_smoothed_line_is_in_the_order_of_frames() -> None:
     (path,) = re.findall(r'<path d="([^"]+)" stroke="#D55E00"', drawn([1, 0, 1, 1, 2, 0]))
     points = [tuple(map(float, point.split(","))) for point in re.findall(r"-?[\d.]+,-?[\d.]+", path)]
     across = [x for x, _ in points]
@@ -30,7 +30,7 @@ def test_the_smoothed_line_goes_by_time_where_classes_come_again() -> None:
     assert [y for y, _ in groupby(y for _, y in points)] == [30, 10, 30, 50, 10]  # px: the middles of b a b c a
 
 
-def test_each_frame_says_what_it_is_and_what_it_was_taken_for() -> None:
+def test_tooltips_have_annotation_and_predictions() -> None:
     labels = re.findall(r'aria-label="(frame[^"]+)"', drawn([1, 0, 2]))
     assert labels == [
         "frame 10&#xA;truth: c&#xA;predicted: a&#xA;smoothed: b",

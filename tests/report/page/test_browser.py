@@ -1,4 +1,4 @@
-"""The page in a browser: no error in its console, its table sorts and filters, it is dark where the screen is."""
+"""The page in a browser: no console error, sorting, filtering, dark mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toy_folder import Toy, write_folder
 from fusionkit.report.page.write import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium to open the page with")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     skills = {"concat": 0.3, "mlp": 0.9, "gated": 0.6}
     toys = [
-        Toy({"views": views, "fusion": fusion}, drawn(skill, units=10, draw=place))
+        Toy({"views": views, "fusion": fusion}, drawn(skill, units=10, draw=index))
         for views in ("face,eye", "face,mouth")
-        for place, (fusion, skill) in enumerate(skills.items())
+        for index, (fusion, skill) in enumerate(skills.items())
     ]
     return write_report(write_folder(folder, [*toys, Toy({"fusion": "late"}, [None])]))
 
 
 def opened(page: Path, address: str, profile: Path, *more: str) -> tuple[str, str]:
-    """The document as the browser has it after its script, and what it wrote to its console."""
+    """The document after the script of the page, and the console output."""
     assert BROWSER
     command = [
         *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"),
@@ -41,7 +41,7 @@ def opened(page: Path, address: str, profile: Path, *more: str) -> tuple[str, st
 
 
 def acted(page: Path, script: str, folder: Path) -> tuple[str, str]:
-    """The document after a script has done what a reader would; it needs a page without its ban on other scripts."""
+    """The document after a script that acts as a user; the ban on other scripts is removed from the page."""
     text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
     copy = folder / "acted.html"
     copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
@@ -49,7 +49,7 @@ def acted(page: Path, script: str, folder: Path) -> tuple[str, str]:
 
 
 def rows_of(document: str) -> list[tuple[str, bool]]:
-    """Fusion of each row of the table as it stands, and whether it is hidden."""
+    """Fusion of each row of the table in order, and whether it is hidden."""
     body = document[document.index('id="table"') :].partition("<tbody>")[2].partition("</tbody>")[0]
     rows = re.findall(r"<tr([^>]*)>(.*?)</tr>", body, re.DOTALL)
     return [(re.findall(r"<td[^>]*>([^<]*)", cells)[1], "hidden" in attributes) for attributes, cells in rows]
@@ -86,31 +86,31 @@ def test_a_heading_sorts_one_way_and_then_the_other(page: Path, tmp_path: Path) 
     assert [name for name, _ in rows_of(document)] == ["mlp", "mlp", "late", "gated", "gated", "concat", "concat"]
 
 
-def test_what_is_filtered_out_fades_in_the_figures_and_a_mark_lights_up_its_row(page: Path, tmp_path: Path) -> None:
+def test_filtered_rows_fade_in_the_figures_and_a_mark_highlights_its_row(page: Path, tmp_path: Path) -> None:
     script = """
         const words = document.getElementById("filter");
         words.value = "gated";
         words.dispatchEvent(new Event("input", { bubbles: true }));
         const marks = [...document.querySelectorAll("#scores .role-mark path[aria-label]")];
-        document.title = marks.map((mark) => mark.classList.contains("away")).join();
+        document.title = marks.map((mark) => mark.classList.contains("faded")).join();
         marks[2].dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: 9, clientY: 9 }));
     """
     document, console = acted(page, script, tmp_path)
     assert console == ""
     assert "<title>true,true,false,false,true,true</title>" in document
-    lit = re.findall(r'<tr id="row-(\w+)" class="[^"]*lit', document)
+    highlighted = re.findall(r'<tr id="row-(\w+)" class="[^"]*highlighted', document)
     (tip,) = re.findall(r'<div class="tip"[^>]*>([^<]*)</div>', document)
-    assert tip.splitlines()[-1] == f"row {lit[0]}"
-    assert len(lit) == 1
+    assert tip.splitlines()[-1] == f"row {highlighted[0]}"
+    assert len(highlighted) == 1
     assert re.search(r"face,(eye|mouth) / gated", tip)
 
 
-def test_only_rows_level_with_the_best_can_be_shown(page: Path, tmp_path: Path) -> None:
+def test_only_rows_tied_with_the_best_can_be_shown(page: Path, tmp_path: Path) -> None:
     document, _ = opened(page, "#top=1", tmp_path)
     assert [name for name, hidden in rows_of(document) if not hidden] == ["mlp", "mlp"]
 
 
-def test_it_is_dark_where_the_screen_is(page: Path, tmp_path: Path) -> None:
+def test_it_follows_the_dark_mode_of_the_screen(page: Path, tmp_path: Path) -> None:
     import cv2
 
     corners = {}

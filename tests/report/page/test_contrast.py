@@ -1,4 +1,4 @@
-"""The colours of the page are read by eyes that see less: WCAG 2.2, level AA, in light, dark and print."""
+"""Contrast of the colours of the page: WCAG 2.2, level AA, in light, dark and print."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 CSS = (files("fusionkit.report.page") / "page.css").read_text(encoding="utf-8")
 THEMES = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)]
-GROUNDS = ("ground", "band", "best", "level", "note")
+GROUNDS = ("ground", "band", "best", "tied", "note")
 
 
 def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
@@ -35,7 +35,7 @@ def test_text_stands_out_from_every_ground(theme: dict[str, str]) -> None:
 
 
 def test_series_of_figures_stand_out_from_light_and_dark() -> None:
-    from fusionkit.report.charts.figure import PALETTE, SERIES
+    from fusionkit.report.charts.figure import MAX_SERIES, PALETTE
 
     grounds = [theme["ground"] for theme in THEMES]
-    assert min(contrast(colour, ground) for colour in PALETTE[:SERIES] for ground in grounds) >= 3
+    assert min(contrast(colour, ground) for colour in PALETTE[:MAX_SERIES] for ground in grounds) >= 3

@@ -1,4 +1,4 @@
-"""The page is one file that needs nothing else, and shows names as text whatever they hold."""
+"""The page is one self-contained file, with all names escaped."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def page_of(results: Results) -> tuple[str, Elements]:
 
 def small(path: Path, *more: Toy) -> Results:
     toys = [
-        Toy({"views": views, "fusion": fusion}, drawn(0.3 + place / 10, draw=place))
-        for place, (views, fusion) in enumerate((v, f) for v in ("face,eye", "face,mouth") for f in ("concat", "mlp"))
+        Toy({"views": views, "fusion": fusion}, drawn(0.3 + index / 10, draw=index))
+        for index, (views, fusion) in enumerate((v, f) for v in ("face,eye", "face,mouth") for f in ("concat", "mlp"))
     ]
     return write_folder(path, [*toys, *more])
 
 
-def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+def test_nothing_is_loaded_from_other_addresses(tmp_path: Path) -> None:
     text, page = page_of(small(tmp_path))
     loading = ("src", "href", "xlink:href", "data", "action", "srcset")
     addresses = [value or "" for _, given in page.found for name, value in given.items() if name in loading]
@@ -91,7 +91,7 @@ def test_names_from_data_sets_and_components_are_text(tmp_path: Path) -> None:
     assert "failed" in text
 
 
-def test_it_can_be_read_by_those_who_do_not_see_it(tmp_path: Path) -> None:
+def test_it_is_accessible_to_screen_readers(tmp_path: Path) -> None:
     text, page = page_of(small(tmp_path))
     assert page.all("html")[0]["lang"] == "en"
     assert len(page.all("h1")) == 1
@@ -106,16 +106,16 @@ def test_it_can_be_read_by_those_who_do_not_see_it(tmp_path: Path) -> None:
     assert {each["aria-labelledby"] for each in page.all("section")} <= set(ids)
 
 
-def test_answer_rows_and_failures_stand_on_it(tmp_path: Path) -> None:
+def test_it_has_answer_rows_and_failures(tmp_path: Path) -> None:
     results = small(tmp_path, Toy({"fusion": "gated"}, [None, None], failure="gates are shut"))
     text, page = page_of(results)
-    said = "".join(page.texts)
+    text_of_page = "".join(page.texts)
     best = max((row for row in results.rows if row.score), key=lambda row: row.score.value)  # type: ignore[union-attr]
-    assert f"{best.axes.name} scores highest" in said
-    assert "gates are shut" in said
-    assert "Cells: 4 done, 2 failed" in said
+    assert f"{best.axes.name} has the highest macro-F1" in text_of_page
+    assert "gates are shut" in text_of_page
+    assert "Cells: 4 done, 2 failed" in text_of_page
     assert re.search(r"gates are shut</strong></dt><dd>2 cells: face/gated/none/0 official \(\w{7}\); face/gated", text)
-    assert "the data, which were not opened" in said
+    assert "the data sets, which were not opened" in text_of_page
     assert text.count("<tr") > len(results.rows)
 
 
@@ -127,7 +127,7 @@ def test_a_folder_with_little_in_it_has_a_page(tmp_path: Path, rows: list[Toy]) 
     assert len(page.all("h1")) == 1
 
 
-def test_ranks_over_data_sets_and_the_command_stand_on_it(tmp_path: Path) -> None:
+def test_it_has_ranks_over_data_sets_and_the_command(tmp_path: Path) -> None:
     skills = {("one", "concat"): 0.3, ("one", "mlp"): 0.8, ("two", "concat"): 0.2, ("two", "mlp"): 0.7}
     results = write_folder(
         tmp_path,
@@ -141,7 +141,7 @@ def test_ranks_over_data_sets_and_the_command_stand_on_it(tmp_path: Path) -> Non
     assert "fusionkit bench \\\n  --dataset one \\\n  --out &#39;a b&#39;" in text
 
 
-def test_500_cells_fit_into_a_mail(tmp_path: Path) -> None:
+def test_a_page_of_500_cells_is_small(tmp_path: Path) -> None:
     toys = [
         Toy(
             {"views": f"face,v{v}", "fusion": f"f{f}", "smoother": f"window:width={width}"},

@@ -1,4 +1,4 @@
-"""A plan in words: each piece of work with its state and the reason why it will run, for ``--dry-run``."""
+"""Output of ``--dry-run``: state of each embedding, head and cell, and an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import HeadStatus, TaskStatus, plan_status
+from fusionkit.report.row_names import varying
 from fusionkit.storage.embeddings import EmbeddingStore
 
 
 def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> Iterator[str]:
-    """A line for each embedding, and for the heads and cells that differ in nothing but their seed or fold.
+    """Yield a line per embedding, and per group of heads or cells that differ only in seed and fold.
 
-    After them what remains of each stage, how long it may take, and what to be careful of.
+    Then follow the remaining work of each stage with its estimated time, and warnings.
+
+    Args:
+        plan: plan of the grid.
+        folder: run folder, for finished work and failures.
+        store: embedding cache.
+        options: options of the run.
     """
     status = plan_status(plan, folder, store, retry_failed=options.retry_failed)
     yield f"run folder {folder.path}; data: {'; '.join(plan.data)}"
-    for ahead in status.embeddings:
-        yield f"embed {ahead.embedding}, {ahead.frames} frames of {ahead.source.spec}: {_state(ahead.status)}"
-    places = _places(plan)
+    for each in status.embeddings:
+        yield f"embed {each.embedding}, {each.frames} frames of {each.source.spec}: {_state(each.status)}"
+    suffixes = _name_suffixes(plan)
     folds = len({head.fold_data.fold.name for head in plan.heads.values()}) > 1
-    heads = ((_head_name(ahead) + places[ahead.head.id], ahead.head, ahead.status) for ahead in status.heads)
+    heads = ((_head_name(each) + suffixes[each.head.id], each.head, each.status) for each in status.heads)
     yield from _grouped("fit", heads, folds)
-    cells = ((cell.row.axes.name + places[cell.head.id], cell.head, cell.status) for cell in status.cells)
+    cells = ((cell.row.axes.name + suffixes[cell.head.id], cell.head, cell.status) for cell in status.cells)
     yield from _grouped("score", cells, folds)
     stages = estimate(status, folder, store, options)
     yield from map(_stage_line, stages)
@@ -39,18 +46,15 @@ def _state(status: TaskStatus) -> str:
     return f"{status.state}: {status.reason}" if status.reason else status.state
 
 
-def _head_name(ahead: HeadStatus) -> str:
-    head = ahead.head
+def _head_name(status: HeadStatus) -> str:
+    head = status.head
     name = f"{','.join(head.embeddings)}/{head.fusion}"
     return f"{name} ({head.recipe})" if head.swept else name
 
 
-def _places(plan: Plan) -> dict[str, str]:
-    """What else stands beside the name of each head: of data set, extractor and backbone those that a grid compares."""
-    axes = [row.axes for row in plan.rows]
-    compared = [
-        name for name in ("dataset", "extractor", "backbone") if len({getattr(each, name) for each in axes}) > 1
-    ]
+def _name_suffixes(plan: Plan) -> dict[str, str]:
+    """Return by head the data set, extractor and backbone, where the grid compares several."""
+    compared = varying((row.axes for row in plan.rows), ("dataset", "extractor", "backbone"))
     return {
         head.id: "".join(f", {name} {getattr(row.axes, name)}" for name in compared)
         for row in plan.rows
@@ -58,13 +62,13 @@ def _places(plan: Plan) -> dict[str, str]:
     }
 
 
-def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, TaskStatus]], folds: bool) -> Iterator[str]:
-    """Neighbours that differ in nothing but seed and fold in one line; a stage that is all done in one, too."""
-    found = list(pieces)
-    if all(status == TaskStatus("done") for _, _, status in found):
+def _grouped(stage: str, tasks: Iterable[tuple[str, HeadWork, TaskStatus]], folds: bool) -> Iterator[str]:
+    """Yield a line per group of neighbours that differ only in seed and fold; one line if all are done."""
+    listed = list(tasks)
+    if all(status == TaskStatus("done") for _, _, status in listed):
         yield f"{stage}: all done"
         return
-    for name, same in groupby(found, key=lambda piece: piece[0]):
+    for name, same in groupby(listed, key=lambda task: task[0]):
         by_state: dict[str, list[HeadWork]] = {}
         for _, head, status in same:
             by_state.setdefault(_state(status), []).append(head)
@@ -73,7 +77,7 @@ def _grouped(stage: str, pieces: Iterable[tuple[str, HeadWork, TaskStatus]], fol
 
 
 def _seeds(heads: Sequence[HeadWork], folds: bool) -> str:
-    """``seed 3``, ``seeds 0, 1, 2``, with the folds where there are several."""
+    """Format ``seed 3`` or ``seeds 0, 1, 2``, with the folds if there are several."""
     seeds = list(dict.fromkeys(head.seed for head in heads))
     text = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     names = list(dict.fromkeys(head.fold_data.fold.name for head in heads))
@@ -93,7 +97,7 @@ def _total_line(stages: Sequence[Stage]) -> str:
     seconds = sum(stage.wall_seconds for stage in stages)
     unknown = any(stage.unknown for stage in stages)
     if not seconds:
-        time = "unknown: nothing like it was run here"
+        time = "unknown: no comparable task was run on this machine"
     else:
         time = f"{'at least' if unknown else 'about'} {_duration(seconds)}"
     workers = max(stage.workers for stage in stages)
@@ -101,7 +105,7 @@ def _total_line(stages: Sequence[Stage]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3.5 min``, ``2.1 h``; never less than ``0.1 s``."""
+    """Format ``0.4 s``, ``12 s``, ``3.5 min`` or ``2.1 h``, at least ``0.1 s``."""
     if seconds < 60:
         return f"{max(seconds, 0.1):.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""A dry run says what would be done and why, what stands ready, how long it may take; and does nothing."""
+"""A dry run lists the state of all work and the estimated time, and writes nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from toy_components import Blobs, Colours, carry_out, toy_house, toy_plan  # noq
 
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
-from fusionkit.report import plan_table
-from fusionkit.report.plan_table import plan_lines
+from fusionkit.report.plan_lines import _duration, plan_lines
 from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -35,16 +34,16 @@ def test_a_new_grid_is_all_planned_and_nothing_is_written(tmp_path: Path) -> Non
         "embed: 640 of 640 frames remain, unknown (backbone toy-colours: 0.25 GFLOP x 640 frames = 160 GFLOP)",
         "fit: 4 of 4 heads remain, unknown (fusion linear: 2 heads; fusion toy-sum: 2 heads)",
         "score: 4 of 4 cells remain",
-        "total: unknown: nothing like it was run here, with 1 worker",
+        "total: unknown: no comparable task was run on this machine, with 1 worker",
     ]
     assert Blobs.reads == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_all_done_is_said_in_a_line_a_stage(tmp_path: Path) -> None:
+def test_a_finished_stage_is_one_line(tmp_path: Path) -> None:
     carry_out(toy_plan(), tmp_path / "run")
-    said = lines(tmp_path)
-    assert said[1:9] == [
+    found = lines(tmp_path)
+    assert found[1:9] == [
         "embed face by toy-colours, 320 frames of toy-blobs: done",
         "embed bottom by toy-colours, 320 frames of toy-blobs: done",
         "fit: all done",
@@ -56,10 +55,10 @@ def test_what_is_all_done_is_said_in_a_line_a_stage(tmp_path: Path) -> None:
     ]
 
 
-def test_seeds_of_one_state_stand_in_one_line(tmp_path: Path) -> None:
+def test_seeds_of_one_state_are_one_line(tmp_path: Path) -> None:
     carry_out(toy_plan(), tmp_path / "run")
-    said = lines(tmp_path, seeds=4)
-    assert [line for line in said if line.startswith(("fit ", "score "))] == [
+    found = lines(tmp_path, seeds=4)
+    assert [line for line in found if line.startswith(("fit ", "score "))] == [
         "fit face/linear, seeds 0, 1: done",
         "fit face/linear, seed 2: planned: seed 2 is new",
         "fit face/linear, seed 3: planned: seed 3 is new",
@@ -73,30 +72,30 @@ def test_seeds_of_one_state_stand_in_one_line(tmp_path: Path) -> None:
     ]
 
 
-def test_a_changed_component_is_the_reason_for_all_that_rests_on_it(
+def test_a_changed_component_is_the_reason_for_everything_that_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carry_out(toy_plan(seeds=1, reference="none"), tmp_path / "run")
     monkeypatch.setattr(Colours, "revision", 2)
-    said = lines(tmp_path, seeds=1, reference="none")
+    found = lines(tmp_path, seeds=1, reference="none")
     reason = "stale: backbone toy-colours: revision 1 -> 2"
-    assert said[1:4] == [
+    assert found[1:4] == [
         f"embed face by toy-colours, 320 frames of toy-blobs: {reason}",
         f"embed bottom by toy-colours, 320 frames of toy-blobs: {reason}",
         f"fit face,bottom/toy-sum, seed 0: {reason}",
     ]
 
 
-def test_what_a_grid_compares_beside_views_and_fusion_is_named(tmp_path: Path) -> None:
-    said = lines(tmp_path, backbones=["toy-colours", "toy-colours:gain=2.0"], seeds=1, reference="none")
-    assert "fit face,bottom/toy-sum, backbone toy-colours, seed 0: planned: new" in said
-    assert "fit face,bottom/toy-sum, backbone toy-colours:gain=2.0, seed 0: planned: new" in said
-    assert any(line.startswith("score face,bottom/toy-sum/toy-plain, backbone toy-colours:gain=2.0,") for line in said)
+def test_other_compared_axes_are_named(tmp_path: Path) -> None:
+    found = lines(tmp_path, backbones=["toy-colours", "toy-colours:gain=2.0"], seeds=1, reference="none")
+    assert "fit face,bottom/toy-sum, backbone toy-colours, seed 0: planned: new" in found
+    assert "fit face,bottom/toy-sum, backbone toy-colours:gain=2.0, seed 0: planned: new" in found
+    assert any(line.startswith("score face,bottom/toy-sum/toy-plain, backbone toy-colours:gain=2.0,") for line in found)
 
 
 def test_folds_and_points_of_a_sweep_are_named(tmp_path: Path) -> None:
-    said = lines(tmp_path, split="kfold:k=2", seeds=1, reference="none", recipe={"epochs": 1, "lr": [0.1, 0.01]})
-    assert [line for line in said if line.startswith(("fit ", "score "))] == [
+    found = lines(tmp_path, split="kfold:k=2", seeds=1, reference="none", recipe={"epochs": 1, "lr": [0.1, 0.01]})
+    assert [line for line in found if line.startswith(("fit ", "score "))] == [
         "fit face,bottom/toy-sum (lr=0.1,epochs=1), seed 0, kfold/0, kfold/1: planned: new",
         "fit face,bottom/toy-sum (lr=0.01,epochs=1), seed 0, kfold/0, kfold/1: planned: new",
         "score face,bottom/toy-sum/toy-plain, seed 0, kfold/0, kfold/1: planned: its head is trained first",
@@ -115,7 +114,7 @@ def test_an_earlier_failure_is_shown(tmp_path: Path) -> None:
     assert "failed: will be retried: fusion Raises" in line
 
 
-def test_times_are_those_of_earlier_work_and_what_is_unknown_is_said(
+def test_times_come_from_earlier_work_and_unknown_times_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "run")
@@ -123,12 +122,12 @@ def test_times_are_those_of_earlier_work_and_what_is_unknown_is_said(
         (head / "cost.json").write_text('{"fit_seconds": 90.0}')
     monkeypatch.setattr(RunFolder, "has_head", lambda folder, head: folder.exists("heads", head))
     options = RunOptions(executor="processes", workers=3)
-    said = lines(tmp_path, options, seeds=4)
-    assert "fit: 6 of 8 heads remain, about 3.0 min" in said  # 6 x 90 s by three
-    assert "total: about 3.0 min, with 3 workers" in said
-    said = lines(tmp_path, options, seeds=4, fusions=["toy-sum", "mlp"])
-    assert "fit: 10 of 12 heads remain, about 3.0 min and unknown (fusion mlp: 4 heads)" in said
-    assert "total: at least 3.0 min, with 3 workers" in said
+    found = lines(tmp_path, options, seeds=4)
+    assert "fit: 6 of 8 heads remain, about 3.0 min" in found  # 6 x 90 s by three
+    assert "total: about 3.0 min, with 3 workers" in found
+    found = lines(tmp_path, options, seeds=4, fusions=["toy-sum", "mlp"])
+    assert "fit: 10 of 12 heads remain, about 3.0 min and unknown (fusion mlp: 4 heads)" in found
+    assert "total: at least 3.0 min, with 3 workers" in found
     shutil.rmtree(cache_folder())
     assert any(
         line.startswith("embed: 640 of 640 frames remain, unknown (") for line in lines(tmp_path, options, seeds=4)
@@ -140,4 +139,4 @@ def test_times_are_those_of_earlier_work_and_what_is_unknown_is_said(
     [(0.001, "0.1 s"), (3.44, "3.4 s"), (59.4, "59 s"), (210.0, "3.5 min"), (7560.0, "2.1 h")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
-    assert plan_table._duration(seconds) == text
+    assert _duration(seconds) == text

@@ -1,4 +1,4 @@
-"""The data that a folder's rows were tested on, opened again to show frames and truth beside what was predicted."""
+"""Data sets of a run folder, opened again to show frames and annotations beside predictions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class TestedData:
-    """What could be opened.
+class RunData:
+    """Opened data sets of a run folder.
 
     Attributes:
-        folds: by data set as the rows name it, by fold.
-        notes: a line for each data set that could not.
+        folds: by data set as named in the rows, by name of fold.
+        notes: one line for each data set that could not be opened.
     """
 
     folds: Mapping[str, Mapping[str, FoldData]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan) -> TestedData:
-        """What a plan has opened already."""
+    def of(cls, plan: Plan) -> RunData:
+        """Return the data that a plan has opened already."""
         folds: dict[str, dict[str, FoldData]] = {}
         for row in plan.rows:
             for head in row.heads:
@@ -37,26 +37,27 @@ class TestedData:
         return cls(folds)
 
     def source(self, dataset: str) -> Source | None:
-        """The data set; None where it could not be opened."""
+        """Return a data set; None if it could not be opened."""
         return next((fold_data.source for fold_data in self.folds.get(dataset, {}).values()), None)
 
 
-def open_tested_data(grid: dict[str, Any]) -> TestedData:
-    """The data sets of a folder, each divided as its grids did; what cannot be opened is noted and left out."""
+def open_run_data(grid: dict[str, Any]) -> RunData:
+    """Open the data sets of a run folder with the splits of its grids.
+
+    Args:
+        grid: content of ``grid.json``.
+    """
     folds, notes = {}, []
+    descriptions = [item["description"] for item in grid["grids"]]
     for dataset in dict.fromkeys(entry["axes"]["dataset"] for entry in grid["rows"]):
-        described = next((each for each in _described(grid) if dataset in each["datasets"]), None)
-        if described is None:
-            notes.append(f"{dataset}: its grid is not noted in the folder")
+        description = next((each for each in descriptions if dataset in each["datasets"]), None)
+        if description is None:
+            notes.append(f"{dataset}: grid.json does not describe its grid")
             continue
         try:
-            opened, _ = open_folds(Spec.parse(dataset), Spec.parse(described["split"]), described["limit"])
+            opened, _ = open_folds(Spec.parse(dataset), Spec.parse(description["split"]), description["limit"])
         except FusionKitError as error:
             notes.append(f"{dataset}: {error}")
             continue
         folds[dataset] = {fold_data.fold.name: fold_data for fold_data in opened}
-    return TestedData(folds, tuple(notes))
-
-
-def _described(grid: dict[str, Any]) -> list[dict[str, Any]]:
-    return [item["description"] for item in grid["grids"]]
+    return RunData(folds, tuple(notes))
