@@ -1,50 +1,90 @@
-"""AffectNet: faces from the web with eight expressions, in the four layouts that it is met in."""
+"""AffectNet: faces from the web with eight expressions, in the four layouts in use."""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from tokenize import TokenError
+from typing import Literal
+
+import numpy as np
 
 from fusionkit.errors import DataError
-from fusionkit_datasets.affectnet_lists import check_both, csv_files, read_csv, read_text, text_lists
-from fusionkit_datasets.affectnet_native import EXPRESSIONS, Native
-from fusionkit_datasets.affectnet_npy import npy_folders, read_npy
+from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_folders import class_folders
-from fusionkit_datasets.class_map import ClassMap
-from fusionkit_datasets.listing import Listing
-from fusionkit_datasets.stills import ClassMapOption, Stills, root_folder
+from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.stills import Box, FileImages, Listing, Still, Stills, root_folder
 
 LAYOUT = (
     "Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images, "
     "{train_set,val_set}/{images,annotations}, or {train,val}/<class>/<images>"
 )
 
+# By number, 0 to 7, in all layouts. 8 to 10 are not expressions.
+CLASSES = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+NO_EXPRESSION = {8: "None", 9: "Uncertain", 10: "Non-face"}
+
+_CSV_FOLDERS = ("Manually_Annotated_file_lists", "file_lists", "")
+_CSV_IMAGES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images")
+_CSV_NAMES = {"train": ("training.csv", "Manually_training.csv"), "val": ("validation.csv", "Manually_validation.csv")}
+_COLUMNS = (
+    "subDirectory_filePath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+)
+_LIST_NAMES = ("{}_annotations_8class.txt", "{}_annotations.txt")
+_LIST_PREFIXES = {"train": ("train",), "val": ("valid", "val")}
+_NPY_FOLDERS = {"train": ("train_set",), "val": ("val_set", "valid_set")}
+_NPY_ENDING = "_exp.npy"
+_NPY_MAGIC = b"\x93NUMPY\x01\x00"
+# Errors of the parsers that NumPy uses; SystemError is raised for text beyond Unicode.
+_NPY_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    SystemError,
+    TokenError,
+)
+
 
 class AffectNet(Stills):
-    """AffectNet with eight or seven expressions and its split into train and val; val is tested.
+    """AffectNet with eight or seven expressions and its split into train and val; val serves as test.
 
-    The layouts, looked for in this order:
+    The layouts, searched in this order:
 
     - ``csv``: ``Manually_Annotated_file_lists/{training,validation}.csv`` (or ``file_lists/``) with
-      ``Manually_Annotated_Images``. The face is cut out by the box that the csv gives.
+      ``Manually_Annotated_Images``. The face is cut out by the box in the csv.
     - ``list``: ``train_set/train_annotations_8class.txt`` and ``valid_set/valid_annotations_8class.txt`` (or without
-      ``_8class``), a name and a number a line, with ``images`` beside them.
+      ``_8class``), a name and a number per line, with ``images`` beside them.
     - ``npy``: the smaller edition, ``{train_set,val_set}/images/<id>.jpg`` with ``annotations/<id>_exp.npy``.
     - ``folders``: ``{train,val}/<0..7 or the expression>/<images>``.
 
-    Images marked None, Uncertain or Non-face are passed over and counted in ``dropped``; so is contempt where
+    Images with the label None, Uncertain or Non-face are left out and counted in ``dropped``; so is contempt if
     ``classes`` is 7.
 
     Args:
-        root: the folder; ``~`` is the home folder.
         classes: 8, or 7 to leave contempt out.
-        layout: one of the four, if more than one is there.
+        layout: one of the four; needed if more than one is present. Default: the first that is present.
         crop: cut the face out by its box (layout ``csv`` only).
-        class_map: classes renamed, merged or left out: ``{Contempt:Anger}``; ``abaw`` for the names of the ABAW
-            challenge, contempt becoming Other.
 
     Raises:
-        ConfigError: if the class map is refused.
+        ConfigError: if the class map is invalid.
         DataError: if the layout or a line of a list is not as above.
 
     Reference:
@@ -54,18 +94,6 @@ class AffectNet(Stills):
         Other as in https://github.com/ora942878/ABAW_10_EXPR.
     """
 
-    own: ClassVar[tuple[str, ...]] = EXPRESSIONS
-    abaw: ClassVar[dict[str, str | None]] = {
-        "Neutral": "Neutral",
-        "Happy": "Happiness",
-        "Sad": "Sadness",
-        "Surprise": "Surprise",
-        "Fear": "Fear",
-        "Disgust": "Disgust",
-        "Anger": "Anger",
-        "Contempt": "Other",
-    }
-
     def __init__(
         self,
         root: str,
@@ -74,33 +102,243 @@ class AffectNet(Stills):
         crop: bool = True,
         class_map: ClassMapOption = None,
     ) -> None:
-        native = Native(classes)
-        abaw = {name: self.abaw[name] for name in native.names}
-        mapped = ClassMap.of(native.names, class_map, abaw)
+        labels = _Labels(classes)
+        mapped = ClassMap.of(labels.names, class_map)
         try:
-            listing = _read(root_folder("affectnet", root, LAYOUT), layout, native, crop)
+            listing = _read(root_folder("affectnet", root, LAYOUT), layout, labels, crop)
         except OSError as error:
             raise DataError(f"affectnet: cannot read {error.filename}: {error.strerror}") from error
         super().__init__(listing, mapped)
 
 
-def _read(top: Path, layout: str, native: Native, crop: bool) -> Listing:
-    tables, lists, npys = csv_files(top), text_lists(top), npy_folders(top)
-    there = [name for name, found in (("csv", tables), ("list", lists), ("npy", npys)) if found]
-    chosen = (there or ["folders"])[0] if layout == "auto" else layout
-    if chosen != "folders" and chosen not in there:
-        raise DataError(f"affectnet: {top} does not have the layout {chosen}", hint=LAYOUT)
+class _Labels:
+    """Conversion of AffectNet's numbers to classes; others are counted.
+
+    Args:
+        classes: 8, or 7 to leave contempt out.
+
+    Attributes:
+        dropped: reason to the number of images that are left out.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.names = CLASSES[:classes]
+        self.reasons = NO_EXPRESSION | {number: CLASSES[number] for number in range(classes, 8)}
+        self.dropped: Counter[str] = Counter()
+
+    def label(self, text: str) -> int | None:
+        """Return the class number of a number, written as an int or a whole float; None for one that is left out.
+
+        Raises:
+            ValueError: if it is not a number from 0 to 10.
+        """
+        value = float(text)
+        if value not in range(11):
+            raise ValueError(text)
+        reason = self.reasons.get(int(value))
+        if reason is None:
+            return int(value)
+        self.dropped[reason] += 1
+        return None
+
+
+def _read(top: Path, layout: str, labels: _Labels, crop: bool) -> Listing:
+    found = {"csv": _csv_files(top), "list": _text_lists(top), "npy": _npy_folders(top)}
+    present = [name for name, paths in found.items() if paths]
+    chosen = (present or ["folders"])[0] if layout == "auto" else layout
+    if chosen == "folders":
+        digits = {str(number): name for number, name in enumerate(labels.names)}
+        reasons = {str(number): reason for number, reason in labels.reasons.items()}
+        # A folder with the name of a class that is left out is treated like its number.
+        reasons |= {name.casefold(): name for name in labels.reasons.values()}
+        return class_folders("affectnet", top, labels.names, digits, reasons)
+    if chosen not in present:
+        raise DataError(f"affectnet: {top} does not have layout {chosen}", hint=LAYOUT)
+    paths = found[chosen]
+    if len(paths) == 1:
+        split, path = next(iter(paths.items()))
+        other = "val" if split == "train" else "train"
+        raise DataError(f"affectnet: {top} has {path.relative_to(top)} but no equivalent for {other}")
     if chosen == "csv":
-        check_both(tables, top)
-        return read_csv(top, tables, native, crop)
-    if chosen == "list":
-        check_both(lists, top)
-        return read_text(top, lists, native)
-    if chosen == "npy":
-        check_both(npys, top)
-        return read_npy(top, npys, native)
-    names = {str(number): name for number, name in enumerate(native.names)}
-    reasons = {str(number): reason for number, reason in native.reasons.items()}
-    # A folder that bears the name of a class that is left out is passed over like its number.
-    reasons |= {name.casefold(): name for name in native.reasons.values()}
-    return class_folders("affectnet", top, native.names, names, reasons)
+        return _read_csv(top, paths, labels, crop)
+    return _read_text(top, paths, labels) if chosen == "list" else _read_npy(top, paths, labels)
+
+
+def _csv_files(top: Path) -> dict[str, Path]:
+    """Return the csv file of each split that has one."""
+    return {
+        split: path
+        for split, names in _CSV_NAMES.items()
+        if (path := _first([top / folder / name for folder in _CSV_FOLDERS for name in names]))
+    }
+
+
+def _read_csv(top: Path, files: dict[str, Path], labels: _Labels, crop: bool) -> Listing:
+    """List the rows of the csv files whose number is an expression.
+
+    Raises:
+        DataError: if a file cannot be read or has no column ``expression``.
+    """
+    images = next((folder for folder in _CSV_IMAGES if (top / folder).is_dir()), _CSV_IMAGES[0])
+    stills, names, boxes, digests, faults = [], [], [], [], list[str]()
+    for split, path in files.items():
+        file = AnnotationFile("affectnet", path)
+        for line, name, label, box in _csv_rows(file, labels):
+            stills.append(Still(name, label, split, line, file.name))
+            names.append(f"{images}/{name}")
+            boxes.append(box)
+        digests.append(f"{split} {file.digest()}")
+        faults += file.faults
+    found = FileImages(top, names, boxes if crop else ())
+    return Listing(stills, found, "\n".join(digests), labels.dropped, faults)
+
+
+def _csv_rows(file: AnnotationFile, labels: _Labels) -> Iterator[tuple[int, str, int, Box | None]]:
+    """Yield line, path, class and face box of each expression; a header is optional."""
+    columns: Sequence[str] = _COLUMNS
+    for index, (line, fields) in enumerate(file.rows()):
+        if index == 0 and _COLUMNS[0] in fields:
+            if "expression" not in fields:
+                raise DataError(f"{file.dataset}: {file.path}:{line}: no column expression")
+            columns = fields
+            continue
+        if len(fields) != len(columns):
+            file.fault(line, f"expected {len(columns)} fields, found {len(fields)}")
+            continue
+        row = dict(zip(columns, fields, strict=True))
+        label = _label(file, line, row["expression"], labels)
+        if label is not None:
+            yield line, row[_COLUMNS[0]], label, _box([row.get(name, "") for name in _COLUMNS[1:5]])
+
+
+def _box(fields: list[str]) -> Box | None:
+    """Return the box of the face in px; None if the fields are not a box."""
+    try:
+        left, top, width, height = (int(float(field)) for field in fields)
+    except (ValueError, OverflowError):
+        return None
+    return (left, top, left + width, top + height) if width > 0 and height > 0 else None
+
+
+def _text_lists(top: Path) -> dict[str, Path]:
+    """Return the text list of each split that has one."""
+    return {
+        split: path
+        for split, names in _LIST_PREFIXES.items()
+        if (path := _first([top / f"{name}_set" / form.format(name) for name in names for form in _LIST_NAMES]))
+    }
+
+
+def _read_text(top: Path, files: dict[str, Path], labels: _Labels) -> Listing:
+    """List the rows of files with a name and a number per line; images are in ``images`` beside the file.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    stills, names, digests, faults = [], [], [], list[str]()
+    for split, path in files.items():
+        file = AnnotationFile("affectnet", path)
+        folder = path.parent.relative_to(top).as_posix()
+        for line, words in file.words(least=2):
+            label = _label(file, line, words[-1], labels)
+            if label is not None:
+                name = " ".join(words[:-1])
+                stills.append(Still(f"{split}/{name}", label, split, line, file.name))
+                names.append(f"{folder}/images/{name}")
+        digests.append(f"{split} {file.digest()}")
+        faults += file.faults
+    return Listing(stills, FileImages(top, names), "\n".join(digests), labels.dropped, faults)
+
+
+def _label(file: AnnotationFile, line: int, text: str, labels: _Labels) -> int | None:
+    try:
+        return labels.label(text)
+    except ValueError:
+        file.fault(line, f"expression {text[:40]!r} must be 0 to 10")
+        return None
+
+
+def _first(paths: list[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _npy_folders(top: Path) -> dict[str, Path]:
+    """Return the folder of each split that has ``annotations``."""
+    return {
+        split: top / name
+        for split, names in _NPY_FOLDERS.items()
+        for name in names
+        if (top / name / "annotations").is_dir()
+    }
+
+
+def _read_npy(top: Path, folders: dict[str, Path], labels: _Labels) -> Listing:
+    """List the images whose ``annotations/<id>_exp.npy`` is an expression, sorted by the number of the id."""
+    stills, names, faults = [], [], []
+    state = hashlib.sha256()
+    for split, folder in folders.items():
+        for name in _annotated(folder / "annotations"):
+            path = folder / "annotations" / f"{name}{_NPY_ENDING}"
+            data = path.read_bytes()
+            try:
+                label = labels.label(npy_scalar(data))
+            except ValueError as error:
+                faults.append(f"{path}: expected one number from 0 to 10: {error}")
+                continue
+            state.update(f"{split}/{name}".encode() + data)
+            if label is not None:
+                stills.append(Still(f"{split}/{name}", label, split, 0, str(path)))
+                names.append(f"{folder.name}/images/{name}.jpg")
+    return Listing(stills, FileImages(top, names), state.hexdigest(), labels.dropped, faults)
+
+
+def _annotated(folder: Path) -> list[str]:
+    """Return the ids: numbers by value, then names."""
+    with os.scandir(folder) as entries:
+        ids = [entry.name.removesuffix(_NPY_ENDING) for entry in entries if entry.name.endswith(_NPY_ENDING)]
+    return sorted(ids, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+
+
+def npy_scalar(data: bytes) -> str:
+    """Return the only value of a ``.npy`` file as text: a number, or a string that was saved as an array.
+
+    Pickle is not used, and hundreds of thousands of files are read quickly.
+
+    Args:
+        data: the bytes of the file.
+
+    Raises:
+        ValueError: if it is not a ``.npy`` file, has pickled objects, or does not have exactly one value.
+    """
+    try:
+        array = _array(data)
+        if array.size != 1:
+            raise ValueError(f"expected one value, found {array.size}")
+        value: object = array.reshape(-1)[0]
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except _NPY_ERRORS as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _array(data: bytes) -> np.ndarray:
+    if not data.startswith(_NPY_MAGIC):
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        if not isinstance(loaded, np.ndarray):
+            raise TypeError("expected an array, found an archive of arrays")
+        return loaded
+    start = 10 + int.from_bytes(data[8:10], "little")  # magic, version, length of the header
+    shape, dtype = _header(data[:start])
+    return np.frombuffer(data, dtype, count=int(np.prod(shape, dtype=object)), offset=start)
+
+
+@lru_cache(maxsize=64)
+def _header(head: bytes) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and type, parsed once for all files with the same header."""
+    file = io.BytesIO(head)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a file written by Python 2 is valid too
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("expected a number, found pickled objects")
+    return shape, dtype

@@ -1,4 +1,4 @@
-"""Aff-Wild2 with the annotation of the ABAW expression challenge, as it comes from its authors."""
+"""Aff-Wild2 with the annotation of the ABAW expression challenge, in the original layout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import UNLABELLED, Export, FaceDataset, FrameTable
+from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable
 from fusionkit.contracts.image_file import read_image
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import DataError
 from fusionkit_datasets.affwild2_crops import Crops, index_crops
-from fusionkit_datasets.affwild2_export import export_affwild2
 from fusionkit_datasets.affwild2_labels import (
     CLASSES,
     LabelFile,
@@ -23,13 +22,12 @@ from fusionkit_datasets.affwild2_labels import (
     listed_test_clips,
     read_annotations,
 )
-from fusionkit_datasets.class_map import ClassMap
-
-FRAMES = ("cropped_aligned", "cropped_aligned_new_50_vids")
+from fusionkit_datasets.affwild2_writer import ANNOTATIONS, ROOTS, TEST_LIST
+from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _NO_CROPS = Crops("", "", np.empty(0, np.int64), {})
 _NO_LABELS = np.empty(0, np.int64)
-_TOLD = 3  # problems that an error names; `fusionkit data check` shows all
+_SHOWN = 3  # problems in the message of an error; `fusionkit data check` shows all
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +44,12 @@ class _Clip:
 
     @property
     def video(self) -> str:
-        """The raw video: several people of one video have a clip each, ``X``, ``X_left``, ``X_right``."""
+        """The raw video; several people of one video have the clips ``X``, ``X_left``, ``X_right``."""
         return self.name.removesuffix("_left").removesuffix("_right")
 
-    def summary(self) -> str:
+    def content(self) -> str:
         digest = self.annotation.digest if self.annotation else ""
-        return f"{self.split}/{self.name}\t{digest}\t{self.crops.summary()}"
+        return f"{self.split}/{self.name}\t{digest}\t{self.crops.content()}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,32 +62,33 @@ class _Rows:
 
 
 class AffWild2(FaceDataset):
-    """Aff-Wild2 with the eight expressions of the ABAW challenge, in the layout in which its authors send it out.
+    """Aff-Wild2 with the eight expressions of the ABAW challenge, in its original layout.
 
-    ``ROOT/<N>th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<clip>.txt`` (editions that call
-    it ``EXPR_Classification_Challenge`` too) says the class of each frame; crops are ``<frame root>/<clip>/00001.jpg``.
-    Line k after the header is frame k. Every annotation line and every crop is a row: a line without a crop is a frame
-    without an image, a crop without a line is unlabelled, and so is -1. Nothing is shifted where the two differ in
-    number, as they do in most clips. Train and val are those of the challenge; ``X``, ``X_left`` and ``X_right`` are
-    people of one raw video, hence one unit.
+    ``ROOT/<N>th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<clip>.txt`` (in some editions
+    ``EXPR_Classification_Challenge``) has the class of each frame; crops are ``<frame root>/<clip>/00001.jpg``. Line k
+    after the header is frame k. Every annotation line and every crop is a row: a line without a crop is a frame without
+    an image, a crop without a line is unlabelled, and so is label -1. The numbers of lines and crops differ in most
+    clips; nothing is shifted. Train and val are those of the challenge; ``X``, ``X_left`` and ``X_right`` are people of
+    one raw video, and so one unit.
 
-    The data are given out on request for research; nothing is downloaded.
+    The data are available on request for research; nothing is downloaded.
 
     Args:
         root: the folder; ``~`` is the home folder.
-        frames: frame roots, names below the root or paths; of the two that are the default one is enough. The folders
-            of clips may lie some folders further down, as in ``frames=cropped``.
-        annotations: the folder of the annotation, where there are several editions or it lies elsewhere; empty: found.
-        test: add the clips of the test set, unlabelled: those that
-            ``names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt`` lists, else all
-            that have crops and no annotation. They cost embedding and serve prediction only.
-        every: use every n-th labelled frame of each train clip and no other one of it: neighbouring frames are nearly
-            the same. Val and test stay whole, but dev is thinned too where it is carved from train.
-        class_map: classes merged, renamed or left out, as ``{Anger:negative,Disgust:negative,Other:null}``.
+        frames: frame roots, names below the root or paths; one of the two defaults is enough. Folders of clips may be
+            several levels further down, as with ``frames=cropped``.
+        annotations: folder of the annotation, if there are several editions or it is elsewhere. Default: searched.
+        test: add the clips of the test set, unlabelled: those in
+            ``names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt``, else all with
+            crops and without annotation. They are embedded too, and are used for prediction only.
+        every: use every n-th labelled frame of each train clip, since neighbouring frames are almost equal; the other
+            frames of the clip are left out. Val and test are complete, but a dev part taken from train is not.
+        class_map: rename, merge or remove classes: ``{Anger:negative,Disgust:negative,Other:null}``. Default:
+            unchanged.
 
     Raises:
-        ConfigError: if an option is wrong.
-        DataError: if folders are missing; when the table is asked for, if the annotation has lines that mean nothing.
+        ConfigError: if the class map is invalid.
+        DataError: if folders are missing; when the table is made, if annotation lines are invalid.
 
     Reference:
         D. Kollias, S. Zafeiriou, Aff-Wild2: Extending the Aff-Wild Database for Affect Recognition, 2018,
@@ -98,33 +97,31 @@ class AffWild2(FaceDataset):
     """
 
     places: ClassVar[tuple[str, ...]] = ("root", "annotations")
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # there is nothing to build without the data
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # data are needed to build it
 
     def __init__(
         self,
         root: str,
-        frames: str | Sequence[str] = FRAMES,
+        frames: str | Sequence[str] = ROOTS,
         annotations: str = "",
         test: bool = False,
-        every: int = 1,
-        class_map: dict[str, str | None] | str | None = None,
+        every: Count = 1,
+        class_map: ClassMapOption = None,
     ) -> None:
-        if every < 1:
-            raise ConfigError(f"affwild2: every={every} must be 1 or more")
         self._every = every
-        self._map = ClassMap.of(CLASSES, class_map, abaw={})
+        self._map = ClassMap.of(CLASSES, class_map)
         top = Path(root).expanduser()
         folder = find_annotations(top, annotations)
         self._annotations = read_annotations(folder)
         roots = [frames] if isinstance(frames, str) else list(frames)
-        index = index_crops(top, roots, all_needed=tuple(roots) != FRAMES)
+        index = index_crops(top, roots, all_needed=tuple(roots) != ROOTS)
         self._oddities = index.problems
         listed = listed_test_clips(top, folder) if test else []
         self._test_list = find_test_list(top, folder) if test else None
-        self._clips = self._gathered(index.clips, listed)
+        self._clips = self._all_clips(index.clips, listed)
 
-    def _gathered(self, crops: dict[str, Crops], listed: list[str] | None) -> list[_Clip]:
-        """All clips by name; ``listed`` are those of the test set, None where all without annotation are."""
+    def _all_clips(self, crops: dict[str, Crops], listed: list[str] | None) -> list[_Clip]:
+        """Return all clips by name; ``listed`` are those of the test set, None for all without annotation."""
         annotated = {file.clip: file for file in self._annotations}
         self._oddities += [
             f"{file.path}:1: clip {name!r} has no crops" for name, file in annotated.items() if name not in crops
@@ -132,7 +129,7 @@ class AffWild2(FaceDataset):
         unlabelled = sorted(crops.keys() - annotated.keys()) if listed is None else listed
         for name in unlabelled:
             if name in annotated:
-                self._oddities.append(f"{annotated[name].path}:1: clip {name!r} is listed in the test set too")
+                self._oddities.append(f"{annotated[name].path}:1: clip {name!r} is also in the list of the test set")
             elif name not in crops:
                 self._oddities.append(f"clip {name!r} of the test set has no crops")
         tested = [_Clip(name, None, crops[name]) for name in unlabelled if name in crops and name not in annotated]
@@ -141,7 +138,7 @@ class AffWild2(FaceDataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The eight classes of the challenge in its order, or what ``class_map`` makes of them."""
+        """The eight classes of the challenge in its order, mapped."""
         return self._map.classes
 
     @cached_property
@@ -149,13 +146,13 @@ class AffWild2(FaceDataset):
         """The table: clips by name, frames by number.
 
         Raises:
-            DataError: if annotation lines mean nothing; one error for all of them.
+            DataError: if annotation lines are invalid; one error for all of them.
         """
         problems = [problem for file in self._annotations for problem in file.problems]
         if problems:
-            more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
+            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise DataError(
-                f"affwild2: {len(problems)} problem(s) in the annotation: {'; '.join(problems[:_TOLD])}{more}",
+                f"affwild2: {len(problems)} problem(s) in the annotation: {'; '.join(problems[:_SHOWN])}{more}",
                 hint="fusionkit data check affwild2:root=... shows all",
             )
         lengths = [len(rows.number) for rows in self._rows]
@@ -168,48 +165,50 @@ class AffWild2(FaceDataset):
         )
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """The crops of some rows, RGB uint8 (H, W, 3); None where there is none or it cannot be decoded."""
+        """Return crops, RGB uint8 (H, W, 3); None for a crop that is missing or cannot be decoded."""
         return [read_image(path) if path else None for path in map(self._path, rows.tolist())]
 
     def has_image(self) -> np.ndarray:
-        """(N,) bool: whether a row has a crop."""
+        """Return (N,) bool: rows with a crop."""
         return np.concatenate([rows.has_crop for rows in self._rows])
 
     def content(self) -> str:
-        """A line a clip: split, name, hash of the annotation's bytes, frame numbers and some sizes of its crops.
+        """Return one line per clip: split, name, hash of the annotation, frame numbers and some sizes of its crops.
 
-        Sizes are asked of 16 crops a clip: of all 2.7 million they would cost seconds on a local disk, and on a shared
-        one a request a file, in each worker. So other crops under the same names count as other data; a
-        single file that is replaced may not be noticed.
+        Sizes are read for 16 crops per clip: for all 2.7 million they would take seconds on a local disk, and a request
+        per file on a shared one, in each worker. So other crops under the same names count as other data; the
+        replacement of a single file may not be noticed.
         """
-        return "\n".join(clip.summary() for clip in self._clips)
+        return "\n".join(clip.content() for clip in self._clips)
 
     def where(self, row: int) -> str:
-        """The crop; where there is none, the annotation's line."""
+        """Return the crop; without a crop, the line of the annotation."""
         annotation = self._clips[self._clip_of(row)].annotation
         return self._path(row) or (f"{annotation.path}:{self.frames.number[row] + 1}" if annotation else "")
 
     def export(self, rows: np.ndarray) -> Export:
-        """The annotation of the clips of these rows, and the same frame roots and file names."""
-        at = np.searchsorted(self._starts, rows, side="right") - 1
-        clips = [self._clips[place] for place in np.unique(at).tolist()]
+        """Return the annotation of the clips of these rows, and the same frame roots and file names."""
+        clip_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        clips = [self._clips[index] for index in np.unique(clip_of_row).tolist()]
         numbers = self.frames.number[rows]
+        # A clip without crops gets a folder beside those of the others; no image is written there.
+        default = next((clip.crops.key.partition("/")[0] for clip in clips if clip.crops.key), ROOTS[0])
+        folders = [clip.crops.key or f"{default}/{clip.name}" for clip in self._clips]
+        crops = [
+            f"{folders[clip]}/{self._clips[clip].crops.name(number)}"
+            for clip, number in zip(clip_of_row.tolist(), numbers.tolist(), strict=True)
+        ]
         lines = np.array([len(clip.annotation.label) if clip.annotation else 0 for clip in self._clips])
-        # A clip without crops gets a place among the others' all the same; there is nothing to put there.
-        home = next((clip.crops.key.partition("/")[0] for clip in clips if clip.crops.key), FRAMES[0])
-        folders = [clip.crops.key or f"{home}/{clip.name}" for clip in self._clips]
-        return export_affwild2(
-            [
-                f"{folders[clip]}/{self._clips[clip].crops.name(number)}"
-                for clip, number in zip(at.tolist(), numbers.tolist(), strict=True)
-            ],
-            (numbers >= 1) & (numbers <= lines[at]),
-            [clip.annotation for clip in clips if clip.annotation],
-            self._test_list if any(clip.annotation is None for clip in clips) else None,
-        )
+        sources = [Path(clip.annotation.path) for clip in clips if clip.annotation]
+        files = {f"{ANNOTATIONS}/{path.parent.name}/{path.name}": path for path in sources}
+        if self._test_list and any(clip.annotation is None for clip in clips):
+            files[TEST_LIST] = self._test_list
+        roots = sorted({crop.partition("/")[0] for crop in crops})
+        annotated = (numbers >= 1) & (numbers <= lines[clip_of_row])
+        return Export(crops, annotated, files, {"frames": None if set(roots) <= set(ROOTS) else roots})
 
     def problems(self) -> Iterable[str]:
-        """Lines of the annotation that mean nothing, and what is odd about folders and crops."""
+        """Yield invalid lines of the annotation, and problems of folders and crops."""
         for file in self._annotations:
             yield from file.problems
         yield from self._oddities
@@ -220,7 +219,7 @@ class AffWild2(FaceDataset):
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        """(clips,) the row at which each clip begins."""
+        """(clips,) first row of each clip."""
         return np.cumsum([0, *(len(rows.number) for rows in self._rows[:-1])])
 
     def _rows_of(self, clip: _Clip) -> _Rows:
@@ -239,8 +238,7 @@ class AffWild2(FaceDataset):
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
     def _path(self, row: int) -> str:
-        """The file of a row's crop; empty where there is none."""
-        at = self._clip_of(row)
-        place = row - int(self._starts[at])
-        rows = self._rows[at]
-        return self._clips[at].crops.path(int(rows.number[place])) if rows.has_crop[place] else ""
+        """Return the file of a row's crop; empty if there is none."""
+        clip = self._clip_of(row)
+        rows, index = self._rows[clip], row - int(self._starts[clip])
+        return self._clips[clip].crops.path(int(rows.number[index])) if rows.has_crop[index] else ""

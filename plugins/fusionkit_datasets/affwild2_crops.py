@@ -1,4 +1,4 @@
-"""Finds the face crops of Aff-Wild2: which clip has a file for which frame. Looks at names only."""
+"""Index of the face crops of Aff-Wild2: the files of each clip by frame. Only names are read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from fusionkit.errors import DataError
 from fusionkit_datasets.affwild2_labels import LAYOUT
 
-SAMPLED = 16  # files a clip of which the size is asked
+SAMPLED = 16  # files per clip whose size is read
 
 _USUAL = re.compile(r"[0-9]{5}\.jpg|[1-9][0-9]{5,17}\.jpg").fullmatch
 _NUMBERED = re.compile(r"([0-9]{1,18})\.(?:jpe?g|png)", re.IGNORECASE | re.ASCII).fullmatch
 _IMAGE = (".jpg", ".jpeg", ".png")
-_DEPTH = 4  # folders below a frame root; a link to a folder above ends here
+_DEPTH = 4  # levels below a frame root; this ends a link to a folder above
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +27,10 @@ class Crops:
     """The crops of one clip.
 
     Attributes:
-        folder: where they lie.
-        key: the folder below the root, the same wherever the root is.
-        numbers: (n,) int64 frame numbers, rising.
-        unusual: names of the files that are not called ``00001.jpg``, by number.
+        folder: their folder.
+        key: the folder below the root, independent of the path of the root.
+        numbers: (n,) int64 frame numbers, ascending.
+        unusual: frame number to the file name, for names other than ``00001.jpg``.
     """
 
     folder: str
@@ -39,40 +39,39 @@ class Crops:
     unusual: dict[int, str]
 
     def path(self, number: int) -> str:
-        """The file of a frame."""
+        """Return the file of a frame."""
         return f"{self.folder}/{self.name(number)}"
 
     def name(self, number: int) -> str:
-        """What the file of a frame is called, or would be."""
+        """Return the file name of a frame, whether it exists or not."""
         return self.unusual.get(number) or usual_name(number)
 
-    def summary(self) -> str:
-        """Place, frame numbers, and the sizes of ``SAMPLED`` files that are spread evenly over the clip."""
+    def content(self) -> str:
+        """Return the key, a hash of the frame numbers, and the sizes of ``SAMPLED`` evenly spaced files."""
         state = hashlib.sha256(self.numbers.astype("<i8").tobytes())
         state.update(repr(sorted(self.unusual.items())).encode(errors="backslashreplace"))
-        places = (
-            np.unique(np.linspace(0, len(self.numbers) - 1, SAMPLED).round().astype(int)) if len(self.numbers) else ()
-        )
-        sizes = [_size(self.path(int(self.numbers[place]))) for place in places]
+        last = len(self.numbers) - 1
+        sampled = np.unique(np.linspace(0, last, SAMPLED).round().astype(int)) if last >= 0 else ()
+        sizes = [_size(self.path(int(self.numbers[index]))) for index in sampled]
         return f"{self.key}\t{len(self.numbers)}\t{state.hexdigest()[:16]}\t{sizes}"
 
 
 @dataclass(eq=False)
 class CropIndex:
-    """All crops, by clip, and what is odd about them."""
+    """All crops, by clip, and their problems."""
 
     clips: dict[str, Crops] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, clip: str, crops: Crops) -> None:
-        """Take in a clip's folder; the first one of a name counts."""
+        """Add the folder of a clip; the first one of a name is used."""
         first = self.clips.setdefault(clip, crops)
         if first is not crops:
-            self.problems.append(f"{crops.folder}: clip {clip!r} has crops in {first.folder} too, which are used")
+            self.problems.append(f"{crops.folder}: ignored; clip {clip!r} has crops in {first.folder} too")
 
 
 def usual_name(number: int) -> str:
-    """``00001.jpg``; more digits from 100000 on."""
+    """Return ``00001.jpg`` for frame 1; more digits from 100000."""
     return f"{number:05d}.jpg"
 
 
@@ -80,12 +79,12 @@ def index_crops(root: Path, folders: Sequence[str], *, all_needed: bool) -> Crop
     """List every frame root.
 
     Args:
-        root: of the data set.
+        root: root of the data set.
         folders: names below it, or paths.
-        all_needed: whether each of them must be there, or one is enough.
+        all_needed: every folder must exist; otherwise one is enough.
 
     Raises:
-        DataError: if a folder that is needed is missing or cannot be listed.
+        DataError: if a required folder is missing or cannot be listed.
     """
     there = [folder for folder in folders if (root / Path(folder).expanduser()).is_dir()]
     missing = [folder for folder in folders if folder not in there]
@@ -93,32 +92,34 @@ def index_crops(root: Path, folders: Sequence[str], *, all_needed: bool) -> Crop
         raise DataError(f"affwild2: no folder {' or '.join(missing)} in {root}", hint=LAYOUT)
     index = CropIndex()
     for folder in there:
-        place = root / Path(folder).expanduser()
+        path = root / Path(folder).expanduser()
         try:
-            _list(str(place), place.name, "", index, _DEPTH)
+            _list(str(path), path.name, "", index, _DEPTH)
         except OSError as error:
             raise DataError(f"affwild2: {error.filename} cannot be listed: {error.strerror}") from error
     return index
 
 
 def _list(folder: str, key: str, clip: str, index: CropIndex, depth: int) -> None:
-    """Take in a folder that holds crops, and those below it; ``clip`` is its name, empty for a frame root."""
-    names = os.listdir(folder)  # noqa: PTH208  # a Path a crop would cost ten times as much
+    """Add a folder with crops, and the folders below it; ``clip`` is its name, empty for a frame root."""
+    names = os.listdir(folder)  # noqa: PTH208  # ten times faster than a Path per crop
     numbers = [int(name[:-4]) for name in names if _USUAL(name)]
     others = [name for name in names if not name.startswith(".")] if len(numbers) < len(names) else []
     others = sorted(name for name in others if not _USUAL(name))
-    unusual, folders = _sort_out(folder, others, set(numbers), index.problems)
+    unusual, folders = _files_and_folders(folder, others, set(numbers), index.problems)
     if numbers or unusual or not (folders or others):
         if clip:
             index.add(clip, Crops(folder, key, np.array(sorted([*numbers, *unusual]), np.int64), unusual))
         elif numbers or unusual:
-            index.problems.append(f"{folder}: {len(numbers) + len(unusual)} images lie beside the clips' folders")
+            index.problems.append(f"{folder}: {len(numbers) + len(unusual)} images beside the folders of clips")
     for name in folders if depth else ():
         _list(f"{folder}/{name}", f"{key}/{name}", name, index, depth - 1)
 
 
-def _sort_out(folder: str, names: list[str], known: set[int], problems: list[str]) -> tuple[dict[int, str], list[str]]:
-    """Of the names that are not as usual: the files of frames by number, and the folders."""
+def _files_and_folders(
+    folder: str, names: list[str], known: set[int], problems: list[str]
+) -> tuple[dict[int, str], list[str]]:
+    """Return the files of frames, by number, and the folders among unusual names."""
     unusual: dict[int, str] = {}
     folders = []
     for name in names:
@@ -126,21 +127,21 @@ def _sort_out(folder: str, names: list[str], known: set[int], problems: list[str
         number = int(numbered.group(1)) if numbered else -1
         if numbered and (number in known or number in unusual):
             problems.append(
-                f"{folder}/{name}: frame {number} is there twice; {unusual.get(number) or usual_name(number)} is used"
+                f"{folder}/{name}: frame {number} has two files; {unusual.get(number) or usual_name(number)} is used"
             )
         elif numbered:
             unusual[number] = name
         elif name.lower().endswith(_IMAGE):
-            problems.append(f"{folder}/{name}: an image whose name is not a frame number")
-        elif os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112  # ten times Path's speed
+            problems.append(f"{folder}/{name}: the name of an image must be a frame number")
+        elif os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112  # ten times faster than Path
             folders.append(name)
     if 0 in known or 0 in unusual:
-        problems.append(f"{folder}: has a frame 0, but the first annotated frame is 1: are the crops numbered from 0?")
+        problems.append(f"{folder}: found frame 0, but annotated frames start at 1; are the crops shifted by one?")
     return unusual, folders
 
 
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # as above
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return 0

@@ -1,4 +1,4 @@
-"""Reads the annotation files of Aff-Wild2's expression challenge: one text file a clip, one line a frame."""
+"""Annotation files of Aff-Wild2's expression challenge: one text file per clip, one line per frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPLITS = {"train_set": "train", "validation_set": "val"}
 _TEST_FOLDER = "names_of_videos_in_each_test_set"
 _TEST_LISTS = "Expression_*_Challenge_test_set_release.txt"
 _BOM = b"\xef\xbb\xbf"
-_SHOWN = 40  # characters of a wrong line that a message shows
+_SHOWN = 40  # characters of a wrong line in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +32,12 @@ class LabelFile:
     """The annotation of one clip.
 
     Attributes:
-        clip: the file's name without its ending.
+        clip: name of the file without its ending.
         split: ``train`` or ``val``.
-        path: of the file.
-        label: (L,) int64, numbers in ``CLASSES`` or -1; its k-th value, from 1, is of frame k.
-        digest: hash of the file's bytes (16 hex digits).
-        problems: ``path:line: what is wrong``, lines counted from 1.
+        path: the file.
+        label: (L,) int64, numbers in ``CLASSES`` or -1; value k, from 1, is the label of frame k.
+        digest: hash of the file (16 hex digits).
+        problems: ``path:line: problem``, lines from 1.
     """
 
     clip: str
@@ -49,14 +49,14 @@ class LabelFile:
 
 
 def find_annotations(root: Path, chosen: str) -> Path:
-    """The folder that holds ``Train_Set`` and ``Validation_Set``.
+    """Return the folder with ``Train_Set`` and ``Validation_Set``.
 
     Args:
-        root: of the data set; looked through are folders with ``annotations`` in their name.
-        chosen: a folder to look in instead, that folder itself or one above it; empty: none.
+        root: root of the data set; folders with ``annotation`` in their name are searched.
+        chosen: that folder or a parent of it, searched instead of the root; empty for none.
 
     Raises:
-        DataError: if there is none, or more than one.
+        DataError: if there is no such folder, or more than one.
     """
     top = Path(chosen).expanduser() if chosen else root
     if not top.is_dir():
@@ -65,17 +65,17 @@ def find_annotations(root: Path, chosen: str) -> Path:
         return top
     found = list(_challenges(top, depth=4))
     if not found:
-        raise DataError(f"affwild2: no folder {' or '.join(CHALLENGES)} below {top}", hint=LAYOUT)
+        raise DataError(f"affwild2: {top} has no folder {' or '.join(CHALLENGES)}", hint=LAYOUT)
     if len(found) > 1:
         raise DataError(
-            f"affwild2: several annotations: {', '.join(map(str, found))}",
-            hint="annotations=FOLDER names the one to use",
+            f"affwild2: found several annotations: {', '.join(map(str, found))}",
+            hint="choose one with annotations=FOLDER",
         )
     return found[0]
 
 
 def _challenges(top: Path, depth: int) -> Iterator[Path]:
-    """Looks into no other folder, so that it never lists millions of crops."""
+    """Yield folders of a challenge; other folders are not listed, since they may have millions of crops."""
     for folder in sorted(top.iterdir()):
         if folder.name.lower() in map(str.lower, CHALLENGES) and folder.is_dir():
             yield folder
@@ -84,7 +84,7 @@ def _challenges(top: Path, depth: int) -> Iterator[Path]:
 
 
 def read_annotations(folder: Path) -> list[LabelFile]:
-    """Every annotation file, by clip; what is wrong with one stands in its ``problems``.
+    """Read every annotation file, sorted by clip; errors in one are in its ``problems``.
 
     Raises:
         DataError: if there is no file, or one cannot be read.
@@ -100,7 +100,7 @@ def read_annotations(folder: Path) -> list[LabelFile]:
                 files.append(_read(path, split, seen.get(path.stem, "")))
                 seen.setdefault(path.stem, str(path))
     if not files:
-        raise DataError(f"affwild2: {folder} holds no annotation file", hint=LAYOUT)
+        raise DataError(f"affwild2: {folder} has no annotation file", hint=LAYOUT)
     return sorted(files, key=lambda file: file.clip)
 
 
@@ -111,56 +111,56 @@ def _read(path: Path, split: str, other: str) -> LabelFile:
         raise DataError(f"affwild2: {path} cannot be read: {error.strerror}") from error
     label, wrong = parse_labels(data)
     if other:
-        wrong.insert(0, (1, f"clip {path.stem!r} is annotated in {other} too"))
+        wrong.insert(0, (1, f"clip {path.stem!r} is also annotated in {other}"))
     if not path.stem.isprintable():
-        wrong.insert(0, (1, "the file's name is no readable text"))
+        wrong.insert(0, (1, "the name of the file must be printable text"))
     name = str(path).encode(errors="backslashreplace").decode()
-    problems = tuple(f"{name}:{line}: {what}" for line, what in wrong)
+    problems = tuple(f"{name}:{line}: {problem}" for line, problem in wrong)
     return LabelFile(path.stem, split, str(path), label, hashlib.sha256(data).hexdigest()[:16], problems)
 
 
 def parse_labels(data: bytes) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Read one annotation file: a header with the class names in their order, then a number a frame.
+    """Parse one annotation file: a header with class names, then one number per frame.
 
-    A byte order mark, any of the three line ends, blanks around a value and blank lines at the end are passed over; a
-    blank line before the end is a problem, since what follows could be shifted.
+    A byte order mark, any line ends, blanks around a value and blank lines at the end are accepted; a blank line before
+    the end is a problem, since the lines after it may be shifted.
 
     Returns:
-        (L,) int64 labels in the order of ``CLASSES``, whatever the order of the header, -1 where the frame is not
-        annotated or its line is wrong; and (line, what is wrong), lines counted from 1.
+        (L,) int64 labels in the order of ``CLASSES`` for any order of the header, -1 if the frame is not annotated or
+        its line is invalid; and (line, problem), lines from 1.
     """
     lines = data.removeprefix(_BOM).splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        return np.empty(0, np.int64), [(1, "the file is empty; its first line should name the classes")]
-    order, said = _order(lines[0])
-    problems = [(1, said)] if said else []
-    codes: dict[bytes, int] = {b"%d" % code: place for code, place in enumerate(order)} | {b"-1": UNLABELLED}
+        return np.empty(0, np.int64), [(1, "the file is empty; its first line must have the class names")]
+    order, problem = _order(lines[0])
+    problems = [(1, problem)] if problem else []
+    codes: dict[bytes, int] = {b"%d" % code: label for code, label in enumerate(order)} | {b"-1": UNLABELLED}
     found = [codes.get(line) for line in lines[1:]]
-    for at, code in enumerate(found):
+    for index, code in enumerate(found):
         if code is None:
-            line = lines[at + 1].strip()
-            found[at] = codes.get(line, UNLABELLED)
+            line = lines[index + 1].strip()
+            found[index] = codes.get(line, UNLABELLED)
             if line not in codes:
-                wrong = f"{_shown(line)} is not a class number in -1..{len(CLASSES) - 1}" if line else "a blank line"
-                problems.append((at + 2, wrong))
+                wrong = f"{_shown(line)} must be a class number in -1..{len(CLASSES) - 1}" if line else "a blank line"
+                problems.append((index + 2, wrong))
     return np.array(found, np.int64), problems
 
 
 def _order(header: bytes) -> tuple[list[int], str]:
-    """For each class of the header its place in ``CLASSES``; and what is wrong with it, or nothing."""
+    """Return the index in ``CLASSES`` of each class of the header; and its problem, or an empty text."""
     names = [name.strip() for name in header.decode(errors="replace").split(",")]
-    places = {name.casefold(): place for place, name in enumerate(CLASSES)}
-    order = [places.get(name.casefold(), -1) for name in names]
+    indices = {name.casefold(): index for index, name in enumerate(CLASSES)}
+    order = [indices.get(name.casefold(), -1) for name in names]
     if sorted(order) == list(range(len(CLASSES))):
         return order, ""
     plain = list(range(len(CLASSES)))
-    if unknown := [name for name, place in zip(names, order, strict=True) if place < 0]:
-        return plain, f"the header is {_shown(header)}; {_shown(unknown[0].encode())} is none of ABAW's classes"
+    if unknown := [name for name, index in zip(names, order, strict=True) if index < 0]:
+        return plain, f"the header is {_shown(header)}; unknown class {_shown(unknown[0].encode())}"
     faults = {
-        "repeats": [CLASSES[place] for place, count in Counter(order).items() if count > 1],
-        "lacks": [name for place, name in enumerate(CLASSES) if place not in order],
+        "repeats": [CLASSES[index] for index, count in Counter(order).items() if count > 1],
+        "lacks": [name for index, name in enumerate(CLASSES) if index not in order],
     }
     return plain, "the header " + " and ".join(f"{verb} {', '.join(names)}" for verb, names in faults.items() if names)
 
@@ -171,7 +171,7 @@ def _shown(line: bytes) -> str:
 
 
 def listed_test_clips(root: Path, annotations: Path) -> list[str] | None:
-    """The clips of the test set as its release lists them, or None where there is no such list."""
+    """Return the clips in the list of the test set; None if there is no list."""
     path = find_test_list(root, annotations)
     if path is None:
         return None
@@ -180,7 +180,7 @@ def listed_test_clips(root: Path, annotations: Path) -> list[str] | None:
 
 
 def find_test_list(root: Path, annotations: Path) -> Path | None:
-    """The list of the test set: it lies beside the annotations or in the folders above them, up to the root."""
+    """Return the list of the test set, beside the annotations or in the folders above them, up to the root."""
     above = [folder for folder in annotations.parents if folder.is_relative_to(root)]
     for folder in (annotations, *above, root):
         lists = sorted((folder / _TEST_FOLDER).glob(_TEST_LISTS))

@@ -1,4 +1,4 @@
-"""Writes clips in the layout of Aff-Wild2, with what is uneven in the real files, so that readers can be tried."""
+"""Write clips in the layout of Aff-Wild2, with the irregularities of the real files, to test readers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ TEMPLATE = "test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt"
 ROOTS = ("cropped_aligned", "cropped_aligned_new_50_vids")
 SPLITS = {"train": "Train_Set", "val": "Validation_Set", "test": ""}
 
-# The first clips of a split: a video of two people and one of three. The clips that follow are of one person each.
-_PEOPLE = ("_left", "_right", "", "_left", "_right")
+# The first clips of a split: a video of two people and one of three. Other clips have one person each.
+_SUFFIXES = ("_left", "_right", "", "_left", "_right")
 _NEW_VIDEO = (True, False, True, False, False)
 
-# Of every eight clips of a split. Of the 317 real files 208 have a line more than the video has frames, 94 as many,
-# 9 two more and 6 one fewer; here each kind is in every eight.
+# For every eight clips of a split. Of the 317 real files, 208 have one line more than the video has frames, 94 as many,
+# 9 two more and 6 one fewer; here each kind occurs in every eight.
 _MORE_LINES = (1, 0, 1, 2, 1, -1, 0, 1)
 _SECOND_ROOT, _BOM, _CRLF, _BLANK_LINES, _LATE_START = 3, 1, 2, 6, 7
-_LATE = 99_998  # the first frame of a late test clip, so that its names grow to six digits
+_LATE = 99_998  # first frame of a late test clip, so that its names reach six digits
 _BATCH = 64
 _QUALITY = 95
 
@@ -38,14 +38,14 @@ class _Take:
     """One clip to write.
 
     Attributes:
-        name: of its folder and annotation.
+        name: name of its folder and annotation.
         rows: rows of the table of faces.
-        root: the frame root.
-        first: number of its first frame.
+        root: frame root.
+        first: number of the first frame.
         more_lines: annotation lines beyond the number of frames; may be negative.
-        start: what stands before the header: a byte order mark or nothing.
-        line_end: of the annotation.
-        end: what stands after the last line: blank lines or nothing.
+        start: text before the header: a byte order mark or nothing.
+        line_end: line end of the annotation.
+        end: text after the last line: blank lines or nothing.
     """
 
     name: str
@@ -59,7 +59,7 @@ class _Take:
 
     @property
     def numbers(self) -> np.ndarray:
-        """(n,) the frame numbers."""
+        """(n,) frame numbers."""
         return self.first + np.arange(len(self.rows))
 
 
@@ -68,16 +68,16 @@ def write_affwild2(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterato
 
     With faults: two frame roots, several people of one video, frames without a crop, stretches without a label, up to
     two annotation lines more or one fewer than frames, a byte order mark, CRLF, blank lines at the end, and in the test
-    set a clip whose names grow from five digits to six. The faces decide which frames lack an image or a label.
+    set a clip whose names grow from five digits to six. Frames without an image or a label are those of ``faces``.
 
     Raises:
-        DataError: if the faces have other classes than the eight of the challenge.
+        DataError: if the faces do not have the eight classes of the challenge.
 
     Reference: the layout as read by the public code of ABAW teams, among it
     https://github.com/av-savchenko/face-emotion-recognition (``src/ABAW/ABAW6``).
     """
     if sorted(faces.classes) != sorted(CLASSES):
-        raise DataError(f"affwild2: the faces show {', '.join(faces.classes)}, not {', '.join(CLASSES)}")
+        raise DataError(f"affwild2: classes must be {', '.join(CLASSES)}, not {', '.join(faces.classes)}")
     table = faces.table()
     label = np.array([*map(CLASSES.index, faces.classes), UNLABELLED])[table.label]
     video = 0
@@ -92,15 +92,15 @@ def write_affwild2(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterato
 
 
 def _takes(table: FrameTable, split: str, video: int, faults: bool) -> tuple[list[_Take], int]:
-    """The clips of a split, and how many videos there are by now."""
+    """Return the clips of a split, and the number of videos so far."""
     chosen = np.flatnonzero(table.split == split)
     starts = np.flatnonzero(np.r_[True, table.clip[chosen][1:] != table.clip[chosen][:-1]]) if len(chosen) else []
     takes = []
-    for place, rows in enumerate(np.split(chosen, starts[1:]) if len(chosen) else ()):
-        shared = faults and place < len(_PEOPLE)
-        video += not shared or _NEW_VIDEO[place]
-        name = f"video{video:03d}{_PEOPLE[place] if shared else ''}"
-        kind = place % len(_MORE_LINES)
+    for index, rows in enumerate(np.split(chosen, starts[1:]) if len(chosen) else ()):
+        shared = faults and index < len(_SUFFIXES)
+        video += not shared or _NEW_VIDEO[index]
+        name = f"video{video:03d}{_SUFFIXES[index] if shared else ''}"
+        kind = index % len(_MORE_LINES)
         takes.append(_uneven(name, rows, kind, tested=not SPLITS[split]) if faults else _Take(name, rows))
     return takes, video
 
@@ -119,7 +119,7 @@ def _uneven(name: str, rows: np.ndarray, kind: int, tested: bool) -> _Take:
 
 
 def _write_labels(path: Path, take: _Take, label: np.ndarray) -> None:
-    """The annotation; a line beyond the last frame repeats the last label."""
+    """Write the annotation; a line beyond the last frame repeats the last label."""
     given = label.tolist()
     given = given[: take.more_lines] if take.more_lines < 0 else given + given[-1:] * take.more_lines
     lines = [",".join(CLASSES), *map(str, given)]
@@ -140,7 +140,7 @@ def _write_crops(folder: Path, faces: FaceDataset, take: _Take) -> Iterator[int]
 
 
 def _write_test_lists(folder: Path, takes: list[_Take]) -> None:
-    """The clips of the test set, and a submission that says the first class for every frame, crop or not."""
+    """Write the clips of the test set, and a submission with the first class for every frame."""
     header = f"image_location,{','.join(CLASSES)}"
     rows = [f"{take.name}/{usual_name(number)},0" for take in takes for number in take.numbers.tolist()]
     for name, lines in ((TEST_LIST, [take.name for take in takes]), (TEMPLATE, [header, *rows])):

@@ -1,4 +1,4 @@
-"""A text file of annotations: read line by line, its bytes hashed on the way, its faults noted by file and line."""
+"""A text file of annotations: read line by line, with a hash of its bytes and a list of its errors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from fusionkit.errors import DataError
 
 
 class AnnotationFile:
-    """One list or table of annotations.
-
-    Lines may end as on Windows, and a byte order mark is passed over.
+    """One list or table of annotations. Windows line ends and a byte order mark are accepted.
 
     Args:
-        dataset: the data set's name, for messages.
+        dataset: name of the data set, for messages.
         path: the file.
 
     Attributes:
         name: the path as text.
-        faults: what is wrong in single lines, ``path:line: what``, as readers find it.
+        faults: errors in single lines, ``path:line: problem``; readers add to them.
     """
 
     def __init__(self, dataset: str, path: Path) -> None:
@@ -32,7 +30,7 @@ class AnnotationFile:
         self._hash = hashlib.sha256()
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Number, from 1, and text of each line, without its end.
+        """Yield number, from 1, and text of each line, without the line end.
 
         Raises:
             DataError: if the file cannot be read or is not UTF-8 text.
@@ -47,7 +45,7 @@ class AnnotationFile:
             raise DataError(f"{self.dataset}: cannot read {self.path}: {error.strerror}") from error
 
     def words(self, least: int = 1) -> Iterator[tuple[int, list[str]]]:
-        """Number and words of each line that is not blank; one with fewer words than ``least`` is a fault.
+        """Yield number and words of each line that is not blank; fewer words than ``least`` are a fault.
 
         Raises:
             DataError: as :meth:`lines`.
@@ -55,15 +53,15 @@ class AnnotationFile:
         for number, text in self.lines():
             words = text.split()
             if words and len(words) < least:
-                self.fault(number, f"{text[:80]!r} has {len(words)} of {least} fields")
+                self.fault(number, f"expected {least} fields, found {len(words)}: {text[:80]!r}")
             elif words:
                 yield number, words
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Number and stripped fields of each line of comma-separated values that is not blank.
+        """Yield number and stripped comma-separated fields of each line that is not blank.
 
         Raises:
-            DataError: as :meth:`lines`, or if a quote is never closed.
+            DataError: as :meth:`lines`, or if a quote is not closed.
         """
         reader = csv.reader(text for _, text in self.lines())
         try:
@@ -75,11 +73,11 @@ class AnnotationFile:
             raise DataError(f"{self.dataset}: {self.path}:{reader.line_num}: {error}") from error
 
     def digest(self) -> str:
-        """Hash of the bytes that were read."""
+        """Return the hash of the bytes read."""
         return self._hash.hexdigest()
 
     def fault(self, line: int, problem: str) -> None:
-        """Note what is wrong in a line."""
+        """Add an error in a line."""
         self.faults.append(f"{self.path}:{line}: {problem}")
 
     def _decoded(self, number: int, raw: bytes) -> str:

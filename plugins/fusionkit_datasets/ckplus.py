@@ -4,75 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
-from fusionkit.contracts import UNLABELLED
+from fusionkit.contracts import UNLABELLED, Count
 from fusionkit.contracts.image_file import ENDINGS
-from fusionkit.errors import ConfigError, DataError
-from fusionkit_datasets.class_map import ClassMap
-from fusionkit_datasets.image_files import ImageFiles
-from fusionkit_datasets.listing import Listing
-from fusionkit_datasets.still import Still
-from fusionkit_datasets.stills import ClassMapOption, Stills, root_folder
+from fusionkit.errors import DataError
+from fusionkit_datasets.class_folders import folders_in
+from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, root_folder
 
 LAYOUT = "cohn-kanade-images/S005/001/*.png with Emotion/S005/001/*_emotion.txt"
 IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images", "extended-cohn-kanade-images")
 LABELS = ("Emotion", "Emotion_labels/Emotion", "Emotion_labels")
 
 # By the number in the label files, 0 to 7.
-EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
+CLASSES = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 NEUTRAL = 0
 
 
 class CkPlus(Stills):
-    """CK+ with its seven emotions and neutral; a sequence is a clip, a person a unit. There is no official split.
+    """CK+ with its seven emotions and neutral; a sequence is a clip, a person a unit. It has no official split.
 
     The last frames of a labelled sequence show the emotion, the first is neutral, those between are unlabelled. Most
-    sequences have no label file; they are passed over and counted in ``dropped``.
+    sequences have no label file; they are left out and counted in ``dropped``.
 
     Args:
-        root: the folder that holds ``cohn-kanade-images`` and ``Emotion``; ``~`` is the home folder.
-        peak: how many of the last frames bear the label, 1 or more; all but the first in a shorter sequence.
-        neutral: label the first frame neutral; otherwise it is unlabelled, and there is no class neutral.
-        between: keep the unlabelled frames, which smoothers see; otherwise they are left out.
-        class_map: classes renamed, merged or left out: ``{contempt:null}``; ``abaw`` for the names of the ABAW
-            challenge, contempt becoming Other.
+        root: the folder with ``cohn-kanade-images`` and ``Emotion``; ``~`` is the home folder.
+        peak: number of last frames that get the label; at most all but the first.
+        neutral: label the first frame neutral. If false, it is unlabelled, and there is no class neutral.
+        between: keep the unlabelled frames, which smoothers use. If false, they are left out.
 
     Raises:
-        ConfigError: if ``peak`` is below 1 or the class map is refused.
-        DataError: if a folder is missing, or a label file does not hold one number from 0 to 7.
+        ConfigError: if the class map is invalid.
+        DataError: if a folder is missing, or a label file does not have one number from 0 to 7.
 
     Reference:
         P. Lucey et al., The Extended Cohn-Kanade Dataset (CK+), CVPR Workshops 2010. Three peak frames and the first
         one as neutral are the usual choice with it.
     """
 
-    own: ClassVar[tuple[str, ...]] = EMOTIONS
-    abaw: ClassVar[dict[str, str | None]] = {
-        "neutral": "Neutral",
-        "anger": "Anger",
-        "contempt": "Other",
-        "disgust": "Disgust",
-        "fear": "Fear",
-        "happy": "Happiness",
-        "sadness": "Sadness",
-        "surprise": "Surprise",
-    }
-
     def __init__(
         self,
         root: str,
-        peak: int = 3,
+        peak: Count = 3,
         neutral: bool = True,
         between: bool = True,
         class_map: ClassMapOption = None,
     ) -> None:
-        if peak < 1:
-            raise ConfigError(f"ckplus: peak = {peak} must be 1 or more")
-        own = EMOTIONS if neutral else EMOTIONS[1:]
-        mapped = ClassMap.of(own, class_map, {name: self.abaw[name] for name in own})
+        mapped = ClassMap.of(CLASSES if neutral else CLASSES[1:], class_map)
         top = root_folder("ckplus", root, LAYOUT)
         try:
             listing = _listing(top, peak, neutral, between)
@@ -87,33 +66,33 @@ def _listing(top: Path, peak: int, neutral: bool, between: bool) -> Listing:
     names: list[str] = []
     faults: list[str] = []
     state, unlabelled = hashlib.sha256(), 0
-    for subject, sequence, folder in _sequences(images):
-        path = _label_file(labels / subject / sequence)
+    for folder in (sequence for subject in folders_in(images) for sequence in folders_in(subject)):
+        subject, clip = folder.parent.name, f"{folder.parent.name}/{folder.name}"
+        path = _label_file(labels / clip)
         if path is None:
             unlabelled += 1
             continue
         data = path.read_bytes()
-        state.update(f"{subject}/{sequence}".encode(errors="surrogateescape") + data)
+        state.update(clip.encode(errors="surrogateescape") + data)
         emotion = _emotion(data)
         if emotion is None:
-            faults.append(f"{path}:1: {data[:40]!r} is not one number from 0 to 7")
+            faults.append(f"{path}:1: expected one number from 0 to 7, found {data[:40]!r}")
             continue
         if emotion == NEUTRAL and not neutral:
             unlabelled += 1
             continue
         frames = _frames(folder, path)
-        coded = _coded(len(frames), emotion, peak, neutral)
-        for (number, name), code in zip(frames, coded, strict=True):
+        codes = _codes(len(frames), emotion, peak, neutral)
+        for (number, name), code in zip(frames, codes, strict=True):
             if between or code != UNLABELLED:
-                clip = f"{subject}/{sequence}"
                 stills.append(Still(clip, code, source=str(path), number=number, subject=subject))
                 names.append(f"{images.relative_to(top).as_posix()}/{clip}/{name}")
     dropped = {"sequence without a label": unlabelled} if unlabelled else {}
-    return Listing(stills, ImageFiles(top, names), state.hexdigest(), dropped, faults)
+    return Listing(stills, FileImages(top, names), state.hexdigest(), dropped, faults)
 
 
-def _coded(frames: int, emotion: int, peak: int, neutral: bool) -> list[int]:
-    """Class number of each frame of a sequence; -1 between the first and the peak."""
+def _codes(frames: int, emotion: int, peak: int, neutral: bool) -> list[int]:
+    """Return the class number of each frame of a sequence; -1 between the first frame and the peak."""
     codes = [UNLABELLED] * frames
     shown = min(peak, frames - 1 if frames > 1 else 1)
     codes[frames - shown :] = [emotion if neutral else emotion - 1] * shown
@@ -122,50 +101,38 @@ def _coded(frames: int, emotion: int, peak: int, neutral: bool) -> list[int]:
     return codes
 
 
-def _sequences(images: Path) -> Iterator[tuple[str, str, Path]]:
-    """Subject, sequence and folder, in order of name."""
-    for subject in _folders(images):
-        for sequence in _folders(subject):
-            yield subject.name, sequence.name, sequence
-
-
 def _frames(folder: Path, label: Path) -> list[tuple[int, str]]:
-    """Number and name of each image, and of the peak that the label file is named after, there or not; rising."""
+    """Return number and name of each image, and of the peak in the name of the label file even if it is missing."""
     names = {path.name for path in folder.iterdir() if path.suffix.lower() in ENDINGS and path.name[0] != "."}
     numbers: dict[int, str] = {}
     for name in sorted(names):
-        number = _number(name.rpartition(".")[0])
-        if number is None:
-            raise DataError(f"ckplus: {folder / name} has no frame number at its end")
-        if number in numbers:
-            raise DataError(f"ckplus: {folder / name} and {numbers[number]} are the same frame")
-        numbers[number] = name
+        found = re.search(r"_([0-9]{1,18})$", name.rpartition(".")[0])
+        if found is None:
+            raise DataError(f"ckplus: the name of {folder / name} must end in a frame number")
+        if int(found[1]) in numbers:
+            raise DataError(f"ckplus: {folder / name} and {numbers[int(found[1])]} are the same frame")
+        numbers[int(found[1])] = name
     stem = label.name.removesuffix("_emotion.txt")
     if re.fullmatch(f"{re.escape(f'{folder.parent.name}_{folder.name}')}_[0-9]{{1,18}}", stem):
         numbers.setdefault(int(stem.rpartition("_")[2]), f"{stem}.png")
     return sorted(numbers.items())
 
 
-def _number(stem: str) -> int | None:
-    found = re.search(r"_([0-9]{1,18})$", stem)
-    return int(found[1]) if found else None
-
-
 def _label_file(folder: Path) -> Path | None:
-    """The label file of a sequence, if it has one."""
+    """Return the label file of a sequence, if it has one."""
     paths = sorted(path for path in folder.glob("*_emotion.txt") if not path.name.startswith("."))
     if len(paths) > 1:
-        raise DataError(f"ckplus: {folder} has {len(paths)} label files, not one")
+        raise DataError(f"ckplus: expected one label file in {folder}, found {len(paths)}")
     return paths[0] if paths else None
 
 
 def _emotion(data: bytes) -> int | None:
-    """The number in a label file; None if there is none from 0 to 7."""
+    """Return the number in a label file; None if it is not a number from 0 to 7."""
     try:
         value = float(data.removeprefix(b"\xef\xbb\xbf"))
     except ValueError:
         return None
-    return int(value) if value in range(len(EMOTIONS)) else None
+    return int(value) if value in range(len(CLASSES)) else None
 
 
 def _folder(top: Path, names: tuple[str, ...]) -> Path:
@@ -173,7 +140,3 @@ def _folder(top: Path, names: tuple[str, ...]) -> Path:
     if found is None:
         raise DataError(f"ckplus: {top} has no folder {names[0]}", hint=LAYOUT)
     return found
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))

@@ -1,17 +1,76 @@
-"""The layout of one folder a class, for a data set whose classes are known: folder names are checked against them."""
+"""Images in one folder per class, optionally below folders of splits: search, and check of known class names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import DataError
 from fusionkit.registry import did_you_mean
-from fusionkit_datasets.expression_names import own_spelling
-from fusionkit_datasets.folder_tree import ImageFile, find_images
-from fusionkit_datasets.image_files import ImageFiles
-from fusionkit_datasets.listing import Listing
-from fusionkit_datasets.still import Still
+from fusionkit_datasets.class_map import own_spelling
+from fusionkit_datasets.stills import FileImages, Listing, Still, root_folder
+
+LAYOUT = "expected ROOT/<class>/<images> or ROOT/{train,val[,test]}/<class>/<images>"
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image of the tree.
+
+    Attributes:
+        split: ``train``, ``val``, ``test``; empty if there is no official split.
+        label: name of the class folder.
+        name: path below the class folder, with ``/``.
+        path: path to open.
+        size: in bytes; 0 for a broken link.
+    """
+
+    split: str
+    label: str
+    name: str
+    path: str
+    size: int
+
+    @property
+    def key(self) -> str:
+        """Path below the root with the usual name of the split: independent of the root and of its folder names."""
+        return "/".join(part for part in (self.split, self.label, self.name) if part)
+
+
+def find_images(root: str) -> list[ImageFile]:
+    """Return all images of a data set, in no particular order. Only names and sizes are read.
+
+    Raises:
+        DataError: if the root is not a folder, or the folders below it have another layout.
+    """
+    top = root_folder("folder", root, LAYOUT)
+    try:
+        splits = _splits(top)
+        images = [image for split, folder in splits.items() for image in _images_of_split(top, folder, split)]
+    except OSError as error:
+        raise DataError(f"folder: cannot list {error.filename}: {error.strerror}") from error
+    if not images:
+        raise DataError(f"folder: root {root!r} {_content_of(top)}", hint=LAYOUT)
+    for split in splits:
+        if not any(image.split == split for image in images):
+            raise DataError(f"folder: split {split} ({splits[split]}) has no class folder with images", hint=LAYOUT)
+    _check_classes(images)
+    return images
 
 
 def class_folders(
@@ -19,44 +78,126 @@ def class_folders(
     root: Path,
     classes: tuple[str, ...],
     digits: Mapping[str, str] | None = None,
-    passed_over: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Listing:
-    """The images below ``ROOT/{train,val,test}/<class>`` or ``ROOT/<class>``, in order of path.
+    """List the images below ``ROOT/{train,val,test}/<class>`` or ``ROOT/<class>`` of known classes, sorted by path.
 
     Args:
-        dataset: the data set's name, for messages.
+        dataset: name of the data set, for messages.
         root: its folder.
-        classes: the class names; a folder may spell one otherwise (``Angry`` for ``anger``).
-        digits: which class a folder named by a number holds; without it such folders are refused.
-        passed_over: folder name in lower case to the reason why its images are counted, not read.
-
-    Returns:
-        The rows and their files.
+        classes: class names; a folder may have another spelling (``Angry`` for ``anger``).
+        digits: name of a numbered folder to its class. Default: numbered folders are refused.
+        left_out: folder name in lower case to the reason why its images are counted instead of read.
 
     Raises:
-        DataError: if a folder's name is no class.
+        DataError: if a folder name is not a class.
     """
     meaning = {name: name for name in classes} | dict(digits or {})
-    known: list[tuple[ImageFile, str]] = []
-    dropped: dict[str, int] = {}
+    stills, names = [], []
+    dropped = Counter[str]()
     for file in sorted(find_images(str(root)), key=lambda file: file.key):
-        reason = (passed_over or {}).get(file.label.casefold())
-        if reason:
-            dropped[reason] = dropped.get(reason, 0) + 1
+        if reason := (left_out or {}).get(file.label.casefold()):
+            dropped[reason] += 1
             continue
         name = meaning.get(file.label) or own_spelling(file.label, classes)
         if name is None:
-            raise _no_class(dataset, file, classes, digits)
-        known.append((file, name))
-    codes = {name: code for code, name in enumerate(classes)}
-    stills = [Still(file.key, codes[name], file.split) for file, name in known]
-    names = [Path(file.path).relative_to(root).as_posix() for file, _ in known]
-    return Listing(stills, ImageFiles(root, names), dropped=dropped)
+            near = did_you_mean(file.label, classes)
+            known = ", ".join(classes) + (f", or {', '.join(digits)}" if digits else "")
+            raise DataError(
+                f"{dataset}: unknown class folder {file.label!r} ({file.path}){near}", hint=f"known folders: {known}"
+            )
+        stills.append(Still(file.key, classes.index(name), file.split))
+        names.append(Path(file.path).relative_to(root).as_posix())
+    return Listing(stills, FileImages(root, names), dropped=dropped)
 
 
-def _no_class(dataset: str, file: ImageFile, classes: tuple[str, ...], digits: Mapping[str, str] | None) -> DataError:
-    known = ", ".join(classes)
-    return DataError(
-        f"{dataset}: class folder {file.label!r} ({file.path}) is no class{did_you_mean(file.label, classes)}",
-        hint=f"folders are named {known}" + (f", or by {', '.join(digits)}" if digits else ""),
-    )
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are not hidden, sorted."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _splits(top: Path) -> dict[str, Path]:
+    """Return the folder of each split; ``{'': folder}`` if there is no official split."""
+    splits: dict[str, Path] = {}
+    others = []
+    for folder in folders_in(top):
+        split = _SPLITS.get(folder.name.lower())
+        if split is None:
+            others.append(folder)
+        elif split in splits:
+            raise DataError(f"folder: {splits[split]} and {folder} are both the split {split}")
+        else:
+            splits[split] = folder
+    if not splits:
+        return {"": top}
+    for folder in others:
+        if next(_images_below(folder), None):
+            raise DataError(f"folder: {folder} is beside {', '.join(splits)} but is not a split", hint=LAYOUT)
+    if "train" not in splits:
+        raise DataError(f"folder: root {str(top)!r} has {', '.join(splits)} but no train", hint=LAYOUT)
+    return splits if len(splits) > 1 else {"": splits["train"]}
+
+
+def _images_of_split(top: Path, folder: Path, split: str) -> Iterator[ImageFile]:
+    for class_folder in folders_in(folder):
+        for name, path, size in _images_below(class_folder, above=(top, folder)):
+            yield ImageFile(split, class_folder.name, name, path, size)
+
+
+def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str, int]]:
+    """Yield name below the folder, path and size of every image; each real folder once, so links cannot loop."""
+    seen = {_identity(each) for each in (folder, *above)}
+    waiting = [("", str(folder))]
+    while waiting:
+        prefix, path = waiting.pop()
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    if (identity := _identity(entry.path)) not in seen:
+                        seen.add(identity)
+                        waiting.append((f"{prefix}{entry.name}/", entry.path))
+                elif os.path.splitext(entry.name)[1].lower() in ENDINGS:  # noqa: PTH122  # ten times faster than Path
+                    yield prefix + entry.name, entry.path, _size(entry)
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return the size in bytes; 0 for a broken link, whose frame stays in the table without an image."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
+
+
+def _content_of(top: Path) -> str:
+    names = sorted(child.name for child in top.iterdir() if not child.name.startswith("."))
+    if not names:
+        return "is empty"
+    images = sum(Path(name).suffix.lower() in ENDINGS for name in names)
+    found = f"{images} images directly in it" if images else ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"has no class folder with images; found: {found}"
+
+
+def _check_classes(images: list[ImageFile]) -> None:
+    """Refuse a single class, and names that differ only in case or Unicode form."""
+    classes = sorted({image.label for image in images})
+    if len(classes) == 1:
+        raise DataError(f"folder: found only one class ({classes[0]}); at least two are needed", hint=LAYOUT)
+    written: dict[str, str] = {}
+    for name in classes:
+        other = written.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            raise DataError(f"folder: class folders {other!r} and {name!r} differ only in case or in Unicode form")

@@ -1,8 +1,9 @@
-"""Classes merged, renamed or left out, by name: how a data set's own classes become the ones a grid is run with."""
+"""Class names: their usual spellings, and the option ``class_map``, which renames, merges or removes them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -10,27 +11,48 @@ from fusionkit.contracts import UNLABELLED
 from fusionkit.errors import ConfigError
 from fusionkit.registry import did_you_mean
 
+ClassMapOption = dict[str, str | None] | str | None
+
 ABAW = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 REST = "*"
 HINT = "class_map={contempt:Other,unsure:null}, class_map={happy:happy,*:rest} or class_map=abaw"
+CONTEMPT = "Contempt"
+
+# The eight names of the ABAW expression challenge, and contempt, which is not one of them.
+SPELLINGS: dict[str, str] = {
+    "neutral": "Neutral",
+    "anger": "Anger",
+    "angry": "Anger",
+    "disgust": "Disgust",
+    "disgusted": "Disgust",
+    "fear": "Fear",
+    "fearful": "Fear",
+    "happiness": "Happiness",
+    "happy": "Happiness",
+    "sadness": "Sadness",
+    "sad": "Sadness",
+    "surprise": "Surprise",
+    "surprised": "Surprise",
+    "contempt": CONTEMPT,
+    "other": "Other",
+}
 
 
 class ClassMap:
-    """A data set's own class names, and what each becomes.
+    """A map from a data set's own classes to new ones.
 
-    A class that the mapping does not name keeps its name, or takes what ``*`` says. ``None`` leaves a class out: its
-    frames stay in the table, unlabelled.
+    A class that the mapping does not name keeps its name, or gets that of ``*``. The frames of a class that is mapped
+    to None stay in the table, unlabelled.
 
     Args:
         classes: the data set's own names, in the order of its label numbers.
-        mapping: own name, or ``*``, to new name or None; None changes nothing.
+        mapping: own name, or ``*``, to a new name or None; None changes nothing.
 
     Attributes:
-        classes: the new names, in the order in which they first appear.
+        classes: the new names, in order of first appearance.
 
     Raises:
-        ConfigError: if the mapping names a class that is not there, gives something that is no name, or leaves fewer
-            than two classes.
+        ConfigError: if the mapping has an unknown class or an invalid name, or leaves fewer than two classes.
     """
 
     def __init__(self, classes: tuple[str, ...], mapping: Mapping[str, str | None] | None) -> None:
@@ -43,57 +65,63 @@ class ClassMap:
             left = f"only {self.classes[0]!r}" if self.classes else "no class"
             raise ConfigError(f"class_map leaves {left} of {', '.join(classes)}; at least two are needed", hint=HINT)
         codes = {name: code for code, name in enumerate(self.classes)}
-        # The last entry is what -1 picks: unlabelled stays unlabelled.
+        # The last entry has index -1: unlabelled stays unlabelled.
         self._codes = np.array(
             [UNLABELLED if name is None else codes[name] for name in new] + [UNLABELLED], dtype=np.int64
         )
 
     @classmethod
-    def of(
-        cls, classes: tuple[str, ...], option: Mapping[str, str | None] | str | None, abaw: Mapping[str, str | None]
-    ) -> ClassMap:
-        """The map of a data set's option ``class_map``.
+    def of(cls, classes: tuple[str, ...], option: Mapping[str, str | None] | str | None) -> ClassMap:
+        """Return the map of the option ``class_map``.
 
         Args:
             classes: the data set's own names.
             option: a dict, its text ``{own:new,own:null}``, or ``abaw``.
-            abaw: what ``abaw`` stands for in this data set: own name to one of the eight names of the ABAW challenge; a
-                class that it does not name is one of the eight already.
 
         Raises:
-            ConfigError: if the option is none of these, or as above.
+            ConfigError: as above, or if the option is none of these, or ``abaw`` does not know a class.
         """
         if not isinstance(option, str):
             return cls(classes, option)
         if option.strip().lower() != "abaw":
             return cls(classes, _parsed(option))
-        strange = [name for name in classes if abaw.get(name, name) not in (*ABAW, None)]
-        if strange:
-            raise ConfigError(
-                f"class_map=abaw: {', '.join(map(repr, strange))} means none of {', '.join(ABAW)}", hint=HINT
-            )
-        return cls(classes, abaw)
+        mapping = {name: "Other" if spelled(name) == CONTEMPT else spelled(name) for name in classes}
+        if unknown := [name for name, new in mapping.items() if new is None]:
+            names = ", ".join(map(repr, unknown))
+            raise ConfigError(f"class_map=abaw: no known spelling of {', '.join(ABAW)}: {names}", hint=HINT)
+        return cls(classes, mapping)
 
     def apply(self, label: np.ndarray) -> np.ndarray:
-        """New label numbers.
+        """Convert label numbers.
 
         Args:
             label: (N,) int in -1 .. C-1, numbers of the own classes.
 
         Returns:
-            (N,) int64; -1 where a frame is unlabelled or its class is left out.
+            (N,) int64; -1 for a frame that is unlabelled or whose class is removed.
         """
         return self._codes[np.asarray(label, dtype=np.int64)]
 
 
+def spelled(word: str) -> str | None:
+    """Return the name of an expression (Anger for ``angry``, ``Anger`` and ``ANGER``); None for another word."""
+    return SPELLINGS.get(unicodedata.normalize("NFC", word).strip().casefold())
+
+
+def own_spelling(word: str, classes: Iterable[str]) -> str | None:
+    """Return the class of a data set that has the same meaning as a word; None if there is none."""
+    meant = spelled(word)
+    return next((name for name in classes if meant is not None and spelled(name) == meant), None)
+
+
 def _problems(classes: tuple[str, ...], given: Mapping[str, object]) -> list[str]:
     found = [
-        f"class_map names {own!r}, which is no class here{did_you_mean(own, classes)}; classes: {', '.join(classes)}"
+        f"class_map: unknown class {own!r}{did_you_mean(own, classes)}; classes: {', '.join(classes)}"
         for own in given
         if own not in classes and own != REST
     ]
     found += [
-        f"class_map: {own!r} becomes {new!r}, which is no name"
+        f"class_map: new name of {own!r} must be text, not {new!r}"
         for own, new in given.items()
         if new is not None and (not isinstance(new, str) or not new.strip())
     ]
@@ -101,16 +129,16 @@ def _problems(classes: tuple[str, ...], given: Mapping[str, object]) -> list[str
 
 
 def _parsed(text: str) -> dict[str, str | None]:
-    """``{own:new,own:null}`` as a dict; names that hold commas, colons or quotes need JSON."""
+    """Parse ``{own:new,own:null}``; names with commas, colons or quotes need JSON."""
     inner = text.strip()
     if not (inner.startswith("{") and inner.endswith("}")):
-        raise ConfigError(f"class_map={text!r} is neither 'abaw' nor a list of own:new", hint=HINT)
+        raise ConfigError(f"class_map={text!r} must be 'abaw' or {{own:new,...}}", hint=HINT)
     mapping: dict[str, str | None] = {}
     for item in inner[1:-1].split(","):
         own, colon, new = (part.strip().strip("\"'") for part in item.partition(":"))
         if not own or not colon:
-            raise ConfigError(f"class_map={text!r}: {item.strip()!r} is not own:new", hint=HINT)
+            raise ConfigError(f"class_map={text!r}: {item.strip()!r} must be own:new", hint=HINT)
         if own in mapping:
-            raise ConfigError(f"class_map={text!r} names {own!r} twice", hint=HINT)
+            raise ConfigError(f"class_map={text!r}: {own!r} is given twice", hint=HINT)
         mapping[own] = None if new == "null" else new
     return mapping

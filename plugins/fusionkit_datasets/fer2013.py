@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Export
 from fusionkit_datasets.class_folders import class_folders
-from fusionkit_datasets.class_map import ClassMap
-from fusionkit_datasets.image_files import ImageFiles
-from fusionkit_datasets.listing import Listing
+from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.pixel_table import PixelTable
-from fusionkit_datasets.still import Still
-from fusionkit_datasets.stills import ClassMapOption, Stills, root_folder
+from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, root_folder
 
 LAYOUT = "fer2013.csv, or {train,val,test}/<class>/<images>"
 CSV_FILES = ("fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv")
 
-# By the number in the csv. Folders in alphabetical order count otherwise: there, 4 is neutral.
-EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+# By the number in the csv. Folders sorted by name have another order: 4 is then neutral.
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 
@@ -28,15 +24,13 @@ class Fer2013(Stills):
     """FER2013 with its seven classes and its split: Training, PublicTest (val) and PrivateTest (test).
 
     Two layouts: ``fer2013.csv`` (columns emotion, pixels, Usage in any order; without Usage there is no official
-    split), and class folders named by expressions, ``{train,test}/<class>`` or ``{train,val,test}/<class>``.
+    split), and folders named after the expressions, ``{train,test}/<class>`` or ``{train,val,test}/<class>``.
 
     Args:
-        root: the folder, or the csv file itself; ``~`` is the home folder.
-        class_map: classes renamed, merged or left out: ``{disgust:angry}``; ``abaw`` for the names of the ABAW
-            challenge.
+        root: the folder, or the csv file; ``~`` is the home folder.
 
     Raises:
-        ConfigError: if the class map is refused.
+        ConfigError: if the class map is invalid.
         DataError: if the layout or a line of the csv is not as above.
 
     Reference:
@@ -44,36 +38,25 @@ class Fer2013(Stills):
         ICONIP 2013, arXiv:1307.0414; columns and numbers as in the Kaggle challenge's csv file.
     """
 
-    own: ClassVar[tuple[str, ...]] = EMOTIONS
-    abaw: ClassVar[dict[str, str | None]] = {
-        "angry": "Anger",
-        "disgust": "Disgust",
-        "fear": "Fear",
-        "happy": "Happiness",
-        "sad": "Sadness",
-        "surprise": "Surprise",
-        "neutral": "Neutral",
-    }
-
     def __init__(self, root: str, class_map: ClassMapOption = None) -> None:
-        mapped = ClassMap.of(self.own, class_map, self.abaw)
+        mapped = ClassMap.of(CLASSES, class_map)
         path = csv_file("fer2013", root)
-        listing = _from_csv(path) if path else class_folders("fer2013", Path(root).expanduser(), EMOTIONS)
+        listing = _from_csv(path) if path else class_folders("fer2013", Path(root).expanduser(), CLASSES)
         super().__init__(listing, mapped)
 
     def export(self, rows: np.ndarray) -> Export:
-        """Class folders: the same names as in those that were read, or those of the csv file's rows, as ``.png``."""
+        """Return class folders: with the names that were read, or ``.png`` files named after the rows of the csv."""
         images, stills = self._listing.images, [self._listing.stills[row] for row in rows.tolist()]
-        if isinstance(images, ImageFiles):
+        if isinstance(images, FileImages):
             names = [images.names[row] for row in rows.tolist()]
         else:
-            parts = [(still.split, EMOTIONS[still.label], f"{still.clip}.png") for still in stills]
+            parts = [(still.split, CLASSES[still.label], f"{still.clip}.png") for still in stills]
             names = ["/".join(filter(None, part)) for part in parts]
         return Export(names, np.zeros(len(rows), bool))
 
 
 def csv_file(dataset: str, root: str) -> Path | None:
-    """The csv file of FER2013: the root itself or a file below it; None if there is none.
+    """Return the csv file of FER2013: the root itself or a file below it; None if there is none.
 
     Raises:
         DataError: if the root is neither a file nor a folder.
@@ -86,12 +69,12 @@ def csv_file(dataset: str, root: str) -> Path | None:
 
 def _from_csv(path: Path) -> Listing:
     table = PixelTable.open("fer2013", path)
-    codes = {str(number): number for number in range(len(EMOTIONS))}
+    codes = {str(number): number for number in range(len(CLASSES))}
     stills, faults = [], list(table.faults)
-    for place, row in enumerate(table.rows):
+    for index, row in enumerate(table.rows):
         if row.emotion not in codes:
-            faults.append(f"{path}:{row.line}: emotion {row.emotion[:40]!r} is not 0 to 6")
+            faults.append(f"{path}:{row.line}: emotion {row.emotion[:40]!r} must be 0 to 6")
         if row.usage and row.usage not in USAGES:
-            faults.append(f"{path}:{row.line}: Usage {row.usage[:40]!r} is not {', '.join(USAGES)}")
-        stills.append(Still(f"fer{place:07d}", codes.get(row.emotion, UNLABELLED), USAGES.get(row.usage, "")))
+            faults.append(f"{path}:{row.line}: Usage {row.usage[:40]!r} must be one of {', '.join(USAGES)}")
+        stills.append(Still(f"fer{index:07d}", codes.get(row.emotion, UNLABELLED), USAGES.get(row.usage, "")))
     return Listing(stills, table, faults=faults)

@@ -1,4 +1,4 @@
-"""Faces that stand as numbers in a table of comma-separated values, such as fer2013.csv."""
+"""Faces as numbers in a comma-separated table, such as fer2013.csv."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,10 @@ class PixelRow(NamedTuple):
 
     Attributes:
         line: its number, from 1.
-        start: where it starts in the file, in bytes.
+        start: offset in the file, in bytes.
         length: in bytes.
-        emotion: what stands in the column ``emotion``.
-        usage: what stands in the column ``Usage``; empty where there is none.
+        emotion: value of the column ``emotion``.
+        usage: value of the column ``Usage``; empty if there is none.
     """
 
     line: int
@@ -38,14 +38,14 @@ class PixelRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PixelTable:
-    """Grey 48 x 48 px faces in the column ``pixels``; the file is read through once, pixels when they are asked for.
+    """Grey 48 x 48 px faces in the column ``pixels``; lines are found at once, pixels are read when they are needed.
 
     Attributes:
-        dataset: the data set's name, for messages.
+        dataset: name of the data set, for messages.
         path: the file.
-        column: place of ``pixels`` among the columns, from 0.
+        column: index of the column ``pixels``, from 0.
         rows: the rows that are used.
-        faults: lines that are not as the header says, ``path:line: what``.
+        faults: lines that do not match the header, ``path:line: problem``.
 
     Reference: the layout of ``fer2013.csv`` (https://www.kaggle.com/c/challenges-in-representation-learning-facial-
     expression-recognition-challenge).
@@ -59,10 +59,10 @@ class PixelTable:
 
     @classmethod
     def open(cls, dataset: str, path: Path) -> PixelTable:
-        """Find the rows of a table.
+        """Read a table and find its rows.
 
         Raises:
-            DataError: if the file cannot be read or lacks a column.
+            DataError: if the file cannot be read or has no column ``emotion`` or ``pixels``.
         """
         faults: list[str] = []
         try:
@@ -74,42 +74,44 @@ class PixelTable:
             raise DataError(f"{dataset}: cannot read {path}: {error.strerror}") from error
         return cls(dataset, path, header.index("pixels"), rows, faults)
 
-    def take(self, places: Sequence[int]) -> PixelTable:
-        """The table of some of its rows."""
-        return replace(self, rows=[self.rows[place] for place in places])
+    def take(self, indices: Sequence[int]) -> PixelTable:
+        """Return a table with some of the rows."""
+        return replace(self, rows=[self.rows[index] for index in indices])
 
     def read(self, row: int) -> np.ndarray | None:
-        """RGB uint8 (48, 48, 3); None where the pixels are not 48 x 48 numbers from 0 to 255."""
-        at = self.rows[row]
+        """Return RGB uint8 (48, 48, 3); None if the pixels are not 48 x 48 numbers from 0 to 255."""
         try:
             with self.path.open("rb") as file:
-                file.seek(at.start)
-                grey = _grey(_fields(file.read(at.length))[self.column])
+                grey = self._grey(file, self.rows[row])
         except OSError:
             return None
         return None if isinstance(grey, str) else np.repeat(grey[..., None], 3, axis=2)
 
     def where(self, row: int) -> str:
-        """File and line."""
+        """Return file and line."""
         return f"{self.path}:{self.rows[row].line}"
 
     def content(self) -> str:
-        """Hash of the whole file, and the lines that are used."""
+        """Return hashes of the file and of the lines that are used."""
         lines = np.array([row.line for row in self.rows], dtype="<i8")
         return f"{self._digest} {hashlib.sha256(lines.tobytes()).hexdigest()}"
 
     def there(self) -> None:
-        """Only reading tells."""
+        """Return None: only reading shows which rows have an image."""
         return
 
     def problems(self) -> Iterator[tuple[int, str]]:
-        """(row, what is wrong) of each row without a face; all pixels are parsed for it."""
+        """Yield (row, problem) for each row without a face; all pixels are parsed."""
         with self.path.open("rb") as file:
-            for place, row in enumerate(self.rows):
-                file.seek(row.start)
-                grey = _grey(_fields(file.read(row.length))[self.column])
+            for index, row in enumerate(self.rows):
+                grey = self._grey(file, row)
                 if isinstance(grey, str):
-                    yield place, f"{self.where(place)}: {grey}"
+                    yield index, f"{self.where(index)}: {grey}"
+
+    def _grey(self, file: BinaryIO, row: PixelRow) -> np.ndarray | str:
+        """Return (48, 48) uint8, or the problem."""
+        file.seek(row.start)
+        return _face(_fields(file.read(row.length))[self.column])
 
     @cached_property
     def _digest(self) -> str:
@@ -119,12 +121,12 @@ class PixelTable:
 
 def _header(dataset: str, path: Path, line: bytes) -> list[str]:
     names = [name.decode(errors="replace") for name in _fields(line.removeprefix(b"\xef\xbb\xbf"))]
-    lacking = [name for name in ("emotion", "pixels") if name not in names]
-    if lacking:
-        near = did_you_mean(lacking[0], [name[:40] for name in names])
+    missing = [name for name in ("emotion", "pixels") if name not in names]
+    if missing:
+        near = did_you_mean(missing[0], [name[:40] for name in names])
         raise DataError(
-            f"{dataset}: {path}:1: there is no column {' and no column '.join(lacking)}{near}",
-            hint="the first line is emotion,pixels,Usage",
+            f"{dataset}: {path}:1: no column {' and no column '.join(missing)}{near}",
+            hint="the first line must be emotion,pixels,Usage",
         )
     return names
 
@@ -137,22 +139,22 @@ def _rows(path: Path, header: list[str], lines: Iterable[bytes], start: int, fau
             split = "" if usage is None else fields[usage].decode(errors="replace")
             yield PixelRow(number, start, len(line), fields[emotion].decode(errors="replace"), split)
         elif fields != [b""]:
-            faults.append(f"{path}:{number}: {len(fields)} fields stand where {len(header)} should")
+            faults.append(f"{path}:{number}: expected {len(header)} fields, found {len(fields)}")
         start += len(line)
 
 
 def _fields(line: bytes) -> list[bytes]:
-    """Fields of a line, without the spaces and quotes around them; none holds a comma."""
+    """Return the fields of a line, without spaces and quotes around them; no field has a comma."""
     return [field.strip(b' \t\r\n"') for field in line.split(b",")]
 
 
-def _grey(text: bytes) -> np.ndarray | str:
-    """(48, 48) uint8; or what is wrong."""
+def _face(text: bytes) -> np.ndarray | str:
+    """Return (48, 48) uint8, or the problem."""
     if text.translate(None, _DIGITS):
-        return "pixels are not numbers with spaces between"
+        return "pixels must be numbers separated by spaces"
     values = np.fromstring(text, dtype=np.int64, sep=" ") if text.strip() else np.zeros(0, np.int64)
     if len(values) != SIDE * SIDE:
-        return f"{len(values)} pixels are not {SIDE} x {SIDE}"
+        return f"expected {SIDE} x {SIDE} pixels, found {len(values)}"
     if values.max() > 255:
-        return f"pixel {values.max()} is not 0 to 255"
+        return f"pixel {values.max()} must be 0 to 255"
     return values.astype(np.uint8).reshape(SIDE, SIDE)

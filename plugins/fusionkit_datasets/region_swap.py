@@ -1,4 +1,4 @@
-"""Puts a region of one face into another: matched colour, soft edge."""
+"""Copy a region of one face into another, with matched colour and a soft edge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-_LAB_NOISE = 1e-3  # a spread below this is none: a plain patch has no contrast to scale
+_LAB_NOISE = 1e-3  # below this standard deviation a patch has no contrast to scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class BoxedFace:
 
     Attributes:
         image: RGB uint8 (H, W, 3).
-        box: (5,) centre x, centre y, width, height in px, angle in degrees, clockwise as seen.
+        box: (5,) centre x, centre y, width, height in px, angle in degrees, clockwise on screen.
     """
 
     image: np.ndarray
@@ -26,15 +26,15 @@ class BoxedFace:
 
 
 def swap_region(receiver: BoxedFace, donor: BoxedFace, feather: float) -> np.ndarray:
-    """The receiver's image with the donor's box in place of its own.
+    """Return the receiver's image with the content of the donor's box in its own box.
 
-    The donor's box is brought to the place, size and angle of the receiver's, and in CIE Lab to its mean and standard
-    deviation, channel by channel. Nothing outside the receiver's box changes.
+    The content is warped to the position, size and angle of the receiver's box, and gets its mean and standard
+    deviation in CIE Lab, per channel. Pixels outside the receiver's box do not change.
 
     Args:
         receiver: the face that gets a region.
-        donor: the face that gives it.
-        feather: width of the soft edge, as a share of the box's shorter side, 0..0.5.
+        donor: the face that the region is taken from.
+        feather: width of the soft edge, as a fraction of the box's shorter side, 0..0.5.
 
     Returns:
         RGB uint8, of the receiver's shape.
@@ -43,14 +43,14 @@ def swap_region(receiver: BoxedFace, donor: BoxedFace, feather: float) -> np.nda
     CIE Lab where they use l-alpha-beta (our reading: OpenCV has the first).
     """
     alpha = soft_mask(receiver.image.shape[:2], receiver.box, feather)
-    there = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    if not len(there[0]):
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    if not len(rows):
         return receiver.image
-    window = slice(there[0][0], there[0][-1] + 1), slice(there[1][0], there[1][-1] + 1)
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     left_top = np.array([window[1].start, window[0].start], np.float64)
     own = receiver.image[window]
     inside = box_mask(receiver.image.shape[:2], receiver.box, 0.0)[window]
-    brought: np.ndarray = cv2.warpAffine(
+    warped: np.ndarray = cv2.warpAffine(
         donor.image,
         _to_donor(receiver.box, donor.box, left_top),
         (own.shape[1], own.shape[0]),
@@ -58,19 +58,19 @@ def swap_region(receiver: BoxedFace, donor: BoxedFace, feather: float) -> np.nda
         borderMode=cv2.BORDER_REPLICATE,
     )
     part = alpha[window][..., None]
-    mixed = part * match_colour(brought, own, inside) + (1 - part) * own
+    mixed = part * match_colour(warped, own, inside) + (1 - part) * own
     out = receiver.image.copy()
     out[window] = np.where(part > 0, np.rint(mixed), own).astype(np.uint8)
     return out
 
 
 def match_colour(image: np.ndarray, like: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """An image with the mean and spread of another's Lab channels, both taken where ``inside`` is true.
+    """Return an image with the mean and standard deviation of another's Lab channels, computed inside a mask.
 
     Args:
         image: RGB uint8 (h, w, 3).
         like: RGB uint8 (h, w, 3).
-        inside: (h, w) bool.
+        inside: (h, w) bool, the mask.
 
     Returns:
         RGB float32 in 0..255.
@@ -84,20 +84,20 @@ def match_colour(image: np.ndarray, like: np.ndarray, inside: np.ndarray) -> np.
 
 
 def soft_mask(shape: tuple[int, ...], box: np.ndarray, feather: float) -> np.ndarray:
-    """(H, W) float32: 1 well inside the box, falling smoothly to 0 at its edge, 0 outside."""
-    radius = round(feather * float(min(box[2], box[3])) / 2)  # half the soft edge's width, in whole px
+    """Return (H, W) float32: 1 inside the box, falling smoothly to 0 at its edge, 0 outside."""
+    radius = round(feather * float(min(box[2], box[3])) / 2)  # half the width of the soft edge, in whole px
     hard = box_mask(shape, box, float(radius)).astype(np.float32)
     if not radius:
         return hard
-    size = 2 * radius + 1  # of a kernel that ends where it should: from the shrunk box's edge to the box's own
+    size = 2 * radius + 1  # of a kernel that reaches from the edge of the shrunk box to that of the box
     blurred: np.ndarray = cv2.GaussianBlur(hard, (size, size), radius / 2, borderType=cv2.BORDER_CONSTANT)
     blurred[blurred > 1 - 1e-5] = 1
-    # The corners of the kernel's square reach out of a box that is turned; they weigh next to nothing.
+    # The corners of the square kernel reach beyond a rotated box, with weights near 0.
     return np.where(box_mask(shape, box, 0.0), blurred, np.float32(0))
 
 
 def box_mask(shape: tuple[int, ...], box: np.ndarray, margin: float) -> np.ndarray:
-    """(H, W) bool: the pixels whose centres lie in the box, ``margin`` px or more from its edges."""
+    """Return (H, W) bool: pixels whose centres are in the box, at least ``margin`` px from its edges."""
     x, y, width, height, angle = (float(value) for value in box)
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     down, right = np.ogrid[: shape[0], : shape[1]]
@@ -109,15 +109,15 @@ def box_mask(shape: tuple[int, ...], box: np.ndarray, margin: float) -> np.ndarr
 
 
 def _to_donor(receiver: np.ndarray, donor: np.ndarray, left_top: np.ndarray) -> np.ndarray:
-    """(2, 3): from a pixel of the window at ``left_top`` of the receiver to the place in the donor it is taken from."""
+    """Return the (2, 3) map from a pixel of the window at ``left_top`` of the receiver to its position in the donor."""
     turn = _axes(donor) @ np.diag(donor[2:4] / receiver[2:4]) @ _axes(receiver).T
-    # A pixel's centre lies half a pixel from its number, in both images.
+    # The centre of a pixel is half a pixel from its index, in both images.
     shift = donor[:2] - 0.5 - turn @ (receiver[:2] - 0.5 - left_top)
     return np.column_stack([turn, shift]).astype(np.float64)
 
 
 def _axes(box: np.ndarray) -> np.ndarray:
-    """(2, 2): the box's own axes as columns."""
+    """Return (2, 2): the axes of the box as columns."""
     cos, sin = math.cos(math.radians(float(box[4]))), math.sin(math.radians(float(box[4])))
     return np.array([[cos, -sin], [sin, cos]])
 

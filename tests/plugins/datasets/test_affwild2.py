@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.registry import DATASETS
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.affwild2 import AffWild2
 from fusionkit_datasets.affwild2_labels import CLASSES
 
@@ -135,7 +137,7 @@ def test_rows_are_read_in_any_order(tmp_path):
     assert values == [None, 1, 4, 4, None, 2]
 
 
-def test_what_is_odd_about_crops_is_told_with_the_file_and_stops_nothing(tmp_path):
+def test_problems_of_crops_are_listed_with_the_file_and_stop_nothing(tmp_path):
     v = crop(tmp_path, "v", [0, 1, 2])
     annotate(tmp_path, "v", [0, 1])
     image(v / "2.jpg", 9)
@@ -148,11 +150,11 @@ def test_what_is_odd_about_crops_is_told_with_the_file_and_stops_nothing(tmp_pat
     assert rows(data, "lone") == [(1, 3, None)]
     assert sorted(data.problems()) == sorted(
         [
-            f"{v}: has a frame 0, but the first annotated frame is 1: are the crops numbered from 0?",
-            f"{v}/2.jpg: frame 2 is there twice; 00002.jpg is used",
-            f"{v}/face.jpg: an image whose name is not a frame number",
-            f"{tmp_path}/{NEW}/v: clip 'v' has crops in {v} too, which are used",
-            f"{tmp_path}/cropped_aligned: 1 images lie beside the clips' folders",
+            f"{v}: found frame 0, but annotated frames start at 1; are the crops shifted by one?",
+            f"{v}/2.jpg: frame 2 has two files; 00002.jpg is used",
+            f"{v}/face.jpg: the name of an image must be a frame number",
+            f"{tmp_path}/{NEW}/v: ignored; clip 'v' has crops in {v} too",
+            f"{tmp_path}/cropped_aligned: 1 images beside the folders of clips",
             f"{lone}:1: clip 'lone' has no crops",
         ]
     )
@@ -175,7 +177,7 @@ def test_wrong_lines_end_in_one_error_that_names_the_first_and_counts_all(tmp_pa
         assert said in message
     assert str(good) not in message
     assert len(list(data.problems())) == 4
-    assert f"{worse}:3: '8' is not a class number in -1..7" in list(data.problems())
+    assert f"{worse}:3: '8' must be a class number in -1..7" in list(data.problems())
 
 
 @pytest.fixture
@@ -205,7 +207,7 @@ def test_test_clips_are_those_without_annotation(with_test_set):
     assert table.unit[table.clip == "t2_left"].tolist() == ["t2", "t2"]
 
 
-def test_where_a_list_is_there_it_says_which_clips_are_tested(with_test_set):
+def test_a_list_of_the_test_set_selects_the_test_clips(with_test_set):
     folder = with_test_set / "names_of_videos_in_each_test_set"
     folder.mkdir()
     names = folder / "Expression_Recognition_Challenge_test_set_release.txt"
@@ -216,7 +218,7 @@ def test_where_a_list_is_there_it_says_which_clips_are_tested(with_test_set):
     assert sorted(set(table.clip[table.split == "val"])) == ["b"]
     assert sorted(data.problems()) == sorted(
         [
-            f"{with_test_set}/{EXPR}/Validation_Set/b.txt:1: clip 'b' is listed in the test set too",
+            f"{with_test_set}/{EXPR}/Validation_Set/b.txt:1: clip 'b' is also in the list of the test set",
             "clip 'gone' of the test set has no crops",
         ]
     )
@@ -236,8 +238,8 @@ def test_every_nth_labelled_frame_of_each_train_clip_is_used(tmp_path):
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_every_nth_is_one_or_more(tmp_path, every):
-    with pytest.raises(ConfigError, match="every"):
-        AffWild2(str(tmp_path), every=every)
+    with pytest.raises(ConfigError, match=f"option every = {every} must be at least 1"):
+        DATASETS.build(Spec("affwild2", {"root": str(tmp_path), "every": every}))
 
 
 def test_classes_are_merged_and_left_out_by_name(tmp_path):

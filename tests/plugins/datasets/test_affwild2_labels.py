@@ -111,12 +111,12 @@ def test_a_header_in_another_order_is_mapped_by_name():
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf \n\n", "the file is empty"),
-        (b"0\n1\n", "'0' is none of ABAW's classes"),
-        (b"Neutral,Anger,Disgust,Fear,Happy,Sadness,Surprise,Other\n", "'Happy' is none of ABAW's classes"),
-        (b"valence,arousal\n0.1,0.2\n", "'valence' is none of"),
+        (b"0\n1\n", "unknown class '0'"),
+        (b"Neutral,Anger,Disgust,Fear,Happy,Sadness,Surprise,Other\n", "unknown class 'Happy'"),
+        (b"valence,arousal\n0.1,0.2\n", "unknown class 'valence'"),
         (b"Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise\n", "the header lacks Other"),
         (HEADER.replace("Anger", "Fear").encode(), "the header repeats Fear and lacks Anger"),
-        (HEADER.encode("utf-16"), "is none of ABAW's classes"),
+        (HEADER.encode("utf-16"), "unknown class "),
     ],
 )
 def test_a_header_that_is_not_the_eight_classes_is_named(data, said):
@@ -137,8 +137,8 @@ def test_problems_name_file_and_line(tmp_path):
     (folder / "v.txt").write_text(f"{HEADER}\n1\n9\nten\n")
     (file,) = read_annotations(tmp_path)
     assert file.problems == (
-        f"{folder}/v.txt:3: '9' is not a class number in -1..7",
-        f"{folder}/v.txt:4: 'ten' is not a class number in -1..7",
+        f"{folder}/v.txt:3: '9' must be a class number in -1..7",
+        f"{folder}/v.txt:4: 'ten' must be a class number in -1..7",
     )
 
 
@@ -147,7 +147,7 @@ def test_a_clip_that_is_annotated_twice_is_a_problem(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "v.txt").write_text(f"{HEADER}\n1\n")
     problems = [problem for file in read_annotations(tmp_path) for problem in file.problems]
-    assert problems == [f"{tmp_path}/Validation_Set/v.txt:1: clip 'v' is annotated in {tmp_path}/Train_Set/v.txt too"]
+    assert problems == [f"{tmp_path}/Validation_Set/v.txt:1: clip 'v' is also annotated in {tmp_path}/Train_Set/v.txt"]
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,6 @@ def test_faces_of_other_classes_are_refused(tmp_path):
     class Fewer(Shades):
         classes = CLASSES[:7]
 
-    with pytest.raises(DataError, match="the faces show Neutral"):
+    with pytest.raises(DataError, match="classes must be Neutral"):
         list(write_affwild2(tmp_path, Fewer(), faults=False))
     assert not list(tmp_path.iterdir())

@@ -28,7 +28,7 @@ def test_words_pass_over_blank_lines_and_a_short_line_is_a_fault(tmp_path):
     write(tmp_path / "list.txt", "a 1\n \nb\nc 2\n")
     file = AnnotationFile("toy", tmp_path / "list.txt")
     assert list(file.words(least=2)) == [(1, ["a", "1"]), (4, ["c", "2"])]
-    assert file.faults == [f"{tmp_path / 'list.txt'}:3: 'b' has 1 of 2 fields"]
+    assert file.faults == [f"{tmp_path / 'list.txt'}:3: expected 2 fields, found 1: 'b'"]
 
 
 def test_the_digest_is_that_of_the_bytes(tmp_path):

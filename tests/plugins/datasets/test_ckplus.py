@@ -10,6 +10,7 @@ from toy_stills import greys, image, labels, write
 
 from fusionkit.config.splits import divide
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.ckplus import CkPlus
 
@@ -57,8 +58,8 @@ def test_peak_neutral_and_between_choose_the_frames(tmp_path):
     plain = CkPlus(root, neutral=False, between=False)
     assert plain.classes == tuple(NAMES[1:])
     assert labels(plain) == ["disgust"] * 3 + ["surprise"] * 3
-    with pytest.raises(ConfigError, match="peak = 0 must be 1 or more"):
-        CkPlus(root, peak=0)
+    with pytest.raises(ConfigError, match="peak = 0 must be at least 1"):
+        DATASETS.build(Spec("ckplus", {"root": root, "peak": 0}))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +109,14 @@ def test_a_label_that_is_no_number_from_0_to_7_is_named(tmp_path, content):
     with pytest.raises(DataError) as caught:
         data.table()
     assert f"{path}:1: " in str(caught.value)
-    assert "is not one number from 0 to 7" in str(caught.value)
+    assert "expected one number from 0 to 7" in str(caught.value)
     assert len(list(data.problems())) == 1
 
 
 def test_two_labels_of_a_sequence_are_refused(tmp_path):
     root = written(tmp_path)
     write(tmp_path / "Emotion/S005/001/S005_001_00000004_emotion.txt", "3")
-    with pytest.raises(DataError, match="has 2 label files, not one"):
+    with pytest.raises(DataError, match=r"expected one label file in .*, found 2"):
         CkPlus(root)
 
 
@@ -126,7 +127,7 @@ def test_an_image_without_a_number_and_a_number_twice_are_refused(tmp_path):
     with pytest.raises(DataError, match="are the same frame"):
         CkPlus(root)
     extra.rename(extra.with_name("poster.png"))
-    with pytest.raises(DataError, match=r"poster.png has no frame number at its end"):
+    with pytest.raises(DataError, match=r"poster.png must end in a frame number"):
         CkPlus(root)
 
 

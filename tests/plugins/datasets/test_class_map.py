@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.errors import ConfigError
-from fusionkit_datasets.class_map import ABAW, ClassMap
+from fusionkit_datasets import affectnet, ckplus, expw, fer2013, ferplus, rafdb
+from fusionkit_datasets.class_map import ABAW, ClassMap, own_spelling, spelled
 
 OWN = ("happy", "sad", "contempt", "neutral")
 
@@ -54,9 +55,9 @@ def test_what_a_label_becomes_is_what_its_name_becomes(mapping):
 @pytest.mark.parametrize(
     ("mapping", "said"),
     [
-        ({"contmpt": "x"}, r"'contmpt', which is no class here \(did you mean 'contempt'\?\)"),
-        ({"happy": "  "}, "'happy' becomes '  ', which is no name"),
-        ({"happy": 3}, "'happy' becomes 3, which is no name"),
+        ({"contmpt": "x"}, r"unknown class 'contmpt' \(did you mean 'contempt'\?\)"),
+        ({"happy": "  "}, "'happy' must be text, not '  '"),
+        ({"happy": 3}, "'happy' must be text, not 3"),
         ({"*": "all"}, "leaves only 'all'"),
         ({"*": None}, "leaves no class"),
         ({"happy": "sad", "contempt": "sad", "neutral": None}, "leaves only 'sad'"),
@@ -74,8 +75,8 @@ def test_every_unknown_name_is_reported_at_once():
 
 
 def test_the_option_may_be_a_dict_or_its_text():
-    as_dict = ClassMap.of(OWN, {"contempt": "Other", "sad": None}, {})
-    as_text = ClassMap.of(OWN, ' { contempt:Other , "sad": null } ', {})
+    as_dict = ClassMap.of(OWN, {"contempt": "Other", "sad": None})
+    as_text = ClassMap.of(OWN, ' { contempt:Other , "sad": null } ')
     assert as_dict.classes == as_text.classes == ("happy", "Other", "neutral")
     assert as_dict.apply(np.arange(4)).tolist() == as_text.apply(np.arange(4)).tolist() == [0, -1, 1, 2]
 
@@ -83,15 +84,43 @@ def test_the_option_may_be_a_dict_or_its_text():
 @pytest.mark.parametrize("text", ["", "happy:sad", "{happy}", "{:x}", "{happy:sad,}", "{happy:a,happy:b}", "abwa"])
 def test_text_that_is_no_mapping_is_refused(text):
     with pytest.raises(ConfigError, match="class_map"):
-        ClassMap.of(OWN, text, {})
+        ClassMap.of(OWN, text)
 
 
-def test_abaw_is_the_data_sets_own_table():
-    table = {"happy": "Happiness", "sad": "Sadness", "contempt": "Other", "neutral": "Neutral"}
-    assert ClassMap.of(OWN, "abaw", table).classes == ("Happiness", "Sadness", "Other", "Neutral")
-    assert ClassMap.of(ABAW, "ABAW", {}).classes == ABAW
+def test_abaw_maps_spellings_to_the_eight_names():
+    assert ClassMap.of(OWN, "abaw").classes == ("Happiness", "Sadness", "Other", "Neutral")
+    assert ClassMap.of(ABAW, "ABAW").classes == ABAW
 
 
-def test_abaw_is_refused_where_a_class_means_none_of_the_eight():
-    with pytest.raises(ConfigError, match="'bored' means none of Neutral, Anger"):
-        ClassMap.of(("happy", "bored"), "abaw", {"happy": "Happiness"})
+def test_abaw_is_refused_for_a_class_of_another_meaning():
+    with pytest.raises(ConfigError, match=r"Neutral, Anger.*'bored'"):
+        ClassMap.of(("happy", "bored"), "abaw")
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("angry", "Anger"),
+        (" ANGER ", "Anger"),
+        ("Happy", "Happiness"),
+        ("sad", "Sadness"),
+        ("bored", None),
+        ("4", None),
+    ],
+)
+def test_spellings_meet_in_one_name(word, name):
+    assert spelled(word) == name
+
+
+def test_a_word_is_given_as_the_data_set_spells_it():
+    assert own_spelling("Anger", ("sad", "angry")) == "angry"
+    assert own_spelling("contempt", ("sad", "angry")) is None
+    assert own_spelling("4", ("4", "angry")) is None
+
+
+@pytest.mark.parametrize("data", [affectnet, ckplus, expw, fer2013, ferplus, rafdb])
+def test_abaw_knows_every_class_of_each_data_set(data):
+    mapped = ClassMap.of(data.CLASSES, "abaw")
+    assert set(mapped.classes) <= set(ABAW)
+    names = [mapped.classes[code] for code in mapped.apply(np.arange(len(data.CLASSES))).tolist()]
+    assert names == ["Other" if spelled(name) == "Contempt" else spelled(name) for name in data.CLASSES]

@@ -113,15 +113,15 @@ def broken(**changes: Any) -> Arrays:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (broken(face=None, sound=None), "holds no view: no array of two dimensions, frames by features"),
-        (broken(label=None), "holds no column 'label'"),
-        (broken(labels=np.zeros(12)), r"array 'labels' of shape \(12,\) is no view"),
+        (broken(face=None, sound=None), "has no view: no array of two dimensions, frames by features"),
+        (broken(label=None), "has no column 'label'"),
+        (broken(labels=np.zeros(12)), r"array 'labels' of shape \(12,\) is neither a view"),
         (broken(video=np.array(["v"] * 11)), "arrays differ in length: face 12, sound 12, .*video 11"),
-        (broken(face=np.ones((12, 5), int)), "view 'face' holds int64, not floating point numbers"),
-        (broken(frame=np.ones(12)), "column 'frame' holds float64, not whole numbers"),
-        (broken(label=np.zeros(12, int)), "labels are numbers: an array 'classes' must name them"),
-        (broken(label=np.full(12, 2), classes=np.array(["a", "b"])), r"row 0: label 2 is not in -1\.\.1"),
-        (broken(classes=np.array(["sad", "angry"])), "label 'happy' is not among the classes sad, angry"),
+        (broken(face=np.ones((12, 5), int)), "view 'face' must be floating point, not int64"),
+        (broken(frame=np.ones(12)), "column 'frame' must be integers, not float64"),
+        (broken(label=np.zeros(12, int)), "labels are numbers, so an array 'classes'"),
+        (broken(label=np.full(12, 2), classes=np.array(["a", "b"])), r"row 0: label 2 must be in -1\.\.1"),
+        (broken(classes=np.array(["sad", "angry"])), "unknown label 'happy'; classes: sad, angry"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path, given: Arrays, line: str) -> None:
@@ -136,9 +136,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "features.csv").write_text("a,b")
     for name, error, line in (
         ("nothing.npz", DataError, "does not exist"),
-        ("empty", DataError, "there is no .npy file in"),
+        ("empty", DataError, "has no .npy file"),
         ("half.npz", DataError, "half.npz cannot be read"),
-        ("features.csv", ConfigError, "is not a .npz or .parquet file, nor a folder of .npy files"),
+        ("features.csv", ConfigError, "must be a .npz or .parquet file, or a folder of .npy files"),
     ):
         with pytest.raises(FusionKitError, match=line) as refused:
             Embeddings(str(tmp_path / name))

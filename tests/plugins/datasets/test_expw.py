@@ -58,9 +58,9 @@ def test_a_bad_line_is_named(tmp_path, line):
         data.table()
 
 
-def test_a_face_that_stands_twice_is_named(tmp_path):
+def test_a_face_that_is_listed_twice_is_named(tmp_path):
     data = ExpW(written(tmp_path, "a.jpg 0 0 0 9 9 10 1", "a.jpg 0 0 0 9 9 10 2"))
-    with pytest.raises(DataError, match=r"label.lst:2: 'a.jpg#0' is annotated at .*label.lst:1 too"):
+    with pytest.raises(DataError, match=r"label.lst:2: 'a.jpg#0' is also annotated at .*label.lst:1"):
         data.table()
 
 

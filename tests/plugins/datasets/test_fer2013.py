@@ -62,7 +62,7 @@ def test_folders_give_the_same_classes_whatever_their_alphabetical_order(tmp_pat
 def test_numbered_folders_are_refused(tmp_path):
     image(tmp_path / "train/0/a.png", 0)
     image(tmp_path / "train/1/a.png", 0)
-    with pytest.raises(DataError, match=r"class folder '0' .* is no class \(folders are named angry, disgust"):
+    with pytest.raises(DataError, match=r"unknown class folder '0' .* \(known folders: angry, disgust"):
         Fer2013(str(tmp_path))
 
 
@@ -77,11 +77,11 @@ def test_public_is_dev_and_private_is_test(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (row(7, 1), "emotion '7' is not 0 to 6"),
-        (row("", 1), "emotion '' is not 0 to 6"),
-        (row("happy", 1), "emotion 'happy' is not 0 to 6"),
-        (row(1, 1, "Test"), "Usage 'Test' is not Training, PublicTest, PrivateTest"),
-        ("1", "1 fields stand where 3 should"),
+        (row(7, 1), "emotion '7' must be 0 to 6"),
+        (row("", 1), "emotion '' must be 0 to 6"),
+        (row("happy", 1), "emotion 'happy' must be 0 to 6"),
+        (row(1, 1, "Test"), "Usage 'Test' must be one of Training, PublicTest, PrivateTest"),
+        ("1", "expected 3 fields, found 1"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, said):
@@ -96,14 +96,14 @@ def test_a_face_that_cannot_be_parsed_stays_a_row(tmp_path):
     data = Fer2013(csv(tmp_path, row(0, 1), "3,1 2 3,Training"))
     assert labels(data) == ["angry", "happy"]
     assert greys(data) == [1, None]
-    assert list(data.problems()) == [f"{tmp_path / 'fer2013.csv'}:3: 3 pixels are not 48 x 48"]
+    assert list(data.problems()) == [f"{tmp_path / 'fer2013.csv'}:3: expected 48 x 48 pixels, found 3"]
 
 
 def test_a_header_alone_and_an_empty_file_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no image is annotated"):
+    with pytest.raises(DataError, match="no annotated image"):
         Fer2013(csv(tmp_path)).table()
     write(tmp_path / "fer2013.csv", "")
-    with pytest.raises(DataError, match="there is no column emotion"):
+    with pytest.raises(DataError, match="no column emotion"):
         Fer2013(str(tmp_path))
 
 

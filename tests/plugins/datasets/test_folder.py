@@ -176,7 +176,7 @@ def test_a_file_in_which_a_pattern_finds_nothing_is_named(tmp_path, option, patt
 @pytest.mark.parametrize("number", ["x", "99999999999999999999", "1.5"])
 def test_a_frame_number_that_is_no_number_is_refused(tmp_path, number):
     message = refused(fill(tmp_path, f"a/v1_{number}.png", "b/v1_1.png"), clip="v1", number=r"_(.+)\.png")
-    assert f"{number!r} is not a frame number" in message
+    assert f"frame number {number!r}" in message
 
 
 @pytest.mark.parametrize("option", ["subject", "clip", "number"])
@@ -228,7 +228,7 @@ def test_a_class_map_merges_leaves_out_and_takes_spellings_for_abaw_names(tmp_pa
     assert Folder(root, class_map="abaw").classes == ("Happiness", "Anger", "Other")
     with pytest.raises(ConfigError, match="did you mean 'Happy'"):
         Folder(root, class_map={"happy": None})
-    with pytest.raises(ConfigError, match="'bored' means none of"):
+    with pytest.raises(ConfigError, match="'bored'"):
         Folder(fill(tmp_path, "bored/3.png"), class_map="abaw")
 
 

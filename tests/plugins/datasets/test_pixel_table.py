@@ -60,13 +60,13 @@ def test_some_rows_are_taken_and_keep_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("1 2 3", "3 pixels are not 48 x 48"),
-        ("", "0 pixels are not 48 x 48"),
-        (" ".join(["7"] * 2305), "2305 pixels are not 48 x 48"),
-        (" ".join(["7"] * 2303 + ["256"]), "pixel 256 is not 0 to 255"),
-        (" ".join(["7"] * 2303 + ["99999999999999999999"]), "is not 0 to 255"),
-        (" ".join(["7"] * 2303 + ["-1"]), "pixels are not numbers with spaces between"),
-        (" ".join(["7"] * 2303 + ["0.5"]), "pixels are not numbers with spaces between"),
+        ("1 2 3", "expected 48 x 48 pixels, found 3"),
+        ("", "expected 48 x 48 pixels, found 0"),
+        (" ".join(["7"] * 2305), "expected 48 x 48 pixels, found 2305"),
+        (" ".join(["7"] * 2303 + ["256"]), "pixel 256 must be 0 to 255"),
+        (" ".join(["7"] * 2303 + ["99999999999999999999"]), "must be 0 to 255"),
+        (" ".join(["7"] * 2303 + ["-1"]), "pixels must be numbers separated by spaces"),
+        (" ".join(["7"] * 2303 + ["0.5"]), "pixels must be numbers separated by spaces"),
     ],
 )
 def test_a_row_without_a_face_is_a_frame_without_an_image_and_a_problem(tmp_path, text, said):
@@ -81,14 +81,14 @@ def test_a_row_without_a_face_is_a_frame_without_an_image_and_a_problem(tmp_path
 def test_a_line_with_more_or_fewer_fields_is_a_fault(tmp_path):
     found = table(tmp_path, "emotion,pixels,Usage\n0,1 2\n0,1,2,3\n")
     assert [fault.removeprefix(f"{tmp_path}/fer2013.csv:") for fault in found.faults] == [
-        "2: 2 fields stand where 3 should",
-        "3: 4 fields stand where 3 should",
+        "2: expected 3 fields, found 2",
+        "3: expected 3 fields, found 4",
     ]
 
 
 @pytest.mark.parametrize("content", ["", "emotion;pixels;Usage\n", "\x00", "Emotion,Pixels\n0,1"])
 def test_a_file_without_the_columns_is_refused(tmp_path, content):
-    with pytest.raises(DataError, match=r"fer2013.csv:1: there is no column emotion"):
+    with pytest.raises(DataError, match=r"fer2013.csv:1: no column emotion"):
         table(tmp_path, content)
 
 
@@ -102,7 +102,7 @@ def test_the_content_changes_with_any_byte_and_with_the_rows_that_are_used(tmp_p
 
 def test_no_pixel_is_parsed_when_the_table_is_opened(tmp_path, monkeypatch):
     write(tmp_path / "fer2013.csv", f"emotion,pixels,Usage\n0,{pixels(faces(1)[0])},Training\n")
-    monkeypatch.setattr("fusionkit_datasets.pixel_table._grey", lambda *_: pytest.fail("was parsed"))
+    monkeypatch.setattr("fusionkit_datasets.pixel_table._face", lambda *_: pytest.fail("was parsed"))
     assert len(PixelTable.open("toy", tmp_path / "fer2013.csv").rows) == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusionkit.errors import DataError
-from fusionkit_datasets.folder_tree import find_images
+from fusionkit_datasets.class_folders import find_images
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -110,13 +110,13 @@ def test_an_empty_root_is_refused(tmp_path):
 
 
 def test_a_root_without_class_folders_is_refused_saying_what_is_there(tmp_path):
-    assert "2 images lie in it directly" in refused(fill(tmp_path / "flat", "1.jpg", "2.jpg"))
+    assert "2 images directly in it" in refused(fill(tmp_path / "flat", "1.jpg", "2.jpg"))
     assert "found: labels.csv, notes" in refused(fill(tmp_path / "none", "labels.csv", "notes/a.txt"))
 
 
 def test_a_single_class_is_refused(tmp_path):
     message = refused(fill(tmp_path, "happy/1.jpg", "happy/2.jpg"))
-    assert "one class only (happy)" in message
+    assert "only one class (happy)" in message
     assert "at least two" in message
 
 
@@ -133,7 +133,7 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
 def test_images_beside_the_splits_are_refused_but_other_folders_are_not(tmp_path):
     fill(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "docs/readme.txt")
     assert len(keys(tmp_path)) == 3
-    assert "dev stands beside" in refused(fill(tmp_path, "dev/a/1.jpg"))
+    assert "dev is beside" in refused(fill(tmp_path, "dev/a/1.jpg"))
 
 
 def test_splits_without_train_and_splits_without_images_are_refused(tmp_path):
