@@ -278,7 +278,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     Raises:
         ConfigError: after the last line, if the run folder holds results of another protocol.
     """
-    from fusionkit.report.plan_table import plan_lines as lines
+    from fusionkit.report.plan_lines import plan_lines as lines
 
     yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options)
     prepared.folder.check(prepared.plan)
@@ -621,13 +621,13 @@ def submit(
     if template is None and not per_video:
         raise ConfigError("a submission in one file needs a template")
     rows = submission.read_template(Path(template)) if template is not None else None
-    submission.check_place(Path(out), rows, per_video=per_video)
+    submission.check_output(Path(out), rows, per_video=per_video)
     classes = rows.classes if rows else predictor.classes
     submission.class_order(predictor.classes, classes)  # checked before the data are opened
     spec = submission.with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
     source = open_source(spec, None)
-    wanted = rows.frames_of(whole=per_video) if rows else submission.all_test_frames(source)
-    found = submission.answer(predictor, classes, wanted, source, progress or Progress())
+    frames = (rows.whole_clips() if per_video else rows.frames()) if rows else submission.all_test_frames(source)
+    found = submission.predict_clips(predictor, classes, frames, source, progress or Progress())
     if per_video or rows is None:
         submission.write_per_video(classes, found.predicted, Path(out))
     else:
