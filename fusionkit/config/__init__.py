@@ -1,1 +1,1 @@
-"""Checked descriptions of grids and training runs: config files, recipes, splits, views."""
+"""Checked configs of grids and training runs: config files, training recipes, splits, views."""

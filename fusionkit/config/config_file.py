@@ -1,4 +1,4 @@
-"""Config files: shipped ones by name, others by path; Python through mmengine, YAML and JSON as plain data."""
+"""Reading of config files, by path or by the name of a shipped one: Python by mmengine, YAML and JSON as plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import Spec, parse_value, split_outside, split_specs
 
 _DATA = (".yaml", ".yml", ".json")
-_TELLING = {  # keys that configs of one command alone have
+_OWN_KEYS = {  # keys that only configs of one command have
     "bench": {"datasets", "backbones", "main", "regions", "subsets", "fusions"},
     "finetune": {"dataset", "view", "auxiliary", "backbone", "fusion"},
     "pretrain": {"data", "encoder", "decoder"},
@@ -21,24 +21,24 @@ _TELLING = {  # keys that configs of one command alone have
 
 
 def shipped_folder() -> Path:
-    """The folder of the shipped configs: beside the package in a wheel, in the repository for an editable install."""
+    """Return the folder of the shipped configs: in the package of a wheel, in the repository of an editable install."""
     package = Path(__file__).parents[1]
-    beside = package / "configs"
-    return beside if beside.is_dir() else package.parent / "configs"
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def shipped_names() -> list[str]:
-    """Names of the shipped configs, as ``bench/quickstart``."""
+    """Return the names of the shipped configs, such as ``bench/quickstart``."""
     folder = shipped_folder()
     names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py"))
     return sorted(name for name in names if not name.startswith("_"))
 
 
 def find_config(name: str) -> Path:
-    """The file of a config: a path, or the name of a shipped one.
+    """Return the file of a config, given its path or the name of a shipped one.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if it does not exist.
     """
     path = Path(name)
     if path.is_file():
@@ -47,7 +47,7 @@ def find_config(name: str) -> Path:
     if shipped.is_file():
         return shipped
     known = shipped_names()
-    raise ConfigError(f"there is no config {name!r}{did_you_mean(name, known)}; shipped: {', '.join(known)}")
+    raise ConfigError(f"no config {name!r}{did_you_mean(name, known)}; shipped configs: {', '.join(known)}")
 
 
 def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") -> dict[str, Any]:
@@ -57,23 +57,23 @@ def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") ->
 
     Args:
         path: the file.
-        overrides: applied in their order.
-        command: for which it is read: ``bench``, ``finetune`` or ``pretrain``.
+        overrides: ``key=value`` texts, applied in order.
+        command: command that reads it: ``bench``, ``finetune`` or ``pretrain``. Default: any.
 
     Raises:
-        ConfigError: if it cannot be read, a data config asks for code, or it is a config of another command.
+        ConfigError: if it cannot be read, is a data config that loads code, or a config of another command.
     """
     if path.suffix in _DATA:
         config = _read_data(path, ())
     elif path.suffix == ".py":
         config = _read_code(path)
     else:
-        raise ConfigError(f"{path}: a config ends in .py, .yaml or .json, not in {path.suffix!r}")
+        raise ConfigError(f"{path}: suffix {path.suffix!r} must be one of: .py, .yaml, .yml, .json")
     if command:
         _check_command(path, config, command)
     for text in overrides:
         _override(config, text)
-    # What a .py config imports or defines to help itself is no key.
+    # Imports and helper functions of a .py config are not keys.
     return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
 
 
@@ -102,9 +102,9 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_command(path: Path, config: dict[str, Any], command: str) -> None:
-    telling = {name: len(keys & config.keys()) for name, keys in _TELLING.items()}
-    likely = max(telling, key=lambda name: telling[name])
-    if telling[likely] and not telling[command]:
+    matches = {name: len(keys & config.keys()) for name, keys in _OWN_KEYS.items()}
+    likely = max(matches, key=lambda name: matches[name])
+    if matches[likely] and not matches[command]:
         raise ConfigError(f"{path} is a config of fusionkit {likely}, not of {command}")
 
 
@@ -121,7 +121,7 @@ def _read_code(path: Path) -> dict[str, Any]:
 
 
 def _check_code_bases(path: Path, seen: tuple[Path, ...]) -> None:
-    """Refuse data bases of code: mmengine would load them itself, and its YAML loader runs Python tags."""
+    """Reject data files as bases of code: mmengine would load them itself, and its YAML loader runs Python tags."""
     path = path.resolve()
     if path in seen:
         raise ConfigError(f"{path} is its own base")
@@ -131,7 +131,7 @@ def _check_code_bases(path: Path, seen: tuple[Path, ...]) -> None:
         raise ConfigError(f"{path}: {cause_of(error)}") from error
     for base in _named_bases(tree):
         if Path(base).suffix in _DATA:
-            raise ConfigError(f"{path}: base {base!r} is not Python", hint="a .py config has .py bases")
+            raise ConfigError(f"{path}: base {base!r} is not Python", hint="bases of a .py config must be .py files")
         _check_code_bases(path.parent / base, (*seen, path))
 
 
@@ -146,11 +146,11 @@ def _named_bases(tree: ast.Module) -> Iterator[str]:
 
 
 def _override(config: dict[str, Any], text: str) -> None:
-    """Apply one ``key=value``: a dotted key walks into mappings by name and into lists by number."""
+    """Apply one ``key=value``. A dotted key selects items of mappings by name and of lists by index."""
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise ConfigError(f"--set {text!r} is not key=value", hint="recipe.lr=1e-3 for example")
+        raise ConfigError(f"--set {text!r} is not key=value", hint="for example recipe.lr=1e-3")
     node: Any = config
     for depth, step in enumerate(path):
         where = ".".join(path[:depth]) or "the config"
@@ -162,20 +162,22 @@ def _override(config: dict[str, Any], text: str) -> None:
                 node = node.setdefault(step, {})
         elif isinstance(node, list):
             if not step.isdecimal() or int(step) >= len(node):
-                raise ConfigError(f"--set {text!r}: {where} is a list of {len(node)}", hint=f"0..{len(node) - 1}")
+                raise ConfigError(
+                    f"--set {text!r}: {step!r} is not an index of the list {where}", hint=f"use 0..{len(node) - 1}"
+                )
             if last:
                 node[int(step)] = parse_value(value)
             else:
                 node = node[int(step)]
         else:
-            raise ConfigError(f"--set {text!r}: {where} is {node!r}, which has nothing inside", hint="set it whole")
+            raise ConfigError(f"--set {text!r}: {where} is {node!r}, which has no keys", hint=f"set {where} itself")
 
 
 def _read_data(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """A data config merged into its bases.
+    """Return a data config merged into its bases.
 
-    mmengine never sees the file: its loader runs YAML tags, and its substitution of ``{{...}}`` can make up a tag in a
-    text that had none.
+    mmengine must not read the file: its loader runs YAML tags, and its substitution of ``{{...}}`` can create a tag in
+    text that has none.
     """
     from mmengine.config import Config
 
@@ -187,12 +189,12 @@ def _read_data(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or Path(base).suffix not in _DATA or "::" in base:
-            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="a data config has data bases")
-        brought = _read_data(path.parent / base, (*seen, path))
-        twice = sorted(brought.keys() & merged)
+            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="bases must be YAML or JSON files")
+        inherited = _read_data(path.parent / base, (*seen, path))
+        twice = sorted(inherited.keys() & merged)
         if twice:
             raise ConfigError(f"{path}: two of its bases set {', '.join(twice)}")
-        merged |= brought
+        merged |= inherited
     try:
         config = Config(merged)
         config.merge_from_dict(data)
@@ -209,13 +211,13 @@ def _parse_data(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not plain data: {cause_of(error)}") from error
+        raise ConfigError(f"{path} is not plain data: {cause_of(error)}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys, not {type(data).__name__}")
+        raise ConfigError(f"{path}: a config must be a mapping of keys, not {type(data).__name__}")
     for key in data:
         if not isinstance(key, str):
-            raise ConfigError(f"{path}: key {key!r} is not text")
+            raise ConfigError(f"{path}: key {key!r} must be str")
     for key in ("custom_imports", "plugins"):
         if key in data:
-            raise ConfigError(f"{path}: {key} is code", hint="use a .py config, or --plugin FILE.py")
+            raise ConfigError(f"{path}: {key} loads code", hint="use a .py config, or --plugin FILE.py")
     return data

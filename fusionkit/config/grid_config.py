@@ -44,26 +44,26 @@ class BackboneChoice:
     """A backbone for every view, or one per view with a default.
 
     Attributes:
-        default: for views that have none of their own; None where every view must have one.
-        per_view: view (as written) to backbone.
+        default: backbone of views that are not in ``per_view``; None if every view must be there.
+        per_view: pairs of a view's text and its backbone.
     """
 
     default: Spec | None
     per_view: tuple[tuple[str, Spec], ...] = ()
 
     def of(self, view: View) -> Spec:
-        """The backbone of one view.
+        """Return the backbone of a view.
 
         Raises:
-            ConfigError: if the view has none.
+            ConfigError: if it has none.
         """
         chosen = dict(self.per_view).get(str(view), self.default)
         if chosen is None:
-            raise ConfigError(f"no backbone for view {str(view)!r}", hint="name one, or a default")
+            raise ConfigError(f"no backbone for view {str(view)!r}", hint="give one, or a default")
         return chosen
 
     def specs(self) -> list[Spec]:
-        """Every backbone that is named."""
+        """Return every backbone."""
         return [*([self.default] if self.default else []), *(spec for _, spec in self.per_view)]
 
     def __str__(self) -> str:
@@ -75,15 +75,16 @@ class BackboneChoice:
 
 @dataclass(frozen=True)
 class GridConfig:
-    """A checked grid: every axis with its points, in the order in which they were given.
+    """A checked grid: every axis with its values in the given order.
 
     Attributes:
-        recipe: option and value; a tuple of values is a sweep, of which each row takes the point best on dev.
-        reference: the row that ``delta`` is taken to: None, ``main`` (the main view alone with a linear head) or a
-            region set, which then stands with the first fusion.
-        impute: what a frame without any view is given; one of :data:`IMPUTE`.
+        recipe: options of the training recipe (optimiser, epochs, loss) with their values; a tuple of values is a
+            sweep, of which each row takes the value best on dev.
+        reference: baseline row of ``delta``: None, ``main`` (the main view alone with a linear head), or a region set
+            with the first fusion.
+        impute: how a frame without any view gets its prediction; one of :data:`IMPUTE`.
         plugins: Python files that register components; every process loads them.
-        modules: importable modules that do.
+        modules: importable modules that register components.
     """
 
     name: str
@@ -104,7 +105,7 @@ class GridConfig:
     modules: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
-        """The grid as plain data, as a JSON or YAML config would state it (code to import apart)."""
+        """Return the grid as plain data, as in a JSON or YAML config, without the code to import."""
         reference = self.reference
         return {
             "datasets": [str(spec) for spec in self.datasets],
@@ -123,12 +124,12 @@ class GridConfig:
         }
 
     def digest(self) -> str:
-        """Hash of the description (16 hex digits)."""
+        """Return the hash of the description (16 hex digits)."""
         return digest(self.describe())
 
 
 def region_text(views: RegionSet) -> str:
-    """A region set as it is written: ``eye,mouth``."""
+    """Return a region set as text: ``eye,mouth``."""
     return ",".join(map(str, views))
 
 

@@ -1,4 +1,4 @@
-"""How heads are trained: the recipe, its defaults and its checks; and sweeps over recipes."""
+"""Training recipe of heads (optimiser, epochs, loss), and sweeps over recipes."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ BelowOne = Annotated[float, Range(least=0, below=1)]
 
 @dataclass(frozen=True)
 class Recipe(Section):
-    """How a head is trained.
+    """Training recipe of a head.
 
-    The losses and what they may be combined with: ``class_weights`` goes with either loss; ``label_smoothing`` with
-    ``cross-entropy`` only, since a smoothed focal loss has no agreed meaning; ``logit_adjustment`` with either loss
-    and with smoothing, but not with balanced weights, which correct for the same class shares a second time.
+    Valid combinations: ``class_weights`` works with either loss. ``label_smoothing`` works with ``cross-entropy`` only,
+    because a smoothed focal loss has no agreed definition. ``logit_adjustment`` works with either loss and with
+    smoothing, but not with balanced weights, which correct for the same class frequencies.
 
     Args:
-        standardize: bring every feature to mean 0 and variance 1, as fitted on the training frames.
+        standardize: scale every feature to mean 0 and variance 1 over the training frames.
         optimizer: ``adamw`` or ``adam``.
         lr: learning rate.
         weight_decay: weight decay; decoupled for ``adamw``.
-        batch_size: frames a step.
-        epochs: passes over the training frames at most.
+        batch_size: frames per step.
+        epochs: maximum number of passes over the training frames.
         patience: stop after this many epochs without a better dev macro-F1; 0 trains all epochs and keeps the last.
-        class_weights: ``balanced`` weighs classes by inverse frequency (mean weight 1 over frames), ``none`` does not.
-        loss: ``cross-entropy``, or ``focal``, which turns to the frames that are still wrong.
-        focal_gamma: exponent of the focal loss, 0 or more; 0 is the cross-entropy.
-        label_smoothing: share of the target that is spread over all classes, 0 or more and below 1.
-        logit_adjustment: tau, 0 or more: the training loss sees logits + tau * log class share; 1 is the usual value.
-        view_dropout: chance that a view of a training frame is taken away, 0 or more and below 1; one always stays.
-        view_heads: weight of a loss for each view's own classifier; above 0, every view gets an adapter that the fusion
-            and that classifier share.
-        gradient_modulation: alpha of OGM-GE, which holds back the adapters of the view that is ahead; goes with
-            ``view_heads`` only.
+        class_weights: ``balanced`` weights classes by inverse frequency (mean weight 1 over frames), ``none`` equally.
+        loss: ``cross-entropy``, or ``focal``, which down-weights well-classified frames.
+        focal_gamma: exponent of the focal loss; 0 is the cross-entropy.
+        label_smoothing: share of the target that is spread over all classes.
+        logit_adjustment: tau: the training loss uses logits + tau * log class frequency; 1 is the usual value.
+        view_dropout: probability of dropping a view of a training frame; one view is always kept.
+        view_heads: weight of an auxiliary loss on one classifier per view; above 0, each view gets an adapter shared by
+            its classifier and the fusion.
+        gradient_modulation: alpha of OGM-GE, which slows down the adapters of the dominant view; needs ``view_heads``.
 
-    The last three act on fusions that are trained by gradient steps; one that is fitted in one go does not see them.
+    The last three apply to fusions that are trained by gradient steps, and not to fitted ones.
 
     Reference:
         Focal loss: Lin et al., ICCV 2017. Logit adjustment: Menon et al., ICLR 2021. Label smoothing: Szegedy et al.,
@@ -68,10 +67,10 @@ class Recipe(Section):
 
     @classmethod
     def problems(cls, given: Any) -> list[str]:
-        """List everything that is wrong with given values; a list of values is a sweep over them."""
+        """List everything that is wrong with given values. A list of values is a sweep."""
         if not isinstance(given, Mapping):
             return [f"{given!r} is not a mapping of options"]
-        found = [f"option {name} = [] names no value" for name, value in given.items() if value in ([], ())]
+        found = [f"option {name} = [] must not be empty" for name, value in given.items() if value in ([], ())]
         if not found:
             for point in _points(given):
                 found += super().problems(point)
@@ -79,14 +78,15 @@ class Recipe(Section):
 
     @classmethod
     def sweep(cls, *layers: Mapping[str, Any]) -> tuple[Self, ...]:
-        """Return every point of a sweep, each once. An option given a list takes each of its values.
+        """Return every recipe of a sweep, each once. An option with a list takes each of its values.
 
-        Each layer overrides the ones before it: first what the fusion asks for, then what the config says.
+        Recipes are in the order of options and values; the last option varies fastest.
 
-        Points come in the order of the options and of their values, the last option turning fastest.
+        Args:
+            layers: options. Each layer overrides the ones before it: the fusion's recipe, then the config's.
 
         Raises:
-            ConfigError: if a layer holds something wrong.
+            ConfigError: with every problem of the layers.
         """
         merged: dict[str, Any] = {}
         for layer in layers:
@@ -97,7 +97,7 @@ class Recipe(Section):
         return tuple(dict.fromkeys(cls(**defaults_filled(cls, point)) for point in _points(merged)))
 
     def clashes(self) -> list[str]:
-        """List options that do not go together."""
+        """List options that cannot be combined."""
         found = []
         if self.loss != "focal" and self.focal_gamma != Recipe.focal_gamma:
             found.append(
@@ -125,7 +125,7 @@ class Recipe(Section):
 
 
 def sweep_text(points: Sequence[Recipe]) -> str:
-    """What a sweep changes in the defaults: ``lr=[0.001,0.01],epochs=2``; ``default`` for nothing."""
+    """Return a sweep's changes to the defaults: ``lr=[0.001,0.01],epochs=2``, or ``default``."""
     changed = []
     for item in fields(Recipe):
         values = list(dict.fromkeys(getattr(point, item.name) for point in points))

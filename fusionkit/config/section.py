@@ -24,11 +24,11 @@ class Section:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Return the section with defaults filled in; the values must have been checked."""
+        """Return the section with defaults filled in. The values must be free of :meth:`problems`."""
         return cls(**defaults_filled(cls, given))
 
     def clashes(self) -> list[str]:
-        """List options that do not go together."""
+        """List options that cannot be combined."""
         return []
 
     def describe(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who trains, who chooses and who is tested: splits by unit, drawn without regard to the seed of a cell."""
+"""Splits into train, dev and test by unit (subject or video). They do not depend on the seed of a cell."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ from fusionkit.registry.spec import Spec
 Half = Annotated[float, Range(above=0, most=0.5)]
 
 _RANDOM_STATE = 0
-_FINEST = 20  # parts that units are dealt into at most: shares are met to a twentieth
+_MAX_GROUPS = 20  # groups of units from which a share is taken: it is exact to a twentieth
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One division of the frames.
+    """One split of the frames.
 
     Attributes:
         name: ``official``, ``holdout`` or ``kfold/0``.
-        part: (N,) str: ``train``, ``dev``, ``test``, or empty for a frame that takes no part.
+        part: (N,) str: ``train``, ``dev``, ``test``, or empty for a frame that is not used.
     """
 
     name: str
     part: np.ndarray
 
     def rows(self, part: str) -> np.ndarray:
-        """(n,) int64: the rows of a part, unlabelled ones too, in table order."""
+        """Return the rows of a part, with unlabelled ones, in table order: (n,) int64."""
         return np.flatnonzero(self.part == part)
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the division (16 hex digits)."""
+        """Hash of the parts (16 hex digits)."""
         return hashlib.sha256(self.part.astype("S5").tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
 class Composites:
-    """Frames that were made up of others. They have no say in how the real ones are divided.
+    """Composite frames: frames made of others. They do not affect the split of the real ones.
 
     Attributes:
         rows: (M,) int64.
-        units: (M, S) str: units of the frames that each was made of; empty where there are fewer than S.
+        units: (M, S) str: units of the source frames of each; padded with empty texts.
     """
 
     rows: np.ndarray
     units: np.ndarray
 
     def join(self, fold: Fold, table: FrameTable, real: np.ndarray) -> Fold:
-        """Put them into a fold of the real frames: in train where no unit of theirs is held out, else in no part."""
+        """Add them to a fold of the real frames: to train if none of their units is in dev or test, else to no part."""
         part = np.full(len(table), "", dtype=fold.part.dtype)
         part[real] = fold.part
         held_out = np.unique(table.unit[(part == "dev") | (part == "test")])
@@ -69,41 +69,40 @@ class Composites:
 
 @dataclass(frozen=True)
 class Auto:
-    """``official`` where the data set has splits, else ``holdout``."""
+    """``official`` if the data set has splits, else ``holdout``."""
 
     provided: ClassVar[tuple[str, ...]] = ()
 
     def folds(self, table: FrameTable) -> list[Fold]:
-        """One fold."""
+        """Return one fold."""
         chosen: Official | Holdout = Official() if (table.split != "").any() else Holdout()
         return chosen.folds(table)
 
 
 @dataclass(frozen=True)
 class Official:
-    """The data set's own splits: with train, val and test, val is dev; with train and val, val is the test set.
+    """The splits of the data set. With train, val and test, val is dev. With train and val, val is test.
 
-    In the second case dev is carved from train, by unit.
+    In the second case dev is a part of train, by unit.
 
     Args:
-        dev: share of the train units that becomes dev where there is no test split.
+        dev: share of the train units that becomes dev if there is no test split.
     """
 
     provided: ClassVar[tuple[str, ...]] = ()
     dev: Half = 0.2
 
     def folds(self, table: FrameTable) -> list[Fold]:
-        """One fold.
+        """Return one fold.
 
         Raises:
-            DataError: if there is no train split, or nothing to test on.
+            DataError: if there is no train split, or neither val nor test.
         """
         named = set(np.unique(table.split).tolist())
         if "train" not in named or not named & {"val", "test"}:
             have = ", ".join(sorted(named - {""})) or "none"
             raise DataError(
-                f"the data set has no official train split with val or test beside it (it has: {have})",
-                hint="split = holdout carves them",
+                f"the data set needs official splits train, and val or test; it has: {have}", hint="use split = holdout"
             )
         part = np.where(table.split == "train", "train", np.where(table.split == "", "", "test")).astype("<U5")
         if {"val", "test"} <= named:
@@ -115,11 +114,11 @@ class Official:
 
 @dataclass(frozen=True)
 class Holdout:
-    """One test and one dev set, carved out by unit, stratified by class; official splits are ignored.
+    """One test and one dev set, drawn by unit and stratified by class. Official splits are ignored.
 
     Args:
-        test: share of the units that is tested.
-        dev: share of the remaining units that is dev.
+        test: share of the units that becomes test.
+        dev: share of the remaining units that becomes dev.
     """
 
     provided: ClassVar[tuple[str, ...]] = ()
@@ -127,14 +126,14 @@ class Holdout:
     dev: Half = 0.2
 
     def folds(self, table: FrameTable) -> list[Fold]:
-        """One fold."""
+        """Return one fold."""
         part = carve(np.full(len(table), "train", "<U5"), table, "test", self.test)
         return [Fold("holdout", carve(part, table, "dev", self.dev))]
 
 
 @dataclass(frozen=True)
 class KFold:
-    """Each unit is tested once, in k folds that are stratified by class; dev is carved from what a fold trains on.
+    """k folds by unit, stratified by class: each unit is tested once. Dev is a part of a fold's train units.
 
     Args:
         k: number of folds.
@@ -146,7 +145,7 @@ class KFold:
     dev: Half = 0.2
 
     def folds(self, table: FrameTable) -> list[Fold]:
-        """The k folds."""
+        """Return the k folds."""
         everything = np.full(len(table), "train", "<U5")
         groups = _group_folds(everything, table, self.k)
         return [
@@ -167,7 +166,7 @@ SPLITS: dict[str, type[Auto | Official | Holdout | KFold]] = {
 
 
 def split_problems(spec: Spec) -> list[str]:
-    """Everything that is wrong with a split's SPEC."""
+    """List everything that is wrong with the SPEC of a split."""
     if spec.name not in SPLITS:
         return [f"unknown split {spec.name!r}{did_you_mean(spec.name, SPLITS)}; known: {', '.join(SPLITS)}"]
     found = check_options(SPLITS[spec.name], spec.options)
@@ -177,45 +176,47 @@ def split_problems(spec: Spec) -> list[str]:
 def divide(
     spec: Spec, table: FrameTable, classes: tuple[str, ...], composites: Composites | None = None
 ) -> tuple[list[Fold], list[str]]:
-    """The folds of a split, and warnings about them.
+    """Return the folds of a split, and warnings about them.
 
     Args:
         spec: the split.
         table: the frames.
-        classes: their names.
-        composites: which frames are made up: they may only be trained on. None: none is.
+        classes: class names.
+        composites: composite frames, which are used for training only. Default: none.
 
     Raises:
-        DataError: if the labels cannot serve: none, of one class only, or a class without training frames.
+        DataError: if the labels are not sufficient: none, of one class only, or a class without training frames.
     """
     labelled = table.label[table.label != UNLABELLED]
     if not len(labelled):
         raise DataError("no frame is labelled")
     if len(np.unique(labelled)) < 2:
-        raise DataError(f"every labelled frame is {classes[labelled[0]]!r}: there is nothing to tell apart")
+        raise DataError(f"every labelled frame is {classes[labelled[0]]!r}; at least two classes are needed")
     splitter = SPLITS[spec.name](**spec.options)
     if composites is None:
         folds = splitter.folds(table)
     else:
         real = np.setdiff1d(np.arange(len(table)), composites.rows)
         folds = [composites.join(fold, table, real) for fold in splitter.folds(table.take(real))]
-    notes: list[str] = []
-    for fold in folds:
-        counts = {part: _class_counts(table, fold, part, len(classes)) for part in ("train", "dev", "test")}
-        absent = [classes[c] for c in np.flatnonzero(counts["train"] == 0)]
-        if absent:
-            raise DataError(f"split {fold.name}: no training frame of class {', '.join(map(repr, absent))}")
-        if not counts["test"].sum():
-            raise DataError(f"split {fold.name}: no labelled frame to test on")
-        if not counts["dev"].sum():
-            raise DataError(f"split {fold.name}: no labelled dev frame to choose on")
-        absent = [classes[c] for c in np.flatnonzero(counts["dev"] == 0)]
-        if absent:
-            notes.append(
-                f"split {fold.name}: dev has no frame of class {', '.join(absent)}; choices made on it are blind to it"
-            )
-        notes += _leaks(table, fold)
-    return folds, notes
+    return folds, [warning for fold in folds for warning in _check_fold(fold, table, classes)]
+
+
+def _check_fold(fold: Fold, table: FrameTable, classes: tuple[str, ...]) -> list[str]:
+    """Return warnings about a fold.
+
+    Raises:
+        DataError: if a part has no labelled frame, or train lacks a class.
+    """
+    counts = {part: _class_counts(table, fold, part, len(classes)) for part in ("train", "dev", "test")}
+    absent = [classes[c] for c in np.flatnonzero(counts["train"] == 0)]
+    if absent:
+        raise DataError(f"split {fold.name}: no training frame of class {', '.join(map(repr, absent))}")
+    for part in ("test", "dev"):
+        if not counts[part].sum():
+            raise DataError(f"split {fold.name}: no labelled {part} frame")
+    absent = [classes[c] for c in np.flatnonzero(counts["dev"] == 0)]
+    ignored = f"split {fold.name}: dev has no frame of class {', '.join(absent)}, so choices on dev ignore it"
+    return ([ignored] if absent else []) + _leaks(table, fold)
 
 
 def _class_counts(table: FrameTable, fold: Fold, part: str, classes: int) -> np.ndarray:
@@ -225,47 +226,46 @@ def _class_counts(table: FrameTable, fold: Fold, part: str, classes: int) -> np.
 
 def _leaks(table: FrameTable, fold: Fold) -> list[str]:
     units = {part: set(table.unit[fold.rows(part)].tolist()) for part in ("train", "dev", "test")}
-    notes: list[str] = []
-    for part, done in (("train", "trained on"), ("dev", "chosen on")):
-        shared = sorted(units[part] & units["test"])
-        if shared:
-            notes.append(f"split {fold.name}: {len(shared)} unit(s), {shared[0]!r} for one, are both {done} and tested")
-    return notes
+    shared = {part: sorted(units[part] & units["test"]) for part in ("train", "dev")}
+    return [
+        f"split {fold.name}: {len(names)} unit(s) are in both {part} and test, for example {names[0]!r}"
+        for part, names in shared.items()
+        if names
+    ]
 
 
 def carve(part: np.ndarray, table: FrameTable, name: str, share: float) -> np.ndarray:
-    """Turn about a share of the units of the ``train`` part into part ``name``, stratified by class.
+    """Move about a share of the units of the ``train`` part to part ``name``, stratified by class.
 
     Raises:
         DataError: if there are too few units.
     """
     units = len(np.unique(table.unit[(part == "train") & (table.label != UNLABELLED)]))
-    dealt = Fraction(share).limit_denominator(max(min(_FINEST, units), 1))
-    if not 0 < dealt < 1:
-        raise DataError(f"{units} unit(s) with labels are too few to carve {share:g} of them out as {name}")
-    groups = _group_folds(part, table, dealt.denominator)
+    exact = Fraction(share).limit_denominator(max(min(_MAX_GROUPS, units), 1))
+    if not 0 < exact < 1:
+        raise DataError(f"{units} labelled unit(s) are too few to use {share:g} of them as {name}")
+    groups = _group_folds(part, table, exact.denominator)
     out = part.copy()
-    out[(groups >= 0) & (groups < dealt.numerator)] = name
+    out[(groups >= 0) & (groups < exact.numerator)] = name
     return out
 
 
 def _group_folds(part: np.ndarray, table: FrameTable, k: int) -> np.ndarray:
-    """(N,) int: the fold 0..k-1 of each ``train`` row; -1 for other rows and for units without a label."""
+    """Return the fold 0..k-1 of each ``train`` row: (N,) int; -1 for other rows and for units without a label."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     rows = np.flatnonzero((part == "train") & (table.label != UNLABELLED))
     units, codes = np.unique(table.unit[rows], return_inverse=True)
     if len(units) < k:
-        raise DataError(f"{len(units)} unit(s) with labels are too few for {k} parts")
+        raise DataError(f"{len(units)} labelled unit(s) are too few for {k} groups")
     if np.bincount(table.label[rows]).max() < k:
-        raise DataError(f"no class has the {k} labelled frames that {k} parts need")
-    # The grouped splitter walks over groups in Python; where every unit is one frame the plain one serves and is fast.
-    alone = len(units) == len(rows)
-    kind = StratifiedKFold if alone else StratifiedGroupKFold
+        raise DataError(f"no class has the {k} labelled frames that {k} groups need")
+    # The grouped splitter loops over groups in Python; if every unit is one frame, the plain one is equal and fast.
+    kind = StratifiedKFold if len(units) == len(rows) else StratifiedGroupKFold
     splitter = kind(n_splits=k, shuffle=True, random_state=_RANDOM_STATE)
     by_unit = np.zeros(len(units), dtype=int)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # classes rarer than k: judged by our own checks of the parts
+        warnings.simplefilter("ignore", UserWarning)  # classes rarer than k: _check_fold reports them
         for index, (_, test) in enumerate(splitter.split(rows, table.label[rows], codes)):
             by_unit[codes[test]] = index
     fold_of = dict(zip(units.tolist(), by_unit.tolist(), strict=True))

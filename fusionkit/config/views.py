@@ -1,4 +1,4 @@
-"""The view language (``face``, ``eye``, ``eye+mouth``, ``keep:eye``, ``drop:eye``) and the cutting of views."""
+"""Views as text (``face``, ``eye``, ``eye+mouth``, ``keep:eye``, ``drop:eye``), and cutting views from frames."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import split_outside
 
 _REGION = re.compile(r"[a-z][a-z0-9_-]*")
-_FORMS = "face, a region, region+region, keep:region+region or drop:region+region, in lower case"
+_FORMS = "use face, a region, region+region, keep:region+region or drop:region+region, in lower case"
 
 
 @dataclass(frozen=True, order=True)
 class View:
     """One image stream.
 
-    ``face`` is the whole frame; ``crop`` the cut of one region, or of several stacked top to bottom as they are
-    written; ``keep`` the face with all but the regions blacked out; ``drop`` the face with the regions blacked out.
+    ``face`` is the whole frame; ``crop`` one region, or several stacked top to bottom in the given order; ``keep`` the
+    face with everything but the regions blacked out; ``drop`` the face with the regions blacked out.
     """
 
     form: Literal["face", "crop", "keep", "drop"]
@@ -35,7 +35,7 @@ class View:
 
     @classmethod
     def parse(cls, text: object) -> View:
-        """Read a view.
+        """Parse a view.
 
         Raises:
             ConfigError: if it is malformed.
@@ -50,9 +50,9 @@ class View:
         if (colon and form not in ("keep", "drop")) or not all(map(_REGION.fullmatch, regions)):
             raise ConfigError(f"{text!r} is not a view", hint=_FORMS)
         if "face" in regions:
-            raise ConfigError(f"{text!r}: 'face' is a view of its own, not a region", hint=_FORMS)
+            raise ConfigError(f"{text!r}: 'face' is a view, not a region", hint=_FORMS)
         if len(set(regions)) != len(regions):
-            raise ConfigError(f"{text!r} names a region twice")
+            raise ConfigError(f"{text!r} contains a region twice")
         if not colon:
             return cls("crop", tuple(regions))
         return cls("keep" if form == "keep" else "drop", tuple(sorted(regions)))
@@ -63,26 +63,26 @@ FACE = View("face")
 
 
 def parse_region_set(value: object) -> RegionSet:
-    """A region set from ``'eye,mouth'`` or ``['eye', 'mouth']``.
+    """Parse a region set: ``'eye,mouth'`` or ``['eye', 'mouth']``.
 
     Raises:
-        ConfigError: if a view is malformed or stands twice, or there is none.
+        ConfigError: if a view is malformed or given twice, or there is none.
     """
     if not isinstance(value, (str, list, tuple)):
-        raise ConfigError(f"{value!r} is not a region set", hint="'eye,mouth' for example")
+        raise ConfigError(f"{value!r} is not a region set", hint="for example 'eye,mouth'")
     views = tuple(View.parse(text) for text in (split_outside(value) if isinstance(value, str) else value))
     if not views:
-        raise ConfigError("a region set is empty", hint="'eye,mouth' for example")
+        raise ConfigError("a region set is empty", hint="for example 'eye,mouth'")
     if len(set(views)) != len(views):
-        raise ConfigError(f"region set {','.join(map(str, views))!r} names a view twice")
+        raise ConfigError(f"region set {','.join(map(str, views))!r} contains a view twice")
     return views
 
 
 def arrange(main: View | None, regions: RegionSet) -> dict[str, View]:
-    """The views of a cell by the names that a fusion sees: main first, auxiliary ones in canonical (sorted) order.
+    """Return the views of a cell by their names in a fusion: main first, auxiliary ones in canonical (sorted) order.
 
-    Without a main view the first of the region set is the main one. A view that stands twice (``face`` next to the main
-    view ``face``: the equal-parameter control) is named ``face#2`` the second time.
+    Without a main view the first view of the region set is the main one. The second of two equal views is named
+    ``face#2`` (``face`` next to the main view ``face`` is the equal-parameter control).
     """
     first, rest = (main, regions) if main else (regions[0], regions[1:])
     named = {str(first): first}
@@ -92,25 +92,25 @@ def arrange(main: View | None, regions: RegionSet) -> dict[str, View]:
 
 
 def subsets(views: RegionSet) -> list[RegionSet]:
-    """All non-empty subsets, small ones first, in the order given."""
+    """Return all non-empty subsets, small ones first, views in the given order."""
     return [subset for size in range(1, len(views) + 1) for subset in combinations(views, size)]
 
 
 def regions_of(views: Iterable[View]) -> set[str]:
-    """Every region that some view needs."""
+    """Return every region that a view needs."""
     return {region for view in views for region in view.regions}
 
 
 def cut(frame: np.ndarray, boxes: Mapping[str, np.ndarray], view: View) -> np.ndarray | None:
-    """Cut one view out of one frame.
+    """Cut one view from one frame.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
         boxes: region name to (5,) centre x, centre y, width, height in px and angle in degrees; NaN: not found.
-        view: what to cut.
+        view: the view.
 
     Returns:
-        (h, w, 3) uint8, upright; None if a region it needs was not found.
+        (h, w, 3) uint8, upright; None if a region of the view was not found.
     """
     if view.form == "face":
         return frame
@@ -127,14 +127,14 @@ def cut(frame: np.ndarray, boxes: Mapping[str, np.ndarray], view: View) -> np.nd
 
 
 def _edges(box: np.ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of an upright box in whole pixels, at least one wide and high."""
+    """Return x0, y0, x1, y1 of an upright box in whole pixels, at least one wide and high."""
     x, y, width, height = (float(value) for value in box[:4])
     x0, y0 = _nearest(x - width / 2), _nearest(y - height / 2)
     return x0, y0, max(_nearest(x + width / 2), x0 + 1), max(_nearest(y + height / 2), y0 + 1)
 
 
 def _nearest(value: float) -> int:
-    """The nearest whole number, halves up: ``round`` takes halves to even, which bends sizes by where a box stands."""
+    """Round to the nearest int, halves up. ``round`` rounds halves to even, so sizes would depend on the position."""
     return math.floor(value + 0.5)
 
 
@@ -155,11 +155,13 @@ def _crop(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     width, height = max(_nearest(w), 1), max(_nearest(h), 1)
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = (width - 1) / 2, (height - 1) / 2
-    # A pixel of the view comes from the box's centre plus its place as seen from the view's centre, turned.
+    # A pixel of the view maps to the box's centre plus its rotated offset from the view's centre.
     x, y = x - 0.5, y - 0.5
     to_frame = np.array([[cos, -sin, x - cos * u + sin * v], [sin, cos, y - sin * u - cos * v]])
-    turned: np.ndarray = cv2.warpAffine(frame, to_frame, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return turned
+    upright: np.ndarray = cv2.warpAffine(
+        frame, to_frame, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    return upright
 
 
 def _stack(parts: list[np.ndarray]) -> np.ndarray:
@@ -187,7 +189,7 @@ def _fill(mask: np.ndarray, box: np.ndarray) -> None:
     half_wide, half_high = (abs(w * cos) + abs(h * sin)) / 2, (abs(w * sin) + abs(h * cos)) / 2
     left, top = max(math.floor(x - half_wide), 0), max(math.floor(y - half_high), 0)
     near = mask[top : max(math.ceil(y + half_high), 0), left : max(math.ceil(x + half_wide), 0)]
-    # A pixel belongs to the box if its centre does, as seen along the box's own axes.
+    # A pixel is in the box if its centre is, in the coordinates of the box's axes.
     down, right = np.ogrid[: near.shape[0], : near.shape[1]]
     right, down = right + (left + 0.5 - x), down + (top + 0.5 - y)
     near[(np.abs(right * cos + down * sin) <= w / 2) & (np.abs(down * cos - right * sin) <= h / 2)] = 1

@@ -54,7 +54,7 @@ def test_a_composite_of_fewer_frames_has_empty_places() -> None:
 
 
 @pytest.mark.parametrize("made", [0, 5])
-def test_the_digest_of_a_fold_tells_composites(made: int) -> None:
+def test_the_digest_of_a_fold_depends_on_composites(made: int) -> None:
     real, whole, composites = with_composites(1, made)
     (fold,), _ = divide(Spec("official"), whole, CLASSES, composites)
     (plain,), _ = divide(Spec("official"), real, CLASSES)

@@ -60,7 +60,7 @@ def test_the_two_sweeps_hold_every_fusion() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(RAW) - set(GRIDS)))
-def test_every_training_resolves_once_it_is_told_the_data(name: str) -> None:
+def test_every_training_config_resolves_with_data(name: str) -> None:
     raw = RAW[name]
     if kind(raw) == "pretrain":
         assert resolve_pretrain({"data": ["synthetic"], **raw}, name).name == name

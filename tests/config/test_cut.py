@@ -43,7 +43,7 @@ def test_an_upright_crop_is_a_slice_of_the_frame_in_a_black_plane(x: float, y: f
 
 
 @given(st.integers(-30, 30), st.integers(-30, 30), st.integers(1, 40).map(lambda half: half / 2))
-def test_a_crop_keeps_its_size_wherever_it_stands(dx: int, dy: int, size: float) -> None:
+def test_a_crop_keeps_its_size_at_any_position(dx: int, dy: int, size: float) -> None:
     start = cut(FRAME, {"eye": box(20.5, 20.0, size, 9)}, View.parse("eye"))
     moved = cut(FRAME, {"eye": box(20.5 + dx, 20.0 + dy, size, 9)}, View.parse("eye"))
     assert start is not None
@@ -144,7 +144,7 @@ def test_the_face_is_the_frame_itself_whatever_was_found() -> None:
     assert cut(FRAME, {}, View.parse("face")) is FRAME
 
 
-def test_cutting_leaves_the_frame_as_it_was() -> None:
+def test_cutting_does_not_change_the_frame() -> None:
     frame = FRAME.copy()
     for text in ("eye", "eye+mouth", "keep:eye", "drop:eye"):
         for angle in (0.0, 20.0):

@@ -35,7 +35,7 @@ def problems(**changed: Any) -> list[str]:
     return found
 
 
-def test_what_is_not_said_has_its_default() -> None:
+def test_missing_keys_have_their_defaults() -> None:
     found = grid()
     assert (found.split, found.main, found.reference) == (Spec("auto"), View("face"), "main")
     assert (found.seeds, found.limit, found.recipe) == ((0, 1, 2, 3, 4), None, ())
@@ -55,7 +55,7 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         seeds=0,
         limit=-1,
     )
-    for said in [
+    for message in [
         "unknown key 'seedz' (did you mean 'seeds'?)",
         "unknown key 'limt' (did you mean 'limit'",
         "datasets: unknown dataset 'syntetic' (did you mean 'synthetic'?)",
@@ -69,19 +69,19 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         "fusions: fusion 'concat': unknown option 'hiden' (did you mean 'hidden'?)",
         "fusions: unknown fusion 'mlpp' (did you mean 'mlp'?)",
         "fusions: 'os.system' is a dotted path",
-        "smoothers: window: width=-3 is not an odd number",
+        "smoothers: smoother 'window': option width = -3 must be at least 1",
         "smoothers: unknown smoother 'windw' (did you mean 'window'?)",
         "recipe: unknown option 'lrr' (did you mean 'lr'?)",
         "recipe: option epochs = 0 must be at least 1",
         "seeds = 0 must be at least 1",
         "limit = -1 must be at least 1",
     ]:
-        assert sum(problem.startswith(said) for problem in found) == 1, (said, found)
+        assert sum(problem.startswith(message) for problem in found) == 1, (message, found)
     assert len(found) == 19
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"datasets": []}, ["datasets: no dataset given"]),
         ({"fusions": None}, ["fusions: no fusion given"]),
@@ -90,7 +90,7 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         ({"regions": [], "recipe": 3}, ["regions: no region set given", "recipe: 3 is not a mapping"]),
         ({"regions": [5]}, ["regions: 5 is not a region set"]),
         ({"regions": [["eye", 3]]}, ["regions: 3 is not a view"]),
-        ({"regions": ["eye,eye"]}, ["regions: region set 'eye,eye' names a view twice"]),
+        ({"regions": ["eye,eye"]}, ["regions: region set 'eye,eye' contains a view twice"]),
         ({"main": "Eye"}, ["main: 'Eye' is not a view"]),
         ({"main": 3}, ["main: 3 is not a view"]),
         ({"main": "eye+", "reference": "main"}, ["main: 'eye+' is not a view"]),
@@ -117,12 +117,12 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         ({3: 4}, ["unknown key 3; known: "]),
     ],
 )
-def test_a_mistake_is_one_line_that_says_where(changed: dict[Any, Any], said: list[str]) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(changed: dict[Any, Any], message: list[str]) -> None:
     with pytest.raises(ConfigError) as refused:
         resolve({**RAW, **changed}, "test")
     found = refused.value.problems
-    assert len(found) == len(said)
-    assert all(problem.startswith(start) for problem, start in zip(found, said, strict=True)), found
+    assert len(found) == len(message)
+    assert all(problem.startswith(start) for problem, start in zip(found, message, strict=True)), found
 
 
 def test_a_plugin_that_is_loaded_first_is_known_to_the_axes(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_backbone_may_differ_per_view() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbones", "said"),
+    ("backbones", "message"),
     [
         ({"face": "hog"}, ["backbones: no backbone for view 'eye'", "backbones: no backbone for view 'mouth'"]),
         (
@@ -162,9 +162,9 @@ def test_a_backbone_may_differ_per_view() -> None:
         ({"keep:a+b": "hog", "keep:b+a": "hog"}, ["backbones: view 'keep:a+b' has two backbones"]),
     ],
 )
-def test_a_view_without_a_backbone_of_its_own_is_refused(backbones: dict[Any, Any], said: list[str]) -> None:
+def test_a_view_without_a_backbone_of_its_own_is_refused(backbones: dict[Any, Any], message: list[str]) -> None:
     found = problems(backbones=backbones)
-    assert all(any(problem.startswith(start) for problem in found) for start in said), found
+    assert all(any(problem.startswith(start) for problem in found) for start in message), found
 
 
 def test_the_reference_is_the_main_view_or_the_first_region_set() -> None:
@@ -175,7 +175,7 @@ def test_the_reference_is_the_main_view_or_the_first_region_set() -> None:
     assert grid(main=None, regions=[], subsets=["mouth,eye"]).reference == (View.parse("mouth"),)
 
 
-def test_a_point_that_is_named_twice_stands_once_and_in_its_order() -> None:
+def test_a_value_that_is_given_twice_counts_once_in_order() -> None:
     found = grid(fusions=["mlp", "concat", "mlp"], regions=["eye", "nose", "eye"], seeds=[3, 1, 3])
     assert [str(fusion) for fusion in found.fusions] == ["mlp", "concat"]
     assert len(found.regions) == 2

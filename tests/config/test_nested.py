@@ -62,7 +62,7 @@ def test_a_component_is_built_from_a_spec_its_text_or_a_dict() -> None:
     assert digests == {Blobs(seed=3).table().digest()}
 
 
-def test_what_decides_the_inner_component_decides_the_outer_one(
+def test_the_identity_of_the_inner_component_enters_that_of_the_outer_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")):
@@ -83,7 +83,7 @@ def test_what_decides_the_inner_component_decides_the_outer_one(
     assert first != fingerprint("toy-blobs:seed=1")
 
 
-def test_nested_options_stand_as_identities_not_as_they_are_written() -> None:
+def test_nested_options_enter_as_identities_not_as_text() -> None:
     inner = {"type": "toy-blobs", "root": "here"}
     identities = [
         component_identity(DATASETS, Spec("toy-wrapper", {"source": source}))
@@ -95,7 +95,7 @@ def test_nested_options_stand_as_identities_not_as_they_are_written() -> None:
     assert "nested" not in component_identity(DATASETS, Spec("toy-blobs"))
 
 
-def test_problems_of_an_inner_component_are_told_before_anything_is_built() -> None:
+def test_problems_of_an_inner_component_are_reported_before_anything_is_built() -> None:
     spec = Spec("toy-wrapper", {"source": "toy-blobs:sed=3", "extractor": "toy-market"})
     source, extractor = DATASETS.problems(spec)
     assert source == "dataset 'toy-wrapper': source: dataset 'toy-blobs': unknown option 'sed' (did you mean 'seed'?)"
@@ -104,7 +104,7 @@ def test_problems_of_an_inner_component_are_told_before_anything_is_built() -> N
         DATASETS.build(Spec("toy-wrapper", {"source": {"seed": 3}}))
 
 
-def test_a_source_tells_the_units_of_its_composites_also_where_it_is_limited() -> None:
+def test_a_source_has_the_units_of_its_composites_with_a_limit_too() -> None:
     source = open_source(Spec("toy-wrapper"), None)
     assert source.composites() is None
     made = np.full((len(source.table), 2), -1)
@@ -124,5 +124,5 @@ def test_a_source_tells_the_units_of_its_composites_also_where_it_is_limited() -
 def test_composites_of_rows_that_are_not_there_are_refused(made: np.ndarray) -> None:
     source = open_source(Spec("toy-wrapper"), None)
     source.dataset.made = made  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match="composed_of must give rows"):
+    with pytest.raises(DataError, match="composed_of must"):
         source.composites()

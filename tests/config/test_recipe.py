@@ -9,7 +9,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.storage.identity import digest
 
 
-def test_the_defaults_are_those_that_are_promised() -> None:
+def test_the_documented_defaults() -> None:
     assert Recipe().describe() == {
         "standardize": True,
         "optimizer": "adamw",
@@ -30,7 +30,7 @@ def test_the_defaults_are_those_that_are_promised() -> None:
     assert str(Recipe()) == "default"
 
 
-def test_later_layers_go_before_earlier_ones() -> None:
+def test_later_layers_override_earlier_ones() -> None:
     recipe = Recipe.sweep({"lr": 0.1, "epochs": 3}, {"lr": 0.2})[0]
     assert (recipe.lr, recipe.epochs, recipe.batch_size) == (0.2, 3, 256)
     assert str(recipe) == "lr=0.2,epochs=3"
@@ -41,7 +41,7 @@ def test_a_value_that_is_the_default_changes_nothing() -> None:
     assert digest(Recipe.of({"weight_decay": 0}).describe()) == digest(Recipe.of({"weight_decay": 0.0}).describe())
 
 
-def test_every_wrong_value_is_told() -> None:
+def test_every_wrong_value_is_reported() -> None:
     given = {
         "lr": 0,
         "batch_size": -1,
@@ -73,7 +73,7 @@ def test_a_rate_that_is_not_finite_is_refused(value: float) -> None:
     assert Recipe.problems({"lr": value}) == [f"option lr = {value!r} must be finite"]
 
 
-def test_a_wrong_layer_is_refused_whole() -> None:
+def test_all_problems_of_the_layers_are_reported() -> None:
     with pytest.raises(ConfigError) as refused:
         Recipe.sweep({"lrr": 1}, {"epochs": "3"})
     assert refused.value.problems == [
@@ -118,7 +118,7 @@ def test_zero_patience_and_decay_are_allowed() -> None:
     ],
     ids=str,
 )
-def test_a_loss_that_means_nothing_is_refused_in_one_line(given: dict[str, Any], problem: str) -> None:
+def test_an_invalid_loss_is_refused_in_one_line(given: dict[str, Any], problem: str) -> None:
     assert Recipe.problems(given) == [problem]
 
 
@@ -134,7 +134,7 @@ def test_a_loss_that_means_nothing_is_refused_in_one_line(given: dict[str, Any],
     ],
     ids=str,
 )
-def test_what_goes_together_is_allowed(given: dict[str, Any]) -> None:
+def test_valid_combinations_are_allowed(given: dict[str, Any]) -> None:
     assert Recipe.problems(given) == []
 
 
@@ -143,7 +143,7 @@ def test_layers_that_clash_only_together_are_refused() -> None:
         Recipe.sweep({"loss": "focal"}, {"label_smoothing": 0.1})
 
 
-def test_a_sweep_is_every_combination_the_last_option_turning_fastest() -> None:
+def test_a_sweep_is_every_combination_and_the_last_option_varies_fastest() -> None:
     points = Recipe.sweep({"lr": 5.0}, {"epochs": [1, 2], "lr": [0.1, 0.2], "patience": 0})
     assert points == tuple(Recipe(lr=lr, epochs=epochs, patience=0) for lr, epochs in LR_FASTER)
     assert sweep_text(points) == "lr=[0.1,0.2],epochs=[1,2],patience=0"
@@ -171,5 +171,5 @@ def test_every_problem_of_a_sweep_is_reported_once() -> None:
         "unknown option 'lrr' (did you mean 'lr'?)",
         "option lr = -1 must be above 0",
     ]
-    assert Recipe.problems({"lr": [], "epochs": [0]}) == ["option lr = [] names no value"]
+    assert Recipe.problems({"lr": [], "epochs": [0]}) == ["option lr = [] must not be empty"]
     assert Recipe.problems({"lr": [[0.1]]}) == ["option lr = [0.1] must be float > 0"]

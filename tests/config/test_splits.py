@@ -69,7 +69,7 @@ def test_the_same_split_comes_out_every_time() -> None:
     assert folds("holdout", table())[0].digest != folds("holdout:test=0.3", table())[0].digest
 
 
-def test_classes_stand_in_every_part_as_in_the_whole() -> None:
+def test_every_part_has_the_class_shares_of_the_whole() -> None:
     data = table(60, 1, 10)
     whole = np.bincount(data.label[data.label >= 0], minlength=3) / (data.label >= 0).sum()
     for spec in ("holdout", "kfold"):
@@ -93,7 +93,7 @@ def test_a_share_of_the_units_is_carved_out_as_asked(test: float, dev: float, fr
     assert len(units_of(data, fold, "dev")) / (labelled - tested) == pytest.approx(dev, abs=0.02)
 
 
-def test_with_few_units_the_nearest_share_that_there_is_is_taken() -> None:
+def test_with_few_units_the_nearest_possible_share_is_taken() -> None:
     data = table(4, 2, 6)
     (fold,) = divide(Spec("holdout"), data, CLASSES)[0]
     assert [len(units_of(data, fold, part)) for part in ("train", "dev", "test")] == [2, 1, 1]
@@ -125,7 +125,7 @@ def test_with_train_val_and_test_val_is_dev_and_nothing_is_carved() -> None:
         assert (fold.part[data.split == split] == part).all()
 
 
-def test_frames_outside_the_official_splits_take_no_part() -> None:
+def test_frames_outside_the_official_splits_are_not_used() -> None:
     data = official("train val test train")
     split = data.split.copy()
     split[:7] = ""
@@ -169,47 +169,47 @@ NOBODY = table()
 
 
 @pytest.mark.parametrize(
-    ("spec", "data", "said"),
+    ("spec", "data", "message"),
     [
         ("holdout", changed(np.full(400, -1)), "no frame is labelled"),
         ("holdout", changed(np.where(NOBODY.label < 0, -1, 1)), "every labelled frame is 'glad'"),
         ("holdout", changed(np.where(NOBODY.label == 2, 1, NOBODY.label)), "no training frame of class 'sad'"),
-        ("holdout", table(1), "1 unit(s) with labels are too few to carve 0.2 of them out as test"),
-        ("holdout", table(2), "2 unit(s) with labels are too few"),
-        ("kfold:k=50", table(40), "40 unit(s) with labels are too few for 50 parts"),
-        ("kfold:k=18", table(20, 1, 1), "no class has the 18 labelled frames that 18 parts need"),
-        ("official", table(), "no official train split with val or test beside it (it has: none) (split = holdout"),
-        ("official", official("train"), "(it has: train)"),
-        ("official", official("val test"), "(it has: test, val)"),
+        ("holdout", table(1), "1 labelled unit(s) are too few to use 0.2 of them as test"),
+        ("holdout", table(2), "2 labelled unit(s) are too few"),
+        ("kfold:k=50", table(40), "40 labelled unit(s) are too few for 50 groups"),
+        ("kfold:k=18", table(20, 1, 1), "no class has the 18 labelled frames that 18 groups need"),
+        ("official", table(), "official splits train, and val or test; it has: none (use split = holdout"),
+        ("official", official("train"), "it has: train"),
+        ("official", official("val test"), "it has: test, val"),
     ],
 )
-def test_data_that_cannot_be_divided_are_refused_saying_why(spec: str, data: FrameTable, said: str) -> None:
+def test_data_that_cannot_be_split_are_refused_with_the_reason(spec: str, data: FrameTable, message: str) -> None:
     with pytest.raises(DataError) as refused:
         divide(Spec.parse(spec), data, CLASSES)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_parts_without_a_label_are_refused() -> None:
     data = official("train val test train")
-    for split, said in {"val": "no labelled dev frame", "test": "no labelled frame to test on"}.items():
+    for split, message in {"val": "no labelled dev frame", "test": "no labelled test frame"}.items():
         label = np.where(data.split == split, -1, data.label)
         bare = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             divide(Spec("official"), bare, CLASSES)
 
 
-def test_a_class_that_dev_lacks_and_units_that_leak_are_warned_of() -> None:
+def test_warnings_name_classes_missing_in_dev_and_leaking_units() -> None:
     data = official("train val test train")
     label = np.where((data.split == "val") & (data.label == 2), 0, data.label)
     lacking = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
     assert divide(Spec("official"), lacking, CLASSES)[1] == [
-        "split official: dev has no frame of class sad; choices made on it are blind to it"
+        "split official: dev has no frame of class sad, so choices on dev ignore it"
     ]
     people = np.where(np.isin(data.subject, ["u000", "u002", "u001", "u006"]), "same", data.subject)
     leaking = FrameTable.of(data.clip, data.number, data.label, subject=people, split=data.split)
     assert divide(Spec("official"), leaking, CLASSES)[1] == [
-        "split official: 1 unit(s), 'same' for one, are both trained on and tested",
-        "split official: 1 unit(s), 'same' for one, are both chosen on and tested",
+        "split official: 1 unit(s) are in both train and test, for example 'same'",
+        "split official: 1 unit(s) are in both dev and test, for example 'same'",
     ]
     assert divide(Spec("official"), data, CLASSES)[1] == []
 
@@ -240,7 +240,10 @@ def test_fifty_thousand_stills_are_divided_within_two_seconds(spec: str) -> None
         ("kfold:k=1", ["split 'kfold': option k = 1 must be at least 2"]),
         (
             "kfold:k=2.5,dev=x",
-            ["split 'kfold': option k = 2.5 must be int >= 2", "split 'kfold': option dev = 'x' must be 0 < float <= 0.5"],
+            [
+                "split 'kfold': option k = 2.5 must be int >= 2",
+                "split 'kfold': option dev = 'x' must be 0 < float <= 0.5",
+            ],
         ),
     ],
 )

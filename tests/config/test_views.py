@@ -48,7 +48,7 @@ def test_any_text_is_a_view_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is not a view"),
         ("eye+", "is not a view"),
@@ -66,21 +66,21 @@ def test_any_text_is_a_view_or_refused(text: str) -> None:
         ("1eye", "is not a view"),
         ("os.system", "is not a view"),
         ("eye,mouth", "is not a view"),
-        ("eye+eye", "names a region twice"),
-        ("drop:eye+mouth+eye", "names a region twice"),
-        ("face+eye", "'face' is a view of its own"),
-        ("keep:face", "'face' is a view of its own"),
+        ("eye+eye", "contains a region twice"),
+        ("drop:eye+mouth+eye", "contains a region twice"),
+        ("face+eye", "'face' is a view, not"),
+        ("keep:face", "'face' is a view, not"),
         (3, "3 is not a view"),
         (None, "None is not a view"),
     ],
 )
-def test_a_malformed_view_is_refused_saying_why(text: object, said: str | None) -> None:
-    if said is None:
+def test_a_malformed_view_is_refused_with_the_reason(text: object, message: str | None) -> None:
+    if message is None:
         assert View.parse(text) == View("crop", ("keep",))  # a region may be called so
         return
     with pytest.raises(ConfigError) as refused:
         View.parse(text)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["", ",", "eye,", "eye,eye", ["eye", "eye"], "keep:a+b,keep:b+a", [], 5, None, {}])
@@ -114,7 +114,7 @@ def test_a_set_in_another_order_is_the_same_cell(main: View, views: tuple[View, 
     assert list(arrange(main, mixed).items()) == list(arrange(main, views).items())
 
 
-def test_a_view_that_stands_twice_is_numbered() -> None:
+def test_a_view_that_is_given_twice_is_numbered() -> None:
     assert list(arrange(FACE, parse_region_set("mouth,face"))) == ["face", "face#2", "mouth"]
 
 

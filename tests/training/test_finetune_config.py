@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_training import tiny_encoder
 from toy_components import toy_house
-from training_house import tiny_encoder
 
 from fusionkit.config.config_file import find_config, read_config
 from fusionkit.errors import ConfigError
-from fusionkit.training.finetune_config import FinetuneRecipe, resolve_finetune
+from fusionkit.registry.spec import Spec
+from fusionkit.training.finetune_config import FinetuneRecipe, FusionShape, resolve_finetune
 
 __all__ = ["toy_house"]
 RAW = {"dataset": "synthetic", "backbone": {"type": "timm", "model": "test_vit", "size": 64}}
@@ -31,8 +32,8 @@ def test_the_recipe_of_the_authors_is_as_they_released_it() -> None:
         assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (20, 288, "step")
         assert (recipe.crop, recipe.flip, recipe.drop_path, recipe.select) == (0.8, 0.5, 0.1, "accuracy")
         assert (recipe.class_weights, recipe.loss, recipe.label_smoothing) == ("none", "cross-entropy", 0.0)
-        assert recipe.rates(10).at(159) == 1e-4
-        assert recipe.rates(10).at(160) == pytest.approx(1e-5)
+        assert recipe.schedule_of(10).at(159) == 1e-4
+        assert recipe.schedule_of(10).at(160) == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize("name", ["finetune/face", "finetune/tiny", "paper/position"])
@@ -87,7 +88,7 @@ def test_what_decides_nothing_is_not_in_the_identity() -> None:
         ({"backbone": None}, "backbone: no backbone given"),
         ({"view": "Face"}, "view: 'Face' is not a view"),
         ({"view": "eyes"}, "extractor 'template:layout=emotic' has no region 'eyes' (did you mean 'eye'"),
-        ({"auxiliary": "eye,eye"}, "auxiliary: region set 'eye,eye' names a view twice"),
+        ({"auxiliary": "eye,eye"}, "auxiliary: region set 'eye,eye' contains a view twice"),
         ({"fusion": {"position": "pooled"}}, "position = pooled needs an auxiliary view"),
         ({"fusion": {"position": "alone"}, "auxiliary": "eye"}, "position = alone takes none"),
         ({"fusion": {"positions": "input"}}, "fusion: unknown option 'positions' (did you mean 'position'"),
@@ -114,3 +115,40 @@ def test_mistakes_are_named(changes: dict, line: str) -> None:
 def test_all_problems_are_reported_at_once_and_once() -> None:
     assert len(refused(view="Face", recipe={"lr": -1}, seeds=-1).splitlines()) == 3
     assert len(refused(fusion={"position": "middle", "combine": ["average", "concat"]}).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("position", "combine", "spec", "folder"),
+    [
+        ("alone", "concat", "finetuned", "alone"),
+        ("input", "average", "joint:combine=average,position=input", "input-average"),
+        ("block:12", "concat", "joint:combine=concat,position=block:12", "block12-concat"),
+        ("pooled", "concat", "joint:combine=concat,position=pooled", "pooled-concat"),
+        ("logits", "average", "joint:combine=average,position=logits", "logits-average"),
+    ],
+)
+def test_a_shape_is_parsed_and_named(position: str, combine: str, spec: str, folder: str) -> None:
+    shape = FusionShape.parse(position, combine)
+    assert shape.at == position
+    assert str(shape.spec) == spec
+    assert Spec.parse(spec) == shape.spec
+    assert shape.folder == folder
+
+
+def test_a_single_view_has_no_operator() -> None:
+    assert FusionShape.parse("alone", "concat") == FusionShape.parse("alone", "average")
+
+
+@pytest.mark.parametrize(
+    ("position", "combine", "line"),
+    [
+        ("block", "average", "position = 'block' must be one of: alone, input, block:K, pooled, logits"),
+        ("block:-1", "average", "position = 'block:-1'"),
+        (3, "average", "position = 3"),
+        ("input", "sum", "combine = 'sum' must be one of: average, concat"),
+    ],
+)
+def test_an_unknown_shape_is_refused(position: object, combine: object, line: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        FusionShape.parse(position, combine)
+    assert line in str(raised.value)
