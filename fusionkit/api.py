@@ -823,7 +823,7 @@ def preview(
     out: str | Path = "preview.png",
     plugins: Iterable[str] = (),
 ) -> list[str]:
-    """Write a contact sheet: frames with their region boxes, and each view as it is cut.
+    """Write a contact sheet: frames with their region boxes, and below them the views.
 
     Args:
         dataset: data set, as ``name:key=value,...``.

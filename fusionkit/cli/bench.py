@@ -59,8 +59,9 @@ def bench(
 ) -> None:
     """Run a benchmark grid: every region set with every fusion and smoother, over seeds.
 
-    Each embedding and each head is computed once and stored. The same command again, or a larger grid in the same
-    folder, reuses them.
+    Each embedding and each head (fusion and classifier) is computed once and stored. The same command again, or a
+    larger grid in the same folder, reuses them. A combination is one row of the results; with one seed and one fold it
+    is a cell.
 
     Examples:
 

@@ -24,7 +24,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="TARGET...",
-            help="Component, as name or name:key=value,...; package; or Python file.",
+            help="Component with or without options, package, or Python file.",
             autocompletion=completion.component,
         ),
     ],

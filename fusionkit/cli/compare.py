@@ -10,6 +10,8 @@ from fusionkit.cli.console import print_summary, reporting
 def compare(folder: options.Folder, a: options.Row, b: options.Baseline, debug: options.Debug = False) -> None:
     """Compare two rows or cells of a run, overall and per class, on the same frames and seeds.
 
+    A negative difference means that B is better. A name may be shortened to an unambiguous part.
+
     Examples:
 
       fusionkit compare runs/regions face,eye/concat/none face/linear/none

@@ -67,6 +67,8 @@ def synth(
 ) -> None:
     """Write synthetic faces in the directory layout of a known data set, to test a pipeline without the data.
 
+    The folder can be read by the data set of that layout.
+
     Examples:
 
       fusionkit data synth --layout affwild2 --out drawn
@@ -148,6 +150,8 @@ def composites(
     debug: options.Debug = False,
 ) -> None:
     """Write a picture of composite frames, each below its source frames.
+
+    The data set must compose frames, as swapped does.
 
     Examples:
 

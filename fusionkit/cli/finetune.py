@@ -22,7 +22,7 @@ def finetune(
     ],
     dataset: Annotated[
         str | None,
-        options.dataset_option("Labelled data set, written as name:key=value,... Default: as in the config."),
+        options.dataset_option("Labelled data set with its options, as folder:root=faces. Default: as in the config."),
     ] = None,
     view: Annotated[
         str | None, options.view_option("View to train on: face, eye+mouth, ... Default: as in the config.")

@@ -39,6 +39,8 @@ def list_components(
 ) -> None:
     """List components by kind, with the package of each.
 
+    Nothing is imported, except with --long or --format markdown.
+
     Examples:
 
       fusionkit list

@@ -28,6 +28,8 @@ def new(
 ) -> None:
     """Write an installable package with one working component, its tests and its entry point.
 
+    The component works; replace its method with your own.
+
     Examples:
 
       fusionkit new fusion gated-sum

@@ -12,7 +12,8 @@ from fusionkit.cli import completion
 AXES, HEADS, EXECUTION = "Compared configurations", "Training and scoring of heads", "Execution"
 
 _ROW = "Row or cell: short id, name views/fusion/smoother (with /seed for one seed), or unambiguous part of a name."
-_SPEC = "written as name:key=value,..."
+_DATASET = "Data set with its options, as folder:root=faces."
+_EXTRACTOR = "Region extractor with its options, as template:layout=arcface."
 _REPEAT = "Repeatable."
 _CONFIG = "Default: as in the config."
 _VIEWS = "face, a region, eye+mouth (stacked), keep:eye+mouth (all else black) or drop:mouth (mouth black)"
@@ -103,11 +104,11 @@ Impute = Annotated[
 
 Dataset = Annotated[
     str,
-    typer.Argument(metavar="SPEC", help=f"Data set, {_SPEC}", autocompletion=completion.components("datasets")),
+    typer.Argument(metavar="SPEC", help=_DATASET, autocompletion=completion.components("datasets")),
 ]
 Extractor = Annotated[
     str,
-    typer.Option(metavar="SPEC", help=f"Region extractor, {_SPEC}", autocompletion=completion.components("extractors")),
+    typer.Option(metavar="SPEC", help=_EXTRACTOR, autocompletion=completion.components("extractors")),
 ]
 Inputs = Annotated[
     list[Path],
@@ -128,7 +129,7 @@ OptionalDetector = Annotated[
 ]
 People = Annotated[
     Literal["all", "largest", "central", "left", "right"],
-    typer.Option(help="Faces of a frame that are used: all, or one by size or position."),
+    typer.Option(metavar="FACES", help="Faces of a frame to use: all, largest, central, left or right."),
 ]
 Side = Annotated[
     int, typer.Option(metavar="PX", min=16, max=1024, help="Side of an aligned face in pixels, as in training.")
@@ -141,7 +142,7 @@ Datasets = Annotated[
     typer.Option(
         "--dataset",
         metavar="SPEC",
-        help=f"Data set, {_SPEC} {_REPEAT} {_CONFIG}",
+        help=f"{_DATASET} {_REPEAT} {_CONFIG}",
         autocompletion=completion.components("datasets"),
         rich_help_panel=AXES,
     ),
@@ -160,7 +161,7 @@ Extractors = Annotated[
     typer.Option(
         "--extractor",
         metavar="SPEC",
-        help=f"Region extractor, {_SPEC} {_REPEAT} {_CONFIG}",
+        help=f"{_EXTRACTOR} {_REPEAT} {_CONFIG}",
         autocompletion=completion.components("extractors"),
         rich_help_panel=AXES,
     ),
@@ -226,7 +227,7 @@ Recipe = Annotated[
     typer.Option(
         metavar="KEY=VALUE",
         help="Option of the training recipe (optimiser, epochs, loss): see fusionkit info recipe. A list in square "
-        f"brackets is a sweep: the value is selected on dev. {_REPEAT} {_CONFIG}",
+        f"brackets is a sweep: the value is selected on the dev set. {_REPEAT} {_CONFIG}",
         rich_help_panel=HEADS,
     ),
 ]
@@ -259,7 +260,11 @@ Limit = Annotated[
 
 Executor = Annotated[
     Literal["processes", "serial", "ray"],
-    typer.Option(help="Executor: process pool, serial, or Ray.", rich_help_panel=EXECUTION),
+    typer.Option(
+        metavar="KIND",
+        help="Executor: processes (process pool), serial (this process) or ray (Ray cluster).",
+        rich_help_panel=EXECUTION,
+    ),
 ]
 RayAddress = Annotated[
     str | None,

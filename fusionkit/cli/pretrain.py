@@ -24,7 +24,7 @@ def pretrain(
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Images: a data set (name:key=value,...), a folder, a .txt list of images, or a video. Repeatable. "
+            help="Images: a data set with its options, a folder, a .txt list of images, or a video. Repeatable. "
             "Default: as in the config.",
         ),
     ] = None,

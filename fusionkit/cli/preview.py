@@ -13,7 +13,7 @@ from fusionkit.cli.console import print_labelled, print_line, reporting
 
 
 def preview(
-    dataset: Annotated[str, options.dataset_option("Data set, written as name:key=value,...")] = "synthetic",
+    dataset: Annotated[str, options.dataset_option("Data set with its options, as folder:root=faces.")] = "synthetic",
     inputs: Annotated[
         list[Path] | None,
         typer.Option(
@@ -31,7 +31,9 @@ def preview(
     plugin: options.Plugins = None,
     debug: options.Debug = False,
 ) -> None:
-    """Write a contact sheet: frames with region boxes, and below them each view as it is cut.
+    """Write a contact sheet: frames with region boxes, and below them the views.
+
+    Check boxes and views in this way before a benchmark.
 
     Examples:
 

@@ -16,7 +16,11 @@ def report(
     folder: options.Folder,
     form: Annotated[
         Literal["html", "latex", "markdown", "csv", "json"],
-        typer.Option("--format", help="Format: the whole page as html, or the table as any other."),
+        typer.Option(
+            "--format",
+            metavar="TYPE",
+            help="Output: html (the whole page), or the table as latex, markdown, csv or json.",
+        ),
     ] = "html",
     out: Annotated[
         Path | None, options.out_option("FILE", "File. Default: DIR/report.html; a table is printed.")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +18,14 @@ import numpy as np
 import pytest
 from photos import YUNET, astronaut, friends, needs_yunet
 from PIL import Image
-from rich.console import Console
 from tiny_pack import Said, write_pack
 from toy_faces import Dots, draw_face, frame_of, moved, place, register
 from toy_videos import announce, turn, write_sound, write_video
 from typer.testing import CliRunner, Result
 
 from fusionkit.cli import app
-from fusionkit.cli.progress import FrameBars, FrameLines
 from fusionkit.contracts import Face, image_file
 from fusionkit.contracts.extractor import TEMPLATE
-from fusionkit.media.inputs import MediaInput
 from fusionkit.registry import EXTRACTORS
 
 FACE = frame_of(place(160, 120))
@@ -197,20 +192,20 @@ def nowhere(path: Path) -> None:
 BAD = [
     ("empty.mp4", empty, "in/empty.mp4 is empty"),
     ("empty.jpg", empty, "in/empty.jpg is empty"),
-    ("text.mp4", text, "in/text.mp4 cannot be read as a video: Invalid data found when processing input"),
+    ("text.mp4", text, "in/text.mp4 cannot be read as a video: Invalid data found when processing input .*"),
     ("text.png", text, "in/text.png is no JPEG, PNG, BMP, WebP or TIFF image"),
     (
         "cut.mov",
         cut_short,
-        r"in/cut.mov: (1 part\(s\) could not be decoded; \d+ frames were|.* 20 frames, \d+ could be decoded)",
+        r"in/cut.mov: (1 packet\(s\) cannot be decoded; \d+ frames were read|.* 20 frames; \d+ were read)",
     ),
-    ("cut.mp4", cut_short, "in/cut.mp4 cannot be read as a video: Invalid data found when processing input"),
+    ("cut.mp4", cut_short, "in/cut.mp4 cannot be read as a video: Invalid data found when processing input .*"),
     ("cut.jpg", half_a_photo, "in/cut.jpg is cut short or broken"),
-    ("count.avi", announcing, "in/count.avi: the file announces 9 frames, 6 could be decoded"),
-    ("nobody.mp4", no_face, r"in/nobody.mp4: no face in 6 frame\(s\)"),
-    ("pixel.png", one_pixel, r"in/pixel.png: no face in 1 frame\(s\)"),
-    ("song.mp4", write_sound, "in/song.mp4 holds only sound, no video"),
-    ("photo.mp4", photo_as_video, "in/photo.mp4 is an image, not a video, whatever its name says"),
+    ("count.avi", announcing, "in/count.avi: the header declares 9 frames; 6 were read"),
+    ("nobody.mp4", no_face, r"in/nobody.mp4: no face found in 6 frame\(s\)"),
+    ("pixel.png", one_pixel, r"in/pixel.png: no face found in 1 frame\(s\)"),
+    ("song.mp4", write_sound, "in/song.mp4 contains audio but no video"),
+    ("photo.mp4", photo_as_video, "in/photo.mp4 is an image, not a video .*"),
     ("bomb.png", bomb, "in/bomb.png claims 2,500 megapixels; more than 200 are refused"),
     ("float.tiff", floating, "in/float.tiff holds float32 pixels; a frame has 8 or 16 bits without a sign"),
     ("link.mp4", nowhere, "in/link.mp4 cannot be read: No such file or directory"),
@@ -244,13 +239,13 @@ def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pyte
     ("words", "line"),
     [
         (["align", "gone", "--detector", "dots"], "error: gone does not exist"),
-        (["align", "in", "--detector", "dots"], "error: in holds neither photos nor videos"),
+        (["align", "in", "--detector", "dots"], "error: in contains no photo or video"),
         (["align", "in", "--detector", "yuet:model=x"], "error: unknown extractor 'yuet' (did you mean 'yunet'?"),
         (["align", "in", "--detector", "yunet:model=x.onnx"], "error: yunet: model='x.onnx' is not a file"),
         (["align", "in", "--detector", "yunet"], "option 'model' is missing"),
         (
             ["align", "in/a.png", "--detector", "template"],
-            "error: extractor Template says where regions are, but finds",
+            "error: extractor Template does not detect faces",
         ),
         (["align", "in/a.png", "--detector", "dots", "--out", "in/a.png"], "error: in/a.png cannot be written: "),
     ],
@@ -287,75 +282,47 @@ def test_people_side_and_length_of_tracks_can_be_chosen() -> None:
     assert align("--people", "nobody").exit_code == 2
 
 
-SLOW = """
-import time
+STOPPED = """
+import os, signal
 from fusionkit.registry import EXTRACTORS
 from toy_faces import Dots
 
-@EXTRACTORS.register_module("slow")
-class Slow(Dots):
-    '''Takes its time.'''
+@EXTRACTORS.register_module("stopped")
+class Stopped(Dots):
+    '''Sends a signal to its own process in frame 20 of the second video, after 6 frames of the first.'''
+    calls = 0
+
     def faces(self, frame):
-        time.sleep(0.04)
+        self.calls += 1
+        if self.calls == 26 and "STOP" in os.environ:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+            signal.raise_signal(int(os.environ["STOP"]))
         return super().faces(frame)
 """
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_in_the_middle_of_a_video_goes_on(stop: signal.Signals) -> None:
-    Path("slow.py").write_text(SLOW)
+    Path("stopped.py").write_text(STOPPED)
     frames = [frame_of(place(100 + n, 120, 0.8, n)) for n in range(40)]
     write_video(Path("in/a.mp4"), frames[:6])
     write_video(Path("in/b.mp4"), frames)
-    assert align("--plugin", "slow.py", detector="slow").exit_code == 0
+    assert align("--plugin", "stopped.py", detector="stopped").exit_code == 0
     whole = {path.relative_to("out"): path.read_bytes() for path in Path("out").rglob("*.jpg")}
-    words = ["align", "in", "--detector", "slow", "--plugin", "slow.py", "--out", "again"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fusionkit", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    lines = Path("again/.partial/b/faces.csv")
-    while process.poll() is None and not (lines.is_file() and lines.read_bytes().count(b"\n") > 5):
-        time.sleep(0.02)
-    process.send_signal(stop)
-    _, said = process.communicate()
-    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    words = ["align", "in", "--detector", "stopped", "--plugin", "stopped.py", "--out", "again"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "STOP": str(int(stop))}
+    command = [sys.executable, "-m", "fusionkit", *words]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL), process.stderr
     if stop == signal.SIGINT:
-        assert b"interrupted; what is finished is kept: the same command goes on from here" in said
-    done = lines.read_bytes().count(b"\n")
-    assert 5 < done < 40
+        assert "interrupted" in process.stderr.lower()
+    before = [path for path in whole if path.parent.name == "b" and int(path.stem) < 20]
+    assert len(Path("again/.partial/b/faces.csv").read_bytes().splitlines()) == len(before) > 10
     assert not Path("again/cropped_aligned/b").exists()
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "in/a.mp4: 6 frame(s): a 100.0% (done before)" in result.stdout
     assert {path.relative_to("again"): path.read_bytes() for path in Path("again").rglob("*.jpg")} == whole
-
-
-def test_a_long_video_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    item = MediaInput(Path("in/[long].mp4"), "[long].mp4", "[long]", True)
-    lines = FrameLines(Console(file=text, width=140))
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    lines.told = 0.0
-    for number in range(1, 1001):
-        now = number / 40
-        lines.see(item, number, 3000)
-    assert text.getvalue().splitlines() == [
-        "in/[long].mp4: frame 400 of about 3,000, 40 frames/s",
-        "in/[long].mp4: frame 800 of about 3,000, 40 frames/s",
-    ]
-
-
-def test_on_a_terminal_there_are_bars() -> None:
-    text = io.StringIO()
-    with FrameBars(Console(file=text, width=140, force_terminal=True), 3) as bars:
-        for number in range(1, 4):
-            bars.see(MediaInput(Path("a.mp4"), "a.mp4", "a", True), number, 12)
-        bars.bars.refresh()
-        assert "3 of 12 frames" in text.getvalue()
-        bars.done()
-    assert "1 of 3 inputs" in text.getvalue()
 
 
 def test_a_pack_of_insightface_is_a_detector() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import call
+from typer.testing import Result
 
-from fusionkit.cli import app
 from fusionkit.engine.features import FeaturesInStore
 
 SMALL = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--recipe", "epochs=2")
@@ -21,7 +22,7 @@ QUICK = (*SMALL, "--seeds", "2", "--smoother", "none", "--executor", "serial", "
 
 
 def bench(*words: str) -> Result:
-    return CliRunner().invoke(app, ["bench", *words])
+    return call("bench", *words)
 
 
 def rows(name: str = "results.csv") -> list[dict[str, str]]:
@@ -29,10 +30,7 @@ def rows(name: str = "results.csv") -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def test_a_grid_holds_the_reference_and_every_region_set_with_every_fusion() -> None:
@@ -46,9 +44,8 @@ def test_a_grid_holds_the_reference_and_every_region_set_with_every_fusion() -> 
         ("face,mouth,nose", "mlp:hidden=8"),
     ]
     assert [bool(row["delta"]) for row in rows()] == [False, True, True, True, True]
-    assert (
-        "frames embedded, 10 heads trained, 10 cells scored, 0 cells reused, 0 heads reused, 0 frames" in result.output
-    )
+    for fact in ("10 heads trained", "10 cells scored", "0 cells reused", "0 heads reused", "0 frames reused"):
+        assert f" {fact}" in result.output
 
 
 def test_the_same_command_again_does_nothing_and_changes_no_byte() -> None:
@@ -56,11 +53,10 @@ def test_the_same_command_again_does_nothing_and_changes_no_byte() -> None:
     bench(*words)
     before = {path: path.read_bytes() for path in Path("out").rglob("*.csv")}
     again = bench(*words).output
-    assert_matches(
-        r"^0 frames embedded, 0 heads trained, 0 cells scored, 4 cells reused, 4 heads reused, "
-        r"\d{3,} frames reused from the cache in [0-9.]+ s; results in out: report.html, results.csv$",
-        again,
-    )
+    (line,) = [line for line in again.splitlines() if "results in out" in line]
+    assert line.startswith("0 frames embedded, 0 heads trained, 0 cells scored, 4 cells reused, 4 heads reused, ")
+    assert re.search(r" \d{3,} frames reused", line)
+    assert line.endswith("report.html, results.csv")
     assert {path: path.read_bytes() for path in Path("out").rglob("*.csv")} == before
 
 
@@ -95,8 +91,8 @@ def test_features_beyond_the_given_memory_are_streamed_to_the_same_bytes(monkeyp
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing() -> None:
     result = bench(*QUICK, "--regions", "eye", "--fusion", "plain-concat", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "fit face,eye/plain-concat, seeds 0, 1: planned: new" in result.output
-    assert "fit: 4 of 4 heads remain" in result.output
+    assert re.search("^fit face,eye/plain-concat, seeds 0, 1: .*new", result.output, re.MULTILINE)
+    assert "4 of 4 heads" in result.output
     assert not Path("out").exists()
 
 
@@ -105,8 +101,8 @@ def test_a_dry_run_of_what_would_be_refused_says_so() -> None:
     bench(*words)
     result = bench(*words, "--split", "holdout", "--dry-run")
     assert result.exit_code == 2
-    assert "fit face/linear, seeds 0, 1: planned: fold holdout is new" in result.output
-    assert "out holds results of other data or another split" in result.output
+    assert re.search("^fit face/linear, seeds 0, 1: .*fold holdout", result.output, re.MULTILINE)
+    assert re.search("^error: out .*holdout", result.output, re.MULTILINE)
 
 
 PLUGIN = """
@@ -151,17 +147,11 @@ def test_a_fusion_that_misbehaves_fails_alone_and_is_named(name: str, body: str,
     states = {(row["fusion"], row["state"]) for row in rows("cells.csv")}
     assert states == {("linear", "done"), (name.lower(), "failed"), ("plain-mean", "done")}
     error = next(row["error"] for row in rows("cells.csv") if row["state"] == "failed")
-    assert_matches(message, error)
+    assert re.search(message, error)
     assert list(Path("out/failures").glob("*.txt"))
 
 
-def assert_matches(pattern: str, text: str) -> None:
-    import re
-
-    assert re.search(pattern, text, re.MULTILINE), f"{pattern!r} is not in {text!r}"
-
-
-def test_broken_images_are_counted_and_named_and_never_fatal(elsewhere: Path) -> None:
+def test_broken_images_are_counted_and_named_and_never_fatal() -> None:
     draw = np.random.default_rng(0)
     for split, count in (("train", 24), ("val", 8)):
         for label, level in (("happy", 60), ("sad", 180)):
@@ -180,12 +170,12 @@ def test_broken_images_are_counted_and_named_and_never_fatal(elsewhere: Path) ->
         *("--regions", "eye", "--fusion", "plain-concat", "--executor", "serial", "--out", "out"),
     )
     assert result.exit_code == 0, result.output
-    assert_matches("folder:root=faces: 2 of 66 frames, .*happy/00.jpg, .*sad/01.jpg", result.output)
+    assert re.search("folder:root=faces: 2 of 66 frames.*happy/00.jpg, .*sad/01.jpg", result.output)
     assert rows()[0]["n_frames"] == "16", "a frame without an image is scored like any other"
     assert rows()[0]["coverage"] == "0.9375"
 
 
-def test_a_fusion_in_an_installed_package_is_found_by_its_entry_point(elsewhere: Path) -> None:
+def test_a_fusion_in_an_installed_package_is_found_by_its_entry_point() -> None:
     package = Path("my-fusions")
     (package / "src/my_fusions").mkdir(parents=True)
     (package / "src/my_fusions/__init__.py").write_text(
@@ -206,7 +196,7 @@ def test_a_fusion_in_an_installed_package_is_found_by_its_entry_point(elsewhere:
         command = [sys.executable, "-m", "fusionkit", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
-    assert_matches("summed +my-fusions 1.2", fusionkit("list", "fusions"))
+    assert re.search("summed +my-fusions 1.2", fusionkit("list", "fusions"))
     fusionkit("bench", *QUICK, "--regions", "eye", "--fusion", "summed")
     assert rows()[1]["fusion"] == "summed"
     assert rows()[1]["macro_f1"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from fusionkit.cli import app
+from command_line import call, refusal_of
 
 GOOD = '''"""A plugin."""
 from fusionkit.contracts import Smoother
@@ -28,7 +26,7 @@ KNOWN = '    expected_failures = {"constant_clip_stays": "it is made to forget"}
 
 
 def check(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["check", *words])
+    result = call("check", *words)
     return result.exit_code, result.output
 
 
@@ -68,15 +66,12 @@ def test_a_wrong_target_is_refused_before_anything_runs(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
-    [
-        ("median:widht=3", "smoother 'median': unknown option 'widht' (did you mean 'width'?)"),
-        ("hog:size=large", "backbone 'hog': option size = 'large' must be int"),
-    ],
+    ("spec", "facts"), [("median:widht=3", ["'widht'", "'width'"]), ("hog:size=large", ["size = 'large'", "int"])]
 )
-def test_wrong_options_are_a_wrong_request_and_no_failed_check(spec: str, told: str) -> None:
-    code, said = check("none", spec)
-    assert (code, said) == (2, f"error: {told}\n")
+def test_wrong_options_are_a_wrong_request_and_no_failed_check(spec: str, facts: list[str]) -> None:
+    line = refusal_of("check", "none", spec)
+    assert spec.partition(":")[0] in line
+    assert all(fact in line for fact in facts)
 
 
 def test_what_needs_data_says_what_it_lacks() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from command_line import call, output_of, refusal_of
+from typer.testing import Result
 
-from fusionkit.cli import app
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 
@@ -18,21 +19,17 @@ TRAIN = "6th ABAW Annotations/EXPR_Recognition_Challenge/Train_Set"
 
 
 def data(*words: str) -> Result:
-    return CliRunner().invoke(app, ["data", *words])
+    return call("data", *words)
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture(scope="module")
 def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "drawn"
-    result = data("synth", "--layout", "affwild2", "--out", str(out), "--clips", "48", "--frames", "8")
-    assert result.exit_code == 0, result.output
-    assert "wrote 48 clips, " in result.output
+    text = output_of("data", "synth", "--layout", "affwild2", "--out", out, "--clips", "48", "--frames", "8")
+    assert "48 clips" in text
     return out
 
 
@@ -74,12 +71,12 @@ def test_problems_are_listed_with_file_and_line_and_the_exit_code_is_1(drawn: Pa
     assert result.exit_code == 1
     for path in paths:
         for line, value in ((3, "9"), (4, "happy"), (5, "8")):
-            assert f"problem: {path}:{line}: '{value}' is not a class number" in result.output
+            assert re.search(f"^problem: {path}:{line}: .*'{value}'", result.output, re.MULTILINE)
     assert "6 problem(s)" in result.output
-    refused = CliRunner().invoke(app, ["bench", "--dataset", "affwild2:root=drawn", "--dry-run"])
+    refused = call("bench", "--dataset", "affwild2:root=drawn", "--dry-run")
     assert refused.exit_code == 2
-    assert "6 problem(s) in the annotation" in refused.output
-    assert "and 3 more" in refused.output
+    assert "6 problem(s)" in refused.output
+    assert "3 more" in refused.output
 
 
 def test_reading_finds_the_image_that_cannot_be_decoded(drawn: Path) -> None:
@@ -89,7 +86,7 @@ def test_reading_finds_the_image_that_cannot_be_decoded(drawn: Path) -> None:
     assert data("check", "affwild2:root=drawn").exit_code == 0
     result = data("check", "affwild2:root=drawn", "--read")
     assert result.exit_code == 1
-    assert f"problem: {name}: cannot be decoded" in result.output
+    assert f"problem: {name}: " in result.output
     assert "1 problem(s)" in result.output
 
 
@@ -110,40 +107,36 @@ def test_a_folder_with_an_empty_file_and_a_broken_one(drawn: Path) -> None:
         shutil.copy(crop, folder / f"{place}.jpg")
     Path("faces/a/0.jpg").write_bytes(b"")
     Path("faces/b/1.jpg").write_bytes(b"no image")
-    empty, broken = "problem: faces/a/0.jpg: is empty or leads nowhere", "problem: faces/b/1.jpg: cannot be decoded"
-    for words, lacking, told in (((), ["1", "16.7", "%"], False), (("--read",), ["2", "33.3", "%"], True)):
+    empty, broken = "problem: faces/a/0.jpg: ", "problem: faces/b/1.jpg: "
+    for words, lacking, found in (((), ["1", "16.7", "%"], False), (("--read",), ["2", "33.3", "%"], True)):
         result = data("check", "folder:root=faces", *words)
         assert result.exit_code == 1
         assert ["without", "image", *lacking] in [line.split() for line in result.output.splitlines()]
         assert empty in result.output
-        assert (broken in result.output) == told
+        assert (broken in result.output) == found
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "facts"),
     [
-        (("check", "affwild2:root=nowhere"), "nowhere is not a folder"),
-        (("check", "affwild"), "did you mean 'affwild2'"),
-        (("check", "affwild2:root=.,frame=x"), "unknown option 'frame' (did you mean 'frames'?)"),
-        (("synth", "--out", "x", "--layout", "affwild"), "unknown layout 'affwild' (did you mean 'affwild2'?)"),
-        (("synth", "--out", "x", "--clips", "12"), "12 clips are too few"),
-        (("synth", "--out", "."), ". is there already"),
+        (("check", "affwild2:root=nowhere"), ["nowhere", "not a folder"]),
+        (("check", "affwild"), ["'affwild2'"]),
+        (("check", "affwild2:root=.,frame=x"), ["'frame'", "'frames'"]),
+        (("synth", "--out", "x", "--layout", "affwild"), ["'affwild'", "'affwild2'"]),
+        (("synth", "--out", "x", "--clips", "12"), ["12", "32"]),
+        (("synth", "--out", "."), ["error: . "]),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(words: tuple[str, ...], said: str) -> None:
+def test_a_wrong_request_is_one_line(words: tuple[str, ...], facts: list[str]) -> None:
     Path("something").touch()
-    result = data(*words)
-    assert result.exit_code == 2
-    assert said in result.output
-    assert result.output.count("\n") == 1
+    line = refusal_of("data", *words)
+    assert all(fact in line for fact in facts)
     assert [path.name for path in Path().iterdir()] == ["something"]
 
 
 def test_a_benchmark_runs_on_drawn_clips_with_a_window(drawn: Path) -> None:
     words = "--regions mouth --fusion plain-concat --smoother none,window:width=5 --recipe epochs=2 --seeds 1"
-    command = ["bench", "--dataset", f"affwild2:root={drawn}", *words.split(), "--executor", "serial", "--out", "out"]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
+    output_of("bench", "--dataset", f"affwild2:root={drawn}", *words.split(), "--executor", "serial", "--out", "out")
     with Path("out/results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["views"], row["smoother"]) for row in rows] == [

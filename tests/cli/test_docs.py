@@ -18,13 +18,14 @@ from pathlib import Path
 import docs_workplace
 import pytest
 import torch
+import typer
+from command_line import call, output_of
 from docs_workplace import CHANGES, PAGES, ROOT, TINY, blocks, fusionkit_commands
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import fusionkit
 from fusionkit import api
-from fusionkit.cli import app, finetune, pretrain
+from fusionkit.cli import app
 from fusionkit.registry import LONE_FILE
 
 COMMANDS = fusionkit_commands()
@@ -67,11 +68,16 @@ def test_commands_can_be_run(command: str, workplace: Path, tmp_path: Path, monk
         parsed(words)
         return
     trained = []
-    for module in (pretrain, finetune):
-        monkeypatch.setattr(module, "_run", lambda *arguments: trained.append(arguments))
+
+    def stop(*arguments: object) -> None:
+        trained.append(arguments)
+        raise typer.Exit
+
+    for function in ("pretrain.pretrain", "finetune.finetune"):
+        monkeypatch.setattr(f"fusionkit.training.{function}", stop)
     name = " ".join(words[:2]) if words[0] == "data" else words[0]
     change = CHANGES.get(name, lambda same, _: same)
-    result = CliRunner().invoke(app, change(words, tmp_path / "fresh"))
+    result = call(*change(words, tmp_path / "fresh"))
     assert result.exit_code == 0, result.output
     assert bool(trained) == (name in ("pretrain", "finetune"))
 
@@ -127,9 +133,7 @@ def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, workplace: Path,
     assert len(blocks(page, "python")[0].splitlines()) < 25
     (words,) = [words for words in docs_workplace.command_lines(page) if "--plugin" in words]
     small = f"--dataset {TINY} --recipe epochs=1 --seeds 1 --smoother none --executor serial"
-    result = CliRunner().invoke(app, [*docs_workplace.redirected(words[1:], "--out", str(tmp_path)), *small.split()])
-    assert result.exit_code == 0, result.output
-    assert name in result.output
+    assert name in output_of(*docs_workplace.redirected(words[1:], "--out", str(tmp_path)), *small.split())
 
 
 def test_face_and_sound_of_the_data_guide_run_and_print_their_table(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from typer.testing import CliRunner
+from command_line import call, output_of
 
 from fusionkit import doctor
-from fusionkit.cli import app
 from fusionkit.doctor.environment import Finding
 
 SOUND = Finding("versions", "python", "3.11")
@@ -16,16 +15,15 @@ BROKEN = Finding("folders", "cache", "[red]/nowhere[/]: cannot be written", "bro
 
 
 def test_this_machine_is_sound() -> None:
-    result = CliRunner().invoke(app, ["doctor"])
-    assert result.exit_code == 0, result.output
-    assert "0 broken" in result.output
+    text = output_of("doctor")
+    assert "0 broken" in text
     for topic in ("versions", "machine", "folders", "plugins", "weights"):
-        assert f"\n{topic}" in f"\n{result.output}"
+        assert f"\n{topic}" in f"\n{text}"
 
 
 def test_something_broken_is_shown_with_what_to_do_and_the_exit_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: iter([SOUND, BROKEN]))
-    result = CliRunner().invoke(app, ["doctor"])
+    result = call("doctor")
     assert result.exit_code == 1
     assert "broken   cache  [red]/nowhere[/]: cannot be written" in result.output
     assert "-> set FUSIONKIT_CACHE" in result.output
@@ -34,6 +32,6 @@ def test_something_broken_is_shown_with_what_to_do_and_the_exit_code_says_so(mon
 
 def test_json_holds_every_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: iter([SOUND, BROKEN]))
-    result = CliRunner().invoke(app, ["doctor", "--json"])
+    result = call("doctor", "--json")
     assert result.exit_code == 1
     assert [Finding(**item) for item in json.loads(result.stdout)] == [SOUND, BROKEN]

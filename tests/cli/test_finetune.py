@@ -8,10 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from training_house import tiny_encoder
-from typer.testing import CliRunner, Result
-
-from fusionkit.cli import app
+from command_line import call, output_of, refusal_of
+from tiny_training import tiny_encoder
 
 CONFIG = """
 dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
@@ -28,70 +26,54 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_encoder(tmp_path).rename("encoder.safetensors")
 
 
-def run(*words: str, command: str = "finetune") -> Result:
-    return CliRunner().invoke(app, [command, *words])
-
-
 def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folder() -> None:
     words = ["small.py", "--view", "eye+mouth", "--init", "encoder.safetensors", "--set", "recipe.select=accuracy"]
-    result = run(*words)
-    assert result.exit_code == 0, result.output
+    text = output_of("finetune", *words)
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"finetune-small-[0-9a-f]{8}", folder.name)
-    assert re.search(
-        r"^epoch 2/2: loss [\d.]+, dev macro-F1 [\d.]+, accuracy [\d.]+ \(best", result.output, re.MULTILINE
-    )
-    assert "by accuracy)" in result.output
+    assert re.search(r"^epoch 2/2: loss [\d.]+, dev macro-F1 [\d.]+, accuracy [\d.]+ \(best", text, re.MULTILINE)
+    assert "by accuracy)" in text
     best = f"{folder}/best/backbone.safetensors"
-    assert f"use it: --backbone timm:checkpoint={best}" in result.output.splitlines()
+    assert f"use it: --backbone timm:checkpoint={best}" in text.splitlines()
     assert (folder / "results.csv").read_text().splitlines()[1].startswith('"synthetic:clip_length=8')
 
-    assert "nothing was left to train; results in" in run(*words).output
+    assert "nothing left to train" in output_of("finetune", *words)
 
     bench = [*BENCH, "--backbone", f"timm:checkpoint={best}", "--main", "none", "--regions", "eye+mouth"]
     bench += ["--fusion", "linear", "--smoother", "none", "--executor", "serial", "--out", str(folder)]
-    result = run(*bench, command="bench")
-    assert result.exit_code == 0, result.output
-    assert "has learned" not in result.output
-    told = run(str(folder), "finetuned", "linear", command="compare")
-    assert told.exit_code == 0, told.output
+    assert "has learned" not in output_of("bench", *bench)
+    output_of("compare", folder, "finetuned", "linear")
 
     for number in (1, 2):
         cv2.imwrite(f"{number}.png", np.full((112, 112, 3), 60 * number, np.uint8))
     photos = ["1.png", "2.png", "--no-video"]
-    refused = run(str(folder), "--cell", "finetuned", *photos, command="predict")
-    assert (refused.exit_code, refused.output.count("\n")) == (2, 1)
-    assert "a network that fusionkit finetune has trained as a whole: it cannot be loaded as a cell" in refused.output
-    answered = run(str(folder), "--cell", "linear", *photos, command="predict")
-    assert answered.exit_code == 0, answered.output
+    assert "fusionkit finetune" in refusal_of("predict", folder, "--cell", "finetuned", *photos)
+    output_of("predict", folder, "--cell", "linear", *photos)
     assert Path("predictions/predictions.csv").read_text().count("\n") == 3
 
 
 def test_positions_are_compared_with_the_main_view_alone() -> None:
     words = ["small.py", "--auxiliary", "mouth", "--init", "encoder.safetensors", "--out", "joint"]
     words += ["--set", "fusion.position=alone,block:1", "--set", "fusion.combine=concat", "--set", "recipe.epochs=1"]
-    result = run(*words)
-    assert result.exit_code == 0, result.output
-    assert "joint:combine=concat,position=block:1" in result.output
-    told = run("joint", "joint:combine=concat,position=block:1", "finetuned", command="compare")
-    assert told.exit_code == 0, told.output
+    assert "joint:combine=concat,position=block:1" in output_of("finetune", *words)
+    output_of("compare", "joint", "joint:combine=concat,position=block:1", "finetuned")
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["small.py"], "backbone: nothing is named"),
-        (["small.py", "--init", "none.pth"], "init: none.pth is not a file"),
-        (["small.py", "--init", "encoder.safetensors", "--view", "eyes"], "no region 'eyes'"),
+        (["small.py"], "backbone: "),
+        (["small.py", "--init", "none.pth"], "init: none.pth"),
+        (["small.py", "--init", "encoder.safetensors", "--view", "eyes"], "'eyes'"),
         (["small.py", "--init", "encoder.safetensors", "--dataset", "nope"], "unknown dataset 'nope'"),
-        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.epoch=3"], r"unknown option 'epoch'"),
-        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.batch_size=9999"], "fewer than one batch"),
+        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.epoch=3"], "'epoch'.*'epochs'"),
+        (["small.py", "--init", "encoder.safetensors", "--set", "recipe.batch_size=9999"], "9999|batch"),
         (["small.py", "--init", "encoder.safetensors", "--set", "backbone.type=hog"], "init: backbone 'hog'"),
-        (["tiny"], "there is no config 'tiny'; shipped: .*finetune/tiny"),
+        (["tiny"], "'tiny'.*finetune/tiny"),
     ],
 )
 def test_a_wrong_request_is_one_line(words: list[str], line: str) -> None:
-    result = run(*words)
+    result = call("finetune", *words)
     assert result.exit_code == 2, result.output
     assert re.search(f"^error: .*{line}", result.output, re.MULTILINE), result.output
     assert "Traceback" not in result.output
@@ -99,6 +81,4 @@ def test_a_wrong_request_is_one_line(words: list[str], line: str) -> None:
 
 
 def test_a_backbone_that_has_nothing_to_train_is_refused() -> None:
-    result = run("small.py", "--set", "backbone=hog")
-    assert result.exit_code == 2, result.output
-    assert "error: backbone Hog cannot be fine-tuned" in result.output
+    assert "Hog" in refusal_of("finetune", "small.py", "--set", "backbone=hog")

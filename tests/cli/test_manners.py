@@ -1,4 +1,4 @@
-"""How the command line behaves, whatever the command: help, mistyped words, completion, terminals."""
+"""Behaviour of every command: help, mistyped words, completion, terminals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import typer
+from command_line import call
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from fusionkit.cli import app, completion, finetune, pretrain
+from fusionkit.cli import app, completion
 from fusionkit.registry import EXTRACTORS, REGISTRIES
 
 GROUP = get_command(app)
@@ -26,7 +27,7 @@ COMMANDS = [
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, whose output is no terminal."""
+    """Run a command in a process of its own, whose output is not a terminal."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
     program = Path(sys.executable).with_name("fusionkit")
     return subprocess.run([program, *words], capture_output=True, text=True, env={**kept, **environment})
@@ -34,7 +35,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_shows_an_example_and_says_what_its_options_take(words: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "100"})
+    result = call(*words, "--help", columns=100)
     assert result.exit_code == 0
     assert re.search(rf"Examples:\s+(torchrun .*)?fusionkit {' '.join(words)}\b", result.output)
     python_types = re.findall(r"(--[a-z-]+) .*<(?:str|path|int|float|list)\b", result.output)
@@ -46,10 +47,8 @@ def test_every_command_shows_an_example_and_says_what_its_options_take(words: tu
 
 
 def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> None:
-    shown = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "200"}).output
-    assert (
-        "Each piece of work is done once and kept: the same command again, or a larger grid in the same folder" in shown
-    )
+    shown = call("bench", "--help", columns=200).output
+    assert "The same command again, or a larger grid in the same folder, reuses them." in shown
     assert "\n   fusionkit bench bench/regions --seeds 3 --dry-run" in shown
 
 
@@ -68,55 +67,56 @@ def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> 
     ],
 )
 def test_a_mistyped_word_is_one_line_with_what_would_be_right(words: list[str], line: str) -> None:
-    result = CliRunner().invoke(app, words)
+    result = call(*words)
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [line]
     assert not result.stdout
 
 
-@pytest.mark.parametrize(("value", "said"), [("x", "'--seeds'"), ("0", "greater than or equal to 1")])
-def test_a_wrong_value_is_one_line_that_names_the_option(value: str, said: str) -> None:
-    result = CliRunner().invoke(app, ["bench", "--seeds", value])
+@pytest.mark.parametrize(("value", "fact"), [("x", "integer"), ("0", "greater than or equal to 1")])
+def test_a_wrong_value_is_one_line_that_names_the_option(value: str, fact: str) -> None:
+    result = call("bench", "--seeds", value)
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: invalid value for '--seeds'")
-    assert said in line
+    assert fact in line
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert CliRunner().invoke(app, ["--version"]).stdout == f"fusionkit {version('fusionkit')}\n"
+    assert call("--version").stdout == f"fusionkit {version('fusionkit')}\n"
 
 
 def test_an_error_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fusionkit.doctor.examine", lambda: 1 / 0)
-    result = CliRunner().invoke(app, ["doctor"])
+    result = call("doctor")
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-@pytest.mark.parametrize("words", [("--help",), ("bench", "--help"), ("list", "fusions")], ids=" ".join)
-def test_a_narrow_terminal_is_kept_to_and_no_option_is_cut_short(words: tuple[str, ...]) -> None:
-    shown = run(*words, COLUMNS="60").stdout
+def test_help_fits_a_narrow_terminal_and_no_option_is_cut_short() -> None:
+    shown = call("bench", "--help", columns=60).output
     assert max(len(line) for line in shown.splitlines()) <= 60
-    if "bench" in words:
-        names = [name for parameter in GROUP.commands["bench"].params for name in parameter.opts if "--" in name]
-        assert all(name in shown for name in names)
+    names = [name for parameter in GROUP.commands["bench"].params for name in parameter.opts if "--" in name]
+    assert all(name in shown for name in names)
 
 
-@pytest.mark.parametrize(("words", "environment"), [("list", {}), ("benhc", {"NO_COLOR": "1", "TERM": "xterm"})])
-def test_nothing_is_coloured_where_nobody_looks_or_colour_is_refused(words: str, environment: dict[str, str]) -> None:
-    done = run(words, **environment)
-    assert done.stdout + done.stderr
-    assert "\x1b" not in done.stdout + done.stderr
+def test_tables_fit_a_narrow_terminal_and_have_no_colour_in_a_file() -> None:
+    shown = run("list", "fusions", COLUMNS="60").stdout
+    assert "plain-concat" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 60
+    assert "\x1b" not in shown
 
 
-def complete(*words: str) -> list[str]:
-    """What bash is offered after the last word."""
-    done = run(
-        _FUSIONKIT_COMPLETE="complete_bash",
-        COMP_WORDS=" ".join(["fusionkit", *words]),
-        COMP_CWORD=str(len(words)),
-    )
-    return done.stdout.split()
+def test_colour_can_be_refused() -> None:
+    done = run("benhc", NO_COLOR="1", TERM="xterm")
+    assert "'bench'" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def complete(*words: str | Path) -> list[str]:
+    """Return what bash offers for the last word."""
+    line = " ".join(map(str, ["fusionkit", *words]))
+    environment = {"_FUSIONKIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words))}
+    return CliRunner().invoke(app, [], prog_name="fusionkit", env=environment).stdout.split()
 
 
 def test_the_shell_completes_commands_and_components_after_the_last_comma() -> None:
@@ -148,7 +148,7 @@ def test_completion_imports_nothing_heavy() -> None:
         ("face,drop:m", ["face,drop:mouth"]),
     ],
 )
-def test_views_are_completed_in_their_own_language(incomplete: str, offered: list[str]) -> None:
+def test_views_are_completed_by_their_syntax(incomplete: str, offered: list[str]) -> None:
     assert completion.views(incomplete) == offered
 
 
@@ -170,26 +170,29 @@ def test_rows_are_completed_from_the_folder_that_was_given(tmp_path: Path) -> No
     (tmp_path / "results.csv").write_text(
         'views,fusion,smoother\nface,linear,none\n"face,eye",mlp,none\n"face,eye",mlp,window\n'
     )
-    command = "ablate", str(tmp_path), "--cell", "face,eye/mlp/w"
-    assert complete(*command) == ["face,eye/mlp/window"]
-    assert complete("ablate", str(tmp_path / "nowhere"), "--cell", "x") == []
+    assert complete("ablate", tmp_path, "--cell", "face,eye/mlp/w") == ["face,eye/mlp/window"]
+    assert complete("ablate", tmp_path / "nowhere", "--cell", "x") == []
 
 
-@pytest.mark.parametrize(("command", "option"), [(pretrain, "--data"), (finetune, "--dataset")])
-def test_training_takes_data_sets_of_a_lone_file(
-    command: ModuleType, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("command", "option"), [("pretrain", "--data"), ("finetune", "--dataset")])
+def test_training_takes_data_sets_of_a_plugin_file(
+    command: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolved = []
-    monkeypatch.setattr(command, "_run", lambda *arguments: resolved.append(arguments))
+    started = []
+
+    def stop(*arguments: object) -> None:
+        started.append(arguments)
+        raise typer.Exit
+
+    monkeypatch.setattr(f"fusionkit.training.{command}.{command}", stop)
     (tmp_path / "own.py").write_text(
         "from fusionkit.registry import DATASETS\n\n"
         "@DATASETS.register_module()\nclass OwnFaces(DATASETS.get('synthetic')):\n    pass\n"
     )
-    name = command.__name__.rpartition(".")[2]
-    words = [name, f"{name}/tiny", option, "own-faces:train=8"]
-    refused = CliRunner().invoke(app, words)
+    words = command, f"{command}/tiny", option, "own-faces:train=8"
+    refused = call(*words)
     assert refused.exit_code == 2
     assert "own-faces" in refused.output
-    result = CliRunner().invoke(app, [*words, "--plugin", str(tmp_path / "own.py")])
+    result = call(*words, "--plugin", tmp_path / "own.py")
     assert result.exit_code == 0, result.output
-    assert len(resolved) == 1
+    assert len(started) == 1

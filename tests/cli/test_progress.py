@@ -1,19 +1,21 @@
-"""What progress shows: counts, pace, time left, what was reused and what failed; lines where nobody is looking."""
+"""Progress: counts, pace, remaining time, reused work and failures; lines where there is no terminal."""
 
 from __future__ import annotations
 
 import re
 import time
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fusionkit.cli.progress import BarProgress, LineProgress
+from fusionkit.api import AlignOutcome, MediaInput
+from fusionkit.cli.progress import BarProgress, FrameBars, FrameLines, LineProgress
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that a test moves."""
 
     now = 100.0
 
@@ -94,3 +96,36 @@ def test_brief_bars_are_taken_away() -> None:
             progress.advance(2)
             assert [task.description for task in progress.bars.tasks] == [name]
     assert progress.bars.tasks == []
+
+
+def outcome(name: str) -> AlignOutcome:
+    return AlignOutcome(Path(name), name, None, False, [])
+
+
+def test_a_long_video_has_a_line_every_ten_seconds(clock: Clock) -> None:
+    screen, reported = StringIO(), []
+    item = MediaInput(Path("in/[long].mp4"), "[long].mp4", "[long]", True)
+    with FrameLines(Console(file=screen, width=140), reported.append) as lines:
+        lines.started(1)
+        for number in range(1, 1001):
+            clock.now = 100 + number / 40
+            lines.frame_read(item, number, 3000)
+        lines.finished(outcome("in/[long].mp4"))
+    assert screen.getvalue().splitlines() == [
+        "in/[long].mp4: frame 400 of about 3,000, 40 frames/s",
+        "in/[long].mp4: frame 800 of about 3,000, 40 frames/s",
+    ]
+    assert len(reported) == 1
+
+
+def test_on_a_terminal_inputs_and_frames_have_a_bar_each() -> None:
+    screen, reported = StringIO(), []
+    with FrameBars(Console(file=screen, width=140, force_terminal=True), reported.append) as bars:
+        bars.started(3)
+        for number in range(1, 4):
+            bars.frame_read(MediaInput(Path("a.mp4"), "a.mp4", "a", True), number, 12)
+        bars.bars.refresh()
+        assert "3 of 12 frames" in screen.getvalue()
+        bars.finished(outcome("a.mp4"))
+    assert "1 of 3 inputs" in screen.getvalue()
+    assert len(reported) == 1
