@@ -22,7 +22,7 @@ PAGES = [path for suffix in ("*.j2", "*.js", "*.txt") for path in sorted((ROOT /
 
 # Private words for public concepts, with the field's word for each.
 PRIVATE_WORDS = {
-    r"treated|treatments?": "perturbed, perturbation",
+    r"treatments?": "perturbation",
     r"standings?": "significance",
     r"outlook|prospects?": "status",
     r"last.words": "worker stderr",
@@ -34,8 +34,8 @@ PRIVATE_WORDS = {
     r"lettering": "text drawing",
     r"close.ups?": "zoom",
     r"retested": "model under test",
-    r"famil(y|ies)(?! of)": "row",
-    r"eyes of|with the same eyes": "decoding",
+    r"family(?! of)": "row",
+    r"with the same eyes": "decoding",
 }
 # Riddles and old-fashioned phrases.
 PHRASES = [
