@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.dataset import UNLABELLED
+from fusionkit.contracts.flops import gflops
 from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import (
@@ -26,7 +27,6 @@ from fusionkit.engine.features import (
     StreamedBatches,
     batches_of,
 )
-from fusionkit.engine.flops import gflops
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -79,8 +79,8 @@ def fit(
         device: torch device.
 
     Raises:
-        CellError: if a loss or logit is not finite, or a fusion fitted in one go needs more features in memory than
-            the limit allows.
+        CellError: if a loss or logit is not finite, or a fitted fusion needs more features in memory than the limit
+            allows.
         PluginError: if the fusion fails or gives the wrong shape.
     """
     with torch.random.fork_rng(devices=[]):
@@ -207,9 +207,9 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         isinstance(train, FeaturesInMemory) and isinstance(dev, FeaturesInMemory) and isinstance(test, FeaturesInMemory)
     ):
         raise CellError(
-            f"fusion {spec} is fitted in one go: its features need {features.size / 2**30:.1f} GiB, "
-            f"above the limit of {features.limit / 2**30:.1f} GiB",
-            hint="--memory raises it",
+            f"fusion {spec} is fitted on all frames at once: its features need {features.size / 2**30:.1f} GiB, above the "
+            f"limit of {features.limit / 2**30:.1f} GiB",
+            hint="raise --memory",
         )
     kept = np.flatnonzero(train.seen)
     train = train.take(kept)
@@ -266,7 +266,7 @@ def evaluate(
 
 
 def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -> np.ndarray:
-    """Compute the log-probabilities of a fusion that is fitted in one go; arguments as for :func:`evaluate`.
+    """Compute the log-probabilities of a fitted fusion; arguments as for :func:`evaluate`.
 
     Raises:
         CellError: if it gives another shape than (n, C), or a value that is not finite.

@@ -1,1 +1,1 @@
-"""Backbones: any timm model, and training-free descriptors to hold it against."""
+"""Backbones: any timm model, and training-free descriptors to compare it with."""

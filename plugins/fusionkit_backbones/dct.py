@@ -1,44 +1,42 @@
-"""The discrete cosine transform of blocks: a second training-free descriptor, of shading rather than of edges."""
+"""The discrete cosine transform of blocks: a training-free descriptor of shading."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
-from fusionkit.contracts import Backbone, require_count
+from fusionkit.contracts import Backbone
+from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
 
 
 class Dct(Backbone):
     """Low frequencies of the two-dimensional DCT-II of each block of the grey view: no training, no weights.
 
-    Of every block the ``keep`` lowest frequencies after the constant one are kept, in zigzag order, so that overall
-    brightness drops out. The transform is orthonormal and grey values are in 0..1.
+    Each block keeps the ``keep`` lowest frequencies after the constant one, in zigzag order, so that overall brightness
+    has no effect. The transform is orthonormal and grey values are in 0..1.
 
     Args:
         size: height and width in pixels to which a view is resized; a multiple of ``block``.
         block: height and width of a block, in pixels.
-        keep: frequencies a block, 1 .. block * block - 1.
+        keep: frequencies per block, at most block * block - 1.
 
     Raises:
-        ConfigError: if an option cannot be used.
+        ConfigError: if ``block`` does not divide ``size``, or ``keep`` is too large.
 
     Reference: Ekenel and Stiefelhagen 2005, "Local appearance based face recognition using discrete cosine transform"
     (EUSIPCO), on the transform of Ahmed, Natarajan and Rao 1974 (https://doi.org/10.1109/T-C.1974.223784).
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"size": 32, "block": 16, "keep": 20})
+    examples = ({}, {"size": 32, "block": 16, "keep": 20})
 
-    def __init__(self, size: int = 48, block: int = 8, keep: int = 10) -> None:
-        for name, value in (("size", size), ("block", block), ("keep", keep)):
-            require_count(f"dct: {name}", value)
+    def __init__(self, size: Count = 48, block: Count = 8, keep: Count = 10) -> None:
         if size % block:
-            raise ConfigError(f"dct: block={block} does not divide size={size}")
+            raise ConfigError(f"dct: option block = {block} must divide size = {size}")
         if keep > block * block - 1:
-            raise ConfigError(f"dct: keep={keep} is more than the {block * block - 1} frequencies of a block")
+            raise ConfigError(f"dct: option keep = {keep} must be at most {block * block - 1}, with block = {block}")
         self.size, self.block, self.keep = size, block, keep
 
     @property
@@ -64,7 +62,7 @@ class Dct(Backbone):
 
     @cached_property
     def _zigzag(self) -> np.ndarray:
-        """(keep,) places of the lowest frequencies in a flat block, the constant one left out."""
+        """(keep,) indices of the lowest frequencies in a flat block, without the constant one."""
         rows, columns = np.divmod(np.arange(self.block**2), self.block)
         diagonal = rows + columns
         along = np.where(diagonal % 2, rows, columns)  # every other diagonal runs upwards

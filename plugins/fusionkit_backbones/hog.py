@@ -1,19 +1,18 @@
-"""Histograms of oriented gradients: the training-free descriptor that any learned backbone has to beat."""
+"""Histograms of oriented gradients: a training-free descriptor."""
 
 from __future__ import annotations
-
-from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
 from fusionkit.contracts import Backbone
+from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
 
-LEVELS = 256  # of a uint8 channel: each component of a gradient is one of 511 whole numbers
+LEVELS = 256  # of a uint8 channel: each component of a gradient is one of 511 integers
 CLIP = 0.2
 EPSILON = 1e-5
-CHUNK_PIXELS = 2**15  # views are taken in chunks whose temporaries stay in the cache of a core
+CHUNK_PIXELS = 2**15  # views are processed in chunks whose temporaries stay in the cache of a core
 
 
 class Hog(Backbone):
@@ -21,34 +20,38 @@ class Hog(Backbone):
 
     Gradients are central differences, zero at the image border; each pixel votes with its magnitude for one of
     ``orientations`` unsigned orientations of its cell; overlapping blocks of cells are normalised by L2-Hys (L2, clip
-    at 0.2, L2 again). Equal to scikit-image's ``hog`` with the same options, to float32 rounding; only where channels
-    tie exactly does ``colour`` differ: it takes the first one, scikit-image whichever rounding makes longer.
+    at 0.2, L2 again). Equal to scikit-image's ``hog`` with the same options, to float32 rounding. The only exception is
+    ``colour`` where channels tie exactly: it takes the first one, scikit-image the one that rounding makes longer.
 
     Args:
         size: height and width in pixels to which a view is resized.
         orientations: bins over 0..180 degrees.
         cell_size: height and width of a cell, in pixels.
         block_size: height and width of a block, in cells.
-        colour: take at each pixel the gradient of the channel in which it is strongest, instead of that of the
-            ITU-R BT.601 grey image.
+        colour: use at each pixel the gradient of the channel in which it is strongest, instead of that of the ITU-R
+            BT.601 grey image.
 
     Raises:
-        ConfigError: if an option is not a whole number of at least 1, or no block fits into a view.
+        ConfigError: if no block fits into a view.
 
     Reference:
         Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, CVPR 2005
         (https://doi.org/10.1109/CVPR.2005.177).
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"size": 32, "colour": True})
+    examples = ({}, {"size": 32, "colour": True})
 
     def __init__(
-        self, size: int = 48, orientations: int = 9, cell_size: int = 8, block_size: int = 2, colour: bool = False
+        self,
+        size: Count = 48,
+        orientations: Count = 9,
+        cell_size: Count = 8,
+        block_size: Count = 2,
+        colour: bool = False,
     ) -> None:
-        _refuse_wrong(size=size, orientations=orientations, cell_size=cell_size, block_size=block_size, colour=colour)
         if size < cell_size * block_size:
             raise ConfigError(
-                f"hog: no block fits: size={size} is less than cell_size x block_size = {cell_size * block_size}"
+                f"hog: option size = {size} must be at least cell_size x block_size = {cell_size * block_size}"
             )
         self.size = size
         self.orientations = orientations
@@ -87,9 +90,9 @@ class Hog(Backbone):
 
 
 class _Voting:
-    """From views to histograms, in buffers that every chunk of a batch reuses: fresh pages cost more than the sums.
+    """Histograms of views, in buffers that all chunks of a batch reuse: new pages cost more than the sums.
 
-    Pixels are float32: whole numbers of this size are exact in it, and it needs no conversion on the way.
+    Pixels are float32: integers of this size are exact in it, and need no conversion.
 
     Args:
         batch: most views of a chunk.
@@ -112,7 +115,7 @@ class _Voting:
         self.magnitude = np.empty(pixels, np.float64)
 
     def histograms(self, views: np.ndarray, colour: bool) -> np.ndarray:
-        """Votes of each cell for each orientation, per pixel: (B, cells, cells, orientations) float64."""
+        """Return the votes of each cell for each orientation, per pixel: (B, cells, cells, orientations) float64."""
         b, size = views.shape[:2]
         rows = views.reshape(b * size, size, 3)  # one tall image: one call for all views
         if colour:
@@ -130,7 +133,7 @@ class _Voting:
         return votes.reshape(b, *self.histogram_shape) / self.cell_area
 
     def _strongest_gradient(self, rows: np.ndarray, b: int) -> None:
-        """The gradient of each pixel's strongest channel, the first of equally strong ones."""
+        """Compute the gradient of each pixel's strongest channel, the first of equally strong ones."""
         plane, code, squared = self.bytes[:b], self.code[:b], self.squared[:b]
         rival_code, rival_squared, stronger = self.rival_code[:b], self.rival_squared[:b], self.scratch[:b]
         for channel in range(3):
@@ -147,12 +150,12 @@ class _Voting:
             np.maximum(squared, rival_squared, out=squared)
 
     def _gradient(self, channel: np.ndarray, code: np.ndarray, squared: np.ndarray) -> None:
-        """Code and squared magnitude (B, H, W) of the gradient of a channel (B, H, W)."""
+        """Compute code and squared magnitude (B, H, W) of the gradient of a channel (B, H, W)."""
         b = len(channel)
         plane, d_row, d_column = self.plane[:b], self.d_row[:b], self.d_column[:b]
         np.copyto(plane, channel)
         np.subtract(plane[:, 2:], plane[:, :-2], out=d_row[:, 1:-1])  # the first and last row stay zero
-        # One run across the ends of all rows is several times faster than row by row; the ends are put right after it.
+        # One run across the ends of all rows is several times faster than row by row; the ends are corrected after it.
         flat = plane.reshape(-1)
         np.subtract(flat[2:], flat[:-2], out=d_column.reshape(-1)[1:-1])
         d_column[:, :, [0, -1]] = 0
@@ -163,7 +166,7 @@ class _Voting:
 
 
 def _normalise(histograms: np.ndarray, block_size: int, out: np.ndarray) -> None:
-    """L2-Hys of every block of ``histograms`` (B, cells, cells, orientations) into ``out`` (B, D)."""
+    """Write the L2-Hys norm of every block of ``histograms`` (B, cells, cells, orientations) into ``out`` (B, D)."""
     blocks = np.lib.stride_tricks.sliding_window_view(histograms, (block_size, block_size), axis=(1, 2))
     # (B, rows, columns, orientations, block, block) to the order of the descriptor.
     blocks = blocks.transpose(0, 1, 2, 4, 5, 3)
@@ -179,7 +182,7 @@ def _norm(values: np.ndarray) -> np.ndarray:
 
 
 def _bin_of_gradient(orientations: int) -> np.ndarray:
-    """Orientation bin of every gradient of a uint8 image, at index ``512 * d_row + d_column`` modulo its length."""
+    """Return the bin of every gradient of a uint8 image, at index ``512 * d_row + d_column`` modulo its length."""
     steps = np.arange(-LEVELS, LEVELS)
     d_row, d_column = np.meshgrid(steps, steps, indexing="ij")
     degrees = np.rad2deg(np.arctan2(d_row, d_column)) % 180.0
@@ -190,21 +193,9 @@ def _bin_of_gradient(orientations: int) -> np.ndarray:
 
 
 def _first_bin(batch: int, size: int, cell_size: int, orientations: int) -> np.ndarray:
-    """(batch, size, size): first bin of each pixel's cell; pixels beyond the last whole cell vote after all bins."""
+    """(batch, size, size) first bin of each pixel's cell; past the last whole cell, a bin after all others."""
     cells = size // cell_size
     cell = np.arange(size) // cell_size
     inside = cell < cells
     first = (np.arange(batch)[:, None, None] * cells**2 + cell[:, None] * cells + cell) * orientations
     return np.where(inside[:, None] & inside, first, batch * cells**2 * orientations)
-
-
-def _refuse_wrong(*, colour: bool, **counts: int) -> None:
-    problems = [
-        f"hog: {name}={value!r} is not a whole number of at least 1"
-        for name, value in counts.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1
-    ]
-    if not isinstance(colour, bool):
-        problems.append(f"hog: colour={colour!r} is neither true nor false")
-    if problems:
-        raise ConfigError(problems)

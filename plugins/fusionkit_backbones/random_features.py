@@ -1,38 +1,34 @@
-"""Random features: what a backbone gives that knows nothing of faces; the control for any that claims to."""
+"""Random features: a control for learned backbones."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated
 
 import cv2
 import numpy as np
 
-from fusionkit.contracts import Backbone, require_count
+from fusionkit.contracts import Backbone
+from fusionkit.contracts.option_types import Count, Natural, Range
 
 
 class RandomFeatures(Backbone):
     """A fixed random projection of the grey pixels, rectified: ``max(0, W x)``.
 
-    ``x`` is the view's grey values with their mean taken away, scaled to length 1; the rows of ``W`` are drawn from a
-    normal distribution and never trained. Whatever a head makes of it, it found in the pixels by itself.
+    ``x`` is the view's grey values minus their mean, scaled to length 1; the rows of ``W`` are drawn from a normal
+    distribution and never trained. A head on these features learns from the pixels alone.
 
     Args:
-        dim: D, how many features.
+        dim: D, number of features.
         size: height and width in pixels to which a view is resized.
-        seed: draws ``W``.
-
-    Raises:
-        ConfigError: if an option cannot be used.
+        seed: of ``W``.
 
     Reference: Rahimi and Recht 2008, "Weighted Sums of Random Kitchen Sinks: Replacing minimization with randomization
     in learning" (NIPS), with rectified units.
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"dim": 16, "size": 8, "seed": 1})
+    examples = ({}, {"dim": 16, "size": 8, "seed": 1})
 
-    def __init__(self, dim: int = 512, size: int = 32, seed: int = 0) -> None:
-        for name, value, least in (("dim", dim, 1), ("size", size, 2), ("seed", seed, 0)):
-            require_count(f"random-features: {name}", value, least)
+    def __init__(self, dim: Count = 512, size: Annotated[int, Range(least=2)] = 32, seed: Natural = 0) -> None:
         self._dim, self.size = dim, size
         self._projection = np.random.default_rng(seed).standard_normal((size * size, dim)).astype(np.float32)
 
@@ -47,7 +43,7 @@ class RandomFeatures(Backbone):
         return self.size, self.size
 
     def embed(self, views: np.ndarray) -> np.ndarray:
-        """Project a batch: (B, size, size, 3) uint8 RGB to (B, D) float32, 0 or more."""
+        """Project a batch: (B, size, size, 3) uint8 RGB to (B, D) float32, at least 0."""
         grey = np.stack([cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in views]).astype(np.float32)
         pixels = grey.reshape(len(views), -1)
         pixels -= pixels.mean(1, keepdims=True)
@@ -57,5 +53,5 @@ class RandomFeatures(Backbone):
         return projected
 
     def cost(self) -> tuple[int, float]:
-        """(parameters, GFLOP of one view)."""
+        """Return (parameters, GFLOP of one view)."""
         return self._projection.size, 2 * self._projection.size / 1e9

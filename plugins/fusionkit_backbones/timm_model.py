@@ -1,61 +1,66 @@
-"""Any model of timm as a backbone."""
+"""Any model of timm as a backbone, with its published weights, a local checkpoint or random weights."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fusionkit.contracts import Backbone
 from fusionkit.contracts.backbone import Interpolation
-from fusionkit.errors import ConfigError, DataError, PluginError
+from fusionkit.contracts.flops import gflops
+from fusionkit.contracts.option_types import Count, Natural
+from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from fusionkit_backbones.encoder_header import EncoderHeader
+    from fusionkit_backbones.checkpoint import EncoderHeader
 
-# timm's names of interpolations, in the contract's words.
+Precision = Literal["auto", "float32", "bfloat16"]
+# timm's names of interpolations, and the contract's.
 INTERPOLATIONS: dict[str, Interpolation] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
-PRECISIONS = ("auto", "float32", "bfloat16")
+LOCAL_WEIGHTS = "give checkpoint=FILE with local weights"
+PROBE_SECONDS = 5.0
 
 
 class TimmModel(Backbone):
     """Any image model of timm by its name: vision transformers, conv nets, hybrids.
 
-    The embedding is what the model hands to its classifier, which is left out. Input size, mean, standard deviation
-    and interpolation are those of the model's own data config; its centre crop is not made, since a view is a crop
-    already. With neither ``pretrained`` nor ``checkpoint`` the weights are random: a control of what an untrained
-    network of that shape already separates.
+    The embedding is the input of the model's classifier, which is left out. Input size, mean, standard deviation and
+    interpolation are those of the model's own data config. Its centre crop is not applied, since a view is already a
+    crop. With neither ``pretrained`` nor ``checkpoint`` the weights are random: the control of an untrained network of
+    that shape.
 
-    A file that ``fusionkit pretrain`` or ``finetune`` wrote says itself of which model and sizes it is and how images
-    are prepared for it: ``timm:checkpoint=encoder.safetensors`` is enough.
+    A file of ``fusionkit pretrain`` or ``finetune`` names its model, its sizes and the preparation of images:
+    ``timm:checkpoint=encoder.safetensors`` is enough.
 
     Args:
-        model: name in timm, with or without a tag: ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``. None is the model
+        model: name in timm, with or without a tag: ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``. Not given: the model
             that the checkpoint names.
-        pretrained: take the published weights, from the local cache of the hub or by download.
-        checkpoint: local weights of this very model: ``.safetensors``, or a state dict that ``torch.save`` wrote, also
-            nested as training scripts do. A classifier in it is ignored; anything that needs unpickling is refused.
-            Where ``pool`` moves a transformer's last norm behind the pooling, it takes the weights of the one before.
-        pool: timm's ``global_pool``; None is the model's own.
-        size: height and width in pixels of the views; None is the model's own.
+        pretrained: load the published weights, from the local cache of the hub or by download.
+        checkpoint: local weights of this model: ``.safetensors``, or a state dict of ``torch.save``, also nested as in
+            training scripts. A classifier in it is ignored; anything that needs unpickling is refused. Where ``pool``
+            moves a transformer's last norm behind the pooling, that norm takes the weights of the one before.
+        pool: timm's ``global_pool``. Not given: the model's own.
+        size: height and width in pixels of the views. Not given: the model's own.
         seed: of the random weights.
-        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 where the hardware has it natively.
+        precision: ``auto``: bfloat16 where the hardware has it natively, else float32.
 
     Raises:
-        ConfigError: if there is no such model, or an option is wrong.
-        DataError: if the weights cannot be had or do not fit.
+        ConfigError: if there is no such model, or options exclude each other.
+        DataError: if the weights cannot be loaded or do not fit.
 
     Reference:
         Wightman, PyTorch Image Models (https://doi.org/10.5281/zenodo.4414861); each model's paper is named in its
         module there.
     """
 
-    files: ClassVar[tuple[str, ...]] = ("checkpoint",)
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"model": "test_vit"}, {"model": "test_resnet", "size": 64})
+    files = ("checkpoint",)
+    examples = ({"model": "test_vit"}, {"model": "test_resnet", "size": 64})
 
     def __init__(
         self,
@@ -63,17 +68,19 @@ class TimmModel(Backbone):
         pretrained: bool = False,
         checkpoint: str | None = None,
         pool: str | None = None,
-        size: int | None = None,
-        seed: int = 0,
-        precision: str = "auto",
+        size: Count | None = None,
+        seed: Natural = 0,
+        precision: Precision = "auto",
     ) -> None:
-        if problems := _problems(pretrained, checkpoint, size, seed, precision):
-            raise ConfigError(problems)
+        if pretrained and checkpoint is not None:
+            raise ConfigError("timm: options pretrained = true and checkpoint exclude each other")
         header = _header(model, checkpoint)
         if header is not None:
             model = model or header.model
         elif model is None:
-            raise ConfigError("timm: no model is named", hint="model=NAME, or a checkpoint that fusionkit trained")
+            raise ConfigError(
+                "timm: option model is missing", hint="model=NAME, or a checkpoint that fusionkit trained"
+            )
         self._config = _pretrained_config(model)
         self._sizes = header.sizes if header else {}
         self._header = header
@@ -100,7 +107,7 @@ class TimmModel(Backbone):
 
     @property
     def dim(self) -> int:
-        """D, the width of what the model hands to its classifier."""
+        """D, the width of the input of the model's classifier."""
         return self._dim
 
     @property
@@ -109,7 +116,7 @@ class TimmModel(Backbone):
         return self._input_size
 
     def precision(self, device: str) -> str:
-        """The precision asked for; of ``auto``, bfloat16 on processors and graphics cards that compute in it."""
+        """Return the given precision; for ``auto``, bfloat16 on CPUs and GPUs that have it natively."""
         if self._asked_precision != "auto":
             return self._asked_precision
         from fusionkit.contracts.backbone import has_native_bfloat16
@@ -117,7 +124,7 @@ class TimmModel(Backbone):
         return "bfloat16" if has_native_bfloat16(device) else "float32"
 
     def prepare(self, device: str, precision: str) -> None:
-        """Move the model; weights rounded to bfloat16 are built anew before they serve float32 again."""
+        """Move the model; weights rounded to bfloat16 are rebuilt before they are used in float32 again."""
         import torch
 
         if self._precision == "bfloat16" and precision == "float32":
@@ -142,7 +149,7 @@ class TimmModel(Backbone):
             return self._model(self._normalised(views)).float().cpu().numpy()
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """Embed a batch as the features before pooling, row by row of the image, without class and register tokens.
+        """Return the features before pooling, row by row of the image, without class and register tokens.
 
         Args:
             views: (B, H, W, 3) uint8 RGB of ``input_size``.
@@ -159,7 +166,7 @@ class TimmModel(Backbone):
             features = self._model.forward_features(self._normalised(views))
             if not isinstance(features, torch.Tensor):
                 raise PluginError(
-                    f"timm: model {self.name} has no tokens: its features are a {type(features).__name__}"
+                    f"timm: model {self.name} has no tokens: its features are of type {type(features).__name__}"
                 )
             tokens = _as_tokens(features, self._model)
             if tokens.ndim != 3 or tokens.shape[-1] != self._dim:
@@ -171,32 +178,29 @@ class TimmModel(Backbone):
             return tokens.float().cpu().numpy()
 
     def cost(self) -> tuple[int, float]:
-        """(parameters, GFLOP of one view); a multiplication and an addition are two.
-
-        Counted by ``torch.utils.flop_counter``: matrix products and convolutions, those of attention included.
-        """
+        """Return (parameters, GFLOP of one view), counted by :func:`fusionkit.contracts.flops.gflops`."""
         return sum(parameter.numel() for parameter in self._model.parameters()), self._gflop
 
     def weights(self) -> str:
-        """Model, tag and hash of the published weights; empty where they are random or of a checkpoint."""
+        """Return model, tag and hash of the published weights; empty for random weights or a checkpoint."""
         return self._weights
 
     def trained_on(self) -> tuple[tuple[str, str], ...]:
-        """As the file says that ``fusionkit finetune`` wrote; published weights do not say it in these terms."""
+        """Return the labelled data that a file of ``fusionkit finetune`` names; published weights name none."""
         return self._header.trained_on if self._header else ()
 
     def trainable(self, drop_path: float, seed: int) -> nn.Module:
-        """The model anew, to be trained."""
+        """Build the model again, to be trained."""
         model = self._build(seed=seed, drop_path=drop_path)
         return model.requires_grad_(requires_grad=True)
 
     def export(self, network: nn.Module, about: dict[str, Any]) -> bytes:
-        """A ``.safetensors`` file for the option ``checkpoint``."""
+        """Return a ``.safetensors`` file for the option ``checkpoint``."""
         from safetensors.torch import save
 
-        from fusionkit_backbones.encoder_header import EncoderHeader
+        from fusionkit_backbones.checkpoint import EncoderHeader
 
-        words = {ours: theirs for theirs, ours in INTERPOLATIONS.items()}
+        names = {ours: theirs for theirs, ours in INTERPOLATIONS.items()}
         side = self._input_size[0]
         fixed = "img_size" in self._sizes or self._config.fixed_input_size
         header = EncoderHeader(
@@ -204,7 +208,7 @@ class TimmModel(Backbone):
             sizes={**self._sizes, "img_size": side} if fixed else self._sizes,
             mean=self.mean,
             std=self.std,
-            interpolation=words[self.interpolation],
+            interpolation=names[self.interpolation],
             pool=self.pool,
             size=None if fixed else side,
             about=about,
@@ -212,14 +216,10 @@ class TimmModel(Backbone):
         state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         return save(state, metadata=header.dump())
 
-    # -- inside ----------------------------------------------------------------------------------------------------
-
     def _build(self, seed: int | None = None, drop_path: float = 0.0) -> nn.Module:
-        """The model in float32 on the processor, with its weights, ready for inference."""
+        """Build the model in float32 on the CPU, with its weights, ready for inference."""
         import timm
         import torch
-
-        from fusionkit_backbones.pretrained import LOCAL_WEIGHTS, weight_source
 
         options: dict[str, Any] = {"num_classes": 0, **self._sizes}
         if self.pool is not None:
@@ -232,51 +232,58 @@ class TimmModel(Backbone):
             options |= {"pretrained": True, "pretrained_cfg_overlay": weight_source(self.name, self._config)}
         try:
             with torch.random.fork_rng(devices=[]):
-                # Leaves the generators of other devices alone.
+                # The generators of other devices keep their state.
                 torch.default_generator.manual_seed(self.seed if seed is None else seed)
                 model = timm.create_model(self.name, **options)
         except OSError as error:
             raise DataError(
-                f"timm: the pretrained weights of {self.name} cannot be had: {_first_line(error)}", hint=LOCAL_WEIGHTS
+                f"timm: the pretrained weights of {self.name} cannot be loaded: {cause_of(error)}", hint=LOCAL_WEIGHTS
             ) from error
         except Exception as error:
             given = f"pretrained={self.pretrained}, pool={self.pool!r}, size={self.size!r}"
             given += f", drop_path={drop_path!r}" if drop_path else ""
-            raise ConfigError(f"timm: model {self.name} cannot be built with {given}: {_first_line(error)}") from error
+            raise ConfigError(f"timm: model {self.name} cannot be built with {given}: {cause_of(error)}") from error
         if self.checkpoint is not None:
             self._load(model, self.checkpoint)
         return model.eval().requires_grad_(requires_grad=False)
 
     def _published(self) -> str:
-        from fusionkit_backbones.pretrained import state_digest
-
         return f"{self._config.architecture}.{self._config.tag}, sha256 {state_digest(self._model)}"
 
     def _load(self, model: nn.Module, path: str) -> None:
-        """Load a checkpoint into the model; a family with files of its own form overrides it."""
+        """Load a checkpoint into the model; a subclass with files of another form overrides it."""
         from fusionkit_backbones.checkpoint import load_checkpoint
 
         named = self._config.classifier or ()  # one module, or several in distilled models
         load_checkpoint(model, path, (named,) if isinstance(named, str) else tuple(named))
 
     def _traced(self) -> tuple[int, float]:
-        """(D, GFLOP) of one view; refuses a size that the model cannot take."""
-        from fusionkit_backbones.cost import trace
+        """Pass a view through the model on the meta device, and return (D, GFLOP).
+
+        Raises:
+            ConfigError: if the model fails at this size, or its output is not one vector.
+        """
+        import torch
 
         height, width = self._input_size
+        state = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        empty = {name: value.to("meta") for name, value in state.items()}
+        view = torch.empty(1, 3, height, width, device="meta")
+        outputs: list[Tensor] = []
         try:
-            shape, gflop = trace(self._model, self._input_size)
+            gflop = gflops(lambda: outputs.append(torch.func.functional_call(self._model, empty, (view,))))
         except Exception as error:
             raise ConfigError(
-                f"timm: model {self.name} cannot embed views of {height} x {width} pixels: {_first_line(error)}"
+                f"timm: model {self.name} cannot embed views of {height} x {width} pixels: {cause_of(error)}"
             ) from error
+        shape = tuple(outputs[0].shape)
         if len(shape) != 2:
             raise ConfigError(f"timm: model {self.name} with pool={self.pool!r} gives {shape}, not (1, D)")
         return shape[1], gflop
 
     @cached_property
     def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """(v / 255 - mean) / std as v * scale + shift: (1, 3, H, W) float32, channels last as the views are."""
+        """(v / 255 - mean) / std as v * scale + shift: (1, 3, H, W) float32, channels last as in the views."""
         import torch
 
         mean, std = torch.tensor(self.mean).double(), torch.tensor(self.std).double()
@@ -294,7 +301,7 @@ class TimmModel(Backbone):
         pixels = torch.from_numpy(np.require(views, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2)
         out = torch.empty_like(pixels, dtype=getattr(torch, self._precision))
         scale, shift = self._scale_and_shift
-        step = 1 if self._device == "cpu" else len(pixels)  # one view at a time stays in the processor's cache
+        step = 1 if self._device == "cpu" else len(pixels)  # one view at a time stays in the cache of the CPU
         for start in range(0, len(pixels), step or 1):
             rows = slice(start, start + step)
             out[rows] = torch.addcmul(shift, pixels[rows].float(), scale)
@@ -302,7 +309,7 @@ class TimmModel(Backbone):
 
 
 def _as_tokens(features: Tensor, model: nn.Module) -> Tensor:
-    """(B, K, D), row by row of the image, from a sequence with prefix tokens or from a map of either layout."""
+    """Return (B, K, D), row by row of the image, from a sequence with prefix tokens or a map of either layout."""
     if features.ndim == 3:
         return features[:, _prefix_tokens(model) :]
     if features.ndim == 4:
@@ -312,27 +319,29 @@ def _as_tokens(features: Tensor, model: nn.Module) -> Tensor:
 
 
 def _prefix_tokens(model: nn.Module) -> int:
-    """How many class and register tokens stand before those of patches; some families do not say, but have one."""
+    """Count the class and register tokens before those of patches; some families have one without the attribute."""
     class_token = any(name.startswith("cls_token") for name, _ in model.named_parameters(recurse=False))
     return int(getattr(model, "num_prefix_tokens", class_token))
 
 
 def _header(model: str | None, checkpoint: str | None) -> EncoderHeader | None:
-    """What the checkpoint says of itself, where a training run of fusionkit wrote it.
+    """Return the header of a checkpoint, if a training run of fusionkit wrote it.
 
     Raises:
-        ConfigError: if it is of another model than the one named.
+        ConfigError: if it is of another model than the given one.
     """
-    from fusionkit_backbones.encoder_header import read_header
+    from fusionkit_backbones.checkpoint import read_header
 
     header = read_header(checkpoint) if checkpoint is not None else None
     if header is not None and model is not None and model != header.model:
-        raise ConfigError(f"timm: checkpoint {checkpoint} is of {header.model}, not of {model}", hint="leave model out")
+        raise ConfigError(
+            f"timm: checkpoint {checkpoint} is of model {header.model}, not {model}", hint="leave model out"
+        )
     return header
 
 
 def _pretrained_config(name: str) -> Any:
-    """The published config of a model's weights.
+    """Return the published config of a model's weights.
 
     Raises:
         ConfigError: if there is no such model, with the nearest names, or no such tag, with all tags.
@@ -342,33 +351,69 @@ def _pretrained_config(name: str) -> Any:
     if not isinstance(name, str) or not timm.is_model(name):
         near = difflib.get_close_matches(str(name), timm.list_models(), n=5, cutoff=0.5)
         raise ConfigError(
-            f"timm: no model is called {name!r}",
+            f"timm: unknown model {name!r}",
             hint=f"nearest: {', '.join(near)}" if near else "see timm.list_models()",
         )
     try:
         return timm.models.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     except RuntimeError as error:
         tags = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
-        raise ConfigError(f"timm: {_first_line(error)}", hint=f"there are: {', '.join(tags) or 'none'}") from error
+        raise ConfigError(f"timm: {cause_of(error)}", hint=f"available tags: {', '.join(tags) or 'none'}") from error
 
 
-def _problems(pretrained: Any, checkpoint: Any, size: Any, seed: Any, precision: Any) -> list[str]:
-    def whole(value: Any, least: int) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def weight_source(name: str, config: Any) -> dict[str, Any]:
+    """Return the changes to a model's pretrained config with which loading neither retries nor waits.
 
-    found = []
-    if not isinstance(pretrained, bool):
-        found.append(f"timm: pretrained={pretrained!r} is neither true nor false")
-    if checkpoint is not None and pretrained is True:
-        found.append("timm: pretrained=true and checkpoint are two sources of weights: give one of them")
-    if size is not None and not whole(size, 1):
-        found.append(f"timm: size={size!r} is not a whole number of at least 1")
-    if not whole(seed, 0):
-        found.append(f"timm: seed={seed!r} is not a whole number of at least 0")
-    if precision not in PRECISIONS:
-        found.append(f"timm: precision={precision!r} is none of {', '.join(PRECISIONS)}")
-    return found
+    Cached weights are read as a file: asking the hub for newer ones would cost half a minute of retries without a
+    network, and might change results between two runs.
+
+    Args:
+        name: of the model, for messages.
+        config: the model's ``timm.models.PretrainedCfg``.
+
+    Raises:
+        ConfigError: if no weights of this model were published.
+        DataError: if the weights are not in the cache and the hub does not answer.
+    """
+    if not config.has_weights:
+        raise ConfigError(f"timm: no pretrained weights were published for {name}", hint=LOCAL_WEIGHTS)
+    if not config.hf_hub_id:
+        return {}  # a plain URL, which fails at once
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, revision = config.hf_hub_id.partition("@")
+    filename = (config.hf_hub_filename or "pytorch_model.bin").replace("pytorch_model.bin", "model.safetensors")
+    if filename.endswith(".safetensors"):
+        cached = try_to_load_from_cache(repository, filename, revision=revision or None)
+        if isinstance(cached, str):
+            own_format = bool(config.hf_hub_filename) and config.custom_load == "hf"
+            return {"file": cached, "custom_load": own_format}
+    if reason := _hub_failure():
+        raise DataError(
+            f"timm: the pretrained weights of {name} are not in the local cache, and the hub does not answer: {reason}",
+            hint=LOCAL_WEIGHTS,
+        )
+    return {}
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def _hub_failure() -> str:
+    """Return why the hub does not answer one request; empty if it does."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PROBE_SECONDS)
+    except Exception as error:  # noqa: BLE001 - each HTTP client of the hub's library raises its own errors
+        return cause_of(error)
+    return ""
+
+
+def state_digest(model: nn.Module) -> str:
+    """Return a hash of a model's weights (16 hex digits): a publisher may replace weights under the same name."""
+    import torch
+
+    state = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        state.update(f"{name} {tuple(values.shape)}".encode())
+        state.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()[:16]

@@ -1,14 +1,14 @@
-"""A small learned backbone that travels with the package: a masked autoencoder pre-trained on drawn faces."""
+"""A small learned backbone that is part of the package: a masked autoencoder pre-trained on drawn faces."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Literal
 
 import numpy as np
 
-from fusionkit.errors import ConfigError, PluginError
-from fusionkit_backbones.timm_model import TimmModel
+from fusionkit.errors import PluginError
+from fusionkit_backbones.timm_model import Precision, TimmModel
 
 WEIGHTS = Path(__file__).with_name("tiny_mae.safetensors")
 
@@ -16,31 +16,24 @@ WEIGHTS = Path(__file__).with_name("tiny_mae.safetensors")
 class TinyMae(TimmModel):
     """A vision transformer of 0.8 M weights (64 px, patches of 8 px, width 128, 4 layers), pre-trained on drawn faces.
 
-    It was made by ``fusionkit pretrain pretrain/embedded`` without any label, on people that no benchmark data set
-    draws. Its patch tokens are averaged in ``grid`` x ``grid`` fields of the view, which stand side by side: where
-    something is decides as much as what it is.
+    It was made by ``fusionkit pretrain pretrain/embedded`` without labels, on subjects that no benchmark data set
+    draws. Its patch tokens are averaged in ``grid`` x ``grid`` fields of the view, which are concatenated, so that the
+    embedding keeps positions.
 
     Args:
-        grid: fields along a side; 1, 2, 4 or 8. Tokens, for fusions that take them, come with 1.
-        precision: ``auto``, ``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where the hardware computes in it.
+        grid: fields along a side. Fusions of tokens need 1.
         weights: the file of the encoder.
 
-    Raises:
-        ConfigError: if an option cannot be used.
-
     Reference: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners" (https://arxiv.org/abs/2111.06377), at
-    a size for processors.
+    a size for CPUs.
     """
 
-    files: ClassVar[tuple[str, ...]] = ("weights",)
-    examples: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"grid": 2, "precision": "float32"},
-        {"grid": 1, "precision": "float32"},
-    )
+    files = ("weights",)
+    examples = ({"grid": 2, "precision": "float32"}, {"grid": 1, "precision": "float32"})
 
-    def __init__(self, grid: int = 4, precision: str = "auto", weights: str = str(WEIGHTS)) -> None:
-        if isinstance(grid, bool) or grid not in (1, 2, 4, 8):
-            raise ConfigError(f"tiny-mae: grid={grid!r} is not one of 1, 2, 4, 8")
+    def __init__(
+        self, grid: Literal[1, 2, 4, 8] = 4, precision: Precision = "auto", weights: str = str(WEIGHTS)
+    ) -> None:
         super().__init__(checkpoint=weights, pool="avg", precision=precision)
         self.grid = grid
 
@@ -58,7 +51,7 @@ class TinyMae(TimmModel):
         return pooled
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """The patch tokens, (B, 64, 128) float32, row by row of the view; only ``grid=1`` has an embedding as wide.
+        """Return the patch tokens, (B, 64, 128) float32, row by row; only with ``grid=1`` is the embedding as wide.
 
         Raises:
             PluginError: with any other grid.

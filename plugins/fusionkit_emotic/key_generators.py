@@ -1,29 +1,20 @@
-"""The key generators, in which the paper's four fusions differ: all projected views in, one attention key out.
+"""Key generators of the paper's four fusions: all projected views in, one attention key out.
 
-Each takes ``views`` (B, V, D), in which an absent view is zero, and ``present`` (B, V) bool, and gives (B, D). An
-absent view is left out of the key: it is zero in a concatenation and does not count in a mean.
+Each takes ``views`` (B, V, D), in which an absent view is zero, and ``present`` (B, V) bool, and returns (B, D). An
+absent view does not enter the key: it is zero in a concatenation and is not counted in a mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import require_choice, require_number
-
+Activation = Literal["none", "relu", "gelu"]
 Combine = Literal["concat", "mean"]
 Scope = Literal["joint", "per_view"]
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
-
-
-def combine_views(how: Combine, views: Tensor, present: Tensor) -> Tensor:
-    """Concatenate to (B, V*D) or average over the present views to (B, D); absent views must be zero."""
-    if how == "concat":
-        return views.flatten(1)
-    return views.sum(1) / present.sum(1, keepdim=True)
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 class ConcatKey(nn.Module):
@@ -45,7 +36,7 @@ class ConcatKey(nn.Module):
 
 
 class MeanKey(nn.Module):
-    """The mean of the present views, with a linear layer behind it if asked for.
+    """The mean of the present views, optionally followed by a linear layer.
 
     Args:
         width: D.
@@ -66,21 +57,17 @@ class UpDownKey(nn.Module):
     """An up-projection, an activation and a down-projection, on the combined views or around the combination.
 
     Args:
-        combine: how the views become one: ``concat`` or ``mean``.
+        combine: how the views are combined.
         views: V.
         width: D.
-        ratio: the up-projection makes its input this many times as wide.
+        ratio: output width over input width of the up-projection.
         activation: a name in ``ACTIVATIONS``.
-        scope: ``joint``: combine, go up, come down. ``per_view``: each view goes up, combine, come down.
-
-    Raises:
-        ConfigError: if ``ratio``, ``activation`` or ``scope`` cannot be used.
+        scope: ``joint``: combine, project up, project down. ``per_view``: project each view up, combine, project down.
     """
 
-    def __init__(self, combine: Combine, views: int, width: int, ratio: float, activation: str, scope: Scope) -> None:
-        require_number(f"updown-{combine}: ratio", ratio, least=1)
-        require_choice(f"updown-{combine}: activation", activation, ACTIVATIONS)
-        require_choice(f"updown-{combine}: scope", scope, ("joint", "per_view"))
+    def __init__(
+        self, combine: Combine, views: int, width: int, ratio: float, activation: Activation, scope: Scope
+    ) -> None:
         super().__init__()
         self.combine: Combine = combine
         combined = views if combine == "concat" else 1
@@ -104,3 +91,10 @@ class UpDownKey(nn.Module):
         else:
             key = self.down(self.activation(self.up(combine_views(self.combine, views, present))))
         return key
+
+
+def combine_views(how: Combine, views: Tensor, present: Tensor) -> Tensor:
+    """Concatenate to (B, V*D), or average over the present views to (B, D); absent views must be zero."""
+    if how == "concat":
+        return views.flatten(1)
+    return views.sum(1) / present.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Attention over the channels of pooled features: a feature vector read as a row of narrow tokens."""
+"""Attention over the channels of pooled features: a feature vector is a sequence of narrow tokens."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch.nn import functional
 
 
 class TokenAttention(nn.Module):
-    """One head of attention over tokens of ``token_width`` channels, asked by several queries at once.
+    """One head of attention over tokens of ``token_width`` channels, for several query vectors at once.
 
-    Its projections are those of ``nn.MultiheadAttention(embed_dim=token_width, num_heads=1)``, with the same
-    initialisation, and so is its scale, ``1 / sqrt(token_width)``.
+    Projections, initialisation and scale, ``1 / sqrt(token_width)``, are those of
+    ``nn.MultiheadAttention(embed_dim=token_width, num_heads=1)``.
 
     Args:
-        token_width: t, channels a token.
+        token_width: t, channels in a token.
         window: tokens in a window; a token attends within its own window only. None: to all tokens.
-        init_scale: multiplies the query and the key weight at initialisation, so the scores by its square.
+        init_scale: factor on the query and key weights at initialisation; the scores scale with its square.
     """
 
     def __init__(self, token_width: int, window: int | None = None, init_scale: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class TokenAttention(nn.Module):
     def forward(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend.
 
-        All queries share the key and the value, so they are joined along the token axis and answered in one call.
+        All queries share the key and the value, so they are joined along the token axis and take one call.
 
         Args:
             queries: (B, Q, D), D a multiple of the window's channels.
@@ -57,11 +57,11 @@ class TokenAttention(nn.Module):
         rows, count, width = queries.shape
         tokens = self.window or width // self.token_width
         windows = width // (tokens * self.token_width)
-        asked = queries.view(rows, count, windows, tokens, self.token_width).transpose(1, 2)
-        answered = functional.scaled_dot_product_attention(
-            self.query(asked.reshape(rows, windows, count * tokens, self.token_width)),
+        tokenised = queries.view(rows, count, windows, tokens, self.token_width).transpose(1, 2)
+        attended = functional.scaled_dot_product_attention(
+            self.query(tokenised.reshape(rows, windows, count * tokens, self.token_width)),
             self.key(key.view(rows, windows, tokens, self.token_width)),
             self.value(value.view(rows, windows, tokens, self.token_width)),
         )
-        answers: Tensor = self.out(answered).view(rows, windows, count, tokens, self.token_width)
-        return answers.transpose(1, 2).reshape(rows, count, width)
+        out: Tensor = self.out(attended).view(rows, windows, count, tokens, self.token_width)
+        return out.transpose(1, 2).reshape(rows, count, width)

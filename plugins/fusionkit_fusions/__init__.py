@@ -1,1 +1,1 @@
-"""Plain fusions: what any other fusion has to beat."""
+"""Fusions from the literature, and the plain baselines to compare them with."""

@@ -1,14 +1,15 @@
-"""Evidential late fusion: opinions with their own uncertainty, joined by the rule of Dempster and Shafer."""
+"""Evidential late fusion: opinions with their own uncertainty, combined by the rule of Dempster and Shafer."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.contracts import FusionOutput, require_count
+from fusionkit.contracts import FusionOutput
+from fusionkit.contracts.option_types import Count
 from fusionkit_fusions.late import LateFusion
 
 
@@ -21,66 +22,63 @@ class Evidential(LateFusion):
     over i != j. The logits are the log of the joint opinion's expected probabilities.
 
     The loss, of each view and of the joint opinion, is ``digamma(S) - digamma(alpha_y)`` plus an annealed divergence
-    from the flat Dirichlet of ``y + (1 - y) * alpha``, the evidence for wrong classes alone. The recipe's class weights
-    do not enter it.
+    from the flat Dirichlet of ``y + (1 - y) * alpha``, the evidence for wrong classes alone. The class weights of the
+    training recipe are not used.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
-        hidden: width of a hidden layer in each classifier; 0 for a linear one.
-        annealing: steps after which the divergence has its full weight.
+        annealing: steps until the divergence has its full weight.
 
     Reference: Han et al. 2021, "Trusted Multi-View Classification", equations 2-11 (https://arxiv.org/abs/2102.02051).
-    The divergence is taken as the paper writes it; ports that take it of alpha itself punish right evidence too.
+    The divergence follows the paper; implementations that take it of alpha itself penalise right evidence too.
     """
 
-    name: ClassVar[str] = "evidential"
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"hidden": 8, "annealing": 1})
+    examples = ({}, {"hidden": 8, "annealing": 1})
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, hidden: int = 0, annealing: int = 500) -> None:
-        super().__init__(in_dims, num_classes, hidden)
-        require_count("evidential: annealing", annealing)
+    def __init__(self, in_dims: dict[str, int], num_classes: int, annealing: Count = 500, **options: Any) -> None:
+        super().__init__(in_dims, num_classes, **options)
         self.annealing = annealing
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def decide(self, logits: Tensor, there: Tensor) -> Tensor:
-        """Log of expected probabilities: (B, V, C) to (B, C)."""
-        # No evidence at all: joined with another opinion it changes nothing.
-        evidence = functional.softplus(logits).masked_fill(~there[..., None], 0.0)
-        alpha = evidence[:, 0] + 1
-        for view in range(1, evidence.shape[1]):
-            alpha = joined(alpha, evidence[:, view] + 1)
+    def decide(self, logits: Tensor, visible: Tensor) -> Tensor:
+        """Return the log of expected probabilities: (B, V, C) to (B, C)."""
+        # Without evidence, an opinion does not change another one that it is combined with.
+        evidence = functional.softplus(logits).masked_fill(~visible[..., None], 0.0)
+        alpha = combined([evidence[:, view] + 1 for view in range(evidence.shape[1])])
         return torch.log(alpha / alpha.sum(1, keepdim=True))
 
     def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
-        """The evidential losses of the views and of the joint opinion."""
+        """Return the sum of the evidential losses of the views and of the joint opinion."""
         assert output.view_logits is not None
         if self.training:
             self.steps += 1
         weight = min(1.0, float(self.steps) / self.annealing)
         alphas = [functional.softplus(logits) + 1 for logits in output.view_logits.values()]
-        joint = alphas[0]
-        for alpha in alphas[1:]:
-            joint = joined(joint, alpha)
-        return torch.stack([evidential_loss(alpha, target, weight) for alpha in [*alphas, joint]]).sum()
+        return torch.stack([evidential_loss(alpha, target, weight) for alpha in [*alphas, combined(alphas)]]).sum()
 
 
-def joined(one: Tensor, other: Tensor) -> Tensor:
-    """The Dirichlet (B, C) of two opinions, each given as its Dirichlet, by Dempster's rule."""
+def combined(alphas: list[Tensor]) -> Tensor:
+    """Return the Dirichlet (B, C) of opinions, each given as its Dirichlet, by Dempster's rule."""
+    joint = alphas[0]
+    for alpha in alphas[1:]:
+        joint = _pair(joint, alpha)
+    return joint
+
+
+def _pair(one: Tensor, other: Tensor) -> Tensor:
     classes = one.shape[1]
     strengths = one.sum(1, keepdim=True), other.sum(1, keepdim=True)
     beliefs = (one - 1) / strengths[0], (other - 1) / strengths[1]
-    unsure = classes / strengths[0], classes / strengths[1]
+    uncertain = classes / strengths[0], classes / strengths[1]
     agreed = beliefs[0] * beliefs[1]
     left = 1 - (beliefs[0].sum(1, keepdim=True) * beliefs[1].sum(1, keepdim=True) - agreed.sum(1, keepdim=True))
-    belief = (agreed + beliefs[0] * unsure[1] + beliefs[1] * unsure[0]) / left
-    uncertainty = unsure[0] * unsure[1] / left
+    belief = (agreed + beliefs[0] * uncertain[1] + beliefs[1] * uncertain[0]) / left
+    uncertainty = uncertain[0] * uncertain[1] / left
     return belief * classes / uncertainty + 1
 
 
 def evidential_loss(alpha: Tensor, target: Tensor, weight: float) -> Tensor:
-    """Expected cross-entropy under the Dirichlet, and ``weight`` times the divergence of its wrong evidence."""
+    """Return the expected cross-entropy under the Dirichlet plus ``weight`` times the divergence of wrong evidence."""
     strength = alpha.sum(1)
     right = alpha.gather(1, target[:, None]).squeeze(1)
     wrong = alpha.scatter(1, target[:, None], 1.0)

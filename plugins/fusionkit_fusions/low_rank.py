@@ -1,59 +1,51 @@
-"""Low-rank multimodal fusion: the outer product of all views, never written out."""
+"""Low-rank multimodal fusion: the outer product of all views, never formed."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from functools import reduce
+from operator import mul
 
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import Fusion, require_count
-from fusionkit_fusions.presence import readable
+from fusionkit.contracts.fusion import Views
+from fusionkit.contracts.option_types import Count
+from fusionkit_fusions.masked_fusion import MaskedFusion
 
 
-class LowRank(Fusion):
+class LowRank(MaskedFusion):
     """A linear map of the outer product of all ``[x_v; 1]``, its weight a sum of ``rank`` outer products.
 
     ``out = bias + sum over r of  w_r * product over v of  [x_v; 1] F_v,r``. The ones keep every product of fewer views
-    in it. An absent view is zero, so that its one alone takes part; a frame without any view gives its imputed main
-    view. Every factor is a registered parameter.
+    in it. An absent view is zero, so that only its one takes part; a frame without any view uses its main view's
+    training mean. Every factor is a registered parameter.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
-        rank: how many outer products make up the weight.
+        rank: number of outer products that make up the weight.
         width: of the fused embedding.
 
     Reference: Liu et al. 2018, "Efficient Low-rank Multimodal Fusion with Modality-Specific Factors", equation 7
     (https://arxiv.org/abs/1806.00064).
     """
 
-    missing: ClassVar[Literal["masked", "imputed"]] = "masked"
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"rank": 2, "width": 8},)
+    examples = ({"rank": 2, "width": 8},)
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, rank: int = 4, width: int = 64) -> None:
+    def __init__(self, in_dims: dict[str, int], num_classes: int, rank: Count = 4, width: Count = 64) -> None:
         super().__init__(in_dims, num_classes)
-        require_count("low-rank: rank", rank)
-        require_count("low-rank: width", width)
         self.rank, self.width = rank, width
         self.factors = nn.ParameterList([_factor(dim, rank * width) for dim in in_dims.values()])
         self.weights = nn.Parameter(torch.full((rank,), 1.0 / rank))
         self.bias = nn.Parameter(torch.zeros(width))
 
-    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+    def fuse(self, views: Views, present: Views) -> Tensor:
         """Multiply in the low-rank form: (B, width)."""
-        there = readable(torch.stack([present[name] for name in self.in_dims], 1))
-        product: Tensor | None = None
-        for place, (name, factor) in enumerate(zip(self.in_dims, self.factors, strict=True)):
-            x = views[name].masked_fill(~there[:, place, None], 0.0)
-            mapped = x @ factor[:-1] + factor[-1]
-            product = mapped if product is None else product * mapped
-        assert product is not None
+        zeroed = self.zeroed(views, self.readable(present))
+        product = reduce(mul, [x @ factor[:-1] + factor[-1] for x, factor in zip(zeroed, self.factors, strict=True)])
         return torch.einsum("r,brd->bd", self.weights, product.view(-1, self.rank, self.width)) + self.bias
 
 
 def _factor(dim: int, columns: int) -> nn.Parameter:
-    """(dim + 1, columns); the row of the one starts at one, so that a product of many views neither fades nor grows."""
+    """(dim + 1, columns); the row of the one starts at one, so that a product of many views keeps its scale."""
     factor = torch.empty(dim + 1, columns)
     nn.init.xavier_normal_(factor[:-1])
     nn.init.ones_(factor[-1])

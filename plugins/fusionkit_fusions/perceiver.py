@@ -1,63 +1,49 @@
-"""Perceiver: a few latent vectors read the tokens of all views."""
+"""Perceiver: a few latent vectors attend to the tokens of all views."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
-from fusionkit.contracts import require_count
-from fusionkit_fusions.token_views import TokenFusion, learned
+from fusionkit.contracts.fusion import Views
+from fusionkit.contracts.option_types import Count
+from fusionkit_fusions.token_fusion import TokenFusion, learned
 
 
 class Perceiver(TokenFusion):
     """Learned latent vectors attend to the tokens of all views, then to each other; their mean is the joint embedding.
 
-    The cost grows with tokens times latents, not with tokens squared. Every token carries a learned mark of its view.
-    Tokens of absent views are not read; a frame without any view gives its imputed main view.
+    The cost grows with tokens times latents, not with tokens squared. Every token carries a learned embedding of its
+    view. Tokens of absent views are masked; a frame without any view uses its main view's training mean.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
-        width: D, to which every token is projected.
-        heads: attention heads; must divide ``width``.
-        token_count: K, tokens a view, pooled from the backbone's.
-        latents: how many latent vectors there are.
-        depth: transformer layers on the latents, after one reading.
+        latents: number of latent vectors.
+        depth: transformer layers on the latents, after one cross-attention.
 
     Reference: Jaegle et al. 2021, "Perceiver: General Perception with Iterative Attention"
-    (https://arxiv.org/abs/2103.03206), with a single reading.
+    (https://arxiv.org/abs/2103.03206), with a single cross-attention.
     """
 
-    name: ClassVar[str] = "perceiver"
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8, "heads": 2, "token_count": 3, "latents": 4},)
+    examples = ({"width": 8, "heads": 2, "token_count": 3, "latents": 4},)
 
     def __init__(
-        self,
-        in_dims: dict[str, int],
-        num_classes: int,
-        width: int = 128,
-        heads: int = 4,
-        token_count: int = 16,
-        latents: int = 8,
-        depth: int = 1,
+        self, in_dims: dict[str, int], num_classes: int, latents: Count = 8, depth: Count = 1, **options: Any
     ) -> None:
-        super().__init__(in_dims, num_classes, width, heads, token_count)
-        require_count("perceiver: latents", latents)
-        require_count("perceiver: depth", depth)
-        self.marks = learned(len(in_dims), 1, width)
-        self.latents = learned(1, latents, width)
-        self.norm_latents, self.norm_tokens, self.norm = (nn.LayerNorm(width) for _ in range(3))
-        self.read = nn.MultiheadAttention(width, heads, batch_first=True)
+        super().__init__(in_dims, num_classes, **options)
+        self.marks = learned(len(in_dims), 1, self.width)
+        self.latents = learned(1, latents, self.width)
+        self.norm_latents, self.norm_tokens, self.norm = (nn.LayerNorm(self.width) for _ in range(3))
+        self.read = nn.MultiheadAttention(self.width, self.heads, batch_first=True)
         self.layers = nn.ModuleList([self.layer() for _ in range(depth)])
 
-    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        """Mean of the latents: (B, D)."""
+    def fuse(self, views: Views, present: Views) -> Tensor:
+        """Return the mean of the latents: (B, D)."""
         tokens = self.norm_tokens(self.tokens(views) + self.marks).flatten(1, 2)
-        hidden = ~self.there(present).repeat_interleave(self.token_count, 1)
+        hidden = ~self.readable(present).repeat_interleave(self.token_count, 1)
         latents = self.latents.expand(len(tokens), -1, -1)
-        answers, _ = self.read(self.norm_latents(latents), tokens, tokens, key_padding_mask=hidden, need_weights=False)
-        latents = latents + answers
+        attended, _ = self.read(self.norm_latents(latents), tokens, tokens, key_padding_mask=hidden, need_weights=False)
+        latents = latents + attended
         for layer in self.layers:
             latents = layer(latents)
         fused: Tensor = self.norm(latents).mean(1)

@@ -1,44 +1,39 @@
-"""Squeeze and excitation over views: all views together decide which channels of each view speak up."""
+"""Squeeze and excitation over views: all views together gate the channels of each view."""
 
 from __future__ import annotations
-
-from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import StackedFusion, require_count
-from fusionkit_fusions.presence import readable
+from fusionkit.contracts import StackedFusion
+from fusionkit.contracts.option_types import Count
+from fusionkit_fusions.masked_fusion import readable
 
 
 class SqueezeExcitation(StackedFusion):
-    """Channel gates for each view, from a joint squeeze of all views; the gated views stand side by side.
+    """Channel gates for each view, from a joint squeeze of all views; the gated views are concatenated.
 
-    With h the projected views side by side::
+    With h the concatenated projected views::
 
         s   = relu(W h + b)                     a bottleneck of V*D/ratio channels
-        g_v = 2 * sigmoid(U_v s + c_v)          twice, so that a gate that has no opinion leaves its channel as it is
+        g_v = 2 * sigmoid(U_v s + c_v)          twice, so that a neutral gate leaves its channel unchanged
         out = [g_1 * h_1; ...; g_V * h_V]
 
-    An absent view is zero. A frame without any view gives its imputed main view.
+    An absent view is zero. A frame without any view uses its main view's training mean.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
         width: D, to which every view is projected.
-        ratio: how many times narrower the bottleneck is than the views side by side.
+        ratio: width of the concatenated views over that of the bottleneck.
 
     Reference: Joze et al. 2020, "MMTM: Multimodal Transfer Module for CNN Fusion", equations 2-5
     (https://arxiv.org/abs/1911.08670), after Hu et al. 2018, "Squeeze-and-Excitation Networks"
-    (https://arxiv.org/abs/1709.01507); on pooled embeddings there is nothing left to squeeze in space.
+    (https://arxiv.org/abs/1709.01507); pooled embeddings need no squeeze in space.
     """
 
-    missing: ClassVar[Literal["masked", "imputed"]] = "masked"
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 8}, {"width": 8, "ratio": 2})
+    missing = "masked"
+    examples = ({"width": 8}, {"width": 8, "ratio": 2})
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, width: int = 256, ratio: int = 4) -> None:
-        require_count("squeeze-excitation: width", width)
-        require_count("squeeze-excitation: ratio", ratio)
+    def __init__(self, in_dims: dict[str, int], num_classes: int, width: Count = 256, ratio: Count = 4) -> None:
         super().__init__(in_dims, num_classes, width)
         joint = len(in_dims) * width
         narrow = max(joint // ratio, 1)

@@ -1,26 +1,25 @@
-"""Stacking: a classifier on what the views' classifiers say of frames that they were not trained on."""
+"""Stacking: a classifier on the views' classifiers' predictions of held-out frames."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated
 
 import numpy as np
 
-from fusionkit.contracts import FittedFusion, require_count, require_number
+from fusionkit.contracts import FittedFusion
+from fusionkit.contracts.option_types import Positive, Range
 from fusionkit.errors import CellError
 
 
 class Stacking(FittedFusion):
     """A logistic regression per view, and one on their log-probabilities of held-out frames.
 
-    The held-out predictions come from folds that keep units together, so that the second stage learns how far each view
-    is to be trusted on people it has not seen. Both stages weigh classes by inverse frequency. Absent views stand in as
-    their training mean.
+    The held-out predictions come from folds that keep units (subjects or videos) together, so that the second stage
+    learns how reliable each view is on new subjects. Both stages weight classes by inverse frequency. Absent views are
+    replaced by their training mean.
 
     Args:
-        in_dims: width of each view's embedding, main view first.
-        num_classes: C.
-        folds: of the inner cross-validation, at least 2.
+        folds: of the inner cross-validation.
         c: inverse strength of the L2 penalty of both stages.
 
     Raises:
@@ -29,12 +28,12 @@ class Stacking(FittedFusion):
     Reference: Wolpert 1992, "Stacked generalization" (https://doi.org/10.1016/S0893-6080(05)80023-1).
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"folds": 2},)
+    examples = ({"folds": 2},)
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, folds: int = 5, c: float = 1.0) -> None:
+    def __init__(
+        self, in_dims: dict[str, int], num_classes: int, folds: Annotated[int, Range(least=2)] = 5, c: Positive = 1.0
+    ) -> None:
         super().__init__(in_dims, num_classes)
-        require_count("stacking: folds", folds, least=2)
-        require_number("stacking: c", c, above=0)
         self.folds, self.c = folds, c
         self._state: dict[str, np.ndarray] = {}
 
@@ -44,33 +43,33 @@ class Stacking(FittedFusion):
 
         units = len(np.unique(groups))
         if units < self.folds:
-            raise CellError(f"stacking: {units} unit(s) cannot make {self.folds} folds")
+            raise CellError(f"stacking: {units} unit(s) are fewer than the {self.folds} folds")
         folds = list(StratifiedGroupKFold(self.folds, shuffle=True, random_state=seed).split(y, y, groups))
-        heard = []
+        log_probs = []
         for name in self.in_dims:
             held_out = np.empty((len(y), self.num_classes))
             for train, test in folds:
                 held_out[test] = _log_probs(self._fitted(views[name][train], y[train]), views[name][test])
-            heard.append(held_out)
+            log_probs.append(held_out)
             self._keep(name, self._fitted(views[name], y))
-        self._keep("together", self._fitted(np.concatenate(heard, 1), y))
+        self._keep("together", self._fitted(np.concatenate(log_probs, 1), y))
 
     def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
-        """Probabilities (N, C) of frames."""
-        heard = [_log_probs(self._kept(name), views[name]) for name in self.in_dims]
-        probs: np.ndarray = np.exp(_log_probs(self._kept("together"), np.concatenate(heard, 1)))
+        """Return probabilities (N, C) of frames."""
+        log_probs = [_log_probs(self._kept(name), views[name]) for name in self.in_dims]
+        probs: np.ndarray = np.exp(_log_probs(self._kept("together"), np.concatenate(log_probs, 1)))
         return probs
 
     def state(self) -> dict[str, np.ndarray]:
-        """Weights (C, D) and biases (C,) of each stage."""
+        """Return weights (C, D) and biases (C,) of each stage."""
         return dict(self._state)
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Take back what :meth:`state` gave."""
+        """Restore what :meth:`state` returned."""
         self._state = dict(state)
 
     def _fitted(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (C, D) and biases (C,) of a logistic regression; a class without a frame gets a bias of minus 30."""
+        """Fit weights (C, D) and biases (C,) of a logistic regression; -30 is the bias of a class without a frame."""
         from sklearn.linear_model import LogisticRegression
 
         weight = np.zeros((self.num_classes, x.shape[1]))

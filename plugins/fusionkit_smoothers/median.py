@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
-
 import numpy as np
 
-from fusionkit.contracts import Smoother
-from fusionkit_smoothers.option_checks import require_width, settled
+from fusionkit_smoothers.shared_options import WindowSmoother
 from fusionkit_smoothers.time_grid import GridPiece, grid_pieces
 
 
-class Median(Smoother):
+class Median(WindowSmoother):
     """Each class's median over the frames up to half a width away; rows are then divided by their sum.
 
-    Distance is counted in frame numbers: a missing frame takes no part, and of an even number of frames, at the ends of
-    a clip or beside a gap, the median is the mean of the middle two. Where every class's median is 0, the frame keeps
-    its own probabilities. A clip without change stays as it is.
-
-    Args:
-        width: frames in the window, odd: the frame and as many on either side. ``1`` changes nothing. ``'auto'`` is
-            chosen on dev.
+    Distance is counted in frame numbers, and a missing frame is left out. Of an even number of frames, at the ends of a
+    clip or beside a gap, the median is the mean of the middle two. Where every class's median is 0, the frame keeps its
+    own probabilities. A constant clip is unchanged.
 
     Reference: a median of 101 frames ends the pipeline of the two-stage dual-modality model of ABAW-10
     (https://arxiv.org/abs/2603.12221), there of logits, with the ends repeated; here of probabilities, as for the
     other windows.
     """
 
-    auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5, 11, 25, 51, 101, 201)}
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"width": 5}, {"width": 15})
-
-    def __init__(self, width: int | Literal["auto"] = 101) -> None:
-        require_width("median", width)
-        self.width = width
-
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """Medians over time.
-
-        Args:
-            x: (T, C) probabilities.
-            frame_numbers: (T,) rising.
-
-        Returns:
-            (T, C) not negative.
-
-        Raises:
-            PluginError: if the width is still ``'auto'``.
-        """
-        half = settled("median", "width", self.width) // 2
+        """Take medians over time: (T, C) probabilities to (T, C), at least 0."""
         medians = np.empty(x.shape)
-        for piece in grid_pieces(frame_numbers, half):
+        for piece in grid_pieces(frame_numbers, self.half):
             for column in range(x.shape[1]):
                 medians[piece.rows, column] = _medians(x[piece.wide, column], piece)
         empty = medians.sum(1) <= 0
@@ -58,22 +32,22 @@ class Median(Smoother):
 
 
 def _medians(values: np.ndarray, piece: GridPiece) -> np.ndarray:
-    """Medians over the frames that are there: (W,) to (n,).
+    """Return medians over the existing frames: (W,) to (n,).
 
-    Empty places hold -inf and inf by turns. In any window their numbers then differ by one at most, so that the middle
-    one of all is the median of an odd number of frames, and one of the middle two of an even number: with the turns
-    exchanged, it is the other one.
+    Empty positions hold -inf and inf alternately. In any window their counts then differ by one at most, so that the
+    middle value of all is the median of an odd number of frames, and one of the middle two of an even number. With the
+    two infinities swapped, it is the other one.
     """
     from scipy.ndimage import median_filter
 
     empty = np.ones(piece.length, dtype=bool)
-    empty[piece.place] = False
-    turns = np.where(np.arange(np.count_nonzero(empty)) % 2, np.inf, -np.inf)
+    empty[piece.positions] = False
+    alternating = np.where(np.arange(np.count_nonzero(empty)) % 2, np.inf, -np.inf)
     grid = np.empty(piece.length)
-    grid[piece.place] = values
+    grid[piece.positions] = values
     middle = []
-    for fill in (turns, -turns):
+    for fill in (alternating, -alternating):
         grid[empty] = fill
-        middle.append(median_filter(grid, size=2 * piece.reach + 1)[piece.asked])
+        middle.append(median_filter(grid, size=2 * piece.reach + 1)[piece.centres])
     found: np.ndarray = (middle[0] + middle[1]) / 2
     return found

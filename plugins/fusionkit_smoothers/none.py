@@ -1,4 +1,4 @@
-"""The smoother that does nothing: the row every other smoother has to beat."""
+"""The smoother that does nothing: the baseline of all others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fusionkit.contracts import CausalSmoother
 
 
 class NoSmoother(CausalSmoother):
-    """Leaves the predictions of every frame as they are.
+    """No smoothing: the predictions of every frame are unchanged.
 
     Reference: the baseline of the method itself; there is nothing to cite.
     """
 
     def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: None) -> tuple[np.ndarray, None]:
-        """The probabilities (T, C) as they came; frame numbers are not looked at."""
+        """Return the probabilities (T, C) unchanged; frame numbers are not used."""
         return x, None

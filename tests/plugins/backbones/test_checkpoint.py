@@ -42,7 +42,7 @@ class Opens:
 @pytest.mark.parametrize(
     "nest", [(), ("model",), ("state_dict",), ("model_state",), ("model_state_dict",), ("net", "model")]
 )
-def test_weights_are_found_under_whatever_training_left_around_them(tmp_path, nest, prefix):
+def test_weights_are_found_under_the_nesting_and_prefixes_of_training(tmp_path, nest, prefix):
     state = small(1).state_dict()
     saved = {prefix + name: value for name, value in state.items()}
     for name in nest:
@@ -154,7 +154,7 @@ class Pooled(nn.Module):
             nn.init.constant_(getattr(self, name).weight, number + 2.0)
 
 
-def test_norm_before_the_pooling_serves_behind_it(tmp_path):
+def test_norm_before_the_pooling_is_loaded_as_the_one_after_it(tmp_path):
     save_file(Pooled("norm").state_dict(), tmp_path / "w.safetensors")
     behind = Pooled("other", "fc_norm")
     with pytest.raises(DataError, match=r"2 missing: other\.weight, other\.bias$"):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from fusionkit.errors import ConfigError, DataError
-from fusionkit_backbones.encoder_header import EncoderHeader, read_header
+from fusionkit_backbones.checkpoint import EncoderHeader, read_header
 from fusionkit_backbones.timm_model import TimmModel
 
 GOOD = {
@@ -27,7 +27,7 @@ def write(path, header=None, state=None) -> str:
     return str(path)
 
 
-def test_a_header_is_read_as_it_stands(tmp_path):
+def test_a_header_is_read(tmp_path):
     assert read_header(write(tmp_path / "a.safetensors", GOOD)) == EncoderHeader(
         "vit_tiny_patch16_224", GOOD["options"], (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear"
     )
@@ -48,15 +48,15 @@ def test_files_of_other_kinds_have_none(tmp_path):
         ("no json", "has a damaged header: JSONDecodeError"),
         ({**GOOD, "format": 3}, "was written by a later fusionkit"),
         ({**GOOD, "mean": [0.5]}, "has a damaged header: ValueError"),
-        ({**GOOD, "options": {"img_size": "big"}}, "has a damaged header: TypeError: 'big' is no number"),
-        ({**GOOD, "options": {"pretrained": 1}}, "has a header with options that are no sizes: pretrained"),
+        ({**GOOD, "options": {"img_size": "big"}}, "has a damaged header: TypeError: 'big' is not a number"),
+        ({**GOOD, "options": {"pretrained": 1}}, "unknown sizes in its header: pretrained"),
         ({**GOOD, "about": {"trained_on": ["data"]}}, "has a damaged header: ValueError"),
-        ({**GOOD, "size": "big"}, "has a damaged header: TypeError: 'big' is no number"),
+        ({**GOOD, "size": "big"}, "has a damaged header: TypeError: 'big' is not a number"),
         ({"format": 1}, "has a damaged header: KeyError"),
         ([], "has a damaged header: TypeError"),
     ],
 )
-def test_a_header_that_cannot_be_understood_is_refused(tmp_path, header, line):
+def test_a_damaged_header_is_refused(tmp_path, header, line):
     with pytest.raises(DataError) as error:
         read_header(write(tmp_path / "a.safetensors", header))
     assert line in str(error.value)
@@ -73,7 +73,5 @@ def test_a_backbone_takes_model_sizes_and_preparation_from_the_header(tmp_path):
 
 def test_without_a_header_the_model_must_be_named(tmp_path):
     for checkpoint in (None, write(tmp_path / "plain.safetensors")):
-        with pytest.raises(
-            ConfigError, match=r"no model is named \(model=NAME, or a checkpoint that fusionkit trained"
-        ):
+        with pytest.raises(ConfigError, match=r"option model is missing \(model=NAME, or a checkpoint"):
             TimmModel(checkpoint=checkpoint)

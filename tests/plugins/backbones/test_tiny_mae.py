@@ -1,4 +1,4 @@
-"""The backbone that travels with the package: its tokens, averaged in fields of the view."""
+"""The backbone that is part of the package: its tokens, averaged in fields of the view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from safetensors import safe_open
 
 from fusionkit.config.config_file import find_config, read_config
-from fusionkit.errors import ConfigError, PluginError
+from fusionkit.errors import PluginError
+from fusionkit.registry import BACKBONES
+from fusionkit.registry.spec import Spec
 from fusionkit.training.pretrain_config import resolve_pretrain
 from fusionkit_backbones.timm_model import TimmModel
 from fusionkit_backbones.tiny_mae import WEIGHTS, TinyMae
@@ -28,9 +30,9 @@ def test_a_field_is_the_mean_of_its_tokens(grid: int) -> None:
     for row in range(grid):
         for column in range(grid):
             inside = [8 * y + x for y in range(8) for x in range(8) if (y // side, x // side) == (row, column)]
-            place = (row * grid + column) * 128
+            start = (row * grid + column) * 128
             expected = tokens[:, inside].mean(1)
-            np.testing.assert_allclose(found[:, place : place + 128], expected, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(found[:, start : start + 128], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_it_is_small_and_its_weights_decide_its_identity() -> None:
@@ -47,9 +49,10 @@ def test_it_comes_from_the_config_that_is_shipped() -> None:
     assert about["config"] == resolve_pretrain(read_config(find_config("pretrain/embedded")), "embedded").digest()
 
 
-def test_what_it_cannot_do_is_refused_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="tiny-mae: grid=3 is not one of 1, 2, 4, 8"):
-        TinyMae(3)
+def test_wrong_grids_and_tokens_of_a_coarse_grid_are_refused() -> None:
+    (problem,) = BACKBONES.problems(Spec("tiny-mae", {"grid": 3}))
+    assert "grid = 3" in problem
+    assert "1, 2, 4, 8" in problem
     with pytest.raises(PluginError, match="tiny-mae:grid=4 gives no tokens"):
         TinyMae().tokens(VIEWS)
     whole = TimmModel(checkpoint=str(WEIGHTS), pool="avg", precision="float32").tokens(VIEWS)

@@ -1,4 +1,4 @@
-"""What fine-tuning asks of the backbone ``timm``: a network to train, and a file from which it comes back."""
+"""Fine-tuning of the backbone ``timm``: a network to train, and a file from which it is restored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from training_house import tiny_encoder
+from tiny_training import tiny_encoder
 
 from fusionkit.contracts import Backbone
 from fusionkit.errors import ConfigError, PluginError
@@ -29,7 +29,7 @@ VIEWS = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8
     ],
     ids=str,
 )
-def test_a_file_of_any_model_brings_the_same_backbone_back(options: dict, tmp_path: Path) -> None:
+def test_an_exported_file_restores_the_same_backbone(options: dict, tmp_path: Path) -> None:
     backbone = TimmModel(**options, precision="float32")
     network = backbone.trainable(0.0, 0)
     with torch.no_grad():
@@ -89,6 +89,6 @@ def test_a_file_says_what_is_needed_and_a_later_format_is_refused(tmp_path: Path
     file = tmp_path / "b.safetensors"
     file.write_bytes(backbone.export(backbone.trainable(0.0, 0), {}))
     with safe_open(file, "pt") as opened:
-        told = json.loads(opened.metadata()["fusionkit"])
-    assert (told["format"], told["model"], told["size"], told["options"]) == (2, "test_resnet", 32, {})
+        header = json.loads(opened.metadata()["fusionkit"])
+    assert (header["format"], header["model"], header["size"], header["options"]) == (2, "test_resnet", 32, {})
     assert TimmModel(checkpoint=str(file)).trained_on() == ()

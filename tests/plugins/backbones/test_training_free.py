@@ -1,4 +1,4 @@
-"""The cosine transform against its sum written out, and random features against the projection frame by frame."""
+"""The cosine transform against its explicit sum, and random features against the projection frame by frame."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from fusionkit.errors import ConfigError
+from fusionkit.registry import BACKBONES
+from fusionkit.registry.spec import Spec
 from fusionkit_backbones.dct import Dct
 from fusionkit_backbones.random_features import RandomFeatures
 
@@ -78,16 +80,19 @@ def test_random_features_are_a_rectified_projection_of_pixels_of_length_one() ->
 
 
 @pytest.mark.parametrize(
-    ("build", "line"),
+    ("name", "options", "expected"),
     [
-        (lambda: Dct(size=50), "dct: block=8 does not divide size=50"),
-        (lambda: Dct(keep=64), "dct: keep=64 is more than the 63 frequencies of a block"),
-        (lambda: Dct(block=0), "dct: block=0 is not a whole number from 1 up"),
-        (lambda: RandomFeatures(dim=0), "random-features: dim=0 is not a whole number from 1 up"),
-        (lambda: RandomFeatures(seed=-1), "random-features: seed=-1 is not a whole number from 0 up"),
+        ("dct", {"size": 50}, "block = 8 must divide size = 50"),
+        ("dct", {"keep": 64}, "keep = 64 must be at most 63"),
+        ("dct", {"block": 0}, "block = 0 must be at least 1"),
+        ("random-features", {"dim": 0}, "dim = 0 must be at least 1"),
+        ("random-features", {"size": 1}, "size = 1 must be at least 2"),
+        ("random-features", {"seed": -1}, "seed = -1 must be at least 0"),
     ],
 )
-def test_wrong_options_are_refused_in_one_line(build: Any, line: str) -> None:
+def test_wrong_options_are_refused_in_one_line(name: str, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        build()
-    assert refused.value.problems == [line]
+        BACKBONES.build(Spec(name, options))
+    (problem,) = refused.value.problems
+    assert name in problem
+    assert expected in problem

@@ -1,4 +1,4 @@
-"""The well-scaled block against NumPy written from its formulas, token by token; and that it starts unlike a mean."""
+"""The well-scaled block against NumPy, token by token, and its attention at initialisation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.errors import ConfigError
-from fusionkit_emotic.concat import Concat
+from fusionkit_emotic.attention_fusions import Concat
 from fusionkit_emotic.scaled_attention import ScaledAttention
 
 DIMS = {"face": 5, "eye": 4, "mouth": 3}
@@ -83,17 +82,3 @@ def test_the_auxiliary_view_matters_from_the_start_where_in_the_released_block_i
         moved[name] = ((own - other).std() / own.std()).item()
     assert moved["released"] < 0.05
     assert moved["scaled"] > 0.3
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"width": 10}, "scaled-attention: token_width=16 does not divide width=10"),
-        ({"hidden": 0}, "scaled-attention: hidden=0 is not a whole number from 1 up"),
-        ({"temperature": 0}, "scaled-attention: temperature=0 is not a number above 0"),
-    ],
-)
-def test_wrong_options_are_refused_in_one_line(options: dict[str, Any], line: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        ScaledAttention({"face": 4}, CLASSES, **options)
-    assert refused.value.problems == [line]

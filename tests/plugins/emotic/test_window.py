@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter1d
 
 from fusionkit.errors import ConfigError, PluginError
+from fusionkit.registry import SMOOTHERS
+from fusionkit.registry.spec import Spec
 from fusionkit_emotic.window import Window
 
 WIDTHS = st.integers(0, 30).map(lambda half: 2 * half + 1)
@@ -50,7 +52,7 @@ def test_rows_stay_probabilities(clip, width):
 
 
 @given(clips(), WIDTHS)
-def test_a_constant_clip_stays_as_it_is(clip, width):
+def test_a_constant_clip_is_unchanged(clip, width):
     x, numbers = clip
     constant = np.repeat(x[:1], len(x), axis=0)
     np.testing.assert_allclose(Window(width).smooth(constant, numbers), constant, rtol=0, atol=1e-12)
@@ -75,13 +77,13 @@ def test_time_may_run_backwards(clip, width):
     np.testing.assert_allclose(backwards[::-1], forwards, rtol=0, atol=1e-12)
 
 
-def test_frames_beyond_a_gap_do_not_take_part():
+def test_frames_beyond_a_gap_have_no_weight():
     x = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
     out = Window(5).smooth(x, np.array([10, 12, 15, 100]))
     np.testing.assert_array_equal(out, [[0.5, 0.5], [0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
 
 
-def test_a_clip_of_one_frame_is_left_alone():
+def test_a_clip_of_one_frame_is_unchanged():
     x = np.array([[0.1, 0.2, 0.7]])
     np.testing.assert_array_equal(Window(101).smooth(x, np.array([7])), x)
 
@@ -125,7 +127,7 @@ def test_the_input_is_not_written_to():
 @pytest.mark.parametrize("width", [0, -3, 4, 2.0, 5.5, True, "5", None])
 def test_a_width_that_is_not_odd_is_refused_in_one_line(width):
     with pytest.raises(ConfigError, match="width") as caught:
-        Window(width)
+        SMOOTHERS.build(Spec("window", {"width": width}))
     assert repr(width) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""The plain fusions against NumPy written from what they say, frame by frame, in float64."""
+"""The plain fusions against NumPy, frame by frame, in float64."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionkit.contracts import Fusion
-from fusionkit.errors import ConfigError
+from fusionkit_fusions.late import LogitMean
 from fusionkit_fusions.linear import Linear
-from fusionkit_fusions.logit_mean import LogitMean
 from fusionkit_fusions.mlp import Mlp
-from fusionkit_fusions.plain_concat import PlainConcat
-from fusionkit_fusions.plain_max import PlainMax
-from fusionkit_fusions.plain_mean import PlainMean
+from fusionkit_fusions.plain import PlainConcat, PlainMax, PlainMean
 
 Arrays = dict[str, np.ndarray]
 CLASSES = 4
@@ -69,7 +66,7 @@ def test_linear_is_a_linear_layer_on_the_main_view(dims: dict[str, int], seed: i
 
 @settings(max_examples=25, deadline=None)
 @given(dims_of_views, seeds)
-def test_plain_concat_is_a_linear_layer_on_the_views_side_by_side(dims: dict[str, int], seed: int) -> None:
+def test_plain_concat_is_a_linear_layer_on_the_concatenated_views(dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(PlainConcat, dims, seed)
     expected = [affine(w, "head", np.concatenate([views[name][row] for name in dims])) for row in range(ROWS)]
     np.testing.assert_allclose(logits_of(model, views, present), expected, rtol=1e-10, atol=1e-12)
@@ -98,7 +95,7 @@ def test_plain_mean_and_max_pool_the_present_views(
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @settings(max_examples=15, deadline=None)
 @given(dims_of_views, seeds)
-def test_mlp_is_one_hidden_layer_on_the_views_side_by_side(activation: str, dims: dict[str, int], seed: int) -> None:
+def test_mlp_is_one_hidden_layer_on_the_concatenated_views(activation: str, dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(Mlp, dims, seed, hidden=7, activation=activation)
     expected = []
     for row in range(ROWS):
@@ -143,22 +140,3 @@ def test_logit_mean_averages_the_logits_of_the_present_views(dims: dict[str, int
     for name, value in view_logits.items():
         np.testing.assert_allclose(value.detach().numpy(), single[name], rtol=1e-10, atol=1e-12)
     assert sum(value.size for value in w.values()) == CLASSES * sum(dim + 1 for dim in dims.values())
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "line"),
-    [
-        (PlainMean, {"width": 0}, "plain-mean: width=0 is not a whole number from 1 up"),
-        (PlainMax, {"width": 2.5}, "plain-max: width=2.5 is not a whole number from 1 up"),
-        (Mlp, {"hidden": 0}, "mlp: hidden=0 is not a whole number from 1 up"),
-        (Mlp, {"hidden": True}, "mlp: hidden=True is not a whole number from 1 up"),
-        (Mlp, {"activation": "tanh"}, "mlp: activation='tanh' is not one of relu, gelu"),
-        (Mlp, {"activation": ["relu"]}, "mlp: activation=['relu'] is not one of relu, gelu"),
-        (Mlp, {"dropout": 1.0}, "mlp: dropout=1.0 is not a share from 0 to below 1"),
-        (Mlp, {"dropout": "0.5"}, "mlp: dropout='0.5' is not a share from 0 to below 1"),
-    ],
-)
-def test_wrong_options_are_refused_in_one_line(kind: type[Fusion], options: dict[str, Any], line: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        kind({"face": 4}, CLASSES, **options)
-    assert refused.value.problems == [line]

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from toy_clips import Clip, probability_clips
 
-from fusionkit_smoothers.hmm import Hmm
-from fusionkit_smoothers.hmm_filter import HmmFilter
-from fusionkit_smoothers.implied_prior import implied_prior
+from fusionkit_smoothers.hmm import Hmm, HmmFilter, implied_prior
 
 
 def learned(classes: int, seed: int, step: int = 1) -> dict[str, np.ndarray]:
@@ -35,7 +33,7 @@ def restored(cls: type[Any], state: dict[str, np.ndarray], **options: Any) -> An
 
 
 def weights_of_paths(clip: Clip, state: dict[str, np.ndarray]) -> dict[tuple[int, ...], float]:
-    """What each path weighs: its start, its steps (a gap is as many as there are frames), what it shows."""
+    """Weight of each path: start, transitions (a gap is as many as there are frames), emissions."""
     x, numbers = clip
     classes = range(x.shape[1])
     step = int(state["step"][0])
@@ -47,12 +45,12 @@ def weights_of_paths(clip: Clip, state: dict[str, np.ndarray]) -> dict[tuple[int
         return power
 
     leads = [over(int(gap)) for gap in np.diff(numbers)]
-    shown = x / state["prior"]
+    emissions = x / state["prior"]
     found = {}
     for path in product(classes, repeat=len(x)):
-        weight = state["start"][path[0]] * shown[0, path[0]]
+        weight = state["start"][path[0]] * emissions[0, path[0]]
         for row in range(1, len(x)):
-            weight *= leads[row - 1][path[row - 1], path[row]] * shown[row, path[row]]
+            weight *= leads[row - 1][path[row - 1], path[row]] * emissions[row, path[row]]
         found[path] = float(weight)
     return found
 
@@ -106,7 +104,7 @@ def test_a_long_clip_of_certain_frames_neither_vanishes_nor_overflows() -> None:
         assert (smoother(x, numbers).argmax(1) == x.argmax(1)).all()
 
 
-def test_the_last_frame_is_the_same_whether_or_not_one_looks_ahead() -> None:
+def test_smoother_and_filter_agree_on_the_last_frame() -> None:
     state = learned(5, 1)
     x = np.random.default_rng(0).dirichlet(np.ones(5), size=40)
     numbers = np.cumsum(np.random.default_rng(1).integers(1, 4, size=40))
@@ -114,8 +112,8 @@ def test_the_last_frame_is_the_same_whether_or_not_one_looks_ahead() -> None:
     np.testing.assert_allclose(one, two, rtol=1e-12)
 
 
-def test_the_same_again_makes_more_certain() -> None:
-    """Why a clip without change is not left as it is."""
+def test_agreeing_frames_add_certainty() -> None:
+    """Why a constant clip is not unchanged."""
     state = {**learned(2, 0), "start": np.full(2, 0.5), "prior": np.full(2, 0.5), "step": np.array([1])}
     state["transition"] = np.array([[0.99, 0.01], [0.01, 0.99]])
     found = restored(HmmFilter, state)(np.tile([0.6, 0.4], (30, 1)), np.arange(30))[:, 0]
@@ -124,7 +122,7 @@ def test_the_same_again_makes_more_certain() -> None:
     assert found[-1] > 0.95
 
 
-# -- what is learned ---------------------------------------------------------------------------------------------------
+# -- fitting ----------------------------------------------------------------------------------------------------------
 
 
 CLIPS = [(np.full((5, 3), 1 / 3), np.array([0, 1, 2, 4, 5])), (np.full((3, 3), 1 / 3), np.array([7, 8, 9]))]
@@ -155,7 +153,7 @@ def test_a_step_is_what_lies_between_most_labelled_frames() -> None:
     np.testing.assert_array_equal(smoother.state()["prior"], np.full(3, 1 / 3))
 
 
-def test_frames_without_a_label_teach_nothing() -> None:
+def test_frames_without_a_label_are_not_used_in_fitting() -> None:
     rng = np.random.default_rng(0)
     clips = [(rng.dirichlet(np.ones(3), size=20), np.arange(20)) for _ in range(3)]
     labels = [rng.integers(0, 3, size=20), rng.integers(0, 3, size=20), np.full(20, -1)]
@@ -190,13 +188,13 @@ def test_the_implied_prior_is_the_one_under_which_a_head_was_trained() -> None:
 
 
 @pytest.mark.parametrize("probs", [np.eye(3)[[0, 1, 1, 2]], np.eye(3)[[0, 0, 0, 0]], np.full((4, 3), 1 / 3)])
-def test_a_head_that_is_always_sure_leaves_the_implied_prior_finite(probs: np.ndarray) -> None:
+def test_the_implied_prior_of_a_head_that_is_always_certain_is_finite(probs: np.ndarray) -> None:
     found = implied_prior(probs, np.array([2.0, 1.0, 1.0]) + 0.5, 0.5)
     assert (found > 0).all()
     assert found.sum() == pytest.approx(1)
 
 
-def test_it_recognises_more_than_the_frames_alone() -> None:
+def test_it_is_more_accurate_than_the_frames_alone() -> None:
     rng = np.random.default_rng(0)
     shown = []
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""The smoothers at work in a grid: learned ones are fitted on dev, stored with their cell and can be taken back."""
+"""Smoothers in a grid: learned ones are fitted on dev, stored with their cell and can be restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPECS = [
 ]
 
 
-def test_every_smoother_makes_its_cells_and_what_it_learned_is_stored(tmp_path: Path) -> None:
+def test_every_smoother_computes_its_cells_and_its_fitted_state_is_stored(tmp_path: Path) -> None:
     plan = toy_plan(smoothers=SPECS, reference="none", seeds=1)
     outcome, results = carry_out(plan, tmp_path / "run")
     assert outcome.failed == {}

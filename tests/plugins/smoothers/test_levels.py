@@ -13,8 +13,7 @@ from scipy.special import softmax
 from toy_clips import Clip, logit_clips, probability_clips
 
 from fusionkit_smoothers.exponential import Exponential
-from fusionkit_smoothers.kalman import Kalman
-from fusionkit_smoothers.kalman_filter import KalmanFilter
+from fusionkit_smoothers.kalman import Kalman, KalmanFilter
 
 NOISE = st.floats(0.01, 2000)
 
@@ -103,13 +102,13 @@ def test_filter_and_smoother_are_the_textbooks_recursions(clip: Clip, noise: flo
     np.testing.assert_allclose(Kalman(noise).smooth(x, numbers), softmax(backwards, axis=1), rtol=0, atol=1e-9)
 
 
-def test_the_last_frame_is_the_same_whether_or_not_one_looks_ahead() -> None:
+def test_smoother_and_filter_agree_on_the_last_frame() -> None:
     x, numbers = np.random.default_rng(0).normal(size=(50, 4)), np.cumsum(np.random.default_rng(1).integers(1, 9, 50))
     np.testing.assert_allclose(Kalman(30).smooth(x, numbers)[-1], KalmanFilter(30).smooth(x, numbers)[-1], atol=1e-12)
 
 
 @pytest.mark.parametrize("noise", [1e6, 1e9])
-def test_with_much_noise_nothing_is_left_but_the_mean(noise: float) -> None:
+def test_with_much_noise_only_the_mean_remains(noise: float) -> None:
     x = np.random.default_rng(0).normal(size=(20, 3))
     expected = np.tile(softmax(x.mean(0)), (20, 1))
     np.testing.assert_allclose(

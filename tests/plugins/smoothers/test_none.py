@@ -12,6 +12,6 @@ def test_probabilities_come_back_unchanged_whatever_the_frame_numbers():
     np.testing.assert_allclose(NoSmoother()(x, numbers), x, atol=1e-15)
 
 
-def test_it_says_that_it_looks_at_no_later_frame():
+def test_it_is_declared_causal():
     assert NoSmoother.causal
     assert NoSmoother.needs == "probs"

@@ -1,4 +1,4 @@
-"""The learned temporal head: what it sees, what it learns, and that it leaves no trace of its training elsewhere."""
+"""The learned temporal head: its inputs, its training, and that training has no side effects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from toy_clips import sticky_clips
 
-from fusionkit_smoothers.tcn import Tcn
-from fusionkit_smoothers.temporal_net import TemporalNet
-from fusionkit_smoothers.temporal_training import _PIECE, Clip, _batches, _class_weights, _loss
+from fusionkit_smoothers.tcn import _PIECE, Clip, Tcn, TemporalNet, _batches, _class_weights, _loss
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +19,7 @@ def trained() -> Tcn:
 
 
 def random_net(layers: int = 3) -> TemporalNet:
-    """A net whose corrections are not nothing."""
+    """A net with corrections other than zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = TemporalNet(6, 4, 8, layers)
@@ -29,14 +27,14 @@ def random_net(layers: int = 3) -> TemporalNet:
     return net.eval()
 
 
-def test_it_recognises_more_on_new_clips_than_the_frames_alone(trained: Tcn) -> None:
+def test_it_is_more_accurate_on_new_clips_than_the_frames_alone(trained: Tcn) -> None:
     clips, labels = sticky_clips(8, 200, 4, seed=1)
     right = [np.mean(trained(*clip).argmax(1) == known) for clip, known in zip(clips, labels, strict=True)]
     alone = [np.mean(clip[0].argmax(1) == known) for clip, known in zip(clips, labels, strict=True)]
     assert np.mean(right) > np.mean(alone) + 0.15
 
 
-def test_it_looks_as_far_as_it_says_to_either_side(trained: Tcn) -> None:
+def test_its_receptive_field_is_two_to_the_layers(trained: Tcn) -> None:
     x = np.random.default_rng(0).normal(size=(81, 4))
     other = x.copy()
     other[40] += 1
@@ -44,14 +42,14 @@ def test_it_looks_as_far_as_it_says_to_either_side(trained: Tcn) -> None:
     assert (changed.min(), changed.max()) == (40 - 15, 40 + 15)
 
 
-def test_a_gap_is_seen(trained: Tcn) -> None:
+def test_a_gap_changes_the_frames_beside_it(trained: Tcn) -> None:
     x = np.random.default_rng(0).normal(size=(80, 4))
     gap = np.arange(80) + 50 * (np.arange(80) >= 40)
     changed = np.flatnonzero((trained(x, np.arange(80)) != trained(x, gap)).any(1))
     assert {39, 40} <= set(changed.tolist())
 
 
-def test_what_it_is_told_of_a_frame() -> None:
+def test_its_inputs_are_standardised_logits_and_log_steps() -> None:
     smoother = Tcn()
     smoother._mean, smoother._scale = np.array([1.0, 2.0]), np.array([2.0, 4.0])
     found = smoother._features(np.array([[3.0, 2.0], [1.0, 6.0], [1.0, 2.0]]), np.array([5, 6, 13]))
@@ -60,13 +58,13 @@ def test_what_it_is_told_of_a_frame() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_a_frame_is_corrected_alike_alone_and_beside_longer_clips() -> None:
+def test_padding_does_not_change_the_correction_of_a_frame() -> None:
     net = random_net()
     parts = [torch.randn(6, length, generator=torch.Generator().manual_seed(length)) for length in (30, 7, 1)]
-    padded, there = torch.full((3, 6, 30), 5.0), torch.zeros(3, 1, 30)
+    padded, mask = torch.full((3, 6, 30), 5.0), torch.zeros(3, 1, 30)
     for row, part in enumerate(parts):
-        padded[row, :, : part.shape[1]], there[row, :, : part.shape[1]] = part, 1
-    together = net(padded, there)
+        padded[row, :, : part.shape[1]], mask[row, :, : part.shape[1]] = part, 1
+    together = net(padded, mask)
     for row, part in enumerate(parts):
         alone = net(part[None], torch.ones(1, 1, part.shape[1]))[0]
         torch.testing.assert_close(together[row, :, : part.shape[1]], alone, rtol=0, atol=1e-6)
@@ -80,13 +78,13 @@ def test_before_training_nothing_is_corrected() -> None:
 @pytest.mark.parametrize("labelled", [0, 1])
 def test_where_no_clip_can_be_held_out_nothing_changes(labelled: int) -> None:
     clips, labels = sticky_clips(3, 50, 4, seed=0)
-    labels = [known if place < labelled else np.full(50, -1) for place, known in enumerate(labels)]
+    labels = [known if index < labelled else np.full(50, -1) for index, known in enumerate(labels)]
     smoother = Tcn(channels=4, layers=2)
     smoother.fit(clips, labels, seed=0)
     np.testing.assert_array_equal(smoother.smooth(*clips[0]), softmax(clips[0][0], axis=1))
 
 
-def test_labels_without_a_pattern_are_not_learned_by_heart() -> None:
+def test_labels_without_a_pattern_are_not_overfitted() -> None:
     rng = np.random.default_rng(0)
     clips = [(rng.normal(size=(60, 3)), np.arange(60)) for _ in range(8)]
     labels = [rng.integers(0, 3, size=60) for _ in clips]
@@ -100,7 +98,7 @@ def test_labels_without_a_pattern_are_not_learned_by_heart() -> None:
     assert after < before + 0.05
 
 
-def test_training_neither_uses_nor_moves_torchs_own_state() -> None:
+def test_training_neither_uses_nor_changes_the_global_state_of_torch() -> None:
     states = []
     threads = torch.get_num_threads()
     for seed, using in ((1, 1), (2, 2)):
@@ -141,16 +139,16 @@ def clip_of(length: int, labelled: slice = slice(None)) -> Clip:
 def test_batches_hold_every_labelled_piece_once() -> None:
     clips = [clip_of(1300), clip_of(3), clip_of(700, slice(600, 700)), *[clip_of(1)] * 40]
     batches = _batches(clips)
-    lengths = sorted(int(row.sum()) for batch in batches for row in batch.there)
+    lengths = sorted(int(row.sum()) for batch in batches for row in batch.mask)
     # The first piece of the third clip has no label.
     assert lengths == sorted([_PIECE, _PIECE, 1300 - 2 * _PIECE, 3, 700 - _PIECE, *[1] * 40])
     assert sum(int((batch.labels >= 0).sum()) for batch in batches) == 1300 + 3 + 100 + 40
     for batch in batches:
-        assert (batch.labels[batch.there == 0] == -1).all()
-        assert batch.features.shape == (len(batch.there), 6, batch.there.shape[1])
+        assert (batch.labels[batch.mask == 0] == -1).all()
+        assert batch.features.shape == (len(batch.mask), 6, batch.mask.shape[1])
 
 
-def test_classes_weigh_the_same_and_one_that_is_not_there_nothing() -> None:
+def test_present_classes_have_equal_weight_and_absent_ones_none() -> None:
     labels = torch.tensor([0] * 6 + [2] * 2 + [-1] * 5)
     weights = _class_weights(labels, 4)
     np.testing.assert_allclose(weights, [8 / (2 * 6), 0, 8 / (2 * 2), 0], rtol=1e-6)

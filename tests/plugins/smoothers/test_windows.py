@@ -31,7 +31,7 @@ LOST = np.cumsum(np.random.default_rng(1).choice([1, 1, 1, 1, 2, 7, 300], size=3
 
 @pytest.fixture(autouse=True, params=[7, 65536], ids=["small-pieces", "one-piece"])
 def piece(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a clip is worked on as a whole or in pieces makes no difference."""
+    """Run each test on whole clips and in small pieces: the results must be equal."""
     monkeypatch.setattr(time_grid, "_ROWS", request.param)
 
 
@@ -47,7 +47,7 @@ def weighted(clip: Clip, half: float, weight: Callable[[int], float]) -> np.ndar
         rows = near(numbers, number, half)
         weights = [weight(int(numbers[other]) - number) for other in rows]
         for column in range(x.shape[1]):
-            values = [weights[place] * x[other, column] for place, other in enumerate(rows)]
+            values = [weights[index] * x[other, column] for index, other in enumerate(rows)]
             out[row, column] = fsum(values) / fsum(weights)
     return out
 
@@ -83,7 +83,7 @@ def test_without_gaps_hamming_weighs_by_scipys_window() -> None:
     np.testing.assert_allclose(Hamming(15).smooth(FULL, np.arange(3000))[7:-7], expected, rtol=0, atol=1e-12)
 
 
-def test_two_frames_weigh_what_their_distance_says() -> None:
+def test_two_frames_are_weighted_by_their_distance() -> None:
     x = np.eye(2)
     beside = exp(-9 / 8)
     expected = np.array([[1, beside], [beside, 1]]) / (1 + beside)
@@ -112,7 +112,7 @@ def test_without_gaps_median_is_scipys_away_from_the_ends(width: int) -> None:
     np.testing.assert_array_equal(Median(width).smooth(FULL, np.arange(3000))[half:-half], expected)
 
 
-def test_where_no_class_lasts_a_frame_keeps_its_own() -> None:
+def test_where_every_median_is_zero_a_frame_keeps_its_own_probabilities() -> None:
     x = np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
     np.testing.assert_array_equal(Median(5)(x, np.arange(7))[2:5], x[2:5])
 
@@ -157,7 +157,7 @@ def test_a_polynomial_of_frame_numbers_is_fitted_to_the_frames_in_reach(clip: Cl
 
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from([1, 2, 97, 400]), min_size=8, max_size=30), st.integers(1, 3))
-def test_frames_in_a_few_heaps_cost_no_precision(gaps: list[int], order: int) -> None:
+def test_frames_in_a_few_clusters_cost_no_precision(gaps: list[int], order: int) -> None:
     clip = FULL[: len(gaps)], np.cumsum(gaps)
     found = SavitzkyGolay(1001, order).smooth(*clip)
     np.testing.assert_allclose(found, polynomials(clip, 500, order), rtol=0, atol=1e-6)
@@ -177,7 +177,7 @@ def test_order_0_is_the_sliding_window(numbers: np.ndarray) -> None:
     np.testing.assert_allclose(SavitzkyGolay(25, 0).smooth(FULL, numbers), expected, rtol=0, atol=1e-11)
 
 
-def test_a_polynomial_of_its_own_order_stays_as_it_is_whatever_is_missing() -> None:
+def test_a_polynomial_of_the_same_order_is_unchanged_whatever_is_missing() -> None:
     numbers = np.array([0, 1, 2, 5, 6, 9, 10, 14, 15, 16, 20, 21, 22, 23])
     rising = 0.1 + 0.001 * numbers + 0.0005 * numbers**2
     x = np.stack([rising, 1 - rising], axis=1)
@@ -191,7 +191,7 @@ def test_a_short_peak_keeps_more_of_its_height_than_in_a_mean() -> None:
     assert kept > 0.95 > 0.85 > flattened
 
 
-def test_what_would_be_negative_is_nothing() -> None:
+def test_negative_values_become_zero() -> None:
     x = np.stack([np.r_[np.zeros(10), np.ones(10)], np.r_[np.ones(10), np.zeros(10)]], axis=1)
     unclipped = savgol_filter(x, 7, 2, axis=0)
     found = SavitzkyGolay(7, 2).smooth(x, np.arange(20))
@@ -219,16 +219,16 @@ def test_every_third_frame_is_smoothed_as_a_video_at_a_third_of_the_rate(narrow:
     np.testing.assert_allclose(wide.smooth(x, 3 * np.arange(200)), expected, rtol=0, atol=1e-10)
 
 
-def test_pieces_cover_a_clip_once_and_far_frames_take_little_room() -> None:
+def test_pieces_cover_a_clip_once_and_far_frames_take_little_memory() -> None:
     numbers = np.cumsum(np.random.default_rng(0).choice([1, 2, 10**6], size=500))
     pieces = list(time_grid.grid_pieces(numbers, 50))
     assert [row for piece in pieces for row in range(piece.rows.start, piece.rows.stop)] == list(range(500))
     for piece in pieces:
-        assert piece.length <= 51 * (len(piece.place) + 2)
+        assert piece.length <= 51 * (len(piece.positions) + 2)
         inside = numbers[piece.wide]
         np.testing.assert_array_equal(
-            piece.place[piece.rows.start - piece.wide.start :][: len(piece.asked)], piece.asked
+            piece.positions[piece.rows.start - piece.wide.start :][: len(piece.centres)], piece.centres
         )
-        apart, on_grid = np.abs(inside - inside[:, None]), np.abs(piece.place - piece.place[:, None])
+        apart, on_grid = np.abs(inside - inside[:, None]), np.abs(piece.positions - piece.positions[:, None])
         np.testing.assert_array_equal(apart[apart <= 50], on_grid[apart <= 50])
         assert (on_grid[apart > 50] > 50).all()

@@ -10,11 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionkit_emotic.attention_fusion import AttentionFusion
-from fusionkit_emotic.concat import Concat
-from fusionkit_emotic.mean import Mean
-from fusionkit_emotic.updown_concat import UpDownConcat
-from fusionkit_emotic.updown_mean import UpDownMean
+from fusionkit_emotic.attention_fusions import AttentionFusion, Concat, Mean, UpDownConcat, UpDownMean
 
 KEYS: list[tuple[type[AttentionFusion], dict[str, Any]]] = [
     (Concat, {}),
@@ -71,10 +67,10 @@ def attend(
         for part, x in (("query", query), ("key", key), ("value", value))
     )
     out = []
-    for i, asked in enumerate(q):
+    for i, query_token in enumerate(q):
         start = i // window * window
         near = range(start, start + window)
-        scores = np.array([asked @ k[j] / math.sqrt(width) for j in near])
+        scores = np.array([query_token @ k[j] / math.sqrt(width) for j in near])
         share = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         mixed = sum(weight * v[j] for weight, j in zip(share, near, strict=True))
         out.append(affine(w, f"{name}.out", mixed))
@@ -93,8 +89,8 @@ def reference_logits(
         h = [affine(w, f"project.{i}", views[name][row].numpy()) for i, name in enumerate(model.in_dims)]
         here = [True, *(bool(present[name][row]) for name in model.auxiliary)]
         key = key_of(type(model), options, w, h, here)
-        asking = [i for i in range(1, len(h)) if here[i]] if len(h) > 1 else [0]
-        answers = [
+        queries = [i for i in range(1, len(h)) if here[i]] if len(h) > 1 else [0]
+        attended = [
             np.mean(
                 [
                     attend(w, f"attention.{n}", h[i], key, h[0], token_width, window)
@@ -102,9 +98,9 @@ def reference_logits(
                 ],
                 axis=0,
             )
-            for i in asking
+            for i in queries
         ]
-        z = np.mean(answers, axis=0) + h[0] if answers else h[0]
+        z = np.mean(attended, axis=0) + h[0] if attended else h[0]
         rows.append(affine(w, "classifier.1", affine(w, "classifier.0", z)))
     return np.array(rows)
 
@@ -172,8 +168,8 @@ def test_concat_at_the_released_size_has_4_202_000_parameters_and_the_released_v
         mha.out_proj.load_state_dict(attention.out.state_dict())
         h1, h2 = project(face), other(part)
         key = model.key.layer(torch.cat([h1, h2], 1))
-        answer, _ = mha(h2[..., None], key[..., None], h1[..., None])
-        expected = model.classifier[1](model.classifier[0](answer[..., 0] + h1))
+        attended, _ = mha(h2[..., None], key[..., None], h1[..., None])
+        expected = model.classifier[1](model.classifier[0](attended[..., 0] + h1))
         logits = model({"face": face, "eye+mouth": part}).logits
     np.testing.assert_allclose(logits.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
@@ -232,7 +228,7 @@ def test_a_frame_without_one_auxiliary_view_is_a_mean_over_the_others_only(
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS)
-def test_an_absent_main_view_stays_in_as_its_imputed_features(kind: type[AttentionFusion], key: dict[str, Any]) -> None:
+def test_an_absent_main_view_enters_with_its_imputed_features(kind: type[AttentionFusion], key: dict[str, Any]) -> None:
     model = build(kind, 3, width=8, **key)
     x = batch(model)
     here = torch.ones(7, dtype=torch.bool)
@@ -240,9 +236,7 @@ def test_an_absent_main_view_stays_in_as_its_imputed_features(kind: type[Attenti
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS)
-def test_the_order_of_auxiliary_views_only_orders_their_weights(
-    kind: type[AttentionFusion], key: dict[str, Any]
-) -> None:
+def test_the_order_of_auxiliary_views_only_permutes_weights(kind: type[AttentionFusion], key: dict[str, Any]) -> None:
     model = build(kind, 3, width=8, **key)
     swapped = kind({"face": 5, "mouth": 5, "eye": 7}, CLASSES, width=8, **key).double()
     state = model.state_dict()
