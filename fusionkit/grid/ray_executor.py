@@ -1,4 +1,4 @@
-"""Tasks on the machines of a Ray cluster, or on a Ray of this machine; data travel through shared storage."""
+"""Ray executor: tasks on a Ray cluster, or on a Ray of this machine. Data travel through shared storage."""
 
 from __future__ import annotations
 
@@ -18,17 +18,97 @@ from secrets import token_hex
 from typing import Any
 
 from fusionkit.errors import ConfigError, DataError, cause_of
-from fusionkit.grid.executors import OUT_OF_MEMORY
+from fusionkit.grid.executors import OUT_OF_MEMORY, load_libraries
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
 from fusionkit.storage.artifact import unwritable
 
-_REACH = 3.0  # s in which an address must answer
-_STORE = 80 * 2**20  # bytes; near the least that Ray takes, since data travel through shared storage
+Results = Generator[tuple[Task, Failure | None], None, None]
+
+_CONNECT_TIMEOUT = 3.0  # s in which an address must answer
+_OBJECT_STORE = 80 * 2**20  # bytes; about the minimum of Ray, since data travel through shared storage
+_NODES_LOST = 3  # number of node deaths after which a task fails
+_TICK = 1.0  # s between checks of the cluster's size and of the timeout
+_GRACE = 3.0  # s that interrupted tasks have to release their leases
+_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_NODE_DIED = Failure("its node died", "its node died", retryable=True)
+
+
+class RayExecutor:
+    """Runs tasks as Ray tasks of one core and one thread each.
+
+    A task whose node dies is sent again. It is retried once, alone, if its process died or if it ran out of memory.
+    Ray's own retries are off: it would retry without end what its memory monitor kills.
+
+    Args:
+        address: of a running Ray: ``auto``, ``host:port`` or ``ray://host:port``; None starts one on this machine.
+        workers: maximum number of concurrent tasks; 0 for as many as the cluster has cores.
+        timeout: seconds per task, from its start; None for no limit.
+        code: imported first by each worker.
+        gpus_per_task: share of a GPU for a task on a CUDA device; 0 for a whole one.
+        memory: GiB per worker; 0 for no limit, None for its share of the available memory of its machine.
+    """
+
+    def __init__(
+        self,
+        address: str | None,
+        workers: int,
+        timeout: float | None,
+        code: Code,
+        gpus_per_task: float = 0.0,
+        memory: float | None = None,
+    ) -> None:
+        self.address = address
+        self.workers = workers
+        self.timeout = timeout
+        self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
+        self.gpus_per_task = gpus_per_task
+        self.memory = memory
+        self._undo: list[Callable[[], object]] = []
+
+    def connect(self) -> None:
+        """Connect to the cluster, or start Ray here. :meth:`run` does so too; call this to fail early.
+
+        Raises:
+            ConfigError: if Ray is not installed, or the connection fails.
+        """
+        self._undo += connect(self.address, self.workers)
+
+    def close(self) -> None:
+        """Disconnect from the cluster. A Ray that was started here is stopped."""
+        while self._undo:
+            self._undo.pop(0)()
+
+    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
+        """Run every task; its steps are reported when it has ended.
+
+        Raises:
+            ConfigError: if the connection fails, or the cluster has no GPU for a task that needs one.
+            StorageError: if the folders that tasks share cannot be written.
+        """
+        self.connect()
+        again: list[Task] = []
+        with shared(tasks) as token:
+            setup = RaySetup(self.code, str(Path.cwd()), token, self.memory)
+            dispatcher = _Dispatcher(ray_module(), setup, self.timeout, self.gpus_per_task or 1.0)
+            with closing(dispatcher.run(tasks, self.workers)) as results:
+                for task, failure in results:
+                    if failure and failure.retryable:
+                        again.append(task)
+                    else:
+                        advance(task.steps)
+                        yield task, failure
+            with closing(dispatcher.run(again, 1)) as results:
+                for task, failure in results:
+                    advance(task.steps)
+                    yield task, failure
+
+
+# -- connection --------------------------------------------------------------------------------------------------------
 
 
 def ray_module() -> Any:
-    """Ray, untyped: it is an extra, and type checks must not depend on its being there.
+    """Import Ray, untyped: it is an extra, and type checks must not depend on it.
 
     Raises:
         ConfigError: if it cannot be imported.
@@ -42,17 +122,17 @@ def ray_module() -> Any:
 
 
 def connect(address: str | None, cores: int) -> list[Callable[[], object]]:
-    """Reach a Ray; one that this process uses already is used as it is.
+    """Connect to Ray, unless this process is connected.
 
     Args:
-        address: ``auto``, ``host:port`` or ``ray://host:port``; None starts a Ray on this machine.
+        address: ``auto``, ``host:port`` or ``ray://host:port``; None starts Ray on this machine.
         cores: of a Ray that is started; 0 for all.
 
     Returns:
-        What undoes it, in order. A Ray that was started is stopped by it, any other one goes on.
+        Functions that undo it, in order. Only a Ray that was started is stopped.
 
     Raises:
-        ConfigError: if Ray is not installed, or cannot be reached.
+        ConfigError: if Ray is not installed, or the connection fails.
     """
     ray = ray_module()
     if ray.is_initialized():
@@ -60,39 +140,40 @@ def connect(address: str | None, cores: int) -> list[Callable[[], object]]:
     options: dict[str, Any] = {"address": address}
     if address is None:
         cores = cores or os.cpu_count() or 1
-        options = {"address": "local", "num_cpus": cores, "object_store_memory": _STORE, "include_dashboard": False}
+        sizes = {"num_cpus": cores, "object_store_memory": _OBJECT_STORE}
+        options = {"address": "local", "include_dashboard": False, **sizes}
     else:
-        _refuse_silence(address)
+        _check_address(address)
     try:
         with _no_usage_statistics(), _own_sigterm():
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (Exception, SystemExit) as error:
         ray.shutdown()
-        where = "Ray cannot be started" if address is None else f"Ray at {address} cannot be used"
-        raise ConfigError(f"{where}: {cause_of(error)}") from error
+        problem = "Ray cannot be started" if address is None else f"Ray at {address} cannot be used"
+        raise ConfigError(f"{problem}: {cause_of(error)}") from error
     return [ray.shutdown, _silence_lost_workers()]
 
 
-def _refuse_silence(address: str) -> None:
-    """Ray itself waits two minutes for an address where nothing is, and then ends the process.
+def _check_address(address: str) -> None:
+    """Check that something listens: Ray itself waits two minutes for it, and then ends the process.
 
     Raises:
         ConfigError: if nothing listens at the address.
     """
-    found = address if address != "auto" else _running_ray()
+    found = address if address != "auto" else _address_on_this_machine()
     host, _, port = found.removeprefix("ray://").rpartition(":")
     if not port.isdigit() or not host or "/" in host:
         raise ConfigError(f"--ray-address {address!r} is no address", hint="auto, host:port or ray://host:port")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         where = address if found == address else f"{address} ({found})"
-        why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"no Ray answers at {where}: {why}", hint="is `ray start` running there?") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"no Ray answers at {where}: {reason}", hint="is `ray start` running there?") from error
 
 
-def _running_ray() -> str:
-    """Where the Ray of this machine is, as Ray itself finds it.
+def _address_on_this_machine() -> str:
+    """Address of the Ray of this machine, as Ray itself finds it.
 
     Raises:
         ConfigError: if there is none.
@@ -108,7 +189,7 @@ def _running_ray() -> str:
 
 @contextmanager
 def _no_usage_statistics() -> Iterator[None]:
-    """A Ray that is started within tells nobody of it."""
+    """Ray that is started inside sends no usage statistics."""
     name = "RAY_USAGE_STATS_ENABLED"
     before = os.environ.get(name)
     os.environ[name] = "0"
@@ -123,7 +204,7 @@ def _no_usage_statistics() -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Ray replaces the handler of SIGTERM by its own, which prints a stack trace and aborts."""
+    """Restore the handler of SIGTERM: that of Ray prints a stack trace and aborts."""
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -133,10 +214,10 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _silence_lost_workers() -> Callable[[], object]:
-    """Ray prints every lost worker to standard output, whatever its log level; failures already say it.
+    """Stop Ray from printing every lost worker to standard output at any log level; failures report them.
 
     Returns:
-        What gives Ray its voice back.
+        A function that restores the printing.
     """
     worker: Any = importlib.import_module("ray._private.worker")
     before = getattr(worker, "print_to_stdstream", None)
@@ -146,15 +227,182 @@ def _silence_lost_workers() -> Callable[[], object]:
     return lambda: setattr(worker, "print_to_stdstream", before)
 
 
+# -- in the driver -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Running:
+    """A task in a queue of Ray's, or running."""
+
+    task: Task
+    number: int
+    nodes_lost: int
+    late: bool = False
+
+
+class _Dispatcher:
+    """Sends a limited number of tasks at a time to Ray, and collects their results.
+
+    Args:
+        ray: the connected module.
+        setup: of each worker.
+        timeout: seconds per task; None for no limit.
+        share: of a GPU, for a task on one.
+    """
+
+    def __init__(self, ray: Any, setup: RaySetup, timeout: float | None, share: float) -> None:
+        self.ray = ray
+        self.setup = setup
+        self.timeout = timeout
+        self.share = share
+        self.running: dict[Any, _Running] = {}
+        self.sent = 0
+        self.cores = 0
+        self.checked = -_TICK
+        kept = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        self.environment = {"env_vars": _THREADS | kept}
+        # max_calls=0: else Ray ends the process of a GPU task after each one, and with it the features it holds.
+        self.on_cpu, self.on_gpu = (
+            ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(run_in_worker) for gpus in (0, share)
+        )
+        self.timer = None if timeout is None else self._start_timer()
+
+    def run(self, tasks: Iterable[Task], limit: int) -> Results:
+        """Run tasks.
+
+        Args:
+            tasks: to run.
+            limit: maximum number of tasks at a time; 0 for two per core of the cluster, so that no core idles.
+        """
+        waiting = iter(tasks)
+        lost: deque[_Running] = deque()
+        try:
+            while True:
+                self._send(waiting, lost, limit or self._twice_the_cores())
+                if not self.running:
+                    return
+                for ended, failure in self._ended():
+                    if failure is _NODE_DIED and ended.nodes_lost < _NODES_LOST:
+                        lost.append(ended)
+                    else:
+                        yield ended.task, failure
+                self._stop_late()
+        finally:
+            self._cancel()
+
+    def _send(self, waiting: Iterator[Task], lost: deque[_Running], limit: int) -> None:
+        while len(self.running) < limit:
+            if lost:
+                ended = lost.popleft()
+                self._launch(ended.task, ended.nodes_lost + 1)
+            elif (task := next(waiting, None)) is not None:
+                self._launch(task, 0)
+            else:
+                return
+
+    def _launch(self, task: Task, nodes_lost: int) -> None:
+        on_gpu = task.device.startswith("cuda")
+        if on_gpu and self.ray.cluster_resources().get("GPU", 0) < self.share:
+            raise ConfigError(f"the Ray cluster has no GPU for {task.name}", hint="--device cpu, or nodes with GPUs")
+        self.sent += 1
+        remote = (self.on_gpu if on_gpu else self.on_cpu).options(name=task.name, runtime_env=self.environment)
+        self.running[remote.remote(task, self.setup, self.timer, self.sent)] = _Running(task, self.sent, nodes_lost)
+
+    def _twice_the_cores(self) -> int:
+        """Twice the present number of cores: nodes come and go."""
+        if time.monotonic() - self.checked >= _TICK:
+            self.checked = time.monotonic()
+            self.cores = int(self.ray.cluster_resources().get("CPU", 0))
+        return max(2, 2 * self.cores)
+
+    def _ended(self) -> Iterator[tuple[_Running, Failure | None]]:
+        """Tasks that have ended, after a short wait."""
+        tick = _TICK if self.timeout is None else min(_TICK, self.timeout / 4)
+        done, _ = self.ray.wait(list(self.running), num_returns=1, timeout=tick)
+        if done:
+            done, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
+        for ref in done:
+            ended = self.running.pop(ref)
+            yield ended, self._outcome(ref, ended)
+
+    def _outcome(self, ref: Any, ended: _Running) -> Failure | None:
+        try:
+            failure: Failure | None = self.ray.get(ref)
+        except self.ray.exceptions.RayTaskError as error:
+            return Failure(one_line(error.cause), str(error))
+        except self.ray.exceptions.RayError as error:
+            if ended.late and self.timeout is not None:
+                return Failure.late(self.timeout, "")
+            return _system_failure(self.ray.exceptions, error)
+        return failure
+
+    def _cancel(self) -> None:
+        """Cancel what is running: first with an interrupt, so that leases are released, then by force."""
+        left = list(self.running)
+        self.running.clear()
+        if not left or not self.ray.is_initialized():
+            return
+        for ref in left:
+            self.ray.cancel(ref)
+        _, left = self.ray.wait(left, num_returns=len(left), timeout=_GRACE)
+        for ref in left:
+            self.ray.cancel(ref, force=True)
+
+    def _start_timer(self) -> Any:
+        """Start the timer on the head node, whose loss ends the cluster anyway; it takes no core."""
+        actor = self.ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(TaskTimer)
+        return actor.options(runtime_env=self.environment).remote()
+
+    def _stop_late(self) -> None:
+        if self.timer is None or not self.running:
+            return
+        oldest = min(each.number for each in self.running.values())
+        late = set(self.ray.get(self.timer.late.remote(self.timeout, oldest)))
+        for ref, each in self.running.items():
+            if each.number in late and not each.late:
+                each.late = True
+                self.ray.cancel(ref, force=True)
+
+
+class TaskTimer:
+    """An actor that records when each task starts; the driver cannot distinguish that from waiting for a core."""
+
+    def __init__(self) -> None:
+        self.started: dict[int, float] = {}
+
+    def start(self, number: int) -> None:
+        """Record the start of a task."""
+        self.started[number] = time.monotonic()
+
+    def late(self, limit: float, oldest: int) -> list[int]:
+        """Return the tasks that started more than ``limit`` seconds ago; those before ``oldest`` have ended."""
+        self.started = {number: started for number, started in self.started.items() if number >= oldest}
+        return [number for number, started in self.started.items() if time.monotonic() - started > limit]
+
+
+def _system_failure(errors: Any, error: BaseException) -> Failure:
+    """Failure of a task for an error of Ray's own."""
+    if isinstance(error, errors.NodeDiedError | errors.ObjectLostError):
+        return _NODE_DIED
+    if isinstance(error, errors.OutOfMemoryError):
+        return Failure("its machine ran out of memory, and its process was stopped", str(error), retryable=True)
+    if isinstance(error, errors.WorkerCrashedError):
+        return Failure("its process died", str(error), retryable=True)
+    return Failure(cause_of(error), str(error), retryable=not isinstance(error, errors.RuntimeEnvSetupError))
+
+
+# -- in a worker -------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Order:
-    """What a worker is told beside its task.
+class RaySetup:
+    """Settings of a worker.
 
     Attributes:
-        code: to load.
+        code: imported first.
         folder: the driver's working folder.
-        token: names the probes of shared storage.
-        memory: GiB that each worker may use; 0 for no limit, None for its share of what its machine has available.
+        token: names the files that show whether storage is shared.
+        memory: GiB per worker; 0 for no limit, None for its share of the available memory of its machine.
     """
 
     code: Code
@@ -163,63 +411,52 @@ class Order:
     memory: float | None = None
 
 
-class Clock:
-    """An actor that knows how long each task has been at work; the driver cannot tell that from waiting for a core."""
-
-    def __init__(self) -> None:
-        self.began: dict[int, float] = {}
-
-    def start(self, number: int) -> None:
-        """A task has begun."""
-        self.began[number] = time.monotonic()
-
-    def late(self, limit: float, oldest: int) -> list[int]:
-        """The tasks that began more than ``limit`` seconds ago; those before ``oldest`` are over and forgotten."""
-        self.began = {number: began for number, began in self.began.items() if number >= oldest}
-        return [number for number, began in self.began.items() if time.monotonic() - began > limit]
-
-
-def work(task: Task, order: Order, clock: Any, number: int) -> Failure | None:
-    """Do a task.
+def run_in_worker(task: Task, setup: RaySetup, timer: Any, number: int) -> Failure | None:
+    """Run one task in a worker.
 
     Args:
-        task: what to do.
-        order: what to know first.
-        clock: the :class:`Clock` actor, or None.
-        number: of the task, for the clock.
+        task: to run.
+        setup: of the worker.
+        timer: the :class:`TaskTimer` actor, or None.
+        number: of the task, for the timer.
     """
     if memory_exhausted():
         os._exit(OUT_OF_MEMORY)  # the task goes to another process
     on_gpu = task.device.startswith("cuda")
     try:
-        _settle(order, on_gpu)
+        _set_up(setup, on_gpu)
         for root in _roots(task):
-            _refuse_private(root, order.token)
+            _check_shared(root, setup.token)
     except Exception as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
         return Failure.of(error)
-    if clock is not None:
-        clock.start.remote(number)
+    if timer is not None:
+        timer.start.remote(number)
     if on_gpu:
         task = replace(task, device="cuda:0")  # Ray shows a worker the GPU that it is given, and no other
     return attempt(task, lambda _: None)
 
 
 @lru_cache(maxsize=1)
-def _settle(order: Order, on_gpu: bool) -> None:
-    """Once a process: the driver's folder, so that relative paths mean the same; one thread; the components' code."""
-    with suppress(OSError):  # where it is not shared, relative paths fail by themselves
-        os.chdir(order.folder)
-    if order.memory is not None:
-        set_ceiling(order.memory or None)
-    else:  # on a GPU none: its driver takes address space far beyond what it uses
+def _set_up(setup: RaySetup, on_gpu: bool) -> None:
+    """Set up this process, once. Relative paths mean the same as in the driver."""
+    with suppress(OSError):  # where the folder is not shared, relative paths fail by themselves
+        os.chdir(setup.folder)
+    load_libraries()  # before the ceiling, which does not include them
+    if setup.memory is not None:
+        set_ceiling(setup.memory or None)
+    else:  # none on a GPU: its driver takes address space far beyond what it uses
         set_ceiling(None if on_gpu else share(os.cpu_count() or 1))
     single_thread()
-    order.code.load()
+    setup.code.load()
 
 
 @lru_cache
-def _refuse_private(root: Path, token: str) -> None:
-    """Results that are written where the others cannot see them would be lost without a word."""
+def _check_shared(root: Path, token: str) -> None:
+    """Check that this machine sees the driver's folder: results that are written elsewhere would be lost.
+
+    Raises:
+        DataError: if it does not.
+    """
     if not _probe(root, token).exists():
         raise DataError(
             f"machine {socket.gethostname()} does not see {root} as the machine that started the run does",
@@ -229,10 +466,10 @@ def _refuse_private(root: Path, token: str) -> None:
 
 @contextmanager
 def shared(tasks: Sequence[Task]) -> Iterator[str]:
-    """While it lasts, a file in every folder that tasks share shows workers that they see the same folder.
+    """Write a file into every folder that tasks share, so that workers can check that they see the same folder.
 
     Yields:
-        The token that an :class:`Order` takes along.
+        The token that names the files.
 
     Raises:
         StorageError: if such a folder cannot be written.
@@ -263,233 +500,3 @@ def _roots(task: Task) -> list[Path]:
 
 def _probe(root: Path, token: str) -> Path:
     return root / "leases" / f".ray-{token}"
-
-
-Results = Generator[tuple[Task, Failure | None], None, None]
-
-_NODES_LOST = 3  # how many nodes may die under a task before that counts as its failure
-_TICK = 1.0  # s between looks at the cluster's size, and at who takes too long
-_GRACE = 3.0  # s that interrupted tasks have to give their leases back
-_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_NODE_DIED = Failure("its node died", "its node died", retryable=True)
-
-
-class RayExecutor:
-    """Tasks as Ray tasks of one core and one thread each.
-
-    A task whose node dies is sent out again; one whose process died, or that ran out of memory, is tried once more,
-    alone. Ray's own retries are off: what its memory monitor kills it would retry without end.
-
-    Args:
-        address: of a running Ray: ``auto``, ``host:port`` or ``ray://host:port``; None starts one on this machine.
-        workers: tasks at a time at most; 0 for as many as the cluster takes.
-        timeout: seconds that one task may take, from when it starts; None for no limit.
-        code: what each worker imports first.
-        gpus_per_task: share of a GPU that a task on a CUDA device takes; 0 for a whole one.
-        memory: GiB that each worker may use; 0 for no limit, None for its share of what its machine has available.
-    """
-
-    def __init__(
-        self,
-        address: str | None,
-        workers: int,
-        timeout: float | None,
-        code: Code,
-        gpus_per_task: float = 0.0,
-        memory: float | None = None,
-    ) -> None:
-        self.address = address
-        self.workers = workers
-        self.timeout = timeout
-        self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
-        self.gpus_per_task = gpus_per_task
-        self.memory = memory
-        self._undo: list[Callable[[], object]] = []
-
-    def connect(self) -> None:
-        """Reach the cluster, or start Ray here; needed only to know early whether that works.
-
-        Raises:
-            ConfigError: if Ray is not installed, or cannot be reached.
-        """
-        self._undo += connect(self.address, self.workers)
-
-    def close(self) -> None:
-        """Leave the cluster; a Ray that was started here is stopped."""
-        while self._undo:
-            self._undo.pop(0)()
-
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> Results:
-        """Do every task; steps are told of when a task is over.
-
-        Raises:
-            ConfigError: if the cluster cannot be reached, or has no GPU for a task that needs one.
-            StorageError: if the folders that tasks share cannot be written.
-        """
-        self.connect()
-        again: list[Task] = []
-        with shared(tasks) as token:
-            order = Order(self.code, str(Path.cwd()), token, self.memory)
-            flights = _Flights(ray_module(), order, self.timeout, self.gpus_per_task or 1.0)
-            with closing(flights.run(tasks, self.workers)) as results:
-                for task, failure in results:
-                    if failure and failure.retryable:
-                        again.append(task)
-                    else:
-                        advance(task.steps)
-                        yield task, failure
-            with closing(flights.run(again, 1)) as results:
-                for task, failure in results:
-                    advance(task.steps)
-                    yield task, failure
-
-
-@dataclass
-class _Flying:
-    """A task that is out: in a queue of Ray's, or at work."""
-
-    task: Task
-    number: int
-    nodes_lost: int
-    late: bool = False
-
-
-class _Flights:
-    """Sends tasks out, never more at a time than a limit, and takes in what comes back.
-
-    Args:
-        ray: the connected module.
-        order: what each worker is told.
-        timeout: seconds that one task may take.
-        share: of a GPU, for a task on one.
-    """
-
-    def __init__(self, ray: Any, order: Order, timeout: float | None, share: float) -> None:
-        self.ray = ray
-        self.order = order
-        self.timeout = timeout
-        self.share = share
-        self.out: dict[Any, _Flying] = {}
-        self.sent = 0
-        self.cores = 0
-        self.looked = -_TICK
-        kept = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-        self.environment = {"env_vars": _THREADS | kept}
-        # max_calls=0: else Ray ends the process of a GPU task after each one, and with it the features it holds.
-        self.on_cpu, self.on_gpu = (
-            ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(work) for gpus in (0, share)
-        )
-        self.clock = None if timeout is None else self._start_clock()
-
-    def run(self, tasks: Iterable[Task], limit: int) -> Results:
-        """Do tasks.
-
-        Args:
-            tasks: what to do.
-            limit: tasks out at most; 0 for two for each core of the cluster, so that no core waits for the next.
-        """
-        waiting = iter(tasks)
-        lost: deque[_Flying] = deque()
-        try:
-            while True:
-                self._send(waiting, lost, limit or self._twice_the_cores())
-                if not self.out:
-                    return
-                for flying, failure in self._back():
-                    if failure is _NODE_DIED and flying.nodes_lost < _NODES_LOST:
-                        lost.append(flying)
-                    else:
-                        yield flying.task, failure
-                self._stop_late()
-        finally:
-            self._recall()
-
-    # -- out -------------------------------------------------------------------------------------------------------
-
-    def _send(self, waiting: Iterator[Task], lost: deque[_Flying], room: int) -> None:
-        while len(self.out) < room:
-            if lost:
-                flying = lost.popleft()
-                self._launch(flying.task, flying.nodes_lost + 1)
-            elif (task := next(waiting, None)) is not None:
-                self._launch(task, 0)
-            else:
-                return
-
-    def _launch(self, task: Task, nodes_lost: int) -> None:
-        on_gpu = task.device.startswith("cuda")
-        if on_gpu and self.ray.cluster_resources().get("GPU", 0) < self.share:
-            raise ConfigError(f"the Ray cluster has no GPU for {task.name}", hint="--device cpu, or nodes with GPUs")
-        self.sent += 1
-        remote = (self.on_gpu if on_gpu else self.on_cpu).options(name=task.name, runtime_env=self.environment)
-        self.out[remote.remote(task, self.order, self.clock, self.sent)] = _Flying(task, self.sent, nodes_lost)
-
-    def _twice_the_cores(self) -> int:
-        """Of the cluster as it is now: nodes come and go."""
-        if time.monotonic() - self.looked >= _TICK:
-            self.looked = time.monotonic()
-            self.cores = int(self.ray.cluster_resources().get("CPU", 0))
-        return max(2, 2 * self.cores)
-
-    # -- back ------------------------------------------------------------------------------------------------------
-
-    def _back(self) -> Iterator[tuple[_Flying, Failure | None]]:
-        """What is over, after a moment's wait."""
-        tick = _TICK if self.timeout is None else min(_TICK, self.timeout / 4)
-        done, _ = self.ray.wait(list(self.out), num_returns=1, timeout=tick)
-        if done:
-            done, _ = self.ray.wait(list(self.out), num_returns=len(self.out), timeout=0)
-        for ref in done:
-            flying = self.out.pop(ref)
-            yield flying, self._outcome(ref, flying)
-
-    def _outcome(self, ref: Any, flying: _Flying) -> Failure | None:
-        try:
-            failure: Failure | None = self.ray.get(ref)
-        except self.ray.exceptions.RayTaskError as error:
-            return Failure(one_line(error.cause), str(error))
-        except self.ray.exceptions.RayError as error:
-            if flying.late and self.timeout is not None:
-                return Failure.late(self.timeout, "")
-            return _system_failure(self.ray.exceptions, error)
-        return failure
-
-    def _recall(self) -> None:
-        """Cancel what is out: politely first, so that leases are given back, then by force."""
-        left = list(self.out)
-        self.out.clear()
-        if not left or not self.ray.is_initialized():
-            return
-        for ref in left:
-            self.ray.cancel(ref)
-        _, left = self.ray.wait(left, num_returns=len(left), timeout=_GRACE)
-        for ref in left:
-            self.ray.cancel(ref, force=True)
-
-    # -- time ------------------------------------------------------------------------------------------------------
-
-    def _start_clock(self) -> Any:
-        """On the head node, whose loss ends the cluster anyway; it takes no core."""
-        actor = self.ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})(Clock)
-        return actor.options(runtime_env=self.environment).remote()
-
-    def _stop_late(self) -> None:
-        if self.clock is None or not self.out:
-            return
-        oldest = min(flying.number for flying in self.out.values())
-        late = set(self.ray.get(self.clock.late.remote(self.timeout, oldest)))
-        for ref, flying in self.out.items():
-            if flying.number in late and not flying.late:
-                flying.late = True
-                self.ray.cancel(ref, force=True)
-
-
-def _system_failure(errors: Any, error: BaseException) -> Failure:
-    """What an error of Ray's own means for the task."""
-    if isinstance(error, errors.NodeDiedError | errors.ObjectLostError):
-        return _NODE_DIED
-    if isinstance(error, errors.OutOfMemoryError):
-        return Failure("its machine ran out of memory, and its process was stopped", str(error), retryable=True)
-    if isinstance(error, errors.WorkerCrashedError):
-        return Failure("its process died", str(error), retryable=True)
-    return Failure(cause_of(error), str(error), retryable=not isinstance(error, errors.RuntimeEnvSetupError))

@@ -289,13 +289,13 @@ def test_a_worker_that_takes_too_much_memory_loses_its_own_task(house: House, tm
 
 def test_few_tasks_are_out_at_a_time(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out: list[int] = []
-    launch = ray_executor._Flights._launch
+    launch = ray_executor._Dispatcher._launch
 
     def counted(self: Any, *args: Any) -> None:
         launch(self, *args)
-        out.append(len(self.out))
+        out.append(len(self.running))
 
-    monkeypatch.setattr(ray_executor._Flights, "_launch", counted)
+    monkeypatch.setattr(ray_executor._Dispatcher, "_launch", counted)
     for workers, most in ((0, 2 * 2), (3, 3)):
         out.clear()
         chores = [Chore(f"{workers}-{index}", "works", tmp_path) for index in range(25)]
