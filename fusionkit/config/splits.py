@@ -7,15 +7,15 @@ import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 
+from fusionkit.config.section import Section
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.contracts.option_types import Range
 from fusionkit.errors import DataError
 from fusionkit.registry import did_you_mean
-from fusionkit.registry.options import check_options
 from fusionkit.registry.spec import Spec
 
 Half = Annotated[float, Range(above=0, most=0.5)]
@@ -68,10 +68,8 @@ class Composites:
 
 
 @dataclass(frozen=True)
-class Auto:
+class Auto(Section):
     """``official`` if the data set has splits, else ``holdout``."""
-
-    provided: ClassVar[tuple[str, ...]] = ()
 
     def folds(self, table: FrameTable) -> list[Fold]:
         """Return one fold."""
@@ -80,7 +78,7 @@ class Auto:
 
 
 @dataclass(frozen=True)
-class Official:
+class Official(Section):
     """The splits of the data set. With train, val and test, val is dev. With train and val, val is test.
 
     In the second case dev is a part of train, by unit.
@@ -89,7 +87,6 @@ class Official:
         dev: share of the train units that becomes dev if there is no test split.
     """
 
-    provided: ClassVar[tuple[str, ...]] = ()
     dev: Half = 0.2
 
     def folds(self, table: FrameTable) -> list[Fold]:
@@ -113,7 +110,7 @@ class Official:
 
 
 @dataclass(frozen=True)
-class Holdout:
+class Holdout(Section):
     """One test and one dev set, drawn by unit and stratified by class. Official splits are ignored.
 
     Args:
@@ -121,7 +118,6 @@ class Holdout:
         dev: share of the remaining units that becomes dev.
     """
 
-    provided: ClassVar[tuple[str, ...]] = ()
     test: Half = 0.2
     dev: Half = 0.2
 
@@ -132,7 +128,7 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class KFold:
+class KFold(Section):
     """k folds by unit, stratified by class: each unit is tested once. Dev is a part of a fold's train units.
 
     Args:
@@ -140,7 +136,6 @@ class KFold:
         dev: share of the train units that becomes dev.
     """
 
-    provided: ClassVar[tuple[str, ...]] = ()
     k: Annotated[int, Range(least=2)] = 5
     dev: Half = 0.2
 
@@ -169,8 +164,7 @@ def split_problems(spec: Spec) -> list[str]:
     """List everything that is wrong with the SPEC of a split."""
     if spec.name not in SPLITS:
         return [f"unknown split {spec.name!r}{did_you_mean(spec.name, SPLITS)}; known: {', '.join(SPLITS)}"]
-    found = check_options(SPLITS[spec.name], spec.options)
-    return [f"split {spec.name!r}: {problem}" for problem in found]
+    return [f"split {spec.name!r}: {problem}" for problem in SPLITS[spec.name].problems(spec.options)]
 
 
 def divide(

@@ -6,7 +6,6 @@ Listing names imports nothing. A component is imported when it is requested.
 from __future__ import annotations
 
 import difflib
-import importlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from fnmatch import fnmatch
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
 from fusionkit.registry.options import check_options
 from fusionkit.registry.spec import Spec
@@ -50,13 +50,13 @@ class ComponentRegistry:
 
     Args:
         kind: singular name, as in messages: ``fusion``.
-        contracts: ``module:Class`` of each contract; a component must implement one of them.
+        contract_names: classes of :mod:`fusionkit.contracts`; a component must implement one of them.
     """
 
-    def __init__(self, kind: str, *contracts: str) -> None:
+    def __init__(self, kind: str, *contract_names: str) -> None:
         self.kind = kind
         self.group = f"fusionkit.{kind}s"
-        self._contracts = contracts
+        self._contract_names = contract_names
         self._registered: dict[str, Origin] = {}
 
     @cached_property
@@ -174,10 +174,10 @@ class ComponentRegistry:
         return cls  # type: ignore[no-any-return]
 
     def _check_contract(self, name: str, cls: object) -> None:
-        contracts = tuple(_resolve(path) for path in self._contracts)
-        if not isinstance(cls, type) or not issubclass(cls, contracts):
-            wanted = " or ".join(contract.__name__ for contract in contracts)
-            raise PluginError(f"{self.kind} {name!r} must be a subclass of {wanted}, not {cls!r}")
+        allowed = tuple(getattr(contracts, contract) for contract in self._contract_names)
+        if not isinstance(cls, type) or not issubclass(cls, allowed):
+            names = " or ".join(self._contract_names)
+            raise PluginError(f"{self.kind} {name!r} must be a subclass of {names}, not {cls!r}")
 
     def problems(self, spec: Spec) -> list[str]:
         """List everything that is wrong with a spec's name and options, including nested components."""
@@ -262,17 +262,11 @@ def _describe(origin: Origin) -> str:
     return f"{origin.target} ({origin.provider})"
 
 
-def _resolve(path: str) -> type[Any]:
-    module, _, name = path.partition(":")
-    cls: type[Any] = getattr(importlib.import_module(module), name)
-    return cls
-
-
-DATASETS = ComponentRegistry("dataset", "fusionkit.contracts.dataset:FaceDataset")
-EXTRACTORS = ComponentRegistry("extractor", "fusionkit.contracts.extractor:Extractor")
-BACKBONES = ComponentRegistry("backbone", "fusionkit.contracts.backbone:Backbone")
-FUSIONS = ComponentRegistry("fusion", "fusionkit.contracts.fusion:Fusion", "fusionkit.contracts.fusion:FittedFusion")
-SMOOTHERS = ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
+DATASETS = ComponentRegistry("dataset", "FaceDataset")
+EXTRACTORS = ComponentRegistry("extractor", "Extractor")
+BACKBONES = ComponentRegistry("backbone", "Backbone")
+FUSIONS = ComponentRegistry("fusion", "Fusion", "FittedFusion")
+SMOOTHERS = ComponentRegistry("smoother", "Smoother")
 
 REGISTRIES = {
     registry.group.partition(".")[2]: registry for registry in (DATASETS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)

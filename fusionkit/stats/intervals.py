@@ -37,11 +37,6 @@ class Estimate:
     n_units: int
     n_seeds: int
 
-    @property
-    def few_units(self) -> bool:
-        """Whether there are so few units (under 20) that the interval and its tests deserve a warning."""
-        return self.n_units < FEW_UNITS
-
 
 def macro_f1(counts: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
     """Return the mean F1 of the present classes.

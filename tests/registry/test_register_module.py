@@ -44,7 +44,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Make:
             for name, value in points.items()
         ]
         monkeypatch.setattr("fusionkit.registry.registries._installed", lambda: EntryPoints(found))
-        return ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
+        return ComponentRegistry("smoother", "Smoother")
 
     return make
 

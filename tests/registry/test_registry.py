@@ -17,7 +17,7 @@ from fusionkit.errors import ConfigError, PluginError
 from fusionkit.registry import REGISTRIES, SMOOTHERS, ComponentRegistry, did_you_mean, kebab
 from fusionkit.registry.spec import Spec
 
-CONTRACT = "fusionkit.contracts.smoother:Smoother"
+CONTRACT = "Smoother"
 
 
 class Still(Smoother):

@@ -172,12 +172,6 @@ def test_one_unit_has_a_value_and_no_interval() -> None:
     assert np.isnan([estimate.low, estimate.high, estimate.se]).all()
 
 
-def test_under_twenty_units_are_few() -> None:
-    few, enough = (interval(make_pair(0, units)[0]).few_units for units in (19, 20))
-    assert few
-    assert not enough
-
-
 @given(pairs(least_units=2))
 def test_the_difference_changes_sign_with_the_sides(pair: Pair) -> None:
     forth, back = paired_difference(*pair), paired_difference(*pair[::-1])

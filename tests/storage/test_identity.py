@@ -134,7 +134,7 @@ def test_a_module_that_is_not_imported_does_not_count(package: Callable[..., typ
 
 
 def test_places_never_count_and_files_count_by_content(package: Callable[..., type[Any]], tmp_path: Path) -> None:
-    registry = ComponentRegistry("smoother", "fusionkit.contracts.smoother:Smoother")
+    registry = ComponentRegistry("smoother", "Smoother")
     registry.register_module("mine", module=package())
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(b"weights")
