@@ -172,10 +172,10 @@ def drawn(frames: int) -> Iterator[str]:
 
 def gflop(model: str) -> float:
     """Of one view."""
-    from fusionkit.engine.embed import backbone_cost
+    from fusionkit.engine.embed import shared_backbone
     from fusionkit.registry.spec import Spec
 
-    return backbone_cost(Spec.parse(f"timm:model={model}"))[1]
+    return shared_backbone(Spec.parse(f"timm:model={model}")).cost()[1]
 
 
 def main() -> None:

@@ -207,8 +207,8 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         isinstance(train, FeaturesInMemory) and isinstance(dev, FeaturesInMemory) and isinstance(test, FeaturesInMemory)
     ):
         raise CellError(
-            f"fusion {spec} is fitted on all frames at once: its features need {features.size / 2**30:.1f} GiB, above the "
-            f"limit of {features.limit / 2**30:.1f} GiB",
+            f"fusion {spec} is fitted on all frames at once: its features need {features.size / 2**30:.1f} GiB, "
+            f"above the limit of {features.limit / 2**30:.1f} GiB",
             hint="raise --memory",
         )
     kept = np.flatnonzero(train.seen)

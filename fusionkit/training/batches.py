@@ -1,7 +1,7 @@
-"""Batches in an order that the seed decides, read and transformed by threads ahead of their use.
+"""Batches in an order drawn from the seed, read and transformed ahead by threads.
 
-What a step sees depends on the seed and the step alone: not on where a run was resumed, how many processes share the
-batch, how often gradients are accumulated, or how many threads read.
+The samples of a step depend on the seed and the step alone, not on the number of processes, micro-batches or threads,
+nor on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -14,41 +14,42 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from fusionkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A sample: what was read (an image, or several with a label) and a generator of its own to the tensors of the model.
+# Turns what was read (an image, or views with a label) into tensors for the model; the generator is the sample's own.
 Transform = Callable[[Any, np.random.Generator], tuple["Tensor", ...]]
 
-_ORDER, _SAMPLE = 1, 2  # keep the streams of random numbers apart
+_ORDER, _SAMPLE = 1, 2  # separate streams of random numbers
 _AHEAD = 2  # micro-batches that are read ahead
 _TRIES = 100
 
 
 class Readable(Protocol):
-    """What can be trained on, by number; reading is safe from several threads."""
+    """Training data by index. Reading is safe from several threads."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of items."""
 
     def read(self, index: int) -> Any:
-        """What the transform takes; None where it cannot be read."""
+        """Return the input of the transform; None if the item cannot be read."""
 
     def where(self, index: int) -> str:
-        """How to name one to a person."""
+        """Return the name of an item, for messages."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of each batch that one process works on.
+    """One process's part of each batch.
 
     Attributes:
-        rank: number of the process.
-        world: how many processes there are.
-        accumulation: micro-batches a step, whose gradients are added up.
+        rank: of the process, from 0.
+        world: number of processes.
+        accumulation: micro-batches per step; their gradients are added.
     """
 
     rank: int = 0
@@ -56,7 +57,7 @@ class Share:
     accumulation: int = 1
 
     def positions(self, batch_size: int) -> list[np.ndarray]:
-        """Places in the whole batch, for each micro-batch of this process.
+        """Return the positions in the whole batch, for each micro-batch of this process.
 
         Raises:
             ConfigError: if the batch cannot be divided evenly.
@@ -64,9 +65,8 @@ class Share:
         parts = self.world * self.accumulation
         if batch_size % parts:
             raise ConfigError(
-                f"recipe: batch_size = {batch_size} cannot be divided among {self.world} process(es) "
-                f"with {self.accumulation} micro-batch(es) each",
-                hint=f"a multiple of {parts}",
+                f"recipe: batch_size = {batch_size} must be a multiple of {parts}, for {self.world} process(es) with "
+                f"{self.accumulation} micro-batch(es) each"
             )
         pieces = np.split(np.arange(batch_size), parts)
         return [pieces[index * self.world + self.rank] for index in range(self.accumulation)]
@@ -77,8 +77,8 @@ class Batch:
     """A micro-batch.
 
     Attributes:
-        rows: (b,) int64: which images these are, after unreadable ones were replaced.
-        tensors: each (b, ...): what the transform gave.
+        rows: (b,) int64: indices of the images, after replacement of unreadable ones.
+        tensors: each (b, ...): output of the transform.
     """
 
     rows: np.ndarray
@@ -89,21 +89,21 @@ class Batch:
 class Batches:
     """The batches of a run.
 
-    An image that cannot be read is named in ``unreadable``, and another one, drawn by the sample's own generator, takes
-    its place. What remains of an epoch after its last whole batch is left out of it.
+    An image that cannot be read is added to ``unreadable`` and replaced by one that the sample's own generator draws.
+    The incomplete last batch of an epoch is dropped.
 
     Attributes:
-        images: what is trained on.
+        images: training data.
         transform: makes a sample.
-        batch_size: images a step, over all processes.
-        seed: draws order and samples.
-        share: what this process works on.
+        batch_size: images per step, over all processes.
+        seed: of order and samples.
+        share: this process's part of each batch.
         workers: threads that read and transform.
-        unreadable: names of images that could not be read, as far as they were met.
+        unreadable: names of images found unreadable so far.
 
     Raises:
         ConfigError: if the batch cannot be divided evenly.
-        DataError: if there are fewer images than one batch takes.
+        DataError: if there are fewer images than ``batch_size``.
     """
 
     images: Readable
@@ -119,28 +119,28 @@ class Batches:
         self._positions = self.share.positions(self.batch_size)
         if len(self.images) < self.batch_size:
             raise DataError(
-                f"{len(self.images)} images are fewer than one batch takes ({self.batch_size})",
-                hint="a smaller recipe.batch_size, or more data",
+                f"{len(self.images)} images are fewer than recipe.batch_size = {self.batch_size}",
+                hint="choose a smaller recipe.batch_size, or add data",
             )
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the images."""
+        """Complete batches per epoch."""
         return len(self.images) // self.batch_size
 
     def rows(self, step: int) -> np.ndarray:
-        """(batch_size,) int64: the images of a step, in the order of the whole batch."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if self._drawn[0] != epoch:  # kept for the epoch: there may be millions of images
+        """Return (batch_size,) int64: the indices of a step's images, in the order of the whole batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._drawn[0] != epoch:  # drawn once per epoch: there may be millions of images
             order = np.random.default_rng([self.seed, _ORDER, epoch]).permutation(len(self.images))
             self._drawn = (epoch, order)
-        return self._drawn[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return self._drawn[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """The micro-batches of this process, step by step, from ``first`` up to and without ``last``.
+        """Yield this process's micro-batches of each step from ``first`` to ``last - 1``.
 
         Raises:
-            DataError: if image after image cannot be read.
+            DataError: if an image and many drawn in its place cannot be read.
         """
         waiting: deque[list[Future[Batch]]] = deque()
         with ThreadPoolExecutor(self.workers, "fusionkit-images") as pool:
@@ -156,7 +156,7 @@ class Batches:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _submitted(self, pool: ThreadPoolExecutor, first: int, last: int) -> Iterator[list[Future[Batch]]]:
-        """Each micro-batch as pieces for the threads."""
+        """Submit each micro-batch in pieces, one per thread."""
         for step in range(first, last):
             rows = self.rows(step)
             for positions in self._positions:
@@ -164,18 +164,16 @@ class Batches:
                 yield [pool.submit(self._samples, step, piece, rows[piece]) for piece in pieces]
 
     def _samples(self, step: int, positions: np.ndarray, rows: np.ndarray) -> Batch:
-        import torch
-
-        shown, samples = [], []
+        found, samples = [], []
         for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
             rng = np.random.default_rng([self.seed, _SAMPLE, step, position])
             readable, image = self._readable(row, rng)
-            shown.append(readable)
+            found.append(readable)
             samples.append(self.transform(image, rng))
-        return Batch(np.array(shown), tuple(map(torch.stack, zip(*samples, strict=True))))
+        return Batch(np.array(found), tuple(map(torch.stack, zip(*samples, strict=True))))
 
     def _readable(self, row: int, rng: np.random.Generator) -> tuple[int, Any]:
-        """The image of a row, or of one drawn in its place."""
+        """Return a row and its image; if it is unreadable, those of a row drawn in its place."""
         first = row
         for _ in range(_TRIES):
             image = self.images.read(row)
@@ -183,12 +181,10 @@ class Batches:
                 return row, image
             self.unreadable.add(self.images.where(row))
             row = int(rng.integers(len(self.images)))
-        raise DataError(f"{self.images.where(first)} cannot be read, nor {_TRIES - 1} images drawn in its place")
+        raise DataError(f"{self.images.where(first)} and {_TRIES - 1} images drawn in its place cannot be read")
 
 
 def _joined(pieces: list[Future[Batch]]) -> Batch:
-    import torch
-
     done = [piece.result() for piece in pieces]
     if len(done) == 1:
         return done[0]

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: weights, optimiser and history, so that a run goes on as if it had never stopped."""
+"""Checkpoints of a training run: weights, optimiser state and losses, so that a resumed run continues bit for bit."""
 
 from __future__ import annotations
 
@@ -16,56 +16,21 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-
-_STATE_PREFIX = "optimizer."
-
-
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimiser remembers of each parameter, as ``optimizer.<number of the parameter>.<what>``.
-
-    Learning rates and other options are not in it: they follow from the config.
-    """
-    import torch
-
-    return {
-        f"{_STATE_PREFIX}{number}.{name}": torch.as_tensor(value)
-        for number, memory in optimizer.state_dict()["state"].items()
-        for name, value in memory.items()
-    }
-
-
-def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimiser its memory back; other tensors are passed over.
-
-    Raises:
-        DataError: if they are of other parameters than the optimiser's.
-    """
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(_STATE_PREFIX):
-            number, _, name = key.removeprefix(_STATE_PREFIX).partition(".")
-            state.setdefault(int(number), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    numbers = {number for group in groups for number in group["params"]}
-    if state and set(state) != numbers:
-        raise DataError(f"the checkpoint holds the optimiser of {len(state)} parameters, not of {len(numbers)}")
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-KEPT = 2  # the newest, and the one before in case the newest is damaged
+KEPT = 2  # the newest, and the one before it in case the newest is damaged
 _PREFIX = "step-"
 _TENSORS, _NOTES = "tensors.safetensors", "notes.json"
+_OPTIMIZER = "optimizer."
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What was saved.
+    """A saved state.
 
     Attributes:
-        step: optimiser steps that were done.
+        step: optimiser steps done.
         tensors: by name, on the CPU.
         notes: plain data.
-        damaged: newer checkpoints that could not be read and were passed over.
+        damaged: paths of newer checkpoints that are damaged.
     """
 
     step: int
@@ -75,17 +40,17 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run: a folder each, written whole or not at all; the last two are kept.
+    """The checkpoints of one run: a folder each, written atomically; the last two are kept.
 
     Args:
-        folder: holds them.
+        folder: holds the checkpoints.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Write a checkpoint, and remove those that it makes superfluous.
+        """Write a checkpoint, and remove all but the last two.
 
         Raises:
             StorageError: if it cannot be written.
@@ -96,13 +61,16 @@ class Checkpoints:
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         files = {_TENSORS: save(flat), _NOTES: json.dumps(dict(notes)).encode()}
         write_artifact(self.folder / f"{_PREFIX}{step:09d}", files, {"step": step})
-        self._prune()
+        kept = set(self._paths()[:KEPT])
+        for path in self.folder.iterdir():  # hidden ones are partial files of a killed process
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
 
     def latest(self) -> Checkpoint | None:
-        """The newest that is whole; None where there is none.
+        """Return the newest undamaged checkpoint; None if there is no checkpoint.
 
         Raises:
-            DataError: if there are checkpoints but every one is damaged.
+            DataError: if every checkpoint is damaged.
         """
         from safetensors.torch import load
 
@@ -115,17 +83,52 @@ class Checkpoints:
             damaged.append(str(path))
         if damaged:
             raise DataError(
-                f"no checkpoint in {self.folder} is whole: {', '.join(damaged)}",
-                hint=f"delete {self.folder} to begin anew",
+                f"every checkpoint in {self.folder} is damaged: {', '.join(damaged)}",
+                hint=f"delete {self.folder} to train from the start",
             )
         return None
 
     def _paths(self) -> list[Path]:
-        """Newest first."""
+        """Return the folders of the checkpoints, newest first."""
         return sorted((path for path in self.folder.glob(f"{_PREFIX}*") if path.is_dir()), reverse=True)
 
-    def _prune(self) -> None:
-        kept = set(self._paths()[:KEPT])
-        for path in self.folder.iterdir():  # hidden ones are what a killed process left half-written
-            if path not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with a prefix before each name."""
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimiser, as ``optimizer.<number of the parameter>.<name>``.
+
+    Learning rates and other options are left out: they follow from the config.
+    """
+    import torch
+
+    return {
+        f"{_OPTIMIZER}{number}.{name}": torch.as_tensor(value)
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore the state of an optimiser; other tensors are ignored.
+
+    Raises:
+        DataError: if the state is of another number of parameters.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in without_prefix(_OPTIMIZER, tensors).items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    numbers = {number for group in groups for number in group["params"]}
+    if state and set(state) != numbers:
+        raise DataError(f"the checkpoint holds optimiser state of {len(state)} parameters; expected {len(numbers)}")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

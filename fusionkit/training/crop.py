@@ -1,4 +1,4 @@
-"""Random resized crops and flips of single images, drawn from a generator of each sample's own."""
+"""Random resized crops and flips of single images, drawn from each sample's own generator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of ImageNet, per RGB channel of values in 0..1: what MAE and MAE-Face normalise with.
+# Of ImageNet, per RGB channel of values in 0..1, as in MAE and MAE-Face.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 INTERPOLATION = "bicubic"
@@ -21,19 +21,19 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A random part of an image, resized to a square and perhaps mirrored.
+    """A random crop of an image, resized to a square and mirrored at random.
 
-    torchvision's own transform draws from torch's global generator, which threads would share: here the box is drawn
-    from the sample's generator, and torchvision resizes.
+    torchvision's transform draws from torch's global generator, which threads would share. Here the box is drawn from
+    the sample's generator, and torchvision resizes.
 
     Attributes:
         size: side of the result in pixels.
-        scale: least and greatest share of the image's area.
-        ratio: least and greatest width by height of the part.
+        scale: minimum and maximum share of the image's area.
+        ratio: minimum and maximum width by height of the crop.
         flip: probability of mirroring.
 
     Reference:
-        Szegedy et al., Going Deeper with Convolutions, CVPR 2015; the drawing of the box is that of torchvision's
+        Szegedy et al., Going Deeper with Convolutions, CVPR 2015. The box is drawn as by torchvision's
         ``RandomResizedCrop``.
     """
 
@@ -43,7 +43,7 @@ class RandomCrop:
     flip: float = 0.5
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Cut and resize.
+        """Crop, resize and mirror.
 
         Args:
             image: RGB uint8 (H, W, 3).
@@ -57,7 +57,7 @@ class RandomCrop:
         return resized.flip(-1) if rng.random() < self.flip else resized
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """(top, left, height, width) of the part, in pixels."""
+        """Draw (top, left, height, width) of the crop, in pixels."""
         for _ in range(_TRIES):
             area = height * width * rng.uniform(*self.scale)
             ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -68,7 +68,7 @@ class RandomCrop:
 
 
 def central_box(height: int, width: int, ratio: tuple[float, float] = (1.0, 1.0)) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the largest central part whose width by height is within ``ratio``."""
+    """Return (top, left, height, width) of the largest central crop whose width by height is within ``ratio``."""
     h, w = height, width
     if width / height < ratio[0]:
         h = max(round(width / ratio[0]), 1)
@@ -78,7 +78,7 @@ def central_box(height: int, width: int, ratio: tuple[float, float] = (1.0, 1.0)
 
 
 def resize(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """A part of an image, resized bicubically with antialiasing: (3, size, size) uint8."""
+    """Crop a box and resize it bicubically with antialiasing: (3, size, size) uint8."""
     import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2.functional import resized_crop_image

@@ -1,4 +1,4 @@
-"""The encoder: a vision transformer of timm by name and sizes, and the file that brings it to the ``timm`` backbone."""
+"""The encoder: a vision transformer of timm, and its weights file, which the ``timm`` backbone reads."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from fusionkit.training.crop import INTERPOLATION, MEAN, STD
 if TYPE_CHECKING:
     from timm.models import VisionTransformer
 
-HEADER = "fusionkit"  # the key of the safetensors header under which the architecture stands, as JSON
+HEADER = "fusionkit"  # key of the safetensors header that holds the architecture, as JSON
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class EncoderOptions(Section):
-    """Which vision transformer is pre-trained. What is None is the named model's own.
+    """The vision transformer to pre-train. None is the value of the named model.
 
     Args:
-        model: name in timm, of a plain vision transformer with a class token.
+        model: timm name of a plain vision transformer with a class token.
         size: side of the images in pixels.
         patch: side of a patch in pixels.
         width: of the tokens.
-        depth: blocks.
-        heads: of attention.
+        depth: number of blocks.
+        heads: attention heads.
         mlp_ratio: hidden width of a block's MLP by ``width``.
-        positions: ``sincos`` is fixed, as in MAE; ``learned`` is timm's own.
+        positions: ``sincos``: fixed, as in MAE; ``learned``: as in timm.
     """
 
     model: str = "vit_base_patch16_224"
@@ -46,7 +46,7 @@ class EncoderOptions(Section):
     positions: Literal["sincos", "learned"] = "sincos"
 
     def timm_options(self) -> dict[str, Any]:
-        """The sizes that are given, by timm's names."""
+        """Return the given sizes, by timm's names."""
         named = {
             "img_size": self.size,
             "patch_size": self.patch,
@@ -59,10 +59,10 @@ class EncoderOptions(Section):
 
 
 def build_encoder(options: EncoderOptions) -> VisionTransformer:
-    """The transformer with random weights, without a classifier.
+    """Build the transformer with random weights, without a classifier.
 
     Raises:
-        ConfigError: if timm does not know it, its sizes do not go together, or it is not of the plain kind.
+        ConfigError: if timm has no such model, its sizes do not fit together, or it is not a plain vision transformer.
     """
     import timm
     from timm.models import VisionTransformer
@@ -79,7 +79,7 @@ def build_encoder(options: EncoderOptions) -> VisionTransformer:
     if not plain or model.pos_embed is None or model.global_pool != "token":
         raise ConfigError(
             f"encoder: {options.model} is no plain vision transformer with one class token and position embeddings",
-            hint="vit_base_patch16_224 is one",
+            hint="use one such as vit_base_patch16_224",
         )
     sizes = model.patch_embed.img_size + model.patch_embed.patch_size
     if sizes[0] != sizes[1] or sizes[2] != sizes[3] or sizes[0] % sizes[2]:
@@ -95,20 +95,20 @@ def _fix_positions(model: VisionTransformer) -> None:
 
     assert model.pos_embed is not None
     if model.embed_dim % 4:
-        raise ConfigError(f"encoder: sin-cos positions need a width that is a multiple of 4, not {model.embed_dim}")
+        raise ConfigError(f"encoder: width = {model.embed_dim} must be a multiple of 4 for sincos positions")
     fixed = sincos_positions(model.patch_embed.grid_size, model.embed_dim)
     model.pos_embed.data.copy_(fixed[:, -model.pos_embed.shape[1] :])
     model.pos_embed.requires_grad_(False)
 
 
 def write_encoder(path: Path, model: VisionTransformer, options: EncoderOptions, about: dict[str, Any]) -> None:
-    """Write weights under timm's names, with what is needed to build their model in the header.
+    """Write weights by timm's names; the header holds the options to build their model.
 
     Args:
         path: a ``.safetensors`` file.
         model: the encoder.
-        options: how it was built.
-        about: plain data on where the weights come from.
+        options: of the encoder.
+        about: plain data on the origin of the weights.
 
     Raises:
         StorageError: if it cannot be written.
@@ -129,7 +129,7 @@ def write_encoder(path: Path, model: VisionTransformer, options: EncoderOptions,
 
 
 def is_trained_here(path: Path) -> bool:
-    """Whether ``pretrain`` or ``finetune`` wrote a file of weights, which then says itself of which model it is."""
+    """Return whether ``pretrain`` or ``finetune`` wrote a weights file; its header then names the model."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors":

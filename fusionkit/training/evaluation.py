@@ -1,4 +1,4 @@
-"""Logits of a network for every frame that has a view, with the frames shared out among processes."""
+"""Evaluation of a network: logits of every frame that has a view, and the dev scores of each epoch."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.errors import CellError
 from fusionkit.stats.intervals import accuracy
-from fusionkit.training.pictures import png
 from fusionkit.training.views import ViewSamples, ViewTransform
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
     from fusionkit.training.joint import Classifier
-
 
 BATCH = 64
 _AHEAD = 2  # batches that are read ahead
 
-_Shown = tuple[tuple["Tensor", ...], bool] | None  # the views of a frame, and whether all are there
+_Views = tuple[tuple[Tensor, ...], bool] | None  # the views of a frame, and whether it has all; None without any
 
 
 @dataclass(frozen=True, eq=False)
 class FrameLogits:
-    """What a network says.
+    """Logits of n frames.
 
     Attributes:
         logits: (n, C) float32; rows of NaN for frames without any view.
-        whole: (n,) bool: the frames that have every view.
+        whole: (n,) bool: frames that have every view.
     """
 
     logits: np.ndarray
@@ -43,7 +42,7 @@ class FrameLogits:
 
     @property
     def seen(self) -> np.ndarray:
-        """(n,) bool: the frames that have a view."""
+        """(n,) bool: frames that have a view."""
         there: np.ndarray = ~np.isnan(self.logits[:, 0])
         return there
 
@@ -51,7 +50,7 @@ class FrameLogits:
 def predict(
     classifier: Classifier, samples: ViewSamples, transform: ViewTransform, accelerator: Accelerator, workers: int
 ) -> FrameLogits:
-    """Logits of all samples, the same in every process.
+    """Compute the logits of all samples. Processes share the frames, and each gets all logits.
 
     Raises:
         CellError: if a logit is not finite.
@@ -59,15 +58,15 @@ def predict(
     from accelerate.utils import broadcast, gather_object
 
     classifier.eval()
-    for buffer in classifier.buffers():  # each process has counted its own batches in the norms
+    for buffer in classifier.buffers():  # the running statistics of norms differ between processes
         broadcast(buffer)
     share = np.arange(accelerator.process_index, len(samples), accelerator.num_processes)
     classes = classifier.network.head.out_features
     found = np.full((len(samples), classes), np.nan, np.float32)
     whole = np.zeros(len(samples), dtype=bool)
     own = [
-        (rows, *_batch(classifier, shown, accelerator, classes))
-        for rows, shown in _read(samples, transform, share, workers)
+        (rows, *_predict_batch(classifier, views, accelerator, classes))
+        for rows, views in _read(samples, transform, share, workers)
     ]
     for rows, logits, complete in gather_object(own):
         found[rows], whole[rows] = logits, complete
@@ -76,18 +75,18 @@ def predict(
 
 def _read(
     samples: ViewSamples, transform: ViewTransform, rows: np.ndarray, workers: int
-) -> Iterator[tuple[np.ndarray, list[_Shown]]]:
-    """Batches of rows with what is shown of each."""
+) -> Iterator[tuple[np.ndarray, list[_Views]]]:
+    """Yield batches of rows with their views."""
 
-    def shown(row: int) -> _Shown:
+    def read(row: int) -> _Views:
         sample = samples.read(row)
         return None if sample is None else (transform.plain(sample), sample.whole)
 
-    waiting: deque[tuple[np.ndarray, list[Future[_Shown]]]] = deque()
+    waiting: deque[tuple[np.ndarray, list[Future[_Views]]]] = deque()
     with ThreadPoolExecutor(workers, "fusionkit-images") as pool:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            waiting.append((batch, [pool.submit(shown, row) for row in batch.tolist()]))
+            waiting.append((batch, [pool.submit(read, row) for row in batch.tolist()]))
             if len(waiting) > _AHEAD:
                 first, futures = waiting.popleft()
                 yield first, [future.result() for future in futures]
@@ -95,28 +94,29 @@ def _read(
             yield first, [future.result() for future in futures]
 
 
-def _batch(
-    classifier: Classifier, shown: list[_Shown], accelerator: Accelerator, classes: int
+def _predict_batch(
+    classifier: Classifier, frames: list[_Views], accelerator: Accelerator, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, and which frames are whole. Always a whole batch: no row depends on how many came with it."""
-    import torch
+    """Return the logits, and which frames are whole.
 
-    logits = np.full((len(shown), classes), np.nan, np.float32)
-    there = [place for place, item in enumerate(shown) if item is not None]
+    The batch is padded to its full size: the logits of a row do not depend on the number of rows in its batch.
+    """
+    logits = np.full((len(frames), classes), np.nan, np.float32)
+    there = [index for index, frame in enumerate(frames) if frame is not None]
     if there:
-        views = list(zip(*(item[0] for item in shown if item is not None), strict=True))
+        views = list(zip(*(frame[0] for frame in frames if frame is not None), strict=True))
         padded = [torch.stack([*view, *[torch.zeros_like(view[0])] * (BATCH - len(view))]) for view in views]
         with torch.inference_mode(), accelerator.autocast():
             values = classifier.logits([view.to(accelerator.device) for view in padded])
         logits[there] = values[: len(there)].float().cpu().numpy()
         if not np.isfinite(logits[there]).all():
-            raise CellError("a logit is not finite", hint="a lower learning rate, or more warm-up")
-    return logits, np.array([item is not None and item[1] for item in shown])
+            raise CellError("a logit is not finite", hint="choose a lower learning rate, or more warm-up")
+    return logits, np.array([frame is not None and frame[1] for frame in frames])
 
 
 @dataclass(frozen=True)
 class EpochScore:
-    """One epoch.
+    """The score of one epoch.
 
     Attributes:
         epoch: from 1.
@@ -132,13 +132,13 @@ class EpochScore:
 
     @classmethod
     def of(cls, epoch: int, losses: Sequence[float], predicted: FrameLogits, labels: np.ndarray) -> EpochScore:
-        """Judge an epoch.
+        """Score an epoch.
 
         Args:
             epoch: from 1.
             losses: of its steps.
-            predicted: for the labelled dev frames.
-            labels: of these.
+            predicted: logits of the labelled dev frames.
+            labels: of these frames.
         """
         task = SingleLabel(predicted.logits.shape[1])
         seen = predicted.seen
@@ -146,53 +146,20 @@ class EpochScore:
         return cls(epoch, float(np.mean(losses)), task.metric(counts), float(accuracy(counts)))
 
     def describe(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the score as plain data."""
         return asdict(self)
 
     def by(self, select: str) -> float:
-        """What an epoch is chosen by: ``macro-f1`` or ``accuracy``."""
+        """Return the metric that selects the epoch: ``macro-f1`` or ``accuracy``."""
         return self.accuracy if select == "accuracy" else self.macro_f1
 
 
 def best_of(scores: Sequence[EpochScore], select: str) -> EpochScore:
-    """The best epoch; of equal ones the first."""
+    """Return the best epoch; of equal ones the first."""
     return max(scores, key=lambda score: score.by(select))
 
 
 def epochs_csv(scores: Sequence[EpochScore]) -> bytes:
-    """A line an epoch."""
+    """Return ``epochs.csv``: one line per epoch."""
     lines = [f"{one.epoch},{one.loss!r},{one.macro_f1!r},{one.accuracy!r}\n" for one in scores]
     return "".join(["epoch,loss,dev_macro_f1,dev_accuracy\n", *lines]).encode()
-
-
-def training_curve(losses: Sequence[float], scores: Sequence[EpochScore], select: str) -> bytes:
-    """The loss of each step above, macro-F1 and accuracy on dev of each epoch below; as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    per_epoch = max(len(losses) // max(len(scores), 1), 1)
-    above.plot(np.arange(1, len(losses) + 1) / per_epoch, losses, color="0.75", linewidth=0.8, label="step")
-    epochs = [score.epoch for score in scores]
-    above.plot(epochs, [score.loss for score in scores], color="C0", marker=".", label="mean of an epoch")
-    above.set_ylabel("training loss")
-    above.legend(frameon=False)
-    below.plot(epochs, [score.macro_f1 for score in scores], color="C1", marker=".", label="macro-F1")
-    below.plot(epochs, [score.accuracy for score in scores], color="C2", marker=".", label="accuracy")
-    if scores:
-        kept = best_of(scores, select)
-        below.axvline(kept.epoch, color="0.5", linewidth=0.8, linestyle="--", label=f"kept: epoch {kept.epoch}")
-    below.set_ylabel("dev")
-    below.set_xlabel("epoch")
-    below.legend(frameon=False)
-    return png(figure)
-
-
-class TrainingListener:
-    """Told how training goes; does nothing by itself."""
-
-    def stepped(self, step: int, epoch: int, loss: float) -> None:
-        """A step was taken; both numbers count from 1."""
-
-    def judged(self, score: EpochScore, kept: EpochScore) -> None:
-        """An epoch was judged on dev; ``kept`` is the best so far."""

@@ -1,4 +1,4 @@
-"""What a fine-tuning is: raw config values checked, all mistakes at once, and frozen."""
+"""Config of a fine-tuning: raw values are checked, all problems are reported at once, and the result is frozen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, SMOOTHERS, Compo
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import is_trained_here
-from fusionkit.training.schedule import LearningRate, Schedule, StepDecay
+from fusionkit.training.schedule import Schedule, StepDecay, WarmupCosine
 
 _BLOCK = re.compile(r"block:(\d+)")
 POSITIONS = "alone, input, block:K, pooled, logits"
@@ -29,20 +29,19 @@ UpToOne = Annotated[float, Range(above=0, most=1)]
 
 @dataclass(frozen=True)
 class FusionShape:
-    """A position and an operator.
+    """Where and how views are joined.
 
     Attributes:
-        position: ``alone`` is the main view by itself; ``input`` the images, ``block`` the features after the first
-            ``block`` blocks, ``pooled`` the pooled features, ``logits`` the logits.
-        block: for the position ``block``; else 0.
-        combine: ``average``, or ``concat``: side by side, then projected back to the width of one. Without meaning
-            for ``alone``.
+        position: ``alone``: the main view only; ``input``: the images; ``block``: the features after the first
+            ``block`` blocks; ``pooled``: the pooled features; ``logits``: the logits.
+        block: of the position ``block``; else 0.
+        combine: ``average``; or ``concat``: concatenation, then projection to the width of one view. No effect for
+            ``alone``.
 
     Reference:
         Truong et al., Delving into Ipsilateral Mammogram Assessment under Multi-View Network, arXiv:2309.02197: five
-        positions (Pre, Early, Middle, Last, Post), two operators, a network in coarse layers a view and fine layers
-        after fusion. Which block each position stands for is not published in a form that we have read: ours are
-        numbered.
+        positions (Pre, Early, Middle, Last, Post), two operators, coarse layers for each view and fine layers after
+        fusion. We found no published mapping of positions to blocks; ours are numbered.
     """
 
     position: Literal["alone", "input", "block", "pooled", "logits"]
@@ -51,10 +50,10 @@ class FusionShape:
 
     @classmethod
     def parse(cls, position: object, combine: object) -> FusionShape:
-        """Read a position and an operator.
+        """Parse a position and an operator.
 
         Raises:
-            ConfigError: if either is none.
+            ConfigError: if either is unknown.
         """
         if combine not in COMBINES:
             raise ConfigError(f"combine = {combine!r} must be one of: {', '.join(COMBINES)}")
@@ -70,19 +69,19 @@ class FusionShape:
 
     @property
     def at(self) -> str:
-        """The position as it is written."""
+        """The position as text: ``block:2``."""
         return f"block:{self.block}" if self.position == "block" else self.position
 
     @property
     def spec(self) -> Spec:
-        """How it is called where a bench would name its fusion."""
+        """Name and options in place of a bench's fusion."""
         if self.position == "alone":
             return Spec("finetuned")
         return Spec("joint", {"position": self.at, "combine": self.combine})
 
     @property
     def folder(self) -> str:
-        """The name of a folder."""
+        """Name of the folder."""
         return "alone" if self.position == "alone" else f"{self.at.replace(':', '')}-{self.combine}"
 
 
@@ -91,10 +90,10 @@ _LOSS = ("class_weights", "loss", "focal_gamma", "label_smoothing", "logit_adjus
 
 @dataclass(frozen=True)
 class NetworkRecipe(Recipe):
-    """What a report knows of the recipe of a network.
+    """The recipe of a network, for reports.
 
     Attributes:
-        text: how it is called.
+        text: its name.
     """
 
     text: str = ""
@@ -105,31 +104,31 @@ class NetworkRecipe(Recipe):
 
 @dataclass(frozen=True)
 class FinetuneRecipe(Section):
-    """How a network with its classifier is trained.
+    """Training recipe (optimiser, epochs, loss) of a network with its classifier.
 
     Args:
         epochs: passes over the training frames.
-        batch_size: frames a step, over all processes and micro-batches.
+        batch_size: frames per step, over all processes and micro-batches.
         optimizer: ``adamw`` or ``adam``.
-        lr: the peak learning rate.
-        weight_decay: decoupled for ``adamw``; biases, norms and other vectors have none.
-        layer_decay: each layer learns at this times the rate of the layer after it; 1 is one rate for all.
+        lr: peak learning rate.
+        weight_decay: decoupled for ``adamw``; not applied to biases, norms and other vectors.
+        layer_decay: factor from the learning rate of each layer to that of the layer before it; 1: one rate for all.
         schedule: ``cosine`` after a linear warm-up, or ``step``.
         warmup_epochs: of ``cosine``, fewer than ``epochs``.
-        min_lr: what ``cosine`` falls to.
-        step_at: share of the epochs after which ``step`` falls, rounded down to whole epochs, and again after as many.
-        step_factor: what each fall multiplies the rate by.
-        class_weights: ``balanced`` weighs classes by inverse frequency, ``none`` does not.
+        min_lr: learning rate at the end of ``cosine``.
+        step_at: share of the epochs between two reductions of ``step``, rounded down to whole epochs.
+        step_factor: factor of each reduction.
+        class_weights: ``balanced`` weights classes by inverse frequency; ``none`` does not.
         loss: ``cross-entropy`` or ``focal``.
         focal_gamma: exponent of the focal loss.
         label_smoothing: share of the target that is spread over all classes.
-        logit_adjustment: tau: the training loss sees logits + tau * log class share.
-        drop_path: share of samples for which the deepest residual branch is left out; less for those before it.
-        crop: least share of a view's area that a random crop keeps.
+        logit_adjustment: tau: the training loss is computed on logits + tau * log class share.
+        drop_path: probability of dropping the last residual branch for a sample; lower for earlier ones.
+        crop: minimum share of a view's area that a random crop keeps.
         flip: probability of mirroring.
-        clip: greatest norm of the gradient; 0 for no limit.
-        select: what the kept epoch is best at on dev: ``macro-f1`` or ``accuracy``.
-        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on graphics cards that compute in it.
+        clip: maximum norm of the gradient; 0: no limit.
+        select: dev metric that selects the epoch: ``macro-f1`` or ``accuracy``.
+        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on cards with native bfloat16.
 
     Reference:
         Layer-wise decay: Clark et al., ELECTRA, ICLR 2020. Drop path: Huang et al., Deep Networks with Stochastic
@@ -160,7 +159,7 @@ class FinetuneRecipe(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def clashes(self) -> list[str]:
-        """Ranges of options, alone and together."""
+        """List options that do not go together."""
         found = Recipe.problems({name: getattr(self, name) for name in _LOSS})
         if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
             found.append(f"option warmup_epochs = {self.warmup_epochs} must be below epochs = {self.epochs}")
@@ -175,20 +174,20 @@ class FinetuneRecipe(Section):
             found.append(f"option min_lr = {self.min_lr!r} must not exceed lr = {self.lr!r}")
         return found
 
-    def rates(self, steps_per_epoch: int) -> LearningRate:
-        """The learning rate of each step."""
+    def schedule_of(self, steps_per_epoch: int) -> Schedule:
+        """Return the learning rate of each step."""
         if self.schedule == "step":
             return StepDecay(self.lr, int(self.step_at * self.epochs) * steps_per_epoch, self.step_factor)
-        return Schedule(self.lr, self.epochs * steps_per_epoch, self.warmup_epochs * steps_per_epoch, self.min_lr)
+        return WarmupCosine(self.lr, self.epochs * steps_per_epoch, self.warmup_epochs * steps_per_epoch, self.min_lr)
 
     def as_recipe(self) -> NetworkRecipe:
-        """The part of it that a recipe of heads has too, under the name of the whole."""
+        """Return the options that a recipe of heads has, too, under the name of the whole recipe."""
         shared = ("optimizer", "lr", "weight_decay", "batch_size", "epochs", *_LOSS)
         values = {name: getattr(self, name) for name in shared}
         return NetworkRecipe(standardize=False, patience=0, text=str(self), **values)
 
     def __str__(self) -> str:
-        """What it changes in the defaults; ``default`` for nothing."""
+        """Return the options that differ from the defaults; ``default`` if none does."""
         defaults = FinetuneRecipe().describe()
         changed = [f"{name}={value}" for name, value in self.describe().items() if value != defaults[name]]
         return ",".join(changed) or "default"
@@ -196,15 +195,15 @@ class FinetuneRecipe(Section):
 
 @dataclass(frozen=True)
 class FinetuneRunSection(Section):
-    """How a run is carried out: nothing here changes what is learned, apart from rounding.
+    """Execution options. They change the weights by rounding only.
 
     Args:
-        accumulation: micro-batches a step: more of them need less memory.
+        accumulation: micro-batches per step; more need less memory.
         save_every: steps between checkpoints; one is also written after each epoch.
-        workers: threads that read and crop images, in each process.
-        cache_mb: megabytes in which each process keeps frames decoded, those of train and of dev each; with 0 none are
-            kept, and regions are looked for anew in every epoch.
-        curves: the curve is drawn about so many times in a run; 0 for never.
+        workers: threads per process that read and crop images.
+        cache_mb: megabytes per process for decoded frames, for train and dev each; 0: no frames are kept, and regions
+            are located again in every epoch.
+        curves: about how often the curve is drawn in a run; 0: never.
     """
 
     accumulation: Count = 1
@@ -219,18 +218,18 @@ KEYS = (
     *("smoothers", "seeds", "plugins", "custom_imports"),
 )
 _FUSION_KEYS = ("position", "combine")
-_OF_THE_FILE = ("model", "size", "seed")  # options of a backbone that a file of our own decides
+_OF_THE_FILE = ("model", "size", "seed")  # backbone options that a weights file of fusionkit decides
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """A checked fine-tuning: one network a shape, seed and fold.
+    """A checked fine-tuning: one network per shape, seed and fold.
 
     Attributes:
         view: the main view.
-        auxiliary: views beside it; empty for one view.
-        backbone: where training begins.
-        shapes: where the auxiliary views enter.
+        auxiliary: the other views; empty for one view.
+        backbone: the initial network.
+        shapes: where the auxiliary views join.
         smoothers: of the predictions, for the table.
     """
 
@@ -249,11 +248,11 @@ class FinetuneConfig:
     seeds: tuple[int, ...]
 
     def views(self, shape: FusionShape) -> dict[str, View]:
-        """The views that a shape takes, main view first, as the views of a bench are named and ordered."""
+        """Return the views of a shape, main view first, named and ordered like those of a bench."""
         return arrange(self.view, () if shape.position == "alone" else self.auxiliary)
 
     def describe(self) -> dict[str, Any]:
-        """What decides the results, as plain data: all but the ``run`` section."""
+        """Return what decides the results, as plain data: everything except the ``run`` section."""
         return {
             "dataset": str(self.dataset),
             "split": str(self.split),
@@ -269,7 +268,7 @@ class FinetuneConfig:
         }
 
     def digest(self) -> str:
-        """Hash of the description (16 hex digits)."""
+        """Return the hash of the description (16 hex digits)."""
         return digest(self.describe())
 
 

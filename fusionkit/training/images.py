@@ -1,4 +1,4 @@
-"""Images to train on, of whatever source: by number, each with a name and all with a fingerprint."""
+"""Training images: data sets, folders, lists, image files and videos, by index."""
 
 from __future__ import annotations
 
@@ -26,30 +26,116 @@ from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 
+LISTS = frozenset({".txt", ".lst"})
+_KINDS = "a data set, a folder of images or videos, a .txt list of image paths, an image or a video"
+
 
 class Images(ABC):
-    """N images by number. Reading is safe from several threads."""
+    """Images by index. Reading is safe from several threads."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """N."""
+        """Return the number of images."""
 
     @abstractmethod
     def read(self, index: int) -> np.ndarray | None:
-        """RGB uint8 (H, W, 3) of any size; None where it cannot be read."""
+        """Return RGB uint8 (H, W, 3) of any size; None if the image cannot be read."""
 
     @abstractmethod
     def where(self, index: int) -> str:
-        """How to name an image to a person."""
+        """Return the name of an image, for messages."""
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identity of the images; the same wherever they lie."""
+        """Identity of the images; it does not depend on their folder."""
+
+
+def open_images(data: Sequence[str], *, every_split: bool = False, stride: int = 1, limit: int | None = None) -> Images:
+    """Open sources and join their images.
+
+    Args:
+        data: data sets (``name:key=value``) or paths. A registered name is a data set; ``./name`` is always a path.
+        every_split: take the frames of every split. Default: of train only.
+        stride: take every ``stride``-th frame of a video.
+        limit: about so many frames per split of each data set. Default: all.
+
+    Raises:
+        ConfigError: if a source is neither a data set nor a path of a known kind.
+        DataError: if the data are missing or empty.
+    """
+    parts = [part for text in data for part in _open(text, every_split, stride, limit)]
+    return parts[0] if len(parts) == 1 else JoinedImages(parts)
+
+
+def data_problems(text: str) -> list[str]:
+    """List the problems of a source that are visible without opening it."""
+    if _is_dataset(text):
+        try:
+            return DATASETS.problems(Spec.parse(text))
+        except ConfigError as error:
+            return error.problems
+    if Path(text).expanduser().exists():
+        return []
+    near = did_you_mean(text.partition(":")[0], DATASETS.names())
+    return [f"{text!r} is neither a data set{near} nor an existing path; expected {_KINDS}"]
+
+
+def _is_dataset(text: str) -> bool:
+    return text.partition(":")[0].strip() in DATASETS.names()
+
+
+def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[Images]:
+    if problems := data_problems(text):
+        raise ConfigError([f"data: {problem}" for problem in problems])
+    if _is_dataset(text):
+        source = open_source(Spec.parse(text), limit)
+        rows = np.arange(len(source.table)) if every_split else training_rows(source)
+        return [DatasetImages(source, rows)]
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _open_folder(path, stride)
+    ending = path.suffix.lower()
+    if ending in LISTS:
+        return [ImageFiles.of_list(path)]
+    if ending in video.ENDINGS:
+        return [VideoFrames(path, stride)]
+    if ending in ENDINGS:
+        return [ImageFiles(path.parent, [path.name])]
+    raise ConfigError(f"data: {text} has an unknown ending; expected {_KINDS}")
+
+
+def _open_folder(path: Path, stride: int) -> list[Images]:
+    """Open the images of a folder, and the frames of its videos."""
+    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in video.ENDINGS)
+    parts: list[Images] = [VideoFrames(file, stride) for file in videos]
+    try:
+        return [ImageFiles.of_folder(path), *parts]
+    except DataError:
+        if not parts:
+            raise
+        return parts
+
+
+def training_rows(source: Source) -> np.ndarray:
+    """Return (n,) int64: rows that no benchmark tests on: the official train split, else those outside holdout's test.
+
+    Raises:
+        DataError: if there are official splits without train, or the table cannot be divided.
+    """
+    split = source.table.split
+    if (split == "train").any():
+        return np.flatnonzero(split == "train")
+    if (split != "").any():
+        raise DataError(
+            f"data set {source.spec} has official splits but no train split", hint="use split = all for every frame"
+        )
+    (fold,) = Holdout().folds(source.table)
+    return np.flatnonzero(fold.part != "test")
 
 
 class JoinedImages(Images):
-    """Several sources one after the other."""
+    """Several sources, one after the other."""
 
     def __init__(self, parts: Sequence[Images]) -> None:
         self.parts = list(parts)
@@ -59,30 +145,30 @@ class JoinedImages(Images):
         return self.ends[-1]
 
     def read(self, index: int) -> np.ndarray | None:
-        """The image of the part in which the number falls."""
-        part, place = self._place(index)
-        return part.read(place)
+        """Read an image."""
+        part, position = self._find(index)
+        return part.read(position)
 
     def where(self, index: int) -> str:
-        """As the part names it."""
-        part, place = self._place(index)
-        return part.where(place)
+        """Return the name given by its source."""
+        part, position = self._find(index)
+        return part.where(position)
 
     @property
     def fingerprint(self) -> str:
-        """Of the parts, in their order."""
+        """Identity of the sources, in their order."""
         return digest([part.fingerprint for part in self.parts])
 
-    def _place(self, index: int) -> tuple[Images, int]:
+    def _find(self, index: int) -> tuple[Images, int]:
         number = bisect_right(self.ends, index)
         return self.parts[number], index - (self.ends[number - 1] if number else 0)
 
 
 class CachedImages(Images):
-    """Images that are kept decoded once they have been read, until a budget is used up; the others are read each time.
+    """Keeps decoded images in memory until a budget is used up; the others are read each time.
 
     Args:
-        images: what is read.
+        images: the source.
         budget: bytes of memory.
     """
 
@@ -96,7 +182,7 @@ class CachedImages(Images):
         return len(self.images)
 
     def read(self, index: int) -> np.ndarray | None:
-        """From memory where it is there."""
+        """Read an image, from memory if it is there."""
         if index in self.kept:
             return self.kept[index]
         image = self.images.read(index)
@@ -108,12 +194,12 @@ class CachedImages(Images):
         return image
 
     def where(self, index: int) -> str:
-        """As the source names it."""
+        """Return the name given by the source."""
         return self.images.where(index)
 
     @property
     def fingerprint(self) -> str:
-        """Of the source."""
+        """Identity of the source."""
         return self.images.fingerprint
 
 
@@ -122,7 +208,7 @@ class ImageFiles(Images):
 
     Args:
         root: the folder.
-        names: paths below it, with ``/``; an absolute path stands for itself.
+        names: paths below it, with ``/``, or absolute paths.
     """
 
     def __init__(self, root: Path, names: list[str]) -> None:
@@ -131,52 +217,54 @@ class ImageFiles(Images):
 
     @classmethod
     def of_folder(cls, root: Path) -> ImageFiles:
-        """Every image below a folder, in the order of their names; hidden files and folders are passed over.
+        """Find every image below a folder, in the order of their names; hidden files and folders are skipped.
 
         Raises:
             DataError: if there is none.
         """
         names: list[str] = []
-        for place, folders, files in os.walk(root):
+        for path, folders, files in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            below = Path(place).relative_to(root).as_posix()
+            below = Path(path).relative_to(root).as_posix()
             prefix = "" if below == "." else f"{below}/"
             names += [prefix + name for name in files if _ending(name) in ENDINGS and not name.startswith(".")]
         if not names:
-            raise DataError(f"{root} holds no images", hint=f"{', '.join(sorted(ENDINGS))}; sub-folders are searched")
+            raise DataError(
+                f"no images in {root} and its sub-folders", hint=f"known endings: {', '.join(sorted(ENDINGS))}"
+            )
         return cls(root, sorted(names))
 
     @classmethod
     def of_list(cls, path: Path) -> ImageFiles:
-        """The images that a text file names, a path a line; relative ones are below the file's own folder.
+        """Read a text file with one path per line; relative paths are below the file's own folder.
 
         Raises:
-            DataError: if it cannot be read, names nothing, or none of what it names is there.
+            DataError: if the file cannot be read or is empty, or none of its paths exists.
         """
         try:
             names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a list of images: {error}") from error
         if not names:
-            raise DataError(f"{path} lists no images", hint="a path a line, relative to the list's own folder")
+            raise DataError(f"{path} lists no images", hint="write one path per line, relative to the list")
         if not any((path.parent / name).is_file() for name in names):
-            raise DataError(f"{path}: none of the files that it lists is there, {path.parent / names[0]} for one")
+            raise DataError(f"{path}: none of the listed files exists; the first is {path.parent / names[0]}")
         return cls(path.parent, names)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, index: int) -> np.ndarray | None:
-        """As every data set reads its files: :func:`fusionkit.contracts.image_file.load_image`."""
+        """Read a file like every data set: :func:`fusionkit.contracts.image_file.load_image`."""
         return read_image(self.root / self.names[index])
 
     def where(self, index: int) -> str:
-        """The file."""
+        """Return the path."""
         return str(self.root / self.names[index])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of names and sizes."""
+        """Identity of names and sizes."""
         state = hashlib.sha256()
         for name in self.names:
             try:
@@ -188,33 +276,33 @@ class ImageFiles(Images):
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122  (ten times Path's speed, and there may be millions)
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  (ten times faster than Path; there may be millions)
 
 
 class VideoFrames(Images):
     """Every ``stride``-th frame of a video.
 
-    A frame is reached from the key frame before it, so that random access costs the decoding of what lies between: for
-    long training on long videos, frames in files are quicker.
+    A frame is decoded from the key frame before it, so random access decodes the frames between. For long training on
+    long videos, frames in files are faster.
 
     Args:
         path: the video.
-        stride: 1 takes every frame.
+        stride: Default: 1, every frame.
 
     Raises:
-        DataError: if the file is no video.
+        DataError: if the file cannot be read as a video, or has no frames.
     """
 
     def __init__(self, path: Path, stride: int = 1) -> None:
         self.path = path
         self.stride = stride
-        self._own = threading.local()  # a decoder has a position, so each thread has its own
+        self._own = threading.local()  # a decoder has a position: one per thread
         try:
             times, self._keys = self._indexed()
         except (OSError, ValueError) as error:  # PyAV's errors are of these kinds
             raise DataError(f"{path} cannot be read as a video: {cause_of(error)}") from error
         if not len(times) or not len(self._keys):
-            raise DataError(f"{path} holds no frames")
+            raise DataError(f"{path} has no frames")
         self._times = times[::stride]
 
     def __len__(self) -> int:
@@ -234,7 +322,7 @@ class VideoFrames(Images):
         return None
 
     def _decoded(self, start: int, target: int) -> np.ndarray | None:
-        """The frame shown at ``target``, decoded from a key frame; None where the seek came out behind it."""
+        """Decode the frame shown at ``target`` from a key frame; None if the seek ended behind it."""
         container = self._container()
         container.seek(start, stream=container.streams.video[0], backward=True)
         earlier = False
@@ -246,20 +334,20 @@ class VideoFrames(Images):
         return None
 
     def where(self, index: int) -> str:
-        """The file and the frame's number, from 0."""
+        """Return the path and the frame number, from 0."""
         return f"{self.path} frame {index * self.stride}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the file's name and size, and of the stride."""
+        """Identity of the file's name and size, and of the stride."""
         return digest([self.path.name, self.path.stat().st_size, self.stride])
 
     def _indexed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Packets are read and not decoded.
+        """Index the frames; packets are read and not decoded.
 
         Returns:
-            (N,) int64: when each frame is shown, rising; (K, 2) int64: of each key frame when it is shown, and when it
-            is decoded, which is what containers are searched by.
+            (N,) int64: presentation time of each frame, ascending; (K, 2) int64: presentation time and decoding time of
+            each key frame. Containers are searched by decoding time.
         """
         import av
 
@@ -292,7 +380,7 @@ class DatasetImages(Images):
         rows: (n,) int64, rows of the source.
 
     Raises:
-        ConfigError: if the data set brings embeddings and no images.
+        ConfigError: if the data set has embeddings and no images.
     """
 
     def __init__(self, source: Source, rows: np.ndarray) -> None:
@@ -300,108 +388,21 @@ class DatasetImages(Images):
             raise ConfigError(f"data set {source.spec} has ready embeddings and no images")
         self.source = source
         self.rows = rows
-        self._lock = threading.Lock()  # the contract of a data set does not promise that threads may share it
+        self._lock = threading.Lock()  # the contract of data sets does not require thread safety
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self, index: int) -> np.ndarray | None:
-        """The image of a row."""
+        """Read the image of a row."""
         with self._lock:
             return self.source.images(self.rows[index : index + 1])[0]
 
     def where(self, index: int) -> str:
-        """As the data set names it."""
+        """Return the name given by the data set."""
         return self.source.where(int(self.rows[index]))
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the data and of the choice of rows."""
+        """Identity of the data and of the rows."""
         return digest([self.source.fingerprint, self.rows.tolist()])
-
-
-def training_rows(source: Source) -> np.ndarray:
-    """(n,) int64: the rows that no benchmark tests on: the official train split, else what ``holdout`` does not test.
-
-    Raises:
-        DataError: if there is no official split and none can be carved.
-    """
-    split = source.table.split
-    if (split == "train").any():
-        return np.flatnonzero(split == "train")
-    if (split != "").any():
-        raise DataError(
-            f"data set {source.spec} has official splits but no train", hint="split = all takes every frame"
-        )
-    (fold,) = Holdout().folds(source.table)
-    return np.flatnonzero(fold.part != "test")
-
-
-LISTS = frozenset({".txt", ".lst"})
-_KINDS = "a data set's SPEC, a folder of images or videos, a .txt list of image paths, an image or a video"
-
-
-def open_images(data: Sequence[str], *, every_split: bool = False, stride: int = 1, limit: int | None = None) -> Images:
-    """The images of several sources, joined.
-
-    Args:
-        data: each a data set's SPEC, or a path. A name that is registered is a data set; ``./name`` is always a path.
-        every_split: take the frames of every split, not of train alone.
-        stride: every so many frames of a video.
-        limit: about so many frames a split of each data set.
-
-    Raises:
-        ConfigError: if something named is neither a data set nor a path that can be read.
-        DataError: if the data are missing or empty.
-    """
-    parts = [part for text in data for part in _open(text, every_split, stride, limit)]
-    return parts[0] if len(parts) == 1 else JoinedImages(parts)
-
-
-def data_problems(text: str) -> list[str]:
-    """What is wrong with one source, as far as it can be said without opening it."""
-    if _is_dataset(text):
-        try:
-            return DATASETS.problems(Spec.parse(text))
-        except ConfigError as error:
-            return error.problems
-    if Path(text).expanduser().exists():
-        return []
-    near = did_you_mean(text.partition(":")[0], DATASETS.names())
-    return [f"{text!r} is neither a data set{near} nor a path that exists ({_KINDS})"]
-
-
-def _is_dataset(text: str) -> bool:
-    return text.partition(":")[0].strip() in DATASETS.names()
-
-
-def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[Images]:
-    if problems := data_problems(text):
-        raise ConfigError([f"data: {problem}" for problem in problems])
-    if _is_dataset(text):
-        source = open_source(Spec.parse(text), limit)
-        rows = np.arange(len(source.table)) if every_split else training_rows(source)
-        return [DatasetImages(source, rows)]
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return _open_folder(path, stride)
-    ending = path.suffix.lower()
-    if ending in LISTS:
-        return [ImageFiles.of_list(path)]
-    if ending in video.ENDINGS:
-        return [VideoFrames(path, stride)]
-    if ending in ENDINGS:
-        return [ImageFiles(path.parent, [path.name])]
-    raise ConfigError(f"data: {text} is none of {_KINDS}")
-
-
-def _open_folder(path: Path, stride: int) -> list[Images]:
-    """The images of a folder, and the frames of its videos."""
-    videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in video.ENDINGS)
-    parts: list[Images] = [VideoFrames(file, stride) for file in videos]
-    try:
-        return [ImageFiles.of_folder(path), *parts]
-    except DataError:
-        if not parts:
-            raise
-        return parts

@@ -1,8 +1,8 @@
-"""Networks of one or several views with a classifier, by where the views are joined.
+"""Networks of one or several views with a classifier, by the position at which the views are joined.
 
-The main view's network is the ``trunk``; what other views have of their own, with the same names inside, is in
-``streams``. Streams begin as copies of the trunk, and a projection begins as the average, so that a joint network of
-equal views begins as the network of one.
+The main view's network is the ``trunk``. The other views' own parts are in ``streams``, with the same names inside.
+Streams start as copies of the trunk, and projections as the average, so a joint network of equal views starts as the
+network of one.
 """
 
 from __future__ import annotations
@@ -18,153 +18,132 @@ from torch import Tensor, nn
 from fusionkit.errors import ConfigError
 from fusionkit.training.finetune_config import FusionShape
 
-
-class Stages(ABC):
-    """A network in stages.
-
-    Args:
-        network: (B, 3, H, W) to (B, D).
-
-    Attributes:
-        maps: whether features between blocks are maps (B, C, H, W); else tokens (B, K, C).
-    """
-
-    maps: ClassVar[bool] = False
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network: Any = network
-
-    @property
-    @abstractmethod
-    def depth(self) -> int:
-        """How many blocks there are."""
-
-    @abstractmethod
-    def width(self, block: int) -> int:
-        """Channels of the features after so many blocks."""
-
-    @abstractmethod
-    def stem(self, images: Tensor) -> Tensor:
-        """What goes before the first block."""
-
-    @abstractmethod
-    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
-        """The blocks from ``first`` up to and without ``last``."""
-
-    @abstractmethod
-    def tail(self, features: Tensor) -> Tensor:
-        """What comes after the last block: (B, D)."""
-
-    @abstractmethod
-    def cut_off(self, block: int) -> None:
-        """Take away all that comes after the first ``block`` blocks; the names of what is left stay."""
+_SPREAD = 0.02  # standard deviation of a new classifier's weights
 
 
-class TransformerStages(Stages):
-    """A plain vision transformer: block k is its k-th transformer block, block 0 the embedding of patches."""
-
-    @property
-    def depth(self) -> int:
-        """Transformer blocks."""
-        return len(self.network.blocks)
-
-    def width(self, block: int) -> int:
-        """Of a token: the same everywhere."""
-        return int(self.network.embed_dim)
-
-    def stem(self, images: Tensor) -> Tensor:
-        """Patches, class token and positions: (B, K, D)."""
-        network = self.network
-        tokens: Tensor = network._pos_embed(network.patch_embed(images))  # noqa: SLF001  (timm has no public step)
-        found: Tensor = network.norm_pre(network.patch_drop(tokens))
-        return found
-
-    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
-        """(B, K, D)."""
-        for block in self.network.blocks[first:last]:
-            features = block(features)
-        return features
-
-    def tail(self, features: Tensor) -> Tensor:
-        """Norm and pooling."""
-        found: Tensor = self.network.forward_head(self.network.norm(features), pre_logits=True)
-        return found
-
-    def cut_off(self, block: int) -> None:
-        """Blocks and norms."""
-        self.network.blocks = self.network.blocks[:block]
-        self.network.norm = self.network.fc_norm = nn.Identity()
-
-
-class ResNetStages(Stages):
-    """A ResNet: block k is its k-th of four layers, block 0 what goes before the first."""
-
-    maps: ClassVar[bool] = True
-    names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
-
-    @property
-    def depth(self) -> int:
-        """Layers."""
-        return len(self.names)
-
-    def width(self, block: int) -> int:
-        """Channels of the map."""
-        return int(self.network.feature_info[block]["num_chs"])
-
-    def stem(self, images: Tensor) -> Tensor:
-        """First convolution and pooling: (B, C, H, W)."""
-        network = self.network
-        found: Tensor = network.maxpool(network.act1(network.bn1(network.conv1(images))))
-        return found
-
-    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
-        """(B, C, H, W)."""
-        for name in self.names[first:last]:
-            features = getattr(self.network, name)(features)
-        return features
-
-    def tail(self, features: Tensor) -> Tensor:
-        """Pooling."""
-        found: Tensor = self.network.forward_head(features, pre_logits=True)
-        return found
-
-    def cut_off(self, block: int) -> None:
-        """Layers."""
-        for name in self.names[block:]:
-            setattr(self.network, name, nn.Identity())
-
-
-def stages_of(network: nn.Module) -> Stages:
-    """The stages of a network.
+def build_network(shape: FusionShape, trunk: nn.Module, width: int, classes: int, views: int) -> ViewNetwork:
+    """Build the network of a shape; torch's global generator draws its new weights.
 
     Raises:
-        ConfigError: if it is neither a plain vision transformer nor a ResNet of timm.
+        ConfigError: if the backbone cannot be joined at this position.
     """
-    from timm.models import ResNet, VisionTransformer
-
-    if type(network) is VisionTransformer:
-        return TransformerStages(network)
-    if type(network) is ResNet:
-        return ResNetStages(network)
-    raise ConfigError(
-        f"fusion: the position block:K takes a plain vision transformer or a ResNet of timm, not a "
-        f"{type(network).__name__}",
-        hint="the positions input, pooled and logits take any backbone",
-    )
+    if shape.position == "alone":
+        return ViewNetwork(trunk, width, classes)
+    if shape.position == "block":
+        return JoinedAtBlock(trunk, width, classes, views, shape.combine, shape.block)
+    kinds = {"input": JoinedAtInput, "pooled": JoinedPooled, "logits": JoinedLogits}
+    return kinds[shape.position](trunk, width, classes, views, shape.combine)
 
 
-_SPREAD = 0.02  # of a new classifier's weights
+class ViewNetwork(nn.Module):
+    """Images of every view to logits. This base uses the main view alone.
+
+    Args:
+        trunk: (B, 3, H, W) to (B, width).
+        width: D.
+        classes: C.
+    """
+
+    def __init__(self, trunk: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = _classifier(width, classes)
+
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, C) for (B, 3, H, W) per view, main view first."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def features(self, images: Sequence[Tensor]) -> Tensor:
+        """Return the classifier's input (B, D); here the main view's."""
+        found: Tensor = self.trunk(images[0])
+        return found
+
+
+class JoinedAtInput(ViewNetwork):
+    """The images are averaged, or stacked in channels for a widened first layer."""
+
+    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
+        super().__init__(trunk, width, classes)
+        self.stacked = combine == "concat"
+        if self.stacked:
+            _widen(trunk, views)
+
+    def features(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, D)."""
+        joined = torch.cat(list(images), 1) if self.stacked else torch.stack(list(images)).mean(0)
+        found: Tensor = self.trunk(joined)
+        return found
+
+
+class JoinedAtBlock(ViewNetwork):
+    """Each view has its own first blocks; the later ones are shared."""
+
+    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str, block: int) -> None:
+        super().__init__(trunk, width, classes)
+        self.block = block
+        stages = stages_of(trunk)
+        if block > stages.depth:
+            raise ConfigError(
+                f"fusion: position = block:{block} exceeds the {stages.depth} blocks of the backbone",
+                hint=f"use block:0 to block:{stages.depth}",
+            )
+        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
+        for stream in self.streams:
+            stages_of(stream).cut_off(block)
+        self.combine = Combine(combine, views, stages.width(block), maps=stages.maps)
+
+    def features(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, D)."""
+        streams = [stages_of(network) for network in (self.trunk, *self.streams)]
+        early = [
+            stages.blocks(stages.stem(image), 0, self.block) for stages, image in zip(streams, images, strict=True)
+        ]
+        trunk = streams[0]
+        return trunk.tail(trunk.blocks(self.combine(early), self.block, trunk.depth))
+
+
+class JoinedPooled(ViewNetwork):
+    """Each view has a network; the pooled features are combined for one classifier."""
+
+    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
+        super().__init__(trunk, width, classes)
+        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
+        self.combine = Combine(combine, views, width)
+
+    def features(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, D)."""
+        each = [network(image) for network, image in zip((self.trunk, *self.streams), images, strict=True)]
+        found: Tensor = self.combine(each)
+        return found
+
+
+class JoinedLogits(ViewNetwork):
+    """Each view has a network and a classifier; the logits are combined."""
+
+    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
+        super().__init__(trunk, width, classes)
+        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
+        self.heads = nn.ModuleList(_classifier(width, classes) for _ in range(views - 1))
+        self.combine = Combine(combine, views, classes)
+
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        """Return (B, C)."""
+        networks, heads = (self.trunk, *self.streams), (self.head, *self.heads)
+        each = [head(network(image)) for head, network, image in zip(heads, networks, images, strict=True)]
+        found: Tensor = self.combine(each)
+        return found
 
 
 class Combine(nn.Module):
-    """Features of V views into features of the same shape.
+    """Combine the features of V views into features of the same shape.
 
     Args:
-        how: ``average``, or ``concat``: side by side in channels, then a linear map (of maps: a 1 x 1 convolution) back
-            to the width of one, which begins as the average.
+        how: ``average``; or ``concat``: concatenation in channels, then a linear map (for maps a 1 x 1 convolution) to
+            the width of one view, which starts as the average.
         views: V.
         width: channels.
-        maps: whether features are (B, C, H, W); else channels are last.
+        maps: whether features are (B, C, H, W). Default: False, channels are last.
     """
 
     def __init__(self, how: str, views: int, width: int, *, maps: bool = False) -> None:
@@ -186,120 +165,6 @@ class Combine(nn.Module):
         return found
 
 
-class ViewNetwork(nn.Module):
-    """Base: images of every view to logits.
-
-    Args:
-        trunk: (B, 3, H, W) to (B, width).
-        width: D.
-        classes: C.
-    """
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.head = _classifier(width, classes)
-
-    def forward(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, C) of one (B, 3, H, W) a view, main view first."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
-
-    def features(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, D): what the classifier is given; here the main view's."""
-        found: Tensor = self.trunk(images[0])
-        return found
-
-
-class JoinedAtInput(ViewNetwork):
-    """The images are averaged, or stacked in channels for a first layer that is widened."""
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
-        super().__init__(trunk, width, classes)
-        self.stacked = combine == "concat"
-        if self.stacked:
-            _widen(trunk, views)
-
-    def features(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, D)."""
-        joined = torch.cat(list(images), 1) if self.stacked else torch.stack(list(images)).mean(0)
-        found: Tensor = self.trunk(joined)
-        return found
-
-
-class JoinedAtBlock(ViewNetwork):
-    """Each view has its own first blocks; the others are shared."""
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str, block: int) -> None:
-        super().__init__(trunk, width, classes)
-        self.block = block
-        stages = stages_of(trunk)
-        if block > stages.depth:
-            raise ConfigError(
-                f"fusion: position = block:{block} is beyond the last of {stages.depth} blocks of the backbone",
-                hint=f"block:0..block:{stages.depth}",
-            )
-        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
-        for stream in self.streams:
-            stages_of(stream).cut_off(block)
-        self.combine = Combine(combine, views, stages.width(block), maps=stages.maps)
-
-    def features(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, D)."""
-        streams = [stages_of(network) for network in (self.trunk, *self.streams)]
-        coarse = [
-            stages.blocks(stages.stem(image), 0, self.block) for stages, image in zip(streams, images, strict=True)
-        ]
-        trunk = streams[0]
-        return trunk.tail(trunk.blocks(self.combine(coarse), self.block, trunk.depth))
-
-
-class JoinedPooled(ViewNetwork):
-    """Each view has a network; their pooled features are combined before one classifier."""
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
-        super().__init__(trunk, width, classes)
-        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
-        self.combine = Combine(combine, views, width)
-
-    def features(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, D)."""
-        each = [network(image) for network, image in zip((self.trunk, *self.streams), images, strict=True)]
-        found: Tensor = self.combine(each)
-        return found
-
-
-class JoinedLogits(ViewNetwork):
-    """Each view has a network and a classifier; their logits are combined."""
-
-    def __init__(self, trunk: nn.Module, width: int, classes: int, views: int, combine: str) -> None:
-        super().__init__(trunk, width, classes)
-        self.streams = nn.ModuleList(copy.deepcopy(trunk) for _ in range(views - 1))
-        self.heads = nn.ModuleList(_classifier(width, classes) for _ in range(views - 1))
-        self.combine = Combine(combine, views, classes)
-
-    def forward(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, C)."""
-        networks, heads = (self.trunk, *self.streams), (self.head, *self.heads)
-        each = [head(network(image)) for head, network, image in zip(heads, networks, images, strict=True)]
-        found: Tensor = self.combine(each)
-        return found
-
-
-def build_network(shape: FusionShape, trunk: nn.Module, width: int, classes: int, views: int) -> ViewNetwork:
-    """The network of a shape; torch's generator draws its new weights.
-
-    Raises:
-        ConfigError: if the backbone cannot be joined there.
-    """
-    if shape.position == "alone":
-        return ViewNetwork(trunk, width, classes)
-    if shape.position == "block":
-        return JoinedAtBlock(trunk, width, classes, views, shape.combine, shape.block)
-    kinds = {"input": JoinedAtInput, "pooled": JoinedPooled, "logits": JoinedLogits}
-    return kinds[shape.position](trunk, width, classes, views, shape.combine)
-
-
 def _classifier(width: int, classes: int) -> nn.Linear:
     head = nn.Linear(width, classes)
     nn.init.trunc_normal_(head.weight, std=_SPREAD)
@@ -308,19 +173,153 @@ def _classifier(width: int, classes: int) -> nn.Linear:
 
 
 def _widen(network: nn.Module, views: int) -> None:
-    """Let the first convolution take the channels of all views; it begins as the average over views."""
+    """Let the first convolution take the channels of all views; it starts as the average over views."""
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.in_channels != 3 or first.groups != 1:
         raise ConfigError(
-            "fusion: the first layer of this backbone is no convolution of three channels: position = input takes "
-            "combine = average"
+            "fusion: combine = concat at position = input needs a convolution of three channels as first layer",
+            hint="use combine = average",
         )
     first.weight = nn.Parameter(first.weight.detach().repeat(1, views, 1, 1) / views)
     first.in_channels = 3 * views
 
 
+class Stages(ABC):
+    """Access to a network block by block.
+
+    Args:
+        network: (B, 3, H, W) to (B, D).
+
+    Attributes:
+        maps: whether features between blocks are maps (B, C, H, W); else tokens (B, K, C).
+    """
+
+    maps: ClassVar[bool] = False
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network: Any = network
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of blocks."""
+
+    @abstractmethod
+    def width(self, block: int) -> int:
+        """Return the channels of the features after ``block`` blocks."""
+
+    @abstractmethod
+    def stem(self, images: Tensor) -> Tensor:
+        """Compute the input of the first block."""
+
+    @abstractmethod
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """Apply the blocks ``first`` to ``last - 1``."""
+
+    @abstractmethod
+    def tail(self, features: Tensor) -> Tensor:
+        """Apply the layers after the last block: (B, D)."""
+
+    @abstractmethod
+    def cut_off(self, block: int) -> None:
+        """Remove everything after the first ``block`` blocks; names of the rest stay."""
+
+
+class TransformerStages(Stages):
+    """A plain vision transformer. Block k is its k-th transformer block; block 0 is the patch embedding."""
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.network.blocks)
+
+    def width(self, block: int) -> int:
+        """Return the width of a token, the same after every block."""
+        return int(self.network.embed_dim)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Embed patches and add class token and positions: (B, K, D)."""
+        network = self.network
+        tokens: Tensor = network._pos_embed(network.patch_embed(images))  # noqa: SLF001  (timm has no public step)
+        found: Tensor = network.norm_pre(network.patch_drop(tokens))
+        return found
+
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """Apply blocks to (B, K, D)."""
+        for block in self.network.blocks[first:last]:
+            features = block(features)
+        return features
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Apply norm and pooling."""
+        found: Tensor = self.network.forward_head(self.network.norm(features), pre_logits=True)
+        return found
+
+    def cut_off(self, block: int) -> None:
+        """Remove later blocks and norms."""
+        self.network.blocks = self.network.blocks[:block]
+        self.network.norm = self.network.fc_norm = nn.Identity()
+
+
+class ResNetStages(Stages):
+    """A ResNet. Block k is its k-th of four layers; block 0 is the stem."""
+
+    maps: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4")
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.names)
+
+    def width(self, block: int) -> int:
+        """Return the channels of the map."""
+        return int(self.network.feature_info[block]["num_chs"])
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Apply the first convolution and pooling: (B, C, H, W)."""
+        network = self.network
+        found: Tensor = network.maxpool(network.act1(network.bn1(network.conv1(images))))
+        return found
+
+    def blocks(self, features: Tensor, first: int, last: int) -> Tensor:
+        """Apply layers to (B, C, H, W)."""
+        for name in self.names[first:last]:
+            features = getattr(self.network, name)(features)
+        return features
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Apply pooling."""
+        found: Tensor = self.network.forward_head(features, pre_logits=True)
+        return found
+
+    def cut_off(self, block: int) -> None:
+        """Remove later layers."""
+        for name in self.names[block:]:
+            setattr(self.network, name, nn.Identity())
+
+
+def stages_of(network: nn.Module) -> Stages:
+    """Return the stages of a network.
+
+    Raises:
+        ConfigError: if it is neither a plain vision transformer nor a ResNet of timm.
+    """
+    from timm.models import ResNet, VisionTransformer
+
+    if type(network) is VisionTransformer:
+        return TransformerStages(network)
+    if type(network) is ResNet:
+        return ResNetStages(network)
+    raise ConfigError(
+        f"fusion: position = block:K needs a plain vision transformer or a ResNet of timm; this backbone is a "
+        f"{type(network).__name__}",
+        hint="the positions input, pooled and logits work with any backbone",
+    )
+
+
 class Classifier(nn.Module):
-    """Normalises images, and gives logits, or the loss on a batch.
+    """Normalises images; returns logits, or the loss of a batch.
 
     Args:
         network: normalised images to logits.
@@ -346,41 +345,42 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The loss of (B, 3, H, W) uint8 a view, and labels (B,)."""
+        """Return the loss for (B, 3, H, W) uint8 per view, and labels (B,)."""
         *views, labels = tensors
         return self.criterion(self.logits(views), labels)
 
     def logits(self, views: Sequence[Tensor]) -> Tensor:
-        """(B, C) of (B, 3, H, W) uint8 a view."""
+        """Return (B, C) for (B, 3, H, W) uint8 per view."""
         found: Tensor = self.network([self.normalized(view) for view in views])
         return found
 
     def normalized(self, view: Tensor) -> Tensor:
-        """(B, 3, H, W) float32."""
+        """Normalise a view to (B, 3, H, W) float32."""
         return (view.float() / 255 - self.mean) / self.std
 
 
 def parameter_groups(network: ViewNetwork, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Groups with ``weight_decay`` and ``lr_scale``, a factor on the learning rate.
+    """Return parameter groups with ``weight_decay`` and ``lr_scale``, a factor on the learning rate.
 
-    Biases, norms and what timm's model names (class token, positions) are not decayed. With ``layer_decay`` below 1
-    each layer of the trunk learns at that times the rate of the layer after it; a stream's layer learns as the trunk's
-    of the same name. The deepest layer, classifiers and projections have the full rate.
+    Biases, norms and the parameters that timm's model excludes (class token, positions) are not decayed. With
+    ``layer_decay`` below 1 the rate of each layer of the trunk is that of the next layer times ``layer_decay``; layers
+    of streams have the rate of the trunk's layer of the same name. The last layer, classifiers and projections have the
+    full rate.
 
     Raises:
-        ConfigError: if ``layer_decay`` is below 1 and the trunk does not say which layers it has.
+        ConfigError: if ``layer_decay`` is below 1 and the trunk does not define its layers.
 
     Reference:
         Layer-wise decay: Clark et al., ELECTRA, ICLR 2020; for vision transformers Bao et al., BEiT, ICLR 2022. Layers
         are those of timm's ``group_matcher``.
     """
     trunk: Any = network.trunk
-    spared = set(trunk.no_weight_decay()) if hasattr(trunk, "no_weight_decay") else set()
+    undecayed = set(trunk.no_weight_decay()) if hasattr(trunk, "no_weight_decay") else set()
     scales = _layer_scales(trunk, layer_decay) if layer_decay < 1 else {}
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         own = _own_name(name)
-        decay = 0.0 if parameter.ndim <= 1 or own in spared else weight_decay
+        decay = 0.0 if parameter.ndim <= 1 or own in undecayed else weight_decay
         scale = scales.get(own, 1.0) if own else 1.0
         group = groups.setdefault((scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay})
         group["params"].append(parameter)
@@ -388,7 +388,7 @@ def parameter_groups(network: ViewNetwork, weight_decay: float, layer_decay: flo
 
 
 def _own_name(name: str) -> str:
-    """The name of a parameter inside the trunk or a stream; empty for what is new."""
+    """Return the name of a parameter inside the trunk or a stream; empty for new layers."""
     part, _, rest = name.partition(".")
     if part == "trunk":
         return rest
@@ -396,14 +396,15 @@ def _own_name(name: str) -> str:
 
 
 def _layer_scales(trunk: nn.Module, layer_decay: float) -> dict[str, float]:
-    """The factor of each parameter, by name."""
+    """Return the factor of each parameter, by name."""
     from timm.models import group_parameters
 
     model: Any = trunk
     if not hasattr(model, "group_matcher"):
         raise ConfigError(
-            f"recipe: layer_decay = {layer_decay}: {type(trunk).__name__} does not say which layers it has",
-            hint="layer_decay=1",
+            f"recipe: layer_decay = {layer_decay} needs a timm model that defines its layers; {type(trunk).__name__} "
+            "does not",
+            hint="use layer_decay=1",
         )
     layers: dict[str, int] = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
     last = max(layers.values())

@@ -1,4 +1,4 @@
-"""The masked autoencoder: a vision transformer sees a few patches, a light decoder draws the others."""
+"""Masked autoencoder: a vision transformer encodes some patches, and a small decoder predicts the others."""
 
 from __future__ import annotations
 
@@ -13,55 +13,17 @@ from fusionkit.training.crop import MEAN, STD
 if TYPE_CHECKING:
     from timm.models import VisionTransformer
 
-
-_EPSILON = 1e-6  # keeps the variance of a flat patch from being divided by
-
-
-def patchify(images: Tensor, patch: int) -> Tensor:
-    """Cut images into square patches.
-
-    Shape:
-        (B, 3, H, W) to (B, N, patch * patch * 3): patches row by row of the image; within a patch row by row, the three
-        channels of a pixel together.
-    """
-    batch, channels, height, width = images.shape
-    cells = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
-    return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
-
-
-def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
-    """Put patches together again: the inverse of :func:`patchify` for a grid of (rows, columns)."""
-    batch, channels = len(patches), patches.shape[-1] // patch**2
-    cells = patches.reshape(batch, *grid, patch, patch, channels)
-    return cells.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, grid[0] * patch, grid[1] * patch)
-
-
-def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each patch over its pixels and channels, each (B, N, 1).
-
-    The variance is the unbiased one, as in the authors' released code.
-    """
-    return patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + _EPSILON).sqrt()
-
-
-def patches_kept(count: int, mask_ratio: float) -> int:
-    """How many of ``count`` patches stay visible; the masked ones are rounded to the nearest whole number."""
-    return count - round(count * mask_ratio)
-
-
-def draw_order(count: int, rng: np.random.Generator) -> Tensor:
-    """(count,) int64: the patches of one image in random order; the first ones stay visible, the others are masked."""
-    return torch.from_numpy(rng.permutation(count))
+_EPSILON = 1e-6  # added to the variance of a patch, which may be 0
 
 
 class MaskedAutoencoder(nn.Module):
-    """An encoder of timm that sees visible patches only, and a decoder that predicts the pixels of the masked ones.
+    """An encoder of timm for visible patches, and a decoder that predicts the pixels of masked ones.
 
     Args:
         encoder: timm's vision transformer with a class token and position embeddings, without classifier and pooling.
         decoder: see :class:`Decoder`.
-        mask_ratio: share of the patches that are masked.
-        normalize_targets: predict each patch with its own mean and standard deviation taken out.
+        mask_ratio: share of masked patches.
+        normalize_targets: normalise each target patch by its own mean and standard deviation.
 
     Reference:
         He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, arXiv:2111.06377.
@@ -79,16 +41,16 @@ class MaskedAutoencoder(nn.Module):
         self.normalize_targets = normalize_targets
         self.patch = int(encoder.patch_embed.patch_size[0])
         self.kept = patches_kept(int(encoder.patch_embed.num_patches), mask_ratio)
-        # What every file of weights would repeat is no part of the state.
+        # Constants are left out of the state dict.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor, order: Tensor) -> Tensor:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
             pixels: (B, 3, H, W) uint8.
-            order: (B, N) int64: the patches of each image in random order, the visible ones first.
+            order: (B, N) int64: the patches of each image in random order, visible ones first.
 
         Returns:
             The mean squared error over the masked patches: a scalar.
@@ -97,20 +59,20 @@ class MaskedAutoencoder(nn.Module):
         return self.loss(self.predict(images, order), images, order)
 
     def normalized(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 to float32 with mean 0 and variance 1 over ImageNet."""
+        """Normalise (B, 3, H, W) uint8 to float32 with ImageNet's mean and standard deviation."""
         return (pixels.float() / 255 - self.mean) / self.std
 
     def predict(self, images: Tensor, order: Tensor) -> Tensor:
-        """(B, N, patch * patch * 3): the decoder's patches, in the order of the image."""
+        """Predict (B, N, patch * patch * 3): every patch, in the order of the image."""
         predicted: Tensor = self.decoder(self.encode(images, order[:, : self.kept]), order)
         return predicted
 
     def encode(self, images: Tensor, visible: Tensor) -> Tensor:
-        """The encoder on some patches of each image.
+        """Encode some patches of each image.
 
         Args:
             images: (B, 3, H, W) float.
-            visible: (B, K) int64: which patches it sees.
+            visible: (B, K) int64: their numbers.
 
         Returns:
             (B, 1 + K, D): the class token, then the patches in the order of ``visible``.
@@ -125,13 +87,13 @@ class MaskedAutoencoder(nn.Module):
         return encoded
 
     def loss(self, predicted: Tensor, images: Tensor, order: Tensor) -> Tensor:
-        """The mean squared error of predictions over the masked patches, in float32."""
+        """Return the mean squared error over the masked patches, in float32."""
         masked = order[:, self.kept :]
         errors = take(predicted.float(), masked) - take(self.targets(images), masked)
         return errors.square().mean()
 
     def targets(self, images: Tensor) -> Tensor:
-        """(B, N, patch * patch * 3): what the decoder is to predict."""
+        """Return the decoder's targets (B, N, patch * patch * 3)."""
         patches = patchify(images, self.patch)
         if not self.normalize_targets:
             return patches
@@ -139,7 +101,7 @@ class MaskedAutoencoder(nn.Module):
         return (patches - mean) / std
 
     def drawn(self, predicted: Tensor, images: Tensor) -> Tensor:
-        """Predictions as pixels of a normalised image; mean and contrast of normalised targets are the image's own."""
+        """Return predictions as pixels of a normalised image; normalised ones get the image's own mean and contrast."""
         if not self.normalize_targets:
             return predicted.float()
         mean, std = patch_statistics(patchify(images, self.patch))
@@ -147,13 +109,13 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A narrow transformer over all patches, the masked ones being a learned token at their positions.
+    """A narrow transformer over all patches; a masked patch is a learned token at its position.
 
     Args:
-        encoder: whose tokens it takes.
-        width: of its tokens, a multiple of 4 and of ``heads``.
-        depth: blocks.
-        heads: of attention.
+        encoder: gives the tokens.
+        width: of the decoder's tokens, a multiple of 4 and of ``heads``.
+        depth: number of blocks.
+        heads: attention heads.
     """
 
     positions: Tensor
@@ -191,17 +153,17 @@ class Decoder(nn.Module):
         return predicted
 
 
-def take(tokens: Tensor, places: Tensor) -> Tensor:
-    """Some tokens of each row: (B, N, D) and (B, K) to (B, K, D)."""
-    return tokens.gather(1, places.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+def take(tokens: Tensor, positions: Tensor) -> Tensor:
+    """Take some tokens of each row: (B, N, D) and (B, K) to (B, K, D)."""
+    return tokens.gather(1, positions.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
-    """(1, 1 + N, width): fixed sines and cosines of row and column; zero for the class token.
+    """Return (1, 1 + N, width): fixed sines and cosines of row and column; zero for the class token.
 
     Reference:
-        Vaswani et al., Attention Is All You Need, 2017, over two axes. The order of the channels is timm's: sines of
-        row and column, then their cosines.
+        Vaswani et al., Attention Is All You Need, 2017, over two axes. Channels are in timm's order: sines of row and
+        column, then their cosines.
     """
     from timm.layers import build_sincos2d_pos_embed  # type: ignore[attr-defined]
 
@@ -210,7 +172,7 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
 
 
 def initialize(model: MaskedAutoencoder) -> None:
-    """Draw the weights as MAE does: Xavier-uniform linear layers, the patch embedding among them, and small tokens."""
+    """Draw the weights like MAE: Xavier-uniform linear layers and patch embedding, and small normal tokens."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -221,3 +183,40 @@ def initialize(model: MaskedAutoencoder) -> None:
     for token in (model.encoder.cls_token, model.decoder.mask_token):
         assert token is not None
         nn.init.normal_(token, std=0.02)
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """Cut images into square patches.
+
+    Shape:
+        (B, 3, H, W) to (B, N, patch * patch * 3): patches row by row of the image; within a patch row by row, the three
+        channels of a pixel together.
+    """
+    batch, channels, height, width = images.shape
+    cells = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch * patch * channels)
+
+
+def unpatchify(patches: Tensor, patch: int, grid: tuple[int, int]) -> Tensor:
+    """Reassemble patches: the inverse of :func:`patchify` for a grid of (rows, columns)."""
+    batch, channels = len(patches), patches.shape[-1] // patch**2
+    cells = patches.reshape(batch, *grid, patch, patch, channels)
+    return cells.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, grid[0] * patch, grid[1] * patch)
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each patch over its pixels and channels, each (B, N, 1).
+
+    The variance is unbiased, as in the authors' released code.
+    """
+    return patches.mean(-1, keepdim=True), (patches.var(-1, keepdim=True) + _EPSILON).sqrt()
+
+
+def patches_kept(count: int, mask_ratio: float) -> int:
+    """Return the number of visible patches of ``count``; the number of masked ones is rounded."""
+    return count - round(count * mask_ratio)
+
+
+def draw_order(count: int, rng: np.random.Generator) -> Tensor:
+    """Draw (count,) int64: the patches of one image in random order; the first ones are visible."""
+    return torch.from_numpy(rng.permutation(count))

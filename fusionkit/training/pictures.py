@@ -1,4 +1,4 @@
-"""The pictures of a pre-training run: the curve of its losses, and faces as masked, reconstructed and original."""
+"""Pictures of a training run: curves of losses and scores, and faces as masked, reconstructed and original."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fusionkit.training.crop import central_box, resize
+from fusionkit.training.evaluation import EpochScore, best_of
 from fusionkit.training.images import Images
-from fusionkit.training.mae import draw_order, patchify, unpatchify
+from fusionkit.training.mae import MaskedAutoencoder, draw_order, patchify, unpatchify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
-
-    from fusionkit.training.mae import MaskedAutoencoder
 
 _FACES = 4  # the stream of random numbers that draws the masks of pictures
 _GREY = 0.5
 
 
+def is_due(epoch: int, epochs: int, times: int) -> bool:
+    """Return whether a picture is drawn after an epoch (from 1): about ``times`` in all, and after the last one."""
+    return times > 0 and (epoch == epochs or epoch % max(epochs // times, 1) == 0)
+
+
 def loss_curve(losses: Sequence[float], steps_per_epoch: int) -> bytes:
-    """The loss of each step and the mean of each epoch, as PNG."""
+    """Draw the loss of each step and the mean of each epoch, as PNG."""
     from matplotlib.figure import Figure
 
     values = np.array(losses)
@@ -40,31 +45,50 @@ def loss_curve(losses: Sequence[float], steps_per_epoch: int) -> bytes:
     return png(figure)
 
 
+def score_curve(losses: Sequence[float], scores: Sequence[EpochScore], select: str) -> bytes:
+    """Draw the loss of each step, and macro-F1 and accuracy on dev of each epoch, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    per_epoch = max(len(losses) // max(len(scores), 1), 1)
+    above.plot(np.arange(1, len(losses) + 1) / per_epoch, losses, color="0.75", linewidth=0.8, label="step")
+    epochs = [score.epoch for score in scores]
+    above.plot(epochs, [score.loss for score in scores], color="C0", marker=".", label="mean of an epoch")
+    above.set_ylabel("training loss")
+    above.legend(frameon=False)
+    below.plot(epochs, [score.macro_f1 for score in scores], color="C1", marker=".", label="macro-F1")
+    below.plot(epochs, [score.accuracy for score in scores], color="C2", marker=".", label="accuracy")
+    if scores:
+        best = best_of(scores, select)
+        below.axvline(best.epoch, color="0.5", linewidth=0.8, linestyle="--", label=f"kept: epoch {best.epoch}")
+    below.set_ylabel("dev")
+    below.set_xlabel("epoch")
+    below.legend(frameon=False)
+    return png(figure)
+
+
 class Faces:
-    """A few faces with fixed crops and masks, drawn now and then to see what the model has learned.
+    """Some faces with fixed crops and masks, drawn several times in a run.
 
     Args:
-        images: where they are taken from, evenly spaced; those that cannot be read are left out.
-        count: how many.
-        size: side in pixels.
-        patches: N.
+        images: source of the faces, evenly spaced; unreadable ones are left out.
+        count: number of faces.
+        model: gives the size of images and the number of patches.
         seed: of the masks.
     """
 
-    def __init__(self, images: Images, count: int, size: int, patches: int, seed: int) -> None:
-        import torch
-
+    def __init__(self, images: Images, count: int, model: MaskedAutoencoder, seed: int) -> None:
+        size, patches = int(model.encoder.patch_embed.img_size[0]), int(model.encoder.patch_embed.num_patches)
         rows = np.unique(np.linspace(0, len(images) - 1, count).astype(int))
         found = [image for image in map(images.read, rows.tolist()) if image is not None]
-        cut = [resize(image, central_box(*image.shape[:2]), size) for image in found]
-        orders = [draw_order(patches, np.random.default_rng([seed, _FACES, face])) for face in range(len(cut))]
-        self.pixels = torch.stack(cut) if cut else None
+        cropped = [resize(image, central_box(*image.shape[:2]), size) for image in found]
+        orders = [draw_order(patches, np.random.default_rng([seed, _FACES, face])) for face in range(len(found))]
+        self.pixels = torch.stack(cropped) if cropped else None
         self.orders = torch.stack(orders) if orders else None
 
     def drawn(self, model: MaskedAutoencoder) -> bytes | None:
-        """A row a face: what the encoder sees, what is made of it, the original; as PNG. None without any face."""
-        import torch
-
+        """Draw a row per face: visible patches, reconstruction, original; as PNG. None if there is no face."""
         if self.pixels is None or self.orders is None:
             return None
         model.eval()
@@ -78,15 +102,15 @@ class Faces:
             grid = model.encoder.patch_embed.grid_size
             made = unpatchify(torch.where(visible[..., None], original, patches), model.patch, grid)
             shown = unpatchify(visible[..., None].expand_as(original).float(), model.patch, grid)
-        as_seen = [self._shown(value * model.std + model.mean) for value in (images, made)]
-        masked = np.where(shown.permute(0, 2, 3, 1).cpu().numpy() > 0, as_seen[0], _GREY)
-        return _sheet(("masked", "reconstructed", "original"), (masked, as_seen[1], as_seen[0]))
+        image, reconstruction = (_pixels(value * model.std + model.mean) for value in (images, made))
+        masked = np.where(shown.permute(0, 2, 3, 1).cpu().numpy() > 0, image, _GREY)
+        return _sheet(("masked", "reconstructed", "original"), (masked, reconstruction, image))
 
-    @staticmethod
-    def _shown(values: Tensor) -> np.ndarray:
-        """(B, H, W, 3) in 0..1."""
-        shown: np.ndarray = values.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return shown
+
+def _pixels(values: Tensor) -> np.ndarray:
+    """Return (B, H, W, 3) in 0..1."""
+    shown: np.ndarray = values.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    return shown
 
 
 def _sheet(titles: Sequence[str], columns: Sequence[np.ndarray]) -> bytes:
@@ -104,7 +128,7 @@ def _sheet(titles: Sequence[str], columns: Sequence[np.ndarray]) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a file."""
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a pre-training run is: raw config values checked, all mistakes at once, and frozen."""
+"""Config of a pre-training: raw values are checked, all problems are reported at once, and the result is frozen."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Share = Annotated[float, Range(above=0, below=1)]
 
 @dataclass(frozen=True)
 class DecoderOptions(Section):
-    """The decoder, which is thrown away after pre-training.
+    """The decoder, which is discarded after pre-training.
 
     Args:
-        width: of its tokens.
-        depth: blocks.
-        heads: of attention.
+        width: of its tokens; a multiple of 4 and of ``heads``.
+        depth: number of blocks.
+        heads: attention heads.
     """
 
     width: Count = 512
@@ -31,34 +31,35 @@ class DecoderOptions(Section):
     heads: Count = 16
 
     def clashes(self) -> list[str]:
-        """Heads share the width; sin-cos positions need four parts."""
+        """List options that do not go together."""
         if self.width % 4 or self.width % self.heads:
+            # Sin-cos positions need four parts of equal width.
             return [f"option width = {self.width} must be a multiple of 4 and of heads = {self.heads}"]
         return []
 
 
 @dataclass(frozen=True)
 class PretrainRecipe(Section):
-    """How the masked autoencoder is trained.
+    """Training recipe (optimiser, epochs, loss) of the masked autoencoder.
 
     Args:
-        mask_ratio: share of the patches that are masked.
-        normalize_targets: predict patches with their own mean and standard deviation taken out.
+        mask_ratio: share of masked patches.
+        normalize_targets: normalise each target patch by its own mean and standard deviation.
         epochs: passes over the images.
-        warmup_epochs: of linear warm-up, fewer than ``epochs``.
-        batch_size: images a step, over all processes and micro-batches.
-        base_lr: learning rate for 256 images a step; it grows in proportion to ``batch_size``.
-        min_lr: what the cosine falls to.
-        weight_decay: decoupled; biases, norms and other vectors have none.
+        warmup_epochs: epochs of linear warm-up, fewer than ``epochs``.
+        batch_size: images per step, over all processes and micro-batches.
+        base_lr: learning rate for 256 images per step; the peak is proportional to ``batch_size``.
+        min_lr: learning rate at the end of the cosine.
+        weight_decay: decoupled; not applied to biases, norms and other vectors.
         beta1: of AdamW.
         beta2: of AdamW.
-        crop: least share of an image's area that a random crop keeps.
+        crop: minimum share of an image's area that a random crop keeps.
         flip: probability of mirroring an image.
-        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on graphics cards that compute in it.
+        precision: ``bfloat16``, ``float32``, or ``auto``: bfloat16 on cards with native bfloat16.
 
     Reference:
-        He et al., arXiv:2111.06377, tables 8 and 9; AdamW: Loshchilov and Hutter, ICLR 2019; the linear scaling of
-        learning rates: Goyal et al., arXiv:1706.02677.
+        He et al., arXiv:2111.06377, tables 8 and 9. AdamW: Loshchilov and Hutter, ICLR 2019. Linear scaling of learning
+        rates: Goyal et al., arXiv:1706.02677.
     """
 
     mask_ratio: Share = 0.75
@@ -81,7 +82,7 @@ class PretrainRecipe(Section):
         return self.base_lr * self.batch_size / 256
 
     def clashes(self) -> list[str]:
-        """Ranges of two options together."""
+        """List options that do not go together."""
         found = []
         if self.warmup_epochs >= self.epochs:
             found.append(f"option warmup_epochs = {self.warmup_epochs} must be below epochs = {self.epochs}")
@@ -91,16 +92,16 @@ class PretrainRecipe(Section):
 
 
 @dataclass(frozen=True)
-class RunSection(Section):
-    """How a run is carried out: nothing here changes what is learned, apart from rounding.
+class PretrainRunSection(Section):
+    """Execution options. They change the weights by rounding only.
 
     Args:
-        accumulation: micro-batches a step: more of them need less memory.
+        accumulation: micro-batches per step; more need less memory.
         save_every: steps between checkpoints; one is also written after each epoch.
-        workers: threads that read and crop images, in each process.
-        cache_mb: megabytes in which each process keeps images decoded; 0 for none.
-        faces: how many faces are drawn as masked, reconstructed and original.
-        pictures: about so many times in a run; 0 for never.
+        workers: threads per process that read and crop images.
+        cache_mb: megabytes per process for decoded images; 0: none are kept.
+        faces: number of faces drawn as masked, reconstructed and original.
+        pictures: about how often they are drawn in a run; 0: never.
     """
 
     accumulation: Count = 1
@@ -115,7 +116,7 @@ SECTIONS: dict[str, type[Section]] = {
     "encoder": EncoderOptions,
     "decoder": DecoderOptions,
     "recipe": PretrainRecipe,
-    "run": RunSection,
+    "run": PretrainRunSection,
 }
 KEYS = ("data", "split", "limit", "stride", *SECTIONS, "seed", "plugins", "custom_imports")
 
@@ -125,11 +126,11 @@ class PretrainConfig:
     """A checked pre-training run.
 
     Attributes:
-        name: what to call it.
-        data: each a SPEC or a path.
+        name: of the run.
+        data: data sets (``name:key=value``) or paths.
         split: ``train``, or ``all`` for the frames of every split.
-        limit: about so many frames a split of each data set; None for all.
-        stride: every so many frames of a video.
+        limit: about so many frames per split of each data set; None: all.
+        stride: take every ``stride``-th frame of a video.
         seed: of weights, order, crops and masks.
     """
 
@@ -141,11 +142,11 @@ class PretrainConfig:
     encoder: EncoderOptions
     decoder: DecoderOptions
     recipe: PretrainRecipe
-    run: RunSection
+    run: PretrainRunSection
     seed: int
 
     def describe(self) -> dict[str, Any]:
-        """What decides the results, as plain data: all but the ``run`` section."""
+        """Return what decides the results, as plain data: everything except the ``run`` section."""
         return {
             "data": list(self.data),
             "split": self.split,
@@ -158,7 +159,7 @@ class PretrainConfig:
         }
 
     def digest(self) -> str:
-        """Hash of the description (16 hex digits)."""
+        """Return the hash of the description (16 hex digits)."""
         return digest(self.describe())
 
 

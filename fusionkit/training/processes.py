@@ -10,16 +10,16 @@ from fusionkit.contracts.backbone import has_native_bfloat16
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_LAUNCHERS = ("OMPI_COMM_WORLD", "PMI", "MV2_COMM_WORLD")  # how kinds of MPI name their processes
+_LAUNCHERS = ("OMPI_COMM_WORLD", "PMI", "MV2_COMM_WORLD")  # prefixes of the variables that MPI sets
 _MIXED = {"float32": "no", "bfloat16": "bf16"}
 
 
 def start_processes(device: str, precision: str) -> Accelerator:
-    """This process's part of the run, whether it was started alone or among several.
+    """Return this process's accelerator, for one process or several.
 
     Args:
-        device: ``cpu``, ``cuda:N``; with several processes each takes its own card.
-        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on graphics cards that compute in it.
+        device: ``cpu`` or ``cuda:N``; each of several processes uses its own card.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on cards with native bfloat16.
     """
     import torch
     from accelerate import Accelerator
@@ -29,7 +29,7 @@ def start_processes(device: str, precision: str) -> Accelerator:
     if precision == "auto":
         precision = "bfloat16" if on_card and has_native_bfloat16(device) else "float32"
     if not is_launched():
-        # Accelerate keeps the choices of the first run of a process for all that follow, as in a notebook.
+        # Accelerate would keep the settings of a process's first run for all later ones, as in a notebook.
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
         if on_card:
             torch.cuda.set_device(device)
@@ -37,12 +37,12 @@ def start_processes(device: str, precision: str) -> Accelerator:
 
 
 def is_launched() -> bool:
-    """Whether this is one of several processes, started by ``torchrun``, ``accelerate launch`` or MPI."""
+    """Return whether ``torchrun``, ``accelerate launch`` or MPI started this process."""
     return "LOCAL_RANK" in os.environ or _from(*(f"{launcher}_SIZE" for launcher in _LAUNCHERS), default=1) > 1
 
 
-def speaks() -> bool:
-    """Whether this process is the one that talks to the user."""
+def is_main_process() -> bool:
+    """Return whether this process writes to the terminal and scores: rank 0."""
     return _from(*(f"{launcher}_RANK" for launcher in _LAUNCHERS), "RANK", default=0) == 0
 
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: what it is of, and where its parts lie."""
+"""The folder of a training run: its paths, its config, and the log of its losses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import IO, Any, Self
 
 from fusionkit.errors import ConfigError
 from fusionkit.storage.artifact import unwritable, write_file
-from fusionkit.training.schedule import LearningRate
+from fusionkit.training.schedule import Schedule
 
 SCHEMA = 1
+HEADER = "step,epoch,lr,loss\n"
 
 
 class TrainingFolder:
@@ -30,72 +31,68 @@ class TrainingFolder:
         self.curve = path / "curve.png"
         self.lease = path / ".lease"
 
-    def begin(self, run: Mapping[str, Any], how: Mapping[str, Any]) -> None:
-        """Note what is run here, or that it goes on.
+    def begin(self, run: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+        """Write ``config.json``, or add a start to it if the run is resumed.
 
         Args:
-            run: what decides the results, the data's fingerprint included.
-            how: with what it is run this time.
+            run: what decides the results, with the fingerprint of the data.
+            start: device, processes and versions of this start.
 
         Raises:
             ConfigError: if the folder holds another run.
             StorageError: if it cannot be written.
         """
-        sessions: list[Any] = []
+        starts: list[Any] = []
         if self.config.is_file():
             before = self._read()
             if differing := _differences(before["run"], json.loads(json.dumps(dict(run)))):
                 raise ConfigError(
-                    f"{self.path} holds another run; it differs in {', '.join(differing)}", hint="choose another --out"
+                    f"{self.path} holds another run, with other values of: {', '.join(differing)}",
+                    hint="choose another --out",
                 )
-            sessions = before["sessions"]
+            starts = before["starts"]
         elif self.path.is_dir() and any(child for child in self.path.iterdir() if child != self.lease):
-            raise ConfigError(f"{self.path} holds something else than a training run", hint="choose another --out")
-        content = {"schema": SCHEMA, "run": dict(run), "sessions": [*sessions, dict(how)]}
+            raise ConfigError(f"{self.path} is not empty and is no training run", hint="choose another --out")
+        content = {"schema": SCHEMA, "run": dict(run), "starts": [*starts, dict(start)]}
         write_file(self.config, json.dumps(content, indent=2).encode())
 
     def _read(self) -> dict[str, Any]:
         try:
             content: dict[str, Any] = json.loads(self.config.read_bytes())
             if content["schema"] > SCHEMA:
-                raise ConfigError(f"{self.config} was written by a later fusionkit")
-            content["run"].keys(), content["sessions"].copy()
+                raise ConfigError(f"{self.config} was written by a later fusionkit", hint="upgrade fusionkit")
+            content["run"].keys(), content["starts"].copy()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{self.config} cannot be read as the config of a training run: {error}") from error
         return content
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
-    """The dotted keys in which two descriptions differ."""
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys in which two descriptions differ."""
     found = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{above}{key}.")
+            found += _differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found.append(f"{above}{key}")
+            found.append(f"{prefix}{key}")
     return found
 
 
-HEADER = "step,epoch,lr,loss\n"
-
-
 class LossLog:
-    """Appends a line a step; steps and epochs count from 1.
+    """Writes ``losses.csv``: one line per step; steps and epochs count from 1.
 
-    What it held before is replaced by the losses of the checkpoint that the run goes on from, so that the file of an
-    interrupted run is that of an uninterrupted one, byte for byte.
+    The file is rewritten with the losses of the checkpoint that the run resumes from, so that the file of an
+    interrupted run equals that of an uninterrupted one, byte for byte.
 
     Args:
-        path: the file; None where another process writes it.
+        path: the file; None if another process writes it.
         schedule: gives the learning rates.
-        steps_per_epoch: tells epochs apart.
-        losses: of the steps so far.
+        steps_per_epoch: optimiser steps per epoch.
+        losses: of the steps done so far.
     """
 
-    def __init__(
-        self, path: Path | None, schedule: LearningRate, steps_per_epoch: int, losses: Sequence[float]
-    ) -> None:
+    def __init__(self, path: Path | None, schedule: Schedule, steps_per_epoch: int, losses: Sequence[float]) -> None:
         self.schedule = schedule
         self.steps_per_epoch = steps_per_epoch
         self.losses: list[float] = []
@@ -115,7 +112,7 @@ class LossLog:
             self._stream.close()
 
     def add(self, loss: float) -> None:
-        """The loss of the next step.
+        """Add the loss of the next step.
 
         Raises:
             StorageError: if it cannot be written.

@@ -1,4 +1,4 @@
-"""The learning rate of each step: what a schedule is, and the usual one: linear warm-up, then half a cosine."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class LearningRate(Protocol):
-    """A schedule."""
+class Schedule(Protocol):
+    """The learning rate of each step."""
 
     def at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Rises from 0 in a line, then falls along half a cosine.
+class WarmupCosine:
+    """Linear warm-up from 0, then half a cosine.
 
     Attributes:
         peak: the learning rate at the end of the warm-up.
         steps: optimiser steps in all.
         warmup: steps of warm-up, below ``steps``.
-        floor: what the cosine falls to.
+        floor: the learning rate at the end of the cosine.
 
     Reference:
         Loshchilov and Hutter, SGDR, ICLR 2017; per step, as He et al., Masked Autoencoders, arXiv:2111.06377, train.
@@ -34,7 +34,7 @@ class Schedule:
     floor: float = 0.0
 
     def at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.peak * step / self.warmup
         done = (step - self.warmup) / (self.steps - self.warmup)
@@ -43,16 +43,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """Multiplied by a factor every so many optimiser steps.
+    """Multiplication by a factor after every ``every`` optimiser steps.
 
     Attributes:
-        peak: the learning rate of the start.
-        every: optimiser steps between two falls.
-        factor: what each multiplies it by.
+        peak: the initial learning rate.
+        every: optimiser steps between two reductions.
+        factor: of each reduction.
 
     Reference:
         ``StepLR`` of PyTorch; the released code of Nguyen et al., Emotic Masked Autoencoder on Dual-views (CVPR
-        Workshops 2024), uses it with one fall, after 16 of 20 epochs.
+        Workshops 2024), uses it with one reduction, after 16 of 20 epochs.
     """
 
     peak: float
@@ -60,5 +60,5 @@ class StepDecay:
     factor: float
 
     def at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         return self.peak * self.factor ** (step // self.every)

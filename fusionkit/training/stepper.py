@@ -1,4 +1,4 @@
-"""One optimiser step, the same for every kind of training: learning rate, micro-batches, processes, precision."""
+"""One optimiser step: learning rate, micro-batches, processes, precision."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from fusionkit.errors import CellError, out_of_memory
 from fusionkit.training.batches import Batch
-from fusionkit.training.schedule import LearningRate
+from fusionkit.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
     from torch.optim import Optimizer
 
-_DRAWS = 3  # the stream of random numbers that torch draws in a step, apart from those of batches
+_DRAWS = 3  # torch's stream of random numbers in a step; those of batches are others
 
 
 class Stepper:
     """Takes optimiser steps.
 
     Args:
-        accelerator: the processes and their devices.
-        model: its forward takes the tensors of a batch and gives a scalar loss, a mean over the batch.
+        accelerator: processes and device.
+        model: its forward takes the tensors of a batch and returns a scalar loss, the mean over the batch.
         optimizer: its groups may hold ``lr_scale``, a factor on the learning rate.
         schedule: the learning rate of each step.
-        seed: of what the model draws in training, as in dropout.
-        clip: greatest norm of the gradient; 0 for no limit.
+        seed: of the model's random draws, such as dropout.
+        clip: maximum norm of the gradient. Default: 0, no limit.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Stepper:
         accelerator: Accelerator,
         model: nn.Module,
         optimizer: Optimizer,
-        schedule: LearningRate,
+        schedule: Schedule,
         seed: int,
         clip: float = 0.0,
     ) -> None:
@@ -61,7 +62,7 @@ class Stepper:
             The mean loss over all processes and micro-batches.
 
         Raises:
-            CellError: if the loss is not finite or memory runs out; the weights are then as they were before the step.
+            CellError: if the loss is not finite or memory runs out; the weights are then unchanged.
         """
         self._begin(step)
         try:
@@ -69,21 +70,21 @@ class Stepper:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            raise CellError(f"memory ran out at step {step}", hint="a larger run.accumulation") from error
+            raise CellError(f"memory ran out at step {step}", hint="choose a larger run.accumulation") from error
         if not math.isfinite(value):
-            raise CellError(f"the loss is {value} at step {step}", hint="a lower learning rate, or more warm-up")
+            raise CellError(f"the loss is {value} at step {step}", hint="choose a lower learning rate, or more warm-up")
         if self.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         return value
 
     def _gradients(self, batches: Sequence[Batch]) -> float:
-        """Add up the gradients of the micro-batches; the mean loss."""
+        """Add the gradients of the micro-batches; return the mean loss."""
         share = 1 / len(batches)
         parts = []
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
-            # Processes exchange gradients once a step, with the last micro-batch.
+            # Processes exchange gradients once per step, with the last micro-batch.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss = self.model(*(tensor.to(self.accelerator.device) for tensor in batch.tensors))
                 self.accelerator.backward(loss * share)
@@ -91,12 +92,10 @@ class Stepper:
         return float(self.accelerator.reduce(sum(parts[1:], parts[0]), "mean"))
 
     def _begin(self, step: int) -> None:
-        import torch
-
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.at(step) * group.get("lr_scale", 1.0)
-        # What a step draws depends on the step alone, so that no state of generators need be kept.
-        drawn = np.random.SeedSequence([self.seed, _DRAWS, step, self.accelerator.process_index])
-        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
+        # Random draws depend on the step alone, so checkpoints need no state of generators.
+        sequence = np.random.SeedSequence([self.seed, _DRAWS, step, self.accelerator.process_index])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)

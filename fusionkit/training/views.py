@@ -1,13 +1,14 @@
-"""Views of the frames of a data set with their labels: what fine-tuning is shown."""
+"""Views of the frames of a data set, with their labels, for fine-tuning."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fusionkit.config.views import FACE, View, cut
 from fusionkit.contracts.backbone import Backbone, Interpolation
@@ -19,9 +20,6 @@ from fusionkit.registry.spec import Spec
 from fusionkit.training.crop import RandomCrop
 from fusionkit.training.images import CachedImages, DatasetImages
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 @dataclass(frozen=True, eq=False)
 class ViewSample:
@@ -29,7 +27,7 @@ class ViewSample:
 
     Attributes:
         views: RGB uint8 (h, w, 3) each, main view first; None where a region was not found.
-        label: class number; -1 where there is none.
+        label: class number; -1 if unlabelled.
     """
 
     views: tuple[np.ndarray | None, ...]
@@ -37,23 +35,23 @@ class ViewSample:
 
     @property
     def whole(self) -> bool:
-        """Whether every view is there."""
+        """Whether the frame has every view."""
         return all(view is not None for view in self.views)
 
 
 class ViewSamples:
-    """Frames by number, cut as the embed stage of the bench cuts them. Reading is safe from several threads.
+    """Frames by index, cut like in the embed stage of a bench. Reading is safe from several threads.
 
     Args:
         source: the data set.
         rows: (n,) int64, rows of the source.
         labels: (n,) int64 in 0..C-1, or -1.
-        extractor: says where regions are; it is built only if a view needs it.
+        extractor: region extractor; it is built only if a view needs it.
         views: main view first.
-        budget: bytes of memory for decoded frames; 0 for frames that are read once, of which nothing is remembered.
+        budget: bytes of memory for decoded frames; 0 keeps neither frames nor boxes, for frames that are read once.
 
     Raises:
-        ConfigError: if the data set brings embeddings and no images.
+        ConfigError: if the data set has embeddings and no images.
     """
 
     def __init__(
@@ -72,28 +70,28 @@ class ViewSamples:
         if any(view != FACE for view in views):
             self._extractor = EXTRACTORS.build(extractor)
         self._boxes: dict[int, dict[str, np.ndarray]] | None = {} if budget else None
-        self._lock = threading.Lock()  # the contract of an extractor does not promise that threads may share it
+        self._lock = threading.Lock()  # the contract of extractors does not require thread safety
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def read(self, index: int) -> ViewSample | None:
-        """The views of a frame; None where there is none at all."""
+        """Return the views of a frame; None if it has no view."""
         frame = self.frames.read(index)
         if frame is None:
             return None
-        boxes = self._located(index, frame)
+        boxes = self._boxes_of(index, frame)
         views = tuple(cut(frame, boxes, view) for view in self.cuts)
         if all(view is None for view in views):
             return None
         return ViewSample(views, int(self.labels[index]))
 
     def where(self, index: int) -> str:
-        """As the data set names it."""
+        """Return the name given by the data set."""
         return self.frames.where(index)
 
-    def _located(self, index: int, frame: np.ndarray) -> dict[str, np.ndarray]:
-        """The boxes of a frame, which are looked for once."""
+    def _boxes_of(self, index: int, frame: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the boxes of a frame, located once."""
         with self._lock:
             known = self._boxes.get(index) if self._boxes is not None else None
             if known is None:
@@ -107,9 +105,9 @@ class ViewSamples:
 class ViewTransform:
     """Prepares samples for one backbone.
 
-    A view is brought to the backbone's size as the bench does it, with its aspect ratio not kept; a random crop is one
-    of the view as it would look at that size. Every view of a frame has a crop of its own, and all are mirrored or
-    none is. A view that is missing is an empty image of the mean colour.
+    A view is resized to the backbone's size like in a bench, without keeping its aspect ratio; the box of a random crop
+    is drawn at that size. Each view of a frame has its own crop; all views are mirrored, or none. A missing view is an
+    image of the mean colour.
 
     Attributes:
         size: height and width in pixels.
@@ -125,11 +123,11 @@ class ViewTransform:
 
     @classmethod
     def of(cls, backbone: Backbone, least: float, flip: float) -> ViewTransform:
-        """The transform for a backbone.
+        """Build the transform for a backbone.
 
         Args:
             backbone: takes the images.
-            least: share of an image's area that a random crop keeps.
+            least: minimum share of an image's area that a random crop keeps.
             flip: probability of mirroring.
         """
         red, green, blue = (round(255 * value) for value in backbone.mean)
@@ -137,9 +135,7 @@ class ViewTransform:
         return cls(size, backbone.interpolation, (red, green, blue), RandomCrop(size[0], (least, 1.0), flip=flip))
 
     def drawn(self, sample: ViewSample, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """For training: (3, H, W) uint8 a view, then the label."""
-        import torch
-
+        """Return the tensors for training: (3, H, W) uint8 per view, then the label."""
         boxes = [self.crop.box(*self.size, rng) for _ in sample.views]
         mirrored = rng.random() < self.crop.flip
         views = [self._cropped(view, box) for view, box in zip(sample.views, boxes, strict=True)]
@@ -147,25 +143,23 @@ class ViewTransform:
         return (*map(_tensor, shown), torch.tensor(sample.label))
 
     def plain(self, sample: ViewSample) -> tuple[Tensor, ...]:
-        """As the bench shows them: (3, H, W) uint8 a view."""
-        return tuple(_tensor(self._whole(view)) for view in sample.views)
+        """Return the tensors without cropping and mirroring, as in a bench: (3, H, W) uint8 per view."""
+        return tuple(_tensor(self._resized(view)) for view in sample.views)
 
     def _cropped(self, view: np.ndarray | None, box: tuple[int, int, int, int]) -> np.ndarray:
         if view is None:
-            return self._whole(view)
+            return self._resized(view)
         top, left, height, width = box
         down, right = view.shape[0] / self.size[0], view.shape[1] / self.size[1]
         y, x = round(top * down), round(left * right)
         below, beyond = max(round((top + height) * down), y + 1), max(round((left + width) * right), x + 1)
-        return self._whole(view[y:below, x:beyond])
+        return self._resized(view[y:below, x:beyond])
 
-    def _whole(self, view: np.ndarray | None) -> np.ndarray:
+    def _resized(self, view: np.ndarray | None) -> np.ndarray:
         if view is None:
             return np.broadcast_to(np.array(self.empty, np.uint8), (*self.size, 3))
         return resized(view, self.size, self.interpolation)
 
 
 def _tensor(image: np.ndarray) -> Tensor:
-    import torch
-
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).copy())

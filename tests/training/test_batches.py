@@ -46,7 +46,7 @@ def flat(found: list) -> list[tuple[int, int]]:
     return [pair for batch in found for pair in zip(*(tensor.tolist() for tensor in batch.tensors), strict=True)]
 
 
-def test_an_epoch_shows_each_image_at_most_once_and_the_next_in_another_order() -> None:
+def test_an_epoch_has_each_image_at_most_once_and_the_next_another_order() -> None:
     made = batches()
     assert made.steps_per_epoch == 2
     shown = [row for step in made.steps(0, 4) for row in step[0].rows.tolist()]
@@ -69,7 +69,7 @@ def test_a_step_is_the_same_with_any_number_of_threads(workers: int) -> None:
 
 
 @pytest.mark.parametrize(("world", "accumulation"), [(2, 1), (1, 4), (2, 2)])
-def test_processes_and_micro_batches_divide_a_step_among_them(world: int, accumulation: int) -> None:
+def test_processes_and_micro_batches_divide_a_step(world: int, accumulation: int) -> None:
     shares = [batches(share=Share(rank, world, accumulation)) for rank in range(world)]
     whole = [flat(step) for step in batches().steps(0, 3)]
     for step, parts in enumerate(zip(*(share.steps(0, 3) for share in shares), strict=True)):
@@ -78,12 +78,12 @@ def test_processes_and_micro_batches_divide_a_step_among_them(world: int, accumu
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"batch_size = 8 cannot be divided among 3 .* \(a multiple of 6\)"):
+    with pytest.raises(ConfigError, match=r"batch_size = 8 must be a multiple of 6, for 3 process"):
         batches(share=Share(0, 3, 2))
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(DataError, match=r"7 images are fewer than one batch takes \(8\)"):
+    with pytest.raises(DataError, match=r"7 images .*batch_size = 8"):
         batches(count=7)
 
 
@@ -100,7 +100,7 @@ def test_an_unreadable_image_is_named_and_replaced_by_the_same_one_each_time() -
 
 
 def test_data_that_cannot_be_read_at_all_are_an_error() -> None:
-    with pytest.raises(DataError, match=r"n\d+ cannot be read, nor 99 images drawn in its place"):
+    with pytest.raises(DataError, match=r"n\d+ and 99 images .*cannot be read"):
         list(batches(bad=frozenset(range(20))).steps(0, 1))
 
 

@@ -31,11 +31,11 @@ def test_the_newest_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert torch.equal(found.tensors["turned"], found.tensors["a"].T)
 
 
-def test_nothing_saved_is_nothing_found(tmp_path: Path) -> None:
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "none").latest() is None
 
 
-def test_two_are_kept_and_leftovers_are_cleared(tmp_path: Path) -> None:
+def test_two_are_kept_and_partial_files_are_removed(tmp_path: Path) -> None:
     half_written = tmp_path / ".step-000000007.ab12"
     half_written.mkdir()
     (half_written / "tensors.safetensors").write_bytes(b"half")
@@ -44,7 +44,7 @@ def test_two_are_kept_and_leftovers_are_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "notes.json", "done.json"])
-def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, file: str) -> None:
+def test_a_damaged_one_is_skipped(tmp_path: Path, file: str) -> None:
     checkpoints = save(tmp_path, 5, 10)
     spoil(tmp_path / "step-000000010" / file)
     found = checkpoints.latest()
@@ -52,11 +52,11 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path: Path, file: s
     assert (found.step, found.damaged) == (5, [str(tmp_path / "step-000000010")])
 
 
-def test_if_all_are_damaged_nothing_is_begun_anew_unasked(tmp_path: Path) -> None:
+def test_if_all_are_damaged_training_does_not_start_over(tmp_path: Path) -> None:
     checkpoints = save(tmp_path, 5, 10)
     for step in (5, 10):
         (tmp_path / f"step-{step:09d}" / "tensors.safetensors").write_bytes(b"")
-    with pytest.raises(DataError, match=r"no checkpoint in .* is whole: .*10, .*5 \(delete .* to begin anew\)"):
+    with pytest.raises(DataError, match=r"every checkpoint in .* is damaged: .*10, .*5 \(delete "):
         checkpoints.latest()
 
 
@@ -68,7 +68,7 @@ def descend(weights: list[torch.Tensor], optimizer: torch.optim.Optimizer, steps
 
 
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
-def test_an_optimiser_goes_on_as_if_it_had_never_stopped(tmp_path: Path, kind: type) -> None:
+def test_a_restored_optimiser_continues_bit_for_bit(tmp_path: Path, kind: type) -> None:
     def begin() -> tuple[list[torch.Tensor], torch.optim.Optimizer]:
         weights = [torch.ones(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)]
         options = {"momentum": 0.9} if kind is torch.optim.SGD else {"fused": True}
@@ -91,10 +91,10 @@ def test_an_optimiser_goes_on_as_if_it_had_never_stopped(tmp_path: Path, kind: t
     assert all(torch.equal(a, b) for a, b in zip(expected, second, strict=True))
 
 
-def test_the_memory_of_another_model_is_refused() -> None:
+def test_the_state_of_another_model_is_refused() -> None:
     one = torch.optim.AdamW([torch.ones(1, requires_grad=True)])
     weights = [torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)]
     two = torch.optim.AdamW(weights)
     descend(weights, two, range(1))
-    with pytest.raises(DataError, match="holds the optimiser of 2 parameters, not of 1"):
+    with pytest.raises(DataError, match="2 parameters; expected 1"):
         restore_optimizer(one, optimizer_tensors(two))

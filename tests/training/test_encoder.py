@@ -52,9 +52,7 @@ def test_the_name_of_the_model_may_be_given_but_not_another(encoder, tmp_path: P
     path = str(tmp_path / "encoder.safetensors")
     write_encoder(Path(path), encoder, SMALL, {})
     assert TimmModel(model="vit_tiny_patch16_224", checkpoint=path).dim == 24
-    with pytest.raises(
-        ConfigError, match=r"is of vit_tiny_patch16_224, not of vit_small_patch16_224 \(leave model out"
-    ):
+    with pytest.raises(ConfigError, match=r"vit_tiny_patch16_224, not .*vit_small_patch16_224"):
         TimmModel(model="vit_small_patch16_224", checkpoint=path)
 
 
@@ -70,10 +68,10 @@ NARROW = {"width": 48, "depth": 1, "heads": 3}
         ({"model": "vit_base_patch16_gap_224", **NARROW}, "is no plain vision transformer with one class token"),
         ({"model": "vit_tiny_patch16_224", "width": 50}, "timm cannot build vit_tiny_patch16_224 with these sizes"),
         ({"model": "vit_tiny_patch16_224", "size": 60}, "patches of 16 px do not tile a square of 60 px"),
-        ({"model": "vit_tiny_patch16_224", "width": 30, "heads": 3}, "need a width that is a multiple of 4, not 30"),
+        ({"model": "vit_tiny_patch16_224", "width": 30, "heads": 3}, "width = 30 must be a multiple of 4"),
     ],
 )
-def test_what_cannot_be_pre_trained_is_refused_in_one_line(options: dict, line: str) -> None:
+def test_an_unsuitable_encoder_is_refused_in_one_line(options: dict, line: str) -> None:
     with pytest.raises(ConfigError) as error:
         build_encoder(EncoderOptions(**options))
     assert line in str(error.value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from toy_components import Blobs, registered, toy_grid, toy_house
-from training_house import tiny_encoder, tiny_tuning
+from tiny_training import InterruptAt, tiny_encoder, tiny_tuning
+from toy_components import Blobs, registered, toy_grid, toy_house, toys
 
 from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import open_source
@@ -20,10 +21,12 @@ from fusionkit.grid.plan import make_plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import DATASETS
 from fusionkit.report.run import Results
-from fusionkit.training.evaluation import EpochScore, TrainingListener
-from fusionkit.training.finetune import finetune
-from fusionkit.training.finetune_plan import lay_out
+from fusionkit.training.evaluation import EpochScore
+from fusionkit.training.finetune import Finetuned, finetune
+from fusionkit.training.finetune_config import FinetuneRecipe
+from fusionkit.training.finetune_plan import make_finetune_plan
 from fusionkit.training.finetune_run import FinetuneRun
+from fusionkit.training.progress import TrainingProgress
 from fusionkit_backbones.timm_model import TimmModel
 
 __all__ = ["toy_house"]
@@ -31,18 +34,44 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 FILES = ("losses.csv", "epochs.csv", "best/backbone.safetensors", "best/head.safetensors")
 
 
+DROPPING = {"recipe": {"drop_path": 0.2, "layer_decay": 0.7}}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+class Scores(TrainingProgress):
+    """Records the score of each epoch, and the best so far."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[EpochScore, EpochScore]] = []
+
+    def scored(self, score: EpochScore, best: EpochScore, recipe: FinetuneRecipe) -> None:
+        self.pairs.append((score, best))
+
+
+@pytest.fixture(scope="module")
+def plain(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finetuned, Scores]:
+    """A run of the default toy config; no test may change its folder."""
+    with toys():
+        scores = Scores()
+        config, folder = tiny_tuning(encoder, run={"curves": 1}), tmp_path_factory.mktemp("plain") / "run"
+        return finetune(config, folder, provenance={"python": "x"}, progress=scores), scores
+
+
 @pytest.fixture
-def encoder(tmp_path: Path) -> Path:
-    return tiny_encoder(tmp_path)
+def copy(plain: tuple[Finetuned, Scores], tmp_path: Path) -> Path:
+    """A copy of the folder of the plain run."""
+    return shutil.copytree(plain[0].folder.path, tmp_path / "run")
 
 
-class InterruptAt(TrainingListener):
-    def __init__(self, last: int) -> None:
-        self.last = last
-
-    def stepped(self, step: int, epoch: int, loss: float) -> None:
-        if step == self.last:
-            raise KeyboardInterrupt
+@pytest.fixture(scope="module")
+def whole(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
+    """An uninterrupted run with random draws in the model; no test may change its folder."""
+    with toys():
+        return finetune(tiny_tuning(encoder, **DROPPING), tmp_path_factory.mktemp("whole") / "run")
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:
@@ -50,25 +79,18 @@ def epochs(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_a_run_leaves_weights_curves_and_results(encoder: Path, tmp_path: Path) -> None:
-    told: list[tuple[EpochScore, EpochScore]] = []
-
-    class Writing(TrainingListener):
-        def judged(self, score: EpochScore, kept: EpochScore) -> None:
-            told.append((score, kept))
-
-    folder = tmp_path / "run"
-    config = tiny_tuning(encoder, run={"curves": 1})
-    done = finetune(config, folder, provenance={"python": "x"}, listener=Writing())
+def test_a_run_writes_weights_curves_and_results(plain: tuple[Finetuned, Scores]) -> None:
+    done, scores = plain
+    folder = done.folder.path
     assert {"config.json", "losses.csv", "epochs.csv", "curve.png", "best", "grid.json"} <= {
         path.name for path in folder.iterdir()
     }
     (trained,) = done.trained
     steps = len((folder / "losses.csv").read_text().splitlines()) - 1
     assert (trained.steps, trained.resumed) == (steps, 0)
-    assert [score.epoch for score, _ in told] == [1, 2, 3]
+    assert [score.epoch for score, _ in scores.pairs] == [1, 2, 3]
     assert trained.kept == max(trained.scores, key=lambda score: score.macro_f1)
-    assert told[-1][1] == trained.kept
+    assert scores.pairs[-1][1] == trained.kept
     assert [float(row["dev_macro_f1"]) for row in epochs(folder)] == [score.macro_f1 for score in trained.scores]
     (row,) = Results(folder).rows
     assert row.axes.name == "face/finetuned/none"
@@ -84,9 +106,9 @@ def test_the_exported_backbone_gives_the_features_of_the_network_that_was_traine
     done = finetune(config, tmp_path / "run")
     backbone = TimmModel(checkpoint=str(tmp_path / "run" / "best" / "backbone.safetensors"), precision="float32")
     assert (backbone.pool, backbone.input_size, backbone.mean) == ("avg", (16, 16), (0.485, 0.456, 0.406))
-    (work,) = lay_out(config, "cpu").works
+    (work,) = make_finetune_plan(config, "cpu").works
     run = FinetuneRun(config, work, tmp_path / "other", "cpu")
-    views = [run.dev.read(index) for index in range(len(run.dev))]
+    views = [run.dev_samples.read(index) for index in range(len(run.dev_samples))]
     shown = np.stack([run.transform.plain(view)[0].numpy().transpose(1, 2, 0) for view in views if view])
     head = load_file(tmp_path / "run" / "best" / "head.safetensors")
     features = backbone(shown)
@@ -97,19 +119,19 @@ def test_the_exported_backbone_gives_the_features_of_the_network_that_was_traine
     assert np.abs(features - TimmModel(checkpoint=str(encoder), pool="avg", precision="float32")(shown)).max() > 0.01
 
 
-def test_the_score_of_an_epoch_is_that_of_its_logits_and_the_best_is_kept(encoder: Path, tmp_path: Path) -> None:
+def test_the_score_of_an_epoch_is_that_of_its_logits_and_the_best_is_kept(
+    encoder: Path, plain: tuple[Finetuned, Scores]
+) -> None:
     from sklearn.metrics import accuracy_score, f1_score
 
-    config = tiny_tuning(encoder, recipe={"epochs": 6})
-    done = finetune(config, tmp_path / "run")
-    (trained,) = done.trained
-    rows = lay_out(config, "cpu").works[0].fold_data.rows
+    (trained,) = plain[0].trained
+    rows = make_finetune_plan(tiny_tuning(encoder), "cpu").works[0].fold_data.rows
     logits = trained.head.dev_logits
-    judged = (rows.dev_label >= 0) & ~np.isnan(logits[:, 0])
-    truth, predicted = rows.dev_label[judged], logits[judged].argmax(1)
+    scored = (rows.dev_label >= 0) & ~np.isnan(logits[:, 0])
+    truth, predicted = rows.dev_label[scored], logits[scored].argmax(1)
     assert trained.kept.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
     assert trained.kept.accuracy == pytest.approx(accuracy_score(truth, predicted))
-    (info,) = Results(tmp_path / "run").cells()
+    (info,) = Results(plain[0].folder.path).cells()
     assert info["best_epoch"] == trained.kept.epoch
     assert info["dev_macro_f1"] <= trained.kept.macro_f1 + 0.1  # frames without an image are imputed there
 
@@ -127,7 +149,7 @@ def test_selection_by_accuracy_keeps_the_epoch_of_the_best_accuracy(encoder: Pat
 
 
 class Sealed(Blobs):
-    """The images of the blobs, whose test labels are shifted; or gone, apart from one a class."""
+    """Blobs with shifted test labels."""
 
     shift = 0
 
@@ -158,47 +180,43 @@ def test_test_labels_decide_nothing(encoder: Path, tmp_path: Path, monkeypatch: 
     assert score_a.value != score_b.value
 
 
-def test_only_labelled_train_frames_are_trained_on_and_labelled_dev_frames_judged(
-    encoder: Path, tmp_path: Path
-) -> None:
+def test_training_uses_labelled_train_frames_and_selection_labelled_dev_frames(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder)
-    (work,) = lay_out(config, "cpu").works
+    (work,) = make_finetune_plan(config, "cpu").works
     run = FinetuneRun(config, work, tmp_path / "run", "cpu")
     table = open_source(config.dataset, None).table
-    train, dev = run.train.frames.images.rows, run.dev.frames.images.rows
+    train, dev = run.train_samples.frames.images.rows, run.dev_samples.frames.images.rows
     assert set(train) == set(np.flatnonzero((table.split == "train") & (table.label >= 0)))
     assert set(dev) == set(np.flatnonzero((table.split == "val") & (table.label >= 0)))
-    np.testing.assert_array_equal(run.train.labels, table.label[train])
+    np.testing.assert_array_equal(run.train_samples.labels, table.label[train])
 
 
 @pytest.mark.parametrize("last", [2, 4, 7, 8])  # before the first checkpoint, between two, at the end of an epoch
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(
-    encoder: Path, tmp_path: Path, last: int
+    encoder: Path, whole: Finetuned, tmp_path: Path, last: int
 ) -> None:
-    config = tiny_tuning(encoder, recipe={"drop_path": 0.2, "layer_decay": 0.7})
-    whole = finetune(config, tmp_path / "whole")
+    config = tiny_tuning(encoder, **DROPPING)
     with pytest.raises(KeyboardInterrupt):
-        finetune(config, tmp_path / "cut", listener=InterruptAt(last))
+        finetune(config, tmp_path / "cut", progress=InterruptAt(last))
     done = finetune(config, tmp_path / "cut")
     per_epoch = whole.trained[0].steps // 3
     expected = max(step for step in range(last + 1) if step % 3 == 0 or step % per_epoch == 0)
     assert done.trained[0].resumed == expected
     for name in FILES:
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "cut" / name).read_bytes() == (whole.folder.path / name).read_bytes(), name
     np.testing.assert_array_equal(done.trained[0].head.test_logits, whole.trained[0].head.test_logits)
 
 
 def test_a_finished_run_has_nothing_left_to_do_and_a_lost_result_costs_no_training(
-    encoder: Path, tmp_path: Path
+    encoder: Path, plain: tuple[Finetuned, Scores], copy: Path
 ) -> None:
     config = tiny_tuning(encoder)
-    first = finetune(config, tmp_path / "run").trained[0]
-    assert finetune(config, tmp_path / "run").trained == []
-    (head,) = (tmp_path / "run" / "heads").iterdir()
+    assert finetune(config, copy).trained == []
+    (head,) = (copy / "heads").iterdir()
     (head / "test_logits.npy").write_bytes(b"torn")
-    (again,) = finetune(config, tmp_path / "run").trained
+    (again,) = finetune(config, copy).trained
     assert again.resumed == again.steps
-    np.testing.assert_array_equal(again.head.test_logits, first.head.test_logits)
+    np.testing.assert_array_equal(again.head.test_logits, plain[0].trained[0].head.test_logits)
 
 
 def test_the_loss_falls_and_the_view_that_shows_the_label_is_learned(encoder: Path, tmp_path: Path) -> None:
@@ -208,23 +226,23 @@ def test_the_loss_falls_and_the_view_that_shows_the_label_is_learned(encoder: Pa
     assert trained.kept.macro_f1 > 0.7
 
 
-def test_the_header_says_where_the_weights_come_from(encoder: Path, tmp_path: Path) -> None:
+def test_the_header_names_the_origin_of_the_weights(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder, view="bottom+top")
     finetune(config, tmp_path / "run")
     file = tmp_path / "run" / "best" / "backbone.safetensors"
-    (work,) = lay_out(config, "cpu").works
+    (work,) = make_finetune_plan(config, "cpu").works
     own = (work.fold_data.source.fingerprint, work.fold_data.fold.digest)
     assert TimmModel(checkpoint=str(file)).trained_on() == (own,)
     with safe_open(tmp_path / "run" / "best" / "head.safetensors", "pt") as head:
         about = json.loads(head.metadata()["fusionkit-classifier"])
     assert about["classes"] == ["calm", "glad", "sad"]
     assert about["views"] == ["bottom+top"]
-    # What is trained on top of it on other data keeps the memory of both.
+    # Weights that are trained further on other data name both.
     other = tiny_tuning(file, dataset="toy-blobs:clips=12,seed=5")
     finetune(other, tmp_path / "other")
-    told = TimmModel(checkpoint=str(tmp_path / "other" / "best" / "backbone.safetensors")).trained_on()
-    assert told[0] == own
-    assert len(set(told)) == 2
+    both = TimmModel(checkpoint=str(tmp_path / "other" / "best" / "backbone.safetensors")).trained_on()
+    assert both[0] == own
+    assert len(set(both)) == 2
 
 
 def test_a_bench_that_tests_on_other_frames_of_the_same_data_is_warned(encoder: Path, tmp_path: Path) -> None:
@@ -241,15 +259,14 @@ def test_a_bench_that_tests_on_other_frames_of_the_same_data_is_warned(encoder: 
     assert "of toy-blobs:clips=12 under another split than official: scores on test may be too good" in note
 
 
-def test_results_are_those_of_a_bench_on_the_same_data_and_split(encoder: Path, tmp_path: Path) -> None:
-    """One protocol: a bench adds its rows to the folder, and both are compared on the same units."""
+def test_a_bench_on_the_same_data_and_split_adds_rows_to_the_folder(encoder: Path, copy: Path) -> None:
+    """Both have the same protocol and are compared on the same units."""
     from toy_components import carry_out
 
     config = tiny_tuning(encoder)
-    finetune(config, tmp_path / "run")
     plan = make_plan(toy_grid(datasets=["toy-blobs:clips=12"], seeds=1), "cpu")
-    assert plan.protocol == lay_out(config, "cpu").plan.protocol
-    _, results = carry_out(plan, tmp_path / "run", RunOptions())
+    assert plan.protocol == make_finetune_plan(config, "cpu").plan.protocol
+    _, results = carry_out(plan, copy, RunOptions())
     assert [row.axes.fusion for row in results.rows] == ["finetuned", "linear", "toy-sum"]
     comparison = results.compare("finetuned", "toy-sum")
     assert 0 < comparison.overall.p <= 1
@@ -289,7 +306,7 @@ def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
     )
     finetune(config, tmp_path / "whole")
 
-    class StopInThird(TrainingListener):
+    class StopInThird(TrainingProgress):
         runs = 0
 
         def stepped(self, step: int, epoch: int, loss: float) -> None:
@@ -298,7 +315,7 @@ def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(config, tmp_path / "cut", listener=StopInThird())
+        finetune(config, tmp_path / "cut", progress=StopInThird())
     done = finetune(config, tmp_path / "cut")
     assert [item.folder.name for item in done.trained] == ["block1-average-seed0", "block1-average-seed1"]
     assert done.trained[0].resumed > 0
@@ -315,19 +332,18 @@ def test_folds_are_trained_each_for_itself(encoder: Path, tmp_path: Path) -> Non
     assert row.score.n_units == 8
 
 
-def test_what_does_not_go_together_is_refused_before_anything_is_written(encoder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="images are fewer than one batch takes"):
-        finetune(tiny_tuning(encoder, recipe={"batch_size": 1024}), tmp_path / "run")
-    with pytest.raises(ConfigError, match="beyond the last of 2 blocks"):
-        finetune(tiny_tuning(encoder, auxiliary="top", fusion={"position": "block:7"}), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    finetune(tiny_tuning(encoder), tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"holds another run; it differs in id, recipe\.lr"):
-        finetune(tiny_tuning(encoder, recipe={"lr": 1e-5}), tmp_path / "run")
+def test_a_wrong_request_is_refused_before_anything_is_written(encoder: Path, copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"images are fewer than recipe\.batch_size = 1024"):
+        finetune(tiny_tuning(encoder, recipe={"batch_size": 1024}), tmp_path / "new")
+    with pytest.raises(ConfigError, match="block:7 exceeds the 2 blocks"):
+        finetune(tiny_tuning(encoder, auxiliary="top", fusion={"position": "block:7"}), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ConfigError, match=r"holds another run.*: id, recipe\.lr "):
+        finetune(tiny_tuning(encoder, recipe={"lr": 1e-5}), copy)
     with pytest.raises(ConfigError, match="holds results of other data or another split"):
-        finetune(tiny_tuning(encoder, split="holdout"), tmp_path / "run")
+        finetune(tiny_tuning(encoder, split="holdout"), copy)
 
 
-def test_a_loss_that_is_not_finite_is_one_line(encoder: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported_in_one_line(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(CellError, match=r"the loss is (nan|inf) at step \d+|a logit is not finite"):
         finetune(tiny_tuning(encoder, recipe={"lr": 1e30, "warmup_epochs": 0}), tmp_path / "run")

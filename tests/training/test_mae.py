@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from tiny_training import patches_by_hand
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from training_house import patches_by_hand
 
 from fusionkit.training.encoder import EncoderOptions, build_encoder
 from fusionkit.training.mae import Decoder, MaskedAutoencoder, draw_order, initialize, sincos_positions
@@ -126,11 +126,11 @@ def test_the_decoder_puts_each_token_where_its_patch_is() -> None:
         decoder(tokens, order)
         embedded, whole = decoder.embed(tokens), seen[0] - decoder.positions
         for image in range(3):
-            places = order[image].tolist()
-            for place in range(N):
-                rank = places.index(place)
+            positions = order[image].tolist()
+            for patch in range(N):
+                rank = positions.index(patch)
                 expected = embedded[image, 1 + rank] if rank < 9 else decoder.mask_token[0, 0]
-                torch.testing.assert_close(whole[image, 1 + place], expected, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(whole[image, 1 + patch], expected, rtol=1e-5, atol=1e-6)
 
 
 def encoder_flops(mask_ratio: float) -> int:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from training_house import patches_by_hand
+from tiny_training import patches_by_hand
 
 from fusionkit.training.mae import draw_order, patch_statistics, patches_kept, patchify, unpatchify
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training_house import patches_by_hand, picture, tiny_run
+from tiny_training import patches_by_hand, picture, tiny_run
 
 from fusionkit.training import pictures
 from fusionkit.training.images import Images
@@ -34,7 +34,7 @@ def test_a_sheet_shows_visible_patches_predictions_and_the_original(monkeypatch:
     sheets = []
     monkeypatch.setattr(pictures, "_sheet", lambda titles, columns: sheets.append((titles, columns)) or b"png")
     model = build_model(tiny_run("synthetic"))
-    faces = Faces(Pictures(), 3, 16, 16, seed=0)
+    faces = Faces(Pictures(), 3, model, seed=0)
     assert faces.drawn(model) == b"png"
     (titles, (masked, made, original)) = sheets[0]
     assert titles == ("masked", "reconstructed", "original")
@@ -54,13 +54,15 @@ def test_a_sheet_shows_visible_patches_predictions_and_the_original(monkeypatch:
     np.testing.assert_allclose(cut[1][~visible], expected[~visible], atol=1e-5)
 
 
-def test_faces_that_cannot_be_read_are_left_out() -> None:
-    assert len(Faces(Pictures(bad=(4,)), 3, 16, 16, seed=0).pixels) == 2
-    assert Faces(Pictures(bad=tuple(range(9))), 3, 16, 16, 0).drawn(build_model(tiny_run("synthetic"))) is None
+def test_unreadable_faces_are_left_out() -> None:
+    model = build_model(tiny_run("synthetic"))
+    assert len(Faces(Pictures(bad=(4,)), 3, model, seed=0).pixels) == 2
+    assert Faces(Pictures(bad=tuple(range(9))), 3, model, 0).drawn(model) is None
 
 
-def test_the_pictures_arepng() -> None:
-    sheet = Faces(Pictures(), 2, 16, 16, seed=0).drawn(build_model(tiny_run("synthetic")))
+def test_pictures_are_png() -> None:
+    model = build_model(tiny_run("synthetic"))
+    sheet = Faces(Pictures(), 2, model, seed=0).drawn(model)
     for data in (sheet, loss_curve([3.0, 2.0, 1.0], 2)):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert min(image.shape[:2]) > 100

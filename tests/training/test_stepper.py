@@ -9,10 +9,10 @@ import torch
 from fusionkit.errors import CellError
 from fusionkit.training.batches import Batch
 from fusionkit.training.processes import start_processes
-from fusionkit.training.schedule import Schedule
+from fusionkit.training.schedule import WarmupCosine
 from fusionkit.training.stepper import Stepper
 
-TENTH = Schedule(0.1, 10)
+TENTH = WarmupCosine(0.1, 10)
 
 
 class Line(torch.nn.Module):
@@ -28,7 +28,7 @@ class Line(torch.nn.Module):
         return (found - points[:, 1]).square().mean()
 
 
-def stepper(model: torch.nn.Module, schedule: Schedule = TENTH, **options) -> Stepper:
+def stepper(model: torch.nn.Module, schedule: WarmupCosine = TENTH, **options) -> Stepper:
     optimizer = torch.optim.SGD([{"params": [model.weight], "lr_scale": options.pop("lr_scale", 1.0)}], lr=9.0)
     return Stepper(start_processes("cpu", "float32"), model, optimizer, schedule, seed=0, **options)
 
@@ -44,7 +44,7 @@ def points() -> np.ndarray:
 
 def test_a_step_is_gradient_descent_with_the_rate_of_the_schedule(points: np.ndarray) -> None:
     model = Line()
-    taken = stepper(model, Schedule(0.5, steps=8), lr_scale=0.1)
+    taken = stepper(model, WarmupCosine(0.5, steps=8), lr_scale=0.1)
     loss = taken.take(4, [batch(points)])  # the middle of the cosine: half of 0.5, times 0.1
     x, y = points.astype(np.float32).astype(float).T
     assert loss == pytest.approx((y**2).mean())
@@ -68,31 +68,31 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_weights(points: n
     taken.take(0, [batch(points)])
     before = model.weight.detach().clone()
     points[3, 1] = math.nan
-    with pytest.raises(CellError, match=r"the loss is nan at step 1 \(a lower learning rate"):
+    with pytest.raises(CellError, match=r"the loss is nan at step 1 .*learning rate"):
         taken.take(1, [batch(points)])
     assert torch.equal(model.weight, before)
 
 
-def test_memory_that_runs_out_is_one_line(points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_reported_in_one_line(points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Line()
     taken = stepper(model)
     monkeypatch.setattr(model, "forward", lambda _: torch.empty(2**60))
-    with pytest.raises(CellError, match=r"memory ran out at step 2 \(a larger run\.accumulation\)"):
+    with pytest.raises(CellError, match=r"memory ran out at step 2 .*run\.accumulation"):
         taken.take(2, [batch(points)])
 
 
-def test_what_a_model_draws_depends_on_the_step_alone(points: np.ndarray) -> None:
-    first = stepper(Line(noise=1.0), Schedule(0.0, 10))
+def test_random_draws_depend_on_the_step_alone(points: np.ndarray) -> None:
+    first = stepper(Line(noise=1.0), WarmupCosine(0.0, 10))
     losses = [first.take(step, [batch(points)]) for step in range(3)]
     torch.manual_seed(99)
-    again = stepper(Line(noise=1.0), Schedule(0.0, 10))
+    again = stepper(Line(noise=1.0), WarmupCosine(0.0, 10))
     assert again.take(2, [batch(points)]) == losses[2]
     assert len(set(losses)) == 3
 
 
-def test_the_gradient_is_clipped_where_asked(points: np.ndarray) -> None:
+def test_the_gradient_is_clipped(points: np.ndarray) -> None:
     model = Line()
-    stepper(model, Schedule(1.0, 10), clip=0.01).take(0, [batch(100 * points)])
+    stepper(model, WarmupCosine(1.0, 10), clip=0.01).take(0, [batch(100 * points)])
     assert model.weight.norm().item() == pytest.approx(0.01, rel=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""What several processes train together is what one trains alone; one launch serves both stages, since it is slow."""
+"""Two processes train the same as one. A launch is slow, so one serves both stages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import tiny_encoder, tiny_run, tiny_tuning, write_pictures
 from toy_components import toy_house
-from training_house import tiny_encoder, tiny_run, tiny_tuning, write_pictures
 
 from fusionkit.report.run import Results
 from fusionkit.training.finetune import finetune
@@ -34,10 +34,10 @@ SCRIPT = """
 import json
 import sys
 from pathlib import Path
-house, folder, pretraining, tuning = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-sys.path.insert(0, house)
+tests, folder, pretraining, tuning = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+sys.path.insert(0, tests)
 from toy_components import toys
-from training_house import tiny_run, tiny_tuning
+from tiny_training import tiny_run, tiny_tuning
 from fusionkit.training.finetune import finetune
 from fusionkit.training.pretrain import pretrain
 pretrain(tiny_run(folder / "faces", run={"accumulation": 2}, **pretraining), folder / "pretrained")
@@ -48,7 +48,7 @@ with toys():
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Faces, an encoder, and what two processes have trained on them."""
+    """Return a folder with faces, an encoder, and the runs of two processes on them."""
     folder = tmp_path_factory.mktemp("two")
     write_pictures(folder / "faces", 33)
     tiny_encoder(folder)
@@ -61,11 +61,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*launch, str(script), *words], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
         try:
-            _, said = running.communicate(timeout=170)
+            _, errors = running.communicate(timeout=170)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)  # the workers of the launcher would outlive it
             raise
-    assert running.returncode == 0, said[-3000:]
+    assert running.returncode == 0, errors[-3000:]
     return folder
 
 
@@ -74,18 +74,18 @@ def losses(file: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
 
 
-def test_pre_training_by_two_is_that_by_one(two: Path, tmp_path: Path) -> None:
+def test_pre_training_by_two_equals_that_by_one(two: Path, tmp_path: Path) -> None:
     one = pretrain(tiny_run(two / "faces", **PRETRAINING), tmp_path / "one")
     assert losses(two / "pretrained/losses.csv") == pytest.approx(one.losses, rel=1e-4)
     noted = json.loads((two / "pretrained/config.json").read_text())
-    assert noted["sessions"][0]["processes"] == 2
+    assert noted["starts"][0]["processes"] == 2
     ours, theirs = load_file(one.encoder), load_file(two / "pretrained/encoder.safetensors")
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.usefixtures("toy_house")
-def test_fine_tuning_by_two_is_that_by_one(two: Path, tmp_path: Path) -> None:
+def test_fine_tuning_by_two_equals_that_by_one(two: Path, tmp_path: Path) -> None:
     finetune(tiny_tuning(two / "encoder-2-0.safetensors", **TUNING), tmp_path / "one")
     for run in ("alone-seed0", "block1-average-seed0"):
         one, both = (losses(folder / "runs" / run / "epochs.csv") for folder in (tmp_path / "one", two / "tuned"))

@@ -42,32 +42,32 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
             seen.append(views.copy())
             return np.zeros((len(views), 1), np.float32)
 
-    monkeypatch.setattr(embed_stage, "_shared_backbone", lambda _: Watching())
+    monkeypatch.setattr(embed_stage, "shared_backbone", lambda _: Watching())
     source = found.frames.images.source
     wanted = embedding_of(source, Spec("toy-halves"), View.parse(view), Spec("toy-colours"), 0, "cpu")
     FrameEmbedder([wanted], "cpu")(source.images(ROWS))
     transform = ViewTransform((8, 8), "linear", (0, 0, 0), RandomCrop(8))
-    for place in range(len(ROWS)):
-        sample = found.read(place)
-        theirs = seen[0][place]
+    for index in range(len(ROWS)):
+        sample = found.read(index)
+        theirs = seen[0][index]
         if sample is None:
             assert not theirs.any()
         else:
             np.testing.assert_array_equal(transform.plain(sample)[0].numpy().transpose(1, 2, 0), theirs)
-    assert sum(found.read(place) is None for place in range(len(ROWS))) == {"face": 1, "keep:top": 1}.get(view, 3)
+    assert sum(found.read(index) is None for index in range(len(ROWS))) == {"face": 1, "keep:top": 1}.get(view, 3)
 
 
 @pytest.mark.usefixtures("toy_house")
 def test_a_frame_with_one_of_two_views_stays_and_regions_are_looked_for_once() -> None:
     found = samples("face", "bottom")
-    both = [found.read(place) for place in range(6)]
+    both = [found.read(index) for index in range(6)]
     assert [sample and sample.whole for sample in both] == [True, False, None, True, False, True]
     assert [sample.label for sample in both if sample] == [0, 1, 3, 4, 5]
     assert both[1] is not None
     assert both[1].views[1] is None
     calls = len(Halves.calls)
     assert calls == 5
-    assert [found.read(place) and True for place in range(6)].count(True) == 5
+    assert [found.read(index) and True for index in range(6)].count(True) == 5
     assert len(Halves.calls) == calls
     assert "c000" in found.where(1)
 

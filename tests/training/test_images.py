@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import toy_videos
+from tiny_training import picture, write_pictures
 from toy_components import Blobs, registered, toys
 from toy_videos import turn
-from training_house import picture, write_pictures
 
 from fusionkit.config.splits import Holdout
 from fusionkit.contracts import FaceDataset, FrameTable
@@ -100,7 +100,7 @@ def test_frames_of_a_video_are_reached_in_any_order(tmp_path: Path, stride: int)
     assert images.where(1) == f"{path} frame {stride}"
 
 
-def test_frames_of_a_video_that_was_taken_upright_stand_upright(tmp_path: Path) -> None:
+def test_frames_of_a_rotated_video_are_upright(tmp_path: Path) -> None:
     sky = np.zeros((32, 48, 3), np.uint8)
     sky[:, :24] = 250  # the left side of what is stored is the top of what is shown
     path = turn(toy_videos.write_video(tmp_path / "clip.mp4", [sky] * 3), 90)
@@ -117,13 +117,13 @@ def test_a_folder_may_hold_videos_too(tmp_path: Path) -> None:
     assert len(open_images([str(tmp_path)])) == 6
 
 
-def test_a_file_that_is_no_video_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_video_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_text("no video")
     with pytest.raises(DataError, match=r"clip\.mp4 cannot be read as a video: InvalidDataError"):
         open_images([str(tmp_path / "clip.mp4")])
 
 
-def test_of_a_data_set_with_splits_only_train_is_taken_unless_all_is_said() -> None:
+def test_of_a_data_set_with_splits_only_train_is_used_by_default() -> None:
     with toys():
         table = Blobs().frames
         train = np.flatnonzero(table.split == "train")
@@ -136,7 +136,7 @@ def test_of_a_data_set_with_splits_only_train_is_taken_unless_all_is_said() -> N
         assert len(open_images(["toy-blobs"], every_split=True)) == len(table)
 
 
-def test_of_a_data_set_without_splits_what_a_benchmark_would_test_is_left_out() -> None:
+def test_of_a_data_set_without_splits_the_test_frames_of_a_benchmark_are_left_out() -> None:
     with toys():
         table = Blobs(official=False).frames
         (fold,) = Holdout().folds(table)
@@ -159,27 +159,27 @@ class Untrained(Blobs):
         return FrameTable.of(["x", "y"], [1, 1], [0, 1], split=["test", "val"])
 
 
-def test_what_cannot_serve_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unusable_data_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.txt").write_text("gone.png\n")
     (tmp_path / "blank.txt").write_text("\n")
     (tmp_path / "table.csv").write_text("x")
     with registered(DATASETS, "ready", Ready), registered(DATASETS, "untrained", Untrained):
         for text, error, line in (
-            (str(tmp_path / "empty"), DataError, "empty holds no images"),
-            (str(tmp_path / "list.txt"), DataError, "none of the files that it lists is there"),
+            (str(tmp_path / "empty"), DataError, "no images in .*empty"),
+            (str(tmp_path / "list.txt"), DataError, "none of the listed files exists"),
             (str(tmp_path / "blank.txt"), DataError, "lists no images"),
-            (str(tmp_path / "table.csv"), ConfigError, "is none of a data set's SPEC, a folder"),
-            ("syntetic:seed=1", ConfigError, r"neither a data set \(did you mean 'synthetic'\?\) nor a path"),
+            (str(tmp_path / "table.csv"), ConfigError, "unknown ending; expected a data set, a folder"),
+            ("syntetic:seed=1", ConfigError, r"neither a data set \(did you mean 'synthetic'\?\) nor an existing path"),
             ("synthetic:sed=1", ConfigError, r"unknown option 'sed' \(did you mean 'seed'\?\)"),
             ("ready", ConfigError, "has ready embeddings and no images"),
-            ("untrained", DataError, "has official splits but no train"),
+            ("untrained", DataError, "official splits but no train"),
         ):
             with pytest.raises(error, match=line):
                 open_images([text])
 
 
-def test_a_registered_name_goes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch) -> None:
+def test_a_registered_name_takes_precedence_over_a_folder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path / "synthetic", 2)
     assert data_problems("synthetic") == []
