@@ -99,7 +99,7 @@ class FaceMarks:
         # A film may have a thousand clips, of which a frame has one or two.
         self._first, self._last = (np.array([clip.frames[end] for clip in self._clips]) for end in (0, -1))
         self._titles = [result.suffix(clip.clip) for clip in self._clips]
-        self._box, self._to_frame, self._boxes = result.box.values, result.to_frame.values, result.boxes
+        self._faces = result.faces.values
 
     def at(self, frame: int) -> list[FaceMark]:
         """Return the marks of the clips that have a row for a frame; ``frame`` is its index."""
@@ -109,13 +109,14 @@ class FaceMarks:
             row = int(np.searchsorted(clip.frames, frame))
             if row == len(clip.frames) or clip.frames[row] != frame:
                 continue
-            face, probs = int(clip.faces[row]), clip.probs[row]
+            face = self._faces[clip.faces[row]] if clip.faces[row] >= 0 else None
+            probs = clip.probs[row]
             marks.append(
                 FaceMark(
                     title=self._titles[number],
                     colour=number,
-                    box=self._box[face] if face >= 0 else None,
-                    regions=corners(self._boxes[face], self._to_frame[face]) if face >= 0 else np.empty((0, 4, 2)),
+                    box=None if face is None else face["box"],
+                    regions=np.empty((0, 4, 2)) if face is None else corners(face["boxes"], face["to_frame"]),
                     probs=None if np.isnan(probs[0]) else probs,
                     seen=bool(clip.seen[row]),
                 )

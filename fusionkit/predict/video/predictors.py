@@ -13,6 +13,7 @@ from fusionkit.engine.embed import Boxes, EmbeddedFrames, tuned_malloc
 from fusionkit.engine.features import Arrays, EmbeddingsInMemory
 from fusionkit.media.clock import Clock
 from fusionkit.media.face_tracking import TrackedFace
+from fusionkit.media.video import MediaFrame
 from fusionkit.predict.predictor import ClipStream, Predictor, require_causal
 from fusionkit.predict.video.result import ClipPredictions, FaceRow, VideoResult, clip_predictions
 
@@ -47,12 +48,12 @@ class FacePredictor(ABC):
         return self._embedder.regions
 
     @abstractmethod
-    def add(self, result: VideoResult, frame: int, faces: Sequence[TrackedFace], decoded: float) -> None:
-        """Add the faces of a frame; they are predicted when a batch is full, or by :meth:`flush`.
+    def add(self, result: VideoResult, frame: MediaFrame, faces: Sequence[TrackedFace], decoded: float) -> None:
+        """Add a frame; its faces are predicted when a batch is full, or by :meth:`flush`.
 
         Args:
             result: of the input; the predictions are added to it.
-            frame: index of the frame.
+            frame: next frame of the input.
             faces: in the frame.
             decoded: time when the frame was decoded, by ``time.perf_counter``.
         """
@@ -86,10 +87,11 @@ class BatchPredictor(FacePredictor):
         self._boxes: Boxes = []
         self._values: list[Arrays] = []
 
-    def add(self, result: VideoResult, frame: int, faces: Sequence[TrackedFace], decoded: float) -> None:
-        """Add the faces of a frame."""
+    def add(self, result: VideoResult, frame: MediaFrame, faces: Sequence[TrackedFace], decoded: float) -> None:
+        """Add a frame."""
+        index = result.add_frame(frame)
         for face in faces:
-            self._faces.append((result, FaceRow(frame, face.track, face.box, face.to_frame), face.crop))
+            self._faces.append((result, FaceRow(index, face.track, face.box, face.to_frame), face.crop))
             self._bytes += face.crop.nbytes
             if len(self._faces) >= self._embedder.size or self._bytes > _MAX_BYTES:
                 self._embed_faces()
@@ -155,21 +157,22 @@ class StreamingPredictor(FacePredictor):
     def __init__(self, predictor: Predictor, batch: int, clock: Clock) -> None:
         require_causal(predictor)
         super().__init__(predictor, batch, clock)
-        self._waiting: list[tuple[VideoResult, FaceRow, np.ndarray, float]] = []
+        self._waiting: list[tuple[VideoResult, FaceRow, int, np.ndarray, float]] = []
         self._result: VideoResult | None = None
         self._several = False
         self._clip_of_track: dict[int, int] = {}
         self._streams: dict[int, ClipStream] = {}
 
-    def add(self, result: VideoResult, frame: int, faces: Sequence[TrackedFace], decoded: float) -> None:
-        """Add the faces of a frame."""
+    def add(self, result: VideoResult, frame: MediaFrame, faces: Sequence[TrackedFace], decoded: float) -> None:
+        """Add a frame."""
         if result is not self._result:
             self.flush()
             self._result, self._several, self._clip_of_track, self._streams = result, False, {}, {}
+        index = result.add_frame(frame)
         self._several |= len(faces) > 1
         for face in sorted(faces, key=lambda face: float(face.box[0])):  # new clips of a frame count from the left
-            row = FaceRow(frame, self._clip(face.track), face.box, face.to_frame)
-            self._waiting.append((result, row, face.crop, decoded))
+            row = FaceRow(index, self._clip(face.track), face.box, face.to_frame)
+            self._waiting.append((result, row, frame.number, face.crop, decoded))
             if len(self._waiting) >= self._embedder.size:
                 self.flush()
 
@@ -177,13 +180,12 @@ class StreamingPredictor(FacePredictor):
         """Predict the faces that wait."""
         if not self._waiting:
             return
-        found = self._embed([crop for _, _, crop, _ in self._waiting])
+        found = self._embed([crop for *_, crop, _ in self._waiting])
         no_view = np.full(len(self._predictor.classes), np.nan)
         with self._clock("heads"):
             views = EmbeddingsInMemory(self._predictor.by_view(found.values))
             outputs = [head.outputs(views) for head in self._predictor.heads]
-            for index, (result, row, _, decoded) in enumerate(self._waiting):
-                number = int(result.numbers[row.frame])
+            for index, (result, row, number, _, decoded) in enumerate(self._waiting):
                 probs = self._streams[row.track]([rows[index] for rows in outputs], number)
                 result.add_face(row, found.boxes[index] or {}, [no_view if probs is None else probs])
                 result.latency.add(perf_counter() - decoded)
@@ -191,7 +193,7 @@ class StreamingPredictor(FacePredictor):
 
     def clips(self, result: VideoResult, suffixes: Mapping[int, str]) -> list[ClipPredictions]:
         """Return the predictions; a frame without a face has none."""
-        clips = np.unique(result.track.values).tolist()
+        clips = np.unique(result.faces.values["track"]).tolist()
         own = {clip: f"_{clip + 1}" if len(clips) > 1 else "" for clip in clips}
         return clip_predictions(
             result, own, len(self._predictor.classes), lambda _table, probs: probs[0].astype(np.float64)

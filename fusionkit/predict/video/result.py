@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.media.inputs import MediaInput
@@ -15,25 +16,19 @@ from fusionkit.media.video import MediaFrame
 
 
 class Column:
-    """A growing array of rows of one shape, stored without per-row overhead.
+    """A growing array, stored without per-row overhead.
 
     Args:
-        dtype: such as float32 or int64.
+        dtype: of a row: a number, or a structured dtype.
         shape: of a row.
     """
 
-    def __init__(self, dtype: type[np.generic], shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, dtype: DTypeLike, shape: tuple[int, ...] = ()) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape
-        self._size = self._dtype.itemsize * int(np.prod(shape))
         self._bytes = array("B")
 
     def __len__(self) -> int:
-        return len(self._bytes) // self._size
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Return one row, (*shape)."""
-        data = self._bytes[index * self._size : (index + 1) * self._size].tobytes()
-        return np.frombuffer(data, self._dtype).reshape(self._shape)
+        return len(self._bytes) // (self._dtype.itemsize * int(np.prod(self._shape)))
 
     def add(self, rows: object) -> None:
         """Append one row, or (k, *shape) rows."""
@@ -45,8 +40,7 @@ class Column:
         return np.frombuffer(self._bytes.tobytes(), self._dtype).reshape(-1, *self._shape)
 
 
-@dataclass(frozen=True, eq=False)
-class FaceRow:
+class FaceRow(NamedTuple):
     """A face in a frame, without its crop.
 
     Attributes:
@@ -92,9 +86,9 @@ class VideoResult:
         faults: what was wrong, one line each.
         clips: the predictions.
         elapsed: s that reading and predicting took.
-        numbers: (n,) of the frames.
-        seconds: (n,) presentation times, NaN where unknown.
-        frame, track, box, to_frame: of m faces, as in :class:`FaceRow`.
+        frames: (n,) of ``number`` and ``seconds``, NaN where the time is unknown.
+        faces: (m,) of ``frame``, ``track``, ``box`` and ``to_frame``, see :class:`FaceRow`, and ``boxes`` (R, 5) of the
+            regions in the crop, NaN where not found.
         outputs: of each head, (m, C) or (m, D); of a stream, one column of (m, C) probabilities.
         latency: of a stream, (m,) s from the decoded frame to the prediction.
     """
@@ -105,43 +99,33 @@ class VideoResult:
     faults: list[str] = field(default_factory=list)
     clips: list[ClipPredictions] = field(default_factory=list)
     elapsed: float = 0.0
-    numbers: Column = field(default_factory=lambda: Column(np.int64))
-    seconds: Column = field(default_factory=lambda: Column(np.float64))
-    frame: Column = field(default_factory=lambda: Column(np.int64))
-    track: Column = field(default_factory=lambda: Column(np.int64))
-    box: Column = field(default_factory=lambda: Column(np.float32, (4,)))
-    to_frame: Column = field(default_factory=lambda: Column(np.float64, (2, 3)))
     outputs: list[Column] = field(default_factory=list)
-    latency: Column = field(default_factory=lambda: Column(np.float64))
+
+    def __post_init__(self) -> None:
+        self.frames = Column([("number", np.int64), ("seconds", np.float64)])
+        self.faces = Column(
+            [
+                ("frame", np.int64),
+                ("track", np.int64),
+                ("box", np.float32, (4,)),
+                ("to_frame", np.float64, (2, 3)),
+                ("boxes", np.float32, (len(self.regions), 5)),
+            ]
+        )
+        self.latency = Column(np.float64)
 
     def __len__(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """Return the boxes of the regions in the crops, (m, R, 5), NaN where not found."""
-        return self._boxes.values if self.regions else np.empty((len(self.frame), 0, 5), np.float32)
-
-    @cached_property
-    def _boxes(self) -> Column:
-        return Column(np.float32, (len(self.regions), 5))
+        return len(self.frames)
 
     def add_frame(self, frame: MediaFrame) -> int:
         """Add a frame and return its index."""
-        self.numbers.add(frame.number)
-        self.seconds.add(frame.seconds)
-        return len(self.numbers) - 1
+        self.frames.add((frame.number, frame.seconds))
+        return len(self.frames) - 1
 
     def add_face(self, face: FaceRow, boxes: dict[str, np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Add a face, the boxes of its regions in the crop, and one output per head."""
-        self.frame.add(face.frame)
-        self.track.add(face.track)
-        self.box.add(face.box)
-        self.to_frame.add(face.to_frame)
-        if self.regions:
-            self._boxes.add([boxes[region] for region in self.regions])
-        if not self.outputs:
-            self.outputs += [Column(np.float32, output.shape) for output in outputs]
+        self.faces.add((*face, [boxes[region] for region in self.regions] or np.empty((0, 5))))
+        self.outputs = self.outputs or [Column(np.float32, output.shape) for output in outputs]
         for column, output in zip(self.outputs, outputs, strict=True):
             column.add(output)
 
@@ -177,7 +161,8 @@ def clip_predictions(
     for number, suffix in suffixes.items():
         tracks_by_clip.setdefault(f"{name}{suffix}", []).append(number)
     every_frame = len(tracks_by_clip) <= 2
-    track, frame, numbers = result.track.values, result.frame.values, result.numbers.values
+    track, frame = result.faces.values["track"], result.faces.values["frame"]
+    numbers = result.frames.values["number"]
     outputs = [column.values for column in result.outputs]
     found = []
     for clip, tracks in sorted(tracks_by_clip.items(), key=lambda item: (len(item[0]), item[0])):

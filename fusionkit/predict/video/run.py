@@ -132,7 +132,7 @@ class VideoRun:
         try:
             for frame in self.clock.each("decoding", reader.frames()):
                 decoded = perf_counter()
-                self._faces.add(result, result.add_frame(frame), _detect(tracker, frame, item), decoded)
+                self._faces.add(result, frame, _detect(tracker, frame, item), decoded)
                 progress.advance()
         except DataError as error:
             result.fail(str(error))

@@ -39,7 +39,7 @@ def speed_line(result: VideoResult) -> str:
 
 def alignment_warning(result: VideoResult) -> str:
     """Return a warning if frames that were used as aligned faces are not square; else an empty text."""
-    sizes = result.box.values
+    sizes = result.faces.values["box"]
     if result.failed or not len(sizes):
         return ""
     width, height = sizes[0, 2:].tolist()

@@ -62,7 +62,7 @@ class PredictionTable:
         Raises:
             StorageError: if they cannot be written.
         """
-        numbers, seconds = result.numbers.values, result.seconds.values
+        numbers, seconds = result.frames.values["number"], result.frames.values["seconds"]
         try:
             for clip in result.clips:
                 labels = np.asarray(self._classes)[np.nan_to_num(clip.probs).argmax(1)]

@@ -65,7 +65,8 @@ def binned(clip: ClipPredictions, result: VideoResult) -> tuple[np.ndarray, np.n
         (k + 1,) edges of the bins, (k, C) mean probabilities, (k,) share of frames with a face, and the unit of the
         edges: ``seconds``, or ``frame`` where presentation times are unknown or not ascending.
     """
-    times, numbers = result.seconds.values[clip.frames], result.numbers.values[clip.frames].astype(np.float64)
+    frames = result.frames.values[clip.frames]
+    times, numbers = frames["seconds"], frames["number"].astype(np.float64)
     timed = not np.isnan(times).any() and bool((np.diff(times) > 0).all())
     at = times if timed else numbers
     starts = np.unique(np.linspace(0, len(at), min(len(at), _MAX_BINS) + 1).astype(int))[:-1]

@@ -16,9 +16,16 @@ def test_added_rows_are_returned(kind: type[np.generic], shape: tuple[int, ...])
     whole = np.concatenate(blocks)
     np.testing.assert_array_equal(column.values, whole)
     assert (len(column), column.values.dtype) == (9, whole.dtype)
-    for row in range(9):
-        np.testing.assert_array_equal(column[row], whole[row])
     assert len(column._bytes) == whole.nbytes
+
+
+def test_rows_can_be_structured() -> None:
+    column = Column([("number", np.int64), ("box", np.float32, (2,)), ("none", np.float32, (0, 5))])
+    for row in range(3):
+        column.add((row, [row, 2 * row], np.empty((0, 5))))
+    assert len(column) == 3
+    assert column.values["box"].tolist() == [[0, 0], [1, 2], [2, 4]]
+    assert column.values["none"].shape == (3, 0, 5)
 
 
 def test_single_rows_can_be_added() -> None:
