@@ -18,8 +18,7 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.row import StoredHeads
-from fusionkit.grid.scoring import Scoring, Step
-from fusionkit.grid.scoring_process import ScoringProcess, can_fork
+from fusionkit.grid.scoring import Scoring, ScoringProcess, Step, can_fork
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
@@ -330,7 +329,7 @@ class _Run:
             self._failed(step.cell, name, step.failure)
         elif step.state == "scored":
             self.outcome.scored += 1
-        elif step.state == "over":
+        elif step.state == "finished":
             self.outcome.reused += step.reused
             self.progress.reused(step.reused, "cells")
             self.progress.advance()

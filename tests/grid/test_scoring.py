@@ -26,13 +26,12 @@ from toy_components import carry_out, registered, toy_house, toy_plan  # noqa: F
 from fusionkit.cli.progress import BarProgress, LineProgress
 from fusionkit.contracts import Smoother
 from fusionkit.errors import CellError, StorageError
-from fusionkit.grid import scoring_process
+from fusionkit.grid import scoring
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import Outcome, RunOptions
-from fusionkit.grid.scoring import Step
-from fusionkit.grid.scoring_process import ScoringProcess
+from fusionkit.grid.scoring import ScoringProcess, Step
 from fusionkit.registry import SMOOTHERS
 
 pytestmark = [
@@ -116,7 +115,7 @@ class Moody(Smoother):
 
 @pytest.fixture(autouse=True)
 def moody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(scoring_process, "can_spawn", lambda: True)  # a worker of pytest-xdist looks like a notebook
+    monkeypatch.setattr(scoring, "can_spawn", lambda: True)  # a worker of pytest-xdist looks like a notebook
     Moody.act, Moody.notes = "", tmp_path / "notes"
     with registered(SMOOTHERS, "toy-moody", Moody):
         yield
@@ -216,7 +215,7 @@ DEATHS = {
 
 @pytest.mark.parametrize("act", DEATHS)
 def test_a_death_loses_its_own_cell_only(tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_process, "_GRACE", 0.5)
+    monkeypatch.setattr(scoring, "_GRACE", 0.5)
     _, _, expected = tame(tmp_path / "tame", reference="none")
     Moody.notes.unlink()
     Moody.act = act
@@ -297,7 +296,7 @@ def test_a_disk_that_is_full_ends_the_run(tmp_path: Path, options: RunOptions) -
 
 @pytest.mark.parametrize("act", ["quits", "aborts"])
 def test_failing_fast_stops_at_the_first_failure(tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_process, "_PATIENCE", 60.0)
+    monkeypatch.setattr(scoring, "_PATIENCE", 60.0)
     Moody.act = act
     plan = trained(tmp_path / "run")
     message = {"quits": "SystemExit: enough", "aborts": r"its process died \(signal 6\)"}[act]
@@ -314,7 +313,7 @@ def test_failing_fast_stops_at_the_first_failure(tmp_path: Path, act: str, monke
 
 
 def test_an_interruption_at_any_step_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring_process, "_PATIENCE", 60.0)  # the machine may be busy; no cell takes as long
+    monkeypatch.setattr(scoring, "_PATIENCE", 60.0)  # the machine may be busy; no cell takes as long
     _, _, expected = tame(tmp_path / "whole", seeds=1)
     for at in range(1, 8, 2):
         path = tmp_path / f"run{at}"
@@ -330,7 +329,7 @@ def test_an_interruption_at_any_step_resumes_to_the_same_bytes(tmp_path: Path, m
 
 def test_an_interrupt_does_not_wait_for_the_smoother(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes while a cell is being made; the smoother is asked to end, and gives its lease back."""
-    monkeypatch.setattr(scoring_process, "_GRACE", 60.0)
+    monkeypatch.setattr(scoring, "_GRACE", 60.0)
     Moody.act = "hangs"
     plan = trained(tmp_path / "run")
 
@@ -424,42 +423,42 @@ class Script:
             lacking = [cell for cell in row.heads if self.read_cell(cell) is None]
             for cell in lacking:
                 if cell not in skip:
-                    yield Step(number, "begun", cell)
+                    yield Step(number, "started", cell)
                     with watch():
                         self.act(cell)
                     (self.done / cell).touch()
                     yield Step(number, "scored", cell)
-            yield Step(number, "over", reused=2 - len(lacking))
+            yield Step(number, "finished", reused=2 - len(lacking))
 
 
 def told(script: Script, timeout: float | None = None) -> list[str]:
-    """The steps but for what is begun, in words."""
+    """Every step as text, except that a cell has started."""
     process: AbstractContextManager[Iterator[Step]] = ScoringProcess(script, timeout, 0)  # type: ignore[arg-type]
     with process as steps:
         return [
             f"{'abc'[step.row]} {step.state} {step.cell}{step.reused or ''}".strip()
             for step in steps
-            if step.state != "begun"
+            if step.state != "started"
         ]
 
 
-WHOLE = [f"{row} {what}" for row in "abc" for what in (f"scored {row}0", f"scored {row}1", "over")]
+WHOLE = [f"{row} {what}" for row in "abc" for what in (f"scored {row}0", f"scored {row}1", "finished")]
 
 
 def test_all_steps_come_in_order(tmp_path: Path) -> None:
     (tmp_path / "b1").touch()
-    assert told(Script(tmp_path)) == [*WHOLE[:4], "b over 1", *WHOLE[6:]]
+    assert told(Script(tmp_path)) == [*WHOLE[:4], "b finished 1", *WHOLE[6:]]
 
 
 def test_a_death_at_no_cell_fails_the_cells_that_are_lacking_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "b1").touch()
-    assert told(Script(tmp_path, before_b0=os.abort)) == [*WHOLE[:3], "b failed b0", "b over", *WHOLE[6:]]
+    assert told(Script(tmp_path, before_b0=os.abort)) == [*WHOLE[:3], "b failed b0", "b finished", *WHOLE[6:]]
 
 
 def test_the_last_row_may_die_too(tmp_path: Path) -> None:
-    assert told(Script(tmp_path, before_c0=os.abort)) == [*WHOLE[:6], "c failed c0", "c failed c1", "c over"]
+    assert told(Script(tmp_path, before_c0=os.abort)) == [*WHOLE[:6], "c failed c0", "c failed c1", "c finished"]
     found = told(Script(tmp_path, c1=os.abort))
-    assert found == ["a over 2", "b over 2", "c scored c0", "c failed c1", "c over"]
+    assert found == ["a finished 2", "b finished 2", "c scored c0", "c failed c1", "c finished"]
 
 
 def test_what_was_ended_just_as_it_finished_counts_as_done(tmp_path: Path) -> None:
