@@ -1,4 +1,4 @@
-"""Facial action units: which ones the face knows, and their intensities on both sides of one face.
+"""Facial action units of the drawn face, their intensities on both sides, and the pose of the head.
 
 Reference: P. Ekman, W. V. Friesen, J. C. Hager, Facial Action Coding System, 2002.
 """
@@ -18,7 +18,7 @@ Side = dict[int, float]
 
 @dataclass(frozen=True)
 class Pose:
-    """What is not expression: where head and eyes are turned, in -1..1, and where the frame lies on the face.
+    """Direction of head and eyes, in -1..1, and position of the frame on the face.
 
     ``yaw`` and ``pitch`` move near features against far ones; ``shift`` (px), ``turn`` (degrees) and ``zoom`` move all.
     """
@@ -31,18 +31,18 @@ class Pose:
     zoom: float = 1.0
 
     def near(self, depth: float) -> tuple[float, float]:
-        """How far (px) a feature moves that stands ``depth`` px out of the plane of the outline."""
+        """Return the shift (px) of a feature that is ``depth`` px in front of the plane of the outline."""
         return self.yaw * depth, self.pitch * depth
 
 
 def sides(intensity: np.ndarray) -> tuple[Side, Side]:
-    """Intensities (2, A) in 0..1 as one mapping from unit to intensity for each side."""
+    """Convert intensities (2, A) in 0..1 to one mapping from unit to intensity per side."""
     left, right = (dict(zip(UNITS, row, strict=True)) for row in intensity.tolist())
     return left, right
 
 
 def actions(left: dict[int, float], right: dict[int, float] | None = None) -> np.ndarray:
-    """Intensities (2, A) of the named units; symmetric if only one side is given."""
+    """Return intensities (2, A) of the named units; symmetric if only one side is given."""
     intensity = np.zeros((2, len(UNITS)))
     for side, named in enumerate((left, left if right is None else right)):
         for unit, value in named.items():

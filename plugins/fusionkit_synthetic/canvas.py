@@ -1,6 +1,6 @@
-"""Drawing in face units: points are px of the 112 x 112 aligned face, the canvas behind them is larger and finer.
+"""Drawing in face units: points are px of the 112 x 112 aligned face; the canvas is larger and finer.
 
-OpenCV is given integers in fixed point only, so that the same points give the same pixels in any process.
+OpenCV gets only fixed-point integers, so that the same points give the same pixels in any process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 SIZE = 112
-MARGIN = 4  # what a small shift or turn of the head brings into the frame
+MARGIN = 4  # px around the frame, for small shifts and turns of the head
 SCALE = 2  # canvas px per face px; the frame is the area mean
 SIDE = (SIZE + 2 * MARGIN) * SCALE
 _BITS = 4
@@ -23,7 +23,7 @@ Colour = tuple[int, int, int]
 
 
 def fixed(points: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    """Face units (..., 2) to canvas px in fixed point, int32; px centres are whole numbers in both."""
+    """Convert face units (..., 2) to fixed-point canvas px, int32; px centres are integers in both."""
     return (np.asarray(points) * _STEP + _ORIGIN).astype(np.int32)
 
 
@@ -60,7 +60,7 @@ def ellipse(
 
 
 def curve(points: np.ndarray | Sequence[Sequence[float]], per_segment: int = 6, closed: bool = False) -> np.ndarray:
-    """A Catmull-Rom curve through control points (n, 2); or through many at once, (m, n, 2).
+    """Return a Catmull-Rom curve through control points (n, 2), or many curves at once, (m, n, 2).
 
     Reference: E. Catmull, R. Rom, A class of local interpolating splines, 1974.
     """
@@ -70,7 +70,7 @@ def curve(points: np.ndarray | Sequence[Sequence[float]], per_segment: int = 6, 
 
 
 def spot(image: np.ndarray, centre: tuple[float, float], radii: tuple[float, float], level: int) -> None:
-    """Fill an upright ellipse on a single-channel map of a quarter of the canvas's side."""
+    """Fill an upright ellipse on a single-channel map with a quarter of the side of the canvas."""
     middle = (int((centre[0] * _STEP + _ORIGIN) / 4), int((centre[1] * _STEP + _ORIGIN) / 4))
     axes = (int(radii[0] * _STEP / 4), int(radii[1] * _STEP / 4))
     cv2.ellipse(image, middle, axes, 0, 0, 360, level, -1, cv2.LINE_8, _BITS)
@@ -78,7 +78,7 @@ def spot(image: np.ndarray, centre: tuple[float, float], radii: tuple[float, flo
 
 @cache
 def _spline(count: int, per_segment: int, closed: bool) -> np.ndarray:
-    """The matrix that takes ``count`` control points to the points of their curve."""
+    """Return the matrix that maps ``count`` control points to the points of their curve."""
     segments = count if closed else count - 1
     steps = [(segment, step / per_segment) for segment in range(segments) for step in range(per_segment)]
     rows = [_weights(count, segment, t, closed) for segment, t in steps]
@@ -102,13 +102,13 @@ def _weights(count: int, segment: int, t: float, closed: bool) -> np.ndarray:
 
 
 def moved(points: np.ndarray, x: float, y: float) -> np.ndarray:
-    """The same points, ``x`` further right and ``y`` further down."""
+    """Return points shifted by ``x`` to the right and ``y`` down."""
     shifted: np.ndarray = points + np.array((x, y))
     return shifted
 
 
 def mirrored(points: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    """The same points on the other side of the face's midline."""
+    """Return points mirrored at the midline of the face."""
     flipped = np.array(points, dtype=np.float64)
     flipped[..., 0] = SIZE - flipped[..., 0]
     return flipped
@@ -116,14 +116,14 @@ def mirrored(points: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
 
 @cache
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """``first`` with a ``share`` (0..1) of ``second``."""
+    """Return ``first`` with a fraction (0..1) of ``second``."""
     r, g, b = (round(a + (c - a) * share) for a, c in zip(first, second, strict=True))
     return r, g, b
 
 
 @cache
 def tone(colour: Colour, gain: float) -> Colour:
-    """A colour made lighter or darker."""
+    """Return a lighter or darker colour."""
     r, g, b = (min(255, max(0, round(value * gain))) for value in colour)
     return r, g, b
 
@@ -134,7 +134,7 @@ def _axis() -> np.ndarray:
 
 
 def bump(x: float, y: float, width: float, height: float) -> np.ndarray:
-    """A soft round hill of height 1 at (x, y), as large as the canvas."""
+    """Return a Gaussian bump of height 1 at (x, y), of the size of the canvas."""
     across = np.exp(-(((_axis() - x) / width) ** 2))
     down = np.exp(-(((_axis() - y) / height) ** 2))
     hill: np.ndarray = np.outer(down, across).astype(np.float32)

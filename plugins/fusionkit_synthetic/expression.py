@@ -1,8 +1,8 @@
-"""Expressions as facial actions: the prototypes of the eight classes, and how one person shows one of them once.
+"""Expressions as facial actions: prototypes of the eight classes, and random variation around them.
 
-Reference: W. V. Friesen, P. Ekman, EMFACS-7: Emotional Facial Action Coding System, 1983 (which units go with which
+Reference: W. V. Friesen, P. Ekman, EMFACS-7: Emotional Facial Action Coding System, 1983 (the units of each
 emotion); S. Du, Y. Tao, A. M. Martinez, Compound facial expressions of emotion, PNAS 2014 (the compounds in Other).
-The mean intensities and probabilities are this generator's own.
+The mean intensities and probabilities are our choice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fusionkit_synthetic.action import COLUMN, LEFT, RIGHT, UNITS
 
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 
-# unit: (mean intensity, probability of taking part)
+# unit: (mean intensity, probability of occurrence)
 Prototype = dict[int, tuple[float, float]]
 PROTOTYPES: dict[str, Prototype] = {
     "Anger": {4: (0.8, 0.9), 5: (0.45, 0.4), 7: (0.65, 0.7), 9: (0.3, 0.15), 10: (0.4, 0.2), 15: (0.3, 0.2),
@@ -27,7 +27,7 @@ PROTOTYPES: dict[str, Prototype] = {
                 25: (0.3, 0.15), 43: (0.3, 0.3)},
     "Surprise": {1: (0.8, 0.85), 2: (0.8, 0.85), 5: (0.65, 0.7), 25: (0.5, 0.6), 26: (0.65, 0.7)},
 }  # fmt: skip
-# what annotators file under Other: compounds, and states that are none of the basic ones
+# Class Other: compounds, and states that are not basic expressions.
 OTHERS: tuple[Prototype, ...] = (
     {12: (0.5, 1.0), 14: (0.8, 1.0), 7: (0.3, 0.4)},  # contempt, on one side
     {2: (0.75, 1.0), 4: (0.5, 0.7), 14: (0.4, 0.4), 23: (0.4, 0.4)},  # doubt, on one side
@@ -47,17 +47,17 @@ OTHERS: tuple[Prototype, ...] = (
     {9: (0.5, 0.7), 10: (0.5, 0.9), 12: (0.6, 1.0), 25: (0.5, 0.6)},  # happily disgusted
     {1: (0.6, 0.8), 12: (0.5, 1.0), 15: (0.4, 0.6), 17: (0.4, 0.5)},  # sadly happy
 )
-_ONE_SIDED = 2  # the first so many of OTHERS show on one side
+_ONE_SIDED = 2  # number of OTHERS, from the first, that are one-sided
 
 
 def draw_expression(rng: np.random.Generator, name: str, strength: float, blur: float) -> np.ndarray:
-    """How one person shows a class once.
+    """Draw one expression of one person.
 
     Args:
-        rng: where the randomness comes from.
+        rng: random numbers.
         name: the class.
         strength: expressivity of the person, about 1.
-        blur: 0..1; how weak, how incomplete and how mixed with other actions expressions are.
+        blur: 0..1; weakness, incompleteness and mixture with other actions.
 
     Returns:
         (2, A) intensities at the apex, 0..1.
@@ -65,7 +65,7 @@ def draw_expression(rng: np.random.Generator, name: str, strength: float, blur: 
     prototype, one_sided = _prototype(rng, name)
     scale = 1.15 * strength * (1.0 - 0.5 * blur * float(rng.beta(1.6, 1.6)))
     intensity = np.zeros(len(UNITS))
-    for unit, (mean, _) in _taking_part(rng, prototype).items():
+    for unit, (mean, _) in _subset(rng, prototype).items():
         weight = mean * float(rng.normal(1.0, 0.08 + 0.16 * blur))
         intensity[COLUMN[unit]] = scale * weight
     _mix_in(rng, intensity, blur)
@@ -74,7 +74,7 @@ def draw_expression(rng: np.random.Generator, name: str, strength: float, blur: 
     both *= 1.0 + uneven
     if one_sided:
         both[LEFT if rng.random() < 0.5 else RIGHT] *= 0.12
-    _rein(both)
+    _couple(both)
     return np.clip(both, 0.0, 1.0)
 
 
@@ -87,8 +87,8 @@ def _prototype(rng: np.random.Generator, name: str) -> tuple[Prototype, bool]:
     return PROTOTYPES[name], False
 
 
-def _taking_part(rng: np.random.Generator, prototype: Prototype) -> Prototype:
-    """A random subset of a prototype, with at least two of its units."""
+def _subset(rng: np.random.Generator, prototype: Prototype) -> Prototype:
+    """Return a random subset of a prototype, with at least two of its units."""
     chosen = {unit: entry for unit, entry in prototype.items() if rng.random() < entry[1]}
     for unit in sorted(prototype, key=lambda unit: -prototype[unit][1])[:2]:
         if len(chosen) < 2:
@@ -97,13 +97,13 @@ def _taking_part(rng: np.random.Generator, prototype: Prototype) -> Prototype:
 
 
 def _mix_in(rng: np.random.Generator, intensity: np.ndarray, blur: float) -> None:
-    """Add what people do besides: one or two actions that do not belong to the prototype."""
+    """Add some actions that are not in the prototype."""
     for unit in rng.choice([1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 20, 23, 25, 26], size=3, replace=False).tolist():
         intensity[COLUMN[unit]] += blur * 0.36 * float(rng.beta(1.2, 2.6))
 
 
-def _rein(both: np.ndarray) -> None:
-    """Jaw and lids are one muscle system: both sides drop alike, and a dropped jaw parts the lips."""
+def _couple(both: np.ndarray) -> None:
+    """Couple actions: jaw and lids are the same on both sides, and a dropped jaw parts the lips."""
     for unit in (16, 17, 18, 23, 24, 25, 26):
         both[:, COLUMN[unit]] = both[:, COLUMN[unit]].mean()
     both[:, COLUMN[25]] = np.maximum(both[:, COLUMN[25]], 0.6 * both[:, COLUMN[26]])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusionkit_synthetic.brow import EYE_X, EYE_Y
 from fusionkit_synthetic.canvas import Colour, curve, fill, stroke
+from fusionkit_synthetic.eye import EYE_X, EYE_Y
 from fusionkit_synthetic.identity import Identity
 
 _ROUND = np.array([(-11, 0), (-8, -8), (0, -10.5), (8, -8), (11, 0), (8, 8), (0, 10.5), (-8, 8)], dtype=float)
@@ -14,24 +14,24 @@ _SQUARE = np.array(
 )
 
 
-def _rims(who: Identity, shape: str, offset: tuple[float, float]) -> list[np.ndarray]:
+def _rims(person: Identity, shape: str, offset: tuple[float, float]) -> list[np.ndarray]:
     form = curve(_SQUARE if shape == "square" else _ROUND, 5, closed=True)
     rims = []
     for side in (-1, 1):
-        rim = form * [side, 1.0] + [56 + side * (EYE_X + 0.4 + who.eye_gap) + offset[0], EYE_Y + 1.6 + offset[1]]
+        rim = form * [side, 1.0] + [56 + side * (EYE_X + 0.4 + person.eye_gap) + offset[0], EYE_Y + 1.6 + offset[1]]
         rims.append(np.concatenate([rim, rim[:1]]))
     return rims
 
 
-def draw_glasses(image: np.ndarray, who: Identity, offset: tuple[float, float]) -> None:
-    """Draw rims, bridge and temples of this person's own glasses."""
-    rims = _rims(who, who.glasses, offset)
-    _draw_frame(image, rims, who.glasses_colour, offset)
+def draw_glasses(image: np.ndarray, person: Identity, offset: tuple[float, float]) -> None:
+    """Draw rims, bridge and temples of the person's glasses."""
+    rims = _rims(person, person.glasses, offset)
+    _draw_frame(image, rims, person.glasses_colour, offset)
 
 
-def draw_sunglasses(image: np.ndarray, who: Identity, offset: tuple[float, float]) -> None:
-    """Draw dark glasses, through which nothing of the eyes is seen."""
-    rims = _rims(who, "square", offset)
+def draw_sunglasses(image: np.ndarray, person: Identity, offset: tuple[float, float]) -> None:
+    """Draw opaque dark glasses."""
+    rims = _rims(person, "square", offset)
     for rim in rims:
         fill(image, rim, (28, 26, 32))
         x, y = rim.mean(0).tolist()

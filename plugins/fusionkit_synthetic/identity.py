@@ -1,4 +1,4 @@
-"""Who a synthetic person is: what stays the same in every frame of a subject."""
+"""Appearance of a synthetic person, the same in every frame of a subject."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BEARDS = ("none", "stubble", "full", "moustache", "goatee")
 
 @dataclass(frozen=True)
 class Identity:
-    """One person. Lengths are px of the 112 px face; what has no unit is a share in 0..1 or -1..1."""
+    """One person. Lengths are px of the 112 px face; other values are in 0..1 or -1..1."""
 
     skin: Colour
     age: float
@@ -77,12 +77,12 @@ class Identity:
 
     @property
     def brow_colour(self) -> Colour:
-        """Brows are a little of the skin and mostly of the hair, and never quite white."""
+        """Colour of the brows: mostly that of the hair with some of the skin, and never quite white."""
         return mix(tone(self.hair, 0.75), self.skin, 0.16)
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """Draw one person; features that go together in people (tone and hair, age and grey) go together here."""
+    """Draw one person; correlated features (tone and hair, age and grey) are correlated here too."""
     feminine = bool(rng.random() < 0.5)
     age = float(rng.beta(1.3, 1.8))
     depth = float(rng.random())
@@ -143,9 +143,9 @@ def _grey(rng: np.random.Generator) -> Colour:
 
 
 def _skin(depth: float, rng: np.random.Generator) -> Colour:
-    place = depth * (len(SKINS) - 1)
-    low = min(int(place), len(SKINS) - 2)
-    r, g, b = mix(SKINS[low], SKINS[low + 1], place - low)
+    position = depth * (len(SKINS) - 1)
+    low = min(int(position), len(SKINS) - 2)
+    r, g, b = mix(SKINS[low], SKINS[low + 1], position - low)
     warm = int(rng.integers(-6, 7))
     return min(255, r + warm // 2), g, max(0, b - warm)
 

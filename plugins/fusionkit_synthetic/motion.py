@@ -1,4 +1,4 @@
-"""How one synthetic clip moves: intensities of the facial actions and the pose of the head, frame by frame."""
+"""Motion in one synthetic clip: intensities of the facial actions and the pose of the head, frame by frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fusionkit_synthetic.script import Script
 
 
 def wander(rng: np.random.Generator, length: int, pace: float) -> np.ndarray:
-    """(T,) a smooth random walk of about unit size; it turns every ``pace`` frames or so."""
+    """Return (T,) a smooth random walk of about unit size that turns about every ``pace`` frames."""
     knots = int(np.ceil(length / pace)) + 3
     values = rng.normal(0.0, 1.0, knots)
     t = np.arange(length) / pace + float(rng.random())
@@ -22,15 +22,17 @@ def wander(rng: np.random.Generator, length: int, pace: float) -> np.ndarray:
     return path
 
 
-def draw_actions(rng: np.random.Generator, who: Identity, script: Script, habit: np.ndarray, blur: float) -> np.ndarray:
-    """Intensities (T, 2, A) of one clip: habit, expressions, speech and blinks together, 0..1.
+def draw_actions(
+    rng: np.random.Generator, person: Identity, script: Script, habit: np.ndarray, blur: float
+) -> np.ndarray:
+    """Draw the intensities (T, 2, A) of one clip, 0..1: sum of habit, expressions, speech and blinks.
 
     Args:
-        rng: where the randomness comes from.
-        who: the person.
-        script: what happens.
-        habit: (A,) what this person's face does at rest.
-        blur: 0..1; how weak and how mixed expressions are.
+        rng: random numbers.
+        person: the person.
+        script: expressions of the clip.
+        habit: (A,) intensities of this person at rest.
+        blur: 0..1; weakness and mixture of expressions.
     """
     length = script.length
     total = np.broadcast_to(habit, (length, 2, len(UNITS))).copy()
@@ -40,7 +42,7 @@ def draw_actions(rng: np.random.Generator, who: Identity, script: Script, habit:
     rest = draw_expression(rng, "Neutral", 1.0, 0.5 * blur)
     total += rest
     for episode in script.episodes:
-        apex = draw_expression(rng, CLASSES[episode.label], who.expressivity, blur)
+        apex = draw_expression(rng, CLASSES[episode.label], person.expressivity, blur)
         tremor = 1 + 0.09 * wander(rng, length, 3.5)
         share = episode.envelope(length) * tremor
         total = np.maximum(total * (1 - 0.6 * np.clip(share, 0, 1)[:, None, None]), share[:, None, None] * apex)
@@ -51,7 +53,7 @@ def draw_actions(rng: np.random.Generator, who: Identity, script: Script, habit:
 
 
 def draw_habit(rng: np.random.Generator, blur: float) -> np.ndarray:
-    """(A,) a face at rest is not blank: some people look stern, some sad, some amused."""
+    """Draw (A,) intensities at rest: some persons look stern, some sad, some amused."""
     habit = np.zeros(len(UNITS))
     for unit in rng.choice([1, 2, 4, 7, 12, 15, 17, 23], size=2, replace=False).tolist():
         habit[COLUMN[unit]] = 0.3 * blur * float(rng.random())
@@ -59,7 +61,7 @@ def draw_habit(rng: np.random.Generator, blur: float) -> np.ndarray:
 
 
 def draw_poses(rng: np.random.Generator, length: int, unrest: float) -> list[Pose]:
-    """The pose in every frame of one clip: slow movement of the head, and the jitter of an aligner on top."""
+    """Draw the pose in every frame of one clip: slow movement of the head, plus the jitter of a face aligner."""
     slow = np.stack([wander(rng, length, 8.0) for _ in range(8)], 1)
     base = rng.normal(0.0, 1.0, 8)
     jitter = rng.normal(0.0, 1.0, (length, 4)) * unrest
@@ -79,7 +81,7 @@ def draw_poses(rng: np.random.Generator, length: int, unrest: float) -> list[Pos
 
 
 def _speak(rng: np.random.Generator, total: np.ndarray, blur: float) -> None:
-    """In some clips the person talks for a while: lips and jaw move at the pace of syllables."""
+    """Add speech to some clips: lips and jaw move at the rate of syllables."""
     if rng.random() >= 0.6 * blur + 0.05:
         return
     length = len(total)
@@ -92,7 +94,7 @@ def _speak(rng: np.random.Generator, total: np.ndarray, blur: float) -> None:
 
 
 def _blink(rng: np.random.Generator, total: np.ndarray) -> None:
-    """A blink takes two frames and comes every 25 frames or so."""
+    """Add blinks of two frames, about every 25 frames."""
     starts = np.flatnonzero(rng.random(len(total)) < 0.04)
     total[starts, :, COLUMN[43]] = np.maximum(total[starts, :, COLUMN[43]], 0.95)
     after = starts[starts + 1 < len(total)] + 1

@@ -22,22 +22,22 @@ class Nose:
     flare: tuple[float, float]
 
 
-def nose_shape(who: Identity, au: tuple[Side, Side], offset: tuple[float, float] = (0.0, 0.0)) -> Nose:
-    """Where tip, wings and nostrils are."""
-    x, y = 56 + offset[0], TIP_Y + who.nose_length + offset[1]
+def nose_shape(person: Identity, au: tuple[Side, Side], offset: tuple[float, float] = (0.0, 0.0)) -> Nose:
+    """Return positions of tip, wings and nostrils."""
+    x, y = 56 + offset[0], TIP_Y + person.nose_length + offset[1]
     wings, flare = np.zeros((2, 2)), [0.0, 0.0]
     for row, side in ((LEFT, -1), (RIGHT, 1)):
         a = au[row]
-        spread = who.nose_width + 0.9 * a[9] + 0.5 * a[10] + 0.7 * a[12] + 1.0 * a[38]
+        spread = person.nose_width + 0.9 * a[9] + 0.5 * a[10] + 0.7 * a[12] + 1.0 * a[38]
         wings[row] = x + side * spread, y + 0.4 - 3.0 * a[9] - 1.3 * a[10] - 0.3 * a[12]
         flare[row] = 0.8 * a[9] + 0.45 * a[10] + 0.8 * a[38]
     lift = 1.1 * max(au[LEFT][9], au[RIGHT][9])
     return Nose((x, y - lift), wings, (flare[0], flare[1]))
 
 
-def draw_nose(image: np.ndarray, who: Identity, nose: Nose) -> None:
-    """Draw wings, nostrils and the lower edge of the tip; the bridge is shading on the skin."""
-    dark, deep = mix(who.skin, tone(who.skin, 0.5), 0.75), tone(who.skin, 0.3)
+def draw_nose(image: np.ndarray, person: Identity, nose: Nose) -> None:
+    """Draw wings, nostrils and the lower edge of the tip; the bridge is part of the skin layer."""
+    dark, deep = mix(person.skin, tone(person.skin, 0.5), 0.75), tone(person.skin, 0.3)
     x, y = nose.tip
     for row, side in ((LEFT, -1), (RIGHT, 1)):
         wing_x, wing_y = nose.wings[row].tolist()
@@ -49,8 +49,8 @@ def draw_nose(image: np.ndarray, who: Identity, nose: Nose) -> None:
         ]
         stroke(image, curve(wing, 4), dark, 0.7)
         flare = nose.flare[row]
-        centre = (x + side * (0.52 * who.nose_width + 0.3 * flare), (wing_y + y) / 2 + 1.7)
+        centre = (x + side * (0.52 * person.nose_width + 0.3 * flare), (wing_y + y) / 2 + 1.7)
         ellipse(image, centre, (1.75 + 0.7 * flare, 0.85 + 0.55 * flare), deep, -18 * side)
     edge = [(x - 2.6, y + 2.6), (x, y + 3.5), (x + 2.6, y + 2.6)]
     stroke(image, curve(edge, 4), dark, 0.5)
-    ellipse(image, (x - 0.4, y - 2.2), (1.5, 1.2), mix(tone(who.skin, 1.06), (255, 250, 240), 0.12))
+    ellipse(image, (x - 0.4, y - 2.2), (1.5, 1.2), mix(tone(person.skin, 1.06), (255, 250, 240), 0.12))

@@ -1,4 +1,4 @@
-"""What gets in the way of a synthetic face: a hand, a medical mask, dark glasses, a strand of hair, a microphone."""
+"""Occlusions of a synthetic face: a hand, a medical mask, dark glasses, a strand of hair, a microphone."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from fusionkit_synthetic.identity import Identity
 from fusionkit_synthetic.motion import wander
 
 KINDS = ("hand", "mask", "sunglasses", "strand", "microphone")
-_LOOSE = frozenset({"long", "bob", "side-part", "fringe"})  # styles from which a strand can fall
+_LOOSE = frozenset({"long", "bob", "side-part", "fringe"})  # styles with a loose strand
 _STAYS = frozenset({"mask", "sunglasses"})
 MASKS: tuple[Colour, ...] = ((150, 196, 220), (226, 228, 232), (44, 46, 54), (232, 184, 196))
 
 
 @dataclass(frozen=True)
 class Occluder:
-    """One thing in the way during one clip.
+    """Occlusion of one clip.
 
     Attributes:
-        kind: one of ``KINDS``, or empty.
-        side: -1 or 1: from which side it comes.
-        reach: (T,) 0 is away, 1 is fully there.
+        kind: one of ``KINDS``, or empty for none.
+        side: side of the face: -1 or 1.
+        reach: (T,) visible fraction, 0..1.
         drift: (T, 2) px.
-        colour: of a mask.
+        colour: colour of a mask.
     """
 
     kind: str
@@ -38,10 +38,10 @@ class Occluder:
     colour: Colour
 
 
-def draw_occluder(rng: np.random.Generator, who: Identity, length: int, difficulty: float) -> Occluder:
-    """Draw what is in the way in one clip: mostly nothing."""
+def draw_occluder(rng: np.random.Generator, person: Identity, length: int, difficulty: float) -> Occluder:
+    """Draw the occlusion of one clip; most clips have none."""
     kind = KINDS[int(rng.integers(len(KINDS)))] if rng.random() < 0.3 * difficulty else ""
-    if kind == "strand" and who.hair_style not in _LOOSE:
+    if kind == "strand" and person.hair_style not in _LOOSE:
         kind = "hand"
     side = 1 if rng.random() < 0.5 else -1
     drift = np.stack([wander(rng, length, 6.0), wander(rng, length, 6.0)], 1)
@@ -53,22 +53,22 @@ def draw_occluder(rng: np.random.Generator, who: Identity, length: int, difficul
     return Occluder(kind, side, reach, drift, MASKS[int(rng.integers(len(MASKS)))])
 
 
-def draw_occlusion(image: np.ndarray, who: Identity, occluder: Occluder, frame: int, pose: Pose) -> None:
-    """Draw the thing over a canvas, as it stands in one frame."""
+def draw_occlusion(image: np.ndarray, person: Identity, occluder: Occluder, frame: int, pose: Pose) -> None:
+    """Draw the occlusion of one frame over a canvas."""
     reach = float(occluder.reach[frame])
     if not occluder.kind or reach <= 0.0:
         return
     dx, dy = occluder.drift[frame].tolist()
     if occluder.kind == "mask":
-        _draw_mask(image, who, occluder.colour, pose.near(1.0))
+        _draw_mask(image, person, occluder.colour, pose.near(1.0))
     elif occluder.kind == "sunglasses":
-        draw_sunglasses(image, who, pose.near(0.6))
+        draw_sunglasses(image, person, pose.near(0.6))
     elif occluder.kind == "strand":
-        _draw_strand(image, who, occluder.side, dx)
+        _draw_strand(image, person, occluder.side, dx)
     elif occluder.kind == "microphone":
         _draw_microphone(image, occluder.side, (dx, dy + 34 * (1 - reach)))
     else:
-        _draw_hand(image, who, occluder.side, (dx + 18 * occluder.side * (1 - reach), dy + 44 * (1 - reach)))
+        _draw_hand(image, person, occluder.side, (dx + 18 * occluder.side * (1 - reach), dy + 44 * (1 - reach)))
 
 
 def _sided(points: Sequence[tuple[float, float]], side: int, offset: tuple[float, float]) -> np.ndarray:
@@ -76,9 +76,9 @@ def _sided(points: Sequence[tuple[float, float]], side: int, offset: tuple[float
     return (placed if side > 0 else mirrored(placed)) + offset
 
 
-def _draw_hand(image: np.ndarray, who: Identity, side: int, offset: tuple[float, float]) -> None:
-    """Four fingers laid over cheek and mouth, palm and wrist below."""
-    skin, edge = tone(who.skin, 0.97), tone(who.skin, 0.6)
+def _draw_hand(image: np.ndarray, person: Identity, side: int, offset: tuple[float, float]) -> None:
+    """Draw four fingers over cheek and mouth, with palm and wrist below."""
+    skin, edge = tone(person.skin, 0.97), tone(person.skin, 0.6)
     palm = [(66, 100), (80, 90), (98, 92), (110, 108), (112, 130), (74, 130), (66, 112)]
     fill(image, curve(_sided(palm, side, offset), 4, closed=True), edge)
     inner = curve(_sided(palm, side, offset), 4, closed=True)
@@ -97,12 +97,12 @@ def _draw_hand(image: np.ndarray, who: Identity, side: int, offset: tuple[float,
         ellipse(image, (float(tip[0]), float(tip[1])), (1.9, 2.4), mix(skin, (255, 214, 206), 0.5), 60 * side)
 
 
-def _draw_mask(image: np.ndarray, who: Identity, colour: Colour, offset: tuple[float, float]) -> None:
+def _draw_mask(image: np.ndarray, person: Identity, colour: Colour, offset: tuple[float, float]) -> None:
     half = [(56.0, 63.0), (68.0, 67.5), (84.0, 74.0), (87.0, 88.0), (80.0, 104.0), (66.0, 113.0), (56.0, 115.0)]
     right = curve(half, 4)
     shape = np.concatenate([right, mirrored(right)[::-1]]) + offset
     for side, y in ((-1, 74.0), (-1, 98.0), (1, 74.0), (1, 98.0)):
-        strap = [(56 + 30.0 * side, y), (56 + side * (who.cheek + 3), 66.0 + 0.12 * (y - 66))]
+        strap = [(56 + 30.0 * side, y), (56 + side * (person.cheek + 3), 66.0 + 0.12 * (y - 66))]
         stroke(image, np.array(strap) + offset, tone(colour, 0.94), 0.8)
     fill(image, shape, tone(colour, 0.95))
     ridge = curve([(50, 64), (54, 78), (56, 96), (58, 78), (62, 64)], 4) + offset
@@ -113,14 +113,14 @@ def _draw_mask(image: np.ndarray, who: Identity, colour: Colour, offset: tuple[f
     stroke(image, shape[2:-2], tone(colour, 0.76), 0.7)
 
 
-def _draw_strand(image: np.ndarray, who: Identity, side: int, sway: float) -> None:
+def _draw_strand(image: np.ndarray, person: Identity, side: int, sway: float) -> None:
     outer = [(72, -6), (84, 14), (87, 40), (84 + sway, 66), (76 + 1.6 * sway, 86)]
     inner = [(58, -6), (65, 16), (67, 40), (70 + sway, 64), (75 + 1.6 * sway, 86)]
     first, second = (curve(_sided(edge, side, (0, 0)), 5) for edge in (outer, inner))
-    fill(image, np.concatenate([first, second[::-1]]), tone(who.hair, 0.9))
+    fill(image, np.concatenate([first, second[::-1]]), tone(person.hair, 0.9))
     for step in range(1, 8):
         line = first * (step / 8) + second * (1 - step / 8)
-        stroke(image, line, tone(who.hair, 0.7 + 0.16 * (step % 4)), 0.5)
+        stroke(image, line, tone(person.hair, 0.7 + 0.16 * (step % 4)), 0.5)
 
 
 def _draw_microphone(image: np.ndarray, side: int, offset: tuple[float, float]) -> None:

@@ -1,7 +1,7 @@
-"""What happens in one synthetic clip: which expressions when, what is labelled, and which frames have no image.
+"""The script of one synthetic clip: expressions over time, labels, and frames without an image.
 
-Labels follow intensity, as annotators do: a frame bears the class of the expression that is under way when that shows
-at least ``VISIBLE`` of its apex, and Neutral otherwise. So an expressive clip often begins or ends Neutral.
+The label of a frame is the current expression if it is at ``VISIBLE`` of its apex or more, as annotators see it, and
+Neutral otherwise. So an expressive clip often begins or ends Neutral.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEUTRAL = CLASSES.index("Neutral")
 
 @dataclass(frozen=True)
 class Episode:
-    """One expression: it rises before ``start``, is full until ``end`` and fades after it; all in frames."""
+    """One expression: it rises before ``start``, is full until ``end``, and fades after it; all in frames."""
 
     label: int
     start: float
@@ -27,7 +27,7 @@ class Episode:
     offset: float
 
     def envelope(self, length: int) -> np.ndarray:
-        """(T,) share of the apex, 0..1."""
+        """Return (T,) fraction of the apex, 0..1."""
         t = np.arange(length, dtype=np.float64)
         rise = np.clip(1 - (self.start - t) / self.onset, 0.0, 1.0)
         fall = np.clip(1 - (t - self.end) / self.offset, 0.0, 1.0)
@@ -42,9 +42,9 @@ class Script:
 
     Attributes:
         length: T.
-        episodes: the expressions, in order; the first is the one the clip was made for.
-        label: (T,) int64, -1 where no annotator looked.
-        image: (T,) bool, False where the frame has no image.
+        episodes: the expressions, in order; the first has the class of the clip.
+        label: (T,) int64, -1 if unlabelled.
+        image: (T,) bool, False if the frame has no image.
     """
 
     length: int
@@ -54,14 +54,14 @@ class Script:
 
 
 def draw_script(rng: np.random.Generator, wanted: int, length: int, missing: float, unlabelled: float) -> Script:
-    """Draw one clip that shows the class ``wanted`` and is labelled so on one frame at least.
+    """Draw one clip that shows the class ``wanted``, which is the label of at least one frame.
 
     Args:
-        rng: where the randomness comes from.
-        wanted: the class, as a number.
+        rng: random numbers.
+        wanted: number of the class.
         length: T, at least 4 frames.
-        missing: share of frames without an image.
-        unlabelled: share of frames without a label.
+        missing: fraction of frames without an image.
+        unlabelled: fraction of frames without a label.
     """
     episodes = _episodes(rng, wanted, length)
     label = np.full(length, NEUTRAL)
@@ -77,7 +77,7 @@ def draw_script(rng: np.random.Generator, wanted: int, length: int, missing: flo
 
 
 def _episodes(rng: np.random.Generator, wanted: int, length: int) -> tuple[Episode, ...]:
-    """Mostly one expression; in a clip of some length sometimes another one follows, without a pause."""
+    """Return one expression; in long clips sometimes a second one that follows without a pause."""
     if wanted == NEUTRAL:
         return ()
     begin, finish = 0.28 * float(rng.random()), 1.0 - 0.28 * float(rng.random())
@@ -95,7 +95,7 @@ def _episodes(rng: np.random.Generator, wanted: int, length: int) -> tuple[Episo
 
 
 def _span(rng: np.random.Generator, length: int, keep: int, share: float) -> slice:
-    """One run of frames at the head or the tail of some clips, never over the frame ``keep``."""
+    """Return a run of frames at the start or end of some clips, without the frame ``keep``."""
     if rng.random() >= min(1.0, 3.0 * share):
         return slice(0, 0)
     size = round(length * float(rng.uniform(0.15, 0.5)))
@@ -105,7 +105,7 @@ def _span(rng: np.random.Generator, length: int, keep: int, share: float) -> sli
 
 
 def _dropped(rng: np.random.Generator, length: int, share: float) -> np.ndarray:
-    """Single frames, and now and then a burst: a detector that loses a face loses it for a while."""
+    """Return single frames and some bursts: a face detector often fails on several frames in a row."""
     dropped = rng.random(length) < 0.5 * share
     if rng.random() < min(1.0, 0.5 * share * length / 4.0):
         start = int(rng.integers(length))

@@ -1,53 +1,55 @@
-"""The data set that needs no download: drawn faces of invented people who show the eight ABAW expressions on video."""
+"""The data set that needs no download: drawn faces of invented persons with the eight ABAW expressions on video."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts import Count, FaceDataset, FrameTable, Natural, Range
 from fusionkit.errors import ConfigError
-from fusionkit_synthetic.cast import Cast
+from fusionkit_synthetic.cast import Cast, Sizes
 from fusionkit_synthetic.expression import CLASSES
 from fusionkit_synthetic.interaction import CLASSES as TWO
 from fusionkit_synthetic.interaction import Interaction
-from fusionkit_synthetic.options import Sizes, check_interaction, check_options
 
 RENDERER = 1  # raise it when the same options give other pixels than before
 
 
 class Synthetic(FaceDataset):
-    """Procedural faces with the eight ABAW expressions: 60 people, 360 short clips, no download.
+    """Procedural faces with the eight ABAW expressions: 60 persons, 360 short clips, no download.
 
     A 112 x 112 px face in the ArcFace geometry is drawn from facial action units over time: onset, apex and offset of
-    expressions that overlap between classes, on people who differ, with speech, blinks, pose, light, blur, noise and
-    things in the way. Splits share no person. A frame bears the class of the expression under way where that shows at
-    least 40 % of its apex, else Neutral; some spans are unlabelled and some frames have no image.
+    expressions that overlap between classes, on different persons, with speech, blinks, pose, light, blur, noise and
+    occlusions. Splits share no person. The label of a frame is the current expression if it is at 40 % of its apex or
+    more, else Neutral; some spans are unlabelled and some frames have no image.
 
-    Every frame is a function of the options and its own place in the table: it is the same in any order of reading, in
-    any process and with any number of threads. Other major versions of OpenCV draw a few pixels slightly differently.
+    A frame depends only on the options and its row: it is the same in any order of reading, in any process and with any
+    number of threads. Other major versions of OpenCV draw a few pixels slightly differently.
 
     Args:
-        train: people in the training split.
-        val: people in the validation split.
-        test: people in the test split.
-        clips: clips a person; each split needs 8 clips or more, so that it holds every class.
-        clip_length: mean length of a clip in frames, 6 or more; lengths vary by a fifth.
-        seed: draws everything.
-        difficulty: 0..1: how weak, incomplete and mixed expressions are, and how much pose, light, blur and things in
-            the way disturb.
-        noise: 0..3; scales the noise of the camera's sensor.
-        missing: share of frames without an image, 0..0.5.
-        unlabelled: share of frames without a label, 0..0.3.
-        interaction: ``none``: the eight expressions, as above. Otherwise two classes and open or shut eyes and mouths,
-            drawn anew for every frame, all labelled: the label hides in the mouth alone (``unique``), in eyes and mouth
-            alike (``redundant``) or only in whether they differ (``synergy``).
-        label_noise: with an interaction, the share of labels that are wrong, 0..0.4; 0.1 where it is not given. No
-            method can be right more often than one minus it; see :meth:`best`.
+        train: persons in the training split.
+        val: persons in the validation split.
+        test: persons in the test split.
+        clips: clips per person; a split needs at least 8 clips, so that it has every class.
+        clip_length: mean length of a clip in frames; lengths vary by a fifth.
+        seed: seed of everything.
+        difficulty: weakness, incompleteness and mixture of expressions, and strength of pose, light, blur and
+            occlusions.
+        noise: factor for the noise of the camera's sensor.
+        missing: fraction of frames without an image.
+        unlabelled: fraction of frames without a label.
+        interaction: ``none``: the eight expressions, as above. Otherwise two classes, with eyes and mouth drawn open or
+            shut for every frame, all labelled: the label depends on the mouth alone (``unique``), equally on eyes and
+            mouth (``redundant``), or only on whether they differ (``synergy``).
+        label_noise: fraction of wrong labels with an interaction. Default: 0.1. The accuracy of any method is at most
+            one minus it; see :meth:`best`.
+
+    Raises:
+        ConfigError: if a split has fewer than 8 clips, or ``label_noise`` is given without an interaction.
 
     Reference:
         P. Ekman, W. V. Friesen, J. C. Hager, Facial Action Coding System, 2002; classes and their skew as in D. Kollias
@@ -61,25 +63,30 @@ class Synthetic(FaceDataset):
 
     def __init__(
         self,
-        train: int = 26,
-        val: int = 12,
-        test: int = 22,
-        clips: int = 6,
-        clip_length: int = 16,
-        seed: int = 0,
-        difficulty: float = 0.5,
-        noise: float = 1.0,
-        missing: float = 0.02,
-        unlabelled: float = 0.05,
+        train: Count = 26,
+        val: Count = 12,
+        test: Count = 22,
+        clips: Count = 6,
+        clip_length: Annotated[int, Range(least=6)] = 16,
+        seed: Natural = 0,
+        difficulty: Annotated[float, Range(least=0, most=1)] = 0.5,
+        noise: Annotated[float, Range(least=0, most=3)] = 1.0,
+        missing: Annotated[float, Range(least=0, most=0.5)] = 0.02,
+        unlabelled: Annotated[float, Range(least=0, most=0.3)] = 0.05,
         interaction: Literal["none", "unique", "redundant", "synergy"] = "none",
-        label_noise: float | None = None,
+        label_noise: Annotated[float, Range(least=0, most=0.4)] | None = None,
     ) -> None:
-        check_options(
-            {"train": train, "val": val, "test": test, "clips": clips, "clip_length": clip_length, "seed": seed},
-            {"difficulty": difficulty, "noise": noise, "missing": missing, "unlabelled": unlabelled},
-        )
-        check_interaction(interaction, label_noise)
         sizes = Sizes(train, val, test, clips, clip_length)
+        problems = [
+            f"synthetic: {split}={persons} with clips={clips} gives {persons * clips} clips; a split needs at least "
+            f"{len(CLASSES)} to have every class"
+            for split, persons in sizes.splits
+            if persons * clips < len(CLASSES)
+        ]
+        if label_noise is not None and interaction == "none":
+            problems.append("synthetic: label_noise requires an interaction")
+        if problems:
+            raise ConfigError(problems)
         self._cast: Cast | Interaction
         if interaction == "none":
             self._cast = Cast(sizes, seed, float(difficulty), float(noise), float(missing), float(unlabelled))
@@ -98,28 +105,26 @@ class Synthetic(FaceDataset):
         return self._cast.table()
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
-        """Draw some frames: each (112, 112, 3), or None where the frame has no image."""
-        return [self._cast.frame(clip, place) for clip, place in self._places(rows)]
+        """Draw frames: each (112, 112, 3), or None if the frame has no image."""
+        starts = self._cast.starts
+        clips = np.searchsorted(starts, rows, side="right") - 1
+        indices = rows - starts[clips]
+        return [self._cast.frame(clip, index) for clip, index in zip(clips.tolist(), indices.tolist(), strict=True)]
 
     def content(self) -> str:
-        """All options and the version of the renderer."""
+        """Return all options and the version of the renderer."""
         return json.dumps({"renderer": RENDERER, **asdict(self._cast)}, sort_keys=True)
 
     def where(self, row: int) -> str:
-        """The frame's clip and number: there is no file to name."""
+        """Return clip and number of the frame; there is no file."""
         return f"synthetic clip {self.frames.clip[row]} frame {self.frames.number[row]}"
 
     def best(self, views: tuple[str, ...]) -> float:
-        """With an interaction: the accuracy that no method can beat in expectation, given ``eye``, ``mouth`` or both.
+        """Return the highest possible expected accuracy with an interaction and the views ``eye``, ``mouth`` or both.
 
         Raises:
-            ConfigError: without an interaction, where nobody knows it.
+            ConfigError: without an interaction, since it is then unknown.
         """
         if isinstance(self._cast, Cast):
-            raise ConfigError("synthetic: the best possible score is known with an interaction only")
+            raise ConfigError("synthetic: the highest possible score is known only with an interaction")
         return self._cast.best(views)
-
-    def _places(self, rows: np.ndarray) -> list[tuple[int, int]]:
-        """(number of the clip, place in it) of each row."""
-        clip = np.searchsorted(self._cast.starts, rows, side="right") - 1
-        return list(zip(clip.tolist(), (rows - self._cast.starts[clip]).tolist(), strict=True))

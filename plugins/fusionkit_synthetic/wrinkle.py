@@ -1,4 +1,4 @@
-"""Folds that muscles make in the skin: darker lines and bulges, as a gain map laid over the skin of one frame."""
+"""Skin folds caused by muscles: darker lines and bulges, as a gain map for the skin of one frame."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ Line = Sequence[tuple[float, float]]
 
 
 class Folds:
-    """Collects folds; ``gain`` is the map (SIDE, SIDE) uint8 in which 128 leaves the skin as it is."""
+    """A set of folds; ``gain`` is their map (SIDE, SIDE) uint8, where 128 means no change."""
 
     def __init__(self) -> None:
         self._lines: dict[int, list[tuple[Line, int, float]]] = {}
         self._bulges = np.full((SIDE // 4, SIDE // 4), NEUTRAL, np.uint8)
 
     def line(self, points: Line, depth: float, width: float = 1.0) -> None:
-        """A crease through control points; depth 0..1 is how much light it takes."""
+        """Add a crease through control points; depth 0..1 is the loss of light."""
         if depth > 0.03:
             level = round(NEUTRAL * (1 - min(depth, 0.75)))
             self._lines.setdefault(len(points), []).append((points, level, width))
 
     def bulge(self, centre: tuple[float, float], radii: tuple[float, float], gain: float) -> None:
-        """A soft spot, lighter (gain > 0) or darker."""
+        """Add a soft spot, lighter (gain > 0) or darker."""
         if abs(gain) > 0.01:
             spot(self._bulges, centre, radii, round(NEUTRAL * (1 + gain)))
 
     def gain(self) -> np.ndarray:
-        """Lines slightly softened, bulges much, both in one map."""
+        """Return lines, slightly blurred, and bulges, strongly blurred, in one map."""
         small = cv2.blur(cv2.blur(self._bulges, (5, 5)), (3, 3))
         soft = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         fine = cv2.GaussianBlur(self._drawn_lines(), (3, 3), 0)
@@ -52,55 +52,55 @@ class Folds:
         return image
 
 
-def folds(who: Identity, au: tuple[Side, Side], eyes: tuple[Eye, Eye], nose: Nose, mouth: Mouth) -> np.ndarray:
-    """The gain map (SIDE, SIDE) uint8 of one frame."""
+def folds(person: Identity, au: tuple[Side, Side], eyes: tuple[Eye, Eye], nose: Nose, mouth: Mouth) -> np.ndarray:
+    """Return the gain map (SIDE, SIDE) uint8 of one frame."""
     skin = Folds()
-    _forehead(skin, who, au)
-    _glabella(skin, who, au)
+    _forehead(skin, person, au)
+    _glabella(skin, person, au)
     _chin(skin, au, mouth)
     for row in (LEFT, RIGHT):
-        _around_eye(skin, who, au[row], eyes[row])
+        _around_eye(skin, person, au[row], eyes[row])
         _nose_side(skin, au[row], nose, row)
-        _cheek(skin, who, au[row], eyes[row], nose.wings[row], mouth.corners[row])
+        _cheek(skin, person, au[row], eyes[row], nose.wings[row], mouth.corners[row])
     return skin.gain()
 
 
-def _forehead(skin: Folds, who: Identity, au: tuple[Side, Side]) -> None:
+def _forehead(skin: Folds, person: Identity, au: tuple[Side, Side]) -> None:
     inner = max(au[LEFT][1], au[RIGHT][1])
-    rest = 0.09 * who.age
+    rest = 0.09 * person.age
     for number, y in enumerate((31.0, 26.0, 21.0)):
         fade = 1 - 0.22 * number
         lift = 2.0 * inner
-        depth = (rest + (0.16 + 0.18 * who.age) * inner) * fade
+        depth = (rest + (0.16 + 0.18 * person.age) * inner) * fade
         skin.line([(45, y + 1 - lift), (56, y - lift), (67, y + 1 - lift)], depth)
         for row, side in _MIRROR.items():
             outer = au[row][2]
-            depth = (rest + (0.16 + 0.18 * who.age) * outer) * fade
+            depth = (rest + (0.16 + 0.18 * person.age) * outer) * fade
             raised = y - 2.4 * outer
             path = [(56 + 9 * side, raised + 0.5), (56 + 20 * side, raised - 1.5), (56 + 31 * side, raised + 2)]
             skin.line(path, depth)
 
 
-def _glabella(skin: Folds, who: Identity, au: tuple[Side, Side]) -> None:
+def _glabella(skin: Folds, person: Identity, au: tuple[Side, Side]) -> None:
     frown = (au[LEFT][4] + au[RIGHT][4]) / 2
     wrinkle = (au[LEFT][9] + au[RIGHT][9]) / 2
     for side in (-1, 1):
         x = 56 + side * (3.4 - 0.6 * frown)
-        skin.line([(x + 0.8 * side, 38.0), (x, 43.0), (x + 0.5 * side, 48.5)], 0.07 * who.age + 0.46 * frown)
+        skin.line([(x + 0.8 * side, 38.0), (x, 43.0), (x + 0.5 * side, 48.5)], 0.07 * person.age + 0.46 * frown)
     skin.bulge((56, 44), (6, 5), -0.16 * frown)
     for y in (49.5, 53.0, 56.5):
         skin.line([(51.2, y + 1.0), (56, y - 0.6), (60.8, y + 1.0)], 0.36 * wrinkle)
 
 
-def _around_eye(skin: Folds, who: Identity, a: Side, eye: Eye) -> None:
+def _around_eye(skin: Folds, person: Identity, a: Side, eye: Eye) -> None:
     squeeze = max(a[6], 0.7 * a[7], 0.8 * a[43] * a[6])
     corner_x, corner_y = eye.upper[-1].tolist()
     s = eye.side
     for rise in (-3.2, 0.2, 3.4):
         tip = (corner_x + 6.6 * s, corner_y + rise * 1.5)
-        skin.line([(corner_x + 2.2 * s, corner_y + rise * 0.5), tip], (0.05 + 0.3 * squeeze) * (0.4 + who.age) * 0.9)
+        skin.line([(corner_x + 2.2 * s, corner_y + rise * 0.5), tip], (0.05 + 0.3 * squeeze) * (0.4 + person.age) * 0.9)
     x, y = float(eye.lower[7, 0]), float(eye.lower[7, 1])
-    depth = 0.08 * who.bags + 0.32 * squeeze
+    depth = 0.08 * person.bags + 0.32 * squeeze
     skin.line([(x - 7 * s, y + 1.6), (x, y + 3.1), (x + 7.5 * s, y + 1.2)], depth)
 
 
@@ -113,7 +113,7 @@ def _nose_side(skin: Folds, a: Side, nose: Nose, row: int) -> None:
     skin.bulge((x + 5.2 * side, float(nose.wings[row, 1]) - 0.6), (2.4, 2.2), 0.07)
 
 
-def _cheek(skin: Folds, who: Identity, a: Side, eye: Eye, wing: np.ndarray, corner: np.ndarray) -> None:
+def _cheek(skin: Folds, person: Identity, a: Side, eye: Eye, wing: np.ndarray, corner: np.ndarray) -> None:
     s = eye.side
     lift = max(a[6], 0.8 * a[12])
     x, y = float(eye.lower[7, 0]) + 3.5 * s, 70.0 - 3.5 * lift
@@ -129,7 +129,7 @@ def _cheek(skin: Folds, who: Identity, a: Side, eye: Eye, wing: np.ndarray, corn
         (corner_x + (3.6 + 1.2 * a[12]) * s, corner_y - 4.0),
         (corner_x + 4.2 * s, corner_y + 1.5 + 2.0 * a[15]),
     ]
-    skin.line(fold, 0.05 + 0.13 * who.age + 0.31 * pull, 1.2)
+    skin.line(fold, 0.05 + 0.13 * person.age + 0.31 * pull, 1.2)
     dent = max(0.5 * a[12], a[14], 0.7 * a[15], 0.6 * a[24])
     dip = 3.2 * a[15]
     skin.line([(corner_x + 1.2 * s, corner_y - 1.6), (corner_x + 2.0 * s, corner_y + 1.8 + dip)], 0.45 * dent)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionkit.errors import ConfigError
+from fusionkit.registry import DATASETS
+from fusionkit.registry.spec import Spec
 from fusionkit_synthetic.cast import quotas
 from fusionkit_synthetic.synthetic import Synthetic
 
@@ -143,20 +145,22 @@ def test_noise_and_difficulty_are_felt():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": 0}, "train must be a whole number of 1 or more, not 0"),
-        ({"clips": 2.5}, "clips must be a whole number of 1 or more, not 2.5"),
-        ({"clip_length": 5}, "clip_length must be a whole number of 6 or more, not 5"),
-        ({"seed": -1}, "seed must be a whole number of 0 or more, not -1"),
-        ({"test": True}, "test must be a whole number of 1 or more, not True"),
-        ({"difficulty": 1.5}, "difficulty must be a number in 0..1, not 1.5"),
-        ({"noise": float("nan")}, "noise must be a number in 0..3, not nan"),
-        ({"missing": "few"}, "missing must be a number in 0..0.5, not 'few'"),
-        ({"val": 1, "clips": 4}, "val=1 people with clips=4 are 4 clips; a split needs 8 or more"),
+        ({"train": 0}, "train = 0 must be at least 1"),
+        ({"clips": 2.5}, "clips = 2.5 must be int >= 1"),
+        ({"clip_length": 5}, "clip_length = 5 must be at least 6"),
+        ({"seed": -1}, "seed = -1 must be at least 0"),
+        ({"test": True}, "test = True must be int >= 1"),
+        ({"difficulty": 1.5}, "difficulty = 1.5 must be at least 0 and at most 1"),
+        ({"noise": float("nan")}, "noise = nan must be finite"),
+        ({"noise": 3.5}, "noise = 3.5 must be at least 0 and at most 3"),
+        ({"missing": "few"}, "missing = 'few' must be 0 <= float <= 0.5"),
+        ({"interaction": "any"}, "interaction = 'any' must be one of: none, unique, redundant, synergy"),
+        ({"val": 1, "clips": 4}, "val=1 with clips=4 gives 4 clips; a split needs at least 8"),
     ],
 )
 def test_a_wrong_option_is_refused_in_one_line(options, message):
     with pytest.raises(ConfigError) as caught:
-        Synthetic(**options)
+        DATASETS.build(Spec("synthetic", options))
     assert message in str(caught.value)
     assert len(caught.value.problems) == 1
     assert "\n" not in str(caught.value)
@@ -164,7 +168,7 @@ def test_a_wrong_option_is_refused_in_one_line(options, message):
 
 def test_all_wrong_options_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        Synthetic(train=0, difficulty=-1)
+        DATASETS.build(Spec("synthetic", {"train": 0, "difficulty": -1}))
     assert len(caught.value.problems) == 2
 
 

@@ -1,4 +1,4 @@
-"""Labels that hide in one region, in two alike, or in their combination only, and who can find them."""
+"""Labels that depend on one region, on either of two, or on both together, and the fusions that find them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from fusionkit.api import bench
 from fusionkit.errors import ConfigError
 from fusionkit.grid.run import RunOptions
+from fusionkit.registry import DATASETS
+from fusionkit.registry.spec import Spec
 from fusionkit_synthetic.synthetic import Synthetic
 
 SMALL = {"train": 6, "val": 4, "test": 5, "clips": 4, "clip_length": 24, "missing": 0.0}
@@ -70,18 +72,18 @@ def test_the_table_is_valid_reading_is_repeatable_and_missing_frames_have_no_ima
 
 
 def test_wrong_options_are_refused_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="interaction='xor' is not one of none, unique, redundant, synergy"):
-        made("xor")
-    with pytest.raises(ConfigError, match=r"label_noise must be a number in 0\.\.0\.4, not 0.7"):
-        made("unique", label_noise=0.7)
-    with pytest.raises(ConfigError, match="label_noise goes with an interaction only"):
+    with pytest.raises(ConfigError, match="interaction = 'xor' must be one of: none, unique, redundant, synergy"):
+        DATASETS.build(Spec("synthetic", {"interaction": "xor"}))
+    with pytest.raises(ConfigError, match=r"label_noise = 0\.7 must be at least 0 and at most 0\.4"):
+        DATASETS.build(Spec("synthetic", {"interaction": "unique", "label_noise": 0.7}))
+    with pytest.raises(ConfigError, match="label_noise requires an interaction"):
         Synthetic(label_noise=0.1)
-    with pytest.raises(ConfigError, match="known with an interaction only"):
+    with pytest.raises(ConfigError, match="only with an interaction"):
         Synthetic().best(("eye",))
 
 
 def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_redundancy(tmp_path: Path) -> None:
-    """Scores are of 450 frames of people who were not trained on; the best possible is .9, chance .5."""
+    """Scores are of 450 frames of persons not in train; the highest possible is .9, chance .5."""
     sizes = "train=8,val=4,test=5,clips=3,clip_length=30,missing=0,difficulty=0.3"
     results = bench(
         datasets=[f"synthetic:interaction={kind},{sizes}" for kind in ("redundant", "synergy")],
