@@ -198,7 +198,7 @@ class FaceDataset(Component, ABC):
         change = frames.clip[1:] != frames.clip[:-1]
         starts = np.flatnonzero(np.r_[True, change])
         if len(np.unique(frames.clip[starts])) != len(starts):
-            raise DataError(f"{name}: the frames of a clip must stand together in the table")
+            raise DataError(f"{name}: the frames of a clip must be contiguous")
         wrong = np.flatnonzero(~change & (np.diff(frames.number) <= 0))
         if len(wrong):
             raise DataError(f"{name}: {self.where(int(wrong[0]) + 1)}: frame numbers must rise within a clip")

@@ -87,7 +87,7 @@ def test_digests_keep_values_and_columns_separate(one: list[str], other: list[st
         (FrameTable.of(["a"], [0], [2]), "Toy: label 2 at clip 'a' frame 0 is not in -1..1"),
         (FrameTable.of(["a"], [0], [-2]), "label -2 at clip 'a' frame 0"),
         (FrameTable.of(["a"], [0], [0], split=["dev"]), "split names must be train, val or test, not dev"),
-        (FrameTable.of(["a", "b", "a"], [0, 0, 1], [0, 0, 0]), "the frames of a clip must stand together"),
+        (FrameTable.of(["a", "b", "a"], [0, 0, 1], [0, 0, 0]), "the frames of a clip must be contiguous"),
         (FrameTable.of(["a", "a"], [3, 2], [0, 0]), "clip 'a' frame 2: frame numbers must rise within a clip"),
         (FrameTable.of(["a", "b", "b"], [3, 2, 2], [0, 0, 0]), "clip 'b' frame 2: frame numbers must rise"),
     ],

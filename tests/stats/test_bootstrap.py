@@ -75,7 +75,7 @@ def test_it_repeats_and_changes_with_its_seed() -> None:
     assert bootstrap_interval(counts, seed=1) != bootstrap_interval(counts)
 
 
-def test_equal_sides_differ_by_nothing() -> None:
+def test_equal_models_have_a_difference_of_zero() -> None:
     a, _ = make_pair(1, 12, seeds=2)
     estimate = bootstrap_difference(a, a.copy())
     assert (estimate.value, estimate.low, estimate.high, estimate.se) == (0, 0, 0, 0)

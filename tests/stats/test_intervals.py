@@ -135,7 +135,7 @@ def test_interval_always_holds_the_value_itself() -> None:
         assert estimate.low <= estimate.value <= estimate.high
 
 
-def test_a_unit_that_decides_alone_widens_the_interval_beyond_its_error() -> None:
+def test_a_dominant_unit_widens_the_interval_beyond_its_error() -> None:
     even, _ = make_pair(0, 20)
     uneven = even.copy()
     uneven[:, 0] *= 50
@@ -173,7 +173,7 @@ def test_one_unit_has_a_value_and_no_interval() -> None:
 
 
 @given(pairs(least_units=2))
-def test_the_difference_changes_sign_with_the_sides(pair: Pair) -> None:
+def test_swapping_the_models_changes_the_sign_of_the_difference(pair: Pair) -> None:
     forth, back = paired_difference(*pair), paired_difference(*pair[::-1])
     assert forth.value == pytest.approx(-back.value, abs=1e-12)
     assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low), abs=1e-12)
@@ -255,7 +255,7 @@ def test_p_is_the_same_for_counts_too_large_for_single_precision() -> None:
 
 
 @given(pairs())
-def test_p_is_a_probability_and_does_not_depend_on_the_side(pair: Pair) -> None:
+def test_p_is_a_probability_and_does_not_depend_on_the_order_of_models(pair: Pair) -> None:
     p = permutation_p(*pair)
     assert 2.0 ** -pair[0].shape[1] <= p <= 1.0
     assert permutation_p(*pair[::-1]) == p
@@ -263,14 +263,14 @@ def test_p_is_a_probability_and_does_not_depend_on_the_side(pair: Pair) -> None:
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32))
-def test_drawn_p_repeats_and_does_not_depend_on_the_side(seed: int) -> None:
+def test_drawn_p_repeats_and_does_not_depend_on_the_order_of_models(seed: int) -> None:
     a, b = make_pair(seed, 16)
     p = permutation_p(a, b, permutations=500)
     assert 1 / 501 <= p <= 1.0
     assert permutation_p(a, b, permutations=500) == permutation_p(b, a, permutations=500) == p
 
 
-def test_equal_sides_have_p_one_and_a_difference_of_zero() -> None:
+def test_equal_models_have_p_one_and_a_difference_of_zero() -> None:
     a, _ = make_pair(0, 30, seeds=2)
     assert permutation_p(a, a.copy()) == 1.0
     estimate = paired_difference(a, a.copy())
@@ -361,7 +361,7 @@ def test_holm_keeps_the_rate_of_any_false_rejection_where_single_tests_do_not() 
     assert found > data_sets  # it is not for want of power: more than half of the true differences are found
 
 
-def test_holm_leaves_out_what_was_not_tested() -> None:
+def test_holm_leaves_out_missing_tests() -> None:
     p = np.array([np.nan, 0.01, np.nan, 0.04])
     np.testing.assert_allclose(holm(p), [np.nan, 0.02, np.nan, 0.04])
     assert holm(np.array([])).shape == (0,)

@@ -100,7 +100,7 @@ def test_drawn_class_p_count_the_swaps_that_the_test_of_macro_f1_draws() -> None
     np.testing.assert_allclose(class_permutation_p(a, b, permutations, seed=4), (1 + extreme.sum(0)) / 401)
 
 
-def test_sides_counted_on_other_frames_are_refused() -> None:
+def test_counts_of_different_frames_are_refused() -> None:
     a, b = make_pair(7, 5)
     b[0, 2, 0, 0] += 1
     for compare in (class_differences, class_permutation_p):

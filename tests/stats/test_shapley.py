@@ -169,7 +169,7 @@ def test_a_missing_score_cannot_be_ranked() -> None:
 # -- the empty set without a main view ---------------------------------------------------------------------------------
 
 
-def test_the_best_constant_names_the_most_frequent_class_and_scores_as_documented() -> None:
+def test_the_best_constant_predicts_the_most_frequent_class_and_scores_as_documented() -> None:
     counts = np.random.default_rng(3).integers(0, 9, (2, 6, 4, 4))
     counts[..., 2, :] = 0  # class 2 is not in the truth
     counts[1] = counts[0]

@@ -1,4 +1,4 @@
-"""Artefacts are there whole or not at all, whatever happens while they are written."""
+"""Artifacts are complete or absent, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def steps_of(write: Callable[[], None], *, forever: bool) -> int:
         return wire.calls
 
 
-def test_files_and_notes_come_back_as_written(tmp_path: Path) -> None:
+def test_files_and_metadata_are_read_as_written(tmp_path: Path) -> None:
     write_artifact(tmp_path / "deep" / "thing", OLD, {"rows": 3, "names": ["ä", "b"]})
     assert read_artifact(tmp_path / "deep" / "thing") == OLD
     assert read_meta(tmp_path / "deep" / "thing") == {"rows": 3, "names": ["ä", "b"]}
@@ -82,13 +82,13 @@ def test_some_of_the_files_are_read_and_checked_without_the_others(tmp_path: Pat
     assert read_artifact(place) is None
 
 
-def test_a_folder_that_is_not_there_is_nothing(tmp_path: Path) -> None:
+def test_a_missing_folder_reads_as_none(tmp_path: Path) -> None:
     assert read_artifact(tmp_path / "no") is None
     assert read_meta(tmp_path / "no") is None
 
 
 @pytest.mark.parametrize("before", ["nothing", "old", "empty folder", "a file", "rubble"])
-def test_writing_replaces_whatever_stands_there(tmp_path: Path, before: str) -> None:
+def test_writing_replaces_an_existing_file_or_folder(tmp_path: Path, before: str) -> None:
     place = tmp_path / "thing"
     if before == "old":
         write_artifact(place, OLD)
@@ -133,7 +133,7 @@ def test_a_process_killed_at_any_step_leaves_the_old_the_new_or_nothing(tmp_path
 
 
 @pytest.mark.parametrize("before", [None, OLD])
-def test_a_full_disk_at_any_step_is_one_clear_error_without_rubble(tmp_path: Path, before: Any) -> None:
+def test_a_full_disk_at_any_step_is_one_clear_error_without_partial_files(tmp_path: Path, before: Any) -> None:
     def full() -> BaseException:
         return OSError(errno.ENOSPC, "No space left on device")
 
@@ -156,7 +156,7 @@ def test_a_full_disk_at_any_step_is_one_clear_error_without_rubble(tmp_path: Pat
             assert leftovers(place.parent) == []
         assert read_artifact(place) in (None, before, NEW)
     assert len(refused) >= 7
-    assert all(said == wanted for said, wanted in refused)
+    assert all(message == wanted for message, wanted in refused)
 
 
 def test_no_permission_is_named_as_the_system_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +168,7 @@ def test_no_permission_is_named_as_the_system_names_it(tmp_path: Path, monkeypat
         write_artifact(tmp_path / "thing", NEW)
 
 
-def test_another_process_that_puts_its_own_there_first_does_no_harm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_process_that_writes_first_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, rename, rivals = tmp_path / "thing", Path.rename, iter(range(2))
 
     def contested(path: Path, target: Path) -> Path:
@@ -198,7 +196,7 @@ def test_truncation_of_any_file_is_noticed(tmp_path: Path) -> None:
         assert read_meta(tmp_path / name) is None
 
 
-def test_a_file_that_is_gone_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
     for name in ("a.bin", "b.bin", MARKER):
         write_artifact(tmp_path / name, OLD)
         (tmp_path / name / name).unlink()
@@ -233,7 +231,7 @@ def test_a_marker_of_any_bytes_never_raises(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("text", ["[]", "1", '"a"', "null", "{}", '{"sha256": 1}', '{"schema": "1", "sha256": "x"}'])
-def test_a_marker_of_another_form_is_nothing(tmp_path: Path, text: str) -> None:
+def test_a_malformed_marker_reads_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / MARKER).write_text(text)
     assert read_artifact(tmp_path) is None
 
@@ -278,7 +276,7 @@ def test_one_file_is_old_or_new_after_any_accident(tmp_path: Path, before: bytes
             if not forever and file.parent.exists() and at < count:
                 assert leftovers(file.parent) == []
     assert len(refused) >= 3
-    assert all(said == wanted for said, wanted in refused)
+    assert all(message == wanted for message, wanted in refused)
 
 
 def test_a_file_below_a_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def filled(store: EmbeddingStore, shape: tuple[int, ...] = (3,), rows: int = 10)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3)])
-def test_any_rows_in_any_order_come_back_as_written(store: EmbeddingStore, shape: tuple[int, ...]) -> None:
+def test_any_rows_in_any_order_are_read_as_written(store: EmbeddingStore, shape: tuple[int, ...]) -> None:
     values = filled(store, shape)
     rows = np.array([9, 0, 5, 5, 3, 8])
     found = store.read("k", rows)
@@ -42,7 +42,7 @@ def test_no_rows_are_no_rows(store: EmbeddingStore) -> None:
     assert len(store.read("k", np.array([], dtype=int))) == 0
 
 
-def test_only_the_shards_that_are_not_there_are_missing(store: EmbeddingStore) -> None:
+def test_only_absent_shards_are_missing(store: EmbeddingStore) -> None:
     filled(store)
     assert store.missing("k", 10, verify=True) == []
     assert store.missing("k", 13, verify=False) == [2, 3]  # the third has two rows, and would have four
@@ -76,7 +76,7 @@ def test_rows_are_read_into_an_array_of_the_stored_type(store: EmbeddingStore) -
     assert store.present("k", rows).tolist() == [True, True, False, False, True]
 
 
-def test_what_is_read_is_mapped_and_not_held(store: EmbeddingStore) -> None:
+def test_values_are_mapped_and_not_kept(store: EmbeddingStore) -> None:
     filled(store)
     values = store._map("k", 1)
     assert isinstance(values.base, np.memmap)
@@ -121,20 +121,20 @@ def test_many_shards_are_read_without_holding_their_files_open(store: EmbeddingS
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
-def test_unreadable_frames_are_remembered_by_name(store: EmbeddingStore) -> None:
+def test_unreadable_frames_are_stored_by_name(store: EmbeddingStore) -> None:
     filled(store)
     assert store.unreadable("k", 10) == ["frame 0", "frame 1", "frame 2"]
 
 
-def test_what_was_noted_comes_back_the_newest_embedding_first_and_by_its_first_whole_shard(
+def test_metadata_come_the_newest_embedding_first_from_its_first_readable_shard(
     store: EmbeddingStore, tmp_path: Path
 ) -> None:
     for index in (0, 1):
         store.write("old", index, np.ones((4, 3), np.float16), (), "old", 0.5 + index, {"view": "face"})
     store.write("new", 0, np.ones((2, 3), np.float16), (), "new", 0.25, {"view": "eye"})
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
-    told = [(note["about"], note["rows"], note["seconds"], note["record"]) for note in store.metas()]
-    assert told == [("new", 2, 0.25, {"view": "eye"}), ("old", 4, 0.5, {"view": "face"})]
+    found = [(note["about"], note["rows"], note["seconds"], note["record"]) for note in store.metas()]
+    assert found == [("new", 2, 0.25, {"view": "eye"}), ("old", 4, 0.5, {"view": "face"})]
     (tmp_path / "embeddings" / "old" / "00000" / "values.npy").unlink()
     (tmp_path / "embeddings" / "new" / "00000" / "done.json").write_text("{")
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
@@ -167,7 +167,7 @@ def test_the_cache_is_listed_and_pruned_while_others_write_and_delete_in_it(
     assert store.entries() == []
 
 
-def test_rows_that_are_there_are_counted_by_whole_shards(store: EmbeddingStore, tmp_path: Path) -> None:
+def test_stored_rows_are_counted_by_complete_shards(store: EmbeddingStore, tmp_path: Path) -> None:
     filled(store)
     assert store.stored_rows("k", 10) == 10
     (tmp_path / "embeddings" / "k" / "00002" / "values.npy").unlink()
@@ -187,7 +187,7 @@ def test_the_number_of_shards_is_rounded_up() -> None:
     assert [shard_count(n) for n in (0, 1, SHARD, SHARD + 1)] == [0, 1, 1, 2]
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_that_of_the_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSIONKIT_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
     monkeypatch.delenv("FUSIONKIT_CACHE")

@@ -50,12 +50,12 @@ def test_digests_differ_where_the_text_does(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], {1, 2}, Path("x"), {"a": object()}, "\ud800"])
-def test_what_is_not_plain_data_is_refused(value: object) -> None:
+def test_other_than_plain_data_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match="is not plain data"):
         digest(value)
 
 
-def test_a_default_that_is_written_out_changes_nothing() -> None:
+def test_an_explicit_default_changes_nothing() -> None:
     bare = component_identity(BACKBONES, Spec("hog"))
     for name, value in bare["options"].items():
         assert component_identity(BACKBONES, Spec("hog", {name: value})) == bare
@@ -146,7 +146,7 @@ def test_places_never_count_and_files_count_by_content(package: Callable[..., ty
     assert component_identity(registry, Spec("mine"))["options"]["weights"] is None
 
 
-def test_a_class_that_was_typed_in_counts_by_its_code() -> None:
+def test_a_class_without_a_file_counts_by_its_code() -> None:
     def typed(text: str) -> str:
         space: dict[str, Any] = {"__name__": "typed_in"}
         exec(f"from fusionkit.contracts import Smoother\nclass Typed(Smoother):\n{text}", space)

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, the dead are taken over, the living are not."""
+"""Leases: one holder at a time; those of ended processes are taken over, those of running ones are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_held_lease_is_refused_and_a_released_one_is_free(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lease_of_a_process_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+def test_the_lease_of_a_process_that_has_ended_is_taken_over(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     path = tmp_path / "work"
@@ -52,7 +52,7 @@ def test_the_lease_of_another_machine_is_taken_over_once_it_is_no_longer_touched
         assert mine is free
 
 
-def test_a_lease_that_was_made_and_not_written_yet_is_respected(tmp_path: Path) -> None:
+def test_a_lease_that_is_created_and_not_written_yet_is_respected(tmp_path: Path) -> None:
     path = tmp_path / "work"
     path.touch()
     with lease(path) as mine:
@@ -60,7 +60,7 @@ def test_a_lease_that_was_made_and_not_written_yet_is_respected(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"machine": 1}', '{"pid": "x"}', "\x80\x81"])
-def test_a_lease_whose_text_tells_nothing_is_judged_by_its_age(tmp_path: Path, text: str) -> None:
+def test_a_lease_with_unreadable_content_is_judged_by_its_age(tmp_path: Path, text: str) -> None:
     path = tmp_path / "work"
     path.write_text(text, encoding="latin-1")
     with lease(path) as mine:
@@ -74,7 +74,7 @@ def test_a_lease_whose_text_tells_nothing_is_judged_by_its_age(tmp_path: Path, t
         assert mine
 
 
-def test_age_is_told_by_the_clock_of_the_folder_and_not_by_that_of_this_machine(
+def test_age_is_measured_by_the_clock_of_the_folder_not_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "work"
@@ -85,7 +85,7 @@ def test_age_is_told_by_the_clock_of_the_folder_and_not_by_that_of_this_machine(
             assert not mine
 
 
-def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_not_taken_for_gone(
+def test_a_process_id_of_another_machine_of_the_same_name_does_not_count_as_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -100,7 +100,7 @@ def test_a_process_of_the_same_number_on_a_machine_of_the_same_name_is_not_taken
         assert not mine
 
 
-def test_who_finds_a_lease_dead_does_not_take_away_that_of_a_new_holder_in_the_same_file(tmp_path: Path) -> None:
+def test_removing_a_dead_lease_keeps_that_of_a_new_holder_with_the_same_inode(tmp_path: Path) -> None:
     """A file system gives the number of a file that is gone to the next one."""
     path = tmp_path / "work"
     path.write_text(json.dumps({"machine": "another machine", "pid": 1}))
@@ -113,7 +113,7 @@ def test_who_finds_a_lease_dead_does_not_take_away_that_of_a_new_holder_in_the_s
     assert path.exists()
 
 
-def test_a_lease_that_cannot_be_written_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_cannot_be_written_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -123,7 +123,7 @@ def test_a_lease_that_cannot_be_written_is_not_left_behind(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_whether_a_lease_is_held_is_seen_from_outside_and_changes_nothing(tmp_path: Path) -> None:
+def test_checking_whether_a_lease_is_held_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "work"
     assert not held(path)
     with lease(path):
@@ -151,13 +151,13 @@ def test_a_held_lease_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert path.stat().st_mtime > 0
 
 
-def test_of_several_leases_those_that_are_free_are_got(tmp_path: Path) -> None:
+def test_of_several_leases_the_free_ones_are_acquired(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abc"]
     with lease(paths[1]), leases(paths) as mine:
         assert mine == [True, False, True]
 
 
-def test_waiting_ends_when_the_holder_lets_go(tmp_path: Path) -> None:
+def test_waiting_ends_when_the_holder_releases_the_lease(tmp_path: Path) -> None:
     path = tmp_path / "work"
     order: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Records hold the identity that names a piece of work, and what brought its components."""
+"""Records hold the identity that gives an artifact its key, and the distribution of each component."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusionkit.storage.record import component_record, distribution_of
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 
-def test_a_component_is_recorded_with_the_distribution_that_brings_it() -> None:
+def test_a_component_is_recorded_with_its_distribution() -> None:
     spec = Spec("hog", {"cell_size": 6})
     record = component_record(BACKBONES, spec)
     assert record == {
@@ -30,7 +30,7 @@ def test_a_component_is_recorded_with_the_distribution_that_brings_it() -> None:
     assert component_record(BACKBONES, Spec("timm", {"model": "test_vit"}))["files"] == ["checkpoint"]
 
 
-def test_a_lone_file_is_of_no_distribution(tmp_path: Path) -> None:
+def test_a_plugin_file_has_no_distribution(tmp_path: Path) -> None:
     (tmp_path / "lone.py").write_text(
         "from fusionkit.contracts import StackedFusion\nfrom fusionkit.registry import FUSIONS\n"
         "@FUSIONS.register_module()\nclass Lone(StackedFusion):\n"
@@ -40,7 +40,7 @@ def test_a_lone_file_is_of_no_distribution(tmp_path: Path) -> None:
     assert distribution_of(FUSIONS, "lone") == ""
 
 
-def test_what_a_module_registers_is_of_the_distribution_of_its_package() -> None:
+def test_a_component_of_a_module_has_the_distribution_of_its_package() -> None:
     found = type("Found", (Colours,), {"__module__": "pytest"})
     with registered(BACKBONES, "toy-found", found):
         assert distribution_of(BACKBONES, "toy-found") == f"pytest {version('pytest')}"
@@ -75,7 +75,7 @@ def test_the_name_of_a_head_is_the_digest_of_what_its_record_holds() -> None:
     }
 
 
-def test_data_are_recorded_with_their_fingerprint_and_never_with_their_place() -> None:
+def test_data_are_recorded_with_their_fingerprint_and_never_with_their_location() -> None:
     spec = Spec("toy-blobs", {"root": "/somewhere/secret"})
     source = open_source(spec, 60)
     record = source.record
