@@ -53,8 +53,8 @@ def test_backbones_have_a_gpu_each_and_heads_share_them(
 
 
 @dataclass(frozen=True)
-class DetectionOptions:
-    """A task that notes who did it, and what it saw; ``dies`` ends its process the first time."""
+class GpuTask:
+    """A task that records its process and visible device; with ``dies``, its process ends the first time."""
 
     name: str
     folder: Path
@@ -74,7 +74,7 @@ class DetectionOptions:
 
 
 def test_workers_are_dealt_out_to_the_gpus_and_a_lost_ones_place_is_taken(tmp_path: Path) -> None:
-    tasks = [DetectionOptions(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
+    tasks = [GpuTask(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
     who = Processes(3, None, Code((), ()), gpus=("7", "GPU-b"))
     results = list(who.run(tasks, lambda _: None))  # type: ignore[arg-type]
     assert [failure for _, failure in results] == [None] * 6
