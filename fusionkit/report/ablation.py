@@ -14,9 +14,10 @@ from rich.text import Text
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import RunResults, StoredRow
 from fusionkit.report.attribution import main_view_alone
-from fusionkit.report.csv_files import AXES
+from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.report.significance import few_units_warnings
+from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import Estimate, paired_difference
 from fusionkit.storage.artifact import csv_bytes, write_file
 
@@ -74,7 +75,8 @@ class EvaluatedRow:
     def caption(self) -> str:
         """Return the test data, seeds, draws and smoothing."""
         seeds = f"seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
-        smoother = f"smoothed by {self.axes.smoother}" if self.smoothed else "not smoothed"
+        is_smoothed = self.smoothed and self.axes.smoother != "none"
+        smoother = f"smoothed by {self.axes.smoother}" if is_smoothed else "not smoothed"
         draws = f"{self.draws} draw{'s' * (self.draws > 1)} with seed {self.draw_seed}"
         units = f"{self.intact.n_units:,} units (subjects or videos) of {self.axes.dataset}"
         methods = "intervals: delete-one-unit jackknife-t"
@@ -175,13 +177,7 @@ def parameter_control(results: RunResults, entry: dict[str, Any], seeds: list[in
 
 def ablation_table(ablation: Ablation) -> Table:
     """Return the effects as a table with a line per view."""
-    table = Table(
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        title=f"{ablation.tested.name}: effect of each view on macro-F1, 95 %",
-        title_justify="left",
-    )
+    table = new_table(f"{ablation.tested.name}: effect of each view on macro-F1, 95 %")
     table.add_column("view", overflow="fold")
     for name in (*PERTURBATIONS, MASKED_SHAPLEY):
         table.add_column(name, justify="right", min_width=14)
@@ -216,13 +212,6 @@ def write_ablations(folder: Path, ablations: Sequence[Ablation]) -> None:
     """
     lines = ({**each.tested.fields(), **line} for each in ablations for line in each.lines())
     write_file(folder / "attribution.csv", csv_bytes(COLUMNS, lines))
-
-
-def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
-    """Return the columns ``name``, ``name_lo`` and ``name_hi``; none without an estimate."""
-    if estimate is None:
-        return {}
-    return {name: estimate.value, f"{name}_lo": estimate.low, f"{name}_hi": estimate.high}
 
 
 def _counts(stored: StoredRow, seeds: list[int]) -> np.ndarray:

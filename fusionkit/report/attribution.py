@@ -16,6 +16,7 @@ from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import RowScores, scored_rows
+from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
 
@@ -162,16 +163,8 @@ def _paired_counts(rows: list[RowScores]) -> list[np.ndarray]:
 
 def _table(group: list[Attribution]) -> Table:
     names = varying((each.axes for each in group), _ROW)
-    table = Table(
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        title="Contribution of each view to macro-F1 (Shapley values, heads retrained for every subset), 95 %",
-        title_justify="left",
-        caption=_caption(group),
-        caption_justify="left",
-        expand=True,
-    )
+    title = "Contribution of each view to macro-F1 (Shapley values, heads retrained for every subset), 95 %"
+    table = new_table(title, _caption(group))
     for name in (*names, "view"):
         table.add_column(name, overflow="fold")
     table.add_column("contribution [95 %]", justify="right", no_wrap=True)

@@ -14,6 +14,7 @@ from fusionkit.grid.lookup import RowMatch, find_row, label
 from fusionkit.grid.results import RunResults, StoredRow
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
 from fusionkit.report.significance import ALPHA, excludes_zero, few_units_warnings, is_significant
+from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import (
     FEW_UNITS,
     Estimate,
@@ -155,7 +156,7 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
 def overall_table(comparison: Comparison) -> Table:
     """Return macro-F1 of both rows and their difference as a table."""
     overall = comparison.overall
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     for column in ("", "macro-F1 [95 %]", "", "id"):
         table.add_column(column, overflow="fold")
     for side, name, id_, score in zip("AB", comparison.names, comparison.ids, (overall.a, overall.b), strict=True):
@@ -168,7 +169,7 @@ def overall_table(comparison: Comparison) -> Table:
 
 def class_table(comparison: Comparison) -> Table:
     """Return F1 of each class in both rows, the difference and the corrected p as a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     table.add_column("class", overflow="fold")
     for column in ("units", "frames", "F1 A", "F1 B", "A - B [95 %]", "p Holm"):
         table.add_column(column, justify="right", no_wrap=True)

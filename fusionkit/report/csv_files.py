@@ -9,6 +9,7 @@ from typing import Any
 
 from fusionkit.grid.folder import heads_of
 from fusionkit.grid.results import Row, RunResults
+from fusionkit.stats.intervals import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
 AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
@@ -45,16 +46,22 @@ def write_csv_files(results: RunResults) -> None:
 def result_fields(row: Row) -> dict[str, Any]:
     """Return a line of results.csv by column; unknown values are NaN, None or absent."""
     fields: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
+    fields |= {**estimate_fields("macro_f1", row.score), **estimate_fields("delta", row.delta)}
     if row.score:
-        fields |= {"n_units": row.score.n_units, "macro_f1": row.score.value, "macro_f1_sd": row.sd}
-        fields |= {"macro_f1_lo": row.score.low, "macro_f1_hi": row.score.high}
+        fields |= {"n_units": row.score.n_units, "macro_f1_sd": row.sd}
     if row.delta:
-        fields |= {"delta": row.delta.value, "delta_lo": row.delta.low, "delta_hi": row.delta.high}
         fields |= {"p": row.p, "p_holm": row.p_holm}
     for name in ("n_clips", "n_frames", "params"):
         if name in fields:
             fields[name] = round(fields[name])
     return fields
+
+
+def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
+    """Return the columns ``name``, ``name_lo`` and ``name_hi``; none without an estimate."""
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_lo": estimate.low, f"{name}_hi": estimate.high}
 
 
 def _cell_fields(cell: Mapping[str, Any]) -> dict[str, Any]:

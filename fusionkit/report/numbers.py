@@ -39,6 +39,11 @@ def p_in_words(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {share(p)}"
 
 
+def percent(value: float) -> str:
+    """Format a share: ``98.1 %``."""
+    return f"{100 * value:.1f} %"
+
+
 def amount(value: float) -> str:
     """Format a count >= 0 with three digits: ``7.21 k``, ``86 M``, ``1.2 G``; ``-`` for NaN."""
     if math.isnan(value):

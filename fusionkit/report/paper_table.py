@@ -49,14 +49,8 @@ def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
     """Return a ``booktabs`` table: the best row in bold, a dagger on rows tied with it."""
     axes = _axes(results)
     lines = []
-    for row, plain in zip(results.rows, _texts(results, axes), strict=True):
-        texts = [_escaped(text, _LATEX) for text in plain]
-        score = len(axes)
-        texts[score:] = [_MINUS.sub("$-$", text) for text in texts[score:]]
-        if significance.get(row.id) == "best":
-            texts[score] = rf"\textbf{{{texts[score]}}}"
-        elif significance.get(row.id) == "tied":
-            texts[score] += r"$^{\dagger}$"
+    for settings, numbers in _texts(results, axes, significance, (r"\textbf{%s}", r"%s$^{\dagger}$"), _LATEX):
+        texts = [*settings, *(_MINUS.sub("$-$", text) for text in numbers)]
         lines.append("  " + " & ".join(texts) + r" \\")
     about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
     rule = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. " + _escaped(
@@ -84,14 +78,8 @@ def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
 def _markdown(results: RunResults, significance: dict[str, Significance]) -> str:
     axes = _axes(results)
     lines = ["| " + " | ".join((*axes, *_HEADS)) + " |", "|" + "---|" * len(axes) + "---:|" * len(_HEADS)]
-    for row, plain in zip(results.rows, _texts(results, axes), strict=True):
-        texts = [_escaped(text, _MARKDOWN) for text in plain]
-        score = len(axes)
-        if significance.get(row.id) == "best":
-            texts[score] = f"**{texts[score]}**"
-        elif significance.get(row.id) == "tied":
-            texts[score] += " †"
-        lines.append("| " + " | ".join(texts) + " |")
+    for settings, numbers in _texts(results, axes, significance, ("**%s**", "%s †"), _MARKDOWN):
+        lines.append("| " + " | ".join((*settings, *numbers)) + " |")
     about = [part for line in caption(results) for part in (_escaped(line, _MARKDOWN), "")]
     rule = f"**bold**: the highest score; †: not significantly different from it. {RULE}."
     return "\n".join([*lines, "", *about, rule, ""])
@@ -122,11 +110,22 @@ def _axes(results: RunResults) -> list[str]:
     return [*(name for name in varying(row.axes for row in results.rows) if name not in _NAMES), *_NAMES]
 
 
-def _texts(results: RunResults, axes: list[str]) -> Iterator[list[str]]:
+def _texts(
+    results: RunResults,
+    axes: list[str],
+    significance: dict[str, Significance],
+    marks: tuple[str, str],
+    signs: dict[str, str],
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the settings and the numbers of each row, escaped, with the marks of best and tied scores."""
     names = RowNames(row.axes for row in results.rows)
+    formats = dict(zip(("best", "tied"), marks, strict=True))
     for row in results.rows:
         chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
-        yield [*(chosen.get(axis, names.part(row.axes, axis)) for axis in axes), *_numbers(row)]
+        settings = [chosen.get(axis, names.part(row.axes, axis)) for axis in axes]
+        score, *others = (_escaped(text, signs) for text in _numbers(row))
+        score = formats.get(significance.get(row.id, ""), "%s") % score
+        yield [_escaped(text, signs) for text in settings], [score, *others]
 
 
 def _numbers(row: Row) -> list[str]:

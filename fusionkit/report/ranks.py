@@ -13,6 +13,7 @@ from rich.text import Text
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import RunResults, StoredRow
 from fusionkit.report.row_names import varying
+from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import macro_f1
 from fusionkit.stats.shapley import average_ranks
 
@@ -66,16 +67,8 @@ def ranks_table(results: RunResults) -> Table | None:
         return None
     names = (*varying((axes for axes, _ in found.rows), _CONTEXT), "views", "fusion", "smoother")
     left_out = f"; {found.left_out} row(s) without a score on all of them are left out" if found.left_out else ""
-    table = Table(
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        title=f"Average rank over {found.blocks} {found.over}, by macro-F1",
-        title_justify="left",
-        caption=f"1 is best; equal scores share the mean of their ranks{left_out}",
-        caption_justify="left",
-        expand=True,
-    )
+    title = f"Average rank over {found.blocks} {found.over}, by macro-F1"
+    table = new_table(title, f"1 is best; equal scores share the mean of their ranks{left_out}")
     for name in names:
         table.add_column(name, overflow="fold", min_width=10)
     table.add_column("rank", justify="right", no_wrap=True)

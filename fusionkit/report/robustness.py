@@ -10,9 +10,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fusionkit.report.ablation import Effect, EvaluatedRow, estimate_fields
-from fusionkit.report.csv_files import AXES
+from fusionkit.report.ablation import Effect, EvaluatedRow
+from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
+from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
@@ -97,7 +98,7 @@ class Robustness:
 
 def subset_table(found: Robustness) -> Table:
     """Return the scores of all subsets as a table, all views first."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title=found.tested.name, title_justify="left")
+    table = new_table(found.tested.name)
     table.add_column("views present", overflow="fold")
     for name in ("macro-F1 [95 %]", "difference to intact [95 %]"):
         table.add_column(name, justify="right", min_width=14)
@@ -111,7 +112,7 @@ def subset_table(found: Robustness) -> Table:
 
 def curve_table(found: Robustness) -> Table:
     """Return the curves as a table with a line per curve and a column per level."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     table.add_column("views missing", overflow="fold")
     for point in found.curves[0].points:
         table.add_column(f"in {100 * point.level:g} %", justify="right", no_wrap=True)

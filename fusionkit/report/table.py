@@ -11,7 +11,7 @@ from rich.text import Text
 from fusionkit.config.recipe import Recipe
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
-from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import few_units_warnings
 
@@ -26,7 +26,7 @@ def results_table(results: RunResults) -> Table:
     context = varying((row.axes for row in rows), CONTEXT)
     if any(row.chosen_recipe != row.axes.recipe for row in rows) and "recipe" not in context:
         context.append("recipe")  # the recipe chosen in a sweep differs by row
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = new_table()
     for name in (*context, "views", "fusion", "smoother"):
         table.add_column(name, overflow="fold", min_width=10)
     # In a narrow terminal an interval is wrapped below its value before names or columns are cut.
@@ -38,7 +38,14 @@ def results_table(results: RunResults) -> Table:
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
         axes = [Text(_recipe(row) if name == "recipe" else getattr(row.axes, name)) for name in context]
-        table.add_row(*axes, *_cells(row, best), *([Text(coverage_text(row))] if with_coverage else []))
+        table.add_row(*axes, *_cells(row, best), *([_coverage(row)] if with_coverage else []))
+    return table
+
+
+def new_table(title: str = "", caption: str = "") -> Table:
+    """Return an empty table without borders; with a caption it is as wide as the terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, caption=caption, expand=bool(caption))
+    table.title_justify = table.caption_justify = "left"
     return table
 
 
@@ -73,11 +80,6 @@ def has_incomplete_coverage(rows: list[Row]) -> bool:
     return any(row.means.get("coverage", 1.0) < 1.0 for row in rows)
 
 
-def coverage_text(row: Row) -> str:
-    """Return the share of test frames with every view: ``98.1 %``; empty without a score."""
-    return f"{100 * row.means['coverage']:.1f} %" if row.means else ""
-
-
 def unfinished_text(row: Row) -> str:
     """Return why a row has no score."""
     return "failed" if row.failures else "not run"
@@ -92,6 +94,10 @@ def _cells(row: Row, best: float) -> list[Text]:
     if row.delta:
         return [*axes, score, Text(signed_with_interval(row.delta)), Text(p_value(row.p_holm))]
     return [*axes, score, Text("reference" if row.is_reference else "", style="dim"), Text("")]
+
+
+def _coverage(row: Row) -> Text:
+    return Text(percent(row.means["coverage"]) if row.means else "")
 
 
 def _recipe(row: Row) -> str:

@@ -20,7 +20,7 @@ from fusionkit.report.run import Results
 def test_a_bench_leaves_a_page_with_clips_and_pictures(finished_run: Path) -> None:
     text = (finished_run / "report.html").read_text(encoding="utf-8")
     assert "Clips over time" in text
-    assert "What the backbones see" in text
+    assert 'id="pictures"' in text
     assert 'src="data:image/jpeg;base64,' in text
     assert "Left out of this page" not in text
 
@@ -32,7 +32,7 @@ def test_the_command_writes_the_same_page_without_pictures_on_request(finished_r
     text = (tmp_path / "b.html").read_text(encoding="utf-8")
     assert "data:image" not in text
     assert "Clips over time" in text
-    assert "pictures of frames: not asked for" in text
+    assert "pictures of frames: switched off" in text
 
 
 def test_the_settings_on_the_page_run_the_same_grid(finished_run: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_no_results(
     )
     outcome, results = api.execute(prepared)
     assert [note for note in outcome.notes if "report.html" in note] == [
-        "report.html was not written: RuntimeError: no ink; fusionkit report --debug says more"
+        "report.html was not written: RuntimeError: no ink; see fusionkit report --debug"
     ]
     assert all(row.score for row in results.rows)
     assert (tmp_path / "run" / "results.csv").exists()
@@ -141,7 +141,7 @@ def test_without_pandas_one_line_says_so(finished_run: Path, monkeypatch: pytest
     from fusionkit.errors import FusionKitError
 
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(FusionKitError, match=r"^to_frame\(\) needs pandas \(pip install pandas\)$"):
+    with pytest.raises(FusionKitError, match=r"^to_frame\(\) requires pandas \(pip install pandas\)$"):
         Results(finished_run).to_frame()
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fusionkit.grid.results import Row, RunResults
-from fusionkit.report.numbers import amount, p_value, share, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import amount, p_value, percent, share, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance
-from fusionkit.report.table import CONTEXT, coverage_text, has_incomplete_coverage, unfinished_text
+from fusionkit.report.table import CONTEXT, has_incomplete_coverage, unfinished_text
 from fusionkit.stats.intervals import Estimate
 
+_SCORE = "macro-F1 [95 %]"
 _Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, whether it is right-aligned, and a tooltip."""
+    """A column: heading, whether it holds numbers, and tooltip."""
 
     name: str
     is_number: bool = True
@@ -53,6 +55,9 @@ class Line:
     entries: list[Entry]
 
 
+_ColumnOfRows = tuple[Column, Callable[[Row], Entry]]
+
+
 @dataclass(frozen=True)
 class PageTable:
     """Columns and lines, by falling score; rows without a score are last.
@@ -69,63 +74,70 @@ class PageTable:
 def page_table(results: RunResults, significance: dict[str, Significance]) -> PageTable:
     """Return the table of a run folder, without empty columns and without axes that do not vary."""
     rows = sorted(results.rows, key=lambda row: -row.score.value if row.score else math.inf)
-    names = RowNames(row.axes for row in rows)
     axes = [*varying((row.axes for row in rows), CONTEXT), "views", "fusion", "smoother"]
-    with_coverage = has_incomplete_coverage(rows)
-    with_seeds = len({len(row.seeds) for row in rows}) > 1
-    columns = [
-        *(Column(name, is_number=False) for name in axes),
-        Column("macro-F1 [95 %]"),
-        Column("significance", is_number=False, note="compared with the best row"),
-        Column("difference to the reference [95 %]"),
-        Column("p Holm", note="unit-swap permutation test against the reference, Holm-corrected over the rows"),
-        *(Column(name) for name in ("accuracy", "UAR", "ECE")),
-        *([Column("coverage", note="share of test frames with every view")] if with_coverage else []),
-        *([Column("seeds")] if with_seeds else []),
-        Column("parameters"),
-        Column("FLOP", note="per frame, counted by PyTorch"),
-    ]
-    spans = _span([row.score for row in rows]), _span([row.delta for row in rows])
-    lines = []
-    for row in rows:
-        mark = significance.get(row.id, "") if len(rows) > 1 else ""
-        score, *numbers = _numbers(row, spans, with_coverage=with_coverage, with_seeds=with_seeds)
-        settings = [Entry(_setting(row, name, names), getattr(row.axes, name)) for name in axes]
-        lines.append(Line(row.id[:7], mark, [*settings, score, Entry(mark, mark), *numbers]))
-    kept = [index for index in range(len(columns)) if any(line.entries[index].text for line in lines)]
+    marks = significance if len(rows) > 1 else {}
+    columns = [*_setting_columns(rows, axes), *_score_columns(rows, marks), *_mean_columns(rows)]
+    columns = [(column, entry) for column, entry in columns if any(entry(row).text for row in rows)]
     return PageTable(
-        [columns[index] for index in kept],
-        [Line(line.id, line.significance, [line.entries[index] for index in kept]) for line in lines],
-        sum(index < len(axes) for index in kept),
+        [column for column, _ in columns],
+        [Line(row.id[:7], marks.get(row.id, ""), [entry(row) for _, entry in columns]) for row in rows],
+        sorted_by=[column.name for column, _ in columns].index(_SCORE),
     )
 
 
-def _setting(row: Row, axis: str, names: RowNames) -> str:
-    given = names.part(row.axes, axis)
-    chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, given)
-    return given if chosen == given else f"{chosen} (chosen from {given})"
+def _setting_columns(rows: list[Row], axes: list[str]) -> Iterator[_ColumnOfRows]:
+    names = RowNames(row.axes for row in rows)
+
+    def entry(row: Row, axis: str) -> Entry:
+        given = names.part(row.axes, axis)
+        chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, given)
+        text = given if chosen == given else f"{chosen} (chosen from {given})"
+        return Entry(text, getattr(row.axes, axis))
+
+    return ((Column(axis, is_number=False), partial(entry, axis=axis)) for axis in axes)
 
 
-def _numbers(row: Row, spans: tuple[_Span, _Span], *, with_coverage: bool, with_seeds: bool) -> list[Entry]:
-    if row.score is None:
-        return [Entry(unfinished_text(row)), *[Entry("")] * (7 + with_coverage + with_seeds)]
-    delta = Entry("reference" if row.is_reference else "")
-    if row.delta:
-        delta = Entry(signed_with_interval(row.delta), _key(row.delta.value), _bar(row.delta, spans[1], zero=True))
-    means = row.means
-    return [
-        Entry(share_with_interval(row.score), _key(row.score.value), _bar(row.score, spans[0], zero=False)),
-        delta,
-        Entry(p_value(row.p_holm) if row.delta else "", _key(row.p_holm)),
-        *(Entry(share(means[name]), _key(means[name])) for name in ("accuracy", "uar", "ece")),
-        *([Entry(coverage_text(row), _key(means["coverage"]))] if with_coverage else []),
-        *([Entry(str(len(row.seeds)), _key(len(row.seeds)))] if with_seeds else []),
-        *(Entry(amount(value), _key(value)) for value in (means["params"], 1e9 * means["gflops"])),
-    ]
+def _score_columns(rows: list[Row], marks: dict[str, Significance]) -> Iterator[_ColumnOfRows]:
+    scores, deltas = _span([row.score for row in rows]), _span([row.delta for row in rows])
+
+    def score(row: Row) -> Entry:
+        if row.score is None:
+            return Entry(unfinished_text(row))
+        return _number(share_with_interval(row.score), row.score.value, _bar(row.score, scores, zero=False))
+
+    def delta(row: Row) -> Entry:
+        if row.delta is None:
+            return Entry("reference" if row.is_reference and row.score else "")
+        return _number(signed_with_interval(row.delta), row.delta.value, _bar(row.delta, deltas, zero=True))
+
+    def mark(row: Row) -> Entry:
+        return Entry(marks.get(row.id, ""), marks.get(row.id, ""))
+
+    def p_holm(row: Row) -> Entry:
+        return _number(p_value(row.p_holm) if row.delta else "", row.p_holm)
+
+    note = "unit-swap permutation test against the reference, Holm-corrected over the rows"
+    yield Column(_SCORE), score
+    yield Column("significance", is_number=False, note="compared with the best row"), mark
+    yield Column("difference to the reference [95 %]"), delta
+    yield Column("p Holm", note=note), p_holm
 
 
-def _key(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.9g}"
+def _mean_columns(rows: list[Row]) -> Iterator[_ColumnOfRows]:
+    def mean(name: str, text: Callable[[float], str] = share, factor: float = 1) -> Callable[[Row], Entry]:
+        return lambda row: _number(text(factor * row.means[name]), factor * row.means[name]) if row.means else Entry("")
+
+    yield from ((Column(name), mean(name.lower())) for name in ("accuracy", "UAR", "ECE"))
+    if has_incomplete_coverage(rows):
+        yield Column("coverage", note="share of test frames with every view"), mean("coverage", percent)
+    if len({len(row.seeds) for row in rows}) > 1:
+        yield Column("seeds"), lambda row: _number(str(len(row.seeds)), len(row.seeds)) if row.score else Entry("")
+    yield Column("parameters"), mean("params", amount)
+    yield Column("FLOP", note="per frame, counted by PyTorch"), mean("gflops", amount, 1e9)
+
+
+def _number(text: str, value: float, bar: Bar | None = None) -> Entry:
+    return Entry(text, "" if math.isnan(value) else f"{value:.9g}", bar)
 
 
 def _span(estimates: Sequence[Estimate | None]) -> _Span:
@@ -140,8 +152,8 @@ def _span(estimates: Sequence[Estimate | None]) -> _Span:
 def _bar(estimate: Estimate, span: _Span, *, zero: bool) -> Bar:
     low, high = (min(span[0], 0.0), max(span[1], 0.0)) if zero else span
 
-    def percent(value: float) -> float:
+    def position(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    left, right = (percent(estimate.value if math.isnan(bound) else bound) for bound in (estimate.low, estimate.high))
-    return Bar(left, round(right - left, 2), percent(estimate.value), percent(0.0) if zero else None)
+    left, right = (position(estimate.value if math.isnan(bound) else bound) for bound in (estimate.low, estimate.high))
+    return Bar(left, round(right - left, 2), position(estimate.value), position(0.0) if zero else None)

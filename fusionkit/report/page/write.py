@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from fusionkit.report import answer, significance
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
+from fusionkit.report.numbers import percent
 from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
@@ -52,7 +52,7 @@ def write_report(
     """
     file = path or results.folder.path / NAME
     data = data or RunData(notes=("the data sets, which were not opened",))
-    write_file(file, Page(results, data, pictures=pictures).html().encode())
+    write_file(file, _page(results, data, with_pictures=pictures).encode())
     return file
 
 
@@ -85,109 +85,87 @@ def notebook_html(results: RunResults) -> str:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Failure:
-    """An error message, and the cells that failed with it."""
+def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
+    """Return the page; all texts from data and components are escaped."""
+    from markupsafe import Markup
 
-    message: str
-    cells: list[str]
+    script = _asset("marks.js") + _asset("table.js")
+    left_out = [f"frames and timelines of {note}" for note in data.notes]
+    names = RowNames(row.axes for row in results.rows)
+    cells = results.cells()
+    values: dict[str, Any] = {
+        "answer": answer.answer(results),
+        "answer_rule": answer.RULE,
+        "significance_rule": significance.RULE,
+        "table": page_table(results, significance.row_significance(results)),
+        "caption": caption(results),
+        "warnings": warnings(results),
+        "sections": _sections(results, data, left_out),
+        "ranks": ranks(results),
+        "name_of": names,
+        "pictures": _pictures(results, data, left_out) if with_pictures else [],
+        "left_out": left_out + ([] if with_pictures else ["pictures of frames: switched off"]),
+        "coverage": _coverage(results, names),
+        "failures": _failures(cells)[:_SHOWN_FAILURES],
+        "states": {state: n for state in ("done", "failed", "planned") if (n := _count(cells, state))},
+        "origins": origins(results.grid),
+        "data": results.grid["data"],
+        "version": __version__,
+        "style": Markup(_asset("page.css")),  # noqa: S704
+        "script": Markup(script),  # noqa: S704
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    return _environment().get_template("page.html.j2").render(values)
 
 
-class Page:
-    """Report of a run folder.
+def _sections(results: RunResults, data: RunData, left_out: list[str]) -> list[tuple[str, list[Figure]]]:
+    """Return headings with their figures; append what cannot be drawn to ``left_out``."""
+    with unchecked():
+        sections = list(figures(results))
+        try:
+            timelines = list(timeline_figures(results, data))
+        except FusionKitError as error:
+            timelines = []
+            left_out.append(f"timelines: {error}")
+    return [*sections, ("Clips over time", timelines)] if timelines else sections
 
-    Args:
-        results: results of the run folder.
-        data: opened data sets, for timelines and pictures.
-        pictures: include frames, which show identifiable persons in most data sets.
-    """
 
-    def __init__(self, results: RunResults, data: RunData, *, pictures: bool) -> None:
-        self.results = results
-        self.data = data
-        self._names = RowNames(row.axes for row in results.rows)
-        self._with_pictures = pictures
-        self._left_out: list[str] = [f"frames and timelines of {note}" for note in data.notes]
+def _pictures(results: RunResults, data: RunData, left_out: list[str]) -> list[Picture]:
+    """Return contact sheets of the opened data sets; append what cannot be drawn to ``left_out``."""
+    found = []
+    for dataset in data.folds:
+        try:
+            found.append(picture(results.grid, data, dataset))
+        except FusionKitError as error:
+            left_out.append(f"pictures of {dataset}: {error}")
+    return [each for each in found if each]
 
-    @cached_property
-    def sections(self) -> list[tuple[str, list[Figure]]]:
-        """Headings with their figures."""
-        with unchecked():
-            found = list(figures(self.results))
-            try:
-                timelines = list(timeline_figures(self.results, self.data))
-            except FusionKitError as error:
-                timelines = []
-                self._left_out.append(f"timelines: {error}")
-        return [*found, ("Clips over time", timelines)] if timelines else found
 
-    @cached_property
-    def pictures(self) -> list[Picture]:
-        """Contact sheets of the opened data sets."""
-        if not self._with_pictures:
-            self._left_out.append("pictures of frames: switched off by --no-pictures")
-            return []
-        found = []
-        for dataset in self.data.folds:
-            try:
-                found.append(picture(self.results.grid, self.data, dataset))
-            except FusionKitError as error:
-                self._left_out.append(f"pictures of {dataset}: {error}")
-        return [each for each in found if each]
+def _count(cells: list[dict[str, Any]], state: str) -> int:
+    return sum(cell["state"] == state for cell in cells)
 
-    def html(self) -> str:
-        """Return the page; all texts from data and components are escaped."""
-        from markupsafe import Markup
 
-        script = _asset("marks.js") + _asset("table.js")
-        sections, pictures = self.sections, self.pictures  # these complete the list of what is left out
-        values: dict[str, Any] = {
-            "answer": answer.answer(self.results),
-            "answer_rule": answer.RULE,
-            "significance_rule": significance.RULE,
-            "table": page_table(self.results, significance.row_significance(self.results)),
-            "caption": caption(self.results),
-            "warnings": warnings(self.results),
-            "sections": sections,
-            "ranks": ranks(self.results),
-            "name_of": self._names,
-            "pictures": pictures,
-            "left_out": self._left_out,
-            "coverage": self._coverage(),
-            "failures": self._failures()[:_SHOWN_FAILURES],
-            "states": self._states(),
-            "origins": origins(self.results.grid),
-            "data": self.results.grid["data"],
-            "version": __version__,
-            "style": Markup(_asset("page.css")),  # noqa: S704
-            "script": Markup(script),  # noqa: S704
-            "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        }
-        return _environment().get_template("page.html.j2").render(values)
+def _failures(cells: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return error messages with the cells that failed with them."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell["state"] == "failed":
+            name = f"{Axes(**cell['axes']).name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})"
+            found.setdefault(cell["error"], []).append(name)
+    return list(found.items())
 
-    def _states(self) -> dict[str, int]:
-        states = [cell["state"] for cell in self.results.cells()]
-        return {state: states.count(state) for state in ("done", "failed", "planned") if state in states}
 
-    def _failures(self) -> list[Failure]:
-        cells: dict[str, list[str]] = {}
-        for cell in self.results.cells():
-            if cell["state"] == "failed":
-                name = f"{Axes(**cell['axes']).name}/{cell['seed']} {cell['fold']} ({cell['id'][:7]})"
-                cells.setdefault(cell["error"], []).append(name)
-        return [Failure(message, names) for message, names in cells.items()]
-
-    def _coverage(self) -> list[tuple[str, str, str, str]]:
-        """Return by set of views: its name, frames, frames with every view, imputed frames without any view."""
-        found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
-        shown = [*varying((row.axes for row in self.results.rows), ("dataset", "extractor")), "views"]
-        for row in self.results.rows:
-            if row.means:
-                covered = f"{row.means['covered']:,.0f} ({100 * row.means['coverage']:.1f} %)"
-                key = (row.axes.dataset, row.axes.extractor, row.axes.views)
-                name = " / ".join(self._names.part(row.axes, axis) for axis in shown)
-                found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", covered, f"{row.means['imputed']:,.0f}"))
-        return list(found.values())
+def _coverage(results: RunResults, names: RowNames) -> list[tuple[str, str, str, str]]:
+    """Return by set of views: its name, frames, frames with every view, imputed frames without any view."""
+    found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
+    shown = [*varying((row.axes for row in results.rows), ("dataset", "extractor")), "views"]
+    for row in results.rows:
+        if row.means:
+            covered = f"{row.means['n_complete']:,.0f} ({percent(row.means['coverage'])})"
+            key = (row.axes.dataset, row.axes.extractor, row.axes.views)
+            name = " / ".join(names.part(row.axes, axis) for axis in shown)
+            found.setdefault(key, (name, f"{row.means['n_frames']:,.0f}", covered, f"{row.means['imputed']:,.0f}"))
+    return list(found.values())
 
 
 @dataclass(frozen=True)
