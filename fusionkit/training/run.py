@@ -24,7 +24,7 @@ from fusionkit.training.checkpoints import (
     without_prefix,
 )
 from fusionkit.training.progress import TrainingProgress
-from fusionkit.training.run_folder import LossLog, TrainingFolder
+from fusionkit.training.run_folder import TrainingFolder, loss_log
 from fusionkit.training.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -133,12 +133,11 @@ class TrainingRun(ABC):
         path = self.folder.losses if self.main else None
         began = time.monotonic() - self.seconds
         with (
-            LossLog(path, self.stepper.schedule, per_epoch, self.losses) as log,
+            loss_log(path, self.stepper.schedule, per_epoch, self.losses) as add_loss,
             progress.stage("train", self.steps - first, "steps"),
         ):
-            self.losses = log.losses
             for step, batches in enumerate(self.batches.steps(first, self.steps), start=first):
-                log.add(self.stepper.take(step, batches))
+                add_loss(self.stepper.take(step, batches))
                 self.step = step + 1
                 epoch_ends = self.step % per_epoch == 0
                 if epoch_ends:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 from fusionkit.errors import ConfigError
 from fusionkit.storage.artifact import unwritable, write_file
@@ -79,8 +79,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
     return found
 
 
-class LossLog:
-    """Writes ``losses.csv``: one line per step; steps and epochs count from 1.
+@contextmanager
+def loss_log(
+    path: Path | None, schedule: Schedule, steps_per_epoch: int, losses: list[float]
+) -> Iterator[Callable[[float], None]]:
+    """Write ``losses.csv``: one line per step; steps and epochs count from 1.
 
     The file is rewritten with the losses of the checkpoint that the run resumes from, so that the file of an
     interrupted run equals that of an uninterrupted one, byte for byte.
@@ -89,44 +92,29 @@ class LossLog:
         path: the file; None if another process writes it.
         schedule: gives the learning rates.
         steps_per_epoch: optimiser steps per epoch.
-        losses: of the steps done so far.
+        losses: of the steps done so far; it is extended.
+
+    Yields:
+        A function that adds the loss of the next step.
+
+    Raises:
+        StorageError: if the file cannot be written.
     """
+    if path is None:
+        yield losses.append
+        return
 
-    def __init__(self, path: Path | None, schedule: Schedule, steps_per_epoch: int, losses: Sequence[float]) -> None:
-        self.schedule = schedule
-        self.steps_per_epoch = steps_per_epoch
-        self.losses: list[float] = []
-        self._path = path
-        self._stream: IO[str] | None = None
-        lines = [self._line(loss) for loss in losses]
-        if path is not None:
-            write_file(path, "".join([HEADER, *lines]).encode())
+    def line(step: int, loss: float) -> str:
+        return f"{step + 1},{step // steps_per_epoch + 1},{schedule.at(step)!r},{loss!r}\n"
 
-    def __enter__(self) -> Self:
-        if self._path is not None:
-            self._stream = self._path.open("a", encoding="utf-8", newline="")
-        return self
+    def add(loss: float) -> None:
+        try:
+            stream.write(line(len(losses), loss))
+            stream.flush()
+        except OSError as error:
+            raise unwritable(path, error) from error
+        losses.append(loss)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._stream is not None:
-            self._stream.close()
-
-    def add(self, loss: float) -> None:
-        """Add the loss of the next step.
-
-        Raises:
-            StorageError: if it cannot be written.
-        """
-        line = self._line(loss)
-        if self._stream is not None:
-            assert self._path is not None
-            try:
-                self._stream.write(line)
-                self._stream.flush()
-            except OSError as error:
-                raise unwritable(self._path, error) from error
-
-    def _line(self, loss: float) -> str:
-        step = len(self.losses)
-        self.losses.append(loss)
-        return f"{step + 1},{step // self.steps_per_epoch + 1},{self.schedule.at(step)!r},{loss!r}\n"
+    write_file(path, "".join([HEADER, *map(line, range(len(losses)), losses)]).encode())
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        yield add

@@ -1,4 +1,4 @@
-"""Embedding equals a plain loop over frames, does each piece once, and names what goes wrong."""
+"""Embedding equals a plain loop over frames, computes each shard once, and reports errors with view and frame."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_values_equal_a_loop_over_frames_and_missing_views_are_rows_of_nan(
 
 
 def test_padding_of_batches_changes_no_bit(tmp_path: Path) -> None:
-    """The same frames among other frames and at other places of their batch."""
+    """The same frames among other frames and at other positions of their batch."""
     whole = open_source(Spec("toy-blobs"), None)
     part = Source(whole.spec, whole.dataset, whole.rows[7:50], whole.table.take(np.arange(7, 50)), "part")
     one, two = EmbeddingStore(tmp_path / "one"), EmbeddingStore(tmp_path / "two")
@@ -117,7 +117,7 @@ def test_the_whole_face_alone_needs_no_extractor(source: Source, store: Embeddin
     assert Halves.calls == []
 
 
-def test_what_is_stored_is_not_made_again(source: Source, store: EmbeddingStore) -> None:
+def test_stored_shards_are_not_recomputed(source: Source, store: EmbeddingStore) -> None:
     make(source, wanted(source, "face", "bottom"), store)
     Blobs.reads.clear()
     Colours.calls.clear()
@@ -133,7 +133,7 @@ def test_one_more_view_costs_only_itself(source: Source, store: EmbeddingStore) 
     assert len(Colours.calls) == -(-320 // 64)
 
 
-def test_only_damaged_or_missing_shards_are_made_again_and_become_what_they_were(
+def test_only_damaged_or_missing_shards_are_recomputed_with_the_same_values(
     source: Source, store: EmbeddingStore, tmp_path: Path
 ) -> None:
     items = wanted(source, "face", "bottom")
@@ -148,7 +148,7 @@ def test_only_damaged_or_missing_shards_are_made_again_and_become_what_they_were
         np.testing.assert_array_equal(store.read(item.key, np.arange(320)), before[item.key])
 
 
-def test_shards_that_were_not_asked_for_are_left_alone(source: Source, store: EmbeddingStore) -> None:
+def test_only_the_requested_shards_are_computed(source: Source, store: EmbeddingStore) -> None:
     items = wanted(source, "face")
     embed(source, items, [1], store, "cpu", lambda _: None)
     assert store.missing(items[0].key, 320, verify=True) == [0, 2]
@@ -165,7 +165,7 @@ def test_one_task_checks_its_own_shards_only(
     assert [folder.name for folder in looked] == ["00001"]
 
 
-def test_after_an_interruption_finished_shards_stay_and_the_rest_is_made(
+def test_after_an_interruption_only_unfinished_shards_are_computed(
     source: Source, store: EmbeddingStore, tmp_path: Path
 ) -> None:
     items = wanted(source, "face", "bottom")
@@ -190,10 +190,10 @@ def test_after_an_interruption_finished_shards_stay_and_the_rest_is_made(
 
 
 def test_progress_counts_every_frame_once(source: Source, store: EmbeddingStore) -> None:
-    told: list[int] = []
-    make(source, wanted(source, "face", "bottom"), store, told.append)
-    make(source, wanted(source, "face", "bottom"), store, told.append)
-    assert sum(told) == 2 * 320
+    counts: list[int] = []
+    make(source, wanted(source, "face", "bottom"), store, counts.append)
+    make(source, wanted(source, "face", "bottom"), store, counts.append)
+    assert sum(counts) == 2 * 320
 
 
 def test_frames_without_an_image_are_named(source: Source, store: EmbeddingStore) -> None:
@@ -289,7 +289,7 @@ class Ready(FaceDataset):
         return values[rows]
 
 
-def test_ready_embeddings_are_stored_as_they_are_without_a_backbone(store: EmbeddingStore) -> None:
+def test_ready_embeddings_are_stored_unchanged_without_a_backbone(store: EmbeddingStore) -> None:
     with registered(DATASETS, "toy-ready", Ready):
         source = open_source(Spec("toy-ready"), None)
         items = wanted(source, "voice")
@@ -343,7 +343,7 @@ def test_the_face_does_not_depend_on_the_extractor(source: Source) -> None:
             assert (one == two) == same
 
 
-def test_a_class_that_was_replaced_in_this_process_is_built_anew(source: Source, store: EmbeddingStore) -> None:
+def test_a_class_that_was_replaced_in_this_process_is_built_again(source: Source, store: EmbeddingStore) -> None:
     """In a notebook a cell is edited and run again: the embedding must come from the new class."""
 
     class First(Colours):
@@ -364,7 +364,7 @@ def test_a_class_that_was_replaced_in_this_process_is_built_anew(source: Source,
     np.testing.assert_allclose(found[1], 2 * found[0], rtol=1e-3)
 
 
-def test_weights_that_changed_on_disk_are_read_anew(source: Source, store: EmbeddingStore, tmp_path: Path) -> None:
+def test_weights_that_changed_on_disk_are_read_again(source: Source, store: EmbeddingStore, tmp_path: Path) -> None:
     class Weighted(Colours):
         files = ("gain_file",)
 
@@ -381,14 +381,14 @@ def test_weights_that_changed_on_disk_are_read_anew(source: Source, store: Embed
     np.testing.assert_allclose(found[1], 3 * found[0], rtol=1e-3)
 
 
-def test_the_cost_of_a_backbone_is_what_it_says() -> None:
+def test_the_cost_of_a_backbone_is_its_own() -> None:
     assert shared_backbone(Spec("toy-colours")).cost() == (7, 0.25)
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
 )
-def test_a_batch_that_memory_cannot_hold_is_halved_until_it_can(
+def test_a_batch_that_exceeds_memory_is_halved_until_it_fits(
     source: Source, store: EmbeddingStore, error: Exception
 ) -> None:
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""What embedding takes, by a clock that components turn: each view its own part, and a share of what serves several."""
+"""Seconds of embedding, by a clock that the components advance: each view's own, and its share of common work."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fusionkit.storage import embeddings as store_module
 from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 READ, LOCATE, SLOW, FAST = 100.0, 30.0, 7.0, 2.0  # s a batch
-SHARD = 64  # one batch a shard, whose reading is waited for
+SHARD = 64  # one batch per shard, so its reading is waited for
 
 
 class Clock:
-    """Time that passes only where somebody says so."""
+    """A clock that advances only when :meth:`wait` is called."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -77,9 +77,7 @@ def make(source: Source, store: EmbeddingStore, *items: Embedding) -> list[float
 
 
 @pytest.mark.usefixtures("clock")
-def test_views_share_reading_those_that_are_cut_share_locating_and_each_has_its_backbone(
-    source: Source, tmp_path: Path
-) -> None:
+def test_views_share_reading_cut_views_share_locating_and_each_has_its_backbone(source: Source, tmp_path: Path) -> None:
     shards = len(source.table) / SHARD
     assert shards == 2.5
     face, top, bottom = make(
@@ -93,7 +91,7 @@ def test_views_share_reading_those_that_are_cut_share_locating_and_each_has_its_
     assert top == bottom == pytest.approx(3 * (FAST + READ / 3 + LOCATE / 2))
 
 
-def test_they_add_up_to_what_the_pass_took(clock: Clock, source: Source, tmp_path: Path) -> None:
+def test_seconds_add_up_to_those_of_the_pass(clock: Clock, source: Source, tmp_path: Path) -> None:
     seconds = make(source, EmbeddingStore(tmp_path), *(wanted(source, view) for view in ("face", "top", "top+bottom")))
     assert sum(value for value in seconds if value) == pytest.approx(clock.now)
 
@@ -104,7 +102,7 @@ def test_the_face_alone_pays_for_no_extractor(source: Source, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("clock")
-def test_what_stands_ready_keeps_what_it_took_and_one_shard_made_again_its_own(source: Source, tmp_path: Path) -> None:
+def test_stored_shards_keep_their_seconds_and_a_recomputed_one_has_new_ones(source: Source, tmp_path: Path) -> None:
     store, face, top = EmbeddingStore(tmp_path), wanted(source, "face"), wanted(source, "top")
     make(source, store, face, top)
     shared = 3 * (FAST + READ / 2)
@@ -134,7 +132,7 @@ def test_ready_embeddings_cost_their_reading(clock: Clock, tmp_path: Path) -> No
         assert make(source, EmbeddingStore(tmp_path), wanted(source, "face")) == [pytest.approx(2 * READ)]
 
 
-def test_what_was_not_noted_of_every_shard_is_not_known(tmp_path: Path) -> None:
+def test_seconds_are_unknown_unless_every_shard_has_them(tmp_path: Path) -> None:
     store, values = EmbeddingStore(tmp_path), np.zeros((2, 3), np.float16)
     assert store.seconds("k") is None
     store.write("k", 0, values, (), seconds=1.5)
@@ -145,7 +143,7 @@ def test_what_was_not_noted_of_every_shard_is_not_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toy_house")
-def test_without_the_toy_clock_they_are_seconds(tmp_path: Path) -> None:
+def test_without_the_toy_clock_real_seconds_are_measured(tmp_path: Path) -> None:
     source = open_source(Spec("toy-blobs"), None)
     began = perf_counter()
     (seconds,) = make(source, EmbeddingStore(tmp_path), wanted(source, "top"))

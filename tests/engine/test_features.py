@@ -1,4 +1,4 @@
-"""FoldFeatures are standardised and imputed as fitted on the training frames, and on nothing else, held or streamed."""
+"""Features are standardised and imputed as fitted on the training frames alone, in memory and streamed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_missing_view_holds_the_training_mean_of_the_frames_that_have_it(
 
 
 @either
-def test_what_dev_and_test_hold_does_not_move_the_scaling(tmp_path: Path, memory: int) -> None:
+def test_dev_and_test_do_not_change_the_scaling(tmp_path: Path, memory: int) -> None:
     values = sample(3)
     other = values.copy()
     other[np.r_[FOLD.dev, FOLD.test]] *= 7
@@ -114,7 +114,7 @@ def test_what_dev_and_test_hold_does_not_move_the_scaling(tmp_path: Path, memory
 
 
 @either
-def test_without_standardising_values_stay_as_they_are(tmp_path: Path, memory: int) -> None:
+def test_without_standardising_values_are_unchanged(tmp_path: Path, memory: int) -> None:
     values = sample(3)
     features = loaded(stored(tmp_path, k=values), {"face": "k"}, standardize=False, memory=memory)
     np.testing.assert_array_equal(whole(features.test).views["face"], values[FOLD.test].astype(np.float32))
@@ -134,7 +134,7 @@ def test_a_constant_feature_becomes_zero_and_nothing_explodes(tmp_path: Path, me
 
 
 @either
-def test_tokens_share_mean_and_scale_over_their_places(tmp_path: Path, memory: int) -> None:
+def test_tokens_share_mean_and_scale_over_their_positions(tmp_path: Path, memory: int) -> None:
     values = sample(2, 3)
     values[4] = np.nan
     features = loaded(stored(tmp_path, k=values), {"face": "k"}, memory=memory)
@@ -184,7 +184,7 @@ def test_more_than_the_limit_is_streamed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_held_and_streamed_features_are_the_same_bits(tmp_path: Path, standardize: bool, dtype: type) -> None:
+def test_features_in_memory_and_streamed_are_the_same_bits(tmp_path: Path, standardize: bool, dtype: type) -> None:
     a, b = sample(7).astype(dtype), sample(2, 3).astype(dtype)
     a[::7], b[::5] = np.nan, np.nan
     store = stored(tmp_path, a=a, b=b)

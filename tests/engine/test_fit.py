@@ -1,4 +1,4 @@
-"""A head is trained as the recipe says: to the optimum, repeatably, and never quietly wrong."""
+"""A head is trained to the optimum of its recipe, reproducibly, and errors are reported."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_loss_that_explodes_is_an_error() -> None:
         trained(recipe=Recipe(epochs=50, lr=1e38, optimizer="adam"))
 
 
-def test_dev_frames_without_any_view_or_label_leave_nothing_to_choose_on() -> None:
+def test_without_a_labelled_dev_frame_no_epoch_can_be_selected() -> None:
     features, rows = made()
     for flags in features.dev.present.values():
         flags[:] = False
@@ -353,7 +353,7 @@ def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
         np.testing.assert_array_equal(value, streamed.state[name])
 
 
-def test_a_fitted_fusion_that_needs_more_than_the_limit_says_how_much(tmp_path: Path) -> None:
+def test_a_fitted_fusion_above_the_memory_limit_is_reported_with_both_sizes(tmp_path: Path) -> None:
     store, keys, rows = on_disk(tmp_path)
     features = load_features(store, keys, rows, standardize=True, memory=10_000)
     needed = (len(rows.train) + len(rows.dev) + len(rows.test)) * 19 * 4
@@ -394,7 +394,7 @@ def test_view_heads_add_their_parameters_and_are_stored_with_the_head() -> None:
     np.testing.assert_array_equal(headed.test_logits, again.test_logits)
 
 
-def test_tokens_are_asked_for_by_the_fusion_or_its_option() -> None:
+def test_the_number_of_tokens_is_that_of_the_fusion_or_its_option() -> None:
     class Tokens(Fusion):
         needs = "tokens"
         token_count = 4

@@ -1,4 +1,4 @@
-"""Fold data hands out labels of train and dev; those of test stay sealed."""
+"""Fold data gives labels of train and dev; those of test stay sealed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_test_table_has_no_label_and_all_else(fold_data: FoldData) -> None:
     assert fold_data.test_table.clip.tolist() == table.clip[fold_data.rows.test].tolist()
 
 
-def test_the_sealed_labels_know_what_is_annotated(fold_data: FoldData) -> None:
+def test_the_sealed_labels_know_the_annotated_frames(fold_data: FoldData) -> None:
     table = fold_data.source.table
     assert fold_data.sealed.annotated.tolist() == (table.label[fold_data.rows.test] >= 0).tolist()
     assert fold_data.sealed.unit.tolist() == table.subject[fold_data.rows.test].tolist()

@@ -1,4 +1,4 @@
-"""Frames in memory: batches of any size, and where regions were."""
+"""Embedding of frames in memory: batches of any size, and region boxes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_size_of_batches_changes_nothing(size: int) -> None:
     assert embedder.embedding_seconds > 0
 
 
-def test_boxes_are_those_that_views_were_cut_from() -> None:
+def test_boxes_are_those_of_the_extractor() -> None:
     frames = Blobs().images(np.arange(16))
     embedder = FrameEmbedder(wanted("bottom", "face"), "cpu", 5)
     assert embedder.regions == ("bottom",)
@@ -45,7 +45,7 @@ def test_boxes_are_those_that_views_were_cut_from() -> None:
         np.testing.assert_array_equal(found["bottom"], extractor([frame]).boxes[0, extractor.regions.index("bottom")])
 
 
-def test_nothing_is_looked_for_where_nothing_is_cut() -> None:
+def test_without_cut_views_nothing_is_located() -> None:
     embedder = FrameEmbedder(wanted("face"), "cpu")
     assert embedder.regions == ()
     assert embedder(Blobs().images(np.arange(2))).boxes == [{}, {}]

@@ -1,4 +1,4 @@
-"""Each loss equals its formula, computed row by row in NumPy; what the default was before, it is still."""
+"""Each loss equals its formula, computed row by row in NumPy."""
 
 from __future__ import annotations
 

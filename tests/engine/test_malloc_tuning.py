@@ -1,4 +1,4 @@
-"""Large blocks are kept between their uses inside, and given back outside, as the allocator's own marks tell."""
+"""Freed blocks are kept inside the context and returned outside it, as the allocator's own marks show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is tuned")
 
 # In a process of its own: what a heap has been through decides what it can do.
 LOOK = """

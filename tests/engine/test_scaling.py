@@ -1,4 +1,4 @@
-"""Mean and spread do not depend on how rows are cut into blocks, and equal NumPy's over all rows."""
+"""Mean and scale do not depend on the blocks, and equal NumPy's over all rows."""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.special import softmax as scipy_softmax
 from toy_components import Box, Learned, Plain
 
+from fusionkit.config.grid_config import IMPUTE
 from fusionkit.contracts import FrameTable, Smoother
 from fusionkit.engine.features import FeaturesInMemory
-from fusionkit.engine.smooth import clips, fit_smoother, smooth, smoother_input, softmax
+from fusionkit.engine.smooth import _BETWEEN, clips, fit_smoother, impute, smooth, smoother_input, softmax
 from fusionkit.errors import PluginError
 
 PRIOR = np.array([0.5, 0.3, 0.2])
@@ -41,7 +42,7 @@ def imputed_by_hand(made: np.ndarray, frames: FrameTable, seen: np.ndarray) -> n
     return out
 
 
-def test_softmax_equals_scipys_and_stands_large_logits() -> None:
+def test_softmax_equals_scipys_for_large_logits_too() -> None:
     logits = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32) * 200
     np.testing.assert_allclose(softmax(logits), scipy_softmax(logits.astype(np.float64), axis=1), rtol=1e-12)
     assert np.isnan(softmax(np.array([[np.nan] * 3]))).all()
@@ -148,3 +149,42 @@ def test_a_learned_smoother_gets_clips_with_their_seen_frames_numbers_and_labels
     assert [numbers.tolist() for _, numbers in found] == [[0, 5], [1, 2]]
     assert [part.tolist() for part in truth] == [[0, 2], [-1, 1]]
     np.testing.assert_array_equal(found[0][0], x[[0, 2]])
+
+
+def by_hand(method: str, probs: np.ndarray, have: list[int], number: int) -> np.ndarray:
+    if number in have:
+        return probs[have.index(number)]
+    if method == "prior" or not have:
+        return PRIOR
+    before = [n for n in have if n < number]
+    after = [n for n in have if n > number]
+    if not before or not after:
+        return probs[0] if not before else probs[-1]
+    left, right = before[-1], after[0]
+    a, b = probs[have.index(left)], probs[have.index(right)]
+    if method == "nearest":
+        return a if number - left <= right - number else b
+    return a + (b - a) * (number - left) / (right - left)
+
+
+@pytest.mark.parametrize("method", IMPUTE)
+@given(data=st.data())
+def test_each_method_equals_a_frame_by_frame_computation(method: str, data: Any) -> None:
+    have = sorted(data.draw(st.sets(st.integers(0, 40), max_size=8)))
+    want = data.draw(st.lists(st.integers(-3, 45), max_size=12))
+    probs = np.random.default_rng(len(have)).dirichlet([1, 1, 1], len(have))
+    found = impute(method, probs, np.array(have, np.int64), np.array(want, np.int64), PRIOR)
+    expected = np.array([by_hand(method, probs, have, number) for number in want]).reshape(-1, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(found.sum(1), 1)
+
+
+def test_frames_that_have_a_result_keep_its_bits() -> None:
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], 5)
+    have = np.array([2, 3, 7, 11, 12])
+    for method in IMPUTE:
+        np.testing.assert_array_equal(impute(method, probs, have, have[::-1], PRIOR), probs[::-1])
+
+
+def test_a_config_offers_every_method() -> None:
+    assert {*_BETWEEN, "prior"} == set(IMPUTE)

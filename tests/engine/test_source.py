@@ -1,4 +1,4 @@
-"""A source is a checked data set, cut down by whole clips where a limit is given."""
+"""A source is a checked data set, limited by whole clips."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_limit_is_part_of_the_identity_and_the_same_every_time() -> None:
     assert len(set(prints)) == 3
 
 
-def test_a_limit_on_a_table_without_labels_leaves_the_complaint_to_the_split() -> None:
+def test_a_limited_table_without_labels_is_refused_by_the_split() -> None:
     class Silent(Blobs):
         @property
         def frames(self) -> FrameTable:

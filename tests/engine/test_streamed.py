@@ -1,4 +1,4 @@
-"""A stream gives the batches that are asked for, in their order, and reads many of them at one go."""
+"""Streamed features give batches in order, and read many of them together."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ BATCHES = [np.array([7, 0, 0]), np.array([4]), np.array([1, 6, 5, 2]), np.array(
 
 
 @pytest.mark.parametrize("window", [0, 45, 10**6])
-def test_batches_hold_what_was_asked_for_whatever_is_read_at_one_go(
-    store: EmbeddingStore, values: np.ndarray, window: int
-) -> None:
+def test_batches_hold_their_rows_for_every_window(store: EmbeddingStore, values: np.ndarray, window: int) -> None:
     found = list(part(store, window).batches(BATCHES))
     for batch, one in zip(BATCHES, found, strict=True):
         raw = values[ROWS[batch]].astype(np.float32)
@@ -73,11 +71,11 @@ def test_as_many_batches_are_read_together_as_fit_into_the_window(
     assert read == reads
 
 
-def test_no_batches_are_no_batches(store: EmbeddingStore) -> None:
+def test_no_batches_give_none(store: EmbeddingStore) -> None:
     assert list(part(store, 100).batches([])) == []
 
 
-def test_some_frames_are_taken_in_the_order_asked_for(store: EmbeddingStore, values: np.ndarray) -> None:
+def test_frames_are_taken_in_the_given_order(store: EmbeddingStore, values: np.ndarray) -> None:
     stream = part(store, 100)
     taken = stream.take(np.array([5, 0]))
     np.testing.assert_array_equal(taken.views["face"], (values[[30, 3]].astype(np.float32) - 2) / 4)

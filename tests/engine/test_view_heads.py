@@ -1,4 +1,4 @@
-"""What acts on single views in training: adapters and their classifiers, gradient modulation, view dropout."""
+"""Training of single views: adapters and their classifiers, gradient modulation, view dropout."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_loss_is_the_fusions_plus_the_mean_of_the_views_own() -> None:
     torch.testing.assert_close(model.loss(model(views), target), together + 0.5 * (own[0] + own[1]) / 2)
 
 
-def test_a_view_is_ahead_by_its_share_of_the_truth_over_that_of_the_others() -> None:
+def test_dominance_is_the_ratio_of_true_class_probabilities() -> None:
     rng = np.random.default_rng(0)
     logits, target = rng.normal(size=(3, 8, CLASSES)), rng.integers(0, CLASSES, 8)
     probs = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
@@ -75,7 +75,7 @@ def test_a_view_is_ahead_by_its_share_of_the_truth_over_that_of_the_others() -> 
     assert dominance([torch.from_numpy(logits[0])], torch.from_numpy(target)) == [1.0]
 
 
-def test_the_view_that_is_ahead_is_held_back_and_noise_has_the_spread_of_the_gradient(
+def test_gradients_of_a_dominant_view_are_reduced_and_noise_has_their_spread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, (views, target) = wrapped(1.0, modulation=0.8), rows()
@@ -100,7 +100,7 @@ def test_the_view_that_is_ahead_is_held_back_and_noise_has_the_spread_of_the_gra
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.floats(0.05, 0.95), st.integers(0, 1000))
-def test_a_dropped_view_is_as_a_missing_one_and_no_row_loses_its_last(count: int, share: float, seed: int) -> None:
+def test_a_dropped_view_is_like_a_missing_one_and_no_row_loses_its_last(count: int, share: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     names = [f"v{number}" for number in range(count)]
     views = {name: torch.randn(20, 2, generator=generator) for name in names}

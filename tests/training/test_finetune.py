@@ -294,7 +294,7 @@ def test_positions_are_rows_against_the_main_view_alone(encoder: Path, tmp_path:
     joint = load_file(tmp_path / "run" / "runs" / "block1-concat-seed0" / "best" / "network.safetensors")
     assert joint["combine.project.weight"].shape == (16, 32)
     assert not (tmp_path / "run" / "runs" / "block1-concat-seed0" / "best" / "backbone.safetensors").exists()
-    counts = {row.axes.fusion: row.means["covered"] for row in rows}
+    counts = {row.axes.fusion: row.means["n_complete"] for row in rows}
     assert counts["joint:combine=average,position=input"] == counts["finetuned"]  # those with a bottom, the main view
     (one,) = [row for row in rows if row.axes.fusion == "joint:combine=average,position=pooled"][:1]
     assert one.means["imputed"] < next(row for row in rows if row.is_reference).means["imputed"]  # the top is enough
@@ -323,7 +323,7 @@ def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
         assert (tmp_path / "cut" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
 
 
-def test_folds_are_trained_each_for_itself(encoder: Path, tmp_path: Path) -> None:
+def test_each_fold_is_trained_separately(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder, dataset="toy-blobs:clips=16", split="kfold:k=2", recipe={"epochs": 2})
     done = finetune(config, tmp_path / "run")
     assert sorted(done.best) == ["alone-seed0-kfold0", "alone-seed0-kfold1"]

@@ -21,7 +21,7 @@ def refused(**changes: object) -> str:
     return str(raised.value)
 
 
-def test_the_recipe_of_the_authors_is_as_they_released_it() -> None:
+def test_the_recipe_of_the_authors_is_the_released_one() -> None:
     for name, view in (("face", "face"), ("eye_mouth", "eye+mouth")):
         raw = read_config(find_config(f"finetune/emotic_{name}"))
         config = resolve_finetune({**raw, "dataset": "synthetic"}, name)
@@ -57,7 +57,7 @@ def test_positions_and_operators_are_crossed() -> None:
     ]
 
 
-def test_init_takes_the_place_of_the_model_where_the_file_names_its_own(tmp_path: Path) -> None:
+def test_init_replaces_the_model_if_the_file_names_its_own(tmp_path: Path) -> None:
     encoder = tiny_encoder(tmp_path)
     begun = resolve_finetune({**RAW, "init": str(encoder)}, "x").backbone
     assert begun.options == {"checkpoint": str(encoder)}
@@ -71,7 +71,7 @@ def test_init_takes_the_place_of_the_model_where_the_file_names_its_own(tmp_path
     assert "init: missing.pth is not a file" in refused(init="missing.pth")
 
 
-def test_what_decides_nothing_is_not_in_the_identity() -> None:
+def test_execution_options_are_not_in_the_identity() -> None:
     plain = resolve_finetune(RAW, "x")
     assert resolve_finetune({**RAW, "run": {"workers": 3}}, "x").digest() == plain.digest()
     assert resolve_finetune({**RAW, "recipe": {"lr": 1e-3}}, "x").digest() != plain.digest()

@@ -87,7 +87,7 @@ def test_with_every_patch_visible_the_encoder_is_timms_own() -> None:
         order = orders()
         shuffled = model.encode(images, order)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    for image in range(3):  # attention knows no order: the tokens come as they were asked for
+    for image in range(3):  # attention has no order: tokens come in the order of the argument
         torch.testing.assert_close(shuffled[image, 1:], expected[image, 1 + order[image]], rtol=1e-4, atol=1e-5)
 
 
@@ -108,7 +108,7 @@ def test_the_encoder_never_sees_masked_pixels() -> None:
         assert not torch.equal(model.encode(changed, order[:, :9])[0], before[0])
 
 
-def test_predictions_stand_in_the_order_of_the_image_whatever_the_order_of_the_visible() -> None:
+def test_predictions_are_in_the_order_of_the_image_for_every_order_of_the_visible() -> None:
     model = model_of()
     images, order = model.normalized(pixels_of()), orders()
     other = torch.cat([order[:, :9].flip(1), order[:, 9:].flip(1)], 1)  # the same patches visible
@@ -189,7 +189,7 @@ def test_every_trained_weight_has_a_gradient() -> None:
     assert without == []
 
 
-def test_an_encoder_whose_positions_leave_out_the_class_token_serves_too() -> None:
+def test_an_encoder_without_a_position_for_the_class_token_works_too() -> None:
     encoder = timm.create_model(
         "vit_tiny_patch16_224", img_size=24, patch_size=4, embed_dim=32, depth=1, num_heads=2, no_embed_class=True
     )

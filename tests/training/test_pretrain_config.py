@@ -36,7 +36,7 @@ def test_the_peak_rate_grows_with_the_batch() -> None:
     assert PretrainRecipe(base_lr=1e-3, batch_size=64).lr == pytest.approx(2.5e-4)
 
 
-def test_how_it_is_run_does_not_make_it_another_run() -> None:
+def test_execution_options_do_not_change_the_identity() -> None:
     plain = shipped("pretrain/tiny")
     assert shipped("pretrain/tiny", run={"accumulation": 4, "workers": 1}).digest() == plain.digest()
     for change in ({"seed": 1}, {"split": "all"}, {"recipe": {"epochs": 9, "warmup_epochs": 1}}, {"stride": 2}):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fusionkit.errors import ConfigError
-from fusionkit.training.run_folder import LossLog, TrainingFolder
+from fusionkit.training.run_folder import TrainingFolder, loss_log
 from fusionkit.training.schedule import WarmupCosine
 
 SCHEDULE = WarmupCosine(peak=0.3, steps=6, warmup=3)
@@ -54,10 +54,10 @@ def test_a_later_format_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_log_has_one_line_per_step_with_epoch_and_rate(tmp_path: Path) -> None:
-    with LossLog(tmp_path / "losses.csv", SCHEDULE, 2, []) as log:
+    with loss_log(tmp_path / "losses.csv", SCHEDULE, 2, []) as add:
         for loss in (1.5, 0.1 + 0.2, 1e-7):
-            log.add(loss)
-        lines = (tmp_path / "losses.csv").read_text().splitlines()  # there while the run goes on
+            add(loss)
+        lines = (tmp_path / "losses.csv").read_text().splitlines()  # written at once
     assert lines == [
         "step,epoch,lr,loss",
         "1,1,0.0,1.5",
@@ -68,21 +68,23 @@ def test_the_log_has_one_line_per_step_with_epoch_and_rate(tmp_path: Path) -> No
 
 def test_resuming_replaces_the_lines_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "losses.csv"
-    with LossLog(path, SCHEDULE, 2, []) as log:
+    with loss_log(path, SCHEDULE, 2, []) as add:
         for loss in (4.0, 3.0, 2.0, 1.0):
-            log.add(loss)
+            add(loss)
     whole = path.read_bytes()
     path.write_text("spoilt")
-    with LossLog(path, SCHEDULE, 2, [4.0, 3.0]) as log:
+    losses = [4.0, 3.0]
+    with loss_log(path, SCHEDULE, 2, losses) as add:
         assert len(path.read_text().splitlines()) == 3
-        log.add(2.0)
-        log.add(1.0)
-        assert log.losses == [4.0, 3.0, 2.0, 1.0]
+        add(2.0)
+        add(1.0)
+    assert losses == [4.0, 3.0, 2.0, 1.0]
     assert path.read_bytes() == whole
 
 
 def test_a_process_without_a_file_writes_nothing(tmp_path: Path) -> None:
-    with LossLog(None, SCHEDULE, 2, [1.0]) as log:
-        log.add(0.5)
-    assert log.losses == [1.0, 0.5]
+    losses = [1.0]
+    with loss_log(None, SCHEDULE, 2, losses) as add:
+        add(0.5)
+    assert losses == [1.0, 0.5]
     assert not list(tmp_path.iterdir())

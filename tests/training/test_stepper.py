@@ -16,7 +16,7 @@ TENTH = WarmupCosine(0.1, 10)
 
 
 class Line(torch.nn.Module):
-    """Mean squared error of a line through given points; with noise of its own if asked."""
+    """Mean squared error of a line through given points; with optional noise."""
 
     def __init__(self, noise: float = 0.0) -> None:
         super().__init__()

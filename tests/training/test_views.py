@@ -58,7 +58,7 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
 
 
 @pytest.mark.usefixtures("toy_house")
-def test_a_frame_with_one_of_two_views_stays_and_regions_are_looked_for_once() -> None:
+def test_a_frame_with_one_of_two_views_is_kept_and_regions_are_located_once() -> None:
     found = samples("face", "bottom")
     both = [found.read(index) for index in range(6)]
     assert [sample and sample.whole for sample in both] == [True, False, None, True, False, True]
@@ -91,7 +91,7 @@ def test_training_crops_every_view_for_itself_and_mirrors_all_or_none() -> None:
     assert any(one != two for one, two in boxes)
 
 
-def test_a_crop_is_that_of_the_view_as_it_would_look_at_the_size_of_the_backbone() -> None:
+def test_a_crop_is_drawn_at_the_size_of_the_backbone() -> None:
     view = np.random.default_rng(0).integers(0, 255, (40, 20, 3), dtype=np.uint8)  # resized to 10 x 10: 4 and 2 to 1
     transform = ViewTransform((10, 10), "nearest", (0, 0, 0), RandomCrop(10, (0.3, 0.6), flip=0.0))
     rng = np.random.default_rng(3)
