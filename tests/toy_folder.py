@@ -81,7 +81,7 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "predicted_classes": counts.shape[-1],
                 "n_frames": frames,
                 "n_clips": len(units[share]),
-                "covered": frames - 1,
+                "n_complete": frames - 1,
                 "params": toy.cost,
                 "gflops": toy.cost / 10,
             }

@@ -197,8 +197,8 @@ def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
     frames = [info["n_frames"] for info in infos]
     found["ece"] = float(np.average([info["ece"] for info in infos], weights=frames))
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
-    for name in ("n_frames", "n_clips", "covered"):
+    for name in ("n_frames", "n_clips", "n_complete"):
         found[name] = float(sum(info[name] for info in first))
     found["imputed"] = float(sum(info.get("imputed", 0) for info in first))  # not noted by the first versions
-    found["coverage"] = found["covered"] / found["n_frames"]
+    found["coverage"] = found["n_complete"] / found["n_frames"]
     return found

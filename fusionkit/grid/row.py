@@ -1,4 +1,4 @@
-"""One row: its recipe and its smoother's open options chosen on dev over all seeds, then its cells are scored."""
+"""One row: choose recipe and open smoother options on dev over all seeds, then score its cells."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fusionkit.storage.embeddings import EmbeddingStore
 
 
 class StoredHeads:
-    """Remembers which heads are sound, for as long as a run lasts; the next run checks every byte again.
+    """Heads of a run folder. Each is verified once, and its logits are read once; the next run verifies them again.
 
     Args:
         folder: of the run.
@@ -35,17 +35,17 @@ class StoredHeads:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._sound: set[str] = set()
+        self._verified: set[str] = set()
         self._logits: dict[str, StoredLogits] = {}
 
     def has(self, head: str) -> bool:
-        """Whether a head is stored whole and undamaged; one that was not is looked for again."""
-        if head not in self._sound and self.folder.has_head(head):
-            self._sound.add(head)
-        return head in self._sound
+        """Return whether a head is stored undamaged. One that was not is checked again at the next call."""
+        if head not in self._verified and self.folder.has_head(head):
+            self._verified.add(head)
+        return head in self._verified
 
     def logits(self, head: str) -> StoredLogits:
-        """The logits of a head: every smoother, and every candidate of a choice, looks at them.
+        """Return the logits of a head.
 
         Raises:
             DataError: if they are missing or damaged.
@@ -55,26 +55,26 @@ class StoredHeads:
         return self._logits[head]
 
     def keep_only(self, heads: Collection[str]) -> None:
-        """Forget the logits of all others: those of a large grid do not fit into memory."""
+        """Drop the logits of all other heads: those of a large grid do not fit into memory."""
         self._logits = {head: logits for head, logits in self._logits.items() if head in heads}
 
 
 class RowScorer:
-    """Scores the cells of a row, those of earlier grids in the same folder too.
+    """Scores the cells of a row, including those of earlier grids in the same folder.
 
     Args:
         row: of the plan.
-        record: the row as ``grid.json`` holds it: the union of its cells.
-        stored: the heads of the run's folder.
+        entry: the row as in ``grid.json``, with the cells of all grids.
+        stored: heads of the run's folder.
         store: of the embeddings, for smoothers that need them.
-        backbone_cost: (parameters, GFLOP) of the backbones behind a frame's views.
-        memory: bytes of embeddings that may be held, for smoothers that need them.
+        backbone_cost: (parameters, GFLOP) of the backbones of a frame's views.
+        memory: bytes of embeddings to hold, for smoothers that need them.
     """
 
     def __init__(
         self,
         row: RowPlan,
-        record: dict[str, Any],
+        entry: dict[str, Any],
         stored: StoredHeads,
         store: EmbeddingStore,
         backbone_cost: tuple[int, float],
@@ -87,14 +87,14 @@ class RowScorer:
         self.backbone_cost = backbone_cost
         self.memory = memory
         self.recipes = {str(head.recipe): head.recipe for head in row.heads}
-        # By recipe, then by cell: the heads that are there.
+        # Trained heads by recipe, then by cell.
         self.heads: dict[str, dict[str, str]] = {recipe: {} for recipe in self.recipes}
-        for cell in record["cells"]:
+        for cell in entry["cells"]:
             for recipe, head in cell["heads"].items():
                 if stored.has(head):
                     self.heads[recipe][cell["id"]] = head
-        begun = {cell for heads in self.heads.values() for cell in heads}
-        self.begun = [cell for cell in record["cells"] if cell["id"] in begun]
+        trained = {cell for heads in self.heads.values() for cell in heads}
+        self.trained = [cell for cell in entry["cells"] if cell["id"] in trained]
         self.folds = {head.fold_data.fold.name: head.fold_data for head in row.heads}
         self.reused = 0
         self._features: dict[str, FoldFeatures] = {}
@@ -102,49 +102,51 @@ class RowScorer:
         stored.keep_only({head for heads in self.heads.values() for head in heads.values()})
 
     def tasks(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Cell id and what makes it, for every cell that is not there."""
-        ready = self._ready()
-        for cell in self.begun:
-            if cell["id"] in ready:
+        """Yield (cell id, function that scores the cell) for every cell without a valid score."""
+        valid = self._valid()
+        for cell in self.trained:
+            if cell["id"] in valid:
                 self.reused += 1
             elif cell["id"] in self.cells:
-                yield cell["id"], partial(self._make, self.cells[cell["id"]])
+                yield cell["id"], partial(self._score, self.cells[cell["id"]])
             else:
                 self.folder.forget_cell(cell["id"])  # it may hold the score of a recipe that is no longer chosen
 
-    def _ready(self) -> set[str]:
-        """The cells that stand: stored, undamaged, and with options that were chosen over the same heads as now."""
-        stored = {cell["id"]: self.folder.read_cell(cell["id"]) for cell in self.begun}
+    def _valid(self) -> set[str]:
+        """Stored, undamaged cells, with options that were chosen from the same heads as now."""
+        stored = {cell["id"]: self.folder.read_cell(cell["id"]) for cell in self.trained}
         return {
             name for name, cell in stored.items() if cell is not None and cell.info["chosen_over"] == self._chosen_over
         }
 
+    # -- choice on dev ---------------------------------------------------------------------------------------------
+
     @cached_property
     def _chosen_over(self) -> list[str]:
-        """The heads on which recipe and smoother are chosen; empty where there is no choice."""
+        """Heads from which recipe and smoother options are chosen; empty if there is nothing to choose."""
         if not self._candidates and len(self.recipes) == 1:
             return []
         return sorted(head for heads in self.heads.values() for head in heads.values())
 
     @cached_property
     def cells(self) -> dict[str, dict[str, Any]]:
-        """The cells that can be scored, by id, each with its head of the chosen recipe."""
+        """Cells that can be scored, by id, each with its head of the chosen recipe."""
         heads = self.heads[self.recipe]
-        return {cell["id"]: {**cell, "head": heads[cell["id"]]} for cell in self.begun if cell["id"] in heads}
+        return {cell["id"]: {**cell, "head": heads[cell["id"]]} for cell in self.trained if cell["id"] in heads}
 
     @cached_property
     def recipe(self) -> str:
-        """The recipe with the best mean dev score over seeds and folds, before smoothing; of equal ones the first."""
+        """Recipe with the best mean dev score over seeds and folds, before smoothing; the first of equal ones."""
         scores = self._recipe_scores
         return max(scores, key=lambda recipe: scores[recipe]) if scores else next(iter(self.recipes))
 
     @cached_property
     def _recipe_scores(self) -> dict[str, float]:
-        """Mean dev score by recipe of a sweep; one that lacks heads which others have (they failed) is not compared."""
+        """Mean dev score by recipe of a sweep, without recipes of which more heads failed than of others."""
         if len(self.recipes) == 1:
             return {}
         most = max(map(len, self.heads.values()))
-        folds = {cell["id"]: cell["fold"] for cell in self.begun}
+        folds = {cell["id"]: cell["fold"] for cell in self.trained}
         return {
             recipe: float(np.mean([self._unsmoothed_score(folds[cell], head) for cell, head in heads.items()]))
             for recipe, heads in self.heads.items()
@@ -158,8 +160,17 @@ class RowScorer:
         return dev_metric(fold_data.task, logits[seen], fold_data.rows.dev_label[seen])
 
     @cached_property
+    def chosen(self) -> Spec:
+        """Smoother with every option chosen; the first of equal candidates, which is the mildest."""
+        if not self._candidates:
+            return self.row.smoother
+        cells = self.cells.values()
+        scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._candidates]
+        return self._candidates[int(np.argmax(scores))]
+
+    @cached_property
     def _candidates(self) -> list[Spec]:
-        """The smoother with each combination of values for its options that are ``auto``; empty if none is."""
+        """Smoother with each combination of values for its ``auto`` options; empty without such options."""
         spec = self.row.smoother
         open_options = automatic(SMOOTHERS.get(spec.name), spec.options)
         if not open_options:
@@ -167,41 +178,26 @@ class RowScorer:
         choices = product(*open_options.values())
         return [Spec(spec.name, {**spec.options, **dict(zip(open_options, choice, strict=True))}) for choice in choices]
 
-    @cached_property
-    def chosen(self) -> Spec:
-        """The smoother with every option settled: of equal candidates the first, which is the mildest."""
-        if not self._candidates:
-            return self.row.smoother
-        cells = self.cells.values()
-        scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._candidates]
-        return self._candidates[int(np.argmax(scores))]
-
     def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
-        """Computed once: what was chosen has been scored among the candidates."""
+        """Dev score of a cell, computed once: the chosen smoother is one of the candidates."""
         key = (cell["id"], str(spec))
         if key not in self._dev_scores:
-            self._dev_scores[key] = self._scored_on_dev(cell, spec)
+            fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
+            smoother = self._smoother(spec, cell, fold_data, logits)
+            probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
+            self._dev_scores[key] = dev_metric(fold_data.task, probs, fold_data.rows.dev_label)
         return self._dev_scores[key]
 
-    def _scored_on_dev(self, cell: dict[str, Any], spec: Spec) -> float:
-        fold_data = self.folds[cell["fold"]]
-        smoother: Smoother = SMOOTHERS.build(spec)
-        logits = self.stored.logits(cell["head"])
-        if smoother.fitted:
-            self._fit(smoother, fold_data, logits, cell["seed"])
-        probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
-        return dev_metric(fold_data.task, probs, fold_data.rows.dev_label)
+    # -- scoring on test -------------------------------------------------------------------------------------------
 
-    def _make(self, cell: dict[str, Any]) -> None:
-        fold_data = self.folds[cell["fold"]]
-        smoother: Smoother = SMOOTHERS.build(self.chosen)
-        logits = self.stored.logits(cell["head"])
-        if smoother.fitted:
-            self._fit(smoother, fold_data, logits, cell["seed"])
+    def _score(self, cell: dict[str, Any]) -> None:
+        """Smooth, score and store one cell."""
+        fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
+        smoother = self._smoother(self.chosen, cell, fold_data, logits)
         probs = self._smoothed(smoother, fold_data, fold_data.test_table, logits.test, "test")
         result = score(fold_data.task, probs, fold_data.sealed)
         total = result.counts.sum(0)
-        per_class = fold_data.task.per_class_f1(total)
+        annotated = fold_data.sealed.annotated
         info = {
             "seed": cell["seed"],
             "fold": cell["fold"],
@@ -215,12 +211,14 @@ class RowScorer:
             "accuracy": _number(accuracy(total)),
             "uar": _number(uar(total)),
             "ece": _number(result.ece),
-            "per_class_f1": dict(zip(fold_data.source.classes, map(_number, per_class), strict=True)),
-            "n_clips": len(np.unique(fold_data.sealed.clip[fold_data.sealed.annotated])),
+            "per_class_f1": dict(
+                zip(fold_data.source.classes, map(_number, fold_data.task.per_class_f1(total)), strict=True)
+            ),
+            "n_clips": len(np.unique(fold_data.sealed.clip[annotated])),
             "n_frames": int(total.sum()),
-            "covered": int(logits.test_whole[fold_data.sealed.annotated].sum()),
+            "n_complete": int(logits.test_whole[annotated].sum()),
             "impute": self.row.impute,
-            "imputed": int(np.isnan(logits.test[fold_data.sealed.annotated, 0]).sum()),
+            "imputed": int(np.isnan(logits.test[annotated, 0]).sum()),
             "params": logits.info["params"] + self.backbone_cost[0],
             "gflops": logits.info["gflops"] + self.backbone_cost[1],
             "best_epoch": logits.info["best_epoch"],
@@ -230,7 +228,13 @@ class RowScorer:
         self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
         self.folder.forget_failure(cell["id"])
 
-    def _fit(self, smoother: Smoother, fold_data: FoldData, logits: StoredLogits, seed: int) -> None:
+    # -- smoothing -------------------------------------------------------------------------------------------------
+
+    def _smoother(self, spec: Spec, cell: dict[str, Any], fold_data: FoldData, logits: StoredLogits) -> Smoother:
+        """Build a smoother, and fit it on the dev clips if it learns."""
+        smoother: Smoother = SMOOTHERS.build(spec)
+        if not smoother.fitted:
+            return smoother
         seen = ~np.isnan(logits.dev[:, 0])
         x = smoother_input(smoother, logits.dev, self._embeddings(smoother, fold_data, "dev"))
         if isinstance(x, ConcatenatedViews) and (size := int(seen.sum()) * x.width * 8) > self.memory:
@@ -239,7 +243,8 @@ class RowScorer:
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
                 hint="--memory raises it",
             )
-        fit_smoother(smoother, fold_data.dev_table, seen, x, fold_data.rows.dev_label, seed)
+        fit_smoother(smoother, fold_data.dev_table, seen, x, fold_data.rows.dev_label, cell["seed"])
+        return smoother
 
     def _smoothed(
         self, smoother: Smoother, fold_data: FoldData, table: FrameTable, logits: np.ndarray, part: str
@@ -249,7 +254,7 @@ class RowScorer:
         return smooth(smoother, table, seen, x, fold_data.prior, self.row.impute)
 
     def _embeddings(self, smoother: Smoother, fold_data: FoldData, part: str) -> FrameFeatures | None:
-        """The features of a part, for a smoother that needs embeddings."""
+        """Features of dev or test, if the smoother needs embeddings."""
         if smoother.needs != "embeddings":
             return None
         name = fold_data.fold.name

@@ -33,14 +33,15 @@ def test_another_way_has_names_of_its_own_on_the_same_heads() -> None:
     assert other.grid.describe()["impute"] == "linear"
 
 
-def test_what_is_no_way_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"impute: 'linaer' is none of nearest, linear, prior \(did you mean"):
-        toy_grid(impute="linaer")
-    with pytest.raises(ConfigError, match="impute: None is none of"):
-        toy_grid(impute=None)
+@pytest.mark.parametrize("value", ["linaer", None])
+def test_an_unknown_method_is_refused(value: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        toy_grid(impute=value)
+    for fact in ("impute", repr(value), "nearest, linear, prior"):
+        assert fact in str(caught.value)
 
 
-def test_a_folder_holds_one_way_only(tmp_path: Path) -> None:
+def test_a_folder_holds_one_method_only(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.merge(toy_plan(), {})
     with pytest.raises(ConfigError, match="split auto, not toy-blobs, split auto, impute prior"):
