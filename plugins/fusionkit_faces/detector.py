@@ -1,4 +1,4 @@
-"""What detectors share: the boxes of a face that may stand anywhere in the frame, of any size and roll."""
+"""Base of face detectors: boxes of a face at any position, size and roll in the frame."""
 
 from __future__ import annotations
 
@@ -9,69 +9,68 @@ from typing import ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Extractor, Face, Located, require_choice
-from fusionkit.contracts.extractor import CHOICES, SIDE, Choice, choose
-from fusionkit_faces.template import Template
+from fusionkit.contracts import Extractor, Face, Located
+from fusionkit.contracts.extractor import SIDE, Choice, choose
+from fusionkit_faces.template import Layout, Template
 
 
 class Detector(Extractor):
-    """Regions of a detected face: the boxes of ``template``, carried from the aligned face back into the frame.
+    """Regions of a detected face: the boxes of ``template``, transformed from the aligned face to the frame.
 
-    The five points of a face give the similarity to the aligned 112 px face. A region is the whole-pixel box that
-    ``template`` has there, moved, scaled and turned by the inverse: its content is that of the aligned face, at the
-    resolution of the frame. A detector of your own derives from this class and writes ``faces``.
+    The five points of a face give the similarity transform to the aligned 112 px face. A region is the whole-pixel box
+    of ``template``, transformed by the inverse: its content is that of the aligned face, at the resolution of the
+    frame. Your own detector derives from this class and implements ``faces``.
 
     Args:
-        face: of several faces, the ``largest``, the ``central`` one, or the one furthest ``left`` or ``right``.
-        layout: as for ``template``.
-        boxes: as for ``template``.
+        face: face to use if there are several: ``largest``, ``central``, or the outermost one ``left`` or ``right``.
+        layout: boxes on the aligned face, as for ``template``.
+        boxes: additional or replaced boxes on the aligned face, as for ``template``. Default: those of the layout.
 
     Raises:
-        ConfigError: if an option is wrong.
+        ConfigError: if a box is invalid.
     """
 
     landmarks: ClassVar[int] = 5
 
-    def __init__(self, face: Choice, layout: str, boxes: dict[str, list[float]] | None) -> None:
-        require_choice(f"{type(self).__name__.lower()}: face", face, CHOICES)
-        template = Template(layout, boxes)  # type: ignore[arg-type]  # which it checks itself
+    def __init__(self, face: Choice, layout: Layout, boxes: dict[str, list[float]] | None) -> None:
+        template = Template(layout, boxes)
         self._chosen = face
         self._regions = template.regions
         self._boxes = template.locate([np.empty((SIDE, SIDE, 3), np.uint8)]).boxes[0]
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Those of the layout, then added ones."""
+        """Names of the boxes: those of the layout, then additional ones."""
         return self._regions
 
     @property
     def point_count(self) -> int:
-        """How many landmarks :meth:`locate` gives."""
+        """Number of landmarks of :meth:`locate`."""
         return self.landmarks
 
     @abstractmethod
     def faces(self, frame: np.ndarray) -> list[Face]:
-        """Every face of one frame, surest first."""
+        """Return every face of one frame, highest score first."""
 
     def locate(self, frames: Sequence[np.ndarray]) -> Located:
-        """The regions of one face a frame; NaN where there is none. Every region has the score of its face."""
+        """Return the regions of one face per frame, with the score of the face; NaN if there is no face."""
         boxes = np.full((len(frames), len(self._regions), 5), np.nan, np.float32)
         score = np.zeros(boxes.shape[:2], np.float32)
         marks = np.full((len(frames), self.point_count, 2), np.nan, np.float32)
-        for place, frame in enumerate(frames):
+        for row, frame in enumerate(frames):
             face = choose(self.detect(frame), self._chosen, frame.shape[1], frame.shape[0])
             if face is None:
                 continue
-            boxes[place] = in_frame(self._boxes, face)
-            score[place] = face.score
-            marks[place] = face.points if face.landmarks is None else face.landmarks
+            boxes[row] = in_frame(self._boxes, face)
+            score[row] = face.score
+            marks[row] = face.points if face.landmarks is None else face.landmarks
         return Located(boxes, score, marks)
 
 
 def in_frame(boxes: np.ndarray, face: Face) -> np.ndarray:
-    """Boxes of the aligned face (R, 5) as they stand in the frame that the face was found in.
+    """Transform boxes of the aligned face (R, 5) to the frame of the face.
 
-    Edges of boxes count from the edge of the first pixel, points from its centre: hence the halves.
+    Edges of boxes are measured from the edge of the first pixel, points from its centre: hence the halves.
     """
     similarity = face.to_template()
     if similarity is None:

@@ -1,4 +1,4 @@
-"""Faces and landmarks of insightface's model packs: the SCRFD detector and, where the pack has it, 106 landmarks."""
+"""Faces and landmarks of insightface's model packs: the SCRFD detector and, if the pack has them, 106 landmarks."""
 
 from __future__ import annotations
 
@@ -6,46 +6,44 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Face, require_count, require_number
+from fusionkit.contracts import Face, Natural, Range
 from fusionkit.contracts.extractor import Choice
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit_faces.detector import Detector
+from fusionkit_faces.template import Layout
 
 PACKS = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 HOME = "~/.insightface"
 _TASKS = ("detection", "landmark_2d_106")
 _LANDMARKS = 106
-_SLIMMEST = 64  # a frame so many times longer than wide holds no face, and shrunk to the detector it has no width left
+_SLIMMEST = 64  # a frame with a larger aspect ratio has no face, and no width left after shrinking
 # The pupils, the tip of the nose and the corners of the mouth among the 106.
 FIVE_OF_106 = (38, 88, 86, 52, 61)
 
 
 class InsightFace(Detector):
-    """Regions of faces that a model pack of insightface finds. Needs ``pip install 'fusionkit[faces]'``.
+    """Regions of faces that a model pack of insightface detects. Needs ``pip install 'fusionkit[faces]'``.
 
-    A pack is a folder of ONNX files: an SCRFD detector and, as a rule, ``2d106det``. Where the pack has 106 landmarks,
-    five of them align the face, else the detector's own five points do. The published packs are for non-commercial
-    research only, and none is fetched unless ``allow_download`` says so.
+    A pack is a folder of ONNX files: an SCRFD detector and usually ``2d106det``. If the pack has 106 landmarks, five of
+    them align the face, else the detector's five points do. The published packs are for non-commercial research only,
+    and are downloaded only with ``allow_download``.
 
     Args:
         pack: the folder, or the name of a pack below ``root/models``.
-        face: of several faces, the ``largest``, the ``central`` one, or the one furthest ``left`` or ``right``.
-        layout: boxes on the aligned face, as for ``template``.
-        boxes: more boxes on the aligned face, or other ones, as for ``template``.
-        score: the least score of a face, in 0..1.
-        side: px to which frames are fitted to find faces, a multiple of 32; 0 takes the faces of 128 and of 640
-            together, which is insightface's own default.
-        allow_download: fetch a pack that is not there, as insightface does.
-        root: where packs are looked for by name.
+        score: lowest score of a face.
+        side: px to which frames are resized for detection, a multiple of 32; 0 joins the faces found at 128 and 640,
+            which is the default of insightface.
+        allow_download: download a missing pack, as insightface does.
+        root: folder in which packs are searched by name.
 
     Raises:
-        ConfigError: if an option is wrong or the pack is not there.
+        ConfigError: if a box or ``side`` is invalid, or the pack is missing.
         PluginError: if insightface is not installed.
-        DataError: if the pack has no detector, or cannot be loaded or fetched.
+        DataError: if the pack has no detector, or cannot be loaded or downloaded.
 
     Reference: J. Guo et al., Sample and Computation Redistribution for Efficient Face Detection, 2021 (SCRFD),
     arXiv:2105.04714; https://github.com/deepinsight/insightface, order of the 106 landmarks as drawn in its
@@ -54,45 +52,43 @@ class InsightFace(Detector):
 
     files: ClassVar[tuple[str, ...]] = ("pack",)
     places: ClassVar[tuple[str, ...]] = ("root", "allow_download")
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # there is nothing to build without a pack
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # a pack is needed to build it
 
     def __init__(
         self,
         pack: str = "buffalo_l",
         face: Choice = "largest",
-        layout: Literal["emotic", "arcface"] = "emotic",
+        layout: Layout = "emotic",
         boxes: dict[str, list[float]] | None = None,
-        score: float = 0.5,
-        side: int = 0,
+        score: Annotated[float, Range(above=0, most=1)] = 0.5,
+        side: Natural = 0,
         allow_download: bool = False,
         root: str = HOME,
     ) -> None:
         super().__init__(face, layout, boxes)
-        require_number("insightface: score", score, above=0, most=1)
-        require_count("insightface: side", side, least=0)
         if side % 32:
-            raise ConfigError(f"insightface: side={side} is no multiple of 32")
+            raise ConfigError(f"insightface: side={side} must be a multiple of 32")
         self._app = _loaded(_folder(pack, root, allow_download))
         self._app.prepare(ctx_id=0, det_thresh=score, det_size=(side, side) if side else None)
         self._dense = "landmark_2d_106" in self._app.models
 
     @classmethod
     def files_of(cls, option: str, options: Mapping[str, Any]) -> list[str]:
-        """The models of the pack, wherever it lies.
+        """Return the models of the pack.
 
         Raises:
-            ConfigError: if it is not there.
+            ConfigError: if it is missing.
         """
         folder = _folder(options[option], options["root"], options["allow_download"])
         return [str(path) for path in sorted(folder.glob("*.onnx"))]
 
     @property
     def point_count(self) -> int:
-        """106, or 5 where the pack has no more."""
+        """106, or 5 if the pack has no more."""
         return _LANDMARKS if self._dense else super().point_count
 
     def faces(self, frame: np.ndarray) -> list[Face]:
-        """Every face of one frame, surest first."""
+        """Return every face of one frame, highest score first."""
         if max(frame.shape[:2]) > _SLIMMEST * min(frame.shape[:2]):
             return []
         found = self._app.get(np.ascontiguousarray(frame[..., ::-1]))
@@ -106,40 +102,40 @@ class InsightFace(Detector):
 
 
 def _folder(pack: str, root: str, allow_download: bool) -> Path:
-    """The folder with the ONNX files of a pack. Looked for before insightface is asked, which would fetch it."""
+    """Return the folder with the ONNX files of a pack; it is searched here, since insightface would download it."""
     named = Path(root).expanduser() / "models" / pack
     for folder in (Path(pack).expanduser(), named):
         if found := _with_models(folder):
             return found
     if Path(pack).expanduser().is_dir():
-        raise ConfigError(f"insightface: pack={pack!r} holds no .onnx files", hint=f"packs: {PACKS}")
+        raise ConfigError(f"insightface: pack={pack!r} has no .onnx files", hint=f"packs: {PACKS}")
     if not allow_download or "/" in pack:
         raise ConfigError(
-            f"insightface: pack={pack!r} is neither a folder nor in {named.parent}; nothing is downloaded unasked",
-            hint=f"unpack it there from {PACKS}, or give allow_download=true",
+            f"insightface: pack={pack!r} is neither a folder nor in {named.parent}, and download is not allowed",
+            hint=f"unpack it there from {PACKS}, or set allow_download=true",
         )
     utils = _insightface("insightface.utils")
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            fetched = Path(utils.ensure_available("models", pack, root=root))
+            downloaded = Path(utils.ensure_available("models", pack, root=root))
     except Exception as error:
-        raise DataError(f"insightface: pack {pack} cannot be fetched: {cause_of(error)}", hint=PACKS) from error
-    if found := _with_models(fetched):
+        raise DataError(f"insightface: pack {pack} cannot be downloaded: {cause_of(error)}", hint=PACKS) from error
+    if found := _with_models(downloaded):
         return found
-    raise DataError(f"insightface: pack {pack} was fetched to {fetched}, which holds no .onnx files", hint=PACKS)
+    raise DataError(f"insightface: pack {pack} was downloaded to {downloaded}, which has no .onnx files", hint=PACKS)
 
 
 def _with_models(folder: Path) -> Path | None:
-    """The folder, or the only one in it where a pack was unpacked one level too deep, that holds ONNX files."""
+    """Return the folder with ONNX files: the given one, or the only one in it (a pack unpacked one level too deep)."""
     if not folder.is_dir():
         return None
-    places = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
-    holding = [place for place in places if any(place.glob("*.onnx"))]
-    return holding[0] if holding[:1] == [folder] or len(holding) == 1 else None
+    folders = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+    found = [each for each in folders if any(each.glob("*.onnx"))]
+    return found[0] if found[:1] == [folder] or len(found) == 1 else None
 
 
 def _loaded(folder: Path) -> Any:
-    """``FaceAnalysis`` on a folder, with one thread: the same frames give the same boxes on any machine's load."""
+    """Return ``FaceAnalysis`` of a folder with one thread, so that results do not depend on the load of the machine."""
     app = _insightface("insightface.app")
     onnxruntime = _insightface("onnxruntime")
     session = onnxruntime.SessionOptions()
@@ -159,5 +155,6 @@ def _insightface(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise PluginError(
-            f"insightface: {cause_of(error)}", hint="pip install 'fusionkit[faces]' brings insightface and onnxruntime"
+            f"insightface: {cause_of(error)}",
+            hint="pip install 'fusionkit[faces]'",
         ) from error

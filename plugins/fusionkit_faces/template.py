@@ -1,30 +1,59 @@
-"""Regions of an aligned face by fixed boxes: no detector, no landmarks, no training."""
+"""Regions of an aligned face by fixed boxes, without detector, landmarks or training."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
 from fusionkit.contracts import Extractor, Located
 from fusionkit.errors import ConfigError
-from fusionkit_faces.layouts import LAYOUTS
+
+Layout = Literal["emotic", "arcface"]
+
+# Boxes as x0, y0, x1, y1 in fractions of the width and height of an aligned face.
+LAYOUTS: Final[dict[str, dict[str, tuple[float, float, float, float]]]] = {
+    # Eye and mouth are the authors' (released code of arXiv 2403.13039). The paper's nose box is not known: ours fills
+    # the height between the two. The paper has no brow box: ours is the position of brows in a face aligned to the
+    # ArcFace template, which is partly in the authors' eye box, since that includes the brows.
+    "emotic": {
+        "eye": (0.20, 0.35, 0.80, 0.55),
+        "brow": (0.20, 0.29, 0.80, 0.42),
+        "nose": (0.30, 0.55, 0.70, 0.70),
+        "mouth": (0.20, 0.70, 0.80, 0.90),
+    },
+    # For faces aligned to the 112 px ArcFace template. Its landmarks as fractions of 112 px: eyes (.342, .462) and
+    # (.657, .460), nose tip (.500, .641), mouth corners (.371, .825) and (.632, .823). The boxes are ours. Those of the
+    # eyes and of the mouth are centred on their landmarks and extend beyond them by half the distance between the eyes
+    # and by .3 of the width of the mouth. Brows are about .3 of the distance between the eyes above them; their box has
+    # room for raised and knitted brows, and so overlaps the box of the eyes. The nose extends from just below the line
+    # of the eyes to the upper lip.
+    "arcface": {
+        "eye": (0.19, 0.40, 0.81, 0.52),
+        "brow": (0.19, 0.29, 0.81, 0.42),
+        "nose": (0.36, 0.48, 0.64, 0.72),
+        "mouth": (0.29, 0.72, 0.71, 0.93),
+    },
+}
 
 
 class Template(Extractor):
     """Fixed boxes in fractions of a face that is already cropped and aligned, as in the paper.
 
-    A box edge at fraction f of a side of n pixels is pixel ``int(f * n)``, cut off as in the authors' code.
-    The score is always 1: the boxes know nothing of the image.
+    A box edge at fraction f of a side of n pixels is pixel ``int(f * n)``, truncated as in the authors' code. The score
+    is always 1, since the boxes do not depend on the image.
 
     Args:
-        layout: ``emotic``, the authors' eye and mouth boxes, with a nose and a brow box of ours (the paper's nose box
-            is not known, and it has none for brows); or ``arcface``, boxes of ours around the landmarks of the 112 px
-            ArcFace template, for faces aligned to that.
-        boxes: more regions, or other boxes for known ones: region name to ``[x0, y0, x1, y1]`` in fractions of width
-            and height, with ``0 <= x0 < x1 <= 1`` and the same for y.
+        layout: ``emotic``: the authors' eye and mouth boxes, with our nose and brow boxes (the paper's nose box is not
+            known, and it has none for brows); ``arcface``: our boxes around the landmarks of the 112 px ArcFace
+            template, for faces aligned to it.
+        boxes: additional or replaced regions: region name to ``[x0, y0, x1, y1]`` in fractions of width and height,
+            with ``0 <= x0 < x1 <= 1`` and the same for y. Default: those of the layout.
+
+    Raises:
+        ConfigError: if a box or its name is invalid.
 
     Reference: Nguyen et al. 2024 (https://arxiv.org/abs/2403.13039), eye and mouth boxes as in the authors' released
     code (https://github.com/hT-1893/ABAW_6th_EXPR). ArcFace template: Deng et al. 2019
@@ -37,12 +66,8 @@ class Template(Extractor):
         {"boxes": {"chin": [0.3, 0.9, 0.7, 1.0]}},
     )
 
-    def __init__(
-        self, layout: Literal["emotic", "arcface"] = "emotic", boxes: dict[str, list[float]] | None = None
-    ) -> None:
-        if layout not in tuple(LAYOUTS):
-            raise ConfigError(f"template: layout={layout!r} is not known; there are {', '.join(LAYOUTS)}")
-        own = {} if boxes is None else boxes
+    def __init__(self, layout: Layout = "emotic", boxes: dict[str, list[float]] | None = None) -> None:
+        own = boxes or {}
         _check(own)
         named = {**LAYOUTS[layout], **own}
         self._regions = tuple(named)
@@ -50,17 +75,17 @@ class Template(Extractor):
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Names of the boxes: those of the layout, then added ones in the order given."""
+        """Names of the boxes: those of the layout, then additional ones in the order given."""
         return self._regions
 
     def locate(self, frames: Sequence[np.ndarray]) -> Located:
-        """The same boxes in every frame, scaled to its size.
+        """Return the same boxes in every frame, scaled to its size.
 
         Args:
             frames: N images (H, W, 3).
 
         Returns:
-            boxes (N, R, 5) whose edges, ``centre -+ size / 2``, are whole pixels exactly; a side without a whole pixel
+            boxes (N, R, 5) whose edges, ``centre -+ size / 2``, are exactly whole pixels; a side without a whole pixel
             has size 0. Scores (N, R) are 1.
         """
         sides = np.array([(frame.shape[1], frame.shape[0]) * 2 for frame in frames], dtype=np.float64).reshape(-1, 1, 4)
@@ -71,20 +96,22 @@ class Template(Extractor):
         return Located(boxes, np.ones(boxes.shape[:2], dtype=np.float32))
 
 
-def _check(boxes: object) -> None:
-    """Refuse names that the view language cannot say and boxes outside the face, all at once.
+def _check(boxes: dict[str, list[float]]) -> None:
+    """Check that a view can hold each name and that each box is inside the face.
 
     Raises:
-        ConfigError: one problem a box.
+        ConfigError: with one problem per box.
     """
-    if not isinstance(boxes, dict):
-        raise ConfigError(f"template: boxes={boxes!r} is not a dict of region to [x0, y0, x1, y1]")
     problems = []
     for name, box in boxes.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", str(name)) or name == "face":
-            problems.append(f"template: boxes: {name!r} is no region name: a-z, then a-z, 0-9, _ or -; and not 'face'")
+            problems.append(
+                f"template: boxes: invalid region name {name!r}: it must be a-z, then a-z, 0-9, _ or -, and not 'face'"
+            )
         elif not _is_box(box):
-            problems.append(f"template: boxes: {name}={box!r} is not [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1, y alike")
+            problems.append(
+                f"template: boxes: {name}={box!r} must be [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1, and the same for y"
+            )
     if problems:
         raise ConfigError(problems)
 

@@ -119,16 +119,16 @@ def test_results_are_tied_to_the_models_of_the_pack_and_not_to_where_it_lies(tmp
     named = identity(f"pack=tiny,root={tmp_path}")
     assert named == identity(f"pack={tmp_path}/same")
     assert named != identity(f"pack={tmp_path}/other")
-    with pytest.raises(ConfigError, match="nothing is downloaded unasked"):
+    with pytest.raises(ConfigError, match="download is not allowed"):
         identity(f"pack=gone,root={tmp_path}")
 
 
-def test_nothing_is_downloaded_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_downloaded_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from insightface import utils
 
     asked: list[object] = []
     monkeypatch.setattr(utils, "ensure_available", lambda *args, **_: asked.append(args))
-    with pytest.raises(ConfigError, match=r"pack='buffalo_l' is neither a folder nor in .*; nothing is downl") as e:
+    with pytest.raises(ConfigError, match=r"pack='buffalo_l' is neither a folder nor in .*, and download is not") as e:
         InsightFace(root=str(tmp_path))
     assert "allow_download=true" in str(e.value)
     assert not asked
@@ -153,13 +153,13 @@ def test_a_download_that_was_asked_for_happens_and_its_failure_is_one_line(
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(utils, "ensure_available", offline)
-    with pytest.raises(DataError, match="pack gone cannot be fetched: ConnectionError: no route to host"):
+    with pytest.raises(DataError, match="pack gone cannot be downloaded: ConnectionError: no route to host"):
         InsightFace("gone", root=str(tmp_path), allow_download=True)
 
 
 def test_what_is_no_pack_is_told(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"empty' holds no \.onnx files"):
+    with pytest.raises(ConfigError, match=r"empty' has no \.onnx files"):
         InsightFace(str(tmp_path / "empty"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/det.onnx").write_bytes(b"no model")
@@ -182,11 +182,12 @@ def test_insightface_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "said_so"),
     [
-        ({"score": 0}, "insightface: score=0 is not a number above 0"),
-        ({"side": 100}, "insightface: side=100 is no multiple of 32"),
-        ({"face": "best"}, "insightface: face='best' is not one of"),
+        ({"score": 0}, "option score = 0 must be above 0 and at most 1"),
+        ({"side": -1}, "option side = -1 must be at least 0"),
+        ({"side": 100}, "insightface: side=100 must be a multiple of 32"),
+        ({"face": "best"}, "option face = 'best' must be one of"),
     ],
 )
-def test_wrong_options_are_told(tmp_path: Path, options, said_so):
+def test_wrong_options_are_reported(tmp_path: Path, options, said_so):
     with pytest.raises(ConfigError, match=said_so):
-        InsightFace(str(tmp_path), **options)
+        EXTRACTORS.build(Spec("insightface", {"pack": str(tmp_path), **options}))

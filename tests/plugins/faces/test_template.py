@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.errors import ConfigError
-from fusionkit_faces.layouts import LAYOUTS
-from fusionkit_faces.template import Template
+from fusionkit.registry import EXTRACTORS
+from fusionkit.registry.spec import Spec
+from fusionkit_faces.template import LAYOUTS, Template
 
 ARCFACE_112 = {
     "eye": [(38.2946, 51.6963), (73.5318, 51.5014)],
@@ -116,7 +117,7 @@ def test_a_box_outside_the_face_or_without_area_is_refused(box):
 
 @pytest.mark.parametrize("name", ["face", "eye+mouth", "a,b", "keep:eye", "", "2nd", "Chin", 3])
 def test_a_name_that_no_view_could_say_is_refused(name):
-    with pytest.raises(ConfigError, match="no region name"):
+    with pytest.raises(ConfigError, match="invalid region name"):
         Template(boxes={name: [0, 0, 1, 1]})
 
 
@@ -131,14 +132,14 @@ def test_all_wrong_boxes_are_named_at_once():
 
 @pytest.mark.parametrize("boxes", [[0, 0, 1, 1], "eye"])
 def test_boxes_that_are_no_dict_are_refused(boxes):
-    with pytest.raises(ConfigError, match="not a dict"):
-        Template(boxes=boxes)
+    with pytest.raises(ConfigError, match=r"boxes = .* must be dict"):
+        EXTRACTORS.build(Spec("template", {"boxes": boxes}))
 
 
 @pytest.mark.parametrize("layout", ["arcfaces", "", None, ["emotic"]])
 def test_an_unknown_layout_is_refused_with_the_known_ones(layout):
     with pytest.raises(ConfigError, match="emotic, arcface"):
-        Template(layout)
+        EXTRACTORS.build(Spec("template", {"layout": layout}))
 
 
 def test_every_example_can_be_built_and_run():
