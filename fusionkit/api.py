@@ -299,7 +299,7 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     from fusionkit.report.run_data import RunData
 
     _check_cluster(prepared)
-    prepared.folder.merge(prepared.plan, grid_provenance(prepared.plan, prepared.options))
+    prepared.folder.add_plan(prepared.plan, grid_provenance(prepared.plan, prepared.options))
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
@@ -905,11 +905,11 @@ def synthesize(
         ConfigError: if the layout is unknown, there are too few clips, or ``out`` is taken.
         StorageError: if a file cannot be written.
     """
-    from fusionkit.data.layouts import SyntheticClips, check_free, find_layout, write_layout
+    from fusionkit.data.layouts import check_free, find_layout, synthetic_clips, write_layout
 
     writer, progress = find_layout(layout), progress or Progress()
     check_free(Path(out))
-    faces = SyntheticClips(clips, frames, seed, faults, difficulty).build()
+    faces = synthetic_clips(clips, frames, seed, faults=faults, difficulty=difficulty)
     with progress.stage("draw", len(faces.frames), "frames"):
         write_layout(writer, faces, Path(out), faults, progress.advance)
     return len(faces.frames)

@@ -7,10 +7,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -31,49 +31,26 @@ _JPEG = (".jpg", ".jpeg")
 Form = Literal["same", "jpg", "png"]
 
 
-@dataclass(frozen=True)
-class SyntheticClips:
-    """Synthetic clips, each of another person: half of them in train, a quarter each in val and test.
+def synthetic_clips(clips: int, frames: int, seed: int, *, faults: bool, difficulty: float = 0.5) -> FaceDataset:
+    """Return synthetic clips, each of another person: half of them in train, a quarter each in val and test.
 
-    Attributes:
+    Args:
         clips: number of clips, at least :data:`MIN_CLIPS`.
         frames: mean number of frames per clip.
         seed: random seed of all clips.
         faults: include frames without image and without label.
         difficulty: 0..1, of the data set ``synthetic``.
+
+    Raises:
+        ConfigError: if there are too few clips, or an option is invalid.
     """
-
-    clips: int
-    frames: int
-    seed: int
-    faults: bool
-    difficulty: float = 0.5
-
-    def spec(self) -> Spec:
-        """Return the spec of the data set ``synthetic``."""
-        quarter = self.clips // 4
-        people = {"train": self.clips - 2 * quarter, "val": quarter, "test": quarter, "clips": 1}
-        clips = {"clip_length": self.frames, "seed": self.seed, "difficulty": self.difficulty}
-        missing, unlabelled = (_MISSING_SHARE, _UNLABELLED_SHARE) if self.faults else (0.0, 0.0)
-        return Spec("synthetic", {**people, **clips, "missing": missing, "unlabelled": unlabelled})
-
-    def build(self) -> FaceDataset:
-        """Return the data set.
-
-        Raises:
-            ConfigError: if there are too few clips, or an option is invalid.
-        """
-        if self.clips < MIN_CLIPS:
-            raise ConfigError(
-                f"clips = {self.clips} must be at least {MIN_CLIPS}", hint="fewer clips would lack some classes"
-            )
-        faces: FaceDataset = DATASETS.build(self.spec())
-        return faces
-
-
-def layout_names() -> list[str]:
-    """Return the names of the installed layouts, sorted."""
-    return sorted(_entry_points())
+    if clips < MIN_CLIPS:
+        raise ConfigError(f"clips = {clips} must be at least {MIN_CLIPS}", hint="fewer clips would lack some classes")
+    missing, unlabelled = (_MISSING_SHARE, _UNLABELLED_SHARE) if faults else (0.0, 0.0)
+    options: dict[str, Any] = {"train": clips - 2 * (clips // 4), "val": clips // 4, "test": clips // 4, "clips": 1}
+    options |= {"clip_length": frames, "seed": seed, "difficulty": difficulty}
+    faces: FaceDataset = DATASETS.build(Spec("synthetic", {**options, "missing": missing, "unlabelled": unlabelled}))
+    return faces
 
 
 def find_layout(name: str) -> Layout:
@@ -83,9 +60,9 @@ def find_layout(name: str) -> Layout:
         ConfigError: if no layout has the name.
         PluginError: if it cannot be imported.
     """
-    points = _entry_points()
+    points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        available = ", ".join(layout_names())
+        available = ", ".join(sorted(points))
         raise ConfigError(f"unknown layout {name!r}{did_you_mean(name, points)}; available layouts: {available}")
     try:
         layout: Layout = points[name].load()
@@ -162,10 +139,6 @@ def reader(source: Source, name: str, export: Export, root: str) -> Spec:
     kept = {} if name != source.spec.name else source.spec.options
     options = {key: value for key, value in {**kept, **export.options}.items() if key not in locations}
     return Spec(name, {"root": root, **{key: value for key, value in options.items() if value is not None}})
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def _class_folders(table: FrameTable, classes: tuple[str, ...]) -> Export:

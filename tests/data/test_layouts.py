@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fusionkit.contracts import FaceDataset
 from fusionkit.data import layouts
-from fusionkit.data.layouts import SyntheticClips, find_layout, write_layout
+from fusionkit.data.layouts import find_layout, synthetic_clips, write_layout
 from fusionkit.errors import ConfigError, DataError, PluginError, StorageError
 
-CLIPS = SyntheticClips(clips=33, frames=6, seed=3, faults=True)
+
+def clips(**options: Any) -> FaceDataset:
+    return synthetic_clips(**{"clips": 33, "frames": 6, "seed": 3, "faults": True, **options})
 
 
 def two_files(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
@@ -24,24 +26,24 @@ def two_files(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int
 
 
 def test_half_of_the_clips_are_for_training_and_each_shows_another_person() -> None:
-    faces = CLIPS.build()
+    faces = clips()
     table = faces.table()
-    clips = {split: len(set(table.clip[table.split == split])) for split in ("train", "val", "test")}
-    assert clips == {"train": 17, "val": 8, "test": 8}
+    counts = {split: len(set(table.clip[table.split == split])) for split in ("train", "val", "test")}
+    assert counts == {"train": 17, "val": 8, "test": 8}
     assert len(set(table.subject)) == 33
     assert (table.label == -1).any()
-    assert CLIPS.build().fingerprint() == faces.fingerprint()
-    assert SyntheticClips(33, 6, 4, faults=True).build().fingerprint() != faces.fingerprint()
-    assert replace(CLIPS, difficulty=0.0).build().fingerprint() != faces.fingerprint()
+    assert clips().fingerprint() == faces.fingerprint()
+    assert clips(seed=4).fingerprint() != faces.fingerprint()
+    assert clips(difficulty=0.0).fingerprint() != faces.fingerprint()
 
 
 def test_without_faults_every_frame_has_a_label() -> None:
-    assert (SyntheticClips(32, 6, 0, faults=False).build().table().label >= 0).all()
+    assert (clips(clips=32, faults=False).table().label >= 0).all()
 
 
 def test_too_few_clips_are_refused() -> None:
     with pytest.raises(ConfigError, match="clips = 31 must be at least 32"):
-        SyntheticClips(31, 6, 0, faults=True).build()
+        clips(clips=31)
 
 
 def test_the_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_the_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     for folder in (tmp_path / "deep/out", tmp_path / "empty"):
         if folder.name == "empty":
             folder.mkdir()
-        write_layout(two_files, CLIPS.build(), folder, False, counts.append)
+        write_layout(two_files, clips(), folder, False, counts.append)
         assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
         assert (folder / "a").read_text().endswith(" False")
         assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
@@ -65,7 +67,7 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
         out.mkdir()
         (out / "mine").touch()
     with pytest.raises(ConfigError, match="already exists"):
-        write_layout(two_files, CLIPS.build(), out, False, lambda _: None)
+        write_layout(two_files, clips(), out, False, lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -78,18 +80,17 @@ def test_a_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
 
     expected = StorageError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected):
-        write_layout(failing, CLIPS.build(), tmp_path / "out", False, lambda _: None)
+        write_layout(failing, clips(), tmp_path / "out", False, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_layouts_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
         EntryPoint("two", "test_toy_layout:two", layouts.GROUP),
-        EntryPoint("names", "fusionkit.data.layouts:layout_names", layouts.GROUP),
+        EntryPoint("names", "fusionkit.data.layouts:find_layout", layouts.GROUP),
     ]
     monkeypatch.setattr(layouts, "entry_points", lambda group: points if group == "fusionkit.layouts" else [])
-    assert layouts.layout_names() == ["names", "two"]
-    assert find_layout("names") is layouts.layout_names
+    assert find_layout("names") is layouts.find_layout
     with pytest.raises(
         ConfigError, match=r"unknown layout 'nams' \(did you mean 'names'\?\); available layouts: names, two"
     ):

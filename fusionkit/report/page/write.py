@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +28,7 @@ from fusionkit.storage.artifact import write_file
 
 if TYPE_CHECKING:
     import jinja2
-    from markupsafe import Markup
 
-NAME = "report.html"
 _SHOWN_FAILURES = 50
 _NOTEBOOK_ROWS = 50
 
@@ -50,7 +47,7 @@ def write_report(
     Raises:
         StorageError: if the file cannot be written.
     """
-    file = path or results.folder.path / NAME
+    file = path or results.folder.path / "report.html"
     data = data or RunData(notes=("the data sets, which were not opened",))
     write_file(file, _page(results, data, with_pictures=pictures).encode())
     return file
@@ -168,22 +165,15 @@ def _coverage(results: RunResults, names: RowNames) -> list[tuple[str, str, str,
     return list(found.values())
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """The SVG of a figure as markup, and its width in px."""
-
-    svg: Markup
-    width: int
-
-
-def _drawing(figure: Figure) -> Drawing:
+def _drawing(figure: Figure) -> dict[str, Any]:
+    """Return the SVG of a figure as markup, and its width in px."""
     from markupsafe import Markup
 
     svg = figure.svg()
     width = round(float(svg.partition('width="')[2].partition('"')[0]))
     # The figure around it has the name and the description.
     svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return Drawing(Markup(svg), width)  # noqa: S704  (made here, from escaped text)
+    return {"svg": Markup(svg), "width": width}  # noqa: S704  (made here, from escaped text)
 
 
 def _environment() -> jinja2.Environment:
