@@ -117,7 +117,7 @@ def _store_head(config: FinetuneConfig, folder: RunFolder, work: FinetuneWork, t
 
 def _score(folder: RunFolder, plan: Plan, provenance: dict[str, Any], progress: TrainingProgress) -> None:
     """Smooth and score like a bench. Only here are test labels read."""
-    folder.merge(plan, provenance)
+    folder.add_plan(plan, provenance)
     grid = folder.load_grid()
     assert grid is not None
     records = {record["id"]: record for record in grid["rows"]}

@@ -19,6 +19,7 @@ from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, SMOOTHERS, Compo
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import is_trained_here
+from fusionkit.training.processes import RunSection
 from fusionkit.training.schedule import Schedule, StepDecay, WarmupCosine
 
 _BLOCK = re.compile(r"block:(\d+)")
@@ -194,22 +195,13 @@ class FinetuneRecipe(Section):
 
 
 @dataclass(frozen=True)
-class FinetuneRunSection(Section):
-    """Execution options. They change the weights by rounding only.
+class FinetuneRunSection(RunSection):
+    """Execution options, see the base class; ``cache_mb`` is for train and dev each, and keeps region boxes, too.
 
     Args:
-        accumulation: micro-batches per step; more need less memory.
-        save_every: steps between checkpoints; one is also written after each epoch.
-        workers: threads per process that read and crop images.
-        cache_mb: megabytes per process for decoded frames, for train and dev each; 0: no frames are kept, and regions
-            are located again in every epoch.
         curves: about how often the curve is drawn in a run; 0: never.
     """
 
-    accumulation: Count = 1
-    save_every: Count = 500
-    workers: Count = 2
-    cache_mb: Natural = 512
     curves: Natural = 8
 
 

@@ -12,6 +12,7 @@ from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positi
 from fusionkit.storage.identity import digest
 from fusionkit.training.encoder import EncoderOptions
 from fusionkit.training.images import data_problems
+from fusionkit.training.processes import RunSection
 
 Share = Annotated[float, Range(above=0, below=1)]
 
@@ -92,22 +93,14 @@ class PretrainRecipe(Section):
 
 
 @dataclass(frozen=True)
-class PretrainRunSection(Section):
-    """Execution options. They change the weights by rounding only.
+class PretrainRunSection(RunSection):
+    """Execution options, see the base class.
 
     Args:
-        accumulation: micro-batches per step; more need less memory.
-        save_every: steps between checkpoints; one is also written after each epoch.
-        workers: threads per process that read and crop images.
-        cache_mb: megabytes per process for decoded images; 0: none are kept.
         faces: number of faces drawn as masked, reconstructed and original.
         pictures: about how often they are drawn in a run; 0: never.
     """
 
-    accumulation: Count = 1
-    save_every: Count = 500
-    workers: Count = 2
-    cache_mb: Natural = 512
     faces: Count = 6
     pictures: Natural = 8
 

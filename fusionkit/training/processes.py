@@ -1,17 +1,37 @@
-"""The processes and devices of a training run, through accelerate."""
+"""Execution of a training run: its options, and its processes and devices, through accelerate."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fusionkit.config.section import Section
 from fusionkit.contracts.backbone import has_native_bfloat16
+from fusionkit.contracts.option_types import Count, Natural
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _LAUNCHERS = ("OMPI_COMM_WORLD", "PMI", "MV2_COMM_WORLD")  # prefixes of the variables that MPI sets
 _MIXED = {"float32": "no", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class RunSection(Section):
+    """Execution options. They change the weights by rounding only.
+
+    Args:
+        accumulation: micro-batches per step; more need less memory.
+        save_every: steps between checkpoints; one is also written after each epoch.
+        workers: threads per process that read and crop images.
+        cache_mb: megabytes per process for decoded images; 0: none are kept.
+    """
+
+    accumulation: Count = 1
+    save_every: Count = 500
+    workers: Count = 2
+    cache_mb: Natural = 512
 
 
 def start_processes(device: str, precision: str) -> Accelerator:

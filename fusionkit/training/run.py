@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,10 @@ from fusionkit.training.checkpoints import (
     with_prefix,
     without_prefix,
 )
+from fusionkit.training.processes import RunSection
 from fusionkit.training.progress import TrainingProgress
 from fusionkit.training.run_folder import TrainingFolder, loss_log
 from fusionkit.training.stepper import Stepper
-
-if TYPE_CHECKING:
-    from fusionkit.training.finetune_config import FinetuneRunSection
-    from fusionkit.training.pretrain_config import PretrainRunSection
 
 _MODEL, _LOSSES = "model.", "losses"
 
@@ -61,7 +58,7 @@ class TrainingRun(ABC):
         stepper: Stepper,
         batches: Batches,
         epochs: int,
-        options: PretrainRunSection | FinetuneRunSection,
+        options: RunSection,
     ) -> None:
         self.folder = TrainingFolder(folder)
         self.network = network
