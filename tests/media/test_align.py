@@ -245,7 +245,7 @@ def test_a_detector_that_fails_on_one_input_is_a_fault_and_the_others_go_on(tmp_
     assert not (tmp_path / "out/.partial").exists()
 
 
-def test_an_extractor_that_finds_no_faces_is_refused():
+def test_an_extractor_without_face_detection_raises():
     with pytest.raises(ConfigError, match=r"Template does not detect faces .*yunet or insightface"):
         DetectionOptions(Template())
 

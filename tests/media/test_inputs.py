@@ -58,7 +58,7 @@ def test_inputs_have_the_shortest_names_that_differ(tmp_path: Path, paths: list[
     assert names(find_inputs([files(tmp_path, *paths)])[0]) == expected
 
 
-def test_two_folders_with_the_same_names_are_told_apart(tmp_path: Path):
+def test_two_folders_with_the_same_names_get_different_names(tmp_path: Path):
     files(tmp_path, "one/clips/a.mp4", "two/clips/a.mp4")
     found, _ = find_inputs([tmp_path / "one/clips", tmp_path / "two/clips"])
     assert [item.name for item in found] == ["one_clips_a.mp4", "two_clips_a.mp4"]

@@ -1,4 +1,4 @@
-"""Trained rows tested anew: what toy fusions must give by definition, and plain loops over embeddings for the rest."""
+"""Trained rows evaluated again: toy fusions with known results, and plain loops over embeddings."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ QUICK = AblationOptions(draws=3, seed=5)
 
 
 class MainOnly(Fusion):
-    """Never looks at an auxiliary view."""
+    """Ignores auxiliary views."""
 
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         return views[self.main]
 
 
 class Added(Fusion):
-    """The sum of what a linear layer a view says; a missing view says nothing."""
+    """Sum of one linear layer per view; a missing view adds nothing."""
 
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         super().__init__(in_dims, num_classes)
         self.layers = nn.ModuleList([nn.Linear(width, num_classes, bias=False) for width in in_dims.values()])
 
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
-        said = [
+        logits = [
             layer(views[name]) * present[name][:, None] for name, layer in zip(self.in_dims, self.layers, strict=True)
         ]
-        return FusionOutput(logits=sum(said[1:], said[0]))
+        return FusionOutput(logits=sum(logits[1:], logits[0]))
 
 
 def benched(path: Path, **changes: Any) -> Results:
@@ -62,7 +62,7 @@ def benched(path: Path, **changes: Any) -> Results:
 
 
 class ByHand:
-    """The test frames of a row, scored by plain loops over their embeddings."""
+    """Test frames of a row, scored by plain loops over their embeddings."""
 
     def __init__(self, folder: Path, cell: str) -> None:
         self.predictor = fusionkit.load(folder, cell)
@@ -77,22 +77,24 @@ class ByHand:
         """(S,) of what the heads say of the frames that have any view in ``there``, the nearest frame for others."""
         found = []
         for logits in self.predictor.logits(views).astype(float):
-            said = np.empty(len(self.rows), int)
-            for place in range(len(self.rows)):
+            predicted = np.empty(len(self.rows), int)
+            for index in range(len(self.rows)):
                 own = [
                     other
                     for other in range(len(self.rows))
-                    if self.table.clip[self.rows[other]] == self.table.clip[self.rows[place]]
+                    if self.table.clip[self.rows[other]] == self.table.clip[self.rows[index]]
                     and any(flags[other] for flags in there.values())
                 ]
                 number = self.table.number[self.rows]
                 if own:
-                    nearest = min(own, key=lambda n: (abs(number[n] - number[place]), n))
-                    said[place] = softmax(logits[nearest]).argmax()
+                    nearest = min(own, key=lambda n: (abs(number[n] - number[index]), n))
+                    predicted[index] = softmax(logits[nearest]).argmax()
                 else:
-                    said[place] = self.predictor.prior.argmax()
+                    predicted[index] = self.predictor.prior.argmax()
             known = self.truth >= 0
-            found.append(f1_score(self.truth[known], said[known], average="macro", labels=np.unique(self.truth[known])))
+            found.append(
+                f1_score(self.truth[known], predicted[known], average="macro", labels=np.unique(self.truth[known]))
+            )
         return np.array(found)
 
     @property
@@ -115,7 +117,7 @@ def records_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
-def test_a_view_that_the_fusion_never_looks_at_is_worth_exactly_nothing(tmp_path: Path) -> None:
+def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-main-only", MainOnly):
         benched(tmp_path, fusions=["toy-main-only"], regions=["bottom,top"])
         (found,) = ablate(tmp_path, options=QUICK)
@@ -127,7 +129,7 @@ def test_a_view_that_the_fusion_never_looks_at_is_worth_exactly_nothing(tmp_path
     assert max(effects(found, "face")) < -0.05
 
 
-def test_scores_are_those_of_the_run_where_nothing_is_done(tmp_path: Path) -> None:
+def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
     results = benched(tmp_path, smoothers=["toy-plain", "toy-box:width=auto"], fusions=["toy-sum"])
     for row, found in zip(results.rows, ablate(tmp_path, options=QUICK), strict=True):
         assert found.tested.intact == row.score
@@ -178,7 +180,7 @@ def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
         by_hand = ByHand(tmp_path, "toy-added")
     frames = np.any(list(by_hand.there.values()), axis=0)
     weights = [
-        {name: head.model.layers[place].weight.detach().numpy() for place, name in enumerate(by_hand.views)}
+        {name: head.model.layers[index].weight.detach().numpy() for index, name in enumerate(by_hand.views)}
         for head in by_hand.predictor.heads
     ]
 
@@ -191,13 +193,13 @@ def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
                 scaling = head.scaling[name]
                 values = (by_hand.views[name] - scaling.mean) / scaling.scale
                 logits += np.where(by_hand.there[name][:, None], np.nan_to_num(values) @ layers[name].T, 0)
-            said = logits.argmax(1)
+            predicted = logits.argmax(1)
             number, clip = by_hand.table.number[by_hand.rows], by_hand.table.clip[by_hand.rows]
-            for place in np.flatnonzero(~frames):
-                own = np.flatnonzero((clip == clip[place]) & frames)
-                said[place] = said[min(own, key=lambda n: (abs(number[n] - number[place]), n))]
+            for index in np.flatnonzero(~frames):
+                own = np.flatnonzero((clip == clip[index]) & frames)
+                predicted[index] = predicted[min(own, key=lambda n: (abs(number[n] - number[index]), n))]
             known = by_hand.truth >= 0
-            scores.append(f1_score(by_hand.truth[known], said[known], average="macro"))
+            scores.append(f1_score(by_hand.truth[known], predicted[known], average="macro"))
         return float(np.mean(scores))
 
     names = list(by_hand.views)
@@ -257,7 +259,7 @@ def test_subsets_and_curves_are_what_plain_loops_give(tmp_path: Path) -> None:
     assert all(point.gain is None for curve in late.curves for point in curve.points)
 
 
-def test_what_is_not_defined_is_left_empty(tmp_path: Path) -> None:
+def test_undefined_columns_are_empty(tmp_path: Path) -> None:
     benched(tmp_path)
     robust(tmp_path, options=QUICK)
     records = records_of(tmp_path / "robustness.csv")
@@ -271,7 +273,7 @@ def test_what_is_not_defined_is_left_empty(tmp_path: Path) -> None:
     assert float(records[-1]["relative"]) > 0
 
 
-def test_a_row_whose_intact_score_is_nothing_has_no_relative_robustness() -> None:
+def test_a_row_with_intact_score_0_has_no_relative_robustness() -> None:
     area = Scores(np.array([0.2, 0.1]), np.full((2, 3), 0.1))
     assert ratio(area, Scores(np.array([0.4, 0.0]), np.full((2, 3), 0.2))) is None
     found = ratio(area, Scores(np.array([0.4, 0.4]), np.full((2, 3), 0.2)))
@@ -293,7 +295,7 @@ def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> N
     assert whole.effects["face"]["drop"].difference.value < 0
 
 
-def test_unsmoothed_is_the_row_that_was_never_smoothed(tmp_path: Path) -> None:
+def test_unsmoothed_scores_equal_those_of_a_row_without_smoother(tmp_path: Path) -> None:
     results = benched(tmp_path, smoothers=["none", "toy-box:width=3"])
     plain, smoothed = (row.score for row in results.rows)
     (found,) = ablate(tmp_path, ["toy-box"], options=AblationOptions(draws=1, smoothed=False))
@@ -301,7 +303,7 @@ def test_unsmoothed_is_the_row_that_was_never_smoothed(tmp_path: Path) -> None:
     assert not found.tested.smoothed
 
 
-def test_embeddings_that_are_gone_are_made_anew_and_those_that_are_there_read(tmp_path: Path, own_cache: Path) -> None:
+def test_missing_embeddings_are_recomputed_and_others_are_read(tmp_path: Path, own_cache: Path) -> None:
     benched(tmp_path / "run")
     Blobs.reads.clear()
     before = ablate(tmp_path / "run", options=QUICK)
@@ -312,7 +314,7 @@ def test_embeddings_that_are_gone_are_made_anew_and_those_that_are_there_read(tm
     assert [list(each.lines()) for each in before] == [list(each.lines()) for each in after]
 
 
-def test_what_does_not_fit_into_memory_is_read_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_exceed_memory_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path, split="kfold:k=2", datasets=["toy-blobs:official=false"])
     (held,) = ablate(tmp_path, options=QUICK)
     monkeypatch.setattr("fusionkit.predict.model_under_test.feature_limit", lambda *_: 0)
@@ -320,7 +322,7 @@ def test_what_does_not_fit_into_memory_is_read_batch_by_batch(tmp_path: Path, mo
     assert list(held.lines()) == list(streamed.lines())
 
 
-def test_the_gain_is_divided_where_the_folder_holds_the_main_view_twice(tmp_path: Path) -> None:
+def test_the_gain_is_split_if_the_folder_has_the_equal_parameter_control(tmp_path: Path) -> None:
     benched(tmp_path, reference="main", regions=["bottom", "face", "bottom,top"])
     results = Results(tmp_path)
     rows = {row.axes.views: row.score for row in results.rows}
@@ -342,7 +344,7 @@ def test_the_gain_is_divided_where_the_folder_holds_the_main_view_twice(tmp_path
     assert again.gain.alone == "face/toy-sum/toy-plain"
 
 
-def test_the_file_holds_what_was_found(tmp_path: Path) -> None:
+def test_the_file_has_all_results(tmp_path: Path) -> None:
     benched(tmp_path, reference="main", regions=["bottom", "face"])
     (found,) = ablate(tmp_path, ["face,bottom"], options=QUICK)
     records = records_of(tmp_path / "attribution.csv")
@@ -364,7 +366,7 @@ def test_the_file_holds_what_was_found(tmp_path: Path) -> None:
     assert {(each["draws"], each["draw_seed"], each["seeds"]) for each in records} == {("3", "5", "0 1")}
 
 
-def test_what_cannot_be_tested_is_one_line(tmp_path: Path) -> None:
+def test_invalid_requests_raise_one_line(tmp_path: Path) -> None:
     benched(tmp_path, reference="main")
     with pytest.raises(ConfigError, match="face/linear/toy-plain has no auxiliary view"):
         robust(tmp_path, ["linear"])
@@ -382,14 +384,14 @@ def test_what_cannot_be_tested_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "alone" / "attribution.csv").exists()
 
 
-def test_data_that_have_changed_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_data_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path)
     monkeypatch.setattr(Blobs, "content", lambda _: "other images")
     with pytest.raises(DataError, match=r"the data of .* have changed since the run"):
         ablate(tmp_path)
 
 
-def test_more_views_than_subsets_can_be_gone_through_are_refused() -> None:
+def test_too_many_views_raise() -> None:
     row = SimpleNamespace(name="many", views=tuple("abcdefghijk"))
     with pytest.raises(ConfigError, match="many has 11 views; at most 10 can be tested"):
         check_view_count(cast("ModelUnderTest", row))

@@ -35,20 +35,20 @@ def test_each_frame_gets_the_prediction_of_the_whole_clip(predictor: Predictor) 
     assert stream.classes == predictor.classes
     for _ in range(2):  # reset() starts a new clip
         found = [stream(frame, number) for frame, number in zip(clip(), NUMBERS, strict=True)]
-        assert [place for place, probs in enumerate(found) if probs is None] == [5]
-        for place, probs in enumerate(found):
+        assert [index for index, probs in enumerate(found) if probs is None] == [5]
+        for index, probs in enumerate(found):
             if probs is not None:
-                np.testing.assert_allclose(probs, expected[place], atol=1e-6)
+                np.testing.assert_allclose(probs, expected[index], atol=1e-6)
         stream.reset()
 
 
 def test_without_numbers_frames_are_consecutive(predictor: Predictor) -> None:
     expected = predictor.predict_proba(clip(), "x")
     stream = predictor.stream()
-    for place, frame in enumerate(clip()):
+    for index, frame in enumerate(clip()):
         probs = stream(frame)
         if probs is not None:
-            np.testing.assert_allclose(probs, expected[place], atol=1e-6)
+            np.testing.assert_allclose(probs, expected[index], atol=1e-6)
 
 
 def test_two_streams_are_independent(predictor: Predictor) -> None:

@@ -77,7 +77,7 @@ def logits_of(predictor: Predictor, rows: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("fusion", ["toy-sum", "mlp", "concat:width=16", "toy-regression"])
 @pytest.mark.parametrize("cache", ["kept", "gone"])
-def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path, fusion: str, cache: str) -> None:
+def test_the_stored_logits_are_reproduced_bit_by_bit(tmp_path: Path, own_cache: Path, fusion: str, cache: str) -> None:
     with registered(FUSIONS, "toy-regression", Regression):
         plan = benched(tmp_path / "run", fusions=[fusion], regions=["bottom,top"])
         if cache == "gone":
@@ -93,7 +93,7 @@ def test_the_stored_logits_come_back_bit_by_bit(tmp_path: Path, own_cache: Path,
         assert (Blobs.reads == []) == (cache == "kept")
 
 
-def test_what_a_recipe_adds_to_a_head_comes_back_too(tmp_path: Path) -> None:
+def test_what_a_recipe_adds_to_a_head_is_restored_too(tmp_path: Path) -> None:
     recipe = {"epochs": 4, "lr": 0.05, "view_heads": 0.5, "gradient_modulation": 0.3, "view_dropout": 0.2}
     plan = benched(tmp_path / "run", recipe=recipe, seeds=1)
     head = plan.rows[0].heads[0]
@@ -144,7 +144,7 @@ def test_all_folds_take_part(tmp_path: Path) -> None:
     assert not np.allclose(predictor.heads[0].prior, predictor.heads[1].prior)
 
 
-def test_what_a_predictor_knows_of_its_cell(tmp_path: Path) -> None:
+def test_a_predictor_describes_its_cell(tmp_path: Path) -> None:
     plan = benched(
         tmp_path / "run", impute="linear", backbones=[{"bottom": "toy-colours:gain=3.0", "default": "toy-colours"}]
     )
@@ -161,7 +161,7 @@ def test_what_a_predictor_knows_of_its_cell(tmp_path: Path) -> None:
     assert predictor.notes == ()
 
 
-def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
+def test_a_fitted_smoother_is_restored(tmp_path: Path) -> None:
     with registered(SMOOTHERS, "toy-kept", Kept):
         plan = benched(tmp_path / "run", smoothers=["toy-kept"])
         predictor = fusionkit.load(tmp_path / "run", "toy-kept/1")
@@ -175,7 +175,7 @@ def test_a_learned_smoother_comes_back(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.probs[seen], expected, rtol=1e-9)
 
 
-def test_a_learned_smoother_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_fitted_smoother_without_a_stored_state_raises(tmp_path: Path) -> None:
     benched(tmp_path / "run", smoothers=["toy-learned"])
     with pytest.raises(PluginError, match="smoother toy-learned was fitted on dev frames, but its state is not stored"):
         fusionkit.load(tmp_path / "run", "toy-learned")
@@ -205,7 +205,7 @@ def test_a_smoother_of_embeddings_sees_the_views_side_by_side(tmp_path: Path) ->
         assert {x.shape[1] for x in Wide.given} == {24}
 
 
-def test_a_component_that_nothing_registers_any_more_is_one_line(tmp_path: Path) -> None:
+def test_a_component_that_is_not_registered_raises_one_line(tmp_path: Path) -> None:
     class Gone(Sum):
         pass
 
@@ -215,7 +215,7 @@ def test_a_component_that_nothing_registers_any_more_is_one_line(tmp_path: Path)
         fusionkit.load(tmp_path / "run", "toy-gone")
 
 
-def test_a_component_that_has_changed_since_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_component_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path / "run")
     monkeypatch.setattr(Colours, "revision", 2)
     monkeypatch.setattr(Sum, "revision", 5)
@@ -225,7 +225,9 @@ def test_a_component_that_has_changed_since_is_warned_of(tmp_path: Path, monkeyp
     assert note.endswith("predictions may differ")
 
 
-def test_a_fusion_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fusion_that_does_not_accept_its_state_raises_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     benched(tmp_path / "run")
     from torch import nn
 
@@ -240,7 +242,7 @@ def test_a_fusion_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, mo
         open_predictor(tmp_path / "run", "toy-sum")
 
 
-def test_other_weights_than_those_of_the_cell_are_refused(tmp_path: Path) -> None:
+def test_weights_that_differ_from_those_of_training_raise(tmp_path: Path) -> None:
     class Weighed(Colours):
         files = ("gains",)
 
@@ -260,7 +262,7 @@ def test_other_weights_than_those_of_the_cell_are_refused(tmp_path: Path) -> Non
             fusionkit.load(tmp_path / "run", "toy-sum")
 
 
-def test_unfinished_cells_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+def test_unfinished_cells_are_left_out_and_noted(tmp_path: Path) -> None:
     plan = benched(tmp_path / "run", seeds=3)
     (row,) = plan.rows
     cells = [row.cell_id(head) for head in row.heads]
@@ -274,7 +276,7 @@ def test_unfinished_cells_are_left_out_and_said_to_be(tmp_path: Path) -> None:
         open_predictor(tmp_path / "run", "toy-sum")
 
 
-def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_or_cell_that_cannot_be_used_raises_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no grid"):
         fusionkit.load(tmp_path / "nothing", "x")
     benched(tmp_path / "run", seeds=1)
@@ -288,7 +290,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
         fusionkit.load(tmp_path / "run", "toy-sum")
 
 
-def test_what_is_stored_with_a_head_does_not_change_from_run_to_run(tmp_path: Path) -> None:
+def test_the_stored_description_of_a_head_is_reproducible(tmp_path: Path) -> None:
     plan = benched(tmp_path / "one", seeds=1)
     benched(tmp_path / "two", seeds=1)
     (head,) = plan.heads

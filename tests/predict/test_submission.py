@@ -63,7 +63,7 @@ def test_byte_order_marks_line_ends_and_values_do_not_matter(tmp_path: Path, how
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([], "template.txt:1: '' is not a header"),
         (["image_location", "a/1.jpg,0"], "template.txt:1: 'image_location' is not a header"),
@@ -78,9 +78,9 @@ def test_byte_order_marks_line_ends_and_values_do_not_matter(tmp_path: Path, how
         ([HEADER, "a/2.jpg,0", "b/1.jpg,0", "", "a/02.jpg,0"], "template.txt:5: duplicate of the frame in line 2"),
     ],
 )
-def test_a_malformed_template_raises_with_the_line(tmp_path: Path, lines: list[str], said: str) -> None:
+def test_a_malformed_template_raises_with_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
     (tmp_path / "template.txt").write_text("".join(f"{line}\n" for line in lines))
-    with pytest.raises(DataError, match=said.replace(".", r"\.")):
+    with pytest.raises(DataError, match=message.replace(".", r"\.")):
         read_template(tmp_path / "template.txt")
 
 

@@ -33,9 +33,9 @@ def test_bins_are_means_of_frames(count: int) -> None:
     assert len(edges) == len(probs) + 1 == len(seen) + 1 == min(count, 1200) + 1
     assert edges[-1] == pytest.approx((count + 1) / 25)
     starts = [round(edge * 25) - 1 for edge in edges[:-1]] + [count]
-    for place, (start, stop) in enumerate(pairwise(starts)):
-        np.testing.assert_allclose(probs[place], clip.probs[start:stop].mean(0))
-        assert seen[place] == pytest.approx(clip.seen[start:stop].mean())
+    for index, (start, stop) in enumerate(pairwise(starts)):
+        np.testing.assert_allclose(probs[index], clip.probs[start:stop].mean(0))
+        assert seen[index] == pytest.approx(clip.seen[start:stop].mean())
 
 
 @pytest.mark.parametrize("times", [[np.nan] * 3, [0.0, 0.0, 0.1], [0.2, 0.1, 0.3]])
