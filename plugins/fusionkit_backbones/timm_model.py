@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fusionkit.contracts import Backbone
-from fusionkit.contracts.backbone import Interpolation
+from fusionkit.contracts.backbone import Interpolation, has_native_bfloat16
 from fusionkit.contracts.flops import gflops
 from fusionkit.contracts.option_types import Count, Natural
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
+from fusionkit.registry import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -119,8 +119,6 @@ class TimmModel(Backbone):
         """Return the given precision; for ``auto``, bfloat16 on CPUs and GPUs that have it natively."""
         if self._asked_precision != "auto":
             return self._asked_precision
-        from fusionkit.contracts.backbone import has_native_bfloat16
-
         return "bfloat16" if has_native_bfloat16(device) else "float32"
 
     def prepare(self, device: str, precision: str) -> None:
@@ -349,10 +347,8 @@ def _pretrained_config(name: str) -> Any:
     import timm
 
     if not isinstance(name, str) or not timm.is_model(name):
-        near = difflib.get_close_matches(str(name), timm.list_models(), n=5, cutoff=0.5)
         raise ConfigError(
-            f"timm: unknown model {name!r}",
-            hint=f"nearest: {', '.join(near)}" if near else "see timm.list_models()",
+            f"timm: unknown model {name!r}{did_you_mean(name, timm.list_models())}", hint="see timm.list_models()"
         )
     try:
         return timm.models.get_pretrained_cfg(name) or timm.models.PretrainedCfg()

@@ -225,7 +225,7 @@ def test_cost_stays_the_same_in_another_precision():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "vit_tinny_patch16_224"}, "timm: unknown model 'vit_tinny_patch16_224' (nearest: vit_tiny_"),
+        ({"model": "vit_tinny_patch16_224"}, "timm: unknown model 'vit_tinny_patch16_224' (did you mean 'vit_tiny_"),
         ({"model": "hf-hub:timm/x"}, "timm: unknown model 'hf-hub:timm/x'"),
         ({"model": f"{TINY}.best"}, "Invalid pretrained tag (best) for test_vit. (available tags: test_vit.r160_in1k"),
         ({"model": TINY, "pretrained": "yes"}, "option pretrained = 'yes' must be bool"),
