@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fusionkit.contracts.extractor import Extractor, Face, Located
     from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
     from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
-    from fusionkit.contracts.option_values import require_choice, require_count, require_number, require_switch
     from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
     from fusionkit.contracts.task import SingleLabel
 
@@ -40,10 +39,6 @@ __all__ = [
     "Smoother",
     "StackedFusion",
     "Stream",
-    "require_choice",
-    "require_count",
-    "require_number",
-    "require_switch",
 ]
 
 _NAMES = {
@@ -53,7 +48,6 @@ _NAMES = {
     "extractor": ("Extractor", "Face", "Located"),
     "fusion": ("FittedFusion", "Fusion", "FusionOutput", "StackedFusion"),
     "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
-    "option_values": ("require_choice", "require_count", "require_number", "require_switch"),
     "smoother": ("CausalSmoother", "Smoother", "Stream"),
     "task": ("SingleLabel",),
 }
