@@ -359,6 +359,6 @@ def carry_out(
 ) -> tuple[Outcome, Results]:
     """Run a plan in a folder with the test's own cache."""
     folder = RunFolder(path)
-    folder.merge(plan, {})
+    folder.add_plan(plan, {})
     outcome = run(plan, folder, EmbeddingStore(cache_folder()), options or RunOptions(), progress or Progress())
     return outcome, Results(folder)

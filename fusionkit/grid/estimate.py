@@ -50,7 +50,7 @@ def estimate(status: PlanStatus, folder: RunFolder, store: EmbeddingStore, optio
     embeddings = [ahead for ahead in status.embeddings if ahead.remaining]
     heads = [ahead for ahead in status.heads if ahead.status.runs]
     pace = _paces(store.metas()) if embeddings else {}
-    costs = _fit_costs(folder.notes("heads")) if heads else {}
+    costs = _fit_costs(folder.infos("heads")) if heads else {}
     shards = {(id(ahead.source), ahead.embedding.extractor, index) for ahead in embeddings for index in ahead.missing}
     known = [pace.get(_embedder(ahead.embedding.record)) for ahead in embeddings]
     fits = [_fit_cost(costs, ahead.head.record) for ahead in heads]

@@ -110,7 +110,7 @@ class RowScorer:
             elif cell["id"] in self.cells:
                 yield cell["id"], partial(self._score, self.cells[cell["id"]])
             else:
-                self.folder.forget_cell(cell["id"])  # it may hold the score of a recipe that is no longer chosen
+                self.folder.remove_cell(cell["id"])  # it may hold the score of a recipe that is no longer chosen
 
     def _valid(self) -> set[str]:
         """Stored, undamaged cells, with options that were chosen from the same heads as now."""
@@ -216,7 +216,7 @@ class RowScorer:
             ),
             "n_clips": len(np.unique(fold_data.sealed.clip[annotated])),
             "n_frames": int(total.sum()),
-            "n_complete": int(logits.test_whole[annotated].sum()),
+            "n_complete": int(logits.test_complete[annotated].sum()),
             "impute": self.row.impute,
             "imputed": int(np.isnan(logits.test[annotated, 0]).sum()),
             "params": logits.info["params"] + self.backbone_cost[0],
@@ -226,7 +226,7 @@ class RowScorer:
             "record": self.row.record,
         }
         self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
-        self.folder.forget_failure(cell["id"])
+        self.folder.remove_failure(cell["id"])
 
     # -- smoothing -------------------------------------------------------------------------------------------------
 

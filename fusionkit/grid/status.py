@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
-from fusionkit.grid.folder import RunFolder, heads_of
+from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan, RowPlan
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.options import automatic
@@ -140,7 +140,7 @@ class _Inspection:
 
     @cached_property
     def head_records(self) -> list[Record]:
-        return [note["record"] for note in self.folder.notes("heads") if note.get("record")]
+        return [note["record"] for note in self.folder.infos("heads") if note.get("record")]
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class _Inspection:
     def cell_records(self) -> dict[str, list[Record]]:
         """Records of stored cells, by their head."""
         found: dict[str, list[Record]] = {}
-        for note in self.folder.notes("cells"):
+        for note in self.folder.infos("cells"):
             if note.get("record"):
                 found.setdefault(str(note.get("head")), []).append(note["record"])
         return found
@@ -233,7 +233,7 @@ class _Inspection:
         if len({head.recipe for head in row.heads}) == 1 and not open_options:
             return []
         own = {head.id for head in row.heads}
-        earlier = {head for cell in self.cells_by_row.get(row.id, []) for head in heads_of(cell)} - own
+        earlier = {head for cell in self.cells_by_row.get(row.id, []) for head in cell["heads"].values()} - own
         return sorted(
             {head for head in earlier if self.folder.has_head(head)}
             | {head for head in own if self.heads[head].runs or self.heads[head].state == "done"}

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from fusionkit.grid.folder import heads_of
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.stats.intervals import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
@@ -75,7 +74,7 @@ def _cost_fields(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterat
     for cell in cells:
         if cell["state"] != "done":
             continue
-        costs = [cost for cost in map(head_cost, heads_of(cell)) if cost]
+        costs = [cost for cost in map(head_cost, cell["heads"].values()) if cost]
         yield {
             **cell,
             **cell["axes"],

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 KINDS = {
     *("cache/values.npy", "cache/done.json"),
-    *(f"heads/{name}" for name in ("head.safetensors", "dev_logits.npy", "test_logits.npy", "test_whole.npy")),
+    *(f"heads/{name}" for name in ("head.safetensors", "dev_logits.npy", "test_logits.npy", "test_complete.npy")),
     *("heads/head.json", "heads/cost.json", "heads/done.json"),
     *("cells/cell.json", "cells/counts.npz", "cells/done.json"),
     *(f"folds/{name}.npy" for name in ("train", "train_label", "train_unit", "dev", "dev_label", "test")),

@@ -30,7 +30,7 @@ def head() -> Head:
         state={"fusion.w": rng.normal(size=(3, 2)).astype(np.float32).T, "fusion.n": np.array(3)},
         dev_logits=logits,
         test_logits=logits[::-1].copy(),
-        test_whole=np.array([True, False, True, True]),
+        test_complete=np.array([True, False, True, True]),
         params=6,
         gflops=0.5,
         history=[0.1, 0.3],
@@ -45,7 +45,7 @@ def test_a_head_comes_back_as_it_was(folder: RunFolder) -> None:
     found = folder.read_logits("h")
     np.testing.assert_array_equal(found.dev, head().dev_logits)
     np.testing.assert_array_equal(found.test, head().test_logits)
-    np.testing.assert_array_equal(found.test_whole, head().test_whole)
+    np.testing.assert_array_equal(found.test_complete, head().test_complete)
     assert found.info == {"params": 6, "gflops": 0.5, "history": [0.1, 0.3], "best_epoch": 2, "seed": 3}
     assert folder.head_cost("h") == {"fit_seconds": 1.5, "peak_mib": 2.0}
     state = load_file(folder.path / "heads" / "h" / "head.safetensors")
@@ -73,7 +73,7 @@ def test_damage_to_any_file_of_a_head_is_noticed(folder: RunFolder, name: str, h
     if name in ("head.safetensors", "cost.json"):
         np.testing.assert_array_equal(folder.read_logits("h").test, head().test_logits)  # what it does not read
         return
-    with pytest.raises(DataError, match=r"heads/h is missing or damaged \(run again: it is made anew\)"):
+    with pytest.raises(DataError, match=r"heads/h is missing or damaged \(run again"):
         folder.read_logits("h")
 
 
@@ -89,7 +89,7 @@ FLIPPED = "flipped"
 
 
 @pytest.mark.parametrize("how", [FLIPPED, "truncated", "gone"])
-def test_damaged_rows_are_written_anew(folder: RunFolder, how: str) -> None:
+def test_a_damaged_fold_is_written_again(folder: RunFolder, how: str) -> None:
     rows = next(iter(toy_plan().heads.values())).fold_data.rows
     folder.write_fold("r", rows)
     damage(folder.path / "folds" / "r" / "train_label.npy", how)
@@ -116,8 +116,8 @@ def test_failures_are_kept_with_their_traceback_and_forgotten_on_success(folder:
 
 
 def test_grids_of_one_protocol_are_united(folder: RunFolder) -> None:
-    folder.merge(toy_plan(regions=["top"], seeds=2), {"n": 1})
-    folder.merge(toy_plan(regions=["bottom"], seeds=[1, 2]), {"n": 2})
+    folder.add_plan(toy_plan(regions=["top"], seeds=2), {"n": 1})
+    folder.add_plan(toy_plan(regions=["bottom"], seeds=[1, 2]), {"n": 2})
     grid = folder.load_grid()
     assert grid is not None
     found = {(row["axes"]["views"], tuple(cell["seed"] for cell in row["cells"])) for row in grid["rows"]}
@@ -126,9 +126,9 @@ def test_grids_of_one_protocol_are_united(folder: RunFolder) -> None:
 
 
 def test_the_same_grid_again_changes_nothing_but_provenance(folder: RunFolder) -> None:
-    folder.merge(toy_plan(), {"n": 1})
+    folder.add_plan(toy_plan(), {"n": 1})
     before = folder.load_grid()
-    folder.merge(toy_plan(), {"n": 2})
+    folder.add_plan(toy_plan(), {"n": 2})
     after = folder.load_grid()
     assert before is not None
     assert after is not None
@@ -137,21 +137,21 @@ def test_the_same_grid_again_changes_nothing_but_provenance(folder: RunFolder) -
 
 
 def test_another_protocol_is_refused_in_words_and_the_folder_left_alone(folder: RunFolder) -> None:
-    folder.merge(toy_plan(), {})
+    folder.add_plan(toy_plan(), {})
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     with pytest.raises(
         ConfigError,
         match=r"run holds results of other data or another split: toy-blobs, split auto, "
         r"not toy-blobs, split holdout \(choose another --out\)",
     ):
-        folder.merge(toy_plan(split="holdout"), {})
+        folder.add_plan(toy_plan(split="holdout"), {})
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
 
 
 def test_data_that_changed_in_their_place_are_told_from_other_data(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.merge(toy_plan(), {})
+    folder.add_plan(toy_plan(), {})
     monkeypatch.setattr(Blobs, "content", lambda _: "retouched")
     with pytest.raises(
         ConfigError, match=r"split: toy-blobs, split auto, whose files or code have changed since \(choose"
@@ -183,4 +183,4 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="cannot be written"):
-            RunFolder(place).merge(toy_plan(), {})
+            RunFolder(place).add_plan(toy_plan(), {})

@@ -43,9 +43,9 @@ def test_an_unknown_method_is_refused(value: str | None) -> None:
 
 def test_a_folder_holds_one_method_only(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.merge(toy_plan(), {})
+    folder.add_plan(toy_plan(), {})
     with pytest.raises(ConfigError, match="split auto, not toy-blobs, split auto, impute prior"):
-        folder.merge(toy_plan(impute="prior"), {})
+        folder.add_plan(toy_plan(impute="prior"), {})
 
 
 @pytest.mark.parametrize("how", ["nearest", "linear", "prior"])

@@ -24,7 +24,7 @@ from toy_components import (  # noqa: F401
 from fusionkit.api import merge
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid import merge as merge_module
-from fusionkit.grid.folder import RunFolder, heads_of
+from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.merge import Merged, merge_folders
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import FUSIONS, SMOOTHERS
@@ -69,7 +69,7 @@ def shows_nothing_stale(run: Path) -> bool:
     """Each score that is shown was chosen over the heads that are there, or nothing was chosen."""
     folder = RunFolder(run)
     for record in grid_of(run)["rows"]:
-        heads = sorted({head for cell in record["cells"] for head in heads_of(cell) if folder.has_head(head)})
+        heads = sorted({head for cell in record["cells"] for head in cell["heads"].values() if folder.has_head(head)})
         stored = [folder.read_cell(cell["id"]) for cell in record["cells"]]
         if any(cell.info["chosen_over"] not in ([], heads) for cell in stored if cell):
             return False
@@ -355,7 +355,7 @@ def test_killed_at_any_write_it_shows_nothing_stale_and_can_be_repeated(
 
     for place, name in (
         (merge_module, "write_artifact"),
-        *((RunFolder, name) for name in ("forget_cell", "write_grid", "write_failure", "forget_failure")),
+        *((RunFolder, name) for name in ("remove_cell", "write_grid", "write_failure", "remove_failure")),
     ):
         monkeypatch.setattr(place, name, counted(getattr(place, name)))
     killed = 0

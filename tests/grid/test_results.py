@@ -130,7 +130,7 @@ def test_a_seed_with_a_fold_missing_is_left_out_of_all_numbers(tmp_path: Path) -
 
 
 def test_a_row_that_has_not_run_has_no_score(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run").merge(toy_plan(), {})
+    RunFolder(tmp_path / "run").add_plan(toy_plan(), {})
     results = Results(tmp_path / "run")
     assert [(row.score, row.delta, row.means, row.seeds) for row in results.rows] == [(None, None, {}, [])] * 2
     assert [cell["state"] for cell in results.cells()] == ["planned"] * 4

@@ -136,7 +136,7 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
         assert cell.info["n_frames"] == known.sum()
         assert cell.info["n_clips"] == len(set(table.clip[known].tolist()))
         assert 0 < cell.info["n_complete"] < known.sum()
-        assert cell.info["n_complete"] == logits.test_whole[known].sum()
+        assert cell.info["n_complete"] == logits.test_complete[known].sum()
         assert cell.info["params"] == logits.info["params"] + 7
         assert cell.info["gflops"] == pytest.approx(logits.info["gflops"] + 0.25 * len(head.embeddings))
 

@@ -440,7 +440,7 @@ def test_a_row_that_a_run_with_other_code_has_replaced_meanwhile_is_named(
             if name == "fit":
                 with monkeypatch.context() as edit:
                     recoded(edit, FUSIONS.get("toy-sum").__name__)
-                    RunFolder(tmp_path / "run").merge(toy_plan(seeds=1), {})
+                    RunFolder(tmp_path / "run").add_plan(toy_plan(seeds=1), {})
 
     with pytest.raises(CellError, match="toy-sum/toy-plain: a run with other code has taken its place meanwhile"):
         carry_out(toy_plan(seeds=1), tmp_path / "run", progress=Meanwhile())

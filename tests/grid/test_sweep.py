@@ -22,7 +22,7 @@ from fusionkit.contracts.fusion import Fusion
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError
 from fusionkit.grid import row as row_module
-from fusionkit.grid.folder import RunFolder, failed_cells
+from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import FUSIONS, SMOOTHERS
@@ -309,16 +309,6 @@ def test_without_a_sweep_the_recipe_asked_for_is_the_one_chosen(tmp_path: Path) 
     for row in read(tmp_path / "run" / "cells.csv"):
         assert row["chosen_recipe"] == row["recipe"] == "lr=0.05,epochs=4"
     assert all(cell["chosen_over"] == [] and cell["recipe_dev_macro_f1"] == {} for cell in results.cells())
-
-
-def test_a_folder_of_before_there_were_sweeps_is_still_reported(tmp_path: Path) -> None:
-    _, results = carry_out(toy_plan(fusions=["toy-raises"]), tmp_path / "run")
-    cells = [cell for record in results.grid["rows"] for cell in record["cells"]]
-    old = [
-        {**{k: v for k, v in cell.items() if k != "heads"}, "head": next(iter(cell["heads"].values()))}
-        for cell in cells
-    ]
-    assert failed_cells(results.folder, old) == failed_cells(results.folder, cells) != {}
 
 
 def test_a_dry_run_tells_the_points_apart(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_notes_about_the_split_are_passed_on(tmp_path: Path) -> None:
 def test_nothing_done_has_no_caption(tmp_path: Path) -> None:
     from fusionkit.grid.folder import RunFolder
 
-    RunFolder(tmp_path / "run").merge(toy_plan(), {})
+    RunFolder(tmp_path / "run").add_plan(toy_plan(), {})
     results = Results(tmp_path / "run")
     assert caption(results) == []
     assert "not run" in printed(results)[1]
