@@ -18,22 +18,8 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 
 KEYS = (
-    "datasets",
-    "split",
-    "extractor",
-    "backbones",
-    "main",
-    "regions",
-    "subsets",
-    "fusions",
-    "smoothers",
-    "recipe",
-    "seeds",
-    "reference",
-    "limit",
-    "impute",
-    "plugins",
-    "custom_imports",
+    *("datasets", "split", "extractor", "backbones", "main", "regions", "subsets", "fusions", "smoothers", "recipe"),
+    *("seeds", "reference", "limit", "impute", "plugins", "custom_imports"),
 )
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
