@@ -34,7 +34,9 @@ nitpicky = True
 # Other people's names, and ours that have no page of their own.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!fusionkit\.(api|contracts|errors|registry|testing)\b).*"),
-    ("py:.*", r"fusionkit\.(registry\.T|testing\.(subject|check)\..*)"),
+    ("py:.*", r"fusionkit\.(registry\.(registries\.T|spec|options)|testing\.(case|catalogue)).*"),
+    ("py:.*", r"fusionkit\.contracts\.option_types.*"),
+    ("py:mod", r"fusionkit\.contracts"),
 ]
 
 # Links to files that lie outside of docs/ lead, on the site, to the page that shows the same.
@@ -42,7 +44,7 @@ SHOWN_AS = {"../README.md": "index.md", "../benchmarks/README.md": "benchmarks.m
 
 
 def mend_links(app: Sphinx, page: str, source: list[str]) -> None:
-    """PairedDifference links out of docs/ to pages of the site; what is no page there keeps its text alone."""
+    """Point links that leave docs/ to pages of the site; a link without such a page becomes plain text."""
 
     def mended(link: re.Match[str]) -> str:
         text, path, anchor = link.groups()

@@ -1,4 +1,4 @@
-"""The Python calls: a bench from keys or files, refusals before anything is written, devices, provenance."""
+"""The Python interface: grids from keys or files, refusals before anything is written, devices, provenance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from toy_components import toy_grid, toy_house  # noqa: F401
 
 import fusionkit
-from fusionkit.api import bench, choose_device, default_folder, execute, prepare
+from fusionkit import api
+from fusionkit.api import RunOptions, bench, choose_device, default_folder, execute, prepare
 from fusionkit.errors import CellError, ConfigError
-from fusionkit.grid.run import RunOptions
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -37,6 +37,16 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(file)
 
 
+def test_public_names_are_listed_and_can_be_imported() -> None:
+    assert dir(fusionkit) == ["Predictor", "Results", "__version__", "api", "bench", "from_arrays", "load"]
+    assert {name for name in dir(fusionkit) if not name.startswith("_") and name != "api"} <= set(dir(api))
+    for module in (fusionkit, api):
+        for name in dir(module):
+            assert getattr(module, name).__doc__ or name.isupper(), name
+        with pytest.raises(AttributeError, match="'nothing'"):
+            _ = module.nothing
+
+
 def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> None:
     results = bench(config, out=tmp_path / "out")
     assert isinstance(results, fusionkit.Results)
@@ -52,7 +62,7 @@ def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> 
     }
 
 
-def test_keys_go_before_those_of_the_file(config: str, tmp_path: Path) -> None:
+def test_keys_override_those_of_the_file(config: str, tmp_path: Path) -> None:
     results = fusionkit.bench(config, out=tmp_path / "out", regions=["top"], seeds=1)
     assert [(row.axes.views, row.seeds) for row in results.rows] == [("face", [0]), ("face,top", [0])]
 
@@ -77,7 +87,7 @@ def test_preparing_writes_nothing(config: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json"]
 
 
-def test_every_mistake_is_told_and_nothing_is_written(config: str, tmp_path: Path) -> None:
+def test_every_mistake_is_reported_and_nothing_is_written(config: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         bench(config, out=tmp_path / "out", fusions=["toy-summ"], regions=["botom"], seeds=0, smothers=["x"])
     text = "\n".join(caught.value.problems)
@@ -89,13 +99,13 @@ def test_every_mistake_is_told_and_nothing_is_written(config: str, tmp_path: Pat
 def test_a_folder_of_another_protocol_is_refused_and_left_as_it_was(config: str, tmp_path: Path) -> None:
     bench(config, out=tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="another split"):
+    with pytest.raises(ConfigError, match="holdout"):
         bench(config, out=tmp_path / "out", split="holdout")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_if_every_cell_failed_the_call_fails(config: str, tmp_path: Path) -> None:
-    with pytest.raises(CellError, match="every cell failed, face,bottom/toy-raises/toy-plain/0 for one: fusion Raises"):
+    with pytest.raises(CellError, match=r"every cell failed.* face,bottom/toy-raises/toy-plain/0.*Raises"):
         bench(config, out=tmp_path / "out", fusions=["toy-raises"], reference="none")
     results = bench(config, out=tmp_path / "other", fusions=["toy-raises"])
     assert [row.score is None for row in results.rows] == [False, True]
@@ -113,20 +123,20 @@ def test_devices_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert choose_device("auto") == choose_device("cpu") == "cpu"
-    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+    with pytest.raises(ConfigError, match="'gpu'"):
         choose_device("gpu")
-    with pytest.raises(ConfigError, match="device 'cuda:1' is not there: torch sees 0 CUDA device"):
+    with pytest.raises(ConfigError, match=r"'cuda:1' .* 0 CUDA"):
         choose_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("auto") == "cuda:0"
     assert choose_device("cuda") == "cuda"
     assert choose_device("cuda:1") == "cuda:1"
-    with pytest.raises(ConfigError, match="'cuda:2' is not there"):
+    with pytest.raises(ConfigError, match="'cuda:2'"):
         choose_device("cuda:2")
 
 
-def test_provenance_says_with_what_it_was_run(config: str, tmp_path: Path) -> None:
+def test_provenance_has_versions_device_and_components(config: str, tmp_path: Path) -> None:
     import numpy as np
 
     bench(config, out=tmp_path / "out", device="cpu")

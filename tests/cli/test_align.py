@@ -16,14 +16,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from command_line import call
 from photos import YUNET, astronaut, friends, needs_yunet
 from PIL import Image
 from tiny_pack import Said, write_pack
 from toy_faces import Dots, draw_face, frame_of, moved, place, register
 from toy_videos import announce, turn, write_sound, write_video
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from fusionkit.cli import app
 from fusionkit.contracts import Face, image_file
 from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.registry import EXTRACTORS
@@ -39,7 +39,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def align(*words: str, detector: str = "dots") -> Result:
-    return CliRunner().invoke(app, ["align", "in", "--detector", detector, "--out", "out", *words])
+    return call("align", "in", "--detector", detector, "--out", "out", *words)
 
 
 def faults(result: Result) -> list[str]:
@@ -253,7 +253,7 @@ def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pyte
 def test_a_wrong_request_is_one_line_and_writes_nothing(words: list[str], line: str) -> None:
     if "in/a.png" in words:
         saved()(Path("in/a.png"))
-    result = CliRunner().invoke(app, words)
+    result = call(*words)
     assert result.exit_code in (1, 2)
     assert line in result.output
     assert len([told for told in result.output.splitlines() if told.startswith("error:")]) == 1
@@ -319,7 +319,7 @@ def test_a_run_that_is_stopped_in_the_middle_of_a_video_goes_on(stop: signal.Sig
     before = [path for path in whole if path.parent.name == "b" and int(path.stem) < 20]
     assert len(Path("again/.partial/b/faces.csv").read_bytes().splitlines()) == len(before) > 10
     assert not Path("again/cropped_aligned/b").exists()
-    result = CliRunner().invoke(app, words)
+    result = call(*words)
     assert result.exit_code == 0, result.output
     assert "in/a.mp4: 6 frame(s): a 100.0% (done before)" in result.stdout
     assert {path.relative_to("again"): path.read_bytes() for path in Path("again").rglob("*.jpg")} == whole

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import output_of
 from toy_faces import frame_of, place, register
 from toy_videos import write_video
-from typer.testing import CliRunner
 
-from fusionkit.cli import app
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 
@@ -20,15 +19,9 @@ QUICK = ("--recipe", "epochs=8", "--executor", "serial", "--out", "runs")
 
 
 @pytest.fixture(autouse=True)
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) -> None:
     monkeypatch.chdir(tmp_path)
     register()
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def film(path: Path, mood: float, seed: int, two: bool = False) -> None:
@@ -48,7 +41,7 @@ def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
         for place_, (name, mood) in enumerate((("glad", 1.0), ("sad", -1.0))):
             for number in range(count):
                 film(Path(f"videos/{split}/{name}/{split}{number}{name}.mp4"), mood, 10 * number + place_, number == 1)
-    run("align", "videos", "--detector", "dots", "--people", "largest", "--out", "aligned")
+    output_of("align", "videos", "--detector", "dots", "--people", "largest", "--out", "aligned")
     spec = "folder:root=aligned/cropped_aligned,clip=(.+)/"
     data = DATASETS.build(Spec.parse(spec))
     assert data.classes == ("glad", "sad")
@@ -57,7 +50,7 @@ def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
     assert len(set(table.clip.tolist())) == 12
     first = table.clip == table.clip[0]
     assert table.number[first].tolist() == [1, 2, 4, 5, 6, 7, 8]  # the frame without a face is a gap in time
-    run("bench", "--dataset", spec, "--extractor", "template:layout=arcface", *BENCH, *QUICK)
+    output_of("bench", "--dataset", spec, "--extractor", "template:layout=arcface", *BENCH, *QUICK)
     last = Path("runs/results.csv").read_text().splitlines()[-1].split(",")
     header = Path("runs/results.csv").read_text().splitlines()[0].split(",")
     assert float(last[header.index("macro_f1")]) > 0.9  # the mouths tell
@@ -66,7 +59,7 @@ def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
 def test_annotated_videos_are_benched_as_aff_wild2() -> None:
     for name in ("a", "b", "c"):
         film(Path(f"videos/{name}.mp4"), 1.0, ord(name), two=name == "b")
-    run("align", "videos", "--detector", "dots", "--out", "Aff-Wild2")
+    output_of("align", "videos", "--detector", "dots", "--out", "Aff-Wild2")
     assert sorted(path.name for path in Path("Aff-Wild2/cropped_aligned").iterdir()) == ["a", "b_left", "b_right", "c"]
     header = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
     for split, clips in (("Train_Set", ("a", "b_left")), ("Validation_Set", ("c",))):

@@ -22,7 +22,7 @@ def data(*words: str) -> Result:
     return call("data", *words)
 
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_page")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from fusionkit.registry.spec import Spec
 SMALL = "synthetic:train=6,val=4,test=4,clips=4,clip_length=8"
 
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_page")
 
 
 def test_views_are_written_and_the_line_that_reads_them_can_be_pasted() -> None:

@@ -20,7 +20,7 @@ BENCH = ["--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "-
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.py").write_text(CONFIG)
     tiny_encoder(tmp_path).rename("encoder.safetensors")

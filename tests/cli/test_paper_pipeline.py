@@ -7,10 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
-from typer.testing import CliRunner
-
-from fusionkit.cli import app
+from command_line import output_of
 
 DOCS = Path(__file__).parents[2] / "docs/paper.md"
 FEWER = {
@@ -28,13 +25,11 @@ def documented() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
 
 
-def test_every_step_takes_what_the_one_before_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_every_step_takes_what_the_one_before_has_left(elsewhere: Path, no_page: None) -> None:
     commands = documented()
     assert [words[0] for words in commands] == ["data", "pretrain", "finetune", "finetune", "bench", "submit", "submit"]
     for words in commands:
-        result = CliRunner().invoke(app, [*words, *FEWER[words[0]].split()])
-        assert result.exit_code == 0, f"{shlex.join(words)}: {result.output}"
+        output_of(*words, *FEWER[words[0]].split())
 
     rows = list(csv.DictReader(Path("fused/results.csv").read_text().splitlines()))
     wanted = ["linear", "concat", "mean", "updown-concat", "updown-mean"]

@@ -13,25 +13,20 @@ import av
 import cv2
 import numpy as np
 import pytest
+from command_line import call, refusal_of
 from photos import YUNET, astronaut, friends, needs_yunet, warped
 from scipy.special import softmax
 from toy_components import registered
 from toy_faces import Dots, draw_face, frame_of, place
 from toy_videos import announce, turn, write_sound, write_video
-from typer.testing import CliRunner, Result
 
 import fusionkit
-from fusionkit.cli import app
 from fusionkit.grid.folder import RunFolder
 from fusionkit.registry import EXTRACTORS
 
 DATASET = r'folder:root=faces,clip="^([^/]+)/"'
 EMPTY = np.full((240, 320, 3), 128, np.uint8)
 TIMES = [0.04 * n + 0.01 * (n % 3) for n in range(29)]
-
-
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, list(words))
 
 
 def walk(count: int, mood: float, seed: int) -> Iterator[np.ndarray]:
@@ -71,6 +66,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, registered(EXTRACTORS, "dots", Dots):
         patch.chdir(home)
         patch.setenv("FUSIONKIT_CACHE", str(home / "cache"))
+        patch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
         film(home / "videos")
         result = call("align", "videos", *map(str, Path().glob("train*")), "--detector", "dots", "--out", "aligned")
         assert "crops in aligned" in result.output
@@ -271,23 +267,20 @@ def test_bad_inputs_have_a_line_each_and_the_others_go_on(made: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "fact"),
     [
-        ("run --cell mlp/none gone.mp4", "gone.mp4 does not exist"),
-        ("run --cell nope videos", "nothing is called 'nope'"),
-        ("gone --cell mlp/none videos", "gone holds no grid"),
-        ("run --cell mlp/none videos --detector template", "extractor Template does not detect faces"),
-        ("run --cell mlp/none videos --detector yunet:model=gone.onnx", "model='gone.onnx' is not a file"),
-        ("run --cell mlp/none videos --detector yunett", "yunet"),
-        ("run --cell mlp/none videos --impute mean", "impute = 'mean' must be one of: nearest"),
-        ("run --cell mlp/none videos --device cuda:9", "device 'cuda:9' is not there"),
+        ("run --cell mlp/none gone.mp4", "gone.mp4"),
+        ("run --cell nope videos", "'nope'"),
+        ("gone --cell mlp/none videos", "gone"),
+        ("run --cell mlp/none videos --detector template", "Template"),
+        ("run --cell mlp/none videos --detector yunet:model=gone.onnx", "model='gone.onnx'"),
+        ("run --cell mlp/none videos --detector yunett", "'yunet'"),
+        ("run --cell mlp/none videos --impute mean", "'mean' .*nearest"),
+        ("run --cell mlp/none videos --device cuda:9", "'cuda:9'"),
     ],
 )
-def test_a_wrong_request_is_one_line(made: Path, words: str, said: str) -> None:
-    result = call("predict", *words.split(), "--out", "out")
-    assert result.exit_code == 2
-    assert said in result.output
-    assert result.output.count("\n") == 1
+def test_a_wrong_request_is_one_line(made: Path, words: str, fact: str) -> None:
+    assert re.search(fact, refusal_of("predict", *words.split(), "--out", "out"))
     assert not Path("out").exists()
 
 
@@ -308,7 +301,7 @@ def test_what_was_finished_stays_when_it_is_interrupted(made: Path, monkeypatch:
     monkeypatch.setattr(Dots, "faces", faces)
     result = call("predict", "run", "--cell", "mlp/none", "videos", "--detector", "dots", "--out", "out")
     assert result.exit_code == 130
-    assert "interrupted; the table holds the inputs that were finished" in result.output
+    assert "The table holds the finished inputs" in result.output
     assert {clip for clip, _ in rows("out/predictions.csv")} == {"count"}
     assert not list(Path("out").rglob(".*"))
 

@@ -17,7 +17,7 @@ recipe = {"epochs": 2, "warmup_epochs": 0, "batch_size": 8}
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.py").write_text(CONFIG)
     write_pictures(tmp_path / "faces", 17)

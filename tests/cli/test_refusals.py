@@ -18,7 +18,7 @@ def image(path: Path) -> None:
     cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
 
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_page")
 
 
 def check_refusal(words: list[str], *patterns: str) -> None:

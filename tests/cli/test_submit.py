@@ -30,6 +30,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("FUSIONKIT_CACHE", str(place / "cache"))
+        patch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
         for words in ("data synth --out drawn --clips 40 --frames 9", BENCH):
             output_of(*words.split())
     return place
@@ -98,7 +99,7 @@ def test_every_row_of_the_template_is_predicted_as_by_a_plain_loop(made: Path, m
     locations = [line.partition(",")[0] for line in Path(TEMPLATE).read_text().splitlines()[1:]]
     assert [line.rpartition(",")[0] for line in lines[1:]] == locations
     assert [int(line.rpartition(",")[2]) for line in lines[1:]] == expected(how)
-    assert f"\n{len(locations)} frames of 10 clips to predictions.txt: face,mouth/mlp/window:width=5" in text
+    assert f"{len(locations)} frames of 10 clips to predictions.txt: face,mouth/mlp/window:width=5" in text
     assert re.search(f"^[0-9]+ frames without a view, .*{how}$", text, re.MULTILINE)
     assert re.search("^warning: [0-9]+ frames are in clips without any view", text, re.MULTILINE)
     checked = output_of("submit", "--check", "predictions.txt", "--template", TEMPLATE)

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+from command_line import output_of
 from toy_faces import frame_of, place, register
 from toy_videos import write_video
-from typer.testing import CliRunner
-
-from fusionkit.cli import app
 
 PAGE = Path(__file__).parents[2] / "docs/video.md"
 
@@ -50,5 +48,4 @@ def test_the_commands_of_the_page_on_videos_go_from_scenes_to_a_benchmark(
     for command in video_commands():
         words = shlex.split(re.sub(r"yunet:model=yunet\.onnx|insightface:pack=buffalo_l", "dots", command))[1:]
         words += ["--dry-run"] if words[0] == "bench" else []
-        result = CliRunner().invoke(app, [word.replace("dots,", "dots:") for word in words])
-        assert result.exit_code == 0, result.output
+        output_of(*(word.replace("dots,", "dots:") for word in words))
