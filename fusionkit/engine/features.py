@@ -137,7 +137,7 @@ class FrameFeatures(ABC):
         return anything
 
     @property
-    def whole(self) -> np.ndarray:
+    def complete(self) -> np.ndarray:
         """(n,) bool: frames with every view."""
         everything: np.ndarray = np.all(list(self.present.values()), axis=0)
         return everything
@@ -176,7 +176,7 @@ class FeaturesInStore(FrameFeatures):
         present: (n,) bool by view.
         store: where the embeddings are.
         keys: embedding key by view, main view first.
-        layouts: shape of one frame, (D_v,) or (K, D_v), and stored type, by view.
+        formats: shape of one frame, (D_v,) or (K, D_v), and stored type, by view.
         rows: (n,) rows of the embeddings.
         scaling: by view.
         window: bytes read together.
@@ -185,7 +185,7 @@ class FeaturesInStore(FrameFeatures):
     present: Arrays
     store: EmbeddingStore
     keys: dict[str, str]
-    layouts: dict[str, FrameFormat]
+    formats: dict[str, FrameFormat]
     rows: np.ndarray
     scaling: dict[str, Scaling]
     window: int
@@ -198,17 +198,17 @@ class FeaturesInStore(FrameFeatures):
         rows: np.ndarray,
         scaling: dict[str, Scaling],
         *,
-        layouts: dict[str, FrameFormat] | None = None,
+        formats: dict[str, FrameFormat] | None = None,
         window: int = WINDOW,
     ) -> Self:
         """Look up which views are present; read nothing else."""
         present = {name: store.present(key, rows) for name, key in keys.items()}
-        return cls(present, store, keys, layouts or _layouts(store, keys, rows), rows, scaling, window)
+        return cls(present, store, keys, formats or _formats(store, keys, rows), rows, scaling, window)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """(n, D_v) or (n, K, D_v) by view, main view first."""
-        return {name: (len(self.rows), *shape) for name, (shape, _) in self.layouts.items()}
+        return {name: (len(self.rows), *shape) for name, (shape, _) in self.formats.items()}
 
     def take(self, rows: np.ndarray) -> FeaturesInMemory:
         """Return the features of some frames."""
@@ -222,7 +222,7 @@ class FeaturesInStore(FrameFeatures):
         Args:
             batches: (b,) frame numbers of each batch.
         """
-        frame = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.layouts.values())
+        frame = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.formats.values())
         waiting: list[np.ndarray] = []
         for batch in batches:
             if waiting and (sum(map(len, waiting)) + len(batch)) * frame > self.window:
@@ -236,7 +236,7 @@ class FeaturesInStore(FrameFeatures):
         rows = self.rows[np.concatenate(batches)]
         stored = {}
         for name, key in self.keys.items():
-            shape, dtype = self.layouts[name]
+            shape, dtype = self.formats[name]
             stored[name] = np.empty((len(rows), *shape), dtype)
             self.store.read_into(stored[name], key, rows)
         start = 0
@@ -292,15 +292,15 @@ def load_features(
         DataError: if stored embeddings are missing or damaged.
     """
     parts = (rows.train, rows.dev, rows.test)
-    layouts = _layouts(store, keys, rows.train)
-    size = 4 * sum(map(len, parts)) * sum(int(np.prod(shape)) for shape, _ in layouts.values())
+    formats = _formats(store, keys, rows.train)
+    size = 4 * sum(map(len, parts)) * sum(int(np.prod(shape)) for shape, _ in formats.values())
     scaling: dict[str, Scaling] = {}
     found: Iterable[FrameFeatures]
     if size <= memory:
         held = [FeaturesInMemory({}, {}) for _ in parts]
         for name, key in keys.items():
             for features, own in zip(held, parts, strict=True):
-                features.views[name] = aligned((len(own), *layouts[name][0]))
+                features.views[name] = aligned((len(own), *formats[name][0]))
                 store.read_into(features.views[name], key, own)
             scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
             for features in held:
@@ -310,7 +310,7 @@ def load_features(
         for name, key in keys.items():
             scaling[name] = _fitted(name, partial(_stored_blocks, store, key, rows.train), standardize=standardize)
         window = min(memory, WINDOW)
-        found = [FeaturesInStore.of(store, keys, own, scaling, layouts=layouts, window=window) for own in parts]
+        found = [FeaturesInStore.of(store, keys, own, scaling, formats=formats, window=window) for own in parts]
     mean = {name: item.mean for name, item in scaling.items()}
     scale = {name: item.scale for name, item in scaling.items()}
     train, dev, test = found
@@ -435,7 +435,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
     return memory[start : start + size].view(np.float32).reshape(shape)
 
 
-def _layouts(store: EmbeddingStore, keys: dict[str, str], rows: np.ndarray) -> dict[str, FrameFormat]:
+def _formats(store: EmbeddingStore, keys: dict[str, str], rows: np.ndarray) -> dict[str, FrameFormat]:
     return {name: store.frame_format(key, int(rows[0])) for name, key in keys.items()}
 
 

@@ -47,7 +47,7 @@ class Head:
         state: its learned arrays by name.
         dev_logits: (m, C) float32, NaN rows for frames without any view.
         test_logits: (k, C) float32, likewise.
-        test_whole: (k,) bool: the test frames that have every view.
+        test_complete: (k,) bool: the test frames that have every view.
         params: number of learned values, head and fusion together.
         gflops: of one frame, forward, by torch's flop counter with fused attention off; 0 for a fitted fusion.
         history: dev macro-F1 of each epoch.
@@ -57,7 +57,7 @@ class Head:
     state: dict[str, np.ndarray]
     dev_logits: np.ndarray
     test_logits: np.ndarray
-    test_whole: np.ndarray
+    test_complete: np.ndarray
     params: int
     gflops: float
     history: list[float]
@@ -155,7 +155,7 @@ class _Training:
             state=_head_state({name: value.cpu().numpy() for name, value in best_state.items()}, self.features),
             dev_logits=evaluate(self.fusion, self.dev, self.features.dev, self.spec),
             test_logits=evaluate(self.fusion, batches_of(test, self.device), test, self.spec),
-            test_whole=test.whole,
+            test_complete=test.complete,
             params=sum(parameter.numel() for parameter in self.fusion.parameters()),
             gflops=self._gflops(),
             history=history,
@@ -220,7 +220,7 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         state=_head_state(state, features),
         dev_logits=evaluate_fitted(fusion, dev, spec),
         test_logits=evaluate_fitted(fusion, test, spec),
-        test_whole=test.whole,
+        test_complete=test.complete,
         params=sum(value.size for value in state.values()),
         gflops=0.0,
         history=[],

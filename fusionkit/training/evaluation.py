@@ -34,11 +34,11 @@ class FrameLogits:
 
     Attributes:
         logits: (n, C) float32; rows of NaN for frames without any view.
-        whole: (n,) bool: frames that have every view.
+        complete: (n,) bool: frames that have every view.
     """
 
     logits: np.ndarray
-    whole: np.ndarray
+    complete: np.ndarray
 
     @property
     def seen(self) -> np.ndarray:
@@ -63,14 +63,14 @@ def predict(
     share = np.arange(accelerator.process_index, len(samples), accelerator.num_processes)
     classes = classifier.network.head.out_features
     found = np.full((len(samples), classes), np.nan, np.float32)
-    whole = np.zeros(len(samples), dtype=bool)
+    complete = np.zeros(len(samples), dtype=bool)
     own = [
         (rows, *_predict_batch(classifier, views, accelerator, classes))
         for rows, views in _read(samples, transform, share, workers)
     ]
-    for rows, logits, complete in gather_object(own):
-        found[rows], whole[rows] = logits, complete
-    return FrameLogits(found, whole)
+    for rows, logits, flags in gather_object(own):
+        found[rows], complete[rows] = logits, flags
+    return FrameLogits(found, complete)
 
 
 def _read(
@@ -80,7 +80,7 @@ def _read(
 
     def read(row: int) -> _Views:
         sample = samples.read(row)
-        return None if sample is None else (transform.plain(sample), sample.whole)
+        return None if sample is None else (transform.plain(sample), sample.complete)
 
     waiting: deque[tuple[np.ndarray, list[Future[_Views]]]] = deque()
     with ThreadPoolExecutor(workers, "fusionkit-images") as pool:
@@ -97,7 +97,7 @@ def _read(
 def _predict_batch(
     classifier: Classifier, frames: list[_Views], accelerator: Accelerator, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits, and which frames are whole.
+    """Return the logits, and which frames are complete.
 
     The batch is padded to its full size: the logits of a row do not depend on the number of rows in its batch.
     """

@@ -243,7 +243,7 @@ class FinetuneRun(TrainingRun):
             state={name: value.detach().cpu().numpy() for name, value in network.head.state_dict().items()},
             dev_logits=dev.logits,
             test_logits=test.logits,
-            test_whole=test.whole,
+            test_complete=test.complete,
             params=sum(parameter.numel() for parameter in network.parameters()),
             gflops=gflops(lambda: self.classifier.logits(views)),
             history=[score.macro_f1 for score in self.scores],

@@ -34,7 +34,7 @@ class ViewSample:
     label: int
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the frame has every view."""
         return all(view is not None for view in self.views)
 

@@ -197,18 +197,18 @@ def test_features_in_memory_and_streamed_are_the_same_bits(tmp_path: Path, stand
     for one, other in ((held.train, streamed.train), (held.dev, streamed.dev), (held.test, streamed.test)):
         assert one.shapes == other.shapes
         np.testing.assert_array_equal(one.seen, other.seen)
-        np.testing.assert_array_equal(one.whole, other.whole)
+        np.testing.assert_array_equal(one.complete, other.complete)
         for name in ("face", "eye"):
             np.testing.assert_array_equal(whole(one).views[name], whole(other).views[name])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
-def test_seen_means_any_view_and_whole_means_all(flags: list[tuple[bool, bool]]) -> None:
+def test_seen_means_any_view_and_complete_means_all(flags: list[tuple[bool, bool]]) -> None:
     a, b = (np.array(column) for column in zip(*flags, strict=True))
     part = FeaturesInMemory({"a": np.arange(len(a)), "b": np.arange(len(b))}, {"a": a, "b": b})
     assert part.seen.tolist() == [x or y for x, y in flags]
-    assert part.whole.tolist() == [x and y for x, y in flags]
+    assert part.complete.tolist() == [x and y for x, y in flags]
     kept = part.take(np.flatnonzero(part.seen))
     assert kept.seen.all()
     assert kept.views["b"].tolist() == [i for i, (x, y) in enumerate(flags) if x or y]

@@ -146,7 +146,7 @@ def test_frames_without_any_view_are_not_trained_on_and_have_nan_logits() -> Non
         np.testing.assert_array_equal(np.isnan(logits).all(1), ~part.seen)
         np.testing.assert_array_equal(np.isnan(logits).any(1), ~part.seen)
     assert (~features.test.seen).any()
-    np.testing.assert_array_equal(head.test_whole, features.test.present["face"] & features.test.present["eye"])
+    np.testing.assert_array_equal(head.test_complete, features.test.present["face"] & features.test.present["eye"])
     targets = [item for item in Recorder.given if isinstance(item, Tensor)]
     assert sum(len(target) for target in targets) == 2 * features.train.seen.sum()
 
@@ -346,7 +346,7 @@ def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
     held, streamed = heads
     assert held.history == streamed.history
     assert (held.params, held.gflops, held.best_epoch) == (streamed.params, streamed.gflops, streamed.best_epoch)
-    for name in ("dev_logits", "test_logits", "test_whole"):
+    for name in ("dev_logits", "test_logits", "test_complete"):
         np.testing.assert_array_equal(getattr(held, name), getattr(streamed, name))
     assert held.state.keys() == streamed.state.keys()
     for name, value in held.state.items():

@@ -41,8 +41,8 @@ def features_of(form: str, folder: Path, scales: dict[str, Scaling]) -> Features
     for name, values in RAW.items():
         store.write(name, 0, values, [])
     present = {name: ~np.isnan(values.reshape(N, -1)[:, 0]) for name, values in RAW.items()}
-    layouts = {name: store.frame_format(name, 0) for name in RAW}
-    streamed = FeaturesInStore(present, store, {name: name for name in RAW}, layouts, np.arange(N), scales, 2**10)
+    formats = {name: store.frame_format(name, 0) for name in RAW}
+    streamed = FeaturesInStore(present, store, {name: name for name in RAW}, formats, np.arange(N), scales, 2**10)
     return streamed if form == "streamed" else streamed.take(np.arange(N))
 
 

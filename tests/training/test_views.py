@@ -61,7 +61,7 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
 def test_a_frame_with_one_of_two_views_is_kept_and_regions_are_located_once() -> None:
     found = samples("face", "bottom")
     both = [found.read(index) for index in range(6)]
-    assert [sample and sample.whole for sample in both] == [True, False, None, True, False, True]
+    assert [sample and sample.complete for sample in both] == [True, False, None, True, False, True]
     assert [sample.label for sample in both if sample] == [0, 1, 3, 4, 5]
     assert both[1] is not None
     assert both[1].views[1] is None
