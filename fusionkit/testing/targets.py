@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fusionkit.errors import ConfigError
-from fusionkit.registry import REGISTRIES, Origin, did_you_mean
+from fusionkit.registry import REGISTRIES, Origin, did_you_mean, find_components
 from fusionkit.registry.plugin_file import load_plugin_file
 from fusionkit.registry.spec import Spec
 
@@ -78,9 +78,8 @@ def _of_package(text: str) -> list[Named]:
 
 def _origins() -> Iterator[tuple[str, str, Origin]]:
     """Yield kind, name and origin of every component."""
-    for registry in REGISTRIES.values():
-        for name, origins in registry.origins().items():
-            yield from ((registry.kind, name, origin) for origin in origins)
+    for registry, name, origins in find_components():
+        yield from ((registry.kind, name, origin) for origin in origins)
 
 
 def _normalised(name: str) -> str:

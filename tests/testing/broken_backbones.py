@@ -1,4 +1,4 @@
-"""Backbones that break one promise each, by the check that catches it and no other does."""
+"""Backbones with one fault each, by the only check that fails."""
 
 from __future__ import annotations
 

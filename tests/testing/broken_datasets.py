@@ -1,4 +1,4 @@
-"""Data sets that break one promise each, by the check that catches it and no other does."""
+"""Data sets with one fault each, by the only check that fails."""
 
 from __future__ import annotations
 

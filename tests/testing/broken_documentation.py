@@ -1,4 +1,4 @@
-"""Fusions that say something wrong of themselves, by the check that catches each and no other does."""
+"""Fusions with one wrong declaration each, by the only check that fails."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from testing.good_plugins import GoodFusion
 
 
 class NoSummary(GoodFusion):
-    """The mean of views, which is told in a sentence
-    that runs on.
+    """The mean of views, with a summary
+    of two lines.
 
     Reference: a toy.
     """

@@ -1,4 +1,4 @@
-"""Extractors that break one promise each, by the check that catches it and no other does."""
+"""Extractors with one fault each, by the only check that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted fusions that break one promise each, by the check that catches it and no other does."""
+"""Fitted fusions with one fault each, by the only check that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smoothers that break one promise each, by the check that catches it and no other does."""
+"""Smoothers with one fault each, by the only check that fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from testing.good_plugins import GoodCausal, GoodLearned, GoodSmoother
 
-from fusionkit.errors import ConfigError
+from fusionkit.contracts import Count
 
 Clips = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -75,9 +75,7 @@ class TupleOrList(GoodSmoother):
 class RefusesItsOwnValue(GoodSmoother):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (0, 5)}
 
-    def __init__(self, width: int = 5) -> None:
-        if width < 1:
-            raise ConfigError("width is at least 1")
+    def __init__(self, width: Count = 5) -> None:
         super().__init__(width)
 
 

@@ -1,4 +1,4 @@
-"""Toy components that keep every promise of their kind; the broken ones derive from them."""
+"""Toy components that pass every check of their kind; the broken ones derive from them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import (
     Backbone,
     CausalSmoother,
+    Count,
     Extractor,
     FaceDataset,
     FittedFusion,
@@ -25,10 +26,10 @@ from fusionkit.contracts import (
 
 
 class GoodFusion(StackedFusion):
-    """The mean of the views that are there.
+    """Mean of the present views.
 
     Args:
-        width: of the views; None for their own.
+        width: width of every view. Default: their own.
 
     Reference: a toy.
     """
@@ -36,7 +37,7 @@ class GoodFusion(StackedFusion):
     missing: ClassVar[str] = "masked"
     symmetric = True
 
-    def __init__(self, in_dims: dict[str, int], num_classes: int, width: int | None = None) -> None:
+    def __init__(self, in_dims: dict[str, int], num_classes: int, width: Count | None = None) -> None:
         super().__init__(in_dims, num_classes, width)
         self.gain = nn.Parameter(torch.randn(self.width))
 
@@ -49,7 +50,7 @@ class GoodFusion(StackedFusion):
 
 
 class GoodTokenFusion(Fusion):
-    """All tokens of all views side by side.
+    """Concatenation of all tokens of all views.
 
     Args:
         token_count: K.
@@ -69,10 +70,10 @@ class GoodTokenFusion(Fusion):
 
 
 class GoodFitted(FittedFusion):
-    """The nearest mean of a class, by Gaussian weight.
+    """Nearest class mean, by Gaussian weight.
 
     Args:
-        scale: of distances.
+        scale: factor of distances.
 
     Reference: a toy.
     """
@@ -102,17 +103,17 @@ class GoodFitted(FittedFusion):
 
 
 class GoodSmoother(Smoother):
-    """The mean over frames near by.
+    """Mean over neighbouring frames.
 
     Args:
-        width: in frames.
+        width: width of the window in frames.
 
     Reference: a toy.
     """
 
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5)}
 
-    def __init__(self, width: int = 5) -> None:
+    def __init__(self, width: Count = 5) -> None:
         self.width = width
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ class GoodSmoother(Smoother):
 
 
 class GoodHard(Smoother):
-    """The class of most weight over the clip.
+    """Class of most weight over the clip.
 
     Reference: a toy.
     """
@@ -133,7 +134,7 @@ class GoodHard(Smoother):
 
 
 class GoodCausal(CausalSmoother):
-    """Half of what was, half of what is.
+    """Mean of the current and the smoothed past.
 
     Reference: a toy.
     """
@@ -147,7 +148,7 @@ class GoodCausal(CausalSmoother):
 
 
 class GoodLearned(Smoother):
-    """Mixes in the class shares of the clips that it was fitted on.
+    """Mean of predictions and the class frequencies of the clips it was fitted on.
 
     Reference: a toy.
     """
@@ -169,10 +170,10 @@ class GoodLearned(Smoother):
 
 
 class GoodExtractor(Extractor):
-    """The upper and the lower part; no lower one where the frame is black.
+    """Upper and lower part; no lower one if the frame is black.
 
     Args:
-        share: of the upper part.
+        share: fraction of the upper part.
 
     Reference: a toy.
     """
@@ -196,7 +197,7 @@ class GoodExtractor(Extractor):
 
 
 class GoodBackbone(Backbone):
-    """The mean colour of each quarter.
+    """Mean colour of each quarter.
 
     Args:
         gain: a factor.
@@ -228,7 +229,7 @@ class GoodBackbone(Backbone):
 
 
 class GoodDataset(FaceDataset):
-    """Images in files that are called ``<split>_<clip>_<frame>_<label>.npy``; an empty file is no image.
+    """Images in files named ``<split>_<clip>_<frame>_<label>.npy``; an empty file is not an image.
 
     Args:
         root: the folder.
@@ -276,7 +277,7 @@ class GoodDataset(FaceDataset):
 
 
 def write_faces(root: Path) -> Path:
-    """A folder as :class:`GoodDataset` reads it."""
+    """Write a folder that :class:`GoodDataset` reads."""
     root.mkdir()
     rng = np.random.default_rng(0)
     for number in range(24):
@@ -290,7 +291,7 @@ def write_faces(root: Path) -> Path:
 
 
 class GoodEmbeddings(FaceDataset):
-    """Two views of numbers, without images.
+    """Two views of embeddings, without images.
 
     Reference: a toy.
     """

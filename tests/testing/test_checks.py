@@ -1,4 +1,4 @@
-"""Every check has a broken toy that it catches and no other check does; good toys pass all."""
+"""Every check has a broken toy that fails it and no other check; good toys pass all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from fusionkit.testing import CheckResult, check_component, check_fusion
 from fusionkit.testing.documentation import checks_of
 
-# Kind, a class that meets its checks, and the broken toys of those that this kind has for itself.
+# Kind, a class that passes its checks, and the broken toys of the checks of this kind.
 SUITES: list[tuple[str, type, dict[str, type]]] = [
     ("fusion", GoodFusion, broken_fusions.BROKEN),
     ("fusion", GoodFitted, broken_fitted_fusions.BROKEN),
@@ -42,7 +42,7 @@ def checked(kind: str, cls: type, folder: Path) -> list[CheckResult]:
     return check_component(kind, cls, examples=[given] if given else None)
 
 
-def told(results: list[CheckResult], outcome: str) -> dict[str, str]:
+def messages(results: list[CheckResult], outcome: str) -> dict[str, str]:
     return {result.check: result.message for result in results if result.outcome == outcome}
 
 
@@ -53,8 +53,8 @@ def broken() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("kind", "check", "cls"), list(broken()))
-def test_a_broken_promise_is_caught_by_its_check_alone(kind: str, check: str, cls: type, tmp_path: Path) -> None:
-    failed = told(checked(kind, cls, tmp_path), "failed")
+def test_a_broken_toy_fails_its_check_alone(kind: str, check: str, cls: type, tmp_path: Path) -> None:
+    failed = messages(checked(kind, cls, tmp_path), "failed")
     assert list(failed) == [check], failed
     assert failed[check]
     assert "\n" not in failed[check]
@@ -71,7 +71,7 @@ def test_every_check_has_its_broken_toy(kind: str, cls: type, toys: dict[str, ty
 @pytest.mark.parametrize(("kind", "cls"), [(kind, cls) for kind, classes in GOOD.items() for cls in classes])
 def test_good_toys_pass_every_check(kind: str, cls: type, tmp_path: Path) -> None:
     results = checked(kind, cls, tmp_path)
-    assert told(results, "failed") == {}
+    assert messages(results, "failed") == {}
     assert len(results) == len(list(checks_of(kind, cls)))
     assert all(result.message for result in results if result.outcome == "skipped")
 
@@ -79,14 +79,14 @@ def test_good_toys_pass_every_check(kind: str, cls: type, tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", GOOD)
 def test_no_check_is_skipped_by_every_good_toy(kind: str, tmp_path: Path) -> None:
     made = set()
-    for place, cls in enumerate(GOOD[kind]):
-        (tmp_path / str(place)).mkdir()
-        made |= told(checked(kind, cls, tmp_path / str(place)), "passed").keys()
+    for index, cls in enumerate(GOOD[kind]):
+        (tmp_path / str(index)).mkdir()
+        made |= messages(checked(kind, cls, tmp_path / str(index)), "passed").keys()
     assert {check.name for check in checks_of(kind)} == made
 
 
 class LowRankWithLists(GoodFusion):
-    """Products of projections whose factors lie in a plain list, as two well-known toolboxes have it."""
+    """Products of projections with factors in a plain list, as in two well-known toolboxes."""
 
     symmetric = None
 
@@ -97,15 +97,15 @@ class LowRankWithLists(GoodFusion):
 
     def combine(self, views: Tensor, present: Tensor) -> Tensor:
         product = torch.ones_like(views[:, 0]).unsqueeze(0)
-        for place, factor in enumerate(self.factors):
-            product = product * (1 + views[:, place] @ factor)
+        for index, factor in enumerate(self.factors):
+            product = product * (1 + views[:, index] @ factor)
         return torch.einsum("r,rbd->bd", self.weights["fusion"], product) * self.gain
 
 
 def test_factors_in_a_plain_list_are_named() -> None:
-    failed = told(check_fusion(LowRankWithLists), "failed")
-    said = failed["every_tensor_is_registered"]
-    assert all(f"self.factors[{place}]" in said for place in range(3))
-    assert "self.weights['fusion']" in said
-    assert "gain" not in said
-    assert "state_dict_round_trip" in failed  # which is what a user would have met, late
+    failed = messages(check_fusion(LowRankWithLists), "failed")
+    message = failed["every_tensor_is_registered"]
+    assert all(f"self.factors[{index}]" in message for index in range(3))
+    assert "self.weights['fusion']" in message
+    assert "gain" not in message
+    assert "state_dict_round_trip" in failed  # the later symptom

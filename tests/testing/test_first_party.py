@@ -1,4 +1,4 @@
-"""Every component that fusionkit brings passes the kit, with a reference, a page and tests of its own."""
+"""Every component of fusionkit passes the kit, and has a reference, a page and tests of its own."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def by_component() -> list[Any]:
 
 
 @pytest.mark.parametrize(("kind", "name"), by_component())
-def test_it_keeps_the_promises_of_its_kind(kind: str, name: str) -> None:
+def test_it_passes_the_checks_of_its_kind(kind: str, name: str) -> None:
     cls = component(kind, name)
     results = [case.result() for case in cases(kind, cls)]
     assert {result.check: result.message for result in results if result.outcome == "failed"} == {}
-    failed_as_told = {result.check for result in results if result.outcome == "expected failure"}
-    assert failed_as_told == set(cls.expected_failures), "an expected failure that does not fail any more"
+    failed_as_declared = {result.check for result in results if result.outcome == "expected failure"}
+    assert failed_as_declared == set(cls.expected_failures), "an expected failure that does not fail any more"
     passed = sum(result.outcome == "passed" for result in results)
     assert passed > (10 if cls.examples else 4)
 
@@ -152,7 +152,7 @@ def test_every_data_set_is_checked_on_data() -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_data_set_of_files_keeps_the_promises_of_its_kind(name: str, tmp_path: Path) -> None:
+def test_a_data_set_of_files_passes_the_checks_of_its_kind(name: str, tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     results = check_dataset(component("dataset", name), examples=[WRITERS[name](root)])
@@ -171,7 +171,7 @@ def test_every_component_has_tests_of_its_own() -> None:
     assert not untested
 
 
-def test_the_page_of_components_is_what_the_classes_say() -> None:
+def test_the_page_of_components_matches_the_classes() -> None:
     from typer.testing import CliRunner
 
     from fusionkit.cli import app
@@ -180,5 +180,5 @@ def test_the_page_of_components_is_what_the_classes_say() -> None:
     assert result.exit_code == 0
     head, _, tables = (ROOT / "docs/components.md").read_text().partition("\n## ")
     assert "fusionkit list --from fusionkit --format markdown" in head
-    assert f"## {tables}" == result.stdout, "write docs/components.md anew, with the command that it names"
+    assert f"## {tables}" == result.stdout, "regenerate docs/components.md with the command on the page"
     assert all(f"| `{name}` |" in tables for _, name in NAMES)

@@ -88,7 +88,7 @@ def _in_order() -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_example_package_is_what_the_templates_say(kind: str) -> None:
+def test_the_example_package_equals_the_templates(kind: str) -> None:
     name, package = EXAMPLES[kind], "example_third_party"
     source = (EXAMPLE / "src" / package / f"{kind}.py").read_text()
     assert source == rendered(f"{kind}.py", kind, name, package)
@@ -99,7 +99,7 @@ def test_the_example_package_is_what_the_templates_say(kind: str) -> None:
     assert points[f"fusionkit.{kind}s"] == {name: f"{package}.{kind}:{class_name}"}
 
 
-def test_the_example_is_no_part_of_the_wheel() -> None:
+def test_the_example_is_not_in_the_wheel() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert not [package for package in wheel["packages"] if "example" in package]
 
@@ -121,7 +121,7 @@ def test_a_package_has_its_files_and_nothing_else_is_left(tmp_path: Path) -> Non
     assert not [path for path in folder.rglob("*") if path.is_file() and "$" in path.read_text()]
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "slow-mean").mkdir()
     with pytest.raises(ConfigError, match="already exists"):
         write_package("smoother", "slow-mean", tmp_path)
@@ -129,7 +129,7 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "told"),
+    ("kind", "name", "message"),
     [
         ("fusio", "slow-mean", "unknown kind 'fusio'"),
         ("fusion", "SlowMean", "kebab-case, such as 'gated-sum'"),
@@ -143,8 +143,8 @@ def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
         ("smoother", "numpy", "package 'numpy' is already installed"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused(kind: str, name: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_an_invalid_name_is_refused(kind: str, name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
         write_package(kind, name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

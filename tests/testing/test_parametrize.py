@@ -1,4 +1,4 @@
-"""The kit as tests, as results, and what a person may name."""
+"""Checks as tests and as results, and targets of checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fusionkit.testing import parametrize_checks
 
 
 class TowardsEqual(Smoother):
-    """Moves every frame towards all classes alike.
+    """Moves every frame towards equal probabilities.
 
     Reference: none.
     """
@@ -43,15 +43,17 @@ def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) 
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = ["-p", "no:cacheprovider", "-ra", "-q", str(tmp_path), "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "pytest", *words, "-c", str(tmp_path / "pytest.ini")]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
-    assert "test_it.py::test_contract[towards-equal-0-constant_clip_stays]" in said
-    assert "a constant clip is changed" in said
-    assert "it uses later frames" in said
+    output = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert "test_it.py::test_contract[towards-equal-0-constant_clip_stays]" in output
+    assert "a constant clip is changed" in output
+    assert "it uses later frames" in output
     total = len(list(checks_of("smoother")))
-    assert f"1 failed, {total - 11} passed, 9 skipped, 1 xpassed" in said  # it is neither causal, fitted, hard nor auto
+    assert (
+        f"1 failed, {total - 11} passed, 9 skipped, 1 xpassed" in output
+    )  # it is neither causal, fitted, hard nor auto
 
 
-def test_an_expected_failure_is_told_with_its_reason() -> None:
+def test_an_expected_failure_has_its_reason() -> None:
     reason = "it is made for one view"
     results = check_fusion(WithoutTheLast, expected_failures={"gradient_reaches_every_view": reason})
     (found,) = [result for result in results if result.check == "gradient_reaches_every_view"]
@@ -63,7 +65,7 @@ def test_an_expected_failure_is_told_with_its_reason() -> None:
     assert marked.marks[0].kwargs["reason"] == reason
 
 
-def test_a_misspelt_expected_failure_is_told() -> None:
+def test_a_misspelt_expected_failure_fails() -> None:
     results = check_fusion(GoodFusion, expected_failures={"one_vew": "because"})
     (message,) = [result.message for result in results if result.outcome == "failed"]
     assert "expected_failures" in message
@@ -71,12 +73,12 @@ def test_a_misspelt_expected_failure_is_told() -> None:
     assert "one_view" in message
 
 
-def test_what_cannot_be_built_is_told_once_and_the_rest_is_skipped() -> None:
+def test_a_component_that_cannot_be_built_fails_once_and_other_checks_are_skipped() -> None:
     results = check_fusion(GoodFusion, examples=[{"width": 0}])
-    told = {result.check: (result.outcome, result.message) for result in results}
-    assert told["builds_and_runs"] == ("failed", "option width = 0 must be at least 1")
-    assert told["one_view"] == ("skipped", "builds_and_runs fails")
-    assert told["docstring_has_a_summary"][0] == "passed"
+    outcomes = {result.check: (result.outcome, result.message) for result in results}
+    assert outcomes["builds_and_runs"] == ("failed", "option width = 0 must be at least 1")
+    assert outcomes["one_view"] == ("skipped", "builds_and_runs fails")
+    assert outcomes["docstring_has_a_summary"][0] == "passed"
 
 
 def test_a_component_without_examples_is_skipped_with_a_reason_and_its_class_is_checked() -> None:
@@ -102,7 +104,7 @@ def test_a_spec_is_checked_with_its_own_options() -> None:
     assert {result.component for result in results} == {"toy-mean", "toy-mean:width=7"}
 
 
-def test_called_a_case_raises_what_is_wrong() -> None:
+def test_a_case_raises_the_failure() -> None:
     found = {case.check.name: case for case in cases("fusion", FactorInAList)}
     with pytest.raises(AssertionError, match=r"parameters or buffers .* self.factors\[0\]"):
         found["every_tensor_is_registered"]()
@@ -130,17 +132,17 @@ def test_a_target_is_a_name_a_spec_a_package_or_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         ("concta", "did you mean 'concat'"),
         ("fusionkt", "did you mean 'fusionkit'"),
         ("fusion/gaussian", "not a component"),
         ("nothing.py", "cannot be read"),
-        ("concat:width=[", "lacks a"),
+        ("concat:width=[", "no closing"),
     ],
 )
-def test_a_wrong_target_is_refused(target: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_wrong_target_is_refused(target: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         components_of(target)
 
 
