@@ -219,6 +219,7 @@ def test_a_finished_run_has_nothing_left_to_do_and_a_lost_result_costs_no_traini
     np.testing.assert_array_equal(again.head.test_logits, plain[0].trained[0].head.test_logits)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_view_that_shows_the_label_is_learned(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder, dataset="toy-blobs:clips=24,noise=15.0", view="top", recipe={"epochs": 20})
     (trained,) = finetune(config, tmp_path / "run").trained
@@ -273,6 +274,7 @@ def test_a_bench_on_the_same_data_and_split_adds_rows_to_the_folder(encoder: Pat
     assert comparison.overall.a.n_units == comparison.overall.b.n_units
 
 
+@pytest.mark.slow
 def test_positions_are_rows_against_the_main_view_alone(encoder: Path, tmp_path: Path) -> None:
     positions = ["alone", "input", "block:1", "pooled", "logits"]
     config = tiny_tuning(
@@ -300,6 +302,7 @@ def test_positions_are_rows_against_the_main_view_alone(encoder: Path, tmp_path:
     assert one.means["imputed"] < next(row for row in rows if row.is_reference).means["imputed"]  # the top is enough
 
 
+@pytest.mark.slow
 def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(
         encoder, view="top", auxiliary="face", fusion={"position": ["alone", "block:1"]}, seeds=2, recipe={"epochs": 2}

@@ -98,6 +98,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     assert (tmp_path / "cut" / "losses.csv").read_bytes() == (whole.encoder.parent / "losses.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_beats_a_grey_patch(faces: Path, tmp_path: Path) -> None:
     config = tiny_run(faces, recipe={"epochs": 60, "warmup_epochs": 3}, run={"save_every": 1000, "pictures": 0})
     done = pretrain(config, tmp_path / "run")

@@ -22,6 +22,7 @@ from fusionkit.training.finetune import finetune
 from fusionkit.training.pretrain import pretrain
 
 __all__ = ["toy_house"]
+pytestmark = pytest.mark.slow
 
 PRETRAINING: dict[str, Any] = {"recipe": {"epochs": 1, "warmup_epochs": 0}}
 TUNING: dict[str, Any] = {
