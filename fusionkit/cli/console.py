@@ -35,12 +35,14 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
 
     Args:
         debug: let the error through, with its traceback.
-        interrupted: sentence that is printed after Ctrl-C.
+        interrupted: last line after Ctrl-C.
     """
     try:
         yield
     except KeyboardInterrupt:
-        err.print(f"\n[yellow]Interrupted.[/] {escape(interrupted)}".rstrip())
+        err.print("\n[yellow]Interrupted.[/]")
+        if interrupted:
+            print_note(interrupted)
         raise typer.Exit(INTERRUPTED) from None
     except FusionKitError as error:
         if debug:

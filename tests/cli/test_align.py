@@ -101,7 +101,7 @@ def phone(path: Path) -> None:
         ("film.webm", video(codec="libvpx", options={"crf": "4", "b": "2M"})),
     ],
 )
-def test_what_can_be_read_is_aligned(name: str, write: Callable[[Path], None]) -> None:
+def test_readable_inputs_are_aligned(name: str, write: Callable[[Path], None]) -> None:
     write(Path("in", name))
     result = align()
     assert result.exit_code == 0, result.output
@@ -218,12 +218,12 @@ def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pyte
     good(Path("in/zz good.mp4"))
     result = align()
     assert result.exit_code == 1
-    said = faults(result)
+    found = faults(result)
     for name, _, line in BAD:
-        own = [fault for fault in said if f"in/{name}" in fault]
+        own = [fault for fault in found if f"in/{name}" in fault]
         assert len(own) == 1, (name, own)
         assert re.fullmatch(line, own[0]), own[0]
-    assert len(said) == len(BAD)
+    assert len(found) == len(BAD)
     assert "in/zz good.mp4: 6 frame(s): zz good 100.0%" in result.stdout
     assert f"{len(BAD) + 1} input(s)" in result.stdout
     assert f"{len(BAD)} input(s) with a fault" in result.stdout
@@ -256,11 +256,11 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(words: list[str], line: 
     result = call(*words)
     assert result.exit_code in (1, 2)
     assert line in result.output
-    assert len([told for told in result.output.splitlines() if told.startswith("error:")]) == 1
+    assert len([each for each in result.output.splitlines() if each.startswith("error:")]) == 1
     assert not list(Path().rglob("*.jpg"))
 
 
-def test_what_is_done_is_not_done_again_and_the_report_holds_earlier_inputs_too() -> None:
+def test_finished_inputs_are_skipped_and_the_report_holds_earlier_inputs_too() -> None:
     good(Path("in/a.mp4"))
     assert align().exit_code == 0
     again = align()

@@ -92,7 +92,7 @@ def test_features_beyond_the_given_memory_are_streamed_to_the_same_bytes(monkeyp
         assert Path("held", file).read_bytes() == Path("streamed", file).read_bytes()
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing() -> None:
+def test_a_dry_run_lists_the_planned_work_and_writes_nothing() -> None:
     result = bench(*QUICK, "--regions", "eye", "--fusion", "plain-concat", "--dry-run")
     assert result.exit_code == 0, result.output
     assert re.search("^fit face,eye/plain-concat, seeds 0, 1: .*new", result.output, re.MULTILINE)
@@ -100,7 +100,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing() -> None:
     assert not Path("out").exists()
 
 
-def test_a_dry_run_of_what_would_be_refused_says_so() -> None:
+def test_a_dry_run_of_a_wrong_request_is_refused() -> None:
     words = (*QUICK, "--regions", "eye", "--fusion", "plain-concat")
     bench(*words)
     result = bench(*words, "--split", "holdout", "--dry-run")

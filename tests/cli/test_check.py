@@ -30,39 +30,39 @@ def check(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_good_plugin_passes_and_what_was_skipped_is_listed(tmp_path: Path) -> None:
+def test_a_good_plugin_passes_and_skipped_checks_are_listed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GOOD)
-    code, said = check(str(tmp_path / "mine.py"))
+    code, text = check(str(tmp_path / "mine.py"))
     assert code == 0
-    row = next(line.split() for line in said.splitlines() if line.startswith("smoother"))
+    row = next(line.split() for line in text.splitlines() if line.startswith("smoother"))
     assert row[:5] == ["smoother", "stay-as-you-are", "18", "0", "0"]
     assert int(row[5]) == 9
     ahead = "causal_uses_no_later_frame, frame_by_frame_is_the_clip, streams_are_independent"
-    assert f"  {ahead}: it uses later frames (stay-as-you-are)\n" in said
-    assert "27 checks: 18 passed, 0 failed, 0 expected failure, 9 skipped" in said
+    assert f"  {ahead}: it uses later frames (stay-as-you-are)\n" in text
+    assert "27 checks: 18 passed, 0 failed, 0 expected failure, 9 skipped" in text
 
 
-def test_a_broken_one_fails_with_what_is_wrong(tmp_path: Path) -> None:
+def test_a_broken_plugin_fails_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GOOD.replace("return x", "return 0.9 * x + 0.025"))
-    code, said = check(str(tmp_path / "mine.py"))
+    code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
-    assert "constant_clip_stays: smooth(): a constant clip is changed (largest difference" in said
+    assert "constant_clip_stays: smooth(): a constant clip is changed (largest difference" in text
 
 
 def test_an_expected_failure_is_listed_and_is_none(tmp_path: Path) -> None:
     source = GOOD.replace("return x", "return 0.9 * x + 0.025").replace("    def smooth(", KNOWN)
     (tmp_path / "mine.py").write_text(source)
-    code, said = check(str(tmp_path / "mine.py"))
+    code, text = check(str(tmp_path / "mine.py"))
     assert code == 0
-    assert "constant_clip_stays: it is made to forget" in said
-    assert "1 expected failure" in said
+    assert "constant_clip_stays: it is made to forget" in text
+    assert "1 expected failure" in text
 
 
 @pytest.mark.parametrize("target", ["concta", "nothing.py", "no-such-package"])
 def test_a_wrong_target_is_refused_before_anything_runs(target: str) -> None:
-    code, said = check("none", target)
+    code, text = check("none", target)
     assert code == 2
-    assert "checks:" not in said
+    assert "checks:" not in text
 
 
 @pytest.mark.parametrize(
@@ -74,33 +74,33 @@ def test_wrong_options_are_a_wrong_request_and_no_failed_check(spec: str, facts:
     assert all(fact in line for fact in facts)
 
 
-def test_what_needs_data_says_what_it_lacks() -> None:
-    code, said = check("ferplus")
+def test_a_component_that_needs_data_is_skipped_with_the_reason() -> None:
+    code, text = check("ferplus")
     assert code == 0
-    assert "no example options; give some, for example ferplus:root=... (ferplus)" in said
+    assert "no example options; give some, for example ferplus:root=... (ferplus)" in text
 
 
 def test_an_expected_failure_that_does_not_fail_is_one(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GOOD.replace("    def smooth(", KNOWN))
-    code, said = check(str(tmp_path / "mine.py"))
+    code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
-    assert "constant_clip_stays: expected_failures: expected this check to fail; it passes" in said
-    assert "17 passed, 1 failed, 0 expected failure" in said
+    assert "constant_clip_stays: expected_failures: expected this check to fail; it passes" in text
+    assert "17 passed, 1 failed, 0 expected failure" in text
 
 
-def test_what_is_not_written_is_named(tmp_path: Path) -> None:
+def test_a_missing_method_is_named(tmp_path: Path) -> None:
     head = "from fusionkit.contracts import Fusion, StackedFusion\nfrom fusionkit.registry import FUSIONS\n\n\n"
     bodies = "@FUSIONS.register_module()\nclass Short(StackedFusion):\n    pass\n\n\n"
     bodies += "@FUSIONS.register_module()\nclass Long(Fusion):\n    pass\n"
     (tmp_path / "mine.py").write_text(head + bodies)
-    code, said = check(str(tmp_path / "mine.py"))
+    code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
-    assert "failed: NotImplementedError: combine() is not written (short)" in said
-    assert "failed: NotImplementedError: fuse() is not written (long)" in said
+    assert "failed: NotImplementedError: combine() is not written (short)" in text
+    assert "failed: NotImplementedError: fuse() is not written (long)" in text
 
 
 def test_several_targets_are_checked_each_once() -> None:
-    code, said = check("none", "smoothers/none", "median:width=3")
+    code, text = check("none", "smoothers/none", "median:width=3")
     assert code == 0
-    rows = [line.split()[1] for line in said.splitlines() if line.startswith("smoother")]
+    rows = [line.split()[1] for line in text.splitlines() if line.startswith("smoother")]
     assert rows == ["none", "median", "median:width=3"]

@@ -39,7 +39,7 @@ def drawn(drawn_once: Path, elsewhere: Path) -> Path:
     return Path("drawn")
 
 
-def test_drawn_clips_pass_the_check_and_give_what_was_drawn(drawn: Path) -> None:
+def test_synthetic_clips_pass_the_check_and_are_read_back(drawn: Path) -> None:
     options = {"train": 24, "val": 12, "test": 12, "clips": 1, "clip_length": 8, "missing": 0.017, "unlabelled": 0.08}
     faces = DATASETS.build(Spec("synthetic", options))
     table = faces.table()

@@ -15,12 +15,12 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
-import docs_workplace
+import docs_folder
 import pytest
 import torch
 import typer
 from command_line import call, output_of
-from docs_workplace import CHANGES, PAGES, ROOT, TINY, blocks, fusionkit_commands
+from docs_folder import CHANGES, PAGES, ROOT, TINY, blocks, fusionkit_commands
 from typer.main import get_command
 
 import fusionkit
@@ -42,12 +42,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("FUSIONKIT_CACHE", str(place / "cache"))
-        docs_workplace.build(place)
+        patch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
+        docs_folder.build(place)
     return place
 
 
 @pytest.fixture
-def workplace(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def docs_run(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in [name for name in sys.modules if name.startswith(LONE_FILE)]:
         monkeypatch.delitem(sys.modules, module)  # a plugin file registers anew in each test
     monkeypatch.chdir(made_once)
@@ -62,7 +63,7 @@ def test_every_page_is_looked_at_and_has_the_commands_that_it_is_about() -> None
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_can_be_run(command: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_can_be_run(command: str, docs_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = COMMANDS[command]
     if PARSED_ONLY.search(command):
         parsed(words)
@@ -114,7 +115,7 @@ def test_extras_and_scripts_that_are_named_exist() -> None:
     known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     text = "".join((ROOT / page).read_text() for page in PAGES)
     assert set(re.findall(r"fusionkit\[(\w+)\]", text)) <= known
-    lines = [words for page in PAGES for words in docs_workplace.command_lines(page) if words[:1] == ["python"]]
+    lines = [words for page in PAGES for words in docs_folder.command_lines(page) if words[:1] == ["python"]]
     assert lines
     for words in lines:
         source = (ROOT / words[1]).read_text()
@@ -129,11 +130,11 @@ def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
 
 
 @pytest.mark.parametrize(("page", "name"), [("docs/plugins.md", "gated-sum"), ("docs/tutorial.md", "strongest")])
-def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, workplace: Path, tmp_path: Path) -> None:
+def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, docs_run: Path, tmp_path: Path) -> None:
     assert len(blocks(page, "python")[0].splitlines()) < 25
-    (words,) = [words for words in docs_workplace.command_lines(page) if "--plugin" in words]
+    (words,) = [words for words in docs_folder.command_lines(page) if "--plugin" in words]
     small = f"--dataset {TINY} --recipe epochs=1 --seeds 1 --smoother none --executor serial"
-    assert name in output_of(*docs_workplace.redirected(words[1:], "--out", str(tmp_path)), *small.split())
+    assert name in output_of(*docs_folder.redirected(words[1:], "--out", str(tmp_path)), *small.split())
 
 
 def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
@@ -149,7 +150,7 @@ def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
 
 
 def test_the_python_of_the_tutorial_runs(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    docs_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = partial(api.bench, datasets=[TINY], seeds=1, recipe={"epochs": 1}, options=api.RunOptions("serial"))
     monkeypatch.setattr(api, "bench", small)

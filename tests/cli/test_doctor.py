@@ -21,7 +21,7 @@ def test_this_machine_is_sound() -> None:
         assert f"\n{topic}" in f"\n{text}"
 
 
-def test_something_broken_is_shown_with_what_to_do_and_the_exit_code_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_finding_has_advice_and_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: iter([SOUND, BROKEN]))
     result = call("doctor")
     assert result.exit_code == 1

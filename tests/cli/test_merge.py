@@ -37,7 +37,7 @@ def rows(run: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_it_says_what_was_copied_and_what_must_be_scored_again(halves: Path, tmp_path: Path) -> None:
+def test_copied_work_and_rows_to_score_again_are_reported(halves: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line, warning = output_of("merge", halves / "a", halves / "b", "--out", out).splitlines()
     assert line == f"6 heads and 6 cells copied; 4 rows in {out}/results.csv"  # 2 fusions x 3 seeds, without the window
@@ -73,7 +73,7 @@ def test_another_split_is_refused_in_one_line_and_nothing_is_written(halves: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_damaged_is_named(halves: Path, tmp_path: Path) -> None:
+def test_damaged_work_is_named(halves: Path, tmp_path: Path) -> None:
     shutil.copytree(halves / "b", tmp_path / "b")
     head = min((tmp_path / "b" / "heads").iterdir())
     (head / "head.safetensors").write_bytes(b"")
@@ -86,7 +86,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal_of("merge", tmp_path, "--out", tmp_path / "out")
 
 
-def test_where_to_is_asked_for(tmp_path: Path) -> None:
+def test_the_output_folder_is_required(tmp_path: Path) -> None:
     result = call("merge", tmp_path)
     assert result.exit_code == 2
     assert "--out" in result.output

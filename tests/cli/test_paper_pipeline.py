@@ -25,7 +25,7 @@ def documented() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
 
 
-def test_every_step_takes_what_the_one_before_has_left(elsewhere: Path, no_page: None) -> None:
+def test_every_step_takes_the_output_of_the_one_before(elsewhere: Path, no_page: None) -> None:
     commands = documented()
     assert [words[0] for words in commands] == ["data", "pretrain", "finetune", "finetune", "bench", "submit", "submit"]
     for words in commands:

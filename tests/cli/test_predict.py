@@ -110,7 +110,7 @@ def frames_of(path: Path | str) -> list[tuple[float, np.ndarray]]:
         return [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
-def test_every_frame_of_raw_videos_gets_what_the_aligned_ones_got(made: Path) -> None:
+def test_raw_videos_get_the_predictions_of_aligned_crops(made: Path) -> None:
     result = call("predict", "run", "--cell", "mlp/window", "videos", "--detector", "dots", "--out", "out")
     assert result.exit_code == 1, result.output
     assert "fault: videos/count.avi: the header declares 19 frames; 15 were read" in result.output
@@ -205,7 +205,7 @@ def test_aligned_clips_need_no_detector(made: Path) -> None:
     assert len(frames_of("out/annotated/turned.mp4")) == 8
 
 
-def test_what_was_drawn_is_no_input_of_the_next_run(made: Path) -> None:
+def test_annotated_videos_are_no_input_of_the_next_run(made: Path) -> None:
     shutil.copytree("videos", "films")
     for _ in range(2):
         result = call("predict", "run", "--cell", "mlp/window", "films", "--detector", "dots", "--out", "films/out")
@@ -289,7 +289,7 @@ def test_frames_that_look_like_no_face_are_warned_of_once(made: Path) -> None:
     assert result.output.count("frames of 320 x 240 px are used as aligned faces; use --detector") == 1
 
 
-def test_what_was_finished_stays_when_it_is_interrupted(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_inputs_stay_when_it_is_interrupted(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def faces(self: Dots, frame: np.ndarray) -> list[object]:

@@ -71,7 +71,7 @@ def test_figures_are_written_as_svg(finished_run: Path, tmp_path: Path) -> None:
     assert f"{len(names)} figures" in text
 
 
-def test_data_that_are_gone_are_left_out_and_said_so(
+def test_missing_data_are_left_out_and_named(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fusionkit.errors import DataError
@@ -137,7 +137,7 @@ def test_rows_as_a_data_frame_and_in_a_notebook(finished_run: Path) -> None:
     assert frame["macro_f1"].tolist() == [row.score.value for row in results.rows if row.score]
 
 
-def test_without_pandas_one_line_says_so(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pandas_the_error_is_one_line(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit.errors import FusionKitError
 
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -34,7 +34,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_shows_an_example_and_says_what_its_options_take(words: tuple[str, ...]) -> None:
+def test_every_command_shows_an_example_and_the_type_of_its_options(words: tuple[str, ...]) -> None:
     result = call(*words, "--help", columns=100)
     assert result.exit_code == 0
     assert re.search(rf"Examples:\s+(torchrun .*)?fusionkit {' '.join(words)}\b", result.output)
@@ -66,7 +66,7 @@ def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> 
         (["bench", "a", "b"], "error: got unexpected extra argument(s) (b) (fusionkit bench --help)"),
     ],
 )
-def test_a_mistyped_word_is_one_line_with_what_would_be_right(words: list[str], line: str) -> None:
+def test_a_mistyped_word_is_one_line_with_the_right_one(words: list[str], line: str) -> None:
     result = call(*words)
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [line]
@@ -86,7 +86,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert call("--version").stdout == f"fusionkit {version('fusionkit')}\n"
 
 
-def test_an_error_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fusionkit.doctor.examine", lambda: 1 / 0)
     result = call("doctor")
     assert isinstance(result.exception, ZeroDivisionError)
