@@ -50,7 +50,15 @@ def write_folder(path: Path, rows: Sequence[Toy]) -> Results:
     folder = RunFolder(path)
     with mock.patch("os.fsync"):  # nothing here must outlast a power cut
         records = [_write_row(folder, toy) for toy in rows]
-    grid = {"schema": SCHEMA, "protocol": "toy", "data": [], "grids": [], "rows": records, "notes": []}
+    grid = {
+        "schema": SCHEMA,
+        "protocol": "toy",
+        "data": [],
+        "grids": [],
+        "rows": records,
+        "notes": [],
+        "impute": "nearest",
+    }
     write_file(path / "grid.json", json.dumps({**grid, "seal": digest(grid)}).encode())
     return Results(folder)
 
@@ -61,17 +69,18 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
     cells = []
     for seed, counts in zip(toy.seeds or range(len(toy.counts)), toy.counts, strict=True):
         for index, fold in enumerate(toy.folds):
-            cell = {"id": digest([name, seed, fold])[:12], "head": digest([name, seed, fold, "head"])[:12]}
-            cells.append({**cell, "seed": seed, "fold": fold})
+            cell, head = (digest([name, seed, fold, kind])[:12] for kind in ("cell", "head"))
+            cells.append({"id": cell, "heads": {axes["recipe"]: head}, "seed": seed, "fold": fold})
             if counts is None:
                 if toy.failure:
-                    folder.write_failure(cell["id"], toy.failure, "")
+                    folder.write_failure(cell, toy.failure, "")
                 continue
             units = np.array(toy.units or [f"u{unit:03d}" for unit in range(len(counts))])
             classes = toy.classes or [f"class{c}" for c in range(counts.shape[-1])]
             share = slice(index, None, len(toy.folds))
             frames = int(counts[share].sum())
             info = {
+                "head": head,
                 "seed": seed,
                 "fold": fold,
                 "smoother": axes["smoother"],
@@ -82,8 +91,9 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "n_frames": frames,
                 "n_clips": len(units[share]),
                 "n_complete": frames - 1,
+                "imputed": 0,
                 "params": toy.cost,
                 "gflops": toy.cost / 10,
             }
-            folder.write_cell(cell["id"], Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
+            folder.write_cell(cell, Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
     return {"id": name, "axes": axes, "reference": toy.reference, "cells": cells}

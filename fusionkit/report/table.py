@@ -64,13 +64,13 @@ def caption(results: RunResults) -> list[str]:
     imputed = sorted({round(row.means["imputed"]) for row in rows})
     if imputed[-1]:
         counts = "-".join(f"{count:,}" for count in dict.fromkeys((imputed[0], imputed[-1])))
-        lines.append(f"frames without any view: {counts}, imputed: {results.grid.get('impute', 'nearest')}")
+        lines.append(f"frames without any view: {counts}, imputed: {results.grid['impute']}")
     return lines
 
 
 def warnings(results: RunResults) -> list[str]:
     """Return limits of the numbers, one line each."""
-    found = list(results.grid.get("notes", []))
+    found = list(results.grid["notes"])
     units = [row.score.n_units for row in results.rows if row.score]
     return found + (few_units_warnings(min(units)) if units else []) + _single_class_warnings(results)
 

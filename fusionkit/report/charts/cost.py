@@ -34,9 +34,9 @@ def cost_figures(results: RunResults) -> Iterator[Figure]:
     """Yield a figure for each kind of cost in which rows differ."""
     scored = [row for row in results.rows if row.score]
     name_of = RowNames(row.axes for row in results.rows)
-    kinds: dict[str, tuple[str, Mapping[str, float | None]]] = {
-        "params": ("parameters, backbones included", {row.id: row.means.get("params") for row in scored}),
-        "flop": ("FLOP per frame, backbones included", {row.id: 1e9 * row.means.get("gflops", 0) for row in scored}),
+    kinds: dict[str, tuple[str, Mapping[str, float]]] = {
+        "params": ("parameters, backbones included", {row.id: row.means["params"] for row in scored}),
+        "flop": ("FLOP per frame, backbones included", {row.id: 1e9 * row.means["gflops"] for row in scored}),
         "fit-seconds": ("seconds to train the heads of a seed", _fit_seconds(results)),
     }
     for kind, (title, costs) in kinds.items():

@@ -88,7 +88,7 @@ def _timelines(results: RunResults, cell: StoredCell, fold_data: FoldData) -> It
     smoother = _smoother(cell)
     seen = ~np.isnan(logits.test[:, 0])
     table = fold_data.test_table
-    impute = cell.info.get("impute", "nearest")
+    impute = cell.info["impute"]
     raw = smooth(SMOOTHERS.build(Spec("none")), table, seen, softmax(logits.test), fold_data.prior, impute)
     smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), fold_data.prior, impute)
     truth = truth_of(fold_data.sealed)
