@@ -88,7 +88,7 @@ def write_folder(path: Path, rows: list[np.ndarray]) -> None:
         cells = [{"id": f"{row}-{seed}", "heads": {}, "seed": seed, "fold": "official"} for seed in range(SEEDS)]
         for cell, each in zip(cells, counts, strict=True):
             units = np.array([f"clip{unit:04d}" for unit in range(len(each))])
-            info: dict[str, Any] = dict.fromkeys(("params", "gflops", "ece", "n_complete"), 1.0)
+            info: dict[str, Any] = dict.fromkeys(("params", "gflops", "ece", "n_complete", "imputed"), 1.0)
             info |= {"seed": cell["seed"], "n_frames": int(each.sum()), "n_clips": len(units), "smoother": "none"}
             folder.write_cell(str(cell["id"]), Score(units, each, 0.1, CLASSES), info)
         axes = {**dict.fromkeys(AXES, "made"), "fusion": f"fusion{row}"}

@@ -1,4 +1,4 @@
-"""Data of a run folder: one row per configuration, with scores, intervals, differences and costs."""
+"""Results of a run folder: one row per configuration, with scores, intervals, differences and costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fusionkit.stats.intervals import (
 )
 
 Intervals = Literal["jackknife", "bootstrap"]
-_WAYS = {
+_METHODS = {
     "jackknife": (interval, paired_difference, "delete-one-unit jackknife-t"),
     "bootstrap": (bootstrap_interval, bootstrap_difference, "percentile bootstrap of units and seeds"),
 }
@@ -35,17 +35,19 @@ _WAYS = {
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row.
+    """One row of ``results.csv``.
 
     Attributes:
-        score: macro-F1 with its 95 % interval; None where no seed is complete.
+        score: macro-F1 with its 95 % interval; None if no seed is complete.
         sd: standard deviation of macro-F1 over seeds; NaN for one seed.
-        delta: difference to the reference row, with its interval; None for the reference or where seeds do not match.
-        p: two-sided, of the unit-swap permutation test; NaN where there is no delta.
+        delta: difference from the reference row, with its interval; None for the reference, or without common seeds.
+        p: two-sided p of the unit-swap permutation test; NaN without delta.
         p_holm: p, Holm-corrected over the rows of the table.
-        chosen: the smoother as it was settled on dev.
-        chosen_recipe: the recipe, likewise; of a sweep that has no finished cell the whole sweep.
-        means: mean over cells of the scalars that need no interval.
+        chosen: smoother with the options chosen on dev.
+        chosen_recipe: recipe chosen on dev; the whole sweep if no cell is finished.
+        means: means over cells of scalars without interval.
+        failures: message by cell id.
+        seeds: complete seeds.
     """
 
     id: str
@@ -65,97 +67,100 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class StoredRow:
-    """What is stored of a row: finished cells by seed and fold, counts of the seeds of which all folds are done."""
+    """Stored data of a row.
+
+    Attributes:
+        entry: the row as in ``grid.json``.
+        cells: finished cells by seed and fold.
+        counts: (U, C, C) by seed, over all folds; only complete seeds.
+        units: (U,) tested units (subjects or videos).
+        failures: message by cell id.
+    """
 
     entry: dict[str, Any]
     cells: dict[tuple[int, str], StoredCell]
-    counts: dict[int, np.ndarray]  # (U, C, C) by seed, over all folds
+    counts: dict[int, np.ndarray]
     units: np.ndarray
     failures: dict[str, str] = field(default_factory=dict)
 
 
 class RunResults:
-    """The results in a run folder.
+    """Results of a run folder.
 
     Args:
-        folder: a path, or an opened folder.
-        intervals: of the rows. The percentile bootstrap is what most papers report; it covers less than it says where
-            units are few.
+        folder: a path or an opened folder.
+        intervals: method of the rows' intervals. Most papers report the percentile bootstrap; with few units its
+            coverage is below the nominal one.
 
     Raises:
-        DataError: if there is no grid in it.
+        DataError: if the folder has no grid.
     """
 
     def __init__(self, folder: RunFolder | Path | str, intervals: Intervals = "jackknife") -> None:
-        self._interval, self._difference, self.intervals = _WAYS[intervals]
+        self._interval, self._difference, self.intervals = _METHODS[intervals]
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
         grid = self.folder.load_grid()
         if grid is None:
             raise DataError(f"{self.folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
         self.grid: dict[str, Any] = grid
-        self._stored: dict[str, StoredCell | None] = {}
+        self._cells: dict[str, StoredCell | None] = {}
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row a row, in plan order."""
-        loaded = {record["id"]: self.load(record) for record in self.grid["rows"]}
-        references = {each.entry["reference"] for each in loaded.values()}
-        rows = [self._row(each, loaded.get(each.entry["reference"]), references) for each in loaded.values()]
+        """Rows in plan order."""
+        stored = {entry["id"]: self.load(entry) for entry in self.grid["rows"]}
+        references = {each.entry["reference"] for each in stored.values()}
+        rows = [self._row(each, stored.get(each.entry["reference"]), references) for each in stored.values()]
         corrected = holm(np.array([row["p"] for row in rows]))
         return [Row(**row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
 
     def cells(self) -> list[dict[str, Any]]:
-        """A record a cell, in plan order: axes, seed, fold, state, scalars."""
+        """Return one dict per cell, in plan order: axes, seed, fold, state, scalars."""
         found = []
-        for record in self.grid["rows"]:
-            failures = failed_cells(self.folder, record["cells"])
-            for cell in record["cells"]:
-                stored = self._read(cell["id"])
+        for entry in self.grid["rows"]:
+            failures = failed_cells(self.folder, entry["cells"])
+            for cell in entry["cells"]:
+                stored = self._cell(cell["id"])
                 state = "done" if stored else ("failed" if cell["id"] in failures else "planned")
                 error = "" if stored else failures.get(cell["id"], "")
                 info = stored.info if stored else {}
-                found.append({**cell, "axes": record["axes"], "state": state, "error": error, **info})
+                found.append({**cell, "axes": entry["axes"], "state": state, "error": error, **info})
         return found
 
-    def load(self, record: dict[str, Any]) -> StoredRow:
-        """The finished cells of a row's record, or of a part of it, with their counts pooled over folds."""
-        cells = {(cell["seed"], cell["fold"]): self._read(cell["id"]) for cell in record["cells"]}
+    def load(self, entry: dict[str, Any]) -> StoredRow:
+        """Return the stored data of a row, or of some of its cells, with counts pooled over folds."""
+        cells = {(cell["seed"], cell["fold"]): self._cell(cell["id"]) for cell in entry["cells"]}
         done = {key: cell for key, cell in cells.items() if cell is not None}
         counts: dict[int, np.ndarray] = {}
         units = np.array([], dtype=np.str_)
         for seed in sorted({seed for seed, _ in cells}):
-            folds = sorted(fold for other, fold in cells if other == seed)
-            parts = [done.get((seed, fold)) for fold in folds]
-            whole = [part for part in parts if part is not None]
-            if len(whole) == len(parts):
-                counts[seed], units = pooled(whole)
-        failures = failed_cells(self.folder, record["cells"])
-        return StoredRow(record, done, counts, units, failures)
+            keys = sorted(key for key in cells if key[0] == seed)
+            if all(key in done for key in keys):
+                counts[seed], units = pooled([done[key] for key in keys])
+        return StoredRow(entry, done, counts, units, failed_cells(self.folder, entry["cells"]))
 
-    def _read(self, cell: str) -> StoredCell | None:
-        """A cell, read once: rows, CSV files, warnings and attributions all look at it."""
-        if cell not in self._stored:
-            self._stored[cell] = self.folder.read_cell(cell)
-        return self._stored[cell]
+    def _cell(self, cell: str) -> StoredCell | None:
+        """A cell, read once: rows, CSV files, warnings and attributions all use it."""
+        if cell not in self._cells:
+            self._cells[cell] = self.folder.read_cell(cell)
+        return self._cells[cell]
 
     def _row(self, own: StoredRow, reference: StoredRow | None, references: set[str | None]) -> dict[str, Any]:
         seeds = sorted(own.counts)
         counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
         delta, p = self._compared(own, reference) if reference else (None, float("nan"))
         infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
-        settled = {**own.entry["axes"], **(infos[0] if infos else {})}  # the axes as asked, where nothing is done yet
+        chosen = {**own.entry["axes"], **(infos[0] if infos else {})}  # the request, if no seed is complete
         return {
             "id": own.entry["id"],
             "axes": Axes(**own.entry["axes"]),
             "is_reference": own.entry["id"] in references,
             "score": self._interval(counts) if counts is not None else None,
-            "sd": float(np.std(macro_f1(counts.sum(1)), ddof=1))
-            if counts is not None and len(seeds) > 1
-            else float("nan"),
+            "sd": _sd(counts),
             "delta": delta,
             "p": p,
-            "chosen": settled["smoother"],
-            "chosen_recipe": settled["recipe"],
+            "chosen": chosen["smoother"],
+            "chosen_recipe": chosen["recipe"],
             "means": {} if counts is None else _means(infos, counts.sum(1)),
             "failures": own.failures,
             "seeds": seeds,
@@ -172,10 +177,15 @@ class RunResults:
         return self._difference(a, b), permutation_p(a, b)
 
 
-def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts (U, C, C) of all folds together, and the units (U,).
+def _sd(counts: np.ndarray | None) -> float:
+    """Standard deviation of macro-F1 over seeds, of counts (S, U, C, C); NaN for one seed or none."""
+    return float("nan") if counts is None or len(counts) < 2 else float(np.std(macro_f1(counts.sum(1)), ddof=1))
 
-    Each unit is tested in one fold, or its counts are added up.
+
+def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts (U, C, C) summed over folds, and the units (U,).
+
+    Usually each unit is tested in one fold.
     """
     names = np.concatenate([cell.units for cell in cells])
     units, codes = np.unique(names, return_inverse=True)
@@ -186,7 +196,7 @@ def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
-    """Means over seeds, of folds pooled; counts of frames and clips are the same for every seed.
+    """Means over seeds, with folds pooled. Numbers of frames and clips are the same for every seed.
 
     Args:
         infos: of the cells of complete seeds.
@@ -194,11 +204,9 @@ def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
     """
     found = {"accuracy": float(accuracy(counts).mean()), "uar": float(uar(counts).mean())}
     found |= {name: float(np.mean([info[name] for info in infos])) for name in ("params", "gflops")}
-    frames = [info["n_frames"] for info in infos]
-    found["ece"] = float(np.average([info["ece"] for info in infos], weights=frames))
+    found["ece"] = float(np.average([info["ece"] for info in infos], weights=[info["n_frames"] for info in infos]))
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
-    for name in ("n_frames", "n_clips", "n_complete"):
+    for name in ("n_frames", "n_clips", "n_complete", "imputed"):
         found[name] = float(sum(info[name] for info in first))
-    found["imputed"] = float(sum(info.get("imputed", 0) for info in first))  # not noted by the first versions
     found["coverage"] = found["n_complete"] / found["n_frames"]
     return found

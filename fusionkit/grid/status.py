@@ -402,24 +402,32 @@ def component_differences(kind: str, wanted: Record | None, stored: Record | Non
         if wanted is not stored:
             yield Difference(f"{kind} {_name(stored)} -> {_name(wanted)}")
         return
-    name, files, before = f"{kind} {wanted['name']}", wanted["files"], stored["options"]
-    for option, value in wanted["options"].items():
-        if option not in before:
-            yield Difference(f"{name}: new option {option} = {_text(value)}", stale=True)
-        elif value != before[option] and option in files and value and before[option]:
-            which = "" if option == "weights" else f" ({option})"
-            yield Difference(f"{name}: weights file changed{which}", stale=True)
-        elif value != before[option]:
-            was, now = (_text("a file" if option in files and each else each) for each in (before[option], value))
-            yield Difference(f"{name}: {option} {was} -> {now}")
-    for option in (option for option in before if option not in wanted["options"]):
-        yield Difference(f"{name}: option {option} was removed", stale=True)
+    name = f"{kind} {wanted['name']}"
+    yield from _option_differences(name, wanted["options"], stored["options"], wanted["files"])
     versions = [record["distribution"] for record in (stored, wanted)]
     by = f" ({' -> '.join(_shortened(*versions))})" if all(versions) and versions[0] != versions[1] else ""
     if wanted["revision"] != stored["revision"]:  # its source has then changed as well, if only by that number
         yield Difference(f"{name}: revision {stored['revision']} -> {wanted['revision']}{by}", stale=True)
     elif wanted["source"] != stored["source"]:
         yield Difference(f"{name}: source code changed{by}", stale=True)
+
+
+def _option_differences(name: str, wanted: Record, stored: Record, files: list[str]) -> Iterator[Difference]:
+    for option, now in wanted.items():
+        if option not in stored:
+            yield Difference(f"{name}: new option {option} = {_text(now)}", stale=True)
+            continue
+        was = stored[option]
+        if now == was:
+            continue
+        if option in files and now and was:
+            which = "" if option == "weights" else f" ({option})"
+            yield Difference(f"{name}: weights file changed{which}", stale=True)
+        else:
+            before, after = (_text("a file" if option in files and each else each) for each in (was, now))
+            yield Difference(f"{name}: {option} {before} -> {after}")
+    for option in (option for option in stored if option not in wanted):
+        yield Difference(f"{name}: option {option} was removed", stale=True)
 
 
 def _shortened(before: str, after: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from fusionkit.grid.lookup import find_row, label
 
 def row(id_: str, views: str, fusion: str, smoother: str = "none", folds: int = 1, **axes: str) -> dict[str, Any]:
     cells = [
-        {"id": f"{index}{fold}{id_[2:]}", "head": "", "seed": seed, "fold": f"fold{fold}"}
+        {"id": f"{index}{fold}{id_[2:]}", "heads": {}, "seed": seed, "fold": f"fold{fold}"}
         for index, seed in enumerate((0, 3))
         for fold in range(folds)
     ]
@@ -92,22 +92,22 @@ def test_exact_options_go_before_none() -> None:
     [
         (
             "eye,mouth",
-            r"'eye,mouth' could be any of face,eye,mouth/concat:width=8/none \(aaaa333\); face,eye,mouth/mlp:file=",
+            r"'eye,mouth' .* several rows: face,eye,mouth/concat:width=8/none \(aaaa333\); face,eye,mouth/mlp:file=",
         ),
         (
             "aaaa",
-            r"'aaaa' could be any of face/linear/none \(aaaa111\); face,eye,mouth/concat:width=8/none \(aaaa333\)",
+            r"'aaaa' .* several rows: face/linear/none \(aaaa111\); face,eye,mouth/concat:width=8/none \(aaaa333\)",
         ),
         (
             "face/linear/non",
-            r"nothing is called 'face/linear/non' \(did you mean 'face/linear/none' .*\?\); there is face/",
+            r"no row matches 'face/linear/non' \(did you mean 'face/linear/none' .*\?\); available rows: face/",
         ),
-        ("face/linear/none/7", "nothing is called 'face/linear/none/7'"),
-        ("eye/concat", "nothing is called 'eye/concat'"),
-        ("aaa", "nothing is called 'aaa'"),
-        ("AAAA1", "nothing is called 'AAAA1'"),
-        ("", "nothing is called ''"),
-        ("3", "nothing is called '3'"),
+        ("face/linear/none/7", "no row matches 'face/linear/none/7'"),
+        ("eye/concat", "no row matches 'eye/concat'"),
+        ("aaa", "no row matches 'aaa'"),
+        ("AAAA1", "no row matches 'AAAA1'"),
+        ("", "no row matches ''"),
+        ("3", "no row matches '3'"),
     ],
 )
 def test_what_fits_none_or_several_is_one_clear_line(text: str, message: str) -> None:
@@ -125,7 +125,7 @@ def test_where_a_context_varies_the_candidates_say_how() -> None:
         ]
     }
     message = (
-        r"could be any of face/linear/none \(aaaa111, backbone hog\); "
+        r"matches several rows: face/linear/none \(aaaa111, backbone hog\); "
         r"face/linear/none \(bbbb111, backbone timm:model=vit\)"
     )
     with pytest.raises(ConfigError, match=message):
@@ -145,7 +145,7 @@ def test_many_candidates_are_counted_and_not_all_listed() -> None:
 def test_without_a_main_view_no_view_may_be_left_out() -> None:
     grid = {"rows": [row("aaaa11112222", "eye,mouth", "mlp", main="none")]}
     assert find_row(grid, "mouth,eye/mlp").entry["id"] == "aaaa11112222"
-    with pytest.raises(ConfigError, match="nothing is called 'mouth/mlp'"):
+    with pytest.raises(ConfigError, match="no row matches 'mouth/mlp'"):
         find_row(grid, "mouth/mlp")
 
 

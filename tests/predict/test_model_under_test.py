@@ -372,7 +372,7 @@ def test_invalid_requests_raise_one_line(tmp_path: Path) -> None:
         robust(tmp_path, ["linear"])
     with pytest.raises(ConfigError, match="draws = 0 must be at least 1"):
         AblationOptions(draws=0)
-    with pytest.raises(ConfigError, match="nothing is called 'nope'"):
+    with pytest.raises(ConfigError, match="no row matches 'nope'"):
         ablate(tmp_path, ["nope"])
     with pytest.raises(ConfigError, match="pattern = 'clip' must be one of: frame, run, unit"):
         robust(tmp_path, pattern="clip")  # type: ignore[arg-type]

@@ -280,7 +280,7 @@ def test_a_folder_or_cell_that_cannot_be_used_raises_one_line(tmp_path: Path) ->
     with pytest.raises(DataError, match="holds no grid"):
         fusionkit.load(tmp_path / "nothing", "x")
     benched(tmp_path / "run", seeds=1)
-    with pytest.raises(ConfigError, match="nothing is called 'nope'"):
+    with pytest.raises(ConfigError, match="no row matches 'nope'"):
         fusionkit.load(tmp_path / "run", "nope")
     with pytest.raises(ConfigError, match="impute = 'near' must be one of: nearest, linear, prior"):
         fusionkit.load(tmp_path / "run", "toy-sum", impute="near")
