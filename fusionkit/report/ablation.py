@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import RunResults, StoredRow
+from fusionkit.grid.results import RunResults
 from fusionkit.report.attribution import main_view_alone
 from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
-from fusionkit.report.significance import few_units_warnings
+from fusionkit.report.significance import RowScores, few_units_warnings, paired_seeds
 from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import Estimate, paired_difference
 from fusionkit.storage.artifact import csv_bytes, write_file
@@ -162,10 +162,10 @@ def parameter_control(results: RunResults, entry: dict[str, Any], seeds: list[in
     alone = main_view_alone(axes, rows)
     if control is None or alone is None:
         return None
-    stored = [results.load(each) for each in (entry, control, alone)]
-    if not all(set(seeds) <= set(each.counts) and np.array_equal(each.units, stored[0].units) for each in stored):
+    scored = [RowScores(results.load(each)) for each in (entry, control, alone)]
+    if not all(row.stored.counts for row in scored) or not set(seeds) <= set(paired_seeds(scored)):
         return None
-    own, twice, main = (_counts(each, seeds) for each in stored)
+    own, twice, main = (np.stack([row.stored.counts[seed] for seed in seeds]) for row in scored)
     return ParameterControl(
         Axes(**alone["axes"]).name,
         Axes(**control["axes"]).name,
@@ -212,7 +212,3 @@ def write_ablations(folder: Path, ablations: Sequence[Ablation]) -> None:
     """
     lines = ({**each.tested.fields(), **line} for each in ablations for line in each.lines())
     write_file(folder / "attribution.csv", csv_bytes(COLUMNS, lines))
-
-
-def _counts(stored: StoredRow, seeds: list[int]) -> np.ndarray:
-    return np.stack([stored.counts[seed] for seed in seeds])

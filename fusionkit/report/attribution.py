@@ -15,7 +15,7 @@ from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.report.row_names import varying
-from fusionkit.report.significance import RowScores, scored_rows
+from fusionkit.report.significance import RowScores, paired_seeds, scored_rows
 from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
@@ -152,13 +152,9 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[RowScores])
 
 
 def _paired_counts(rows: list[RowScores]) -> list[np.ndarray]:
-    """Return counts (S, U, C, C) of each row on the seeds in common; empty if there is none or the frames differ."""
-    seeds = sorted(set.intersection(*(set(row.stored.counts) for row in rows)))
-    if not seeds or not all(np.array_equal(row.stored.units, rows[0].stored.units) for row in rows):
-        return []
-    counts = [np.stack([row.stored.counts[seed] for seed in seeds]) for row in rows]
-    same_truth = all(np.array_equal(each.sum(-1), counts[0].sum(-1)) for each in counts)
-    return counts if same_truth else []
+    """Return counts (S, U, C, C) of each row on the paired seeds; empty if there is none."""
+    seeds = paired_seeds(rows)
+    return [np.stack([row.stored.counts[seed] for seed in seeds]) for row in rows] if seeds else []
 
 
 def _table(group: list[Attribution]) -> Table:

@@ -13,7 +13,7 @@ from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.lookup import RowMatch, find_row, label
 from fusionkit.grid.results import RunResults, StoredRow
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
-from fusionkit.report.significance import ALPHA, excludes_zero, few_units_warnings, is_significant
+from fusionkit.report.significance import ALPHA, RowScores, excludes_zero, few_units_warnings, is_significant
 from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import (
     FEW_UNITS,
@@ -132,8 +132,7 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
     counts_a, counts_b = (
         np.stack([row.counts[seed] for seed in paired]) for row, paired in zip(stored, seeds, strict=True)
     )
-    same_units = np.array_equal(stored[0].units, stored[1].units)
-    if not same_units or not np.array_equal(counts_a.sum(-1), counts_b.sum(-1)):
+    if not RowScores(stored[0]).is_paired_with(RowScores(stored[1])):
         raise ConfigError(
             f"{names[0]} and {names[1]} were not tested on the same frames", hint="only paired scores are compared"
         )

@@ -114,9 +114,8 @@ class PairedDifference:
 
         The K pairs are fixed, not a sample: the interval is over units and seeds.
         """
-        rows = [*a, *b]
-        seeds = sorted(set.intersection(*(set(row.stored.counts) for row in rows)))
-        if not seeds or not all(row.is_paired_with(rows[0]) for row in rows[1:]):
+        seeds = paired_seeds([*a, *b])
+        if not seeds:
             return None
         full_a, left_a = _mean(a, seeds)
         full_b, left_b = _mean(b, seeds)
@@ -178,6 +177,13 @@ def scored_rows(results: RunResults) -> list[RowScores]:
     """Return the rows with a finished seed, in plan order."""
     stored = [results.load(entry) for entry in results.grid["rows"]]
     return [RowScores(row) for row in stored if row.counts]
+
+
+def paired_seeds(rows: Sequence[RowScores]) -> list[int]:
+    """Return the finished seeds that all rows have; empty if they were tested on different frames."""
+    if not all(row.is_paired_with(rows[0]) for row in rows):
+        return []
+    return sorted(set.intersection(*(set(row.stored.counts) for row in rows)))
 
 
 def _mean(rows: Sequence[RowScores], seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
