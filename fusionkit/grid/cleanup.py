@@ -1,4 +1,4 @@
-"""What killed processes left half written: removed when the next run begins, and never while somebody may write it."""
+"""Remove partial files of killed processes, unless another process may be writing them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _OLD = 24 * 3600.0  # s
 
 
 def remove_partial_files(run: Path, cache: Path) -> None:
-    """Remove from a run's folder and from the cache what is half written and whose process is gone.
+    """Remove partial files from a run folder and from the cache.
 
-    Writing takes seconds. Gone is who has not written for a day; and who has not for a minute, if it was a process of
-    this machine that left its lease behind.
+    Writing takes seconds. A writer counts as dead a day after its last write; a process of this machine that has left
+    its lease, after a minute.
     """
-    for place, leases in _places(run, cache):
-        for path, name in half_written(place).items():
+    for folder, leases in _folders(run, cache):
+        for path, name in half_written(folder).items():
             dead = leases is not None and abandoned(Path(leases + name))
-            if _untouched(path) > (STALE if dead else _OLD):
+            if _age(path) > (STALE if dead else _OLD):
                 _remove(path)
 
 
-def _places(run: Path, cache: Path) -> Iterator[tuple[Path, str | None]]:
-    """Folders in which pieces are written, and how the path of a piece's lease begins; None where it has no own one."""
+def _folders(run: Path, cache: Path) -> Iterator[tuple[Path, str | None]]:
+    """Folders of artifacts, with the beginning of the path of an artifact's lease; None without a lease of its own."""
     yield run / "heads", f"{run}/leases/"
     yield from ((run / name, None) for name in ("", "cells", "folds", "failures"))
     with suppress(OSError):
@@ -36,12 +36,12 @@ def _places(run: Path, cache: Path) -> Iterator[tuple[Path, str | None]]:
             yield Path(entry.path), f"{cache}/leases/{entry.name}-"
 
 
-def _untouched(path: Path) -> float:
-    """Seconds since something of it was written, by the clock of its folder."""
+def _age(path: Path) -> float:
+    """Seconds since the last write, by the clock of the folder."""
     try:
         last = max(file.stat().st_mtime for file in [path, *(path.iterdir() if path.is_dir() else [])])
         return folder_time(path.parent) - last
-    except OSError:  # it was put in its place meanwhile, or nothing can be written here
+    except OSError:  # it was renamed meanwhile, or nothing can be written here
         return 0.0
 
 

@@ -1,8 +1,9 @@
-"""Estimate: how long the work ahead will take, by what the same work took before, in this folder and this cache."""
+"""Estimate the time of the remaining work from the times of similar work in the run folder and the cache."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -20,15 +21,16 @@ from fusionkit.storage.record import Record
 
 @dataclass(frozen=True)
 class Stage:
-    """What is ahead of one stage.
+    """Remaining work of one stage.
 
     Attributes:
-        name: ``embed``, ``fit``.
-        unit: what is counted.
-        remaining: how many of ``total`` a run would do; frames count once a view.
-        seconds: what those of known cost take one process, together.
-        unknown: a line for each kind of work that nothing is known of: how much of it there is.
-        workers: how many processes can share the work.
+        name: ``embed`` or ``fit``.
+        unit: ``frames`` or ``heads``.
+        remaining: number of units that a run would do; frames count per view.
+        total: number of units of the plan.
+        seconds: of one process, for the units of known cost.
+        unknown: a line per kind of work of unknown cost, with its amount.
+        workers: number of processes that can share the work.
     """
 
     name: str
@@ -41,40 +43,45 @@ class Stage:
 
     @property
     def wall_seconds(self) -> float:
-        """How long its known part takes."""
+        """Duration of the part of known cost."""
         return self.seconds / max(self.workers, 1)
 
 
 def estimate(status: PlanStatus, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> tuple[Stage, Stage]:
-    """Embedding and fitting; scoring takes moments. Past costs are looked up only for what remains."""
-    embeddings = [ahead for ahead in status.embeddings if ahead.remaining]
-    heads = [ahead for ahead in status.heads if ahead.status.runs]
-    pace = _paces(store.metas()) if embeddings else {}
-    costs = _fit_costs(folder.infos("heads")) if heads else {}
-    shards = {(id(ahead.source), ahead.embedding.extractor, index) for ahead in embeddings for index in ahead.missing}
-    known = [pace.get(_embedder(ahead.embedding.record)) for ahead in embeddings]
-    fits = [_fit_cost(costs, ahead.head.record) for ahead in heads]
-    return (
-        Stage(
-            name="embed",
-            unit="frames",
-            remaining=sum(ahead.remaining for ahead in embeddings),
-            total=sum(ahead.frames for ahead in status.embeddings),
-            seconds=sum(ahead.remaining * each for ahead, each in zip(embeddings, known, strict=True) if each),
-            unknown=tuple(
-                _unknown_embedding([ahead for ahead, each in zip(embeddings, known, strict=True) if each is None])
-            ),
-            workers=min(_workers(options, embedding=True), len(shards)),
-        ),
-        Stage(
-            name="fit",
-            unit="heads",
-            remaining=len(heads),
-            total=len(status.heads),
-            seconds=sum(each for each in fits if each),
-            unknown=tuple(_unknown_heads([ahead for ahead, each in zip(heads, fits, strict=True) if each is None])),
-            workers=min(_workers(options, embedding=False), len(heads)),
-        ),
+    """Return the remaining work of embedding and of fitting; scoring takes moments."""
+    embeddings = [each for each in status.embeddings if each.remaining]
+    heads = [each for each in status.heads if each.status.runs]
+    return _embedding(embeddings, status, store, options), _fitting(heads, status, folder, options)
+
+
+def _embedding(
+    remaining: list[EmbeddingStatus], status: PlanStatus, store: EmbeddingStore, options: RunOptions
+) -> Stage:
+    costs = _frame_costs(store.metas()) if remaining else {}
+    seconds = [costs.get(_embedder(each.embedding.record)) for each in remaining]
+    shards = {(id(each.source), each.embedding.extractor, index) for each in remaining for index in each.missing}
+    return Stage(
+        name="embed",
+        unit="frames",
+        remaining=sum(each.remaining for each in remaining),
+        total=sum(each.frames for each in status.embeddings),
+        seconds=sum(each.remaining * cost for each, cost in zip(remaining, seconds, strict=True) if cost),
+        unknown=tuple(_unknown_embeddings(each for each, cost in zip(remaining, seconds, strict=True) if cost is None)),
+        workers=min(_workers(options, embedding=True), len(shards)),
+    )
+
+
+def _fitting(remaining: list[HeadStatus], status: PlanStatus, folder: RunFolder, options: RunOptions) -> Stage:
+    costs = _head_costs(folder.infos("heads")) if remaining else {}
+    seconds = [_head_cost(costs, each.head.record) for each in remaining]
+    return Stage(
+        name="fit",
+        unit="heads",
+        remaining=len(remaining),
+        total=len(status.heads),
+        seconds=sum(cost for cost in seconds if cost),
+        unknown=tuple(_unknown_heads(each for each, cost in zip(remaining, seconds, strict=True) if cost is None)),
+        workers=min(_workers(options, embedding=False), len(remaining)),
     )
 
 
@@ -84,17 +91,17 @@ def _workers(options: RunOptions, *, embedding: bool) -> int:
     return workers_on(visible_gpus(options.device), options.workers, os.cpu_count() or 1, embedding=embedding)
 
 
-def _paces(notes: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds a frame by who embeds: the median of what was noted."""
+def _frame_costs(metas: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Median seconds per frame, by :func:`_embedder`."""
     found: dict[str, list[float]] = {}
-    for note in notes:
-        if note.get("record") and note.get("seconds") is not None and note.get("rows"):
-            found.setdefault(_embedder(note["record"]), []).append(note["seconds"] / note["rows"])
+    for meta in metas:
+        if meta.get("record") and meta.get("seconds") is not None and meta.get("rows"):
+            found.setdefault(_embedder(meta["record"]), []).append(meta["seconds"] / meta["rows"])
     return {name: median(values) for name, values in found.items()}
 
 
 def _embedder(record: Record) -> str:
-    """A backbone with its options, where and how it computes; or the data set that brings the view ready-made."""
+    """Backbone with options, tokens, precision and device; or the data set, for ready embeddings."""
     backbone = record.get("backbone")
     if not backbone:
         return canonical(["ready", record["data"]["name"]])
@@ -102,31 +109,31 @@ def _embedder(record: Record) -> str:
     return canonical([backbone["name"], backbone["options"], *how])
 
 
-def _fit_costs(notes: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds a head: by fusion, and by fusion, views and recipe together; medians."""
+def _head_costs(infos: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Median seconds per head, by each of :func:`_kinds_of_head`."""
     found: dict[str, list[float]] = {}
-    for note in notes:
-        seconds = note["cost"].get("fit_seconds")
-        if note.get("record") and seconds is not None:
-            for name in _like(note["record"]):
-                found.setdefault(name, []).append(seconds)
-    return {name: median(values) for name, values in found.items()}
+    for info in infos:
+        seconds = info["cost"].get("fit_seconds")
+        if info.get("record") and seconds is not None:
+            for kind in _kinds_of_head(info["record"]):
+                found.setdefault(kind, []).append(seconds)
+    return {kind: median(values) for kind, values in found.items()}
 
 
-def _fit_cost(costs: Mapping[str, float], record: Record) -> float | None:
-    return next((costs[name] for name in _like(record) if name in costs), None)
+def _head_cost(costs: Mapping[str, float], record: Record) -> float | None:
+    return next((costs[kind] for kind in _kinds_of_head(record) if kind in costs), None)
 
 
-def _like(record: Record) -> tuple[str, str]:
-    """What a head's cost is known by, the nearer likeness first."""
+def _kinds_of_head(record: Record) -> tuple[str, str]:
+    """Fusion, views and recipe together; then the fusion alone."""
     fusion = [record["fusion"]["name"], record["fusion"]["options"], record["device"]]
     return canonical([*fusion, list(record["views"]), record["recipe"]]), canonical(fusion)
 
 
-def _unknown_embedding(ahead: Iterable[EmbeddingStatus]) -> Iterator[str]:
+def _unknown_embeddings(remaining: Iterable[EmbeddingStatus]) -> Iterator[str]:
     frames: dict[str, int] = {}
     work: dict[str, float] = {}
-    for each in ahead:
+    for each in remaining:
         backbone = each.embedding.backbone
         name = f"backbone {backbone}" if backbone else f"ready embeddings of {each.source.spec}"
         frames[name] = frames.get(name, 0) + each.remaining
@@ -137,9 +144,6 @@ def _unknown_embedding(ahead: Iterable[EmbeddingStatus]) -> Iterator[str]:
         yield f"{name}: {product}"
 
 
-def _unknown_heads(ahead: Iterable[HeadStatus]) -> Iterator[str]:
-    counts: dict[str, int] = {}
-    for each in ahead:
-        name = f"fusion {each.head.fusion}"
-        counts[name] = counts.get(name, 0) + 1
+def _unknown_heads(remaining: Iterable[HeadStatus]) -> Iterator[str]:
+    counts = Counter(f"fusion {each.head.fusion}" for each in remaining)
     yield from (f"{name}: {count} head{'s' * (count > 1)}" for name, count in counts.items())

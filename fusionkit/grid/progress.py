@@ -1,4 +1,4 @@
-"""What a run tells while it works. The kernel speaks to this; the command line draws it."""
+"""Progress of a command. The kernel calls these methods; the command line overrides them to draw."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 
 class Progress:
-    """Told of stages and steps; does nothing by itself."""
+    """Receives stages and steps, and ignores them."""
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """A stage of ``total`` units (``frames``, ``heads``) begins; the context is its duration."""
+        """Enter a stage of ``total`` units (``frames``, ``heads``); the context lasts as long as the stage."""
         yield
 
     def advance(self, count: int = 1) -> None:
-        """So many units of the current stage are done."""
+        """Add finished units to the current stage."""
 
     def reused(self, count: int, unit: str) -> None:
-        """So many pieces of the current stage's work (``heads``, ``cells``) stood ready."""
+        """Report the number of results (``heads``, ``cells``) of the current stage that were stored."""
 
     def failed(self, name: str, message: str) -> None:
-        """A piece of work failed; the others go on."""
+        """Report a failed task; the others continue."""

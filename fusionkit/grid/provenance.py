@@ -1,4 +1,4 @@
-"""Provenance: with what a command is run, as ``grid.json`` keeps it. None of it decides the name of a piece of work."""
+"""Provenance of a command, stored in ``grid.json``: versions, machine, code, weights. No id depends on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[\w.-]+")
 
 
 def provenance(device: str) -> dict[str, Any]:
-    """Versions, machine, device, command, state of the git checkout that the command is given in."""
+    """Return versions, machine, device, command, and state of the git checkout of the working folder."""
     return {
         "fusionkit": __version__,
         "python": platform.python_version(),
@@ -43,83 +43,72 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
-    """:func:`provenance`, with every component's code and weights, and how the work is shared out."""
-    found, components = provenance(options.device), list(_components(plan))
+    """Return :func:`provenance` with code and weights of every component, executor and workers."""
+    used = _used(plan)
+    components = [
+        {"kind": kind, **{name: value for name, value in record.items() if name != "files"}}
+        for (kind, _), record in used.items()
+    ]
+    distributions = [name for each in components if (name := each["distribution"].rpartition(" ")[0])]
+    extra = ["ray"] if options.executor == "ray" else []
     return {
-        **found,
-        "versions": _versions(
-            ["fusionkit", *_distributions(components), *(["ray"] if options.executor == "ray" else [])]
-        ),
+        **provenance(options.device),
+        "versions": _versions(["fusionkit", *distributions, *extra]),
         "components": components,
         "precision": _precision(plan),
-        "weights": list(_weights(plan)),
+        "weights": list(_weights(used)),
         "executor": options.executor,
-        "workers": options.workers or "one a core",
+        "workers": options.workers or "one per core",
     }
 
 
-def _used(plan: Plan) -> Iterator[tuple[str, Spec, Record]]:
-    """Kind, spec and record of every component that takes part; the same one may come several times."""
+def _used(plan: Plan) -> dict[tuple[str, Spec], Record]:
+    """Records of the plan's components, by kind and spec."""
+    found: dict[tuple[str, Spec], Record] = {}
     for row in plan.rows:
         head = row.heads[0]
-        yield "datasets", head.fold_data.source.spec, head.record["data"]
+        found.setdefault(("datasets", head.fold_data.source.spec), head.record["data"])
         for embedding in head.embeddings.values():
             if embedding.record["extractor"]:
-                yield "extractors", embedding.extractor, embedding.record["extractor"]
+                found.setdefault(("extractors", embedding.extractor), embedding.record["extractor"])
             if embedding.backbone:
-                yield "backbones", embedding.backbone, embedding.record["backbone"]
-        yield "fusions", head.fusion, head.record["fusion"]
-        yield "smoothers", row.smoother, row.record["smoother"]
-
-
-def _components(plan: Plan) -> Iterator[Record]:
-    seen: set[tuple[str, Spec]] = set()
-    for kind, spec, record in _used(plan):
-        if (kind, spec) not in seen:
-            seen.add((kind, spec))
-            yield {"kind": kind, **{name: value for name, value in record.items() if name != "files"}}
-
-
-def _distributions(components: list[Record]) -> list[str]:
-    """Those that bring a component."""
-    return [name for component in components if (name := component["distribution"].rpartition(" ")[0])]
+                found.setdefault(("backbones", embedding.backbone), embedding.record["backbone"])
+        found.setdefault(("fusions", head.fusion), head.record["fusion"])
+        found.setdefault(("smoothers", row.smoother), row.record["smoother"])
+    return found
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
-    """Version by distribution: of these, and of those that they say they need; what is not installed is left out."""
-    told = {name: _metadata(name) for name in names}
-    needed = [match[0] for _, lines in told.values() for line in lines if (match := _NAME.match(line))]
-    found = {name: _metadata(name)[0] for name in sorted({*told, *needed})}
-    return {name: number for name, number in found.items() if number}
+    """Version by name of these distributions and their requirements, without those that are not installed."""
+    found = {name: _metadata(name) for name in names}
+    required = [match[0] for _, lines in found.values() for line in lines if (match := _NAME.match(line))]
+    versions = {name: _metadata(name)[0] for name in sorted({*found, *required})}
+    return {name: version for name, version in versions.items() if version}
 
 
 @cache
 def _metadata(name: str) -> tuple[str, tuple[str, ...]]:
-    """A distribution's version, empty where it is not installed, and what it needs without being asked for more."""
+    """Version of a distribution, empty if it is not installed, and its requirements without extras."""
     try:
-        told = metadata(name)
+        found = metadata(name)
     except PackageNotFoundError:
         return "", ()
-    return told["Version"], tuple(line for line in told.get_all("Requires-Dist") or () if "extra ==" not in line)
+    return found["Version"], tuple(line for line in found.get_all("Requires-Dist") or () if "extra ==" not in line)
 
 
 def _precision(plan: Plan) -> dict[str, str]:
-    """By backbone: in what it computes."""
+    """Precision by backbone."""
     embeddings = [embedding for row in plan.rows for embedding in row.heads[0].embeddings.values()]
     return {str(item.backbone): item.record["precision"] for item in embeddings if item.backbone}
 
 
-def _weights(plan: Plan) -> Iterator[dict[str, str]]:
-    """Files of weights by name and the hash of their bytes, and published weights by the name of the publisher."""
-    seen: set[tuple[str, Spec]] = set()
-    for kind, spec, record in _used(plan):
-        if (kind, spec) in seen:
-            continue
-        seen.add((kind, spec))
-        given = defaults_filled(REGISTRIES[kind].get(spec.name), spec.options)
+def _weights(used: dict[tuple[str, Spec], Record]) -> Iterator[dict[str, str]]:
+    """Weights files with the hash of their bytes, and published weights with the publisher's name."""
+    for (kind, spec), record in used.items():
+        options = defaults_filled(REGISTRIES[kind].get(spec.name), spec.options)
         for option in record["files"]:
-            if given.get(option):
-                file = Path(given[option]).name
+            if options.get(option):
+                file = Path(options[option]).name
                 yield {"component": str(spec), "option": option, "file": file, "hash": record["options"][option]}
         published = shared_backbone(spec).weights() if kind == "backbones" else ""
         if published:
@@ -128,17 +117,17 @@ def _weights(plan: Plan) -> Iterator[dict[str, str]]:
 
 @cache
 def cpu_model() -> str:
-    """As the system names it."""
+    """Return the name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _gpu(device: str) -> dict[str, Any] | None:
-    """The GPUs that torch sees, where one is used: models, CUDA version, driver."""
+    """Models, CUDA version and driver of the GPUs that torch sees; None on a CPU."""
     if not device.startswith("cuda"):
         return None
     import torch
@@ -146,17 +135,17 @@ def _gpu(device: str) -> dict[str, Any] | None:
     return {
         "models": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
-        "driver": _said(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]).partition("\n")[0],
+        "driver": _output_of(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]).partition("\n")[0],
     }
 
 
 def _git_state() -> str:
-    """Of the checkout that the grid is run in; empty outside of one."""
-    return _said(["git", "describe", "--always", "--dirty", "--abbrev=12"])
+    """State of the git checkout of the working folder; empty outside of one."""
+    return _output_of(["git", "describe", "--always", "--dirty", "--abbrev=12"])
 
 
-def _said(command: list[str]) -> str:
-    """What a command prints; empty where it fails or is not there."""
+def _output_of(command: list[str]) -> str:
+    """Output of a command; empty if it fails or is not installed."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):

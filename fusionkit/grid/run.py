@@ -1,4 +1,4 @@
-"""Run: do what a plan still lacks, each piece once: embed, fit, then smooth and score row by row."""
+"""Run a plan: embed, fit, then smooth and score row by row. Stored work is not done again."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 if TYPE_CHECKING:
     from fusionkit.grid.ray_executor import RayExecutor
 
-_POLL = 0.5  # s between looks at work that another run is at
+_POLL = 0.5  # s between checks of tasks that another run is working on
+_RESUME = "finished work is saved; rerun the command to resume"
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a plan is carried out; none of it changes a result.
+    """Options of a run. None of them changes a result.
 
     Attributes:
-        device: where embedding and training run: ``cpu``, ``cuda:0``, ``cuda`` for all GPUs that are visible.
-        executor: who does the work.
-        ray_address: of a running Ray cluster, for the executor ``ray``; None starts Ray on this machine.
-        workers: processes at most; 0 for one a core.
-        cell_timeout: seconds that one piece of work may take; None for no limit.
-        worker_memory: GiB that a worker may use beside its libraries; 0 for no limit, None for its share of what the
-            machine has available (on a GPU: no limit). Without effect where this process does the work itself.
-        memory: GiB of features that a worker holds at most, the rest being read as it is needed; 0 for a quarter of
-            what the machine has available, divided by the workers.
+        device: of embedding and training: ``cpu``, ``cuda:0``, or ``cuda`` for all visible GPUs.
+        executor: this process, a process pool, or Ray.
+        ray_address: of a running Ray cluster; None starts Ray on this machine.
+        workers: maximum number of processes; 0 for one per core.
+        cell_timeout: seconds per task; None for no limit.
+        worker_memory: GiB per worker beyond its libraries; 0 for no limit, None for its share of the available memory
+            (on a GPU: no limit). No effect if this process does the work itself.
+        memory: GiB of features that a worker holds, the rest being read when needed; 0 for a quarter of the available
+            memory, divided by the workers.
         fail_fast: stop at the first failure.
-        retry_failed: try again what failed in an earlier run.
+        retry_failed: retry what failed in an earlier run.
     """
 
     device: str = "cpu"
@@ -60,18 +61,18 @@ class RunOptions:
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes:
-        embedded: frames that went through a backbone, each view counted.
-        frames_reused: frames that stood ready in the cache, likewise.
-        fitted: heads trained.
-        heads_reused: heads that stood ready.
-        scored: cells smoothed and scored.
-        reused: cells that stood ready.
-        failed: cell name to message.
-        unreadable: a line for each data set with frames that gave no image.
-        notes: what else a user should know.
+        embedded: number of embedded frames, counted per view.
+        frames_reused: number of frames that were in the cache, counted per view.
+        fitted: number of trained heads.
+        heads_reused: number of heads that were stored.
+        scored: number of cells that were smoothed and scored.
+        reused: number of cells that were stored.
+        failed: message by cell name.
+        unreadable: a line per data set with unreadable images.
+        notes: further information for the user.
     """
 
     embedded: int = 0
@@ -86,22 +87,22 @@ class Outcome:
 
 
 def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions, progress: Progress) -> Outcome:
-    """Carry out a plan; what is stored already is not done again.
+    """Run a plan. Interrupted at any time, it keeps what is finished.
 
     Raises:
         CellError: at the first failure, with ``fail_fast``.
-        StorageError: if results cannot be written; what is finished is kept.
-        KeyboardInterrupt: as it comes; all finished pieces are kept.
+        StorageError: if results cannot be written.
+        KeyboardInterrupt: if the user interrupts.
     """
-    give_back = single_thread()
+    restore_threads = single_thread()
     try:
         return _Run(plan, folder, store, options, progress).run()
     finally:
-        give_back()
+        restore_threads()
 
 
 def cluster(options: RunOptions, code: Code) -> RayExecutor | None:
-    """The Ray executor, if it was asked for; it connects when it is first used, or told to."""
+    """Return the Ray executor, if the options ask for it. It connects at its first use."""
     if options.executor != "ray":
         return None
     from fusionkit.grid.ray_executor import RayExecutor
@@ -132,19 +133,45 @@ class _Run:
 
     def _run(self) -> Outcome:
         remove_partial_files(self.folder.path, self.store.root)
-        lacking = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
-        self.outcome.heads_reused = len(self.plan.heads) - len(lacking)
-        heads = [head for head in lacking if self.options.retry_failed or not self.folder.failure(head.id)]
-        broken = self._embed(heads + self._smoothed_by_embeddings())
-        self.outcome.frames_reused = max(self._frames_there() - self.outcome.embedded, 0)
-        self._fit(heads, broken)
+        missing = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
+        self.outcome.heads_reused = len(self.plan.heads) - len(missing)
+        heads = [head for head in missing if self.options.retry_failed or not self.folder.failure(head.id)]
+        failures = self._embed(heads + self._smoothed_by_embeddings())
+        self.outcome.frames_reused = max(self._stored_frames() - self.outcome.embedded, 0)
+        self._fit(heads, failures)
         self._score()
         self._collect_failures()
         self._collect_unreadable()
         return self.outcome
 
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
+        """Run tasks, waiting for those that another run is working on.
+
+        Raises:
+            CellError: at the first failure, with ``fail_fast``.
+            StorageError: if results cannot be written.
+        """
+        while tasks:
+            busy: list[Task] = []
+            for task, failure in self._executor(tasks).run(tasks, self.progress.advance):
+                if failure and failure.busy:
+                    busy.append(task)
+                elif failure and failure.ready:
+                    continue
+                elif failure and failure.fatal:
+                    raise StorageError(failure.message, hint=_RESUME)
+                elif failure and self.options.fail_fast:
+                    raise CellError(f"{task.name}: {failure.message}")
+                else:
+                    done(task, failure)
+            if busy:
+                time.sleep(_POLL)
+            tasks = busy
+
     def _executor(self, tasks: Sequence[Task]) -> Executor:
-        """The chosen executor, or this process where a pool could not start."""
+        """The chosen executor, or this process if a pool cannot start."""
         if self.cluster:
             return self.cluster
         if self.options.executor == "serial":
@@ -159,29 +186,10 @@ class _Run:
         workers = workers_on(gpus, self.options.workers, os.cpu_count() or 1, embedding=embedding)
         return Processes(workers, self.options.cell_timeout, self.code, self.options.worker_memory, gpus)
 
-    def _do(self, tasks: Sequence[Task], done: Callable[[Task, Failure | None], None]) -> None:
-        """Carry out tasks; what another run is at is waited for. Stop at the first failure if so asked."""
-        while tasks:
-            elsewhere: list[Task] = []
-            for task, failure in self._executor(tasks).run(tasks, self.progress.advance):
-                if failure and failure.busy:
-                    elsewhere.append(task)
-                elif failure and failure.ready:
-                    continue
-                elif failure and failure.fatal:
-                    raise StorageError(failure.message, hint="what is finished is kept; the same command goes on")
-                elif failure and self.options.fail_fast:
-                    raise CellError(f"{task.name}: {failure.message}")
-                else:
-                    done(task, failure)
-            if elsewhere:
-                time.sleep(_POLL)
-            tasks = elsewhere
-
     # -- embed -----------------------------------------------------------------------------------------------------
 
     def _smoothed_by_embeddings(self) -> list[HeadWork]:
-        """Heads whose cells are still to be made by a smoother that looks at embeddings."""
+        """Heads of rows with cells to score by a smoother that needs embeddings."""
         return [
             row.heads[0]
             for row in self.plan.rows
@@ -190,7 +198,7 @@ class _Run:
         ]
 
     def _embed(self, heads: list[HeadWork]) -> dict[str, Failure]:
-        """Make what the heads need; the keys of the embeddings that failed, with why."""
+        """Embed what the heads need. Returns failures by embedding key."""
         groups: dict[tuple[int, str], tuple[Source, dict[str, Embedding]]] = {}
         for head in heads:
             source = head.fold_data.source
@@ -199,12 +207,12 @@ class _Run:
                 group[1].setdefault(embedding.key, embedding)
         tasks = [task for source, wanted in groups.values() for task in self._embed_tasks(source, wanted.values())]
         failed: list[EmbedTask] = []
-        broken: dict[str, Failure] = {}
+        failures: dict[str, Failure] = {}
 
         def done(task: Task, failure: Failure | None) -> None:
             assert isinstance(task, EmbedTask)
             if failure and len(task.wanted) == 1:
-                broken[task.wanted[0].key] = failure
+                failures[task.wanted[0].key] = failure
             elif failure:
                 failed.append(task)
             else:
@@ -214,12 +222,12 @@ class _Run:
             total = sum(task.frames for task in tasks)
             with self.progress.stage("embed", total, "frames"):
                 self._do(tasks, done)
-                # What failed is done again view by view, so that only the broken views are lost.
-                self._do([_alone(task, item) for task in failed for item in task.wanted], done)
-        return broken
+                # Failed tasks are repeated view by view, so that only the broken views are lost.
+                self._do([_of_one_view(task, item) for task in failed for item in task.wanted], done)
+        return failures
 
-    def _frames_there(self) -> int:
-        """Frames of the plan's embeddings that lie in the cache, each view counted."""
+    def _stored_frames(self) -> int:
+        """Number of the plan's frames in the cache, counted per view."""
         wanted = {
             embedding.key: len(head.fold_data.source.table)
             for head in self.plan.heads.values()
@@ -228,11 +236,11 @@ class _Run:
         return sum(self.store.stored_rows(key, rows) for key, rows in wanted.items())
 
     def _embed_tasks(self, source: Source, wanted: Iterable[Embedding]) -> list[EmbedTask]:
-        """A task for each shard that some embedding lacks."""
-        lacking: dict[int, list[Embedding]] = {}
+        """One task per shard that some embedding lacks."""
+        missing: dict[int, list[Embedding]] = {}
         for embedding in wanted:
             for shard in self.store.missing(embedding.key, len(source.table), verify=True):
-                lacking.setdefault(shard, []).append(embedding)
+                missing.setdefault(shard, []).append(embedding)
         return [
             EmbedTask(
                 name=f"embedding {', '.join(map(str, items))}, shard {shard}",
@@ -245,21 +253,21 @@ class _Run:
                 cache=self.store.root,
                 device=self.options.device,
             )
-            for shard, items in sorted(lacking.items())
+            for shard, items in sorted(missing.items())
         ]
 
     # -- fit -------------------------------------------------------------------------------------------------------
 
-    def _fit(self, heads: list[HeadWork], broken: dict[str, Failure]) -> None:
+    def _fit(self, heads: list[HeadWork], failures: dict[str, Failure]) -> None:
         if not heads:
             return
-        sound: list[HeadWork] = []
+        embedded: list[HeadWork] = []
         for head in heads:
-            errors = [broken[item.key] for item in head.embeddings.values() if item.key in broken]
+            errors = [failures[item.key] for item in head.embeddings.values() if item.key in failures]
             if errors:
                 self._failed(head.id, head.name, errors[0])
             else:
-                sound.append(head)
+                embedded.append(head)
 
         def done(task: Task, failure: Failure | None) -> None:
             assert isinstance(task, FitTask)
@@ -268,12 +276,12 @@ class _Run:
             else:
                 self.outcome.fitted += 1
 
-        for name, head in {_fold_name(head): head for head in sound}.items():
+        for name, head in {_fold_name(head): head for head in embedded}.items():
             self.folder.write_fold(name, head.fold_data.rows)
-        with self.progress.stage("fit", len(sound), "heads"):
+        with self.progress.stage("fit", len(embedded), "heads"):
             self.progress.reused(self.outcome.heads_reused, "heads")
             # Heads on the same features follow each other, so that a process reads them once.
-            ordered = sorted(sound, key=lambda head: (head.fold_data.fold.name, list(head.embeddings)))
+            ordered = sorted(embedded, key=lambda head: (head.fold_data.fold.name, list(head.embeddings)))
             self._do([self._fit_task(head) for head in ordered], done)
 
     def _fit_task(self, head: HeadWork) -> FitTask:
@@ -302,26 +310,24 @@ class _Run:
             self.cluster.close()  # a process without Ray's threads is forked more safely
         grid = self.folder.load_grid()
         assert grid is not None
-        records = {record["id"]: record for record in grid["rows"]}
+        entries = {entry["id"]: entry for entry in grid["rows"]}
         for row in self.plan.rows:
-            if row.id not in records:
-                raise CellError(
-                    f"{row.axes.name}: a run with other code has taken its place meanwhile", hint="run again"
-                )
+            if row.id not in entries:
+                raise CellError(f"{row.axes.name}: a run with other code has replaced this row", hint="run again")
         rows, memory, fail_fast = self.plan.rows, self.options.memory, self.options.fail_fast
-        scoring = Scoring(rows, records, self.heads, self.store, memory, fail_fast)
-        # The process is there before a progress bar starts a thread.
+        scoring = Scoring(rows, entries, self.heads, self.store, memory, fail_fast)
+        # The process is forked before a progress bar starts a thread.
         with self._scored(scoring) as steps, self.progress.stage("score", len(rows), "rows"):
             for step in steps:
-                self._take(step)
+                self._count(step)
 
     def _scored(self, scoring: Scoring) -> AbstractContextManager[Iterator[Step]]:
-        """The steps of scoring: in a process that may die, or in this one."""
+        """Steps of scoring in a forked process, or in this one."""
         if self.options.executor == "serial" or not can_fork(clustered=self.cluster is not None):
             return closing(scoring.steps())
         return ScoringProcess(scoring, self.options.cell_timeout, self.options.worker_memory)
 
-    def _take(self, step: Step) -> None:
+    def _count(self, step: Step) -> None:
         if step.failure:
             name = self.plan.rows[step.row].axes.name
             if self.options.fail_fast:
@@ -334,14 +340,14 @@ class _Run:
             self.progress.reused(step.reused, "cells")
             self.progress.advance()
 
-    # -- afterwards ------------------------------------------------------------------------------------------------
+    # -- failures and warnings -------------------------------------------------------------------------------------
 
-    def _failed(self, work: str, name: str, failure: Failure) -> None:
-        self.folder.write_failure(work, failure.message, failure.trace)
+    def _failed(self, task: str, name: str, failure: Failure) -> None:
+        self.folder.write_failure(task, failure.message, failure.trace)
         self.progress.failed(name, failure.message)
 
     def _collect_failures(self) -> None:
-        """What failed, of what is still not there: a note may outlive a kill that came after the work was done."""
+        """Collect the failures of cells without a score. A stored failure may be older than a stored result."""
         for row in self.plan.rows:
             folds = len({head.fold_data.fold.name for head in row.heads}) > 1
             for head in row.heads:
@@ -351,7 +357,7 @@ class _Run:
                 if message and self.folder.read_cell(cell) is None:
                     self.outcome.failed[name] = message
                 elif message and not self.heads.has(head.id):
-                    # Another recipe of the sweep stands for it: the row is there, but was chosen among fewer.
+                    # The cell has the head of another recipe of the sweep, chosen among fewer.
                     self.outcome.notes.append(f"{name}: recipe {head.recipe} failed and was not compared: {message}")
 
     def _collect_unreadable(self) -> None:
@@ -372,5 +378,5 @@ def _fold_name(head: HeadWork) -> str:
     return f"{head.fold_data.source.fingerprint[:8]}-{head.fold_data.fold.digest[:8]}"
 
 
-def _alone(task: EmbedTask, embedding: Embedding) -> EmbedTask:
+def _of_one_view(task: EmbedTask, embedding: Embedding) -> EmbedTask:
     return replace(task, name=f"embedding {embedding}", wanted=(embedding,))

@@ -295,7 +295,7 @@ def test_a_disk_that_is_full_is_told_in_one_line_and_the_run_goes_on_once_there_
     done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().splitlines()[-1]
-    assert re.search(r"embeddings/.* cannot be written: File too large \(what is finished is kept; ", last)
+    assert re.search(r"embeddings/.* cannot be written: File too large \(finished work is saved", last)
     assert "Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     for out in ("out", "fresh"):

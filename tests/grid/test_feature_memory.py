@@ -37,7 +37,7 @@ def test_what_was_asked_for_is_the_limit_of_each_process() -> None:
 def test_by_default_workers_share_a_quarter_of_what_is_available() -> None:
     assert feature_limit(0, 1, "cpu") == 4 * GIB
     assert feature_limit(0, 4, "cpu") == GIB
-    assert feature_limit(0, 0, "cpu") == GIB / 2  # one a core
+    assert feature_limit(0, 0, "cpu") == GIB / 2  # one per core
 
 
 def test_a_gpu_gives_half_of_what_it_has_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(tmp_path: Path, whole: P
     process = start(tmp_path, "out")
     told = interrupted_when(process, tmp_path / "out/grid.json", delay)
     assert process.returncode == 130, told
-    assert "interrupted; what is finished is kept" in told
+    assert "interrupted" in told
     assert "Traceback" not in told
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)

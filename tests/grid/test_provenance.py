@@ -139,7 +139,7 @@ def _unpretrained(build: Any) -> Any:
 def test_how_the_work_is_shared_out_is_told() -> None:
     found = grid_provenance(toy_plan(seeds=1), RunOptions(executor="processes", workers=3))
     assert (found["executor"], found["workers"], found["threads"]) == ("processes", 3, 1)
-    assert grid_provenance(toy_plan(seeds=1), RunOptions())["workers"] == "one a core"
+    assert grid_provenance(toy_plan(seeds=1), RunOptions())["workers"] == "one per core"
 
 
 def test_it_is_plain_data_that_a_seal_can_be_put_on() -> None:
@@ -169,7 +169,7 @@ def test_gpus_are_told_of_where_one_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Toy GPU {index}")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(module, "_said", lambda command: "580.1\n580.1" if command[0] == "nvidia-smi" else "")
+    monkeypatch.setattr(module, "_output_of", lambda command: "580.1\n580.1" if command[0] == "nvidia-smi" else "")
     assert provenance("cuda:0")["gpu"] == {"models": ["Toy GPU 0", "Toy GPU 1"], "cuda": "13.0", "driver": "580.1"}
 
 

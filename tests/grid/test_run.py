@@ -442,5 +442,5 @@ def test_a_row_that_a_run_with_other_code_has_replaced_meanwhile_is_named(
                     recoded(edit, FUSIONS.get("toy-sum").__name__)
                     RunFolder(tmp_path / "run").add_plan(toy_plan(seeds=1), {})
 
-    with pytest.raises(CellError, match="toy-sum/toy-plain: a run with other code has taken its place meanwhile"):
+    with pytest.raises(CellError, match="toy-sum/toy-plain: a run with other code has replaced this row"):
         carry_out(toy_plan(seeds=1), tmp_path / "run", progress=Meanwhile())
