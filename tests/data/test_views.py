@@ -57,8 +57,8 @@ def described(faces: FaceDataset, *, units: bool = False) -> dict[tuple[str, int
     """By clip and number: class, split, subject or unit."""
     table = faces.table()
     names = [*faces.classes, None]
-    who = table.unit if units else table.subject
-    columns = (table.clip.tolist(), table.number.tolist(), table.label.tolist(), table.split.tolist(), who.tolist())
+    persons = table.unit if units else table.subject
+    columns = (table.clip.tolist(), table.number.tolist(), table.label.tolist(), table.split.tolist(), persons.tolist())
     return {
         (clip, number): (names[label], split, one) for clip, number, label, split, one in zip(*columns, strict=True)
     }
@@ -131,9 +131,9 @@ def test_two_files_that_differ_in_their_ending_stay_two(tmp_path: Path) -> None:
 
 def abaw(root: Path) -> None:
     """Two train clips in two frame roots, one val clip without crops, one test clip."""
-    for place, labels in (("Train_Set/v1", "0 1 -1 2"), ("Train_Set/v1_left", "3"), ("Validation_Set/v2", "5 6")):
+    for path, labels in (("Train_Set/v1", "0 1 -1 2"), ("Train_Set/v1_left", "3"), ("Validation_Set/v2", "5 6")):
         text = "\ufeff" + ABAW + "\r\n" + "".join(f"{label}\r\n" for label in labels.split())
-        write(root / EXPR / f"{place}.txt", text)
+        write(root / EXPR / f"{path}.txt", text)
     for seed, name in enumerate(("v1/00001.jpg", "v1/00003.jpg", "v1/00009.jpg", "v3/00002.png")):
         noise(root / "cropped_aligned" / name, seed)
     noise(root / "cropped_aligned_new_50_vids/v1_left/00001.jpg", 9)

@@ -19,8 +19,8 @@ def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy
     return Toy({"views": views, "fusion": fusion}, drawn(skill, seeds=2, draw=draw), **more)
 
 
-def score(*counts: Toy) -> float:
-    return float(np.mean([macro_f1(seed.sum(0)) for side in counts for seed in side.counts]))
+def score(*rows: Toy) -> float:
+    return float(np.mean([macro_f1(seed.sum(0)) for row in rows for seed in row.counts]))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_similar_rows_are_tied(tmp_path: Path) -> None:
 
 
 def test_a_difference_is_claimed_only_where_test_and_interval_agree(tmp_path: Path) -> None:
-    # Of four units all are better on one side: the interval leaves out 0, but no test of four units can reject.
+    # All four units are better in one row: the interval excludes 0, but no test of four units can reject.
     a = np.zeros((1, 4, 2, 2), dtype=int)
     a[0, :] = [[9, 1], [1, 9]]
     b = a.copy()

@@ -75,8 +75,8 @@ def test_a_seed_with_an_unfinished_fold_is_not_ranked(tmp_path: Path) -> None:
         toy.counts = np.concatenate([toy.counts, by_fold("", second).counts])
     results = write_folder(tmp_path, rows)
     assert named(results) == {"concat": 1.0, "mlp": 2.0}
-    for record in results.grid["rows"]:
-        (last,) = [cell["id"] for cell in record["cells"] if (cell["seed"], cell["fold"]) == (1, "kfold/1")]
+    for entry in results.grid["rows"]:
+        (last,) = [cell["id"] for cell in entry["cells"] if (cell["seed"], cell["fold"]) == (1, "kfold/1")]
         results.folder.remove_cell(last)
     assert named(Results(results.folder)) == {"mlp": 1.0, "concat": 2.0}
 

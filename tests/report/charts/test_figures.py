@@ -108,8 +108,8 @@ def test_names_in_a_figure_are_escaped(tmp_path: Path) -> None:
 def test_f1_and_confusion_are_those_of_scikit_learn(results: Results) -> None:
     found = {figure.name: figure for figure in class_figures(results)}
     best = max(results.rows, key=lambda row: row.score.value if row.score else 0)
-    record = next(record for record in results.grid["rows"] if record["id"] == best.id)
-    (counts,) = (counts.sum(0) for counts in results.load(record).counts.values())
+    entry = next(entry for entry in results.grid["rows"] if entry["id"] == best.id)
+    (counts,) = (counts.sum(0) for counts in results.load(entry).counts.values())
     truth, predicted = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
     assert list(found["class-f1-1"].rows[0][1:]) == [share(f1) for f1 in f1_score(truth, predicted, average=None)]
     matrix = confusion_matrix(truth, predicted, normalize="true")
