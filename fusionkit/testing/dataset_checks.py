@@ -92,7 +92,7 @@ def spec_round_trip(subject: Subject) -> None:
 
 @CHECKS.check
 def rows_have_names(subject: Subject) -> None:
-    """``where`` gives each row a name of its own, one line of text."""
+    """``where`` gives each row a different name, one line of text."""
     data = subject.build()
     names = [data.where(row) for row in range(min(len(data.frames), 50))]
     for name in names:
@@ -114,7 +114,7 @@ def problems_are_stable(subject: Subject) -> None:
 
 @CHECKS.check
 def composites_name_their_sources(subject: Subject) -> None:
-    """``composed_of`` gives (N, S) rows of the table, -1 for unused places."""
+    """``composed_of`` gives (N, S) rows of the table, -1 for unused entries."""
     data = subject.build()
     sources: Any = data.composed_of()
     if sources is None:
@@ -141,8 +141,8 @@ def rows_in_any_order(subject: Subject) -> None:
     data = subject.build()
     rows = _some(data)
     first = dict(zip(rows.tolist(), _read(data, rows), strict=True))
-    asked = np.concatenate([rows[::-1], rows[:2], rows[:2]])
-    for row, value in zip(asked.tolist(), _read(data, asked), strict=True):
+    requested = np.concatenate([rows[::-1], rows[:2], rows[:2]])
+    for row, value in zip(requested.tolist(), _read(data, requested), strict=True):
         _require_alike(value, first[row], f"read(): {data.where(row)} differs when rows are in another order")
 
 

@@ -44,7 +44,7 @@ class _Clip:
 
     @property
     def video(self) -> str:
-        """The raw video; several people of one video have the clips ``X``, ``X_left``, ``X_right``."""
+        """The raw video; several persons of one video have the clips ``X``, ``X_left``, ``X_right``."""
         return self.name.removesuffix("_left").removesuffix("_right")
 
     def content(self) -> str:
@@ -68,8 +68,8 @@ class AffWild2(FaceDataset):
     ``EXPR_Classification_Challenge``) has the class of each frame; crops are ``<frame root>/<clip>/00001.jpg``. Line k
     after the header is frame k. Every annotation line and every crop is a row: a line without a crop is a frame without
     an image, a crop without a line is unlabelled, and so is label -1. The numbers of lines and crops differ in most
-    clips; nothing is shifted. Train and val are those of the challenge; ``X``, ``X_left`` and ``X_right`` are people of
-    one raw video, and so one unit.
+    clips; nothing is shifted. Train and val are those of the challenge; ``X``, ``X_left`` and ``X_right`` are persons
+    of one raw video, and so one unit (subject or video).
 
     The data are available on request for research; nothing is downloaded.
 

@@ -20,7 +20,7 @@ TEMPLATE = "test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt"
 ROOTS = ("cropped_aligned", "cropped_aligned_new_50_vids")
 SPLITS = {"train": "Train_Set", "val": "Validation_Set", "test": ""}
 
-# The first clips of a split: a video of two people and one of three. Other clips have one person each.
+# The first clips of a split: a video of two persons and one of three. Other clips have one person each.
 _SUFFIXES = ("_left", "_right", "", "_left", "_right")
 _NEW_VIDEO = (True, False, True, False, False)
 
@@ -66,7 +66,7 @@ class _Take:
 def write_affwild2(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
     """Write annotations, crops, the list of the test set and the template of a submission.
 
-    With faults: two frame roots, several people of one video, frames without a crop, stretches without a label, up to
+    With faults: two frame roots, several persons of one video, frames without a crop, stretches without a label, up to
     two annotation lines more or one fewer than frames, a byte order mark, CRLF, blank lines at the end, and in the test
     set a clip whose names grow from five digits to six. Frames without an image or a label are those of ``faces``.
 

@@ -31,7 +31,7 @@ class Folder(FaceDataset):
 
     Args:
         root: the folder; ``~`` is the home folder.
-        subject: finds the identity of the person, so that nobody is in two parts of a split. Default: unknown.
+        subject: finds the identity of the person, so that each person is in one part of a split. Default: unknown.
         clip: finds the name of the clip, for frames of videos. A clip may have frames in several class folders, but not
             in two splits. Default: every image is a clip.
         number: finds the frame number in the clip. Default: the last digits of the file name; if a file of the clip has

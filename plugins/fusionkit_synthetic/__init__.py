@@ -1,1 +1,1 @@
-"""Procedural face video: people, expressions as action units, a camera; the data set that needs no download."""
+"""Procedural face video: persons, expressions as action units, and a camera; a data set without download."""

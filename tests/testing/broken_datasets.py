@@ -72,11 +72,11 @@ class RowsWithoutNames(GoodDataset):
 
 
 class NewProblems(GoodDataset):
-    told = 0
+    calls = 0
 
     def problems(self) -> Iterable[str]:
-        self.told += 1
-        return [f"problem {self.told}"]
+        self.calls += 1
+        return [f"problem {self.calls}"]
 
 
 class SourcesElsewhere(GoodDataset):

@@ -30,7 +30,7 @@ class OneWidthOnly(GoodFitted):
 class AtMostEight(GoodFitted):
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         super().__init__(in_dims, num_classes)
-        self.names = ["abcdefgh"[place] for place, _ in enumerate(in_dims)]
+        self.names = ["abcdefgh"[index] for index, _ in enumerate(in_dims)]
 
 
 class RowsOfTwo(GoodFitted):
@@ -71,7 +71,7 @@ class LessTheMean(GoodFitted):
 
 class ByPosition(GoodFitted):
     def stacked(self, views: Views) -> np.ndarray:
-        return np.concatenate([value * (place + 1.0) for place, value in enumerate(views.values())], 1)
+        return np.concatenate([value * (index + 1.0) for index, value in enumerate(views.values())], 1)
 
 
 class WithoutTheLast(GoodFitted):

@@ -33,7 +33,7 @@ class OneWidthOnly(GoodFusion):
 class AtMostEight(GoodFusion):
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         super().__init__(in_dims, num_classes)
-        self.names = ["abcdefgh"[place] for place, _ in enumerate(in_dims)]
+        self.names = ["abcdefgh"[index] for index, _ in enumerate(in_dims)]
 
 
 class WideViewLogits(GoodFusion):
@@ -97,7 +97,7 @@ class ByPosition(GoodFusion):
     symmetric = None
 
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Any:
-        weighted = {name: value * (place + 1) for place, (name, value) in enumerate(views.items())}
+        weighted = {name: value * (index + 1) for index, (name, value) in enumerate(views.items())}
         return super().fuse(weighted, present)
 
 

@@ -1,4 +1,4 @@
-"""What lists and ``fusionkit info`` tell of a component is what its class says."""
+"""Lists and ``fusionkit info`` show what the class of a component states."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Silent(Fusion):
     pass
 
 
-def test_an_entry_is_read_off_the_class() -> None:
+def test_an_entry_is_read_from_the_class() -> None:
     with registered(SMOOTHERS, "steady", Steady):
         found = entry(SMOOTHERS, "steady")
         assert (found.kind, found.name, found.summary) == ("smoother", "steady", "Holds | still.")
@@ -71,7 +71,7 @@ def test_an_entry_is_read_off_the_class() -> None:
         (GoodFitted, ("fitted",), "to probabilities (N, C)"),
     ],
 )
-def test_fusions_are_told_apart(cls: type, tags: tuple[str, ...], shapes: str) -> None:
+def test_fusions_have_tags_and_shapes(cls: type, tags: tuple[str, ...], shapes: str) -> None:
     with registered(FUSIONS, "toy", cls):
         found = entry(FUSIONS, "toy")
     assert found.tags == tags
@@ -85,63 +85,63 @@ def test_entries_are_chosen_by_kind_pattern_and_distribution() -> None:
     assert [found.name for found in entries("fusions", "plain-m*", "fusionkit")] == ["plain-max", "plain-mean"]
 
 
-def test_a_class_without_docstring_says_nothing_that_its_library_said() -> None:
-    said = {result.check: result.message for result in check_fusion(Silent) if result.outcome == "failed"}
-    assert "docstring" in said["docstring_has_a_summary"]
-    assert "docstring_names_a_reference" in said
+def test_a_class_without_docstring_does_not_inherit_that_of_its_contract() -> None:
+    text = {result.check: result.message for result in check_fusion(Silent) if result.outcome == "failed"}
+    assert "docstring" in text["docstring_has_a_summary"]
+    assert "docstring_names_a_reference" in text
 
 
-def told(*words: str) -> str:
+def output_of(*words: str) -> str:
     result = CliRunner().invoke(app, list(words), env={"COLUMNS": "250"})
     assert result.exit_code == 0, result.output
     return result.output
 
 
-def test_info_tells_shapes_tags_options_and_what_is_known_to_fail() -> None:
-    said = told("info", "linear")
-    assert "fusion from fusionkit" in said
-    assert "(fusionkit_fusions.linear:Linear)" in said
-    assert "tags    imputed" in said
+def test_info_shows_shapes_tags_options_and_expected_failures() -> None:
+    text = output_of("info", "linear")
+    assert "fusion from fusionkit" in text
+    assert "(fusionkit_fusions.linear:Linear)" in text
+    assert "tags    imputed" in text
     assert (
         "known to fail gradient_reaches_every_view: the baseline for other fusions uses the main view alone"
-        in " ".join(said.split())
+        in " ".join(text.split())
     )
-    said = told("info", "smoothers/exponential")
-    assert "tags    of probs, causal, half_life=auto" in said
-    lines = said.splitlines()
-    at = next(place for place, line in enumerate(lines) if line.startswith("  half_life: float >= 0 | 'auto' = "))
+    text = output_of("info", "smoothers/exponential")
+    assert "tags    of probs, causal, half_life=auto" in text
+    lines = text.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("  half_life: float >= 0 | 'auto' = "))
     assert lines[at + 1].startswith("      ")
     assert " ".join(lines[at + 1].split()) in " ".join((Exponential.__doc__ or "").replace("``", "").split())
-    assert "Args:" not in said
+    assert "Args:" not in text
 
 
-def test_info_tells_how_heads_are_trained() -> None:
-    said = told("info", "recipe")
-    lines = said.splitlines()
+def test_info_shows_the_training_recipe() -> None:
+    text = output_of("info", "recipe")
+    lines = text.splitlines()
     for name, value in Recipe().describe().items():
-        at = next(place for place, line in enumerate(lines) if line.startswith(f"  {name}: "))
+        at = next(index for index, line in enumerate(lines) if line.startswith(f"  {name}: "))
         assert lines[at].endswith(f" = {value!r}")
         assert lines[at + 1].strip(), "explained"
 
 
-def test_an_option_is_explained_by_the_nearest_class_that_has_something_to_say() -> None:
+def test_an_option_is_explained_by_the_nearest_class_that_explains_it() -> None:
     found = entry(FUSIONS, "updown-mean")
     assert [option.name for option in found.options][:4] == ["ratio", "activation", "scope", "width"]
     assert found.explained["ratio"] == "output width over input width of the up-projection."
     assert found.explained["width"].startswith("D, to which every view is projected.")
 
 
-def test_a_backbone_of_tokens_is_told_apart() -> None:
+def test_a_backbone_with_tokens_has_a_tag() -> None:
     assert entry(BACKBONES, "tiny-mae").tags == ("tokens",)
     assert entry(BACKBONES, "hog").tags == ()
 
 
 def test_lists_are_short_or_long_and_of_one_distribution() -> None:
-    long = told("list", "fusions", "plain-max", "--long")
+    long = output_of("list", "fusions", "plain-max", "--long")
     assert "masked" in long
     assert entry(FUSIONS, "plain-max").summary.split()[0] in long
-    assert "plain-max" in told("list", "fusions", "--from", "fusionkit")
-    assert "plain-max" not in told("list", "fusions", "--from", "somebody-else")
+    assert "plain-max" in output_of("list", "fusions", "--from", "fusionkit")
+    assert "plain-max" not in output_of("list", "fusions", "--from", "somebody-else")
 
 
 def test_an_unknown_format_is_refused() -> None:

@@ -100,7 +100,7 @@ def test_the_face_is_cut_out_by_its_box(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("10/9.jpg,0,0,0,0,,11,0,0", "expression '11' must be 0 to 10"),
         ("10/9.jpg,0,0,0,0,,-1,0,0", "expression '-1' must be 0 to 10"),
@@ -109,14 +109,14 @@ def test_the_face_is_cut_out_by_its_box(tmp_path):
         ("10/9.jpg,0,0", "expected 9 fields, found 3"),
     ],
 )
-def test_a_bad_line_of_a_csv_is_named(tmp_path, line, said):
+def test_a_bad_line_of_a_csv_is_named(tmp_path, line, message):
     full(tmp_path, [0, 1], [2, 3])
     write(tmp_path / LISTS / "training.csv", "\n".join([HEADER, *table([0, 1], "10"), line]))
     data = AffectNet(str(tmp_path))
     with pytest.raises(DataError) as caught:
         data.table()
-    assert str(caught.value).endswith(f"training.csv:4: {said}")
-    assert list(data.problems()) == [f"{tmp_path / LISTS / 'training.csv'}:4: {said}"]
+    assert str(caught.value).endswith(f"training.csv:4: {message}")
+    assert list(data.problems()) == [f"{tmp_path / LISTS / 'training.csv'}:4: {message}"]
 
 
 def test_a_csv_without_the_column_is_refused(tmp_path):
@@ -200,8 +200,8 @@ def test_a_list_goes_before_the_small_edition_that_it_was_made_from(tmp_path):
 
 
 def test_numbered_and_named_folders_are_read_and_numbers_above_7_are_counted(tmp_path):
-    for place in ("train/0", "train/7", "train/9", "train/happy", "val/Contempt", "val/6"):
-        image(tmp_path / place / "x.jpg", 1)
+    for index in ("train/0", "train/7", "train/9", "train/happy", "val/Contempt", "val/6"):
+        image(tmp_path / index / "x.jpg", 1)
     data = AffectNet(str(tmp_path))
     assert sorted(labels(data)) == ["Anger", "Contempt", "Contempt", "Happy", "Neutral"]
     assert data.dropped == {"Uncertain": 1}

@@ -173,8 +173,8 @@ def test_wrong_lines_end_in_one_error_that_names_the_first_and_counts_all(tmp_pa
     message = str(caught.value)
     assert "\n" not in message
     assert "4 problem(s)" in message
-    for said in (f"{bad}:3: '9'", f"{bad}:5: 'happy'", f"{worse}:2: '8'", "and 1 more"):
-        assert said in message
+    for part in (f"{bad}:3: '9'", f"{bad}:5: 'happy'", f"{worse}:2: '8'", "and 1 more"):
+        assert part in message
     assert str(good) not in message
     assert len(list(data.problems())) == 4
     assert f"{worse}:3: '8' must be a class number in -1..7" in list(data.problems())

@@ -18,16 +18,16 @@ HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 
 
 def by_hand(text: str) -> tuple[list[int], set[int]]:
-    """Labels and the numbers of wrong lines, one character after the other; the header is taken for granted."""
-    lines, line, place = [], "", 0
-    while place < len(text):
-        if text[place] in "\r\n":
-            place += text[place : place + 2] == "\r\n"
+    """Labels and the numbers of wrong lines, one character after the other, without a check of the header."""
+    lines, line, i = [], "", 0
+    while i < len(text):
+        if text[i] in "\r\n":
+            i += text[i : i + 2] == "\r\n"
             lines.append(line)
             line = ""
         else:
-            line += text[place]
-        place += 1
+            line += text[i]
+        i += 1
     lines.append(line)
     while lines and lines[-1].strip(" \t") == "":
         del lines[-1]
@@ -76,10 +76,10 @@ def test_no_bytes_crash_it_or_lose_a_row(junk, with_header):
         rows.pop()
     assert len(labels) == max(len(rows) - 1, 0)
     assert set(labels.tolist()) <= set(range(-1, 8))
-    for line, said in problems:
+    for line, message in problems:
         assert 1 <= line <= max(len(rows), 1)
-        assert "\n" not in said
-        assert len(said) < 300
+        assert "\n" not in message
+        assert len(message) < 300
 
 
 @pytest.mark.parametrize("values", [[], ["3"], ["-1", "0", "7"]])
@@ -107,7 +107,7 @@ def test_a_header_in_another_order_is_mapped_by_name():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf \n\n", "the file is empty"),
@@ -119,10 +119,10 @@ def test_a_header_in_another_order_is_mapped_by_name():
         (HEADER.encode("utf-16"), "unknown class "),
     ],
 )
-def test_a_header_that_is_not_the_eight_classes_is_named(data, said):
+def test_a_header_that_is_not_the_eight_classes_is_named(data, message):
     _, problems = parse_labels(data)
     assert problems[0][0] == 1
-    assert said in problems[0][1]
+    assert message in problems[0][1]
 
 
 def test_a_blank_line_before_the_end_is_a_problem_since_labels_could_be_shifted():
@@ -151,7 +151,7 @@ def test_a_clip_that_is_annotated_twice_is_a_problem(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "folder",
     [
         "6th ABAW Annotations/EXPR_Recognition_Challenge",
         "5th_ABAW_annotations/EXPR_Classification_Challenge",
@@ -160,10 +160,10 @@ def test_a_clip_that_is_annotated_twice_is_a_problem(tmp_path):
         ".",
     ],
 )
-def test_the_annotation_is_found_by_itself(tmp_path, place):
-    (tmp_path / place / "Train_Set").mkdir(parents=True)
+def test_the_annotation_is_found_by_itself(tmp_path, folder):
+    (tmp_path / folder / "Train_Set").mkdir(parents=True)
     (tmp_path / "cropped_aligned/EXPR_Recognition_Challenge/Train_Set").mkdir(parents=True)  # never looked into
-    assert find_annotations(tmp_path, "") == tmp_path / place
+    assert find_annotations(tmp_path, "") == tmp_path / folder
 
 
 def test_of_two_editions_one_must_be_chosen(tmp_path):
@@ -178,8 +178,8 @@ def test_of_two_editions_one_must_be_chosen(tmp_path):
 
 
 def test_where_there_is_no_annotation_the_layout_is_told(tmp_path):
-    for root, said in ((tmp_path, "no folder EXPR_Recognition_Challenge"), (tmp_path / "x", "is not a folder")):
-        with pytest.raises(DataError, match=said) as caught:
+    for root, message in ((tmp_path, "no folder EXPR_Recognition_Challenge"), (tmp_path / "x", "is not a folder")):
+        with pytest.raises(DataError, match=message) as caught:
             find_annotations(root, "")
         assert "Train_Set" in caught.value.hint
     (tmp_path / "EXPR_Recognition_Challenge/Train_Set").mkdir(parents=True)

@@ -148,7 +148,7 @@ def test_the_test_set_is_listed_and_has_a_template_of_every_frame(tmp_path, faul
     header, *rows = (out / TEMPLATE).read_text().splitlines()
     assert header == "image_location," + HEADER.decode()
     assert len(rows) == CLIPS * FRAMES
-    first = {clip: 99_998 if faults and place == 7 else 1 for place, clip in enumerate(listed)}
+    first = {clip: 99_998 if faults and index == 7 else 1 for index, clip in enumerate(listed)}
     assert rows == [f"{clip}/{first[clip] + k:05d}.jpg,0" for clip in listed for k in range(FRAMES)]
     assert not list((out / EXPR).glob("Test*"))
 

@@ -141,8 +141,8 @@ def test_a_folder_that_is_missing_is_named(tmp_path, folder):
 
 def test_no_person_is_trained_on_and_tested(tmp_path):
     for person in range(12):
-        for place, emotion in enumerate((1, 5)):
-            sequence(tmp_path, f"S{person:03d}/00{place}", 4, str(emotion))
+        for index, emotion in enumerate((1, 5)):
+            sequence(tmp_path, f"S{person:03d}/00{index}", 4, str(emotion))
     data = CkPlus(
         str(tmp_path), class_map={"contempt": None, "disgust": None, "fear": None, "sadness": None, "surprise": None}
     )

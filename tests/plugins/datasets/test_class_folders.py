@@ -142,8 +142,8 @@ def test_splits_without_train_and_splits_without_images_are_refused(tmp_path):
 
 
 def test_a_folder_that_may_not_be_listed_is_refused_by_name(tmp_path, monkeypatch):
-    def scandir(place: str) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", place)
+    def scandir(index: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", index)
 
     fill(tmp_path, "a/1.jpg", "b/2.jpg")
     monkeypatch.setattr(os, "scandir", scandir)

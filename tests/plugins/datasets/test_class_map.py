@@ -53,7 +53,7 @@ def test_what_a_label_becomes_is_what_its_name_becomes(mapping):
 
 
 @pytest.mark.parametrize(
-    ("mapping", "said"),
+    ("mapping", "message"),
     [
         ({"contmpt": "x"}, r"unknown class 'contmpt' \(did you mean 'contempt'\?\)"),
         ({"happy": "  "}, "'happy' must be text, not '  '"),
@@ -63,8 +63,8 @@ def test_what_a_label_becomes_is_what_its_name_becomes(mapping):
         ({"happy": "sad", "contempt": "sad", "neutral": None}, "leaves only 'sad'"),
     ],
 )
-def test_a_mapping_that_cannot_be_meant_is_refused(mapping, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_mapping_that_cannot_be_meant_is_refused(mapping, message):
+    with pytest.raises(ConfigError, match=message):
         ClassMap(OWN, mapping)
 
 

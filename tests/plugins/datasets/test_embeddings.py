@@ -49,13 +49,13 @@ def test_rows_are_ordered_by_clip_and_frame_and_keep_what_belongs_to_them(tmp_pa
     assert dataset.classes == ("happy", "sad")
     assert sorted(dataset.views) == ["face", "sound"]
     expected = sorted(range(12), key=lambda row: (given["clip"][row], given["frame"][row]))
-    for place, row in enumerate(expected):
-        assert (table.clip[place], table.number[place]) == (given["clip"][row], given["frame"][row])
-        assert table.subject[place] == given["subject"][row]
-        assert table.split[place] == given["split"][row]
-        assert table.label[place] == {"sad": 1, "happy": 0, "": -1}[str(given["label"][row])]
+    for index, row in enumerate(expected):
+        assert (table.clip[index], table.number[index]) == (given["clip"][row], given["frame"][row])
+        assert table.subject[index] == given["subject"][row]
+        assert table.split[index] == given["split"][row]
+        assert table.label[index] == {"sad": 1, "happy": 0, "": -1}[str(given["label"][row])]
         for view in ("face", "sound"):
-            found = dataset.ready(view, np.array([place]))
+            found = dataset.ready(view, np.array([index]))
             assert found.dtype == np.float32
             np.testing.assert_array_equal(found[0], given[view][row].astype(np.float32))
     assert np.isnan(dataset.ready("sound", np.arange(12))).all(1).sum() == 1

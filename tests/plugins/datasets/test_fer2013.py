@@ -75,7 +75,7 @@ def test_public_is_dev_and_private_is_test(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (row(7, 1), "emotion '7' must be 0 to 6"),
         (row("", 1), "emotion '' must be 0 to 6"),
@@ -84,12 +84,12 @@ def test_public_is_dev_and_private_is_test(tmp_path):
         ("1", "expected 3 fields, found 1"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line, said):
+def test_a_bad_line_is_named(tmp_path, line, message):
     data = Fer2013(csv(tmp_path, row(0, 1), line, row(1, 2)))
     with pytest.raises(DataError) as caught:
         data.table()
-    assert str(caught.value) == f"fer2013: {tmp_path / 'fer2013.csv'}:3: {said}"
-    assert f"{tmp_path / 'fer2013.csv'}:3: {said}" in list(data.problems())
+    assert str(caught.value) == f"fer2013: {tmp_path / 'fer2013.csv'}:3: {message}"
+    assert f"{tmp_path / 'fer2013.csv'}:3: {message}" in list(data.problems())
 
 
 def test_a_face_that_cannot_be_parsed_stays_a_row(tmp_path):
@@ -135,8 +135,8 @@ def test_the_real_folders_hold_what_they_should():
     table = data.table()
     assert {split: int((table.split == split).sum()) for split in ("train", "val")} == {"train": 6000, "val": 3520}
     assert list(data.problems()) == []
-    for place in range(0, len(table), 700):
-        assert Path(data.where(place)).parts[-2] == data.classes[table.label[place]]
+    for index in range(0, len(table), 700):
+        assert Path(data.where(index)).parts[-2] == data.classes[table.label[index]]
     counted = {name: sum(1 for _ in (REAL / "train" / name).iterdir()) for name in data.classes}
     assert {
         name: int(((table.split == "train") & (table.label == i)).sum()) for i, name in enumerate(data.classes)

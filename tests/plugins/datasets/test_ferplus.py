@@ -27,8 +27,8 @@ KEPT = ["happiness", "sadness", "contempt"]
 
 
 def faces(root: Path, usages: Sequence[str] = USAGES, name: str = "fer2013.csv") -> None:
-    """fer2013.csv with the place of the row as its grey value."""
-    rows = [f"0,{' '.join([str(place)] * 2304)},{usage}" for place, usage in enumerate(usages)]
+    """fer2013.csv with the index of the row as its grey value."""
+    rows = [f"0,{' '.join([str(index)] * 2304)},{usage}" for index, usage in enumerate(usages)]
     write(root / name, "\n".join(["emotion,pixels,Usage", *rows]) + "\n")
 
 
@@ -41,8 +41,8 @@ def beside(root: Path, *, end: str = "\n") -> str:
 
 def folders(root: Path, box: str = "") -> str:
     """What the authors' script makes of the same rows: nameless ones are not written."""
-    places = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
-    for usage, folder in places.items():
+    folders = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+    for usage, folder in folders.items():
         rows = [at for at, each in enumerate(USAGES) if each == usage and NAMES[at]]
         write(root / folder / "label.csv", "".join(f"{NAMES[at]},{box}{VOTES[at]}\r\n" for at in rows))
         for at in rows:
@@ -106,7 +106,7 @@ def test_files_that_are_out_of_step_are_refused_with_both_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("Training,a.png,1,2,3", "found 3"),
         ("Training,a.png,0,9,0,0,0,0,0,0,x,0", "'x' must be a number of votes"),
@@ -116,14 +116,14 @@ def test_files_that_are_out_of_step_are_refused_with_both_lines(tmp_path):
         ("Training", "found 0"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, line, said):
+def test_a_bad_line_is_named(tmp_path, line, message):
     faces(tmp_path, ["Training"] * 2)
     write(tmp_path / "fer2013new.csv", f"{HEADER}\nTraining,b.png,0,9,0,0,0,0,0,0,0,0\n{line}\n")
     data = FerPlus(str(tmp_path))
     with pytest.raises(DataError) as caught:
         data.table()
     assert "fer2013new.csv:3: " in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_image_that_is_missing_stays_a_row(tmp_path):
@@ -209,7 +209,7 @@ def test_majority_equals_the_rules_written_as_loops(table):
     expected = []
     for row in table:
         counted = [votes if votes > 1 else 0 for votes in row]
-        winners = [place for place, votes in enumerate(counted) if votes > sum(counted) / 2]
+        winners = [index for index, votes in enumerate(counted) if votes > sum(counted) / 2]
         assert len(winners) <= 1
         expected.append(winners[0] if winners else UNKNOWN)
     assert majority(np.array(table, dtype=np.int64).reshape(-1, 10)).tolist() == expected

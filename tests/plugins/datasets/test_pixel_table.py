@@ -43,8 +43,8 @@ def test_pixels_are_those_that_were_written_whatever_the_order_of_columns(tmp_pa
     assert [(each.emotion, each.usage, each.line) for each in found.rows] == [
         (str(i), "Training", i + 2) for i in range(3)
     ]
-    for place in (2, 0, 1):
-        np.testing.assert_array_equal(found.read(place), np.repeat(written[place][..., None], 3, axis=2))
+    for index in (2, 0, 1):
+        np.testing.assert_array_equal(found.read(index), np.repeat(written[index][..., None], 3, axis=2))
     assert found.read(0).dtype == np.uint8
     assert list(found.problems()) == []
 
@@ -58,7 +58,7 @@ def test_some_rows_are_taken_and_keep_their_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1 2 3", "expected 48 x 48 pixels, found 3"),
         ("", "expected 48 x 48 pixels, found 0"),
@@ -69,13 +69,13 @@ def test_some_rows_are_taken_and_keep_their_lines(tmp_path):
         (" ".join(["7"] * 2303 + ["0.5"]), "pixels must be numbers separated by spaces"),
     ],
 )
-def test_a_row_without_a_face_is_a_frame_without_an_image_and_a_problem(tmp_path, text, said):
+def test_a_row_without_a_face_is_a_frame_without_an_image_and_a_problem(tmp_path, text, message):
     found = table(tmp_path, f"emotion,pixels,Usage\n0,{pixels(faces(1)[0])},Training\n0,{text},Training\n")
     assert found.read(0) is not None
     assert found.read(1) is None
     [(row, problem)] = found.problems()
     assert row == 1
-    assert said in problem
+    assert message in problem
 
 
 def test_a_line_with_more_or_fewer_fields_is_a_fault(tmp_path):
@@ -118,5 +118,5 @@ def test_whatever_the_csv_holds_only_a_data_error_comes_out(tmp_path_factory, co
         found = table(root, content)
     except DataError:
         return
-    assert [found.read(place) for place in range(len(found.rows))] == [None] * len(found.rows)
+    assert [found.read(index) for index in range(len(found.rows))] == [None] * len(found.rows)
     assert len(list(found.problems())) == len(found.rows)

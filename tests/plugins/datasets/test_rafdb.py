@@ -69,7 +69,7 @@ def test_an_image_that_is_missing_stays_a_row_and_is_reported_with_its_line(tmp_
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("train_9.jpg 8", "label '8' must be 1 to 7"),
         ("train_9.jpg 0", "label '0' must be 1 to 7"),
@@ -79,14 +79,14 @@ def test_an_image_that_is_missing_stays_a_row_and_is_reported_with_its_line(tmp_
         ("train_1.jpg 2", "'train_1.jpg' is also annotated at"),
     ],
 )
-def test_a_line_that_means_nothing_is_named_and_no_table_is_made(tmp_path, line, said):
+def test_a_line_that_means_nothing_is_named_and_no_table_is_made(tmp_path, line, message):
     root = listed(tmp_path, "train_1.jpg 1\ntrain_2.jpg 2\n")
     write(tmp_path / LIST, f"train_1.jpg 1\ntrain_2.jpg 2\n{line}\n")
     data = RafDb(root)
     with pytest.raises(DataError) as caught:
         data.table()
-    assert f"{LIST}:3: {said}" in str(caught.value)
-    assert len([problem for problem in data.problems() if said in problem]) == 1
+    assert f"{LIST}:3: {message}" in str(caught.value)
+    assert len([problem for problem in data.problems() if message in problem]) == 1
 
 
 def test_every_bad_line_is_a_problem_and_the_error_says_how_many(tmp_path):

@@ -213,8 +213,8 @@ def test_a_composite_is_the_receiver_with_the_donors_region_and_none_where_one_h
 
 def test_a_source_can_be_a_dict_and_where_it_lies_does_not_count(tmp_path: Path):
     for root in ("here", "there"):
-        for place in range(6):
-            image(tmp_path / root / "train" / "ab"[place % 2] / f"{place}.png", 20 * place + 9, 20, 20)
+        for index in range(6):
+            image(tmp_path / root / "train" / "ab"[index % 2] / f"{index}.png", 20 * index + 9, 20, 20)
         image(tmp_path / root / "val/a/9.png", 70, 20, 20)
     specs = [
         Spec("swapped", {"source": {"type": "folder", "root": str(tmp_path / "here")}, "classes": ["a"]}),
@@ -249,7 +249,7 @@ def test_composites_can_be_written_to_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"classes": "gald"}, "unknown class 'gald' (did you mean 'glad'"),
         ({"classes": []}, "must be a list of different names"),
@@ -268,16 +268,16 @@ def test_composites_can_be_written_to_files(tmp_path: Path):
         ({"source": {"type": "swapped", "source": "toy-pictures", "classes": "sad"}}, "already has composites"),
     ],
 )
-def test_wrong_options_are_refused_with_what_would_be_right(options, said):
+def test_wrong_options_are_refused_with_what_would_be_right(options, message):
     Pictures.given = table(0, 20, "subject", ("train",))
     with pytest.raises(ConfigError) as raised:
         DATASETS.build(Spec("swapped", {"source": "toy-pictures", "classes": "glad", **options}))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_problems_and_images_of_the_source_are_passed_on(tmp_path: Path):
-    for place in range(4):
-        image(tmp_path / "train" / "ab"[place % 2] / f"{place}.png", 20 * place + 9, 20, 20)
+    for index in range(4):
+        image(tmp_path / "train" / "ab"[index % 2] / f"{index}.png", 20 * index + 9, 20, 20)
     image(tmp_path / "val/b/7.png", 70, 20, 20)
     write(tmp_path / "train/a/broken.png", b"")
     plain = Swapped({"type": "folder", "root": str(tmp_path)}, "a", copies=0)
