@@ -6,8 +6,10 @@ import ast
 import difflib
 import inspect
 import json
+import sys
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -48,16 +50,20 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
         # From __init__ itself: inspect.signature(cls) would stop at a metaclass or at nn.Module's own signature.
         for parameter in list(inspect.signature(init).parameters.values())[1:]:
             if parameter.kind in named and parameter.name not in (*cls.provided, *found):
-                found[parameter.name] = Option(parameter.name, _annotation(init, parameter), parameter.default)
+                found[parameter.name] = Option(parameter.name, _annotation(cls, init, parameter), parameter.default)
     return found
 
 
-def _annotation(init: Callable[..., None], parameter: inspect.Parameter) -> Any:
-    """Return a parameter's annotation; Any if it has none, or one that only a type checker can resolve."""
+def _annotation(cls: type[Any], init: Callable[..., None], parameter: inspect.Parameter) -> Any:
+    """Return a parameter's annotation; Any if it has none, or one that only a type checker can resolve.
+
+    The ``__init__`` of a dataclass has fields of its bases, whose annotations are names of the bases' modules.
+    """
     if parameter.annotation is inspect.Parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"it": parameter.annotation})
-    names = getattr(inspect.unwrap(init), "__globals__", {})
+    own = getattr(inspect.unwrap(init), "__globals__", {})
+    names = dict(ChainMap(own, *(vars(sys.modules[base.__module__]) for base in cls.__mro__)))
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["it"]
     except (AttributeError, NameError, SyntaxError, TypeError):

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from fusionkit.contracts import Count, NonNegative, Positive, Probability, Range
 from fusionkit.registry.options import check_options, defaults_filled, options_of, requirement
+from fusionkit.training.finetune_config import FinetuneRunSection
 
 
 class Toy:
@@ -287,3 +289,11 @@ def test_defaults_are_filled_in_and_ints_for_floats_become_floats() -> None:
     assert math.isclose(defaults_filled(Toy, {"rate": 3})["rate"], 3)
     assert [type(defaults_filled(Toy, {name: 1})[name]) for name in ("share", "alpha", "width")] == [float, float, int]
     assert defaults_filled(Toy, {"share": None, "alpha": "auto"})["share"] is None
+
+
+def test_a_dataclass_checks_the_fields_of_a_base_from_another_module() -> None:
+    @dataclass(frozen=True)
+    class Derived(FinetuneRunSection):
+        more: int = 1
+
+    assert check_options(Derived, {"workers": 0}) == ["option workers = 0 must be at least 1"]
