@@ -13,7 +13,7 @@ from fusionkit.api import RunOptions, bench
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A finished run folder: 3 region sets, 3 fusions, 2 seeds. Read only: see `run_copy`."""
+    """A finished run folder: 3 region sets, 2 fusions, 2 seeds. Read only: see `run_copy`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         out = tmp_path_factory.mktemp("runs") / "run"
@@ -24,7 +24,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             recipe={"epochs": 2},
             seeds=2,
             regions=["eye", "mouth", "face"],
-            fusions=["plain-concat", "mlp:hidden=8", "logit-mean"],
+            fusions=["plain-concat", "logit-mean"],
             smoothers=["none"],
         )
         yield out

@@ -236,27 +236,24 @@ def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("words", "facts"),
     [
-        (["align", "gone", "--detector", "dots"], "error: gone does not exist"),
-        (["align", "in", "--detector", "dots"], "error: in contains no photo or video"),
-        (["align", "in", "--detector", "yuet:model=x"], "error: unknown extractor 'yuet' (did you mean 'yunet'?"),
-        (["align", "in", "--detector", "yunet:model=x.onnx"], "error: yunet: model='x.onnx' is not a file"),
-        (["align", "in", "--detector", "yunet"], "option 'model' is missing"),
-        (
-            ["align", "in/a.png", "--detector", "template"],
-            "error: extractor Template does not detect faces",
-        ),
-        (["align", "in/a.png", "--detector", "dots", "--out", "in/a.png"], "error: in/a.png cannot be written: "),
+        (["gone", "--detector", "dots"], ["gone"]),
+        (["in", "--detector", "dots"], ["in "]),
+        (["in", "--detector", "yuet:model=x"], ["'yuet'", "'yunet'"]),
+        (["in", "--detector", "yunet:model=x.onnx"], ["yunet", "model='x.onnx'"]),
+        (["in", "--detector", "yunet"], ["'model'"]),
+        (["in/a.png", "--detector", "template"], ["Template"]),
+        (["in/a.png", "--detector", "dots", "--out", "in/a.png"], ["in/a.png cannot be written: "]),
     ],
 )
-def test_a_wrong_request_is_one_line_and_writes_nothing(words: list[str], line: str) -> None:
+def test_a_wrong_request_is_one_line_and_writes_nothing(words: list[str], facts: list[str]) -> None:
     if "in/a.png" in words:
         saved()(Path("in/a.png"))
-    result = call(*words)
+    result = call("align", *words)
     assert result.exit_code in (1, 2)
-    assert line in result.output
-    assert len([each for each in result.output.splitlines() if each.startswith("error:")]) == 1
+    (line,) = [each for each in result.output.splitlines() if each.startswith("error:")]
+    assert all(fact in line for fact in facts)
     assert not list(Path().rglob("*.jpg"))
 
 
