@@ -9,6 +9,10 @@ from hypothesis import settings
 
 from fusionkit.registry import REGISTRIES
 
+# One thread each: the native threads of several workers of pytest-xdist would fight for the cores. Read by libraries
+# when they are imported, and by the processes that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Tables are as wide as in a file, whatever terminal the tests are started from; read when the commands are imported.
 os.environ["COLUMNS"] = "140"
 
@@ -23,6 +27,20 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "cache"
     monkeypatch.setenv("FUSIONKIT_CACHE", str(cache))
     return cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_fsync() -> Iterator[None]:
+    """No file of a test must outlast a power cut, and waiting for the disk takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write no report at the end of a bench: it takes most of the time of a small one."""
+    monkeypatch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
 
 
 @pytest.fixture(autouse=True)

@@ -37,12 +37,6 @@ def run_copy(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write no report at the end of a bench: it takes most of the time of a small one."""
-    monkeypatch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
-
-
-@pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: empty, and of this test alone."""
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import Spec
 
 TAG = '!!python/object/apply:os.mkdir ["executed"]'
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> Iterator[None]:
+    """Collections inside these tests skip all older objects: with every library loaded, one takes over a second."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -68,6 +68,8 @@ def test_every_training_config_resolves_with_data(name: str) -> None:
         assert resolve_finetune({"dataset": "synthetic", **raw}, name).name == name
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize(
     ("name", "keys", "expected"),
     [
@@ -161,6 +163,7 @@ def test_emotic_v1_takes_one_backbone_for_the_face_and_one_for_the_regions(tmp_p
     assert used == {"face": face, "eye+mouth": rest}
 
 
+@pytest.mark.slow
 def test_the_authors_fine_tuning_begins_with_a_file_of_mae_face_and_a_fresh_norm(tmp_path: Path) -> None:
     file = saved(tmp_path / "face.pth", 1)
     raw = read_config(
@@ -180,6 +183,7 @@ def test_the_authors_fine_tuning_begins_with_a_file_of_mae_face_and_a_fresh_norm
     np.testing.assert_allclose(backbone(views), theirs(views), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("no_page")
 def test_one_epoch_of_one_batch_moves_each_weight_of_the_block_by_the_learning_rate(tmp_path: Path) -> None:
     bench("paper/emotic_v1", out=tmp_path / "out", seeds=1, datasets=[TINY], reference="none")
     (file,) = tmp_path.glob("out/heads/*/head.safetensors")

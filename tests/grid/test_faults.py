@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
+import resource
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from forked_command import ForkedCommand, forked
+
+pytestmark = pytest.mark.slow
 
 PLUGIN = """
 import ctypes, os, signal, sys, time
@@ -97,10 +99,8 @@ GRID = (
 )
 
 
-def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fusionkit", "bench", *GRID, *words]
-    environment = {**os.environ, "FUSIONKIT_CACHE": str(folder / "cache")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+def bench(folder: Path, *words: str) -> CompletedProcess[str]:
+    return forked(folder, "bench", *GRID, *words)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +118,9 @@ HEALTHY = ("plain-mean", "mlp", "plain-max")
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Path) -> subprocess.CompletedProcess[str]:
+def finished(folder: Path) -> CompletedProcess[str]:
     mixed = [*BAD[:4], HEALTHY[0], *BAD[4:8], HEALTHY[1], *BAD[8:], HEALTHY[2]]
-    return bench(folder, "--fusion", ",".join(mixed), "--cell-timeout", "20", "--worker-memory", "0.5")
+    return bench(folder, "--fusion", ",".join(mixed), "--cell-timeout", "8", "--worker-memory", "0.5")
 
 
 def cells(folder: Path, out: str, state: str) -> dict[str, dict[str, str]]:
@@ -136,7 +136,7 @@ def stored(folder: Path, out: str) -> dict[str, bytes]:
 
 
 def test_every_healthy_cell_equals_that_of_a_serial_run_without_the_bad_ones(
-    folder: Path, finished: subprocess.CompletedProcess[str]
+    folder: Path, finished: CompletedProcess[str]
 ) -> None:
     assert finished.returncode == 1, finished.stderr
     serial = ("--executor", "serial", "--out", "healthy")
@@ -163,7 +163,7 @@ def test_each_failure_says_what_happened(folder: Path) -> None:
     assert found == {
         "exits": "its process died (exit code 3)",
         "killed": "its process died (signal 9)",
-        "sleeps": "took longer than 20 s (--cell-timeout) and was stopped",
+        "sleeps": "took longer than 8 s (--cell-timeout) and was stopped",
         "aborts": "its process died (signal 6)",
         "segfaults": "its process died (signal 11)",
         "vanishes": "its process died (exit code 0)",
@@ -185,10 +185,10 @@ def test_each_failure_leaves_its_traceback(folder: Path) -> None:
     assert all(trace.strip() for trace in traces.values())
 
 
-def test_the_summary_names_every_failure(finished: subprocess.CompletedProcess[str]) -> None:
+def test_the_summary_names_every_failure(finished: CompletedProcess[str]) -> None:
     summary = finished.stderr[finished.stderr.rindex("score:") :]
     for name in BAD:
-        assert f"failed face,eye/{name}/none/0: " in summary
+        assert f" face,eye/{name}/none/0: " in summary
     assert f"{len(BAD)} cell(s) failed" in summary
     assert "Traceback" not in finished.stderr
     assert "Fatal Python error" not in finished.stderr
@@ -258,28 +258,23 @@ def work_done(folder: Path) -> tuple[int, int]:
 
 
 def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "fusionkit", "bench", *GRID, "--fusion", "counted-a,counted-b", "--seeds", "3"]
-    words += ["--backbone", "counted"]
-    told: dict[str, list[tuple[str, str]]] = {}
+    words = ["bench", *GRID, "--fusion", "counted-a,counted-b", "--seeds", "3", "--backbone", "counted"]
+    finished: dict[str, list[CompletedProcess[str]]] = {}
     for name, runs in (("alone", 1), ("both", 2)):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "faults.py").write_text(COUNTING)
-        environment = {**os.environ, "FUSIONKIT_CACHE": str(folder / "cache")}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         how = ["--executor", "serial"] if runs == 1 else ["--workers", "1"]
-        processes = [
-            subprocess.Popen([*words, *how], cwd=folder, env=environment, text=True, **pipes) for _ in range(runs)
-        ]
-        told[name] = [process.communicate(timeout=600) for process in processes]
-        assert [process.returncode for process in processes] == [0] * runs, told
+        commands = [ForkedCommand(folder, *words, *how) for _ in range(runs)]
+        finished[name] = [command.wait() for command in commands]
+        assert [done.returncode for done in finished[name]] == [0] * runs, finished
     alone, both = tmp_path / "alone", tmp_path / "both"
     assert work_done(alone)[1] == 2 * 3
     assert work_done(alone)[0] > 2 * 250  # two views of nearly every frame
     assert work_done(both) == work_done(alone)
     for figure in ("heads trained", "cells scored"):  # of the main view alone too, by a fusion that counts nothing
-        counts = [int(out.split(f" {figure}")[0].rsplit(" ", 1)[-1]) for out, _ in told["both"]]
-        assert sum(counts) == 3 * 3, told
+        counts = [int(done.stdout.split(f" {figure}")[0].rsplit(" ", 1)[-1]) for done in finished["both"]]
+        assert sum(counts) == 3 * 3, finished
     for name in ("results.csv", "cells.csv"):
         assert (both / "out" / name).read_bytes() == (alone / "out" / name).read_bytes()
     assert stored(both, "out") == stored(alone, "out")
@@ -288,11 +283,9 @@ def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_is_told_in_one_line_and_the_run_goes_on_once_there_is_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the system refuses to write, in whatever process."""
-    words = [sys.executable, "-m", "fusionkit", "bench", *GRID, "--fusion", "plain-mean,mlp"]
+    words = ["bench", *GRID, "--fusion", "plain-mean,mlp"]
     (tmp_path / "faults.py").write_text("")
-    limited = ["bash", "-c", 'ulimit -f 24; exec "$@"', "bash", *words]  # KiB
-    environment = {**os.environ, "FUSIONKIT_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    done = forked(tmp_path, *words, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 1024, 24 * 1024)))
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(r"embeddings/.* cannot be written: File too large \(finished work is saved", last)
