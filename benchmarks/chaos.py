@@ -151,10 +151,10 @@ def _bench(executor: str) -> int:
     """The command, in this process; what it has imported is left for the server, and workers are forked."""
     import multiprocessing
 
-    from fusionkit import api
     from fusionkit.cli import main
+    from fusionkit.report.page import write
 
-    api.report_or_line = lambda *_: []  # the page takes longer than all that is compared
+    write.report_or_line = lambda *_: []  # the page takes longer than all that is compared
     forking = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda _=None: forking  # type: ignore[assignment]
     sys.argv = ["fusionkit", "bench", *GRID, "--executor", executor]

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     CancelledError,
@@ -42,7 +42,7 @@ _HEADS_PER_GPU = 4  # heads are small: a few processes share a device better tha
 _CLAIM_TIMEOUT = 10.0  # s; the system frees the claim of a killed process soon after its death
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _STDERR = 2
 _KEPT = 64 * 1024  # bytes of stderr
 
@@ -239,7 +239,7 @@ class _Pool:
         from pebble import ProcessPool
 
         context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
-        with _one_thread_each():
+        with environment(ONE_THREAD):  # native libraries of spawned processes read it before our code runs
             # The initializer runs before a process takes a task: loading libraries neither counts as the task's time,
             # nor happens under the lock beneath which tasks are taken, one process after the other.
             pool = ProcessPool(max_workers=self.setup.workers, context=context, initializer=load_libraries)
@@ -263,7 +263,8 @@ class _Pool:
 
     def _send(self, pool: ProcessPool) -> None:
         """Queue one task per process beside the running one."""
-        with _uninterrupted():
+        resource_tracker.ensure_running()  # where it first starts, it unblocks interrupts
+        with blocked_interrupts():
             while self.waiting and len(self.running) < 2 * self.setup.workers:
                 number, task = self.waiting.popleft()
                 future: Future[Failure | None] = Future()
@@ -325,10 +326,10 @@ class _KeepingLocks:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Set one thread in the environment: native libraries of spawned processes read it before our code runs."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables while the context lasts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -340,9 +341,8 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def blocked_interrupts() -> Iterator[None]:
     """Block SIGINT: threads and processes that start inside inherit that, and leave interrupts to the driver."""
-    resource_tracker.ensure_running()  # where it first starts, it unblocks interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

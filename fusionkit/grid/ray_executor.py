@@ -18,7 +18,7 @@ from secrets import token_hex
 from typing import Any
 
 from fusionkit.errors import ConfigError, DataError, cause_of
-from fusionkit.grid.executors import OUT_OF_MEMORY, load_libraries
+from fusionkit.grid.executors import ONE_THREAD, OUT_OF_MEMORY, environment, load_libraries
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
 from fusionkit.storage.artifact import unwritable
@@ -30,7 +30,6 @@ _OBJECT_STORE = 80 * 2**20  # bytes; about the minimum of Ray, since data travel
 _NODES_LOST = 3  # number of node deaths after which a task fails
 _TICK = 1.0  # s between checks of the cluster's size and of the timeout
 _GRACE = 3.0  # s that interrupted tasks have to release their leases
-_THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _NODE_DIED = Failure("its node died", "its node died", retryable=True)
 
 
@@ -67,12 +66,29 @@ class RayExecutor:
         self._undo: list[Callable[[], object]] = []
 
     def connect(self) -> None:
-        """Connect to the cluster, or start Ray here. :meth:`run` does so too; call this to fail early.
+        """Connect to the cluster, or start Ray here, unless this process is connected. :meth:`run` calls it too.
 
         Raises:
             ConfigError: if Ray is not installed, or the connection fails.
         """
-        self._undo += connect(self.address, self.workers)
+        ray = ray_module()
+        if ray.is_initialized():
+            return
+        options: dict[str, Any] = {"address": self.address}
+        if self.address is None:
+            cores = self.workers or os.cpu_count() or 1
+            sizes = {"num_cpus": cores, "object_store_memory": _OBJECT_STORE}
+            options = {"address": "local", "include_dashboard": False, **sizes}
+        else:
+            _check_address(self.address)
+        try:
+            with environment({"RAY_USAGE_STATS_ENABLED": "0"}), _own_sigterm():
+                ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        except (Exception, SystemExit) as error:
+            ray.shutdown()
+            problem = "Ray cannot be started" if self.address is None else f"Ray at {self.address} cannot be used"
+            raise ConfigError(f"{problem}: {cause_of(error)}") from error
+        self._undo += [ray.shutdown, _silence_lost_workers()]
 
     def close(self) -> None:
         """Disconnect from the cluster. A Ray that was started here is stopped."""
@@ -121,39 +137,6 @@ def ray_module() -> Any:
         raise ConfigError(f"--executor ray: Ray cannot be imported: {cause_of(error)}") from error
 
 
-def connect(address: str | None, cores: int) -> list[Callable[[], object]]:
-    """Connect to Ray, unless this process is connected.
-
-    Args:
-        address: ``auto``, ``host:port`` or ``ray://host:port``; None starts Ray on this machine.
-        cores: of a Ray that is started; 0 for all.
-
-    Returns:
-        Functions that undo it, in order. Only a Ray that was started is stopped.
-
-    Raises:
-        ConfigError: if Ray is not installed, or the connection fails.
-    """
-    ray = ray_module()
-    if ray.is_initialized():
-        return []
-    options: dict[str, Any] = {"address": address}
-    if address is None:
-        cores = cores or os.cpu_count() or 1
-        sizes = {"num_cpus": cores, "object_store_memory": _OBJECT_STORE}
-        options = {"address": "local", "include_dashboard": False, **sizes}
-    else:
-        _check_address(address)
-    try:
-        with _no_usage_statistics(), _own_sigterm():
-            ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except (Exception, SystemExit) as error:
-        ray.shutdown()
-        problem = "Ray cannot be started" if address is None else f"Ray at {address} cannot be used"
-        raise ConfigError(f"{problem}: {cause_of(error)}") from error
-    return [ray.shutdown, _silence_lost_workers()]
-
-
 def _check_address(address: str) -> None:
     """Check that something listens: Ray itself waits two minutes for it, and then ends the process.
 
@@ -185,21 +168,6 @@ def _address_on_this_machine() -> str:
         raise ConfigError(
             "--ray-address auto: no Ray runs on this machine", hint="`ray start`, or give host:port"
         ) from error
-
-
-@contextmanager
-def _no_usage_statistics() -> Iterator[None]:
-    """Ray that is started inside sends no usage statistics."""
-    name = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 @contextmanager
@@ -260,7 +228,7 @@ class _Dispatcher:
         self.cores = 0
         self.checked = -_TICK
         kept = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
-        self.environment = {"env_vars": _THREADS | kept}
+        self.environment = {"env_vars": ONE_THREAD | kept}
         # max_calls=0: else Ray ends the process of a GPU task after each one, and with it the features it holds.
         self.on_cpu, self.on_gpu = (
             ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(run_in_worker) for gpus in (0, share)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -94,11 +94,12 @@ def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOption
         StorageError: if results cannot be written.
         KeyboardInterrupt: if the user interrupts.
     """
-    restore_threads = single_thread()
-    try:
-        return _Run(plan, folder, store, options, progress).run()
-    finally:
-        restore_threads()
+    with ExitStack() as stack:
+        stack.callback(single_thread())
+        job = _Run(plan, folder, store, options, progress)
+        if job.cluster:
+            stack.callback(job.cluster.close)
+        return job.run()
 
 
 def cluster(options: RunOptions, code: Code) -> RayExecutor | None:
@@ -125,13 +126,6 @@ class _Run:
         self.cluster = cluster(options, self.code)
 
     def run(self) -> Outcome:
-        try:
-            return self._run()
-        finally:
-            if self.cluster:
-                self.cluster.close()
-
-    def _run(self) -> Outcome:
         remove_partial_files(self.folder.path, self.store.root)
         missing = [head for head in self.plan.heads.values() if not self.heads.has(head.id)]
         self.outcome.heads_reused = len(self.plan.heads) - len(missing)

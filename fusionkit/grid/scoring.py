@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from fusionkit.engine.embed import shared_backbone
 from fusionkit.errors import StorageError
-from fusionkit.grid.executors import OUT_OF_MEMORY, can_spawn, read_stderr, recorded_stderr
+from fusionkit.grid.executors import OUT_OF_MEMORY, blocked_interrupts, can_spawn, read_stderr, recorded_stderr
 from fusionkit.grid.memory import feature_limit, headroom, memory_exhausted, set_ceiling, share
 from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.row import RowScorer, StoredHeads
@@ -303,16 +303,14 @@ class _Child:
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Block SIGINT: the parent handles interrupts, and the forked process inherits that it does not."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        with warnings.catch_warnings():
-            # Later Pythons warn of any other thread. Here those are of libraries and of a progress bar: the forked
-            # process does not take their locks, and it has a new lock for its leases.
-            warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-            yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Leave interrupts to the parent, and silence the warning of later Pythons about other threads.
+
+    Those are of libraries and of a progress bar. The forked process does not take their locks, and it has a new lock
+    for its leases.
+    """
+    with blocked_interrupts(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        yield
 
 
 # -- in the forked process ---------------------------------------------------------------------------------------------

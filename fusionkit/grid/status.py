@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -284,62 +285,44 @@ def nearest_head(wanted: Record, stored: Iterable[Record]) -> Differences | None
     The same seed and fold take precedence, then the number of differences, then the order of ``stored``.
     """
 
-    def similar(other: Record) -> bool:
-        return (
-            other["data"]["name"] == wanted["data"]["name"]
-            and list(other["views"]) == list(wanted["views"])
-            and other["fusion"]["name"] == wanted["fusion"]["name"]
-        )
+    def kind(record: Record) -> Any:
+        return record["data"]["name"], list(record["views"]), record["fusion"]["name"]
 
-    def distance(other: Record, found: Differences) -> tuple[int, ...]:
-        moved = (other["seed"] != wanted["seed"]) + (other["fold"]["name"] != wanted["fold"]["name"])
-        return moved, len(found)
+    def moved(other: Record) -> int:
+        return int(other["seed"] != wanted["seed"]) + int(other["fold"]["name"] != wanted["fold"]["name"])
 
-    return _nearest(wanted, stored, similar, _head_differences, distance)
+    return _nearest(wanted, stored, kind, _head_differences, moved)
 
 
 def nearest_embedding(wanted: Record, stored: Iterable[Record]) -> Differences | None:
     """Return the differences from the most similar embedding of the same data set, view and backbone name."""
 
-    def similar(other: Record) -> bool:
-        return (
-            other["data"]["name"] == wanted["data"]["name"]
-            and other["view"] == wanted["view"]
-            and (other["backbone"] or {}).get("name") == (wanted["backbone"] or {}).get("name")
-        )
+    def kind(record: Record) -> Any:
+        return record["data"]["name"], record["view"], (record["backbone"] or {}).get("name")
 
-    return _nearest(wanted, stored, similar, embedding_differences, lambda _, found: (len(found),))
+    return _nearest(wanted, stored, kind, embedding_differences)
 
 
 def nearest_cell(wanted: Record, stored: Iterable[Record]) -> Differences | None:
     """Return the differences from the most similar cell of the same head, by a smoother of the same name."""
-
-    def similar(other: Record) -> bool:
-        return bool(other["smoother"]["name"] == wanted["smoother"]["name"])
-
-    return _nearest(wanted, stored, similar, cell_differences, lambda _, found: (len(found),))
+    return _nearest(wanted, stored, lambda record: record["smoother"]["name"], cell_differences)
 
 
 def _nearest(
     wanted: Record,
     stored: Iterable[Record],
-    similar: Callable[[Record], bool],
+    kind: Callable[[Record], Any],
     differences: Callable[[Record, Record], Iterator[Difference]],
-    distance: Callable[[Record, Differences], tuple[int, ...]],
+    moved: Callable[[Record], int] = lambda _: 0,
 ) -> Differences | None:
     wanted = json.loads(json.dumps(wanted))  # as records are read: tuples as lists
-    best: tuple[tuple[int, ...], Differences] | None = None
+    found: list[tuple[tuple[int, int], Differences]] = []
     for other in stored:
-        try:
-            if not similar(other):
-                continue
-            found = list(dict.fromkeys(differences(wanted, other)))
-            far = distance(other, found)
-        except (KeyError, TypeError, AttributeError):  # a record of another version
-            continue
-        if best is None or far < best[0]:
-            best = far, found
-    return best[1] if best else None
+        with suppress(KeyError, TypeError, AttributeError):  # a record of another version
+            if kind(other) == kind(wanted):
+                each = list(dict.fromkeys(differences(wanted, other)))
+                found.append(((moved(other), len(each)), each))
+    return min(found, key=lambda item: item[0])[1] if found else None
 
 
 def _head_differences(wanted: Record, stored: Record) -> Iterator[Difference]:
