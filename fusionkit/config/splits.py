@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -179,7 +180,8 @@ def divide(
         composites: composite frames, which are used for training only. Default: none.
 
     Raises:
-        DataError: if the labels are not sufficient: none, of one class only, or a class without training frames.
+        DataError: if the labels are not sufficient: none, of one class only, or in each fold a class without training
+            frames. If only some folds lack a class, their cells fail.
     """
     labelled = table.label[table.label != UNLABELLED]
     if not len(labelled):
@@ -192,30 +194,63 @@ def divide(
     else:
         real = np.setdiff1d(np.arange(len(table)), composites.rows)
         folds = [composites.join(fold, table, real) for fold in splitter.folds(table.take(real))]
-    return folds, [warning for fold in folds for warning in _check_fold(fold, table, classes)]
+    labels = [{part: _labels(table, fold, part) for part in ("train", "dev", "test")} for fold in folds]
+    return folds, _check_folds(spec, folds, labels, classes) + [leak for fold in folds for leak in _leaks(table, fold)]
 
 
-def _check_fold(fold: Fold, table: FrameTable, classes: tuple[str, ...]) -> list[str]:
-    """Return warnings about a fold.
+def check_training_classes(fold: str, label: np.ndarray, classes: Sequence[str]) -> None:
+    """Check that every class is in the training frames of a fold.
+
+    Args:
+        fold: its name.
+        label: (n,) int, labels of its labelled training frames.
+        classes: class names.
 
     Raises:
-        DataError: if a part has no labelled frame, or train lacks a class.
+        DataError: with the absent classes.
     """
-    counts = {part: _class_counts(table, fold, part, len(classes)) for part in ("train", "dev", "test")}
-    absent = [classes[c] for c in np.flatnonzero(counts["train"] == 0)]
-    if absent:
-        raise DataError(f"split {fold.name}: no training frame of class {', '.join(map(repr, absent))}")
-    for part in ("test", "dev"):
-        if not counts[part].sum():
-            raise DataError(f"split {fold.name}: no labelled {part} frame")
-    absent = [classes[c] for c in np.flatnonzero(counts["dev"] == 0)]
-    ignored = f"split {fold.name}: dev has no frame of class {', '.join(absent)}, so choices on dev ignore it"
-    return ([ignored] if absent else []) + _leaks(table, fold)
+    if absent := _absent(label, classes):
+        hint = "merge or drop it with class_map, use fewer folds, or the stratified split holdout"
+        raise DataError(f"split {fold}: no training frame of class {absent}", hint=hint)
 
 
-def _class_counts(table: FrameTable, fold: Fold, part: str, classes: int) -> np.ndarray:
-    labels = table.label[fold.rows(part)]
-    return np.bincount(labels[labels != UNLABELLED], minlength=classes)
+def _check_folds(
+    spec: Spec, folds: Sequence[Fold], labels: Sequence[dict[str, np.ndarray]], classes: Sequence[str]
+) -> list[str]:
+    """Return warnings about absent classes.
+
+    Raises:
+        DataError: if dev or test of a fold has no labelled frame, or each fold lacks a class in train.
+    """
+    notes: list[str] = []
+    faults: list[DataError] = []
+    for fold, label in zip(folds, labels, strict=True):
+        try:
+            check_training_classes(fold.name, label["train"], classes)
+        except DataError as error:
+            faults.append(error)
+        for part in ("test", "dev"):
+            if not len(label[part]):
+                raise faults[-1] if faults else DataError(f"split {fold.name}: no labelled {part} frame")
+        if absent := _absent(label["dev"], classes):
+            notes.append(f"split {fold.name}: dev has no frame of class {absent}, so choices on dev ignore it")
+    if len(faults) == len(folds):  # no cell could be trained
+        raise faults[0]
+    if absent := _absent(np.concatenate([label["test"] for label in labels]), classes):
+        notes.insert(0, f"split {spec}: test has no frame of class {absent}; scores are means over the other classes")
+    return [*(f"{fault}; the cells of this fold fail" for fault in faults), *notes]
+
+
+def _absent(label: np.ndarray, classes: Sequence[str]) -> str:
+    """Return the names of the classes that no label has; empty if there is none."""
+    counts = np.bincount(label, minlength=len(classes))
+    return ", ".join(repr(name) for name, count in zip(classes, counts, strict=True) if not count)
+
+
+def _labels(table: FrameTable, fold: Fold, part: str) -> np.ndarray:
+    rows = fold.rows(part)
+    labels: np.ndarray = table.label[rows[table.label[rows] != UNLABELLED]]
+    return labels
 
 
 def _leaks(table: FrameTable, fold: Fold) -> list[str]:

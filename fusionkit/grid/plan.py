@@ -133,7 +133,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         folds, warnings = open_folds(spec, grid.split, grid.limit)
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
-        notes += warnings
+        notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
     rows: dict[str, RowPlan] = {}
     for folds in datasets:
         for extractor in grid.extractors:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusionkit.config.recipe import Recipe
+from fusionkit.config.splits import check_training_classes
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
 from fusionkit.engine.source import Source, open_source
@@ -196,6 +197,7 @@ class FitTask:
         check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
         started = time.perf_counter()
         rows, features = self._features()
+        check_training_classes(self.record["fold"]["name"], rows.train_label, self.uses["class_names"])
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
         about = {

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
+from fusionkit.config.splits import check_training_classes
 from fusionkit.config.views import FACE, View
 from fusionkit.engine import score, smooth
 from fusionkit.engine.fold import FoldData, open_folds
@@ -72,9 +73,11 @@ def make_finetune_plan(config: FinetuneConfig, device: str) -> FinetunePlan:
     """Open and divide the data set like a bench, and plan every network and row.
 
     Raises:
-        DataError: if data are missing, empty, or cannot be divided.
+        DataError: if data are missing, empty, or cannot be divided, or a fold lacks a class in train.
     """
     folds, notes = open_folds(config.dataset, config.split, config.limit)
+    for each in folds:  # before hours of training for a score that cannot be computed
+        check_training_classes(each.fold.name, each.rows.train_label, each.source.classes)
     planned = [_ShapePlan(config, shape, folds, device) for shape in config.shapes]
     rows: list[RowPlan] = []
     for smoother in config.smoothers:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionkit.config.splits import SPLITS, Fold, divide, split_problems
+from fusionkit.config.splits import SPLITS, Fold, check_training_classes, divide, split_problems
 from fusionkit.contracts import FrameTable
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
@@ -203,7 +203,7 @@ def test_warnings_name_classes_missing_in_dev_and_leaking_units() -> None:
     label = np.where((data.split == "val") & (data.label == 2), 0, data.label)
     lacking = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
     assert divide(Spec("official"), lacking, CLASSES)[1] == [
-        "split official: dev has no frame of class sad, so choices on dev ignore it"
+        "split official: dev has no frame of class 'sad', so choices on dev ignore it"
     ]
     people = np.where(np.isin(data.subject, ["u000", "u002", "u001", "u006"]), "same", data.subject)
     leaking = FrameTable.of(data.clip, data.number, data.label, subject=people, split=data.split)
@@ -212,6 +212,41 @@ def test_warnings_name_classes_missing_in_dev_and_leaking_units() -> None:
         "split official: 1 unit(s) are in both dev and test, for example 'same'",
     ]
     assert divide(Spec("official"), data, CLASSES)[1] == []
+
+
+def test_a_class_without_test_frames_is_named() -> None:
+    data = official("train val test train")
+    label = np.where((data.split == "test") & (data.label == 2), 0, data.label)
+    lacking = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
+    (line,) = divide(Spec("official"), lacking, CLASSES)[1]
+    assert "test has no frame of class 'sad'" in line
+
+
+def one_rare_subject() -> FrameTable:
+    """Ten subjects with two classes; one of them has all frames of the third."""
+    subject = np.repeat([f"s{i}" for i in range(10)], 20)
+    number = np.arange(200)
+    label = np.where((subject == "s3") & (number % 2 == 0), 2, number % 2)
+    return FrameTable.of(subject, number % 20, label, subject=subject)
+
+
+def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -> None:
+    data = one_rare_subject()
+    found, notes = divide(Spec.parse("kfold:k=5"), data, CLASSES)
+    lacking = [fold.name for fold in found if not (data.label[fold.rows("train")] == 2).any()]
+    assert 0 < len(lacking) < len(found) == 5
+    for name in lacking:
+        (line,) = [note for note in notes if note.startswith(f"split {name}: no training frame of class 'sad'")]
+        assert "class_map" in line
+        assert "fewer folds" in line
+    assert not any("test has no frame" in note for note in notes)  # each subject is tested once
+    for fold in found:
+        label = data.label[fold.rows("train")]
+        if fold.name in lacking:
+            with pytest.raises(DataError, match=f"split {fold.name}: no training frame of class 'sad' .*class_map"):
+                check_training_classes(fold.name, label, CLASSES)
+        else:
+            check_training_classes(fold.name, label, CLASSES)
 
 
 @pytest.mark.parametrize("spec", ["holdout", "kfold"])

@@ -65,7 +65,7 @@ def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:
 
 
 def _class_f1(name: str, suffix: str, shown: list[RowCounts], names: RowNames) -> Figure:
-    f1 = [np.nanmean(_per_class(each), axis=0) for each in shown]
+    f1 = [_per_class(each).mean(axis=0) for each in shown]
     labels = [names(each.axes, without="dataset") for each in shown]
     classes = shown[0].classes
     tiles = [
@@ -89,7 +89,7 @@ def _class_f1(name: str, suffix: str, shown: list[RowCounts], names: RowNames) -
 
 
 def _per_class(each: RowCounts) -> np.ndarray:
-    """Return F1 (S, C): NaN for a class without annotated frames, even where some seed predicts it."""
+    """Return F1 (S, C): NaN in all seeds for a class without annotated frames, even where some seed predicts it."""
     f1: np.ndarray = SingleLabel(each.counts.shape[-1]).per_class_f1(each.counts)
     f1[:, each.counts[0].sum(-1) == 0] = np.nan
     return f1
