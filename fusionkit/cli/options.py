@@ -31,9 +31,9 @@ def dataset_option(text: str) -> Any:
     return typer.Option(metavar="SPEC", help=text, autocompletion=completion.components("datasets"))
 
 
-def view_option(text: str, *names: str) -> Any:
+def view_option(text: str) -> Any:
     """Return an option that takes views."""
-    return typer.Option(*names, metavar="VIEWS", help=text, autocompletion=completion.views)
+    return typer.Option(metavar="VIEWS", help=text, autocompletion=completion.views)
 
 
 def config_argument(command: str, text: str) -> Any:
@@ -260,11 +260,7 @@ Limit = Annotated[
 
 Executor = Annotated[
     Literal["processes", "serial", "ray"],
-    typer.Option(
-        metavar="KIND",
-        help="Executor: processes (process pool), serial (this process) or ray (Ray cluster).",
-        rich_help_panel=EXECUTION,
-    ),
+    typer.Option(help="Executor: process pool, serial, or Ray.", rich_help_panel=EXECUTION),
 ]
 RayAddress = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fusionkit.cli import app, completion
+from fusionkit.cli.console import plain
 from fusionkit.registry import EXTRACTORS, REGISTRIES
 
 GROUP = get_command(app)
@@ -44,6 +45,13 @@ def test_every_command_shows_an_example_and_the_type_of_its_options(words: tuple
     for word in words:
         command = command.commands[word]
     assert all(parameter.help for parameter in command.params)
+    assert "`" not in result.output
+
+
+@pytest.mark.parametrize("name", ["concat", "smoothers/window", "timm", "folder", "recipe"])
+def test_info_shows_no_marks_of_restructured_text(name: str) -> None:
+    assert not re.search(r"`|:\w+:`", call("info", name).output)
+    assert plain("``a`` of :class:`~x.B`, `c`") == "a of x.B, c"
 
 
 def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> None:
