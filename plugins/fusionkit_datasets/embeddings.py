@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import unicodedata
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +18,10 @@ from fusionkit.errors import ConfigError, DataError
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _COLUMNS = ("label", "clip", "frame", "subject", "split", "video")
+_TEXTS = ("clip", *(_OPTIONAL := ("subject", "split", "video")))
+_IDS = "_ids"
+_MISSING = frozenset({"nan", "NaN", "<NA>", "NaT"})  # a missing value that NumPy or pandas turned into text
+_NO_CLASS = frozenset({"-1", "-1.0"})  # the number of unlabelled frames, turned into text
 
 
 class Embeddings(FaceDataset):
@@ -24,12 +30,17 @@ class Embeddings(FaceDataset):
     ``path`` has arrays by name: each matrix (N, D) of floats is a view under its own name, with a row of NaN for a
     missing view; columns (N,) are
 
-    - ``label`` (required): class names, or numbers into ``classes``; ``-1`` or an empty name is unlabelled;
+    - ``label`` (required): class names, or whole numbers into ``classes``; ``-1``, NaN, a null or an empty name is
+      unlabelled;
     - ``clip``: the frames of one person in one video. Default: every row is a clip;
     - ``frame``: frame number in the clip. Default: the position among the rows of the clip, from 1;
-    - ``subject``, ``split`` (``train``, ``val``, ``test``), ``video``: as in any data set, empty if unknown;
+    - ``subject``, ``split`` (``train``, ``val``, ``test``), ``video``: as in any data set, empty if unknown, the same
+      in all rows of a clip;
+    - ``<view>_ids``, ``label_ids``: an id per row of a view or of the labels; those that are given must be equal, so
+      that arrays in different orders are found;
 
-    and ``classes`` (C,) are the class names in the order of the numbers. Default: the names in ``label``, sorted.
+    and ``classes`` (C,) are the class names in the order of the numbers. Default: the names in ``label``, sorted. The
+    index of a pandas frame in a .parquet file is ignored.
 
     Args:
         path: a .npz file, a folder of .npy files (mapped, not read into memory), or a .parquet file whose list columns
@@ -39,7 +50,8 @@ class Embeddings(FaceDataset):
 
     Raises:
         ConfigError: if the class map or the kind of file is wrong.
-        DataError: if arrays are missing, differ in length, or have wrong values.
+        DataError: if arrays are missing, differ in length or order, or have wrong values: a missing subject, two
+            spellings of a class, a clip in several splits.
 
     Reference: none; an interface for features computed elsewhere.
     """
@@ -55,12 +67,16 @@ class Embeddings(FaceDataset):
         _check(self._views, columns, path)
         own, label = _classes_and_labels(columns, path)
         self._map = ClassMap.of(own, class_map)
-        clip = _text(columns.get("clip", np.char.add("row", np.arange(len(label)).astype(np.str_))))
-        number = columns["frame"].astype(np.int64) if "frame" in columns else _positions(clip)
-        self._order = np.lexsort((number, clip))
-        optional = {
-            name: _text(columns[name])[self._order] for name in ("subject", "split", "video") if name in columns
+        text = {
+            name: _full_text(name, columns[name], path)
+            for name in _COLUMNS
+            if name in columns and name not in ("label", "frame")
         }
+        clip = text.get("clip", np.char.add("row", np.arange(len(label)).astype(np.str_)))
+        number = _whole_numbers("frame", columns["frame"], path) if "frame" in columns else _positions(clip)
+        self._order = np.lexsort((number, clip))
+        optional = {name: text[name][self._order] for name in _OPTIONAL if name in text}
+        _check_clips(clip[self._order], optional, path)
         self._frames = FrameTable.of(
             clip[self._order], number[self._order], self._map.apply(label)[self._order], **optional
         )
@@ -157,8 +173,8 @@ def _parquet(file: Path) -> dict[str, np.ndarray]:
         table = parquet.read_table(file)
     except (OSError, ArrowException) as error:
         raise _unreadable(file, error) from error
-    found = {}
-    for name in table.column_names:
+    found: dict[str, np.ndarray] = {}
+    for name in [name for name in table.column_names if name not in _index_columns(table.schema.metadata)]:
         column = table.column(name).combine_chunks()
         if types.is_list(column.type) or types.is_fixed_size_list(column.type) or types.is_large_list(column.type):
             rows = column.to_pylist()
@@ -167,9 +183,17 @@ def _parquet(file: Path) -> dict[str, np.ndarray]:
                 raise DataError(f"embeddings: {file}: lists in column {name!r} must have one length, not {len(widths)}")
             missing = [np.nan] * widths.pop()
             found[name] = np.array([missing if row is None else row for row in rows], dtype=np.float32)
+        elif types.is_integer(column.type) or types.is_floating(column.type):
+            found[name] = column.to_numpy(zero_copy_only=False)  # nulls become NaN
         else:
-            found[name] = np.asarray(column.to_pylist())
+            found[name] = np.array(column.to_pylist(), dtype=object)
     return found
+
+
+def _index_columns(metadata: Mapping[bytes, bytes] | None) -> set[str]:
+    """Return the columns of a parquet file that hold the index of a pandas frame."""
+    index = json.loads((metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    return {name for name in index if isinstance(name, str)} - set(_COLUMNS)
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:
@@ -184,7 +208,8 @@ def _check(views: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], p
     """
     if not views:
         raise DataError(f"embeddings: {path} has no view: no array of two dimensions, frames by features")
-    unknown = sorted(set(columns) - {*_COLUMNS, "classes"})
+    with_ids = {f"{name}{_IDS}" for name in ("label", *views)}
+    unknown = sorted(set(columns) - {*_COLUMNS, *with_ids, "classes"})
     if unknown:
         raise DataError(
             f"embeddings: {path}: array {unknown[0]!r} of shape {columns[unknown[0]].shape} is neither a view (frames "
@@ -199,32 +224,123 @@ def _check(views: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], p
     for name, view in views.items():
         if not np.issubdtype(view.dtype, np.floating):
             raise DataError(f"embeddings: {path}: view {name!r} must be floating point, not {view.dtype}")
-    if "frame" in columns and not np.issubdtype(columns["frame"].dtype, np.integer):
-        raise DataError(f"embeddings: {path}: column 'frame' must be integers, not {columns['frame'].dtype}")
+        if not view.shape[1]:
+            raise DataError(f"embeddings: {path}: view {name!r} of shape {view.shape} has no features")
+    _check_ids({name: columns[name] for name in sorted(with_ids & set(columns))}, path)
+
+
+def _check_ids(ids: Mapping[str, np.ndarray], path: str) -> None:
+    """Raise DataError if the ids of two arrays differ in a row."""
+    texts = {name: _full_text(name, column, path) for name, column in ids.items()}
+    if len(texts) == 1:
+        raise DataError(f"embeddings: {path}: {next(iter(texts))!r} has no other ids to be compared with")
+    for name, text in list(texts.items())[1:]:
+        first, other = next(iter(texts.items()))
+        if len(different := np.flatnonzero(text != other)):
+            row = int(different[0])
+            raise DataError(
+                f"embeddings: {path} row {row}: {first} is {str(other[row])!r}, {name} is {str(text[row])!r}; "
+                f"{len(different)} row(s) differ, so the arrays are not in one order"
+            )
+
+
+def _check_clips(clip: np.ndarray, columns: Mapping[str, np.ndarray], path: str) -> None:
+    """Raise DataError if a clip, of sorted rows, has several values in a column."""
+    starts = np.flatnonzero(np.r_[True, clip[1:] != clip[:-1]])
+    first = np.repeat(starts, np.diff(np.r_[starts, len(clip)]))
+    for name, column in columns.items():
+        if len(wrong := np.flatnonzero(column != column[first])):
+            row = int(wrong[0])
+            values = f"{str(column[first[row]])!r} and {str(column[row])!r}"
+            raise DataError(f"embeddings: {path}: clip {str(clip[row])!r} has several values of {name!r}: {values}")
 
 
 def _classes_and_labels(columns: Mapping[str, np.ndarray], path: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the class names, and the number of each row's class, -1 if it is unlabelled."""
     label = columns["label"]
-    named = tuple(map(str, columns["classes"].tolist())) if "classes" in columns else None
-    if np.issubdtype(label.dtype, np.integer):
-        if named is None:
+    named = tuple(_full_text("classes", columns["classes"], path, missing=()).tolist()) if "classes" in columns else ()
+    if repeated := [name for index, name in enumerate(named) if name in named[:index]]:
+        raise DataError(f"embeddings: {path}: class {repeated[0]!r} is in 'classes' twice")
+    if label.dtype.kind in "iuf":
+        if not named:
             raise DataError(f"embeddings: {path}: labels are numbers, so an array 'classes' with the names is required")
-        bad = np.flatnonzero((label < UNLABELLED) | (label >= len(named)))
+        known = ~np.isnan(label) if label.dtype.kind == "f" else np.ones(len(label), bool)
+        numbers = np.full(len(label), UNLABELLED, dtype=np.int64)
+        numbers[known] = _whole_numbers("label", np.where(known, label, UNLABELLED), path)[known]
+        bad = np.flatnonzero((numbers < UNLABELLED) | (numbers >= len(named)))
         if len(bad):
-            raise DataError(f"embeddings: {path} row {bad[0]}: label {label[bad[0]]} must be in -1..{len(named) - 1}")
-        return named, label.astype(np.int64)
-    texts = _text(label)
-    found = sorted(set(texts.tolist()) - {""})
+            raise DataError(f"embeddings: {path} row {bad[0]}: label {numbers[bad[0]]} must be in -1..{len(named) - 1}")
+        return named, numbers
+    unlabelled = ({""} | _MISSING | _NO_CLASS) - set(named)
+    texts = ["" if text.strip() in unlabelled else text for text in _text("label", label, path)]
+    found = sorted(set(texts) - {""})
+    _check_spellings([*named, *(name for name in found if name not in named)], path)
+    if "None" in found and "None" not in named:
+        raise DataError(
+            f"embeddings: {path} row {texts.index('None')}: label 'None' is a class or a missing label",
+            hint="name it in 'classes' if it is a class; else write it as an empty text",
+        )
     codes = {name: code for code, name in enumerate(named or found)}
-    unknown = [name for name in found if name not in codes]
-    if unknown:
+    if unknown := [name for name in found if name not in codes]:
         raise DataError(f"embeddings: {path}: unknown label {unknown[0]!r}; classes: {', '.join(codes)}")
-    numbers = np.array([codes.get(name, UNLABELLED) for name in texts.tolist()], dtype=np.int64)
-    return tuple(codes), numbers
+    return tuple(codes), np.array([codes.get(text, UNLABELLED) for text in texts], dtype=np.int64)
 
 
-def _text(column: np.ndarray) -> np.ndarray:
-    return np.array(["" if value is None else str(value) for value in column.tolist()], dtype=np.str_)
+def _check_spellings(names: list[str], path: str) -> None:
+    """Raise DataError if two names differ in case or blanks only."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(unicodedata.normalize("NFC", name).strip().casefold(), name)
+        if other != name:
+            raise DataError(f"embeddings: {path}: classes {other!r} and {name!r} differ in case or blanks only")
+
+
+def _text(name: str, column: np.ndarray, path: str) -> list[str]:
+    """Return a column as texts; a missing value is ``nan``.
+
+    Raises:
+        DataError: if bytes are not UTF-8.
+    """
+
+    def text(value: Any) -> str:
+        if isinstance(value, bytes):
+            return value.decode()
+        whole = isinstance(value, float) and value.is_integer()  # an integer column with missing values
+        return "nan" if value is None else str(int(value) if whole else value)
+
+    try:
+        return [text(value) for value in column.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"embeddings: {path}: column {name!r} has bytes that are not UTF-8: {error}") from error
+
+
+def _full_text(name: str, column: np.ndarray, path: str, missing: Collection[str] = _MISSING) -> np.ndarray:
+    """Return a column without missing values as texts: (N,) str.
+
+    Raises:
+        DataError: if a value is missing, or is empty where it cannot be.
+    """
+    texts = _text(name, column, path)
+    optional = name in _OPTIONAL
+    wrong = next((row for row, text in enumerate(texts) if text in missing or not (text or optional)), None)
+    if wrong is not None:
+        hint = "an unknown one is an empty text" if optional else ""
+        raise DataError(f"embeddings: {path} row {wrong}: {name} is missing ({texts[wrong]!r})", hint=hint)
+    return np.array(texts, dtype=np.str_)
+
+
+def _whole_numbers(name: str, column: np.ndarray, path: str) -> np.ndarray:
+    """Return a column of integers, or of floats with integer values: (N,) int64.
+
+    Raises:
+        DataError: if it holds other values.
+    """
+    if column.dtype.kind not in "iuf":
+        raise DataError(f"embeddings: {path}: column {name!r} must be integers, not {column.dtype}")
+    wrong = np.flatnonzero(~(np.isfinite(column) & (np.mod(column, 1) == 0))) if column.dtype.kind == "f" else ()
+    if len(wrong):
+        raise DataError(f"embeddings: {path} row {wrong[0]}: {name} {column[wrong[0]]:g} is not an integer")
+    return column.astype(np.int64)
 
 
 def _positions(clip: np.ndarray) -> np.ndarray:

@@ -78,3 +78,107 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         fusionkit.from_arrays(tmp_path / "f.npz", {"clip": np.zeros((2, 2))}, ["a", "b"])
     with pytest.raises(DataError, match=r"must end in \.npz"):
         fusionkit.from_arrays(tmp_path / "f.csv", **given)
+
+
+class OnlyToList:
+    """A column of a library that NumPy does not know, such as polars or Arrow."""
+
+    def __init__(self, values: list[Any], method: str = "to_list") -> None:
+        setattr(self, method, lambda: values)
+
+
+LABELS = ["sad", None, "happy", "sad"]
+VIEW = np.arange(8.0).reshape(4, 2)
+
+
+def labels_of(spec: dict[str, Any]) -> list[str | None]:
+    data = DATASETS.build(Spec(spec["type"], {"path": spec["path"]}))
+    found = [(int(data.where(row).rpartition(" ")[2]), data.table().label[row]) for row in range(len(data.table()))]
+    return [None if code < 0 else data.classes[code] for _, code in sorted(found)]
+
+
+@pytest.mark.parametrize("kind", ["list", "object", "pandas", "category", "string", "NaN", "polars", "arrow"])
+def test_columns_of_every_library_are_taken(tmp_path: Path, kind: str) -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    column = {
+        "list": LABELS,
+        "object": np.array(LABELS, dtype=object),
+        "pandas": pandas.Series(LABELS),
+        "category": pandas.Series(LABELS).astype("category"),
+        "string": pandas.Series(LABELS, dtype="string"),
+        "NaN": ["sad", float("nan"), "happy", "sad"],
+        "polars": OnlyToList(LABELS),
+        "arrow": OnlyToList(LABELS, "to_pylist"),
+    }[kind]
+    assert labels_of(fusionkit.from_arrays(tmp_path / "f.npz", {"v": VIEW}, column)) == LABELS
+
+
+def test_codes_of_every_library_are_taken(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    torch = pytest.importorskip("torch")
+    for codes in (
+        [1, -1, 0, 1],
+        [1, None, 0, 1],
+        np.array([1, np.nan, 0, 1]),
+        torch.tensor([1, -1, 0, 1]),
+        pandas.Series([1, None, 0, 1], dtype="Int64"),
+        OnlyToList([1, None, 0, 1]),
+    ):
+        spec = fusionkit.from_arrays(tmp_path / "f.npz", {"v": VIEW}, codes, classes=["happy", "sad"])
+        assert labels_of(spec) == LABELS
+
+
+def test_views_of_every_library_are_taken(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    torch = pytest.importorskip("torch")
+    views = {
+        "table": pandas.DataFrame(VIEW),
+        "lists": pandas.Series([*VIEW[:3], None]),
+        "nullable": pandas.DataFrame(VIEW).astype("Float64").mask(VIEW == 7.0),
+        "trained": torch.tensor(VIEW, requires_grad=True),
+        "half": torch.tensor(VIEW, dtype=torch.bfloat16),
+        "polars": OnlyToList(VIEW, "to_numpy"),  # type: ignore[arg-type]
+        "file": VIEW,
+        "allow_pickle": VIEW,
+    }
+    spec = fusionkit.from_arrays(tmp_path / "f.npz", views, LABELS, clip=["c"] * 4)
+    data = DATASETS.build(Spec(spec["type"], {"path": spec["path"]}))
+    assert set(data.views) == set(views)
+    for name in views:
+        expected = VIEW.copy()
+        expected[3] = {"lists": np.nan, "nullable": [6, np.nan]}.get(name, expected[3])
+        np.testing.assert_array_equal(data.ready(name, np.arange(4)), expected, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"views": {"v": np.empty((4, 0))}}, "view 'v' of shape (4, 0)"),
+        ({"views": {"v": [[1.0], [1.0, 2.0], [1.0], [1.0]]}}, "view 'v'"),
+        ({"views": {"v": VIEW[0]}}, "view 'v' must be (N, D), not (2,)"),
+        ({"subject": [1, 2, None, 3]}, "row 2: subject is missing"),
+        ({"subject": ["a", "b", float("nan"), "c"]}, "row 2: subject is missing"),
+        ({"clip": ["c"] * 4, "split": ["train", "train", "test", "test"]}, "clip 'c' has several values of 'split'"),
+        ({"label": ["happy", "sad", "HAPPY", "sad"]}, "'HAPPY' and 'happy'"),
+        ({"label": [[1], [2], [3], [4]]}, "label must be one value per row"),
+        ({"ids": {"v": [1, 2, 3, 4], "label": [1, 3, 2, 4]}}, "v_ids is '2'"),
+        ({"ids": {"w": [1, 2, 3, 4]}}, "ids of 'w', which is no view; views: v"),
+    ],
+)
+def test_wrong_arrays_are_refused_in_one_line_and_the_file_stays(
+    tmp_path: Path, changes: dict[str, Any], facts: str
+) -> None:
+    file = tmp_path / "f.npz"
+    spec = fusionkit.from_arrays(file, {"v": VIEW}, LABELS)
+    with pytest.raises(DataError) as refused:
+        fusionkit.from_arrays(file, **{"views": {"v": VIEW}, "label": LABELS, **changes})
+    assert facts in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert labels_of(spec) == LABELS
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_equal_ids_are_accepted(tmp_path: Path) -> None:
+    ids = ["a", "b", "c", "d"]
+    spec = fusionkit.from_arrays(tmp_path / "f.npz", {"v": VIEW, "w": VIEW}, LABELS, ids=dict.fromkeys("vw", ids))
+    assert labels_of(spec) == LABELS

@@ -105,6 +105,68 @@ def test_parquet_files_hold_views_as_lists(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.ready(view, np.arange(12)), other.ready(view, np.arange(12)))
 
 
+NAMES = ["happy", "sad"]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "expected"),
+    [
+        (np.array(["happy", "sad", np.nan, ""]), None, [0, 1, -1, -1]),  # NumPy makes text of NaN
+        (np.array(["happy", "sad", -1, "-1.0"]), None, [0, 1, -1, -1]),
+        (np.array(["happy", "sad", "<NA>", "NaT"]), None, [0, 1, -1, -1]),
+        (np.array([b"happy", b"sad", b"happy", b""]), None, [0, 1, 0, -1]),
+        (np.array([0.0, 1.0, np.nan, -1.0]), NAMES, [0, 1, -1, -1]),
+        (np.array([0, 1, 1, -1], dtype=np.int8), NAMES, [0, 1, 1, -1]),
+        (np.array(["sad", "nan", "happy", "None"]), ["happy", "nan", "None", "sad"], [3, 1, 0, 2]),
+    ],
+)
+def test_missing_labels_are_unlabelled_and_no_class(
+    tmp_path: Path, label: np.ndarray, classes: list[str] | None, expected: list[int]
+) -> None:
+    given = {"v": np.eye(4), "label": label, "clip": np.full(4, "c")}
+    given |= {} if classes is None else {"classes": np.array(classes)}
+    dataset = Embeddings(saved(tmp_path, "npz", given))
+    assert dataset.classes == tuple(classes or NAMES)
+    assert dataset.table().label.tolist() == expected
+
+
+def test_whole_floats_are_frame_numbers_and_subjects(tmp_path: Path) -> None:
+    given = {**arrays(), "frame": arrays()["frame"].astype(float), "clip": np.arange(12.0), "subject": np.ones(12)}
+    table = Embeddings(saved(tmp_path, "npz", given)).table()
+    assert set(table.subject) == {"1"}
+    assert "11" in table.clip
+    assert sorted(table.number) == sorted(arrays()["frame"])
+
+
+def test_a_shuffled_view_is_found_by_its_ids(tmp_path: Path) -> None:
+    ids = np.array([f"id{row}" for row in range(12)])
+    Embeddings(saved(tmp_path, "npz", {**arrays(), "face_ids": ids, "sound_ids": ids, "label_ids": ids}))
+    shuffled = {**arrays(), "face_ids": ids, "label_ids": ids, "sound_ids": ids[::-1]}
+    with pytest.raises(DataError, match=r"12 row.*not in one order"):
+        Embeddings(saved(tmp_path, "npz", shuffled))
+
+
+def test_parquet_of_a_filtered_pandas_frame_is_read_without_its_index(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(
+        {
+            "face": list(np.eye(6, dtype=np.float32)),
+            "label": ["a", None, "b", np.nan, "a", "b"],
+            "clip": pandas.Series(list("xxxyyy")).astype("category"),
+            "frame": [1.0, 2, 3, 1, 2, np.nan],
+        }
+    )
+    frame[frame.index != 5].to_parquet(tmp_path / "f.parquet")
+    dataset = Embeddings(str(tmp_path / "f.parquet"))
+    assert (dataset.views, dataset.classes) == (("face",), ("a", "b"))
+    assert dataset.table().label.tolist() == [0, -1, 1, -1, 0]
+    assert dataset.table().number.tolist() == [1, 2, 3, 1, 2]
+    frame.rename_axis("row").to_parquet(tmp_path / "g.parquet")
+    with pytest.raises(DataError, match="row 5: frame nan"):
+        Embeddings(str(tmp_path / "g.parquet"))
+
+
 def broken(**changes: Any) -> Arrays:
     given: dict[str, Any] = {**arrays(), **changes}
     return {name: value for name, value in given.items() if value is not None}
@@ -118,7 +180,29 @@ def broken(**changes: Any) -> Arrays:
         (broken(labels=np.zeros(12)), r"array 'labels' of shape \(12,\) is neither a view"),
         (broken(video=np.array(["v"] * 11)), "arrays differ in length: face 12, sound 12, .*video 11"),
         (broken(face=np.ones((12, 5), int)), "view 'face' must be floating point, not int64"),
-        (broken(frame=np.ones(12)), "column 'frame' must be integers, not float64"),
+        (broken(frame=np.ones(12) / 2), "row 0: frame 0.5 is not an integer"),
+        (broken(frame=np.full(12, np.nan)), "row 0: frame nan is not an integer"),
+        (broken(frame=np.array(["1"] * 12)), "'frame' must be integers, not <U1"),
+        (broken(face=np.ones((12, 0))), r"view 'face' of shape \(12, 0\) has no features"),
+        (broken(subject=np.r_[np.arange(11), np.nan]), "row 11: subject is missing"),
+        (broken(subject=np.array(["a", np.nan] * 6)), "row 1: subject is missing"),
+        (broken(clip=np.array(["c", ""] * 6)), "row 1: clip is missing"),
+        (
+            broken(split=np.array(["train", "val"] * 6), clip=np.full(12, "c"), subject=None),
+            "clip 'c' has several values of 'split'",
+        ),
+        (broken(subject=np.arange(12)), "clip 'a' has several values of 'subject'"),
+        (broken(label=np.array(["happy", "HAPPY"] * 6)), "'HAPPY' and 'happy' differ in case or blanks"),
+        (broken(label=np.array(["happy", "happy "] * 6)), "'happy' and 'happy ' differ in case or blanks"),
+        (broken(label=np.zeros(12), classes=np.array(["sad", "sad"])), "class 'sad' is in 'classes' twice"),
+        (broken(label=np.full(12, 0.5), classes=np.array(["a", "b"])), "row 0: label 0.5 is not an integer"),
+        (broken(label=np.array(["happy", "None"] * 6)), "row 1: label 'None' is a class or a missing label"),
+        (broken(label=np.array([b"\xff", b"a"] * 6)), "column 'label' has bytes that are not UTF-8"),
+        (broken(face_ids=np.arange(12)), "'face_ids' has no other ids"),
+        (
+            broken(face_ids=np.arange(12), sound_ids=np.r_[1, 0, 2:12]),
+            "row 0: face_ids is '0', sound_ids is '1'; 2",
+        ),
         (broken(label=np.zeros(12, int)), "labels are numbers, so an array 'classes'"),
         (broken(label=np.full(12, 2), classes=np.array(["a", "b"])), r"row 0: label 2 must be in -1\.\.1"),
         (broken(classes=np.array(["sad", "angry"])), "unknown label 'happy'; classes: sad, angry"),
