@@ -41,8 +41,8 @@ PRIVATE_WORDS = {
 PHRASES = [
     *(
         r"\banew\b",
-        r"\bas it is\b",
-        r"\bis none of\b",
+        r"\bas it is[.,;:)]",
+        r"\bis none of (?!these)",
         r"nothing is called",
         r"lean on",
         r"\bwho is\b",
