@@ -24,7 +24,7 @@ class Waiting:
         sys.meta_path.remove(self)
         folder = Path(os.environ["LOADING"])
         (folder / f"begun-{os.getpid()}").touch()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(list(folder.glob("begun-*"))) < 2:
             if time.monotonic() > until:
                 (folder / "alone").touch()
@@ -45,7 +45,7 @@ class Wait:
 
     def run(self, advance: Any) -> None:
         (self.folder / f"task-{os.getpid()}").touch()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while len(list(self.folder.glob("task-*"))) < 2 and time.monotonic() < until:
             time.sleep(0.01)
 

@@ -83,7 +83,7 @@ class Chore:
         time.sleep(600)
 
     def naps(self) -> None:
-        time.sleep(0.5)
+        time.sleep(1.0)
 
     def spins(self) -> None:
         try:
@@ -253,25 +253,25 @@ def test_faults_stay_with_their_tasks(
     house: House, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    acts = ["works", "raises", "exits", "works", "swells", "sleeps", "works", *["naps"] * 7]
+    acts = ["works", "raises", "exits", "works", "swells", "sleeps", "works", *["naps"] * 11]
     chores = [Chore(f"{index}-{act}", act, tmp_path) for index, act in enumerate(acts)]
     steps: list[int] = []
     # All of them are out at once, so that the naps wait for a core for longer than one task may take.
-    results = list(executor(house, workers=len(acts), timeout=2, memory=0).run(chores, steps.append))  # type: ignore[arg-type]
+    results = list(executor(house, workers=len(acts), timeout=5, memory=0).run(chores, steps.append))  # type: ignore[arg-type]
     found = {task.name: failure for task, failure in results}
     assert len(results) == len(chores)
     assert steps == [2] * len(chores)
-    assert [found.pop(chore.name) for chore in chores if chore.act in ("works", "naps")] == [None] * 10
+    assert [found.pop(chore.name) for chore in chores if chore.act in ("works", "naps")] == [None] * 14
     said = {name: failure.message for name, failure in found.items() if failure}
     assert said == {
         "1-raises": "RuntimeError: a bug in the plugin",
         "2-exits": "its process died",
         "4-swells": "MemoryError: too much",
-        "5-sleeps": "took longer than 2 s (--cell-timeout) and was stopped",
+        "5-sleeps": "took longer than 5 s (--cell-timeout) and was stopped",
     }
     assert 'raise RuntimeError("a bug in the plugin")' in (found["1-raises"] or Failure("", "")).trace
     assert [name for name, failure in found.items() if failure and failure.retryable] == ["2-exits", "4-swells"]
-    assert [began(chore) for chore in chores] == [1, 1, 2, 1, 2, 1, 1, *[1] * 7]
+    assert [began(chore) for chore in chores] == [1, 1, 2, 1, 2, 1, 1, *[1] * 11]
     assert chores[0].notes.read_text().splitlines()[1] == f"1 1 1 1 {tmp_path}"
     assert capfd.readouterr().out == ""
 
@@ -309,7 +309,7 @@ def test_an_interruption_stops_what_is_out_and_lets_it_clean_up(house: House, tm
     chores = [Chore("first", "works", tmp_path), *(Chore(f"spin-{index}", "spins", tmp_path) for index in range(9))]
 
     def interrupt(_: int) -> None:
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while not any(chore.notes.exists() for chore in chores[1:]) and time.monotonic() < limit:
             time.sleep(0.05)
         raise KeyboardInterrupt
@@ -393,7 +393,7 @@ def test_a_ray_is_started_or_joined_quietly_and_left_as_it_was(house: House, tmp
     (tmp_path / "plugin.py").write_text('import os\nos.environ["LOADED"] = "yes"\n')
     address = house.cluster.address if where == "cluster" else "local"
     words = [sys.executable, "hello.py", address]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"\[None\] (\d+) False \['leases'\]\n", done.stdout), done.stdout
     assert (done.stdout.split()[1] == "1") == (where == "local")
@@ -423,7 +423,7 @@ def test_an_address_without_a_ray_is_refused_at_once(
     started = time.monotonic()
     with pytest.raises(ConfigError) as caught:
         RayExecutor(address, 0, None, NOTHING).connect()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60, "Ray itself waits two minutes"
     assert re.fullmatch(message, str(caught.value)), str(caught.value)
 
 
