@@ -1,4 +1,4 @@
-"""The site: these pages, as they stand in the repository, and the reference out of docstrings.
+"""The site: these pages, and the reference from docstrings.
 
 Built by ``python -m sphinx --fail-on-warning docs build/docs``, without a network.
 """
