@@ -136,8 +136,8 @@ def export_of(source: Source, rows: np.ndarray, form: Form) -> tuple[Export, str
 def reader(source: Source, name: str, export: Export, root: str) -> Spec:
     """Return the spec that reads the written files."""
     locations = (*DATASETS.get(source.spec.name).places, "root")
-    kept = {} if name != source.spec.name else source.spec.options
-    options = {key: value for key, value in {**kept, **export.options}.items() if key not in locations}
+    own = source.spec.options if name == source.spec.name else {}
+    options = {key: value for key, value in own.items() if key not in locations} | dict(export.options)
     return Spec(name, {"root": root, **{key: value for key, value in options.items() if value is not None}})
 
 

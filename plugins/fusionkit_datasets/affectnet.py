@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fusionkit.errors import DataError
 from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_folders import class_folders
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.stills import Box, FileImages, Listing, Still, Stills, root_folder
+from fusionkit_datasets.stills import Box, FileImages, Listing, Still, Stills, root_folder, usable_box
 
 LAYOUT = (
     "Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images, "
@@ -47,6 +47,11 @@ _COLUMNS = (
 _LIST_NAMES = ("{}_annotations_8class.txt", "{}_annotations.txt")
 _LIST_PREFIXES = {"train": ("train",), "val": ("valid", "val")}
 _NPY_FOLDERS = {"train": ("train_set",), "val": ("val_set", "valid_set")}
+_SOUGHT = (
+    *(f"{folder}/training.csv".lstrip("/") for folder in _CSV_FOLDERS),
+    "train_set/annotations",
+    "train_set/train_annotations_8class.txt",
+)
 _NPY_ENDING = "_exp.npy"
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # Errors of the parsers that NumPy uses; SystemError is raised for text beyond Unicode.
@@ -69,7 +74,8 @@ class AffectNet(Stills):
     The layouts, searched in this order:
 
     - ``csv``: ``Manually_Annotated_file_lists/{training,validation}.csv`` (or ``file_lists/``) with
-      ``Manually_Annotated_Images``. The face is cut out by the box in the csv.
+      ``Manually_Annotated_Images``. The face is cut out by the box in the csv; with an unusable box (``NULL``,
+      inverted, outside of the photo) the frame has no image.
     - ``list``: ``train_set/train_annotations_8class.txt`` and ``valid_set/valid_annotations_8class.txt`` (or without
       ``_8class``), a name and a number per line, with ``images`` beside them.
     - ``npy``: the smaller edition, ``{train_set,val_set}/images/<id>.jpg`` with ``annotations/<id>_exp.npy``.
@@ -81,7 +87,7 @@ class AffectNet(Stills):
     Args:
         classes: 8, or 7 to leave contempt out.
         layout: one of the four; needed if more than one is present. Default: the first that is present.
-        crop: cut the face out by its box (layout ``csv`` only).
+        crop: cut the face out by its box (layout ``csv`` only). If false, whole photos are read.
 
     Raises:
         ConfigError: if the class map is invalid.
@@ -93,6 +99,8 @@ class AffectNet(Stills):
         https://github.com/yaoing/DAN (affectnet.py), ``list`` as in https://github.com/zczcwh/POSTER; contempt to
         Other as in https://github.com/ora942878/ABAW_10_EXPR.
     """
+
+    revision: ClassVar[int] = 2  # a face without a usable box has no image
 
     def __init__(
         self,
@@ -151,7 +159,7 @@ def _read(top: Path, layout: str, labels: _Labels, crop: bool) -> Listing:
         reasons = {str(number): reason for number, reason in labels.reasons.items()}
         # A folder with the name of a class that is left out is treated like its number.
         reasons |= {name.casefold(): name for name in labels.reasons.values()}
-        return class_folders("affectnet", top, labels.names, digits, reasons)
+        return class_folders("affectnet", top, labels.names, digits, reasons, sought=_SOUGHT)
     if chosen not in present:
         raise DataError(f"affectnet: {top} does not have layout {chosen}", hint=LAYOUT)
     paths = found[chosen]
@@ -183,7 +191,7 @@ def _read_csv(top: Path, files: dict[str, Path], labels: _Labels, crop: bool) ->
     stills, names, boxes, digests, faults = [], [], [], [], list[str]()
     for split, path in files.items():
         file = AnnotationFile("affectnet", path)
-        for line, name, label, box in _csv_rows(file, labels):
+        for line, name, label, box in _csv_rows(file, labels, crop):
             stills.append(Still(name, label, split, line, file.name))
             names.append(f"{images}/{name}")
             boxes.append(box)
@@ -193,7 +201,7 @@ def _read_csv(top: Path, files: dict[str, Path], labels: _Labels, crop: bool) ->
     return Listing(stills, found, "\n".join(digests), labels.dropped, faults)
 
 
-def _csv_rows(file: AnnotationFile, labels: _Labels) -> Iterator[tuple[int, str, int, Box | None]]:
+def _csv_rows(file: AnnotationFile, labels: _Labels, crop: bool) -> Iterator[tuple[int, str, int, Box | None]]:
     """Yield line, path, class and face box of each expression; a header is optional."""
     columns: Sequence[str] = _COLUMNS
     for index, (line, fields) in enumerate(file.rows()):
@@ -201,6 +209,8 @@ def _csv_rows(file: AnnotationFile, labels: _Labels) -> Iterator[tuple[int, str,
             if "expression" not in fields:
                 raise DataError(f"{file.dataset}: {file.path}:{line}: no column expression")
             columns = fields
+            if crop and (absent := [name for name in _COLUMNS[1:5] if name not in fields]):
+                file.fault(line, f"no column {', '.join(absent)} to cut faces out; crop=false reads whole photos")
             continue
         if len(fields) != len(columns):
             file.fault(line, f"expected {len(columns)} fields, found {len(fields)}")
@@ -212,12 +222,12 @@ def _csv_rows(file: AnnotationFile, labels: _Labels) -> Iterator[tuple[int, str,
 
 
 def _box(fields: list[str]) -> Box | None:
-    """Return the box of the face in px; None if the fields are not a box."""
+    """Return the box of the face in px; None if the fields are not a usable box."""
     try:
         left, top, width, height = (int(float(field)) for field in fields)
     except (ValueError, OverflowError):
         return None
-    return (left, top, left + width, top + height) if width > 0 and height > 0 else None
+    return usable_box(left, top, left + width, top + height)
 
 
 def _text_lists(top: Path) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +21,13 @@ from fusionkit_datasets.affwild2_labels import (
     find_test_list,
     listed_test_clips,
     read_annotations,
+    read_subjects,
 )
 from fusionkit_datasets.affwild2_writer import ANNOTATIONS, ROOTS, TEST_LIST
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _NO_CROPS = Crops("", "", np.empty(0, np.int64), {})
+_SUBJECTS = "subjects.csv"  # in a copy of the data
 _NO_LABELS = np.empty(0, np.int64)
 _SHOWN = 3  # problems in the message of an error; `fusionkit data check` shows all
 
@@ -46,6 +48,10 @@ class _Clip:
     def video(self) -> str:
         """The raw video; several persons of one video have the clips ``X``, ``X_left``, ``X_right``."""
         return self.name.removesuffix("_left").removesuffix("_right")
+
+    def subject(self, subjects: Mapping[str, str]) -> str:
+        """The person of the clip, else that of its video; empty if unknown."""
+        return subjects.get(self.name) or subjects.get(self.video, "")
 
     def content(self) -> str:
         digest = self.annotation.digest if self.annotation else ""
@@ -83,12 +89,15 @@ class AffWild2(FaceDataset):
             crops and without annotation. They are embedded too, and are used for prediction only.
         every: use every n-th labelled frame of each train clip, since neighbouring frames are almost equal; the other
             frames of the clip are left out. Val and test are complete, but a dev part taken from train is not.
+        subjects: csv file with the columns ``video`` and ``subject``, a path, relative to the root: all videos (or
+            clips) of one person are then one unit. Default: unknown, since the data do not name persons.
         class_map: rename, merge or remove classes: ``{Anger:negative,Disgust:negative,Other:null}``. Default:
             unchanged.
 
     Raises:
         ConfigError: if the class map is invalid.
-        DataError: if folders are missing; when the table is made, if annotation lines are invalid.
+        DataError: if folders are missing, or the file of subjects is wrong; when the table is made, if annotation
+            lines are invalid.
 
     Reference:
         D. Kollias, S. Zafeiriou, Aff-Wild2: Extending the Aff-Wild Database for Affect Recognition, 2018,
@@ -96,7 +105,7 @@ class AffWild2(FaceDataset):
         CVPRW 2024, arXiv:2402.19344.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("root", "annotations")
+    places: ClassVar[tuple[str, ...]] = ("root", "annotations", "subjects")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # data are needed to build it
 
     def __init__(
@@ -106,6 +115,7 @@ class AffWild2(FaceDataset):
         annotations: str = "",
         test: bool = False,
         every: Count = 1,
+        subjects: str = "",
         class_map: ClassMapOption = None,
     ) -> None:
         self._every = every
@@ -119,6 +129,10 @@ class AffWild2(FaceDataset):
         listed = listed_test_clips(top, folder) if test else []
         self._test_list = find_test_list(top, folder) if test else None
         self._clips = self._all_clips(index.clips, listed)
+        self._subject_file = top / Path(subjects).expanduser() if subjects else None
+        self._subjects = read_subjects(self._subject_file) if self._subject_file else {}
+        if self._subject_file:
+            self._check_subjects(self._subject_file)
 
     def _all_clips(self, crops: dict[str, Crops], listed: list[str] | None) -> list[_Clip]:
         """Return all clips by name; ``listed`` are those of the test set, None for all without annotation."""
@@ -135,6 +149,21 @@ class AffWild2(FaceDataset):
         tested = [_Clip(name, None, crops[name]) for name in unlabelled if name in crops and name not in annotated]
         labelled = [_Clip(name, file, crops.get(name, _NO_CROPS)) for name, file in annotated.items()]
         return sorted(labelled + tested, key=lambda clip: clip.name)
+
+    def _check_subjects(self, path: Path) -> None:
+        """Add a problem for clips without a subject.
+
+        Raises:
+            DataError: if no clip has one: the names are those of other videos.
+        """
+        unknown = [clip.name for clip in self._clips if not clip.subject(self._subjects)]
+        if len(unknown) == len(self._clips):
+            raise DataError(
+                f"affwild2: {path} names no video of the data; it has {next(iter(self._subjects), 'no row')!r}, "
+                f"the data {unknown[0]!r}"
+            )
+        if unknown:
+            self._oddities.append(f"{path}: no subject for {len(unknown)} clip(s), such as {unknown[0]!r}")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -160,6 +189,7 @@ class AffWild2(FaceDataset):
             clip=np.repeat([clip.name for clip in self._clips], lengths),
             number=np.concatenate([rows.number for rows in self._rows]),
             label=np.concatenate([rows.label for rows in self._rows]),
+            subject=np.repeat([clip.subject(self._subjects) for clip in self._clips], lengths),
             split=np.repeat([clip.split for clip in self._clips], lengths),
             video=np.repeat([clip.video for clip in self._clips], lengths),
         )
@@ -205,7 +235,11 @@ class AffWild2(FaceDataset):
             files[TEST_LIST] = self._test_list
         roots = sorted({crop.partition("/")[0] for crop in crops})
         annotated = (numbers >= 1) & (numbers <= lines[clip_of_row])
-        return Export(crops, annotated, files, {"frames": None if set(roots) <= set(ROOTS) else roots})
+        options: dict[str, Any] = {"frames": None if set(roots) <= set(ROOTS) else roots}
+        if self._subject_file:
+            files[_SUBJECTS] = self._subject_file
+            options["subjects"] = _SUBJECTS
+        return Export(crops, annotated, files, options)
 
     def problems(self) -> Iterable[str]:
         """Yield invalid lines of the annotation, and problems of folders and crops."""

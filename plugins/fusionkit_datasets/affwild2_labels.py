@@ -12,8 +12,12 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED
 from fusionkit.errors import DataError
+from fusionkit.registry.spec import Spec
+from fusionkit_datasets.annotation_file import AnnotationFile
+from fusionkit_datasets.stills import content_of, folders_in
 
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
+OTHER = "Other"
 CHALLENGES = ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge")
 LAYOUT = (
     "expected ROOT/<N>th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<clip>.txt "
@@ -65,7 +69,12 @@ def find_annotations(root: Path, chosen: str) -> Path:
         return top
     found = list(_challenges(top, depth=4))
     if not found:
-        raise DataError(f"affwild2: {top} has no folder {' or '.join(CHALLENGES)}", hint=LAYOUT)
+        below = next((folder for folder in folders_in(top) if next(_challenges(folder, depth=4), None)), None)
+        option = "annotations" if chosen else "root"
+        raise DataError(
+            f"affwild2: {top} has no folder {' or '.join(CHALLENGES)}; found: {content_of(top)}",
+            hint=f"use {Spec('affwild2', {option: str(below)})}" if below else LAYOUT,
+        )
     if len(found) > 1:
         raise DataError(
             f"affwild2: found several annotations: {', '.join(map(str, found))}",
@@ -155,6 +164,8 @@ def _order(header: bytes) -> tuple[list[int], str]:
     order = [indices.get(name.casefold(), -1) for name in names]
     if sorted(order) == list(range(len(CLASSES))):
         return order, ""
+    if sorted(order) == [index for index, name in enumerate(CLASSES) if name != OTHER]:
+        return order, ""  # editions before the third; class_map={Other:null} drops the class that no frame has
     plain = list(range(len(CLASSES)))
     if unknown := [name for name, index in zip(names, order, strict=True) if index < 0]:
         return plain, f"the header is {_shown(header)}; unknown class {_shown(unknown[0].encode())}"
@@ -187,3 +198,27 @@ def find_test_list(root: Path, annotations: Path) -> Path | None:
         if lists:
             return lists[0]
     return None
+
+
+def read_subjects(path: Path) -> dict[str, str]:
+    """Read a csv file with the columns ``video`` and ``subject``: name of a video or clip to its person.
+
+    Raises:
+        DataError: if it cannot be read, lacks a column, or has an empty field or two subjects for a video.
+    """
+    file = AnnotationFile("affwild2", path)
+    rows = file.rows()
+    line, header = next(rows, (1, []))
+    if absent := [name for name in ("video", "subject") if name not in header]:
+        raise DataError(
+            f"affwild2: {path}:{line}: no column {', '.join(absent)}; found: {', '.join(header) or 'nothing'}"
+        )
+    video, subject = header.index("video"), header.index("subject")
+    subjects: dict[str, str] = {}
+    for line, fields in rows:
+        if len(fields) != len(header) or not fields[video] or not fields[subject]:
+            raise DataError(f"affwild2: {path}:{line}: expected a video and a subject, found {fields}")
+        if subjects.setdefault(fields[video], fields[subject]) != fields[subject]:
+            both = f"{subjects[fields[video]]!r} and {fields[subject]!r}"
+            raise DataError(f"affwild2: {path}:{line}: video {fields[video]!r} has two subjects: {both}")
+    return subjects

@@ -9,9 +9,9 @@ from pathlib import Path
 from fusionkit.contracts import UNLABELLED, Count
 from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import DataError
-from fusionkit_datasets.class_folders import folders_in
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, root_folder
+from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, folders_in, root_folder, wrong_root
 
 LAYOUT = "cohn-kanade-images/S005/001/*.png with Emotion/S005/001/*_emotion.txt"
 IMAGES = ("cohn-kanade-images", "extended-cohn-kanade-images/cohn-kanade-images", "extended-cohn-kanade-images")
@@ -138,5 +138,13 @@ def _emotion(data: bytes) -> int | None:
 def _folder(top: Path, names: tuple[str, ...]) -> Path:
     found = next((top / name for name in names if (top / name).is_dir()), None)
     if found is None:
-        raise DataError(f"ckplus: {top} has no folder {names[0]}", hint=LAYOUT)
+        raise wrong_root("ckplus", top, names, LAYOUT, _class_folders_spec(top))
     return found
+
+
+def _class_folders_spec(top: Path) -> str:
+    """Return the SPEC that reads CK+48, ``<class>/S010_004_00000017.png``; empty for another layout."""
+    names = (path.name for folder in folders_in(top) for path in folder.iterdir())
+    if not re.fullmatch(r"S[0-9]+_[0-9]+_[0-9]+\.[a-z]+", next(names, "")):
+        return ""
+    return str(Spec("folder", {"root": str(top), "subject": "S[0-9]+", "clip": "S[0-9]+_[0-9]+"}))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import DataError
 from fusionkit.registry import did_you_mean
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import own_spelling
-from fusionkit_datasets.stills import FileImages, Listing, Still, root_folder
+from fusionkit_datasets.stills import FileImages, Listing, Still, folders_in, root_folder, wrong_root
 
 LAYOUT = "expected ROOT/<class>/<images> or ROOT/{train,val[,test]}/<class>/<images>"
 
@@ -52,20 +53,29 @@ class ImageFile:
         return "/".join(part for part in (self.split, self.label, self.name) if part)
 
 
-def find_images(root: str) -> list[ImageFile]:
+def find_images(root: str, dataset: str = "folder", sought: Sequence[str] = (), spec: str = "") -> list[ImageFile]:
     """Return all images of a data set, in no particular order. Only names and sizes are read.
+
+    Args:
+        root: its folder.
+        dataset: its name, for messages.
+        sought: files or folders of its other layouts, which the root does not have.
+        spec: SPEC that reads the root, if it is known.
 
     Raises:
         DataError: if the root is not a folder, or the folders below it have another layout.
     """
-    top = root_folder("folder", root, LAYOUT)
+    top = root_folder(dataset, root, LAYOUT)
     try:
         splits = _splits(top)
         images = [image for split, folder in splits.items() for image in _images_of_split(top, folder, split)]
     except OSError as error:
         raise DataError(f"folder: cannot list {error.filename}: {error.strerror}") from error
     if not images:
-        raise DataError(f"folder: root {root!r} {_content_of(top)}", hint=LAYOUT)
+        raise _no_classes(dataset, top, [*sought, "class folder with images"], spec)
+    if len({image.label for image in images}) == 1:
+        second = f"second class folder: found only one class ({images[0].label}), at least two are needed"
+        raise _no_classes(dataset, top, [*sought, second], spec)
     for split in splits:
         if not any(image.split == split for image in images):
             raise DataError(f"folder: split {split} ({splits[split]}) has no class folder with images", hint=LAYOUT)
@@ -79,6 +89,9 @@ def class_folders(
     classes: tuple[str, ...],
     digits: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
+    *,
+    sought: Sequence[str] = (),
+    spec: str = "",
 ) -> Listing:
     """List the images below ``ROOT/{train,val,test}/<class>`` or ``ROOT/<class>`` of known classes, sorted by path.
 
@@ -88,6 +101,8 @@ def class_folders(
         classes: class names; a folder may have another spelling (``Angry`` for ``anger``).
         digits: name of a numbered folder to its class. Default: numbered folders are refused.
         left_out: folder name in lower case to the reason why its images are counted instead of read.
+        sought: files or folders of the other layouts, which the root does not have.
+        spec: SPEC that reads the root, if it is known.
 
     Raises:
         DataError: if a folder name is not a class.
@@ -95,7 +110,7 @@ def class_folders(
     meaning = {name: name for name in classes} | dict(digits or {})
     stills, names = [], []
     dropped = Counter[str]()
-    for file in sorted(find_images(str(root)), key=lambda file: file.key):
+    for file in sorted(find_images(str(root), dataset, sought, spec), key=lambda file: file.key):
         if reason := (left_out or {}).get(file.label.casefold()):
             dropped[reason] += 1
             continue
@@ -109,11 +124,6 @@ def class_folders(
         stills.append(Still(file.key, classes.index(name), file.split))
         names.append(Path(file.path).relative_to(root).as_posix())
     return Listing(stills, FileImages(root, names), dropped=dropped)
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder that are not hidden, sorted."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _splits(top: Path) -> dict[str, Path]:
@@ -182,20 +192,27 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
-def _content_of(top: Path) -> str:
-    names = sorted(child.name for child in top.iterdir() if not child.name.startswith("."))
-    if not names:
-        return "is empty"
-    images = sum(Path(name).suffix.lower() in ENDINGS for name in names)
-    found = f"{images} images directly in it" if images else ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"has no class folder with images; found: {found}"
+def _no_classes(dataset: str, top: Path, sought: Sequence[str], spec: str) -> DataError:
+    below = _root_below(top)
+    spec = spec or (str(Spec(dataset, {"root": str(below)})) if below else "")
+    return wrong_root(dataset, top, sought, LAYOUT, spec)
+
+
+def _root_below(top: Path) -> Path | None:
+    """Return a folder at most two levels below the root that has splits, or classes with images; None without one."""
+    near = folders_in(top)
+    for folder in [*near, *(each for child in near for each in folders_in(child))]:
+        inner = folders_in(folder)
+        if any(_SPLITS.get(each.name.lower()) == "train" for each in inner):
+            return folder
+        if sum(next(_images_below(each), None) is not None for each in inner) > 1:
+            return folder
+    return None
 
 
 def _check_classes(images: list[ImageFile]) -> None:
-    """Refuse a single class, and names that differ only in case or Unicode form."""
+    """Refuse names that differ only in case or Unicode form."""
     classes = sorted({image.label for image in images})
-    if len(classes) == 1:
-        raise DataError(f"folder: found only one class ({classes[0]}); at least two are needed", hint=LAYOUT)
     written: dict[str, str] = {}
     for name in classes:
         other = written.setdefault(unicodedata.normalize("NFC", name).casefold(), name)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Export
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_folders import class_folders
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.pixel_table import PixelTable
@@ -41,7 +42,7 @@ class Fer2013(Stills):
     def __init__(self, root: str, class_map: ClassMapOption = None) -> None:
         mapped = ClassMap.of(CLASSES, class_map)
         path = csv_file("fer2013", root)
-        listing = _from_csv(path) if path else class_folders("fer2013", Path(root).expanduser(), CLASSES)
+        listing = _from_csv(path) if path else _from_folders(Path(root).expanduser())
         super().__init__(listing, mapped)
 
     def export(self, rows: np.ndarray) -> Export:
@@ -65,6 +66,19 @@ def csv_file(dataset: str, root: str) -> Path | None:
         return Path(root).expanduser()
     top = root_folder(dataset, root, LAYOUT)
     return next((top / name for name in CSV_FILES if (top / name).is_file()), None)
+
+
+def _from_folders(top: Path) -> Listing:
+    other = next((path for path in sorted(top.glob("*.csv")) if _is_pixel_table(path)), None)
+    spec = str(Spec("fer2013", {"root": str(other)})) if other else ""
+    return class_folders("fer2013", top, CLASSES, sought=CSV_FILES, spec=spec)
+
+
+def _is_pixel_table(path: Path) -> bool:
+    """Return whether a file begins like the csv of FER2013."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        names = {name.strip(' "\r\n').lower() for name in file.readline(200).split(",")}
+    return {"emotion", "pixels"} <= names
 
 
 def _from_csv(path: Path) -> Listing:

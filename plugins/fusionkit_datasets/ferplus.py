@@ -13,7 +13,7 @@ from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.fer2013 import USAGES, csv_file
 from fusionkit_datasets.pixel_table import PixelTable
-from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, root_folder
+from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, root_folder, wrong_root
 
 LAYOUT = "fer2013new.csv with fer2013.csv, or FER2013{Train,Valid,Test}/label.csv with the images beside it"
 CSV_FILES = ("fer2013new.csv", "ferplus/fer2013new.csv", "FERPlus/fer2013new.csv")
@@ -96,7 +96,7 @@ def _from_csv(path: Path, top: Path) -> Listing:
 def _from_folders(top: Path) -> Listing:
     lists = {split: path for split, name in FOLDERS.items() if (path := top / name / "label.csv").is_file()}
     if "train" not in lists:
-        raise DataError(f"ferplus: {top} has neither fer2013new.csv nor FER2013Train/label.csv", hint=LAYOUT)
+        raise wrong_root("ferplus", top, [*CSV_FILES, "FER2013Train/label.csv"], LAYOUT)
     stills: list[Still] = []
     digests, dropped, faults = [], Counter[str](), list[str]()
     for split, path in lists.items():

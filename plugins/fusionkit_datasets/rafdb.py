@@ -23,9 +23,10 @@ MANET = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Ange
 class RafDb(Stills):
     """RAF-DB with its seven basic expressions and its split into train and test.
 
-    Two layouts: the original one, ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` (or ``Image/original``);
-    and class folders, ``{train,test}/<class>/<images>``. Folders are named after expressions or numbered. Two
-    numberings are in use, and the files do not show which: numbered folders need ``numbering``.
+    Two layouts: the original one, ``EmoLabel/list_patition_label.txt`` with ``Image/aligned/train_00001_aligned.jpg``
+    or ``Image/original/train_00001.jpg``, where ``Image`` and ``_aligned`` may be missing; and class folders,
+    ``{train,test}/<class>/<images>``. Folders are named after expressions or numbered. Two numberings are in use, and
+    the files do not show which: numbered folders need ``numbering``.
 
     It has no official validation set: ``official`` takes dev from train.
 
@@ -60,7 +61,7 @@ class RafDb(Stills):
 
 def _from_list(top: Path, path: Path, images: str) -> Listing:
     file = AnnotationFile("rafdb", path)
-    stills, names = [], []
+    stills = []
     for line, words in file.words(least=2):
         name, number = " ".join(words[:-1]), words[-1]
         split = next((split for split in ("train", "test") if name.startswith(split)), None)
@@ -71,13 +72,26 @@ def _from_list(top: Path, path: Path, images: str) -> Listing:
             file.fault(line, f"label {number[:40]!r} must be 1 to 7")
             continue
         stills.append(Still(name, int(number) - 1, split, line, file.name))
-        stem, dot, ending = name.rpartition(".")
-        names.append(f"Image/{images}/{f'{stem}_aligned{dot}{ending}' if images == 'aligned' else name}")
+    names = _image_names(top, images, [still.clip for still in stills])
     return Listing(stills, FileImages(top, names), file.digest(), faults=file.faults)
 
 
+def _image_names(top: Path, images: str, listed: list[str]) -> list[str]:
+    """Return the path of each listed image; the first of the known forms that one of the first images has."""
+    suffixes = ("_aligned", "") if images == "aligned" else ("",)
+    forms = [(folder, suffix) for folder in (f"Image/{images}", images) for suffix in suffixes]
+
+    def name(form: tuple[str, str], each: str) -> str:
+        stem, dot, ending = each.rpartition(".")
+        return f"{form[0]}/{stem}{form[1]}{dot}{ending}" if dot else f"{form[0]}/{each}"
+
+    form = next((form for form in forms if any((top / name(form, each)).is_file() for each in listed[:20])), forms[0])
+    return [name(form, each) for each in listed]
+
+
 def _from_folders(top: Path, numbering: str) -> Listing:
-    numbers = sorted({file.label for file in find_images(str(top)) if file.label.isdecimal()})
+    files = find_images(str(top), "rafdb", LISTS)
+    numbers = sorted({file.label for file in files if file.label.isdecimal()})
     return class_folders("rafdb", top, CLASSES, _digits(top, numbers, numbering))
 
 

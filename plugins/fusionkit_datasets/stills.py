@@ -13,8 +13,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable
-from fusionkit.contracts.image_file import read_image
+from fusionkit.contracts.image_file import ENDINGS, read_image
 from fusionkit.errors import DataError
+from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap
 
 Box = tuple[int, int, int, int]
@@ -75,7 +76,8 @@ class FileImages:
     Attributes:
         root: folder of the data set.
         names: paths below the root, with ``/``.
-        boxes: part of each image to cut out: left, top, right, bottom in px; None for the whole image. Empty: no boxes.
+        boxes: part of each image to cut out: left, top, right, bottom in px; None for a frame without a usable box,
+            which has no image, since the photo may show several faces. Empty: whole images.
         sizes: in bytes; -1 for a missing file.
     """
 
@@ -88,12 +90,11 @@ class FileImages:
         object.__setattr__(self, "sizes", [_size(self.where(row)) for row in range(len(self.names))])
 
     def read(self, row: int) -> np.ndarray | None:
-        """Return RGB uint8 (H, W, 3); None if the file is missing or broken."""
-        if self.sizes[row] <= 0:
+        """Return RGB uint8 (H, W, 3); None if the file is missing or broken, or the box is not in the image."""
+        if self.sizes[row] <= 0 or self._lacks_box(row):
             return None
         image = read_image(self.where(row))
-        box = self.boxes[row] if self.boxes else None
-        return image if image is None or box is None else _cut(image, box)
+        return _cut(image, self.boxes[row]) if self.boxes and image is not None else image
 
     def where(self, row: int) -> str:
         """Return the path of the file."""
@@ -105,14 +106,20 @@ class FileImages:
         return valid_text(f"{text}\n{self.boxes}")
 
     def there(self) -> np.ndarray:
-        """Return (N,) bool: files that exist and are not empty."""
-        return np.array(self.sizes, dtype=np.int64) > 0
+        """Return (N,) bool: files that exist and are not empty, with a box if boxes are cut out."""
+        boxed = [not self._lacks_box(row) for row in range(len(self.names))]
+        return (np.array(self.sizes, dtype=np.int64) > 0) & np.array(boxed, dtype=bool)
 
     def problems(self) -> Iterator[tuple[int, str]]:
-        """Yield (row, problem) for each missing or empty file."""
+        """Yield (row, problem) for each missing or empty file, and each one without a usable box."""
         for row, size in enumerate(self.sizes):
             if size <= 0:
                 yield row, f"{self.where(row)} is {'empty' if size == 0 else 'missing'}"
+            elif self._lacks_box(row):
+                yield row, f"{self.where(row)} has no usable face box, so the frame has no image"
+
+    def _lacks_box(self, row: int) -> bool:
+        return bool(self.boxes) and self.boxes[row] is None
 
 
 @dataclass(frozen=True)
@@ -186,8 +193,10 @@ class Stills(FaceDataset):
         return f"{self._listing.annotation}\n{self._listing.images.content()}"
 
     def where(self, row: int) -> str:
-        """Return the file, and the line if the file has lines."""
-        return self._listing.images.where(row)
+        """Return the file, and the line if the file has lines; with face boxes, also the line of the annotation."""
+        images, origin = self._listing.images, self._listing.stills[row].origin
+        boxed = isinstance(images, FileImages) and images.boxes
+        return f"{images.where(row)} ({origin})" if boxed and origin else images.where(row)
 
     def has_image(self) -> np.ndarray | None:
         """Return (N,) bool: rows with a file that is not empty; None if pixels are in a table."""
@@ -223,7 +232,9 @@ class Stills(FaceDataset):
             raise DataError(f"{name}: no annotated image{f'; left out: {dropped}' if dropped else ''}")
         there = images.there()
         if there is not None and not there.any():
-            raise DataError(f"{name}: all {len(there)} images are missing, such as {images.where(0)}")
+            parent = next(folder for folder in Path(images.where(0)).parents if folder.is_dir())
+            found = f"{parent} has: {content_of(parent)}"
+            raise DataError(f"{name}: all {len(there)} images are missing, such as {images.where(0)}; {found}")
 
 
 def root_folder(dataset: str, root: str, layout: str) -> Path:
@@ -239,6 +250,45 @@ def root_folder(dataset: str, root: str, layout: str) -> Path:
     return top
 
 
+def wrong_root(dataset: str, top: Path, sought: Sequence[str], layout: str, spec: str = "") -> DataError:
+    """Return the error of a root without the files of a layout: what was sought, what was found, what would be read.
+
+    Args:
+        dataset: name of the data set.
+        top: the root.
+        sought: files or folders of the layout, below the root.
+        layout: the hint, unless a folder below the root, or above it, has what was sought.
+        spec: SPEC that reads the root, if it is known.
+    """
+    near = [top.parent, *folders_in(top)]
+    near += [folder for child in near[1:] for folder in folders_in(child)]
+    other = next((folder for folder in near if any((folder / name).exists() for name in sought)), None)
+    spec = spec or (str(Spec(dataset, {"root": str(other)})) if other else "")
+    return DataError(
+        f"{dataset}: root {str(top)!r} has no {' or '.join(sought)}; found: {content_of(top)}",
+        hint=f"use {spec}" if spec else layout,
+    )
+
+
+def content_of(folder: Path) -> str:
+    """Return the names of the first files and folders in a folder, for a message."""
+    names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+    images = [name for name in names if Path(name).suffix.lower() in ENDINGS]
+    others = [name for name in names if name not in images]
+    shown = others[:5] + (["..."] if len(others) > 5 else [])
+    return valid_text(", ".join(shown + ([f"{len(images)} images directly in it"] if images else []))) or "nothing"
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are not hidden, sorted."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def usable_box(left: int, top: int, right: int, bottom: int) -> Box | None:
+    """Return a box; None if it is inverted, empty, or left of or above every image."""
+    return (left, top, right, bottom) if max(left, 0) < right and max(top, 0) < bottom else None
+
+
 def valid_text(name: str) -> str:
     """Return a file name as valid Unicode: bytes that are not UTF-8 are escaped."""
     return name.encode(errors="backslashreplace").decode()
@@ -252,8 +302,10 @@ def _size(path: str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
-def _cut(image: np.ndarray, box: Box) -> np.ndarray:
-    """Return the part inside the box; the whole image if the box is outside of it."""
+def _cut(image: np.ndarray, box: Box | None) -> np.ndarray | None:
+    """Return the part inside the box; None if the box is outside of the image."""
+    if box is None:
+        return None
     left, top, right, bottom = (max(side, 0) for side in box)
     part = image[top:bottom, left:right]
-    return np.ascontiguousarray(part) if part.size else image
+    return np.ascontiguousarray(part) if part.size else None

@@ -22,14 +22,22 @@ HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_land
 LISTS = "Manually_Annotated_file_lists"
 
 
-def table(expressions: list[object], folder: str, box: str = "0,0,0,0") -> list[str]:
+def table(expressions: list[object], folder: str, box: str = "0,0,99,99") -> list[str]:
     return [f"{folder}/{i}.jpg,{box},1;2;3;4,{each},0.1,-2" for i, each in enumerate(expressions)]
 
 
-def full(root: Path, train: list[object], val: list[object], *, lists: str = LISTS, header: str = HEADER) -> str:
+def full(
+    root: Path,
+    train: list[object],
+    val: list[object],
+    *,
+    box: str = "0,0,99,99",
+    lists: str = LISTS,
+    header: str = HEADER,
+) -> str:
     """Both csv files, and an image for each line: its grey value is its place in the file."""
     for name, folder, expressions in (("training", "10", train), ("validation", "7", val)):
-        lines = ([header] if header else []) + table(expressions, folder)
+        lines = ([header] if header else []) + table(expressions, folder, box)
         write(root / lists / f"{name}.csv", "\r\n".join(lines) + "\r\n")
         for i in range(len(expressions)):
             image(root / "Manually_Annotated_Images" / folder / f"{i}.jpg", i)
@@ -59,9 +67,41 @@ def test_the_csv_files_may_lie_elsewhere_and_lack_their_header(tmp_path, lists, 
 def test_columns_are_found_by_name(tmp_path):
     full(tmp_path, [0, 1], [2, 3])
     write(tmp_path / LISTS / "training.csv", "\ufeffexpression,subDirectory_filePath\n6,10/1.jpg\n5.0,10/0.jpg\n")
-    data = AffectNet(str(tmp_path))
+    data = AffectNet(str(tmp_path), crop=False)
     assert labels(data) == ["Anger", "Disgust", "Sad", "Surprise"]
     assert greys(data)[:2] == [1, 0]
+
+
+def test_without_box_columns_faces_cannot_be_cut_out(tmp_path):
+    full(tmp_path, [0, 1], [2, 3])
+    write(tmp_path / LISTS / "training.csv", "expression,subDirectory_filePath\n6,10/1.jpg\n5,10/0.jpg\n")
+    line = next(iter(AffectNet(str(tmp_path)).problems()))
+    assert line.startswith(f"{tmp_path / LISTS / 'training.csv'}:1: no column face_x, face_y, face_width, face_height")
+    assert "crop=false" in line
+    with pytest.raises(DataError, match=r"training.csv:1: no column face_x"):
+        AffectNet(str(tmp_path)).table()
+
+
+@pytest.mark.parametrize("box", ["NULL,NULL,NULL,NULL", "0,0,0,0", "5,5,-3,4", "-9,0,9,9", "1e999,0,9,9", ",,,"])
+def test_a_frame_with_an_unusable_box_has_no_image_and_is_named(tmp_path, box):
+    full(tmp_path, [0, 1], [2, 3])
+    lines = [HEADER, *table([0], "10", "0,0,4,4"), *table([0, 6], "10", box)[1:]]
+    write(tmp_path / LISTS / "training.csv", "\n".join(lines))
+    data = AffectNet(str(tmp_path))
+    assert [image is None for image in data.images(np.arange(2))] == [False, True]
+    assert data.has_image().tolist()[:2] == [True, False]
+    (line,) = [problem for problem in data.problems() if "training.csv" in problem]
+    assert line.startswith(f"{tmp_path / LISTS / 'training.csv'}:3: ")
+    assert "10/1.jpg has no usable face box" in line
+    assert AffectNet(str(tmp_path), crop=False).has_image().all()
+
+
+def test_a_box_outside_of_the_photo_is_no_image(tmp_path):
+    full(tmp_path, [0, 1], [2, 3])
+    write(tmp_path / LISTS / "training.csv", "\n".join([HEADER, *table([0, 6], "10", "400,400,50,50")]))
+    data = AffectNet(str(tmp_path))
+    assert data.images(np.arange(2)) == [None, None]
+    assert f"{tmp_path / LISTS / 'training.csv'}:2" in data.where(0)
 
 
 def test_seven_classes_leave_contempt_out_and_count_it(tmp_path):
@@ -91,9 +131,9 @@ def test_the_face_is_cut_out_by_its_box(tmp_path):
     for i in range(4):
         write(tmp_path / f"Manually_Annotated_Images/10/{i}.jpg", cv2.imencode(".png", pixels)[1].tobytes())
     images = AffectNet(str(tmp_path)).images(np.arange(4))
-    expected = [pixels[10:25, 5:25], pixels[30:, 50:], pixels, pixels]
-    for found, grey in zip(images, expected, strict=True):
+    for found, grey in zip(images[:2], [pixels[10:25, 5:25], pixels[30:, 50:]], strict=True):
         np.testing.assert_array_equal(found, np.repeat(grey[..., None], 3, axis=2))
+    assert images[2:] == [None, None]
     whole = AffectNet(str(tmp_path), crop=False)
     assert [each.shape for each in whole.images(np.arange(4))] == [(40, 60, 3)] * 4
     assert whole.fingerprint() != AffectNet(str(tmp_path)).fingerprint()

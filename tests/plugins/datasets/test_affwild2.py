@@ -332,3 +332,51 @@ def test_no_crop_is_opened_and_few_are_asked_for_their_size(tmp_path, monkeypatc
     assert len(asked) == 16
     assert asked[0] == "00001.jpg"
     assert asked[-1] == "00500.jpg"
+
+
+def with_people(root: Path, subjects: str) -> Path:
+    for clip in ("1", "1_left", "2", "3"):
+        annotate(root, clip, [0, 1])
+        crop(root, clip, [1, 2])
+    (root / "people.csv").write_text(subjects)
+    return root
+
+
+def test_the_videos_of_one_subject_are_one_unit(tmp_path):
+    data = AffWild2(str(with_people(tmp_path, "subject,video\nann,1\nben,2\nann,3\n")), subjects="people.csv")
+    units = dict(zip(data.table().clip.tolist(), data.table().unit.tolist(), strict=True))
+    assert units == {"1": "ann", "1_left": "ann", "2": "ben", "3": "ann"}
+    assert list(data.problems()) == []
+    elsewhere = AffWild2(str(tmp_path), subjects=str(tmp_path / "people.csv"))
+    assert elsewhere.fingerprint() == data.fingerprint() != AffWild2(str(tmp_path)).fingerprint()
+    exported = data.export(np.arange(len(data.table())))
+    assert exported.files[exported.options["subjects"]] == tmp_path / "people.csv"
+
+
+def test_a_clip_may_have_a_subject_of_its_own_and_clips_without_one_are_counted(tmp_path):
+    data = AffWild2(str(with_people(tmp_path, "video,subject\n1,ann\n1_left,ben\n2,ben\n")), subjects="people.csv")
+    units = dict(zip(data.table().clip.tolist(), data.table().unit.tolist(), strict=True))
+    assert units == {"1": "ann", "1_left": "ben", "2": "ben", "3": "3"}
+    assert list(data.problems()) == [f"{tmp_path / 'people.csv'}: no subject for 1 clip(s), such as '3'"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video,person\n1,ann\n", "people.csv:1: no column subject; found: video, person"),
+        ("", "people.csv:1: no column video, subject; found: nothing"),
+        ("video,subject\n1,ann\n1,ben\n", "people.csv:3: video '1' has two subjects: 'ann' and 'ben'"),
+        ("video,subject\n1,\n", "people.csv:2: expected a video and a subject"),
+        ("video,subject\n1.mp4,ann\n", "names no video of the data; it has '1.mp4', the data '1'"),
+    ],
+)
+def test_a_wrong_file_of_subjects_is_refused(tmp_path, text, message):
+    root = with_people(tmp_path, text)
+    with pytest.raises(DataError, match=message):
+        AffWild2(str(root), subjects="people.csv")
+
+
+def test_an_annotation_one_folder_too_high_is_named_with_the_spec_that_reads_it(tmp_path):
+    with_people(tmp_path / "Aff-Wild2", "")
+    with pytest.raises(DataError, match=f"found: Aff-Wild2 .*use affwild2:root={tmp_path / 'Aff-Wild2'}"):
+        AffWild2(str(tmp_path))

@@ -114,7 +114,7 @@ def test_a_header_in_another_order_is_mapped_by_name():
         (b"0\n1\n", "unknown class '0'"),
         (b"Neutral,Anger,Disgust,Fear,Happy,Sadness,Surprise,Other\n", "unknown class 'Happy'"),
         (b"valence,arousal\n0.1,0.2\n", "unknown class 'valence'"),
-        (b"Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise\n", "the header lacks Other"),
+        (b"Neutral,Disgust,Fear,Happiness,Sadness,Surprise,Other\n", "the header lacks Anger"),
         (HEADER.replace("Anger", "Fear").encode(), "the header repeats Fear and lacks Anger"),
         (HEADER.encode("utf-16"), "unknown class "),
     ],
@@ -199,3 +199,9 @@ def test_the_list_of_the_test_set_is_found_beside_the_annotation_or_above(tmp_pa
     assert listed_test_clips(tmp_path, annotations) is None
     (folder / f"Expression_{kind}_Challenge_test_set_release.txt").write_bytes(b"\xef\xbb\xbfb_left\r\na\r\n\r\n")
     assert listed_test_clips(tmp_path, annotations) == ["a", "b_left"]
+
+
+def test_a_list_of_seven_classes_without_other_is_read():
+    labels, problems = parse_labels(b"Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise\n0\n6\n-1\n7\n")
+    assert labels.tolist() == [0, 6, -1, -1]
+    assert [line for line, _ in problems] == [5]

@@ -135,8 +135,26 @@ def test_an_image_without_a_number_and_a_number_twice_are_refused(tmp_path):
 def test_a_folder_that_is_missing_is_named(tmp_path, folder):
     root = written(tmp_path)
     (tmp_path / folder).rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=f"has no folder {folder}"):
+    with pytest.raises(DataError, match=f"has no {folder} or .*found: .*elsewhere"):
         CkPlus(root)
+
+
+def test_ck48_is_refused_with_the_spec_that_reads_it(tmp_path):
+    for name, number in (("anger/S010_004_00000017", 1), ("anger/S010_004_00000018", 2), ("fear/S011_003_00000013", 3)):
+        image(tmp_path / "CK+48" / f"{name}.png", number)
+    with pytest.raises(DataError, match=r"no cohn-kanade-images .*found: anger, fear") as refused:
+        CkPlus(str(tmp_path / "CK+48"))
+    data = DATASETS.build(Spec.parse(refused.value.hint.removeprefix("use ")))
+    assert data.table().subject.tolist() == ["S010", "S010", "S011"]
+    assert data.table().clip.tolist() == ["S010_004", "S010_004", "S011_003"]
+    assert data.table().number.tolist() == [17, 18, 13]
+
+
+def test_a_root_one_folder_too_high_is_named_with_the_spec_that_reads_it(tmp_path):
+    root = Path(written(tmp_path / "CK"))
+    with pytest.raises(DataError) as refused:
+        CkPlus(str(tmp_path))
+    assert f"use ckplus:root={root}" in str(refused.value)
 
 
 def test_no_person_is_trained_on_and_tested(tmp_path):

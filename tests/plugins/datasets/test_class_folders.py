@@ -106,12 +106,19 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
 
 
 def test_an_empty_root_is_refused(tmp_path):
-    assert "is empty" in refused(tmp_path)
+    assert "found: nothing" in refused(tmp_path)
 
 
 def test_a_root_without_class_folders_is_refused_saying_what_is_there(tmp_path):
     assert "2 images directly in it" in refused(fill(tmp_path / "flat", "1.jpg", "2.jpg"))
     assert "found: labels.csv, notes" in refused(fill(tmp_path / "none", "labels.csv", "notes/a.txt"))
+
+
+def test_a_root_above_or_below_the_right_one_is_refused_with_the_spec_that_reads_it(tmp_path):
+    fill(tmp_path / "above", "faces/train/a/1.jpg", "faces/train/b/1.jpg", "faces/val/a/2.jpg")
+    assert f"use folder:root={tmp_path / 'above' / 'faces'}" in refused(tmp_path / "above")
+    fill(tmp_path / "zip", "out/faces/a/1.jpg", "out/faces/b/1.jpg")
+    assert f"use folder:root={tmp_path / 'zip' / 'out' / 'faces'}" in refused(tmp_path / "zip")
 
 
 def test_a_single_class_is_refused(tmp_path):

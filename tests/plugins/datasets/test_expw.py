@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import labels, write
 
+from fusionkit.data.check import check_data
 from fusionkit.errors import DataError
+from fusionkit.grid.progress import Progress
 from fusionkit_datasets.expw import ExpW
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
@@ -37,6 +39,27 @@ def test_each_face_of_a_photo_is_named_by_its_line(tmp_path):
     data = ExpW(written(tmp_path, "a.jpg 0 5 10 30 45 60.5 3", "a.jpg 1 0 40 80 20 9.5 0"))
     photo, lines = tmp_path / "image/origin/a.jpg", tmp_path / "label/label.lst"
     assert [data.where(row) for row in range(2)] == [f"{photo} ({lines}:1)", f"{photo} ({lines}:2)"]
+
+
+def test_a_face_with_an_unusable_box_has_no_image_and_is_named(tmp_path):
+    boxes = ["5 10 30 45", "5 30 10 45", "45 10 30 5", "60 10 30 90", "-9 10 20 30"]  # top, left, right, bottom
+    data = ExpW(written(tmp_path, *(f"a.jpg {i} {box} 60 3" for i, box in enumerate(boxes))))
+    found = data.images(np.arange(5))
+    np.testing.assert_array_equal(found[0], PHOTO[5:45, 10:30])
+    assert found[1] is found[2] is found[3] is None
+    assert found[4] is not None  # top -9, bottom 30
+    assert data.has_image().tolist()[:4] == [True, False, False, True]  # the last is known when the photo is read
+    problems = list(data.problems())
+    assert [line.split(": ")[0].rpartition(":")[2] for line in problems[:2]] == ["2", "3"]
+    assert all("no usable face box" in line for line in problems)
+    checked = check_data(data, read=True, progress=Progress())
+    assert any("label.lst:4" in problem for problem in checked.problems)
+
+
+def test_a_root_one_folder_too_high_is_named(tmp_path):
+    written(tmp_path / "ExpW", "a.jpg 0 0 0 9 9 10 1")
+    with pytest.raises(DataError, match=f"found: ExpW .*use expw:root={tmp_path / 'ExpW'}"):
+        ExpW(str(tmp_path))
 
 
 def test_faces_that_the_detector_doubts_are_counted(tmp_path):

@@ -27,6 +27,18 @@ def csv(root: Path, *rows: str, name: str = "fer2013.csv") -> str:
     return str(root)
 
 
+def test_without_its_csv_what_is_there_and_the_spec_that_reads_it_are_named(tmp_path):
+    csv(tmp_path, row(0, 1), name="train.csv")
+    with pytest.raises(DataError) as refused:
+        Fer2013(str(tmp_path))
+    assert refused.value.hint == f"use fer2013:root={tmp_path / 'train.csv'}"
+    assert "fer2013.csv" in str(refused.value)
+    assert "found: train.csv" in str(refused.value)
+    csv(tmp_path / "deeper/archive", row(0, 1))
+    with pytest.raises(DataError, match=f"use fer2013:root={tmp_path / 'deeper/archive'}"):
+        Fer2013(str(tmp_path / "deeper"))
+
+
 def test_numbers_are_names_and_usages_are_splits(tmp_path):
     rows = [row(number, 10 * number) for number in NAMES]
     data = Fer2013(csv(tmp_path, *rows, row(4, 99, "PublicTest"), row(6, 100, "PrivateTest")))

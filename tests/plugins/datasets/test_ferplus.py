@@ -138,7 +138,7 @@ def test_an_image_that_is_missing_stays_a_row(tmp_path):
 
 
 def test_a_folder_with_neither_layout_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"has neither fer2013new.csv nor FER2013Train/label.csv"):
+    with pytest.raises(DataError, match=r"has no fer2013new.csv or .* or FER2013Train/label.csv; found: nothing"):
         FerPlus(str(tmp_path))
 
 

@@ -53,6 +53,31 @@ def test_original_images_have_their_own_folder_and_plain_names(tmp_path):
         RafDb(root).table()
 
 
+@pytest.mark.parametrize("form", ["Image/aligned/{}_aligned.jpg", "Image/aligned/{}.jpg", "aligned/{}_aligned.jpg"])
+def test_aligned_images_are_found_under_every_usual_name(tmp_path, form):
+    write(tmp_path / LIST, "train_1.jpg 1\ntrain_2.jpg 2\n")
+    for number in (1, 2):
+        image(tmp_path / form.format(f"train_{number}"), number)
+    data = RafDb(str(tmp_path))
+    assert (greys(data), data.frames.clip.tolist()) == ([1, 2], ["train_1.jpg", "train_2.jpg"])
+
+
+def test_images_under_other_names_are_named_beside_what_was_sought(tmp_path):
+    write(tmp_path / LIST, "train_1.jpg 1\ntrain_2.jpg 2\n")
+    image(tmp_path / "Image/cropped/1.jpg", 1)
+    with pytest.raises(DataError, match=r"Image/aligned/train_1_aligned.jpg; .*Image has: cropped"):
+        RafDb(str(tmp_path)).table()
+
+
+def test_a_root_one_folder_too_high_is_named_with_the_spec_that_reads_it(tmp_path):
+    listed(tmp_path / "basic", "train_1.jpg 1\ntest_2.jpg 2\n")
+    with pytest.raises(DataError) as refused:
+        RafDb(str(tmp_path))
+    assert LIST in str(refused.value)
+    assert "found: basic" in str(refused.value)
+    assert f"use rafdb:root={tmp_path / 'basic'}" in str(refused.value)
+
+
 def test_an_image_that_is_missing_stays_a_row_and_is_reported_with_its_line(tmp_path):
     root = listed(tmp_path, "train_1.jpg 1\ntrain_2.jpg 2\ntrain_3.jpg 3\n")
     (tmp_path / "Image/aligned/train_2_aligned.jpg").unlink()
