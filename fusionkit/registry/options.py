@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from fusionkit.contracts.option_types import Range
 
@@ -44,6 +45,16 @@ def options_of(cls: type[Any]) -> dict[str, Option]:
 
     An ``__init__`` with ``**options`` passes them to its base class, whose options follow.
     """
+    if cls not in _KNOWN:
+        _KNOWN[cls] = _read(cls)
+    return _KNOWN[cls]
+
+
+# A plan checks the options of a class hundreds of times; reading them compiles every annotation.
+_KNOWN: WeakKeyDictionary[type[Any], dict[str, Option]] = WeakKeyDictionary()
+
+
+def _read(cls: type[Any]) -> dict[str, Option]:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     found: dict[str, Option] = {}
     for init in _inits(cls):

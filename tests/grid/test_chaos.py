@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 
-def test_twenty_five_kills_lose_nothing(chaos: ModuleType, tmp_path: Path) -> None:
+
+@pytest.mark.slow
+def test_twenty_five_kills_lose_nothing(chaos: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chaos, "FRESH", 0.0)  # a fresh process takes longer to start than to be killed and resumed
     with chaos.forking() as fork:
         report = chaos.Chaos(tmp_path, fork, ("serial", "processes"), seed=1).run(25)
     assert report.wrong == [], report.left
