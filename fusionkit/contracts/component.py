@@ -18,7 +18,8 @@ class Component:
         revision: raise it when the same options give other results than before. Stored results then count as stale.
         provided: arguments of ``__init__`` that the kernel passes. They are not options.
         files: options that name a local file whose *bytes* decide the results (weights, a template), or several files,
-            by :meth:`files_of`. Their content enters the identity of results, their path does not.
+            by :meth:`files_of`. Their content enters the identity of results, their path does not. Source is followed
+            through imports; a file that a component opens by itself is unknown unless it is named here.
         places: options with the location of data (a root folder). They never enter the identity of results.
         nested: options that name another component, as a SPEC or a dict, each with its kind: ``{"source": "dataset"}``.
             The identity of that component enters the identity of this one.

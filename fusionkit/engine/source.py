@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from fusionkit.config.splits import Composites
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
+from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
-from fusionkit.storage.identity import canonical, digest, nested_identities, source_digest
+from fusionkit.storage.identity import canonical, digest, nested_identities
 from fusionkit.storage.record import Record, component_record
 
 
@@ -98,9 +98,7 @@ def open_source(spec: Spec, limit: int | None) -> Source:
     # The data depend on the code that reads or draws them, too.
     cls = type(dataset)
     nested = nested_identities(DATASETS, spec)
-    fingerprint = digest(
-        [dataset.fingerprint(), cls.revision, source_digest(cast("Hashable", cls)), *([nested] if nested else [])]
-    )
+    fingerprint = digest([dataset.fingerprint(), cls.revision, source_digest(cls), *([nested] if nested else [])])
     source = Source(spec, dataset, np.arange(len(table)), table, fingerprint)
     return source if limit is None else source.take(limited(table, limit))
 

@@ -5,7 +5,6 @@ from fusionkit.registry.registries import (
     DATASETS,
     EXTRACTORS,
     FUSIONS,
-    LONE_FILE,
     REGISTRIES,
     SMOOTHERS,
     ComponentRegistry,
@@ -14,6 +13,7 @@ from fusionkit.registry.registries import (
     find_components,
     kebab,
 )
+from fusionkit.registry.source import LONE_FILE
 
 __all__ = [
     "BACKBONES",

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
 from fusionkit.registry.options import check_options
+from fusionkit.registry.source import LONE_FILE, installed_entry_points, source_digest
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint, EntryPoints
+    from importlib.metadata import Distribution, EntryPoint
 
     from mmengine.registry import Registry
 
 
 T = TypeVar("T", bound=type)
-
-LONE_FILE = "fusionkit_plugin_"  # prefix of the module names of plugin files
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class ComponentRegistry:
     @cached_property
     def _entry_points(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        for point in _installed().select(group=self.group):
+        for point in installed_entry_points().select(group=self.group):
             same = found.setdefault(point.name, [])
             # A distribution can appear twice: an editable install has its metadata in two folders.
             if all((other.value, _distribution(other)) != (point.value, _distribution(point)) for other in same):
@@ -138,7 +137,7 @@ class ComponentRegistry:
             self._entry_points.pop(name, None)
             self._declared.pop(name, None)
         self._registered[name] = origin
-        self._classes.register_module(name=name, module=cls, force=True)
+        self._add(name, cls)
 
     def get(self, name: str) -> type[Any]:
         """Return the class of a name, and import it if needed.
@@ -158,9 +157,13 @@ class ComponentRegistry:
                 hint="uninstall one of them",
             )
         if name not in self._classes.module_dict:
-            self._classes.register_module(name=name, module=self._load(name))
+            self._add(name, self._load(name))
         cls: type[Any] = self._classes.module_dict[name]
         return cls
+
+    def _add(self, name: str, cls: type) -> None:
+        self._classes.register_module(name=name, module=cls, force=True)
+        source_digest(cls)  # kept from now on: the file may change while the class is in memory
 
     def _load(self, name: str) -> type[Any]:
         point = self._entry_points[name][0]
@@ -212,14 +215,6 @@ class ComponentRegistry:
             raise
         except Exception as error:
             raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
-
-
-@cache
-def _installed() -> EntryPoints:
-    """Return the entry points of all distributions; reading them takes most of the time of ``fusionkit list``."""
-    from importlib.metadata import entry_points
-
-    return cast("EntryPoints", entry_points())  # before Python 3.12 it returns a different type with the same methods
 
 
 def _nested_problems(kind: str, value: Any) -> list[str]:

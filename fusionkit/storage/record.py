@@ -10,8 +10,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
-from fusionkit.errors import DataError
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import ComponentRegistry
+from fusionkit.registry.source import changed_files
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import component_identity
 
@@ -19,7 +20,16 @@ Record = dict[str, Any]
 
 
 def component_record(registry: ComponentRegistry, spec: Spec) -> Record:
-    """Return a component's identity, the names of its options that are files, and its distribution (``my_pkg 0.2``)."""
+    """Return a component's identity, the names of its options that are files, and its distribution (``my_pkg 0.2``).
+
+    Raises:
+        ConfigError: if a source file has changed since it was imported; the code in memory is then another one.
+    """
+    changed = changed_files(registry.get(spec.name))
+    if changed:
+        raise ConfigError(
+            f"{registry.kind} {spec.name!r}: {changed[0]} has changed since it was imported", hint="restart Python"
+        )
     return {
         **component_identity(registry, spec),
         "files": list(registry.get(spec.name).files),

@@ -43,7 +43,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Make:
             EntryPoint(name, value, "fusionkit.smoothers")._for(dist)  # type: ignore[arg-type]
             for name, value in points.items()
         ]
-        monkeypatch.setattr("fusionkit.registry.registries._installed", lambda: EntryPoints(found))
+        monkeypatch.setattr("fusionkit.registry.registries.installed_entry_points", lambda: EntryPoints(found))
         return ComponentRegistry("smoother", "Smoother")
 
     return make

@@ -62,7 +62,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A registry of smoothers that sees the entry points it is given, and no others."""
 
     def make(*points: EntryPoint) -> ComponentRegistry:
-        monkeypatch.setattr("fusionkit.registry.registries._installed", lambda: EntryPoints(points))
+        monkeypatch.setattr("fusionkit.registry.registries.installed_entry_points", lambda: EntryPoints(points))
         return ComponentRegistry("smoother", CONTRACT)
 
     return make
