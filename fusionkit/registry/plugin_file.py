@@ -21,7 +21,7 @@ from fusionkit.registry.source import LONE_FILE, forget_folders, resolved, sourc
 def load_plugin_file(path: str) -> None:
     """Import a Python file whose ``register_module`` decorators register components.
 
-    It finds the modules beside it first, as a script does, at any time and in any process; ``sys.path`` stays as it is.
+    It finds the modules beside it first, as a script does, at any time and in any process; ``sys.path`` is unchanged.
     Its folder is a package of its own, so relative imports work too, and equal names in two folders do not meet. It is
     imported again, with the modules beside it, if one of these files has changed.
 

@@ -137,7 +137,7 @@ def resolved(name: str, importer: str) -> str:
 
 @cache
 def _is_beside(package: str, top: str) -> bool:
-    """Whether the folder of plugin files has a module that is not importable as it is."""
+    """Whether the folder of plugin files has a module that cannot be imported from elsewhere."""
     if top == _KERNEL or top in sys.builtin_module_names:
         return False
     spec = PathFinder.find_spec(top, [*sys.modules[package].__path__])
