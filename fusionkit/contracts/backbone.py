@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.inputs import WatchedFrames, input_changed
 from fusionkit.errors import PluginError
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class Backbone(Component, ABC):
         mean: mean of each RGB channel, of values scaled to 0..1.
         std: standard deviation of each RGB channel, of values scaled to 0..1.
         interpolation: interpolation by which the kernel resizes views.
+        random_weights: whether weights are random, all or some: a control. Reports mark the rows of such a backbone.
     """
 
     kind: ClassVar[str] = "backbone"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "linear"
+    random_weights: bool = False
 
     @property
     @abstractmethod
@@ -67,7 +70,7 @@ class Backbone(Component, ABC):
         """Embed a batch.
 
         Args:
-            views: (B, H, W, 3) uint8 RGB of ``input_size``.
+            views: (B, H, W, 3) uint8 RGB of ``input_size``. Do not write to them.
 
         Returns:
             (B, D) float32. A row must not depend on the other rows of the batch.
@@ -96,6 +99,10 @@ class Backbone(Component, ABC):
     def weights(self) -> str:
         """Return the publisher's name of the pretrained weights, for the provenance of a run. Default: empty."""
         return ""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return messages on the loading of weights, for users and the provenance of a run. Default: none."""
+        return ()
 
     def trained_on(self) -> tuple[tuple[str, str], ...]:
         """Return the labels used to train the weights: (data fingerprint, split digest) of each set. Default: none."""
@@ -135,12 +142,15 @@ class Backbone(Component, ABC):
             (B, D) float32, or (B, tokens, D) float32 if ``tokens`` > 0.
 
         Raises:
-            PluginError: if a shape or type breaks the contract.
+            PluginError: if a shape or type breaks the contract, or the views are changed.
         """
         name = type(self).__name__
         if views.dtype != np.uint8 or views.shape[1:] != (*self.input_size, 3):
             raise PluginError(f"backbone {name} takes uint8 (B, {self.input_size}, 3), not {views.dtype} {views.shape}")
+        watched = WatchedFrames(views)  # not read-only: PyTorch would warn
         values = np.asarray(self.tokens(views) if tokens else self.embed(views), dtype=np.float32)
+        if watched.changed():
+            raise input_changed(f"backbone {name}", "a view")
         expected = "(B, K, D)" if tokens else "(B, D)"
         if values.ndim != (3 if tokens else 2) or len(values) != len(views) or values.shape[-1] != self.dim:
             raise PluginError(

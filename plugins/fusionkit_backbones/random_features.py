@@ -26,6 +26,7 @@ class RandomFeatures(Backbone):
     in learning" (NIPS), with rectified units.
     """
 
+    random_weights = True
     examples = ({}, {"dim": 16, "size": 8, "seed": 1})
 
     def __init__(self, dim: Count = 512, size: Annotated[int, Range(least=2)] = 32, seed: Natural = 0) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +16,7 @@ import numpy as np
 from fusionkit.contracts import Backbone
 from fusionkit.contracts.backbone import Interpolation, has_native_bfloat16
 from fusionkit.contracts.flops import gflops
-from fusionkit.contracts.option_types import Count, Natural
+from fusionkit.contracts.option_types import Count, Natural, Positive, Probability
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
 from fusionkit.registry import did_you_mean
 
@@ -20,9 +25,18 @@ if TYPE_CHECKING:
 
     from fusionkit_backbones.checkpoint import EncoderHeader
 
+Weights = Literal["ema", "raw"]
+Mean = tuple[Probability, Probability, Probability]
+Std = tuple[Positive, Positive, Positive]
 Precision = Literal["auto", "float32", "bfloat16"]
 # timm's names of interpolations, and the contract's.
-INTERPOLATIONS: dict[str, Interpolation] = {"bilinear": "linear", "bicubic": "cubic", "lanczos": "lanczos"}
+INTERPOLATIONS: dict[str, Interpolation] = {
+    "nearest": "nearest",
+    "bilinear": "linear",
+    "bicubic": "cubic",
+    "box": "area",
+    "lanczos": "lanczos",
+}
 LOCAL_WEIGHTS = "give checkpoint=FILE with local weights"
 PROBE_SECONDS = 5.0
 
@@ -33,20 +47,30 @@ class TimmModel(Backbone):
     The embedding is the input of the model's classifier, which is left out. Input size, mean, standard deviation and
     interpolation are those of the model's own data config. Its centre crop is not applied, since a view is already a
     crop. With neither ``pretrained`` nor ``checkpoint`` the weights are random: the control of an untrained network of
-    that shape.
+    that shape. Its rows are marked in every table.
 
     A file of ``fusionkit pretrain`` or ``finetune`` names its model, its sizes and the preparation of images:
-    ``timm:checkpoint=encoder.safetensors`` is enough.
+    ``timm:checkpoint=encoder.safetensors`` is enough. Any other file does not say how images were prepared in its
+    training: compare ``mean``, ``std`` and ``interpolation`` with its authors' code. Many vision transformers of timm
+    have a mean and standard deviation of 0.5; most training code has ImageNet's.
 
     Args:
         model: name in timm, with or without a tag: ``vit_tiny_patch16_224``, ``resnet18.a1_in1k``. Not given: the model
             that the checkpoint names.
         pretrained: load the published weights, from the local cache of the hub or by download.
-        checkpoint: local weights of this model: ``.safetensors``, or a state dict of ``torch.save``, also nested as in
-            training scripts. A classifier in it is ignored; anything that needs unpickling is refused. Where ``pool``
+        checkpoint: local weights of this model: ``.safetensors``, or a state dict of ``torch.save``, also nested and
+            with a prefix of names (``module.``, ``backbone.``, ...) as in training scripts. A classifier and the
+            decoder of a masked autoencoder are ignored; anything that needs unpickling is refused. Where ``pool``
             moves a transformer's last norm behind the pooling, that norm takes the weights of the one before.
+        weights: of a checkpoint with both, ``ema``: the exponential moving average of the weights; ``raw``: those of
+            the last step. Not given: the average where there is one, as in timm.
         pool: timm's ``global_pool``. Not given: the model's own.
-        size: height and width in pixels of the views. Not given: the model's own.
+        size: height and width in pixels of the views. Not given: the model's own. If given, position embeddings of a
+            checkpoint for another size are resampled as in timm; otherwise such a checkpoint is refused.
+        mean: mean of each RGB channel, of values scaled to 0..1, such as ``[0.485,0.456,0.406]``. Not given: the
+            checkpoint's where fusionkit trained it, else the model's own.
+        std: standard deviation of each RGB channel, such as ``[0.229,0.224,0.225]``. Not given: as for ``mean``.
+        interpolation: of resizing views to ``size``. Not given: as for ``mean``.
         seed: of the random weights.
         precision: ``auto``: bfloat16 where the hardware has it natively, else float32.
 
@@ -67,13 +91,19 @@ class TimmModel(Backbone):
         model: str | None = None,
         pretrained: bool = False,
         checkpoint: str | None = None,
+        weights: Weights | None = None,
         pool: str | None = None,
         size: Count | None = None,
+        mean: Mean | None = None,
+        std: Std | None = None,
+        interpolation: Interpolation | None = None,
         seed: Natural = 0,
         precision: Precision = "auto",
     ) -> None:
         if pretrained and checkpoint is not None:
             raise ConfigError("timm: options pretrained = true and checkpoint exclude each other")
+        if weights is not None and checkpoint is None:
+            raise ConfigError(f"timm: option weights = {weights!r} has no effect without checkpoint")
         header = _header(model, checkpoint)
         if header is not None:
             model = model or header.model
@@ -89,6 +119,10 @@ class TimmModel(Backbone):
         self.checkpoint = checkpoint
         self.pool = header.pool if header and pool is None else pool
         self.size = size or (header.size if header else None)
+        self._given_weights, self._resample = weights, size is not None
+        self._notes: tuple[str, ...] = ()
+        self._is_masked_autoencoder = False
+        self.random_weights = not pretrained and checkpoint is None
         self.seed = seed
         self._asked_precision = precision
         self._model: Any = self._build()
@@ -98,9 +132,11 @@ class TimmModel(Backbone):
         from timm.data import resolve_model_data_config
 
         data = resolve_model_data_config(self._model)
-        self.mean, self.std = (header.mean, header.std) if header else (tuple(data["mean"]), tuple(data["std"]))
+        own_mean, own_std = (header.mean, header.std) if header else (tuple(data["mean"]), tuple(data["std"]))
         named = header.interpolation if header else data["interpolation"]
-        self.interpolation = INTERPOLATIONS.get(named, "linear")
+        self.mean, self.std = tuple(mean or own_mean), tuple(std or own_std)
+        self.interpolation = interpolation or INTERPOLATIONS.get(named, "linear")
+        self._has_own_mean = header is None and mean is None
         side = self.size or self._sizes.get("img_size")
         self._input_size = (side, side) if side else tuple(data["input_size"][1:])
         self._dim, self._gflop = self._traced()
@@ -183,6 +219,21 @@ class TimmModel(Backbone):
         """Return model, tag and hash of the published weights; empty for random weights or a checkpoint."""
         return self._weights
 
+    def notes(self) -> tuple[str, ...]:
+        """Return how the file was loaded, and a hint if its masked autoencoder was probably normalised otherwise."""
+        from timm.data.constants import IMAGENET_DEFAULT_MEAN
+
+        if not (self.checkpoint and self._is_masked_autoencoder and self._has_own_mean):
+            return self._notes
+        if self.mean == IMAGENET_DEFAULT_MEAN:
+            return self._notes
+        hint = (
+            f"{Path(self.checkpoint).name} looks like a masked autoencoder: they are usually trained with ImageNet's "
+            f"mean and std, but {self.name} has mean {list(self.mean)} and std {list(self.std)}; set "
+            "mean=[0.485,0.456,0.406],std=[0.229,0.224,0.225], or confirm the model's own by the same options"
+        )
+        return (*self._notes, hint)
+
     def trained_on(self) -> tuple[tuple[str, str], ...]:
         """Return the labelled data that a file of ``fusionkit finetune`` names; published weights name none."""
         return self._header.trained_on if self._header else ()
@@ -229,7 +280,7 @@ class TimmModel(Backbone):
         if self.pretrained:
             options |= {"pretrained": True, "pretrained_cfg_overlay": weight_source(self.name, self._config)}
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), _unset_weights() as unset:
                 # The generators of other devices keep their state.
                 torch.default_generator.manual_seed(self.seed if seed is None else seed)
                 model = timm.create_model(self.name, **options)
@@ -241,6 +292,8 @@ class TimmModel(Backbone):
             given = f"pretrained={self.pretrained}, pool={self.pool!r}, size={self.size!r}"
             given += f", drop_path={drop_path!r}" if drop_path else ""
             raise ConfigError(f"timm: model {self.name} cannot be built with {given}: {cause_of(error)}") from error
+        if self.pretrained:
+            self._check_published(model, unset)
         if self.checkpoint is not None:
             self._load(model, self.checkpoint)
         return model.eval().requires_grad_(requires_grad=False)
@@ -248,12 +301,36 @@ class TimmModel(Backbone):
     def _published(self) -> str:
         return f"{self._config.architecture}.{self._config.tag}, sha256 {state_digest(self._model)}"
 
+    def _check_published(self, model: nn.Module, unset: list[str]) -> None:
+        """Mark the model as partly random if the published weights lack some of its own.
+
+        Raises:
+            DataError: if a value is not finite.
+        """
+        from fusionkit_backbones.checkpoint import check_finite, counted
+
+        check_finite(model.state_dict(), f"timm: the pretrained weights of {self.name}")
+        if unset:
+            self.random_weights = True
+            self._notes = (f"the published weights of {self.name} leave weights untrained: {counted(unset)}",)
+
     def _load(self, model: nn.Module, path: str) -> None:
-        """Load a checkpoint into the model; a subclass with files of another form overrides it."""
         from fusionkit_backbones.checkpoint import load_checkpoint
 
         named = self._config.classifier or ()  # one module, or several in distilled models
-        load_checkpoint(model, path, (named,) if isinstance(named, str) else tuple(named))
+        loaded = load_checkpoint(
+            model,
+            path,
+            (named,) if isinstance(named, str) else tuple(named),
+            weights=self._given_weights,
+            resample=self._resample,
+            encoder_of=self._encoder_of,
+        )
+        self._notes, self._is_masked_autoencoder = loaded.notes, loaded.is_masked_autoencoder
+
+    def _encoder_of(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a checkpoint to load; a subclass with files of another form overrides it."""
+        return state
 
     def _traced(self) -> tuple[int, float]:
         """Pass a view through the model on the meta device, and return (D, GFLOP).
@@ -304,6 +381,27 @@ class TimmModel(Backbone):
             rows = slice(start, start + step)
             out[rows] = torch.addcmul(shift, pixels[rows].float(), scale)
         return out
+
+
+@contextmanager
+def _unset_weights() -> Iterator[list[str]]:
+    """Collect the names of weights that timm leaves as they were initialised: it only logs them, as information."""
+    found: list[str] = []
+
+    def collect(record: logging.LogRecord) -> bool:
+        if names := re.match(r"Missing keys \((.+?)\)", record.getMessage()):
+            found.extend(names[1].split(", "))
+        return record.levelno >= shown
+
+    logger = logging.getLogger("timm.models._builder")
+    level, shown = logger.level, logger.getEffectiveLevel()
+    logger.addFilter(collect)
+    logger.setLevel(min(shown, logging.INFO))
+    try:
+        yield found
+    finally:
+        logger.setLevel(level)
+        logger.removeFilter(collect)
 
 
 def _as_tokens(features: Tensor, model: nn.Module) -> Tensor:

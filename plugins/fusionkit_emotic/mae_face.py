@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
+from fusionkit.contracts.backbone import Interpolation
+from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
-from fusionkit_backbones.timm_model import Precision, TimmModel
+from fusionkit_backbones.timm_model import Mean, Precision, Std, TimmModel, Weights
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 PUBLISHED = "the releases of https://github.com/FuxiVirtualHuman/MAE-Face"
-# What training leaves in a file beside the encoder: the other half of the masked autoencoder, and a classifier.
-DECODER, CLASSIFIER = ("decoder_", "mask_token"), "head."
+CLASSIFIER = "head."
+# ImageNet's, as in the authors' code.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class MaeFace(TimmModel):
@@ -25,8 +27,7 @@ class MaeFace(TimmModel):
     Nothing is downloaded.
 
     The embedding is the mean of the patch tokens after the last norm, ``fc_norm``, as in fine-tuning. A pre-trained
-    file has no ``fc_norm``, but the norm before the pooling. Views are scaled by ImageNet's mean and standard
-    deviation; resizing them bilinearly is our reading.
+    file has no ``fc_norm``, but the norm before the pooling. Resizing views bilinearly is our reading.
 
     Args:
         checkpoint: the file; required. A decoder, mask token and classifier in it are ignored, and named in
@@ -35,6 +36,13 @@ class MaeFace(TimmModel):
             layer norm (ones and zeros), as at the start of fine-tuning by the authors' code.
         pool: ``avg``: mean of the patch tokens. ``token``: the class token after ``norm``, which the authors of
             MAE-Face recommend for features that are used without fine-tuning.
+        size: height and width in pixels of the views. Not given: 224, the model's own. If given, the position
+            embeddings of the file are resampled to it, as in timm.
+        weights: of a file with both, ``ema``: the exponential moving average of the weights; ``raw``: those of the last
+            step. Not given: the average where there is one.
+        mean: mean of each RGB channel, of values scaled to 0..1. Not given: ImageNet's, as in the authors' code.
+        std: standard deviation of each RGB channel. Not given: ImageNet's.
+        interpolation: of resizing views to ``size``.
         model: name of the architecture in timm; the default fits the published files.
 
     Raises:
@@ -53,6 +61,11 @@ class MaeFace(TimmModel):
         checkpoint: str | None = None,
         fc_norm: Literal["copy", "fresh"] = "copy",
         pool: Literal["avg", "token"] = "avg",
+        size: Count | None = None,
+        weights: Weights | None = None,
+        mean: Mean = MEAN,
+        std: Std = STD,
+        interpolation: Interpolation = "linear",
         model: str = "vit_base_patch16_224",
         precision: Precision = "auto",
     ) -> None:
@@ -65,26 +78,30 @@ class MaeFace(TimmModel):
             raise ConfigError(problems)
         self.fc_norm = fc_norm
         self.ignored: tuple[str, ...] = ()
-        super().__init__(model, checkpoint=checkpoint, pool=pool, precision=precision)
-        from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
-        self.mean, self.std, self.interpolation = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, "linear"
+        super().__init__(
+            model,
+            checkpoint=checkpoint,
+            weights=weights,
+            pool=pool,
+            size=size,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            precision=precision,
+        )
 
     def weights(self) -> str:
         """Name the kind of file, and the tensors in it that were ignored: by name, with their number."""
-        parts = Counter(name.partition(".")[0] for name in self.ignored)
-        listed = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
-        return f"a file of MAE-Face{f'; ignored: {listed}' if listed else ''}"
+        from fusionkit_backbones.checkpoint import counted
 
-    def _load(self, model: nn.Module, path: str) -> None:
-        from fusionkit_backbones.checkpoint import fit_weights, read_weights
+        return f"a file of MAE-Face{f'; ignored: {counted(self.ignored)}' if self.ignored else ''}"
 
-        state = read_weights(path)
-        self.ignored = tuple(name for name in state if name.startswith((*DECODER, CLASSIFIER)))
+    def _encoder_of(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        from fusionkit_backbones.checkpoint import MAE_DECODER
+
+        self.ignored = tuple(name for name in state if name.startswith((*MAE_DECODER, CLASSIFIER)))
         kept = {name: value for name, value in state.items() if name not in self.ignored}
-        if self.fc_norm == "fresh":
-            kept = _with_fresh_norm(kept)
-        fit_weights(model, kept, path)
+        return _with_fresh_norm(kept) if self.fc_norm == "fresh" else kept
 
 
 def _with_fresh_norm(state: dict[str, Tensor]) -> dict[str, Tensor]:

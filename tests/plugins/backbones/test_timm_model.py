@@ -15,7 +15,10 @@ from fusionkit.contracts.backbone import has_native_bfloat16
 from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError
 from fusionkit.registry import BACKBONES
 from fusionkit.registry.spec import Spec
+from fusionkit_backbones.hog import Hog
+from fusionkit_backbones.random_features import RandomFeatures
 from fusionkit_backbones.timm_model import TimmModel, _as_tokens
+from fusionkit_backbones.tiny_mae import TinyMae
 
 TINY = "test_vit"
 
@@ -232,6 +235,12 @@ def test_cost_stays_the_same_in_another_precision():
         ({"model": TINY, "precision": "half"}, "option precision = 'half' must be one of: auto, float32, bfloat16"),
         ({"model": TINY, "size": "96"}, "option size = '96' must be int"),
         ({"model": TINY, "seed": -1}, "option seed = -1 must be at least 0"),
+        ({"model": TINY, "weights": "best"}, "option weights = 'best' must be 'ema' | 'raw' | null"),
+        ({"model": TINY, "weights": "raw"}, "timm: option weights = 'raw' has no effect without checkpoint"),
+        ({"model": TINY, "mean": [0.5, 0.5]}, "option mean = [0.5, 0.5] must be "),
+        ({"model": TINY, "mean": [123.675, 116.28, 103.53]}, "option mean = [123.675, 116.28, 103.53] must be "),
+        ({"model": TINY, "std": [0.2, 0.2, 0]}, "option std = [0.2, 0.2, 0] must be "),
+        ({"model": TINY, "interpolation": "bicubic"}, "option interpolation = 'bicubic' must be 'nearest' | "),
         ({"model": TINY, "size": 3}, "timm: model test_vit cannot embed views of 3 x 3 pixels: "),
         ({"model": TINY, "pool": "best"}, "timm: model test_vit cannot be built with pretrained=False, pool='best', "),
         ({"model": TINY, "pool": ""}, "timm: model test_vit with pool='' gives (1, 101, 64), not (1, D)"),
@@ -308,10 +317,135 @@ def test_checkpoint_gives_the_embedding_of_its_weights(tmp_path):
     assert not np.allclose(TimmModel(model=TINY)(views), expected, rtol=1e-2)
 
 
-def test_checkpoint_for_another_size_is_refused(tmp_path):
+def test_checkpoint_for_another_size_is_refused_unless_a_size_is_given(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(seeded(TINY, img_size=96).state_dict(), path)
+    with pytest.raises(DataError) as error:
+        TimmModel(model=TINY, checkpoint=str(path))
+    assert "1 misshaped: pos_embed (1, 37, 64) instead of (1, 101, 64)" in str(error.value)
+    assert error.value.hint == "pos_embed is of 6 x 6 patches, the model's of 10 x 10; size=160 resamples it"
+    assert TimmModel(model=TINY, checkpoint=str(path), size=96).notes() == ()
+
+
+@pytest.mark.parametrize("size", [96, 160, 208])
+def test_position_embeddings_are_resampled_to_a_given_size(tmp_path, size):
+    trained = seeded(TINY, img_size=128)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    backbone = TimmModel(model=TINY, checkpoint=str(tmp_path / "w.safetensors"), size=size)
+    own = trained.pos_embed.detach()
+    grid = own[:, 1:].reshape(1, 8, 8, 64).permute(0, 3, 1, 2)
+    grid = torch.nn.functional.interpolate(grid, (size // 16, size // 16), mode="bicubic", antialias=True)
+    expected = torch.cat([own[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+    torch.testing.assert_close(backbone._model.pos_embed, expected)
+    shape = f"(1, {1 + (size // 16) ** 2}, 64)"
+    assert backbone.notes() == (f"w.safetensors: resampled as in timm: pos_embed (1, 65, 64) to {shape}",)
+
+
+def test_positions_that_timm_does_not_resample_are_refused(tmp_path):
+    trained = seeded("cait_xxs24_224", img_size=64)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="4 x 4 patches, the model's of 2 x 2; timm cannot resample it"):
+        TimmModel(model="cait_xxs24_224", checkpoint=str(tmp_path / "w.safetensors"), size=32)
+
+
+def test_moving_average_is_the_default_of_a_training_file(tmp_path):
+    raw, averaged = seeded(TINY, seed=1).state_dict(), seeded(TINY, seed=2).state_dict()
+    torch.save({"state_dict": raw, "state_dict_ema": averaged}, tmp_path / "w.pth")
+    for options, state in (({}, averaged), ({"weights": "ema"}, averaged), ({"weights": "raw"}, raw)):
+        backbone = TimmModel(model=TINY, checkpoint=str(tmp_path / "w.pth"), **options)
+        assert torch.equal(backbone._model.pos_embed, state["pos_embed"])
+        assert "state_dict, state_dict_ema" in backbone.notes()[0]
+
+
+def test_preparation_of_images_is_an_option(tmp_path):
+    trained = seeded(TINY, seed=4, num_classes=0)
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    options = {"model": TINY, "checkpoint": str(tmp_path / "w.safetensors"), "mean": mean, "std": std}
+    backbone = BACKBONES.build(Spec("timm", {**options, "interpolation": "area"}))
+    views = views_of(backbone)
+    with torch.no_grad():
+        expected = trained(by_hand(views, mean, std)).numpy()
+    assert (backbone.mean, backbone.std, backbone.interpolation) == (tuple(mean), tuple(std), "area")
+    np.testing.assert_allclose(backbone(views), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area", "lanczos"])
+def test_given_preparation_is_in_the_file_of_a_training(tmp_path, interpolation):
+    given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": interpolation}
+    backbone = TimmModel(model="test_resnet", size=32, **given)
+    (tmp_path / "w.safetensors").write_bytes(backbone.export(backbone.trainable(0.0, 0), {}))
+    back = TimmModel(checkpoint=str(tmp_path / "w.safetensors"))
+    assert (back.mean, back.std, back.interpolation) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), interpolation)
+    assert TimmModel(checkpoint=str(tmp_path / "w.safetensors"), mean=[0.5] * 3).mean == (0.5, 0.5, 0.5)
+
+
+def masked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The class token of a masked autoencoder has no position."""
+    positions = state["pos_embed"].clone()
+    positions[:, 0] = 0
+    return {**state, "pos_embed": positions}
+
+
+@pytest.mark.parametrize("sign", ["decoder", "blank class position", "name of the file", "none"])
+def test_masked_autoencoder_with_the_normalisation_of_another_training_gets_a_hint(tmp_path, sign):
+    state = seeded(TINY, seed=4, num_classes=0).state_dict()
+    path = str(tmp_path / ("MAE-vit_96.pth" if sign == "name of the file" else "maestro.pth"))
+    if sign == "decoder":
+        state |= {"mask_token": torch.zeros(1, 1, 8), "decoder_blocks.0.norm1.weight": torch.ones(8)}
+    torch.save({"model": masked(state) if sign == "blank class position" else state}, path)
+    hints = [note for note in TimmModel(TINY, checkpoint=path).notes() if "ImageNet" in note]
+    assert len(hints) == (sign != "none")
+    assert all("[0.5, 0.5, 0.5]" in hint and "mean=[0.485,0.456,0.406]" in hint for hint in hints)
+    given = TimmModel(TINY, checkpoint=path, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]).notes()
+    assert not any("ImageNet" in note for note in given)
+    if sign == "decoder":
+        name = path.rpartition("/")[2]
+        assert given == (f"{name}: ignored beside the encoder: decoder_blocks (1), mask_token (1)",)
+
+
+def test_masked_autoencoder_of_a_model_with_that_normalisation_gets_no_hint(tmp_path):
+    model = "vit_tiny_patch16_224"
+    assert TimmModel(model, size=32).mean == (0.5, 0.5, 0.5)
+    path = tmp_path / "mae.safetensors"
+    save_file(seeded("test_efficientnet").state_dict(), path)
+    assert TimmModel("test_efficientnet", checkpoint=str(path)).notes() == ()
+
+
+def test_random_weights_are_marked(tmp_path, empty_hub):
     save_file(seeded(TINY).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(DataError, match=r"1 misshaped: pos_embed \(1, 101, 64\) instead of \(1, 37, 64\)"):
-        TimmModel(model=TINY, checkpoint=str(tmp_path / "w.safetensors"), size=96)
+    assert TimmModel(TINY).random_weights
+    assert not TimmModel(TINY, checkpoint=str(tmp_path / "w.safetensors")).random_weights
+    assert RandomFeatures().random_weights
+    assert not Hog().random_weights
+    assert not TinyMae().random_weights
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """Published weights of the tiny model without its last norm, which timm is made to accept as it does of others."""
+    create = timm.create_model
+    monkeypatch.setattr("fusionkit_backbones.timm_model.weight_source", lambda *_: {"file": str(tmp_path / "w.pth")})
+    monkeypatch.setattr(timm, "create_model", lambda name, **options: create(name, pretrained_strict=False, **options))
+    return tmp_path / "w.pth"
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_published_weights_that_leave_a_layer_untrained_are_marked(published, pool, caplog):
+    torch.save(seeded(TINY, seed=4).state_dict(), published)
+    backbone = TimmModel(TINY, pretrained=True, pool=pool)
+    untrained = pool == "avg"  # its norm behind the pooling is not that of the file
+    assert backbone.random_weights == untrained
+    assert any("fc_norm (2)" in note for note in backbone.notes()) == untrained
+    assert not [record for record in caplog.records if "Missing" in record.getMessage()]
+
+
+def test_published_weights_that_are_not_finite_are_refused(published):
+    state = seeded(TINY, seed=4).state_dict()
+    state["norm.bias"][0] = float("nan")
+    torch.save(state, published)
+    with pytest.raises(DataError, match=r"pretrained weights of test_vit: NaN or infinite values in norm\.bias"):
+        TimmModel(TINY, pretrained=True)
 
 
 def test_import_is_light():

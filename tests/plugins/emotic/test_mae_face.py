@@ -161,6 +161,23 @@ def test_fine_tuned_file_keeps_its_own_norm_and_loses_its_classifier(tmp_path: P
     assert backbone.ignored == ("head.weight", "head.bias")
 
 
+def test_options_of_preparation_reach_the_contract(tmp_path: Path) -> None:
+    path = saved(tmp_path, published())
+    assert (loaded(path).mean, loaded(path).std, loaded(path).interpolation) == (tuple(MEAN), tuple(STD), "linear")
+    other = loaded(path, mean=[0.5, 0.4, 0.3], std=[0.1, 0.2, 0.3], interpolation="cubic")
+    assert (other.mean, other.std, other.interpolation) == ((0.5, 0.4, 0.3), (0.1, 0.2, 0.3), "cubic")
+    assert not other.random_weights
+    assert other.notes() == ()
+
+
+def test_raw_weights_and_their_moving_average_are_options(tmp_path: Path) -> None:
+    path, raw = saved(tmp_path, published(), model_ema=published(seed=9)), published()
+    mean = encoded(faces(), raw)[:, 1:].mean(1)
+    expected = layer_norm(mean, (64,), raw["norm.weight"], raw["norm.bias"], eps=1e-6)
+    near(loaded(path, weights="raw")(faces()), expected)
+    assert not np.allclose(loaded(path)(faces()), expected, rtol=1e-2)
+
+
 def test_tokens_are_those_of_the_patches_row_by_row(tmp_path: Path) -> None:
     state = published()
     near(loaded(saved(tmp_path, state)).tokens(faces()), encoded(faces(), state)[:, 1:])
@@ -204,7 +221,8 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
         f"checkpoint {tmp_path}/mae_face.pth does not fit this VisionTransformer: "
         "2 missing: cls_token, blocks.3.attn.qkv.bias; 9 unexpected: blocks.6.extra0, blocks.6.extra1, "
         "blocks.6.extra2, blocks.6.extra3, blocks.6.extra4, blocks.6.extra5 and 3 more; "
-        "1 misshaped: pos_embed (1, 197, 64) instead of (1, 101, 64)"
+        "1 misshaped: pos_embed (1, 197, 64) instead of (1, 101, 64) "
+        "(pos_embed is of 14 x 14 patches, the model's of 10 x 10; size=160 resamples it)"
     )
 
 
