@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fusionkit.errors import CellError, ConfigError
+from fusionkit.errors import CellError, ConfigError, FusionKitWarning, first_of
 from fusionkit.grid.progress import Progress
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ __all__ = [
     "robust",
     "row_names",
     "shipped_configs",
+    "submission_warning",
     "submit",
     "summarize",
     "synthesize",
@@ -205,6 +206,8 @@ def bench(
 ) -> Results:
     """Run a benchmark grid and return its results.
 
+    Limits of the results (``results.warnings``) and failed cells are emitted as :class:`FusionKitWarning`.
+
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
         out: run folder. Default: ``runs/<config name>-<hash8>``.
@@ -218,9 +221,11 @@ def bench(
         CellError: if every cell failed.
     """
     outcome, results = execute(prepare(config, overrides=keys, out=out, device=device, options=options))
+    _warn(results.warnings, outcome.notes, (f"without an image: {line}" for line in outcome.unreadable))
     if outcome.failed and not any(row.score for row in results.rows):
         name, message = next(iter(outcome.failed.items()))
         raise CellError(f"every cell failed; the first is {name}: {message}")
+    _warn(f"failed: {name}: {message}" for name, message in outcome.failed.items())
     return results
 
 
@@ -348,8 +353,8 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
     merged = merge_folders(folder, [RunFolder(Path(other)) for other in others])
     results = Results(folder)
     write_csv_files(results)
-    for line in report_or_line(results, None):
-        warnings.warn(line, stacklevel=2)
+    merged.notes += report_or_line(results, None)
+    _warn(merged.warnings(folder.path))
     return merged, results
 
 
@@ -368,9 +373,12 @@ def compare(folder: str | Path, a: str, b: str) -> Comparison:
         ConfigError: if a name matches no row or several rows, or the rows were not tested on the same frames.
         DataError: if the folder holds no grid, or the rows have no finished seed in common.
     """
+    from fusionkit.report.comparison import warnings
     from fusionkit.report.run import Results
 
-    return Results(Path(folder)).compare(a, b)
+    found = Results(Path(folder)).compare(a, b)
+    _warn(warnings(found))
+    return found
 
 
 @dataclass(frozen=True)
@@ -468,6 +476,7 @@ def ablate(
     results, how = _open_for_test(folder, options, device, plugins)
     found = ablate_rows(results, list(cells), how, progress or Progress())
     write_ablations(results.folder.path, found)
+    _warn(line for each in found for line in each.tested.warnings())
     return found
 
 
@@ -505,6 +514,7 @@ def robust(
     results, how = _open_for_test(folder, options, device, plugins)
     found = robust_rows(results, list(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
+    _warn(line for each in found for line in each.tested.warnings())
     return found
 
 
@@ -566,8 +576,7 @@ def load(
         PluginError: if a component is unknown, or does not accept its stored state.
     """
     predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
-    for note in predictor.notes:
-        warnings.warn(note, stacklevel=2)
+    _warn(predictor.notes)
     return predictor
 
 
@@ -632,7 +641,19 @@ def submit(
         submission.write_per_video(classes, found.predicted, Path(out))
     else:
         submission.write_rows(rows, found.predicted, Path(out))
+    _warn(filter(None, [submission_warning(predictor, found)]))
     return found
+
+
+def submission_warning(predictor: Predictor, result: SubmissionResult) -> str:
+    """Return a warning if clips have no view in any frame, so that their class is a guess; else an empty text."""
+    if not result.unseen:
+        return ""
+    most = predictor.classes[int(predictor.prior.argmax())]
+    return (
+        f"{result.unseen:,} frames are in clips without any view; they get {most}, the most frequent class of the "
+        "training frames"
+    )
 
 
 def check_submission(path: str | Path, template: str | Path) -> tuple[int, Iterator[str]]:
@@ -792,7 +813,19 @@ def predict(
     built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
     detection = DetectionOptions(built, None if people == "all" else people, side)
     run = VideoRun(predictor, VideoOptions(detection, stream, batch, draw), Path(out))
-    return VideoPredictions(run, run(join_numbered_images(found), progress or Progress()), unlisted)
+    _warn(predictor.notes)
+    results = run(join_numbered_images(found), progress or Progress())
+    return VideoPredictions(run, _with_alignment_warning(run, results), unlisted)
+
+
+def _with_alignment_warning(run: VideoRun, results: Iterable[VideoResult]) -> Iterator[VideoResult]:
+    """Yield the results, after a warning at the first one that does not look like aligned faces."""
+    warned = False
+    for result in results:
+        if not warned and (line := alignment_warning(run, result)):
+            warned = True
+            _warn([line])
+        yield result
 
 
 def prediction_lines(run: VideoRun, result: VideoResult) -> list[str]:
@@ -1016,7 +1049,11 @@ def pretrain(
     resolved = resolve_pretrain(*_read_config(config, "pretrain", overrides, settings))
     folder = Path(out) if out is not None else Path("runs") / f"pretrain-{resolved.name}-{resolved.digest()[:8]}"
     chosen = choose_device(device)
-    return train(resolved, folder, chosen, provenance(chosen), progress if is_main_process() else None)
+    done = train(resolved, folder, chosen, provenance(chosen), progress if is_main_process() else None)
+    unreadable = [f"without an image: {len(done.unreadable)}: {first_of(done.unreadable)}"] if done.unreadable else []
+    if is_main_process():
+        _warn(done.notes, unreadable)
+    return done
 
 
 def finetune(
@@ -1060,7 +1097,10 @@ def finetune(
     chosen, main = choose_device(device), is_main_process()
     done = train(resolved, folder, chosen, provenance(chosen), progress if main else None)
     if main:
-        write_csv_files(Results(done.folder))
+        results = Results(done.folder)
+        write_csv_files(results)
+        unseen = sorted({name for item in done.trained for name in item.unreadable})
+        _warn(results.warnings, done.notes, [f"without a view: {len(unseen)}: {first_of(unseen)}"] if unseen else [])
     return done
 
 
@@ -1272,6 +1312,12 @@ def shipped_configs(command: str = "") -> list[str]:
 def default_folder(grid: GridConfig) -> Path:
     """Return the default run folder of a grid, ``runs/<config name>-<hash8>``."""
     return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
+
+
+def _warn(*groups: Iterable[str]) -> None:
+    """Emit each line once as a warning of the code that called the function of this module."""
+    for line in dict.fromkeys(line for group in groups for line in group):
+        warnings.warn(line, FusionKitWarning, stacklevel=3)
 
 
 def _read_config(

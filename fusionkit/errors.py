@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class FusionKitError(Exception):
@@ -49,6 +49,16 @@ class StorageError(DataError):
 
 class CellError(FusionKitError):
     """One task failed; the others continue."""
+
+
+class FusionKitWarning(UserWarning):
+    """A limit of a result, such as too few units, subjects in both train and test, or code that has changed."""
+
+
+def first_of(names: Sequence[str], shown: int = 5) -> str:
+    """Return the first names, separated by commas, and the number of the others."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def cause_of(error: BaseException) -> str:

@@ -21,6 +21,11 @@ settings.register_profile("fusionkit", deadline=None)
 settings.load_profile("fusionkit")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Small data sets of tests have few units, of which every bench warns."""
+    config.addinivalue_line("filterwarnings", "ignore::fusionkit.errors.FusionKitWarning")
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The embedding cache of this test alone; commands that a test starts inherit it."""

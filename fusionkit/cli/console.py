@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fusionkit.errors import CellError, ConfigError, FusionKitError, StorageError
+from fusionkit.errors import CellError, ConfigError, FusionKitError, FusionKitWarning, StorageError
 
 if TYPE_CHECKING:
     from fusionkit.api import Summary
@@ -38,7 +39,9 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
         interrupted: last line after Ctrl-C.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FusionKitWarning)  # the command prints them with a label
+            yield
     except KeyboardInterrupt:
         err.print("\n[yellow]Interrupted.[/]")
         if interrupted:
@@ -87,12 +90,6 @@ def print_summary(summary: Summary) -> None:
     for line in summary.caption:
         out.print(escape(line), style="dim", highlight=False)
     print_labelled("warning", summary.warnings)
-
-
-def first_of(names: Sequence[str], shown: int = 5) -> str:
-    """Return the first names, separated by commas, and the number of the others."""
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")

@@ -10,7 +10,8 @@ import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import RESUMABLE, first_of, print_labelled, print_line, print_summary, reporting
+from fusionkit.cli.console import RESUMABLE, print_labelled, print_line, print_summary, reporting
+from fusionkit.errors import first_of
 
 if TYPE_CHECKING:
     from fusionkit.api import Finetuned

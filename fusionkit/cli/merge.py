@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import RESUMABLE, first_of, print_labelled, print_line, reporting
-
-if TYPE_CHECKING:
-    from fusionkit.api import Merged
+from fusionkit.cli.console import RESUMABLE, print_labelled, print_line, reporting
 
 
 def merge(
@@ -37,21 +34,4 @@ def merge(
             f"{len(merged.heads)} heads and {len(merged.cells)} cells copied; "
             f"{len(results.rows)} rows in {folder}/results.csv"
         )
-        print_labelled("warning", _warnings(merged, folder))
-
-
-def _warnings(merged: Merged, folder: Path) -> list[str]:
-    found = []
-    if merged.damaged:
-        found.append(f"{len(merged.damaged)} damaged and not copied: {first_of(merged.damaged)}")
-    if merged.left_out:
-        found.append(
-            f"{len(merged.left_out)} rows not copied, because {folder} holds them from other code or another kind of "
-            f"device; merge in the other direction to keep the others: {first_of(merged.left_out)}"
-        )
-    if merged.unscored:
-        found.append(
-            f"{len(merged.unscored)} rows must be scored again; run the grid once in {folder} "
-            f"(fusionkit bench ... --out {folder}): {first_of(merged.unscored)}"
-        )
-    return found
+        print_labelled("warning", merged.warnings(folder))

@@ -83,10 +83,7 @@ def _print(result: SubmissionResult, predictor: Predictor, path: Path) -> None:
     print_line(f"{result.frames:,} frames of {len(result.predicted):,} clips to {path}: {predictor}")
     if result.imputed:
         print_line(f"{result.imputed:,} frames without a view, imputed: {predictor.impute}")
-    if result.unseen:
-        most = predictor.classes[int(predictor.prior.argmax())]
-        text = f"{result.unseen:,} frames are in clips without any view; they get {most}, the most frequent class"
-        print_labelled("warning", [f"{text} of the training frames"])
+    print_labelled("warning", filter(None, [api.submission_warning(predictor, result)]))
 
 
 def _check(path: Path, template: Path | None) -> None:

@@ -210,7 +210,8 @@ def check_training_classes(fold: str, label: np.ndarray, classes: Sequence[str])
         DataError: with the absent classes.
     """
     if absent := _absent(label, classes):
-        hint = "merge or drop it with class_map, use fewer folds, or the stratified split holdout"
+        drop = f"class_map={{{absent.split(', ')[0][1:-1]}:null}}"
+        hint = f"drop it with {drop}, merge it with another, use fewer folds, or the stratified split holdout"
         raise DataError(f"split {fold}: no training frame of class {absent}", hint=hint)
 
 
@@ -255,11 +256,11 @@ def _labels(table: FrameTable, fold: Fold, part: str) -> np.ndarray:
 
 def _leaks(table: FrameTable, fold: Fold) -> list[str]:
     units = {part: set(table.unit[fold.rows(part)].tolist()) for part in ("train", "dev", "test")}
-    shared = {part: sorted(units[part] & units["test"]) for part in ("train", "dev")}
+    pairs = (("train", "test"), ("dev", "test"), ("train", "dev"))
     return [
-        f"split {fold.name}: {len(names)} unit(s) are in both {part} and test, for example {names[0]!r}"
-        for part, names in shared.items()
-        if names
+        f"split {fold.name}: {len(names)} unit(s) are in both {one} and {other}, for example {names[0]!r}"
+        for one, other in pairs
+        if (names := sorted(units[one] & units[other]))
     ]
 
 

@@ -16,6 +16,8 @@ from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
 
+_SHOWN = 2  # problems in a warning; each may be as long as two paths
+
 
 @dataclass(frozen=True, eq=False)
 class FoldData:
@@ -74,7 +76,7 @@ def open_folds(dataset: Spec, split: Spec, limit: int | None) -> tuple[tuple[Fol
     """Open a data set and divide it.
 
     Returns:
-        Its folds, and warnings about its split.
+        Its folds, and warnings about its data and its split.
 
     Raises:
         ConfigError: if the options of the data set are refused.
@@ -85,4 +87,14 @@ def open_folds(dataset: Spec, split: Spec, limit: int | None) -> tuple[tuple[Fol
         folds, warnings = divide(split, source.table, source.classes, source.composites())
     except DataError as error:
         raise DataError(f"data set {dataset}: {error}") from error
-    return tuple(FoldData(source, fold) for fold in folds), warnings
+    return tuple(FoldData(source, fold) for fold in folds), [*_data_warnings(source), *warnings]
+
+
+def _data_warnings(source: Source) -> list[str]:
+    """Return the number of problems that ``fusionkit data check`` lists, and the first ones, in one line."""
+    problems = list(source.dataset.problems())
+    if not problems:
+        return []
+    more = f"; and {len(problems) - _SHOWN:,} more" if len(problems) > _SHOWN else ""
+    check = f"fusionkit data check {source.spec} lists all"
+    return [f"{len(problems):,} problem(s) in the data: {'; '.join(problems[:_SHOWN])}{more} ({check})"]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, first_of
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells, position_of
 from fusionkit.grid.row import StoredHeads
@@ -30,6 +31,7 @@ class Merged:
         left_out: rows of the other folders that were not copied, because the folder has a row at the same position of
             the grid that other code or another kind of device has made.
         unscored: rows of the folder with trained heads but without scores: new seeds change a choice made on dev.
+        notes: further information for the user.
     """
 
     heads: set[str] = field(default_factory=set)
@@ -37,6 +39,24 @@ class Merged:
     damaged: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     unscored: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def warnings(self, folder: Path) -> list[str]:
+        """Return what is not in the folder that received the union, one line each."""
+        found = list(self.notes)
+        if self.damaged:
+            found.append(f"{len(self.damaged)} damaged and not copied: {first_of(self.damaged)}")
+        if self.left_out:
+            found.append(
+                f"{len(self.left_out)} rows not copied, because {folder} holds them from other code or another kind of "
+                f"device; merge in the other direction to keep the others: {first_of(self.left_out)}"
+            )
+        if self.unscored:
+            found.append(
+                f"{len(self.unscored)} rows must be scored again; run the grid once in {folder} "
+                f"(fusionkit bench ... --out {folder}): {first_of(self.unscored)}"
+            )
+        return found
 
 
 def merge_folders(folder: RunFolder, others: Sequence[RunFolder]) -> Merged:

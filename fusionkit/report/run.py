@@ -11,7 +11,7 @@ from fusionkit.report.comparison import Comparison, compare
 from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
 from fusionkit.report.page.write import notebook_html, write_report
 from fusionkit.report.run_data import open_run_data
-from fusionkit.report.table import results_table
+from fusionkit.report.table import results_table, warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,11 @@ class Results(RunResults):
     Raises:
         DataError: if the folder holds no grid.
     """
+
+    @property
+    def warnings(self) -> list[str]:
+        """Limits of the numbers, one line each, as below the table and on the page."""
+        return warnings(self)
 
     def table(self) -> Table:
         """Return the rows as a rich table, for a terminal or a notebook."""

@@ -210,6 +210,7 @@ def test_warnings_name_classes_missing_in_dev_and_leaking_units() -> None:
     assert divide(Spec("official"), leaking, CLASSES)[1] == [
         "split official: 1 unit(s) are in both train and test, for example 'same'",
         "split official: 1 unit(s) are in both dev and test, for example 'same'",
+        "split official: 1 unit(s) are in both train and dev, for example 'same'",
     ]
     assert divide(Spec("official"), data, CLASSES)[1] == []
 

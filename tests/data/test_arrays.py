@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import fusionkit
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, FusionKitWarning
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 
@@ -182,3 +183,69 @@ def test_equal_ids_are_accepted(tmp_path: Path) -> None:
     ids = ["a", "b", "c", "d"]
     spec = fusionkit.from_arrays(tmp_path / "f.npz", {"v": VIEW, "w": VIEW}, LABELS, ids=dict.fromkeys("vw", ids))
     assert labels_of(spec) == LABELS
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    """Three classes, ten subjects of twelve frames."""
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1, 2], 40)
+    person = np.repeat(np.arange(10), 12)
+    given = {
+        "views": {"face": rng.normal(size=(120, 3)) + np.eye(3)[label], "sound": rng.normal(size=(120, 2))},
+        "label": np.array(["calm", "glad", "sad"])[label],
+        "subject": [f"p{number}" for number in person],
+        "split": np.where(person < 4, "train", np.where(person < 6, "val", "test")),
+    }
+    return {**given, **changes}
+
+
+def benched(folder: Path, **keys: Any) -> fusionkit.Results:
+    data = small(**keys.pop("columns", {}))
+    spec = fusionkit.from_arrays(folder / "features.npz", **data)
+    fixed = {"main": "face", "regions": ["sound"], "fusions": ["plain-concat"], "smoothers": ["none"], "seeds": 1}
+    return fusionkit.bench(datasets=[spec], recipe={"epochs": 2}, out=folder / "run", **fixed, **keys)
+
+
+def test_python_emits_the_warnings_below_the_table(tmp_path: Path) -> None:
+    leak = np.array(small()["split"])
+    leak[:3] = "test"
+    with pytest.warns(FusionKitWarning) as emitted:
+        results = benched(tmp_path, columns={"split": leak})
+    lines = [str(each.message) for each in emitted if each.category is FusionKitWarning]
+    assert lines == results.warnings == list(fusionkit.api.summarize(results).warnings)
+    assert all(each.filename == __file__ for each in emitted if each.category is FusionKitWarning)
+    assert any("1 unit(s) are in both train and test, for example 'p0'" in line for line in lines)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "1 unit(s) are in both train and test" in page
+
+
+def test_a_class_without_test_frames_is_named_in_python_and_on_the_page(tmp_path: Path) -> None:
+    given = small()
+    label = np.where((given["split"] == "test") & (given["label"] == "sad"), "calm", given["label"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", FusionKitWarning)
+        results = benched(tmp_path, columns={"label": label})
+    assert any("test has no frame of class 'sad'" in line for line in results.warnings)
+    assert "test has no frame of class" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_fold_that_lacks_a_rare_class_fails_alone_with_a_hint(tmp_path: Path) -> None:
+    given = small()
+    rare = (np.array(given["subject"]) == "p3") & (given["label"] == "sad")
+    label = np.where(given["label"] == "sad", np.where(rare, "sad", "calm"), given["label"])
+    prepared = fusionkit.api.prepare(overrides=keys_of(tmp_path, label), out=tmp_path / "run")
+    notes = [note for note in prepared.plan.notes if "no training frame of class 'sad'" in note]
+    assert notes
+    assert all("class_map={sad:null}" in note for note in notes)
+    outcome, results = fusionkit.api.execute(prepared)
+    states = {cell["fold"]: cell["state"] for cell in results.cells() if cell["axes"]["views"] == "face"}
+    assert set(states.values()) == {"done", "failed"}
+    assert sum(state == "failed" for state in states.values()) == len(notes)
+    assert all("no training frame of class 'sad'" in message for message in outcome.failed.values())
+
+
+def keys_of(folder: Path, label: np.ndarray) -> dict[str, Any]:
+    spec = fusionkit.from_arrays(folder / "features.npz", **small(label=label))
+    fixed = {"main": "face", "regions": ["sound"], "fusions": ["plain-concat"], "smoothers": ["none"], "seeds": 1}
+    return {"datasets": [spec], "recipe": {"epochs": 2}, "split": "kfold:k=4", **fixed}

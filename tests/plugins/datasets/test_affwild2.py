@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.engine.fold import open_folds
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
@@ -380,3 +381,18 @@ def test_an_annotation_one_folder_too_high_is_named_with_the_spec_that_reads_it(
     with_people(tmp_path / "Aff-Wild2", "")
     with pytest.raises(DataError, match=f"found: Aff-Wild2 .*use affwild2:root={tmp_path / 'Aff-Wild2'}"):
         AffWild2(str(tmp_path))
+
+
+def test_a_bench_names_what_data_check_lists(tmp_path):
+    for index in range(12):
+        annotate(tmp_path, f"v{index}", [0, 1, 2, 3, 4, 5, 6, 7])
+        crop(tmp_path, f"v{index}", list(range(8)) if index < 4 else list(range(1, 9)))
+    spec = Spec("affwild2", {"root": str(tmp_path)})
+    warned = open_folds(spec, Spec("holdout"), None)[1]
+    (line,) = [line for line in warned if "problem(s) in the data" in line]
+    problems = list(DATASETS.build(spec).problems())
+    assert line.startswith("4 problem(s)")
+    assert problems[0] in line
+    assert problems[0].startswith(f"{tmp_path / 'cropped_aligned' / 'v0'}: found frame 0")
+    assert "and 2 more" in line
+    assert f"fusionkit data check affwild2:root={tmp_path}" in line
