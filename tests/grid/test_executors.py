@@ -50,6 +50,7 @@ class Wait:
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_processes_load_their_libraries_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, the last of many would begin minutes after the first."""
     (tmp_path / "site").mkdir()

@@ -73,6 +73,9 @@ class GpuTask:
         return None
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_share_the_gpus_evenly_and_a_lost_workers_gpu_is_reused(tmp_path: Path) -> None:
     tasks = [GpuTask(f"{number}", tmp_path, dies=number == 0) for number in range(6)]
     executor = Processes(3, None, Code((), ()), gpus=("7", "GPU-b"))

@@ -103,6 +103,7 @@ np.ones(2**27)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits private memory")
 def test_a_ceiling_is_an_error_that_names_itself_and_may_be_retried() -> None:
     done = subprocess.run([sys.executable, "-c", GREEDY], capture_output=True, text=True, check=False)

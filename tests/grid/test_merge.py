@@ -333,6 +333,7 @@ class _KilledError(BaseException):
     """Stands for a SIGKILL: nothing that catches errors catches it."""
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_it_shows_nothing_stale_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,11 +354,11 @@ def test_killed_at_any_write_it_shows_nothing_stale_and_can_be_repeated(
 
         return step
 
-    for place, name in (
+    for owner, name in (
         (merge_module, "write_artifact"),
         *((RunFolder, name) for name in ("remove_cell", "write_grid", "write_failure", "remove_failure")),
     ):
-        monkeypatch.setattr(place, name, counted(getattr(place, name)))
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     killed = 0
     while True:
         out = tmp_path / f"killed{killed}"

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from forked_command import forked
 from rich.console import Console
 from toy_components import carry_out, registered, toy_house, toy_plan  # noqa: F401
 
@@ -36,6 +36,7 @@ from fusionkit.registry import SMOOTHERS
 from fusionkit.storage.lease import STALE
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("toy_house"),
     pytest.mark.skipif(sys.platform != "linux", reason="elsewhere scoring stays in the process"),
 ]
@@ -157,7 +158,7 @@ class Counting(Progress):
     """Counts steps, keeps failures, and presses Ctrl-C at the n-th step."""
 
     def __init__(self, at: int = 0) -> None:
-        self.steps, self.at, self.told = 0, at, list[str]()
+        self.steps, self.at, self.messages = 0, at, list[str]()
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
@@ -173,7 +174,7 @@ class Counting(Progress):
             raise KeyboardInterrupt
 
     def failed(self, name: str, message: str) -> None:
-        self.told.append(f"{name}: {message}")
+        self.messages.append(f"{name}: {message}")
 
 
 def tame(path: Path, **changes: Any) -> tuple[Plan, Outcome, dict[str, bytes]]:
@@ -226,14 +227,14 @@ def test_a_death_loses_its_own_cell_only(tmp_path: Path, act: str, monkeypatch: 
     plan, progress = trained(path, reference="none"), Counting()
     options = RunOptions(executor="processes", cell_timeout=4.0 if "hangs" in act else 300.0, worker_memory=0.5)
     outcome, _ = carry_out(plan, path, options, progress)
-    message, said = DEATHS[act]
+    message, detail = DEATHS[act]
     name = "face,bottom/toy-sum/toy-moody"
     assert outcome.failed == {f"{name}/1": message}
-    assert progress.told == [f"{name}: {message}"]
+    assert progress.messages == [f"{name}: {message}"]
     assert progress.steps == 1 + len(plan.rows)
     assert (outcome.scored, outcome.reused) == (5, 3)
     assert trace(path, plan).startswith(message + "\n\n")
-    assert said in trace(path, plan)
+    assert detail in trace(path, plan)
     found = cells(path)
     assert len(found) == len(expected) - 4
     assert found == {name: data for name, data in expected.items() if name in found}
@@ -401,7 +402,7 @@ def test_where_a_process_cannot_be_forked_scoring_stays_here(tmp_path: Path, mon
 
 
 class Script:
-    """Stands for :class:`fusionkit.grid.scoring.Scoring`: three rows of two cells, and what happens at a place.
+    """Stands for :class:`fusionkit.grid.scoring.Scoring`: three rows of two cells, and what happens at a position.
 
     Cells that are done are files in a folder.
     """
@@ -416,8 +417,8 @@ class Script:
     def read_cell(self, cell: str) -> str | None:
         return cell if (self.done / cell).exists() else None
 
-    def act(self, place: str) -> None:
-        self.acts.get(place, lambda: None)()
+    def act(self, position: str) -> None:
+        self.acts.get(position, lambda: None)()
 
     def steps(self, first: int, skip: Any, watch: Any) -> Iterator[Step]:
         for number, row in enumerate(self.rows[first:], first):
@@ -433,7 +434,7 @@ class Script:
             yield Step(number, "finished", reused=2 - len(lacking))
 
 
-def told(script: Script, timeout: float | None = None) -> list[str]:
+def steps_of(script: Script, timeout: float | None = None) -> list[str]:
     """Every step as text, except that a cell has started."""
     process: AbstractContextManager[Iterator[Step]] = ScoringProcess(script, timeout, 0)  # type: ignore[arg-type]
     with process as steps:
@@ -449,17 +450,17 @@ WHOLE = [f"{row} {what}" for row in "abc" for what in (f"scored {row}0", f"score
 
 def test_all_steps_come_in_order(tmp_path: Path) -> None:
     (tmp_path / "b1").touch()
-    assert told(Script(tmp_path)) == [*WHOLE[:4], "b finished 1", *WHOLE[6:]]
+    assert steps_of(Script(tmp_path)) == [*WHOLE[:4], "b finished 1", *WHOLE[6:]]
 
 
 def test_a_death_at_no_cell_fails_the_cells_that_are_lacking_and_the_others_go_on(tmp_path: Path) -> None:
     (tmp_path / "b1").touch()
-    assert told(Script(tmp_path, before_b0=os.abort)) == [*WHOLE[:3], "b failed b0", "b finished", *WHOLE[6:]]
+    assert steps_of(Script(tmp_path, before_b0=os.abort)) == [*WHOLE[:3], "b failed b0", "b finished", *WHOLE[6:]]
 
 
 def test_the_last_row_may_die_too(tmp_path: Path) -> None:
-    assert told(Script(tmp_path, before_c0=os.abort)) == [*WHOLE[:6], "c failed c0", "c failed c1", "c finished"]
-    found = told(Script(tmp_path, c1=os.abort))
+    assert steps_of(Script(tmp_path, before_c0=os.abort)) == [*WHOLE[:6], "c failed c0", "c failed c1", "c finished"]
+    found = steps_of(Script(tmp_path, c1=os.abort))
     assert found == ["a finished 2", "b finished 2", "c scored c0", "c failed c1", "c finished"]
 
 
@@ -475,7 +476,7 @@ def test_what_was_ended_just_as_it_finished_counts_as_done(tmp_path: Path) -> No
         if signal.SIGTERM in signal.sigpending():
             time.sleep(600)
 
-    assert told(Script(tmp_path, b0=slow, b1=waits), timeout=2.0) == WHOLE
+    assert steps_of(Script(tmp_path, b0=slow, b1=waits), timeout=2.0) == WHOLE
 
 
 def test_an_exception_outside_any_cell_is_raised_here_with_its_traceback(tmp_path: Path) -> None:
@@ -490,10 +491,10 @@ def test_an_exception_outside_any_cell_is_raised_here_with_its_traceback(tmp_pat
         raise OddError(1, 2)
 
     with pytest.raises(ValueError, match="no such thing") as caught:
-        told(Script(tmp_path, before_b0=plain))
+        steps_of(Script(tmp_path, before_b0=plain))
     assert "in plain" in caught.value.__notes__[0]
     with pytest.raises(RuntimeError, match="OddError: 1 and 2"):
-        told(Script(tmp_path, before_b0=odd))
+        steps_of(Script(tmp_path, before_b0=odd))
 
 
 def test_words_of_an_earlier_death_are_not_repeated(tmp_path: Path) -> None:
@@ -518,7 +519,7 @@ def test_what_a_smoother_prints_is_seen(tmp_path: Path, capfd: pytest.CaptureFix
         sys.stdout.write("aloud\n")
         sys.stderr.write("to the side\n")
 
-    assert told(Script(tmp_path, b0=talks)) == WHOLE
+    assert steps_of(Script(tmp_path, b0=talks)) == WHOLE
     out, err = capfd.readouterr()
     assert out.count("aloud") == 1
     assert err.count("to the side") == 1
@@ -540,14 +541,7 @@ class Aborts(Smoother):
     words = ["--dataset", "synthetic:train=8,val=6,test=6,clips=2,clip_length=6", "--recipe", "epochs=1"]
     words += ["--regions", "eye", "--fusion", "plain-mean", "--seeds", "1", "--smoother", "aborts,window:width=auto"]
     words += ["--plugin", "bad.py", "--executor", "processes", "--workers", "1", "--out", "out"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fusionkit", "bench", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = forked(tmp_path, "bench", *words)
     assert done.returncode == 1, done.stderr
     assert "score: failed face,eye/plain-mean/aborts: its process died (signal 6)" in done.stderr
     assert "score: 4/4 rows" in done.stderr

@@ -358,6 +358,8 @@ def test_a_fusion_may_ask_for_a_sweep_and_the_config_goes_before_it() -> None:
     assert [head.recipe for head in told.heads] == [Recipe(lr=0.3, epochs=2)]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_page")
 def test_the_command_takes_a_sweep_and_records_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = ("--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "--executor", "serial")
