@@ -92,7 +92,15 @@ def write_folder(path: Path, rows: list[np.ndarray]) -> None:
             info |= {"seed": cell["seed"], "n_frames": int(each.sum()), "n_clips": len(units), "smoother": "none"}
             folder.write_cell(str(cell["id"]), Score(units, each, 0.1, CLASSES), info)
         axes = {**dict.fromkeys(AXES, "made"), "fusion": f"fusion{row}"}
-        entries.append({"id": f"row{row}", "axes": axes, "reference": "row0" if row else None, "cells": cells})
+        entries.append(
+            {
+                "id": f"row{row}",
+                "axes": axes,
+                "reference": "row0" if row else None,
+                "random_weights": [],
+                "cells": cells,
+            }
+        )
     grid = {"schema": SCHEMA, "protocol": "made", "data": [], "grids": [], "rows": entries, "notes": []}
     folder.write_grid(grid)
 

@@ -308,7 +308,7 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
-    outcome.notes += report_or_line(results, RunData.of(prepared.plan))
+    outcome.notes += [*prepared.plan.backbone_notes, *report_or_line(results, RunData.of(prepared.plan))]
     return outcome, results
 
 

@@ -43,6 +43,7 @@ class Toy:
     seeds: Sequence[int] = field(default_factory=list)
     reference: str | None = None
     cost: float = 100.0  # parameters, and a tenth of it GFLOP
+    random_weights: Sequence[str] = ()  # backbones of the row
 
 
 def write_folder(path: Path, rows: Sequence[Toy]) -> Results:
@@ -96,4 +97,4 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "gflops": toy.cost / 10,
             }
             folder.write_cell(cell, Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
-    return {"id": name, "axes": axes, "reference": toy.reference, "cells": cells}
+    return {"id": name, "axes": axes, "reference": toy.reference, "random_weights": toy.random_weights, "cells": cells}

@@ -38,6 +38,7 @@ class Embedding:
         backbone: None if the data set has embeddings of this view.
         tokens: K tokens per view; 0 for one pooled embedding.
         width: D of the backbone; None if the data set has embeddings of this view.
+        random_weights: whether the backbone has random weights.
         record: what the key depends on, stored with each shard.
     """
 
@@ -47,6 +48,7 @@ class Embedding:
     backbone: Spec | None
     tokens: int = 0
     width: int | None = None
+    random_weights: bool = False
     record: Record = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
@@ -75,7 +77,7 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
         "extractor": record["extractor"] and identity_of(record["extractor"]),
         "backbone": identity_of(record["backbone"]),
     }
-    return Embedding(digest(identity), extractor, view, backbone, tokens, built.dim, record)
+    return Embedding(digest(identity), extractor, view, backbone, tokens, built.dim, built.random_weights, record)
 
 
 _BUILT: dict[str, Backbone] = {}

@@ -337,6 +337,7 @@ def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "id": row.id,
         "axes": asdict(row.axes),
         "reference": row.reference,
+        "random_weights": row.random_backbones,
         "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"])),
     }
 

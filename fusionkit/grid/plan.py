@@ -80,6 +80,12 @@ class RowPlan:
     record: Record = field(default_factory=dict)
     impute: str = IMPUTE[0]
 
+    @property
+    def random_backbones(self) -> list[str]:
+        """Backbones of the row that have random weights."""
+        embeddings = self.heads[0].embeddings.values()
+        return sorted({str(item.backbone) for item in embeddings if item.random_weights})
+
     def cell_id(self, head: HeadWork) -> str:
         """Id of the cell of the head's seed and fold."""
         return digest([self.id, *(each.id for each in self.candidates(head))])[:12]
@@ -113,6 +119,12 @@ class Plan:
     data: list[str]
     rows: list[RowPlan]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def backbone_notes(self) -> list[str]:
+        """Messages of the backbones on the loading of their weights."""
+        used = {item.backbone: None for head in self.heads.values() for item in head.embeddings.values()}
+        return list(dict.fromkeys(note for spec in used if spec for note in shared_backbone(spec).notes()))
 
     @property
     def heads(self) -> dict[str, HeadWork]:

@@ -57,6 +57,7 @@ def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "components": components,
         "precision": _precision(plan),
         "weights": list(_weights(used)),
+        "preparation": [_preparation(spec) for kind, spec in used if kind == "backbones"],
         "executor": options.executor,
         "workers": options.workers or "one per core",
     }
@@ -113,6 +114,20 @@ def _weights(used: dict[tuple[str, Spec], Record]) -> Iterator[dict[str, str]]:
         published = shared_backbone(spec).weights() if kind == "backbones" else ""
         if published:
             yield {"component": str(spec), "published": published}
+
+
+def _preparation(spec: Spec) -> dict[str, Any]:
+    """Resolved preparation of a backbone's views, whether its weights are random, and notes on their loading."""
+    backbone = shared_backbone(spec)
+    return {
+        "component": str(spec),
+        "size": list(backbone.input_size),
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "interpolation": backbone.interpolation,
+        "random_weights": backbone.random_weights,
+        "notes": list(backbone.notes()),
+    }
 
 
 @cache

@@ -27,6 +27,7 @@ from fusionkit.stats.intervals import (
 )
 
 Intervals = Literal["jackknife", "bootstrap"]
+RANDOM_MARK = " (random weights)"  # of rows and backbones that must not pass for a result of trained weights
 _METHODS = {
     "jackknife": (interval, paired_difference, "delete-one-unit jackknife-t"),
     "bootstrap": (bootstrap_interval, bootstrap_difference, "percentile bootstrap of units and seeds"),
@@ -48,6 +49,7 @@ class Row:
         means: means over cells of scalars without interval.
         failures: message by cell id.
         seeds: complete seeds.
+        random_backbones: backbones of the row that have random weights.
     """
 
     id: str
@@ -63,6 +65,12 @@ class Row:
     means: dict[str, float]
     failures: dict[str, str]
     seeds: list[int]
+    random_backbones: list[str]
+
+    @property
+    def name(self) -> str:
+        """``views/fusion/smoother``, with a mark of random weights."""
+        return f"{self.axes.name}{RANDOM_MARK}" if self.random_backbones else self.axes.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +132,8 @@ class RunResults:
                 state = "done" if stored else ("failed" if cell["id"] in failures else "planned")
                 error = "" if stored else failures.get(cell["id"], "")
                 info = stored.info if stored else {}
-                found.append({**cell, "axes": entry["axes"], "state": state, "error": error, **info})
+                row = {"axes": entry["axes"], "random_weights": entry["random_weights"]}
+                found.append({**cell, **row, "state": state, "error": error, **info})
         return found
 
     def load(self, entry: dict[str, Any]) -> StoredRow:
@@ -164,6 +173,7 @@ class RunResults:
             "means": {} if counts is None else _means(infos, counts.sum(1)),
             "failures": own.failures,
             "seeds": seeds,
+            "random_backbones": own.entry["random_weights"],
         }
 
     def _compared(self, own: StoredRow, reference: StoredRow) -> tuple[Estimate | None, float]:

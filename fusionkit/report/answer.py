@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import Row, RunResults
+from fusionkit.grid.results import RANDOM_MARK, Row, RunResults
 from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, by_data, dataset_names
 from fusionkit.report.significance import PairedDifference, RowScores, beats, corrected_p, criterion, scored_rows
@@ -140,8 +140,8 @@ def _best(results: RunResults, scored: list[Row]) -> str:
     best = max(scored, key=lambda row: row.score.value if row.score else 0.0)
     assert best.score is not None
     if len(scored) == 1:
-        return f"{best.axes.name} has a macro-F1 of {share_with_interval(best.score)}"
-    text = f"{best.axes.name} has the highest macro-F1, {share_with_interval(best.score)}"
+        return f"{best.name} has a macro-F1 of {share_with_interval(best.score)}"
+    text = f"{best.name} has the highest macro-F1, {share_with_interval(best.score)}"
     if best.is_reference:
         return f"{text}; it is the reference row"
     if best.delta is None:
@@ -174,12 +174,21 @@ def _findings(results: RunResults) -> list[Finding]:
     corrected = iter(corrected_p(differences, tests))
     findings = []
     for axis, data, best, found, left_out in drafts:
-        rivals = [Rival(name, difference.difference, next(corrected)) for name, difference in found.items()]
+        marks = _random_choices(results, axis)
+        rivals = [
+            Rival(marks.get(name, name), difference.difference, next(corrected)) for name, difference in found.items()
+        ]
         rivals.sort(key=lambda rival: rival.difference.value)
         if rivals:
             pairs = len(next(iter(found.values())).a)
-            findings.append(Finding(axis, data, best, rivals, pairs, left_out))
+            findings.append(Finding(axis, data, marks.get(best, best), rivals, pairs, left_out))
     return findings
+
+
+def _random_choices(results: RunResults, axis: str) -> dict[str, str]:
+    """Return by backbone with random weights its name with a mark; nothing for other axes."""
+    marked = [row.axes.backbone for row in results.rows if row.random_backbones and axis == "backbone"]
+    return {name: f"{name}{RANDOM_MARK}" for name in marked}
 
 
 def _pairable(group: Sequence[RowScores], axis: str) -> tuple[dict[str, list[RowScores]], list[str]]:

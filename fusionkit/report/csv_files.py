@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -16,11 +16,12 @@ RESULT_COLUMNS = (
     *AXES,
     *("n_seeds", "n_units", "n_clips", "n_frames", "macro_f1", "macro_f1_sd", "macro_f1_lo", "macro_f1_hi"),
     *("delta", "delta_lo", "delta_hi", "p", "p_holm", "accuracy", "uar", "ece", "coverage", "params", "gflops"),
+    "weights",
 )
 CELL_COLUMNS = (
     *AXES,
     *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
-    *("best_epoch", "predicted_classes", "state", "error"),
+    *("best_epoch", "predicted_classes", "weights", "state", "error"),
 )
 COST_COLUMNS = (
     *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),
@@ -45,6 +46,7 @@ def write_csv_files(results: RunResults) -> None:
 def result_fields(row: Row) -> dict[str, Any]:
     """Return a line of results.csv by column; unknown values are NaN, None or absent."""
     fields: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
+    fields["weights"] = weights_text(row.random_backbones)
     fields |= {**estimate_fields("macro_f1", row.score), **estimate_fields("delta", row.delta)}
     if row.score:
         fields |= {"n_units": row.score.n_units, "macro_f1_sd": row.sd}
@@ -56,6 +58,11 @@ def result_fields(row: Row) -> dict[str, Any]:
     return fields
 
 
+def weights_text(random_backbones: Sequence[str]) -> str:
+    """Return ``random`` if a backbone of a row has random weights, else an empty text."""
+    return "random" if random_backbones else ""
+
+
 def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
     """Return the columns ``name``, ``name_lo`` and ``name_hi``; none without an estimate."""
     if estimate is None:
@@ -65,7 +72,7 @@ def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
 
 def _cell_fields(cell: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
-    return {**cell, **cell["axes"], "cell": cell["id"], **chosen}
+    return {**cell, **cell["axes"], "cell": cell["id"], "weights": weights_text(cell["random_weights"]), **chosen}
 
 
 def _cost_fields(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

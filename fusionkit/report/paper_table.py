@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
-from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
+from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields, weights_text
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import RULE, Significance, row_significance
@@ -106,8 +106,9 @@ def _known_fields(row: Row) -> dict[str, Any]:
 
 
 def _axes(results: RunResults) -> list[str]:
-    """Return the axes that vary, and those that name a row."""
-    return [*(name for name in varying(row.axes for row in results.rows) if name not in _NAMES), *_NAMES]
+    """Return the axes that vary, those that name a row, and a mark of random weights if there are any."""
+    marks = ["weights"] if any(row.random_backbones for row in results.rows) else []
+    return [*(name for name in varying(row.axes for row in results.rows) if name not in _NAMES), *_NAMES, *marks]
 
 
 def _texts(
@@ -122,7 +123,8 @@ def _texts(
     formats = dict(zip(("best", "tied"), marks, strict=True))
     for row in results.rows:
         chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
-        settings = [chosen.get(axis, names.part(row.axes, axis)) for axis in axes]
+        chosen["weights"] = weights_text(row.random_backbones)
+        settings = [chosen[axis] if axis in chosen else names.part(row.axes, axis) for axis in axes]
         score, *others = (_escaped(text, signs) for text in _numbers(row))
         score = formats.get(significance.get(row.id, ""), "%s") % score
         yield [_escaped(text, signs) for text in settings], [score, *others]

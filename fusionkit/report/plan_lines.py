@@ -11,6 +11,7 @@ from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import HeadStatus, TaskStatus, plan_status
 from fusionkit.report.row_names import varying
+from fusionkit.report.table import random_weights_warnings
 from fusionkit.storage.embeddings import EmbeddingStore
 
 
@@ -39,7 +40,9 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
     yield from map(_stage_line, stages)
     yield f"score: {sum(cell.status.runs for cell in status.cells)} of {len(status.cells)} cells remain"
     yield _total_line(stages)
+    yield from (f"note: {note}" for note in plan.backbone_notes)
     yield from (f"warning: {note}" for note in plan.notes)
+    yield from (f"warning: {line}" for line in random_weights_warnings(row.random_backbones for row in plan.rows))
 
 
 def _state(status: TaskStatus) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from fusionkit.config.recipe import Recipe
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
+from fusionkit.report.csv_files import weights_text
 from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import few_units_warnings
@@ -35,10 +37,15 @@ def results_table(results: RunResults) -> Table:
     with_coverage = has_incomplete_coverage(rows)
     for name in ("p Holm", *(["coverage"] if with_coverage else [])):
         table.add_column(name, justify="right", no_wrap=True)
+    with_weights = any(row.random_backbones for row in rows)
+    if with_weights:
+        table.add_column("weights", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
         axes = [Text(_recipe(row) if name == "recipe" else getattr(row.axes, name)) for name in context]
-        table.add_row(*axes, *_cells(row, best), *([_coverage(row)] if with_coverage else []))
+        extra = [_coverage(row)] if with_coverage else []
+        extra += [Text(weights_text(row.random_backbones))] if with_weights else []
+        table.add_row(*axes, *_cells(row, best), *extra)
     return table
 
 
@@ -72,7 +79,19 @@ def warnings(results: RunResults) -> list[str]:
     """Return limits of the numbers, one line each."""
     found = list(results.grid["notes"])
     units = [row.score.n_units for row in results.rows if row.score]
+    found += random_weights_warnings(row.random_backbones for row in results.rows)
     return found + (few_units_warnings(min(units)) if units else []) + _single_class_warnings(results)
+
+
+def random_weights_warnings(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a warning that names the backbones with random weights, if there are any.
+
+    Args:
+        rows: of each row, its backbones with random weights.
+    """
+    marked = [backbones for backbones in rows if backbones]
+    names = list(dict.fromkeys(name for backbones in marked for name in backbones))
+    return [f"{len(marked)} row(s) use random weights, as a control: {_listed(names)}"] if names else []
 
 
 def has_incomplete_coverage(rows: list[Row]) -> bool:

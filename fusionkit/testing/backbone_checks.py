@@ -132,12 +132,17 @@ def tokens(subject: Subject) -> None:
 
 @CHECKS.check
 def cost_is_known(subject: Subject) -> None:
-    """``cost`` gives the number of parameters and the GFLOP of one view, both >= 0; ``weights`` gives text."""
+    """``cost`` gives parameters and the GFLOP of one view, both >= 0; ``weights`` and ``notes`` give text."""
     backbone = _ready(subject)
     parameters, gflop = backbone.cost()
     require(type(parameters) is int and parameters >= 0, f"cost(): expected an int >= 0 first, found {parameters!r}")
     require(math.isfinite(gflop) and gflop >= 0, f"cost(): expected finite GFLOP >= 0 second, found {gflop!r}")
     require(isinstance(backbone.weights(), str), f"weights(): expected text, found {backbone.weights()!r}")
+    found = backbone.random_weights
+    require(isinstance(found, bool), f"random_weights: expected a bool, found {found!r}")
+    notes = backbone.notes()
+    right = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    require(right, f"notes(): expected a tuple of texts, found {notes!r}")
 
 
 @CHECKS.check

@@ -92,7 +92,7 @@ def _finetune(
         run.accelerator.wait_for_everyone()
     if is_main_process():
         _score(folder, planned.plan, provenance, progress)
-    notes = [*planned.plan.notes, *(note for item in trained for note in item.notes)]
+    notes = list(dict.fromkeys([*planned.plan.notes, *(note for item in trained for note in item.notes)]))
     return Finetuned(folder, trained, {name: path / BEST for name, path in paths.items()}, notes)
 
 

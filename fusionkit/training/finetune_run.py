@@ -147,7 +147,7 @@ class FinetuneRun(TrainingRun):
             unreadable=sorted(self.batches.unreadable),
             head=head,
             cost={"fit_seconds": self.seconds, "peak_mib": peak},
-            notes=self.notes,
+            notes=[*self.backbone.notes(), *self.notes],
         )
 
     @property

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 RESULTS = (
     "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,n_seeds,n_units,n_clips,n_frames,macro_f1,"
-    "macro_f1_sd,macro_f1_lo,macro_f1_hi,delta,delta_lo,delta_hi,p,p_holm,accuracy,uar,ece,coverage,params,gflops"
+    "macro_f1_sd,macro_f1_lo,macro_f1_hi,delta,delta_lo,delta_hi,p,p_holm,accuracy,uar,ece,coverage,params,gflops,"
+    "weights"
 )
 AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
 
@@ -45,7 +46,7 @@ def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) ->
     assert (run / "results.csv").read_text().splitlines()[0] == RESULTS
     cells = (run / "cells.csv").read_text().splitlines()[0]
     assert cells.startswith(AXES + ",seed,fold,")
-    assert cells.endswith(",state,error")
+    assert cells.endswith(",weights,state,error")
 
 
 def test_axes_are_written_unchanged(run: Path) -> None:

@@ -18,7 +18,7 @@ class Origin:
         config: settings for ``fusionkit bench CONFIG``, as JSON.
         facts: machine and software, by name.
         components: name, kind, version and options of each component.
-        weights: weights of backbones, one line each.
+        weights: weights of backbones and preparation of their views, one line each.
     """
 
     name: str
@@ -46,7 +46,10 @@ def _origin(description: dict[str, Any], provenance: dict[str, Any]) -> Origin:
         config=json.dumps(config, indent=1, ensure_ascii=False),
         facts={name: text for name, text in _facts(provenance).items() if text},
         components=[_component(each) for each in provenance.get("components", [])],
-        weights=[_weights(each) for each in provenance.get("weights", [])],
+        weights=[
+            *(_weights(each) for each in provenance.get("weights", [])),
+            *(line for each in provenance.get("preparation", []) for line in _preparation(each)),
+        ],
     )
 
 
@@ -83,6 +86,15 @@ def _weights(each: dict[str, str]) -> str:
     if "published" in each:
         return f"{each['component']}: published as {each['published']}"
     return f"{each['component']}: {each['option']} {each['file']}, hash {each['hash']}"
+
+
+def _preparation(each: dict[str, Any]) -> list[str]:
+    """Return the preparation of a backbone's views, and the notes on the loading of its weights."""
+    height, width = each["size"]
+    normalised = f"mean {_text(each['mean'])}, std {_text(each['std'])}"
+    line = f"{each['component']}: {height} x {width} px, {each['interpolation']} interpolation, {normalised}"
+    mark = ", random weights" if each["random_weights"] else ""
+    return [line + mark, *(f"{each['component']}: {note}" for note in each["notes"])]
 
 
 def _text(value: Any) -> str:

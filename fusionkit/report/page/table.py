@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fusionkit.grid.results import Row, RunResults
+from fusionkit.report.csv_files import weights_text
 from fusionkit.report.numbers import amount, p_value, percent, share, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance
@@ -132,6 +133,8 @@ def _mean_columns(rows: list[Row]) -> Iterator[_ColumnOfRows]:
         yield Column("coverage", note="share of test frames with every view"), mean("coverage", percent)
     if len({len(row.seeds) for row in rows}) > 1:
         yield Column("seeds"), lambda row: _number(str(len(row.seeds)), len(row.seeds)) if row.score else Entry("")
+    note = "random: the weights of a backbone are not trained"
+    yield Column("weights", is_number=False, note=note), lambda row: Entry(weights_text(row.random_backbones))
     yield Column("parameters"), mean("params", amount)
     yield Column("FLOP", note="per frame, counted by PyTorch"), mean("gflops", amount, 1e9)
 
