@@ -20,20 +20,20 @@ from fusionkit.storage.lease import STALE, _machine, abandoned, lease
 DAY = 24 * 3600.0
 
 
-def left(place: Path, *, age: float, file: bool = False) -> Path:
+def left(target: Path, *, age: float, file: bool = False) -> Path:
     """Something half written, of that age in seconds."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    written = [place]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = [target]
     if file:
-        place.write_bytes(b"half")
+        target.write_bytes(b"half")
     else:
-        place.mkdir()
-        (place / "values.npy").write_bytes(b"half")
-        written = [place / "values.npy", place]
+        target.mkdir()
+        (target / "values.npy").write_bytes(b"half")
+        written = [target / "values.npy", target]
     then = time.time() - age
     for path in written:
         os.utime(path, (then, then))
-    return place
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -54,45 +54,45 @@ PLACES += ["cache/embeddings/k1/.00003.0123abcd"]
 FILES = ["run/.results.csv.0123abcd", "run/failures/.ab12.json.0123abcd"]
 
 
-@pytest.mark.parametrize("place", [*PLACES, *FILES])
-def test_what_is_older_than_a_day_goes_and_what_is_younger_stays(tmp_path: Path, place: str) -> None:
-    old = left(tmp_path / place, age=DAY + 60, file=place in FILES)
-    young = left(old.with_name(old.name[:-1] + "e"), age=DAY - 600, file=place in FILES)
+@pytest.mark.parametrize("target", [*PLACES, *FILES])
+def test_what_is_older_than_a_day_goes_and_what_is_younger_stays(tmp_path: Path, target: str) -> None:
+    old = left(tmp_path / target, age=DAY + 60, file=target in FILES)
+    young = left(old.with_name(old.name[:-1] + "e"), age=DAY - 600, file=target in FILES)
     remove_partial_files(tmp_path / "run", tmp_path / "cache")
     assert not old.exists()
     assert [path for path in young.parent.iterdir() if path.name.startswith(".")] == [young]
 
 
 def test_an_old_folder_into_which_something_was_just_written_stays(tmp_path: Path) -> None:
-    place = left(tmp_path / PLACES[0], age=DAY + 60)
-    (place / "values.npy").write_bytes(b"more")
-    os.utime(place, (0, 0))
+    target = left(tmp_path / PLACES[0], age=DAY + 60)
+    (target / "values.npy").write_bytes(b"more")
+    os.utime(target, (0, 0))
     remove_partial_files(tmp_path / "run", tmp_path / "cache")
-    assert place.exists()
+    assert target.exists()
 
 
 LEASED = [(PLACES[0], "run/leases/ab12"), (PLACES[3], "cache/leases/k1-00003")]
 
 
-@pytest.mark.parametrize(("place", "lease_file"), LEASED)
+@pytest.mark.parametrize(("target", "lease_file"), LEASED)
 def test_what_a_dead_process_of_this_machine_was_at_goes_after_a_minute(
-    tmp_path: Path, gone: int, place: str, lease_file: str
+    tmp_path: Path, gone: int, target: str, lease_file: str
 ) -> None:
-    remains, other = left(tmp_path / place, age=STALE + 5), left(tmp_path / "run/heads/.cd.01234567", age=STALE + 5)
+    remains, other = left(tmp_path / target, age=STALE + 5), left(tmp_path / "run/heads/.cd.01234567", age=STALE + 5)
     hold(tmp_path / lease_file, gone)
     remove_partial_files(tmp_path / "run", tmp_path / "cache")
     assert not remains.exists()
     assert other.exists(), "it has another lease, which nobody left behind"
-    young = left(tmp_path / place, age=STALE - 30)
+    young = left(tmp_path / target, age=STALE - 30)
     remove_partial_files(tmp_path / "run", tmp_path / "cache")
     assert young.exists()
 
 
-@pytest.mark.parametrize(("place", "lease_file"), LEASED)
+@pytest.mark.parametrize(("target", "lease_file"), LEASED)
 def test_what_a_living_process_or_another_machine_is_at_stays(
-    tmp_path: Path, gone: int, place: str, lease_file: str
+    tmp_path: Path, gone: int, target: str, lease_file: str
 ) -> None:
-    written = left(tmp_path / place, age=DAY - 600)
+    written = left(tmp_path / target, age=DAY - 600)
     hold(tmp_path / lease_file, gone, "another machine")
     remove_partial_files(tmp_path / "run", tmp_path / "cache")
     assert written.exists()
@@ -143,8 +143,8 @@ def test_a_run_begins_by_removing_them(tmp_path: Path) -> None:
     carry_out(plan, tmp_path / "run")
     key = plan.rows[0].heads[0].embeddings["face"].key
     remains = [
-        left(tmp_path / place, age=2 * DAY)
-        for place in ("run/heads/.ab12.0123abcd", f"cache/embeddings/{key}/.00000.0123abcd")
+        left(tmp_path / target, age=2 * DAY)
+        for target in ("run/heads/.ab12.0123abcd", f"cache/embeddings/{key}/.00000.0123abcd")
     ]
     outcome, _ = carry_out(plan, tmp_path / "run")
     assert (outcome.fitted, outcome.reused) == (0, 1)

@@ -103,12 +103,12 @@ def test_a_grid_gives_the_same_files_whatever_the_limit(tmp_path: Path, monkeypa
     monkeypatch.setattr(tasks, "load_features", load)
     found = []
     with registered(SMOOTHERS, "toy-leaning", Leaning):
-        for place, memory in enumerate((1.0, 2e-5)):  # 21 KB: features are streamed, dev clips still fit
+        for index, memory in enumerate((1.0, 2e-5)):  # 21 KB: features are streamed, dev clips still fit
             plan = toy_plan(**grid(["toy-plain", "toy-leaning"]))
-            outcome, results = carry_out(plan, tmp_path / str(place), RunOptions(memory=memory))
+            outcome, results = carry_out(plan, tmp_path / str(index), RunOptions(memory=memory))
             assert not outcome.failed
             write_csv_files(results)
-            found.append(contents(tmp_path / str(place)))
+            found.append(contents(tmp_path / str(index)))
     assert [isinstance(features.train, FeaturesInMemory) for features in loaded] == [True, False]  # once for four heads
     assert found[0] == found[1]
 

@@ -181,6 +181,6 @@ def test_a_grid_of_a_later_version_is_refused(folder: RunFolder) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="cannot be written"):
-            RunFolder(place).add_plan(toy_plan(), {})
+            RunFolder(path).add_plan(toy_plan(), {})

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 def test_saying_the_default_changes_no_name() -> None:
-    plain, said = toy_plan(), toy_plan(impute="nearest")
-    assert [row.id for row in plain.rows] == [row.id for row in said.rows]
-    assert plain.protocol == said.protocol
-    assert plain.grid.digest() == said.grid.digest()
+    plain, explicit = toy_plan(), toy_plan(impute="nearest")
+    assert [row.id for row in plain.rows] == [row.id for row in explicit.rows]
+    assert plain.protocol == explicit.protocol
+    assert plain.grid.digest() == explicit.grid.digest()
     assert "impute" not in plain.grid.describe()
 
 

@@ -62,20 +62,20 @@ def shard(path: Path) -> Path:
 
 
 def test_every_stored_file_says_its_schema(path: Path) -> None:
-    for place in (head(path), cell(path), rows(path), shard(path)):
-        assert json.loads((place / MARKER).read_text())["schema"] == SCHEMA
+    for stored in (head(path), cell(path), rows(path), shard(path)):
+        assert json.loads((stored / MARKER).read_text())["schema"] == SCHEMA
     assert grid_of(path)["schema"] == SCHEMA
     folder = RunFolder(path)
     folder.write_failure("x", "it broke", "")
     assert json.loads((path / "failures" / "x.json").read_text())["schema"] == SCHEMA
 
 
-@pytest.mark.parametrize("place", [head, cell, shard])
+@pytest.mark.parametrize("stored", [head, cell, shard])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_later_artefact_is_refused_in_one_line(
-    path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[Path], Path], dry: tuple[str, ...]
+    path: Path, monkeypatch: pytest.MonkeyPatch, stored: Callable[[Path], Path], dry: tuple[str, ...]
 ) -> None:
-    target = place(path)
+    target = stored(path)
     files, meta = read_artifact(target), read_meta(target)
     assert files is not None
     monkeypatch.setattr(artifact, "SCHEMA", SCHEMA + 1)
@@ -83,7 +83,7 @@ def test_a_later_artefact_is_refused_in_one_line(
     monkeypatch.undo()
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv("FUSIONKIT_CACHE", str(path.parent / "cache"))
-    words = WORDS if place is not shard else (*WORDS, "--fusion", "linear")  # a new head needs the embedding
+    words = WORDS if stored is not shard else (*WORDS, "--fusion", "linear")  # a new head needs the embedding
     result = CliRunner().invoke(app, ["bench", *words, "--seeds", "1", *dry])
     assert result.exit_code == 2, result.output
     lines = [line for line in result.output.splitlines() if line.startswith("error:")]

@@ -1,4 +1,4 @@
-"""The status of a plan: the state of every piece of work, why it will run, and that a run then does just that."""
+"""Status of a plan: the state of every task, the reason why it will run, and that a run does exactly that."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ahead(plan: Plan, path: Path, *, retry_failed: bool = False) -> PlanStatus:
 
 
 def states(status: PlanStatus) -> tuple[set[TaskStatus], set[TaskStatus], set[TaskStatus]]:
-    """Every prospect once: of embeddings, heads, cells."""
+    """Distinct statuses of embeddings, heads and cells."""
     return (
         {each.status for each in status.embeddings},
         {each.status for each in status.heads},

@@ -1,4 +1,4 @@
-"""Reasons say in words how a piece of work differs from the one most like it that was made before."""
+"""Differences between a task and the most similar stored result, as text."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def head(**changes: Any) -> dict[str, Any]:
 def changed(record: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
     """A copy with the value at a path replaced."""
     copied = copy.deepcopy(record)
-    place = copied
+    target = copied
     for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = to
+        target = target[key]
+    target[path[-1]] = to
     return copied
 
 
