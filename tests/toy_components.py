@@ -234,7 +234,12 @@ class Forest(FittedFusion):
         return {"coef": self.model.coef_, "intercept": self.model.intercept_}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        raise NotImplementedError
+        from sklearn.linear_model import LogisticRegression
+
+        self.model = LogisticRegression()
+        self.model.classes_ = np.arange(self.num_classes)
+        for name, value in state.items():
+            setattr(self.model, f"{name}_", value)
 
 
 class Plain(Smoother):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 import numpy as np
 
 from fusionkit.contracts.component import Component
-from fusionkit.errors import FusionKitError, PluginError, cause_of
+from fusionkit.contracts.inputs import WatchedFrames, errors_of, input_changed, read_only
+from fusionkit.errors import PluginError
 
 SIDE = 112
 """Side of an aligned face in px."""
@@ -118,14 +120,14 @@ class Extractor(Component, ABC):
         """Locate every region in every frame.
 
         Args:
-            frames: N images, RGB uint8 (H, W, 3); sizes may differ.
+            frames: N images, RGB uint8 (H, W, 3), read-only; sizes may differ.
         """
 
     def faces(self, frame: np.ndarray) -> list[Face]:
         """Detect every face of one frame, the highest score first. Optional; ``fusionkit align`` needs it.
 
         Args:
-            frame: RGB uint8 (H, W, 3).
+            frame: RGB uint8 (H, W, 3), read-only.
 
         Raises:
             PluginError: if the extractor does not detect faces.
@@ -143,17 +145,12 @@ class Extractor(Component, ABC):
         """Call :meth:`faces` and check its result. Leave out faces without a valid box or points to align them by.
 
         Raises:
-            PluginError: if the extractor fails, or the shapes break the contract.
+            PluginError: if the extractor fails or changes the frame, or the shapes break the contract.
         """
         name = type(self).__name__
         usable = []
-        try:
-            found = self.faces(frame)
-        except FusionKitError:
-            raise
-        except Exception as error:
-            size = f"{frame.shape[1]} x {frame.shape[0]} px"
-            raise PluginError(f"extractor {name} failed on a frame of {size}: {cause_of(error)}") from error
+        with self._given([frame]) as (given,):
+            found = self.faces(given)
         for face in found:
             if not isinstance(face, Face):
                 raise PluginError(f"extractor {name} gave {type(face).__name__} as a face, not Face")
@@ -171,10 +168,11 @@ class Extractor(Component, ABC):
         """Call :meth:`locate` and check its result. A box without area or not finite becomes a row of NaN with score 0.
 
         Raises:
-            PluginError: if the shapes break the contract.
+            PluginError: if the extractor fails or changes a frame, or the shapes break the contract.
         """
         name = type(self).__name__
-        found = self.locate(frames)
+        with self._given(frames) as given:
+            found = self.locate(given)
         if not isinstance(found, Located):
             raise PluginError(f"extractor {name} gave {type(found).__name__}, not Located")
         shape = (len(frames), len(self.regions))
@@ -192,3 +190,14 @@ class Extractor(Component, ABC):
         boxes[~usable] = np.nan
         score[~usable] = 0.0
         return Located(boxes, score, found.landmarks)
+
+    @contextmanager
+    def _given(self, frames: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Yield the frames read-only: views are cut from the same memory afterwards."""
+        size = f", the first {frames[0].shape[1]} x {frames[0].shape[0]} px" if len(frames) else ""
+        extractor = f"extractor {type(self).__name__} on {len(frames)} frame(s){size}"
+        watched = WatchedFrames(frames)
+        with errors_of(extractor):
+            yield [read_only(frame) for frame in frames]
+        if watched.changed():
+            raise input_changed(extractor, "a frame")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.inputs import WatchedTensors, input_changed
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import PluginError, cause_of
 
@@ -84,8 +85,8 @@ class Fusion(Component, nn.Module):
         """Fuse a batch.
 
         Args:
-            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``.
-            present: (B,) bool of each view.
+            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``. Do not write to them.
+            present: (B,) bool of each view. Do not write to them.
 
         Returns:
             (B, out_dim), to which a linear head is added; or a :class:`FusionOutput`.
@@ -106,27 +107,28 @@ class Fusion(Component, nn.Module):
         """Run :meth:`fuse` on two random rows, and add a linear head if it returns an embedding.
 
         Raises:
-            PluginError: if :meth:`fuse` fails or returns a wrong type or shape.
+            PluginError: if :meth:`fuse` fails, changes its input, or returns a wrong type or shape.
         """
         training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             leading = (2, self.token_count) if self.needs == "tokens" else (2,)
             views = {name: torch.randn(*leading, width) for name, width in self.in_dims.items()}
-            output = self._fused(views, {name: torch.ones(2, dtype=torch.bool) for name in views})
+            output = self._fused(views, {name: torch.ones(2, dtype=torch.bool) for name in views}, content=True)
         if output.logits is None and output.embedding is not None:
             self.head = nn.Linear(output.embedding.shape[1], self.num_classes)
         self.train(training)
 
     def forward(self, views: Views, present: Views | None = None) -> FusionOutput:
-        """Call :meth:`fuse`, check its result and apply the head, so that the output always has logits.
+        """Call :meth:`fuse`, check input and result, and apply the head, so that the output always has logits.
 
         Args:
             views: as for :meth:`fuse`, one for each of ``in_dims``.
             present: as for :meth:`fuse`; None: all views are present.
 
         Raises:
-            PluginError: if anything fails inside; it names the fusion, the views and their shapes.
+            PluginError: if anything fails inside, or changes the input; it names the fusion, the views and their
+                shapes.
         """
         if present is None:
             first = next(iter(views.values()))
@@ -140,11 +142,14 @@ class Fusion(Component, nn.Module):
             )
         return replace(output, logits=self.head(output.embedding))
 
-    def _fused(self, views: Views, present: Views) -> FusionOutput:
+    def _fused(self, views: Views, present: Views, *, content: bool = False) -> FusionOutput:
+        given = WatchedTensors(named_inputs(views, present), content=content)
         try:
-            output = self.fuse(views, present)
+            output = self.fuse(dict(views), dict(present))
         except Exception as error:
             raise PluginError(f"{self._on(views)} failed: {cause_of(error)}") from error
+        if names := given.changed():
+            raise input_changed(self._on(views), ", ".join(names))
         if isinstance(output, Tensor):
             output = FusionOutput(embedding=output)
         if not isinstance(output, FusionOutput):
@@ -168,6 +173,11 @@ class Fusion(Component, nn.Module):
     def _on(self, views: Views) -> str:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
         return f"fusion {type(self).__name__} on views {shapes}"
+
+
+def named_inputs(views: Views, present: Views) -> Views:
+    """Return all tensors that a fusion gets, named for messages."""
+    return {**views, **{f"presence of {name}": value for name, value in present.items()}}
 
 
 class StackedFusion(Fusion):
@@ -226,7 +236,7 @@ class FittedFusion(Component, ABC):
 
     @abstractmethod
     def fit(self, views: dict[str, np.ndarray], y: np.ndarray, groups: np.ndarray, seed: int) -> None:
-        """Fit on the training frames.
+        """Fit on the training frames. All arrays are read-only.
 
         Args:
             views: (N, D_v) float32 of each view; a missing view holds its training mean.
@@ -237,11 +247,14 @@ class FittedFusion(Component, ABC):
 
     @abstractmethod
     def predict_proba(self, views: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the class probabilities of frames: (N, C)."""
+        """Return the class probabilities of frames: (N, C). The views are read-only."""
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """Return the learned state as named arrays: a head is stored without pickle."""
+        """Return the learned state as named arrays: a head is stored without pickle.
+
+        It must be complete: an instance restored from it must predict the same bits, or the head fails.
+        """
 
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> None:

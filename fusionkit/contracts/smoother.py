@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.errors import DataError, PluginError
 
 
@@ -41,15 +42,16 @@ class Stream:
 
         Raises:
             DataError: if the frame number is not greater than the one before.
-            PluginError: if the smoother cannot smooth frame by frame, or breaks its contract.
+            PluginError: if the smoother fails, cannot smooth frame by frame, or breaks its contract.
         """
         if self._last is not None and frame_number <= self._last:
             raise DataError(
                 f"frame {frame_number} comes after frame {self._last}: frame numbers of a clip must increase",
                 hint="reset() begins a new clip",
             )
-        row = np.asarray(x, dtype=np.float64)
-        weights = self._smoother.step(row, frame_number)
+        row = read_only(np.asarray(x, dtype=np.float64))
+        with errors_of(f"smoother {type(self._smoother).__name__}"):
+            weights = self._smoother.step(row, frame_number)
         self._last = int(frame_number)
         probabilities: np.ndarray = self._smoother.rows_to_one(np.asarray(weights)[None], row[None])[0]
         return probabilities
@@ -78,7 +80,7 @@ class Smoother(Component, ABC):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
-        """Learn from dev clips (training logits are overfitted). Default: do nothing.
+        """Learn from dev clips (training logits are overfitted). All arrays are read-only. Default: do nothing.
 
         Args:
             clips: ``(x (T, C), frame_numbers (T,))`` of each clip, as for :meth:`smooth`.
@@ -106,7 +108,7 @@ class Smoother(Component, ABC):
 
     @abstractmethod
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """Smooth one clip.
+        """Smooth one clip. Both arrays are read-only.
 
         Args:
             x: (T, C) float64, in time order: probabilities, logits or embeddings, as in ``needs``.
@@ -151,9 +153,12 @@ class Smoother(Component, ABC):
             (T, C) float64; rows are probabilities.
 
         Raises:
-            PluginError: if the result has another shape, is not finite, is negative, or has a row that sums to zero.
+            PluginError: if the smoother fails, or its result has another shape, is not finite, is negative, or has a
+                row that sums to zero.
         """
-        return self.rows_to_one(self.smooth(x, frame_numbers), x)
+        with errors_of(f"smoother {type(self).__name__}"):
+            weights = self.smooth(read_only(x), read_only(frame_numbers))
+        return self.rows_to_one(weights, x)
 
     def rows_to_one(self, weights: Any, x: np.ndarray) -> np.ndarray:
         """Check weights computed from ``x``, as :meth:`__call__` does, and divide each row by its sum."""

@@ -161,10 +161,13 @@ class FeaturesInMemory(FrameFeatures):
         return {name: value.shape for name, value in self.views.items()}
 
     def take(self, rows: np.ndarray | slice) -> FeaturesInMemory:
-        """Return the features of some frames; a slice is not copied."""
+        """Return a copy of the features of some frames."""
         return FeaturesInMemory(
-            {name: value[rows] for name, value in self.views.items()},
-            {name: value[rows] for name, value in self.present.items()},
+            {
+                name: _aligned_copy(value[rows]) if isinstance(rows, slice) else value[rows]
+                for name, value in self.views.items()
+            },
+            {name: value[rows].copy() for name, value in self.present.items()},
         )
 
 
@@ -395,10 +398,10 @@ class ResidentBatches:
             yield _at(self.views, rows), _at(self.present, rows)
 
     def all(self, size: int) -> Iterator[Tensors]:
-        """Yield every row in order, ``size`` at a time."""
+        """Yield every row in order, ``size`` at a time: copies, since other heads read the same features."""
         for start in range(0, self.rows, size):
             rows = slice(start, start + size)
-            yield _at(self.views, rows), _at(self.present, rows)
+            yield _copied(self.views, rows), _copied(self.present, rows)
 
 
 class StreamedBatches:
@@ -433,6 +436,12 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(np.float32).reshape(shape)
+
+
+def _aligned_copy(values: np.ndarray) -> np.ndarray:
+    out = aligned(values.shape)
+    out[:] = values
+    return out
 
 
 def _formats(store: EmbeddingStore, keys: dict[str, str], rows: np.ndarray) -> dict[str, FrameFormat]:
@@ -480,5 +489,9 @@ def _on(arrays: Arrays, device: str) -> Views:
     return {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
 
 
-def _at(values: Views, rows: Tensor | slice) -> Views:
+def _at(values: Views, rows: Tensor) -> Views:
     return {name: value[rows] for name, value in values.items()}
+
+
+def _copied(values: Views, rows: slice) -> Views:
+    return {name: value[rows].clone() for name, value in values.items()}

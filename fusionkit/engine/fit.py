@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,9 +16,11 @@ from torch.nn import functional
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.flops import gflops
-from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views
+from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views, named_inputs
+from fusionkit.contracts.inputs import WatchedTensors, errors_of, input_changed, read_only
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import (
+    Arrays,
     FeaturesInMemory,
     FoldFeatures,
     FoldRows,
@@ -27,7 +29,7 @@ from fusionkit.engine.features import (
     StreamedBatches,
     batches_of,
 )
-from fusionkit.errors import CellError, PluginError
+from fusionkit.errors import CellError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from fusionkit.engine.features import Tensors
 
 REVISION = 1  # raise when the same features give other heads than before
-_EVALUATED = 4096  # frames per batch where nothing is trained
+EVALUATED = 4096  # frames per batch where nothing is trained
 _SMALLEST = 1e-30  # least 1 - p in the focal loss: a power below 1 has no slope at 0
 
 
@@ -134,6 +136,7 @@ class _Training:
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
         fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
+        self.first_step = True
 
     def run(self) -> Head:
         kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -169,18 +172,25 @@ class _Training:
         if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
             order = order[:-1]  # batch normalisation cannot learn from one row
         targets = torch.split(self.target[order.to(self.device)], size)
-        for target, (views, present) in zip(targets, self._batches(self.kept[order], size), strict=True):
-            output = self.fusion(views, present)
-            loss = self.fusion.loss(output, target)
-            if not math.isfinite(loss.item()):
-                raise CellError(
-                    f"fusion {self.spec}: the loss is {loss.item()} in epoch {epoch + 1} on views "
-                    + ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.fusion.after_backward()
-            optimizer.step()
+        with errors_of(f"fusion {self.spec}: training in epoch {epoch + 1}"):
+            for target, (views, present) in zip(targets, self._batches(self.kept[order], size), strict=True):
+                self._step(optimizer, views, present, target, epoch)
+
+    def _step(self, optimizer: torch.optim.Optimizer, views: Views, present: Views, target: Tensor, epoch: int) -> None:
+        given = WatchedTensors({**named_inputs(views, present), "target": target}, content=self.first_step)
+        self.first_step = False
+        output = self.fusion(views, present)
+        loss = self.fusion.loss(output, target)
+        if not math.isfinite(loss.item()):
+            raise CellError(
+                f"fusion {self.spec}: the loss is {loss.item()} in epoch {epoch + 1} on views {_batch_shapes(views)}"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.fusion.after_backward()
+        optimizer.step()
+        if names := given.changed():
+            raise input_changed(f"fusion {self.spec} in training on views {_batch_shapes(views)}", ", ".join(names))
 
     def _batches(self, order: Tensor, size: int) -> Iterator[Tensors]:
         share = self.recipe.view_dropout
@@ -213,8 +223,9 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         )
     kept = np.flatnonzero(train.seen)
     train = train.take(kept)
+    label, unit = read_only(rows.train_label[kept]), read_only(rows.train_unit[kept])
     with _fusion_errors(spec, train):
-        fusion.fit(train.views, rows.train_label[kept], rows.train_unit[kept], seed)
+        fusion.fit(_read_only(train.views), label, unit, seed)
     state = fusion.state()
     return Head(
         state=_head_state(state, features),
@@ -257,8 +268,8 @@ def evaluate(
     fusion.eval()
     found = np.empty((len(features.seen), fusion.num_classes), np.float32)
     start = 0
-    with torch.inference_mode():
-        for batch in batches.all(_EVALUATED):
+    with torch.no_grad():  # in inference mode torch would not count writes to the views
+        for batch in batches.all(EVALUATED):
             logits = fusion(*batch).logits.float().cpu().numpy()
             found[start : start + len(logits)] = logits
             start += len(logits)
@@ -276,7 +287,7 @@ def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -
     start = 0
     for batch in _blocks(features):
         with _fusion_errors(spec, batch):
-            probs = np.asarray(fusion.predict_proba(batch.views), dtype=np.float64)
+            probs = np.asarray(fusion.predict_proba(_read_only(batch.views)), dtype=np.float64)
         if probs.shape != (len(batch.seen), fusion.num_classes):
             raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(batch.seen), fusion.num_classes)}")
         found[start : start + len(probs)] = np.log(np.maximum(probs, 1e-12))
@@ -284,23 +295,20 @@ def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -
     return _checked(found, features, spec)
 
 
-@contextmanager
-def _fusion_errors(spec: Spec, features: FrameFeatures) -> Iterator[None]:
-    """Turn an error of a fitted fusion into a PluginError that names the fusion, the views and their shapes."""
-    try:
-        yield
-    except Exception as error:
-        raise PluginError(
-            f"fusion {spec} on views {_shapes(features)} failed: {type(error).__name__}: {error}"
-        ) from error
+def _fusion_errors(spec: Spec, features: FrameFeatures) -> AbstractContextManager[None]:
+    return errors_of(f"fusion {spec} on views {_shapes(features)}")
+
+
+def _read_only(views: Arrays) -> Arrays:
+    return {name: read_only(value) for name, value in views.items()}
 
 
 def _blocks(features: FrameFeatures) -> Iterator[FeaturesInMemory]:
     rows = len(features.seen)
-    starts = range(0, rows, _EVALUATED)
+    starts = range(0, rows, EVALUATED)
     if isinstance(features, FeaturesInMemory):
-        return (features.take(slice(start, start + _EVALUATED)) for start in starts)
-    return features.batches(np.arange(start, min(start + _EVALUATED, rows)) for start in starts)
+        return (features.take(slice(start, start + EVALUATED)) for start in starts)
+    return features.batches(np.arange(start, min(start + EVALUATED, rows)) for start in starts)
 
 
 def _checked(logits: np.ndarray, features: FrameFeatures, spec: Spec) -> np.ndarray:
@@ -308,6 +316,10 @@ def _checked(logits: np.ndarray, features: FrameFeatures, spec: Spec) -> np.ndar
         raise CellError(f"fusion {spec} gave logits that are not finite on views {_shapes(features)}")
     logits[~features.seen] = np.nan
     return logits
+
+
+def _batch_shapes(views: Views) -> str:
+    return ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
 
 
 def _shapes(features: FrameFeatures) -> str:

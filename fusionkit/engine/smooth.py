@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
+from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import FrameFeatures
 from fusionkit.errors import PluginError
@@ -76,15 +77,20 @@ def smooth(
 def fit_smoother(
     smoother: Smoother, table: FrameTable, seen: np.ndarray, x: Input, labels: np.ndarray, seed: int
 ) -> None:
-    """Fit a learned smoother on the dev clips."""
+    """Fit a learned smoother on the dev clips.
+
+    Raises:
+        PluginError: if it fails.
+    """
     found: list[tuple[np.ndarray, np.ndarray]] = []
     truth: list[np.ndarray] = []
     for clip in clips(table):
         there = np.flatnonzero(seen[clip]) + clip.start
         if len(there):
-            found.append((x[there], table.number[there]))
-            truth.append(labels[there])
-    smoother.fit(found, truth, seed)
+            found.append((read_only(x[there]), read_only(table.number[there])))
+            truth.append(read_only(labels[there]))
+    with errors_of(f"smoother {type(smoother).__name__}"):
+        smoother.fit(found, truth, seed)
 
 
 def smoother_input(smoother: Smoother, logits: np.ndarray, embeddings: FrameFeatures | None) -> Input:

@@ -13,6 +13,7 @@ from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_features
 from fusionkit.engine.fold import FoldData
+from fusionkit.engine.restore import check_restored_smoother, leading_frames, restored_smoother
 from fusionkit.engine.score import dev_metric, score
 from fusionkit.engine.smooth import ConcatenatedViews, fit_smoother, smooth, smoother_input
 from fusionkit.errors import CellError
@@ -195,6 +196,9 @@ class RowScorer:
         fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
         smoother = self._smoother(self.chosen, cell, fold_data, logits)
         probs = self._smoothed(smoother, fold_data, fold_data.test_table, logits.test, "test")
+        state = smoother.state() if smoother.fitted else None
+        if state is not None:
+            self._check_restored(state, fold_data, logits, probs)
         result = score(fold_data.task, probs, fold_data.sealed)
         total = result.counts.sum(0)
         annotated = fold_data.sealed.annotated
@@ -225,8 +229,21 @@ class RowScorer:
             "predicted_classes": result.predicted,
             "record": self.row.record,
         }
-        self.folder.write_cell(cell["id"], result, info, smoother.state() if smoother.fitted else None)
+        self.folder.write_cell(cell["id"], result, info, state)
         self.folder.remove_failure(cell["id"])
+
+    def _check_restored(
+        self, state: dict[str, np.ndarray], fold_data: FoldData, logits: StoredLogits, probs: np.ndarray
+    ) -> None:
+        """Check the state of a learned smoother on the first clips of test.
+
+        Raises:
+            PluginError: if a smoother that is restored from it gives other probabilities.
+        """
+        rows = leading_frames(fold_data.test_table.clip)
+        restored = restored_smoother(self.chosen, state)
+        found = self._smoothed(restored, fold_data, fold_data.test_table.take(rows), logits.test[rows], "test")
+        check_restored_smoother(self.chosen, probs[rows], found)
 
     # -- smoothing -------------------------------------------------------------------------------------------------
 

@@ -192,13 +192,16 @@ class FitTask:
         return None
 
     def _train(self, folder: RunFolder) -> None:
-        from fusionkit.engine.fit import fit  # imports torch, which a spawned process loads before its first task
+        # They import torch, which a spawned process loads before its first task.
+        from fusionkit.engine.fit import fit
+        from fusionkit.engine.restore import check_restored_fusion
 
         check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
         started = time.perf_counter()
         rows, features = self._features()
         check_training_classes(self.record["fold"]["name"], rows.train_label, self.uses["class_names"])
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
+        check_restored_fusion(self.fusion, head, features.dev, features.widths, self.seed, self.device)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
         about = {
             "views": [name for name, _ in self.keys],

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fusionkit.config.grid_config import IMPUTE
 from fusionkit.config.views import View
-from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine import embed
 from fusionkit.engine.features import Scaling
-from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError, cause_of
+from fusionkit.engine.restore import restored_fusion, restored_smoother
+from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.grid.folder import RunFolder, StoredCell
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
@@ -23,9 +23,6 @@ from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, Compon
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
 from fusionkit.training.finetune_plan import MAKER
-
-if TYPE_CHECKING:
-    from fusionkit.contracts.fusion import FittedFusion, Fusion
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,68 +96,15 @@ def _head(item: _CellFiles, device: str) -> TrainedHead:
         seed=info["seed"],
         fold=item.cell.info["fold"],
         fusion=fusion,
-        model=_model(fusion, state, widths, info["classes"], device),
+        model=restored_fusion(fusion, state, widths, info["classes"], device),
         scaling={
             name: Scaling(state[f"mean.{name}"], state[f"scale.{name}"], info["recipe"]["standardize"])
             for name in info["views"]
         },
-        smoother=_smoother(item),
+        smoother=restored_smoother(Spec.parse(item.cell.info["smoother"]), item.cell.smoother),
         prior=counts / counts.sum(),
         device=device,
     )
-
-
-def _model(
-    fusion: Spec, state: Mapping[str, np.ndarray], in_dims: dict[str, int], classes: int, device: str
-) -> Fusion | FittedFusion:
-    """Build the fusion with its stored parameters.
-
-    Raises:
-        PluginError: if the fusion does not accept them.
-    """
-    import torch
-
-    from fusionkit.contracts.fusion import FittedFusion
-    from fusionkit.engine.fit import WithViewHeads
-
-    prefix = "fusion."
-    learned = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    with torch.random.fork_rng(devices=[]):
-        model: Any = FUSIONS.build(fusion, in_dims=in_dims, num_classes=classes)
-        try:
-            if isinstance(model, FittedFusion):
-                model.restore(learned)
-                return model
-            model.attach_head()
-            if any(name.startswith("adapters.") for name in learned):
-                model = WithViewHeads(model, weight=0.0, modulation=0.0)  # both apply to training only
-            model.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
-        except FusionKitError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"fusion {fusion} does not accept its stored state: {cause_of(error)}",
-                hint="its code may have changed since the cell was trained",
-            ) from error
-    found: Fusion = model.to(device).eval()
-    return found
-
-
-def _smoother(item: _CellFiles) -> Smoother:
-    spec = Spec.parse(item.cell.info["smoother"])
-    smoother: Smoother = SMOOTHERS.build(spec)
-    if not smoother.fitted:
-        return smoother
-    if item.cell.smoother is None:
-        raise PluginError(
-            f"smoother {spec} was fitted on dev frames, but its state is not stored: it cannot be applied",
-            hint="its class must return the fitted state in state()",
-        )
-    try:
-        smoother.restore(item.cell.smoother)
-    except Exception as error:
-        raise PluginError(f"smoother {spec} does not accept its stored state: {cause_of(error)}") from error
-    return smoother
 
 
 def _views(head: dict[str, Any]) -> dict[str, ViewSource]:

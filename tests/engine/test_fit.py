@@ -14,11 +14,12 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
+from toy_features import made
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
 from fusionkit.engine import features as features_module
-from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
+from fusionkit.engine.features import FeaturesInMemory, FoldRows, load_features
 from fusionkit.engine.fit import Head, criterion, fit, tokens_needed
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
@@ -26,37 +27,6 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
-
-SIZES = {"train": 300, "dev": 120, "test": 90}
-
-
-def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = False) -> tuple[FoldFeatures, FoldRows]:
-    """Three overlapping clouds in two views; some views are missing, some frames have none."""
-    rng = np.random.default_rng(seed)
-    centres = {"face": rng.normal(size=(3, 4)), "eye": rng.normal(size=(3, 3))}
-    parts, labels = {}, {}
-    for name, size in SIZES.items():
-        label = rng.choice(3, size=size, p=[0.6, 0.3, 0.1] if skew else None)
-        views = {
-            view: (centre[label] + spread * rng.normal(size=(size, centre.shape[1]))).astype(np.float32)
-            for view, centre in centres.items()
-        }
-        present = {view: rng.random(size) >= missing for view in views}
-        for view, values in views.items():
-            values[~present[view]] = 0
-        parts[name], labels[name] = FeaturesInMemory(views, present), label
-    dev_label = labels["dev"].copy()
-    dev_label[::9] = -1
-    rows = FoldRows(
-        train=np.arange(300),
-        train_label=labels["train"],
-        train_unit=np.array([f"u{n // 10}" for n in range(300)]),
-        dev=np.arange(300, 420),
-        dev_label=dev_label,
-        test=np.arange(420, 510),
-    )
-    zeros = {"face": np.zeros(4, np.float32), "eye": np.zeros(3, np.float32)}
-    return FoldFeatures(parts["train"], parts["dev"], parts["test"], zeros, zeros), rows
 
 
 def trained(fusion: str = "toy-recorder", recipe: Recipe | None = None, seed: int = 0, **data: Any) -> Head:
