@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.errors import DataError
 
 UNLABELLED = -1
@@ -112,7 +113,7 @@ class FaceDataset(Component, ABC):
         """Read the images of some rows.
 
         Args:
-            rows: (n,) int64, indices into the table.
+            rows: (n,) int64, indices into the table, read-only.
 
         Returns:
             n images, each RGB uint8 of shape (H, W, 3) and of any size, or None if the frame has no readable image.
@@ -173,7 +174,7 @@ class FaceDataset(Component, ABC):
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
     def table(self) -> FrameTable:
-        """Return the checked table.
+        """Return the checked table, with read-only columns.
 
         Raises:
             DataError: if columns differ in length, labels are out of range, a clip is out of order, or a frame repeats.
@@ -202,15 +203,17 @@ class FaceDataset(Component, ABC):
         wrong = np.flatnonzero(~change & (np.diff(frames.number) <= 0))
         if len(wrong):
             raise DataError(f"{name}: {self.where(int(wrong[0]) + 1)}: frame numbers must rise within a clip")
-        return frames
+        return FrameTable(**{item.name: read_only(getattr(frames, item.name)) for item in fields(frames)})
 
     def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Call :meth:`read` and check its result.
 
         Raises:
+            PluginError: if it fails.
             DataError: if the count, type or shape of the images breaks the contract.
         """
-        images = self.read(rows)
+        with errors_of(f"data set {type(self).__name__}"):
+            images = self.read(read_only(rows))
         if len(images) != len(rows):
             raise DataError(f"{type(self).__name__}.read gave {len(images)} images for {len(rows)} rows")
         for row, image in zip(rows, images, strict=True):
@@ -223,9 +226,11 @@ class FaceDataset(Component, ABC):
         """Call :meth:`embeddings` and check its result.
 
         Raises:
+            PluginError: if it fails.
             DataError: if shape or type breaks the contract.
         """
-        values: Any = self.embeddings(view, rows)
+        with errors_of(f"data set {type(self).__name__}"):
+            values: Any = self.embeddings(view, read_only(rows))
         if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != len(rows):
             raise DataError(
                 f"{type(self).__name__}: embeddings of view {view!r} must be (n, D) for {len(rows)} rows, "
