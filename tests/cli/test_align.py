@@ -127,6 +127,7 @@ class Window(Dots):
         ]
 
 
+@pytest.mark.slow
 def test_a_photo_of_100_megapixels_is_aligned() -> None:
     EXTRACTORS.register_module("window")(Window)
     frame = np.full((7700, 13000, 3), 128, np.uint8)
@@ -299,6 +300,7 @@ class Stopped(Dots):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_the_middle_of_a_video_goes_on(stop: signal.Signals) -> None:
     Path("stopped.py").write_text(STOPPED)
     frames = [frame_of(place(100 + n, 120, 0.8, n)) for n in range(40)]

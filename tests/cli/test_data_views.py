@@ -54,6 +54,7 @@ def test_a_picture_of_swaps() -> None:
     assert Path("swaps.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_benchmark_with_and_without_swaps_is_tested_on_the_same_frames_and_can_be_compared() -> None:
     specs = [f'swapped:source="{SMALL}",classes="Neutral,Anger",copies={copies}' for copies in (0, 1)]
     words = "--main none --regions mouth --fusion linear --smoother none --reference none --seeds 2 --recipe epochs=2"

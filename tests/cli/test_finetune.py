@@ -26,6 +26,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) ->
     tiny_encoder(tmp_path).rename("encoder.safetensors")
 
 
+@pytest.mark.slow
 def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folder() -> None:
     words = ["small.py", "--view", "eye+mouth", "--init", "encoder.safetensors", "--set", "recipe.select=accuracy"]
     text = output_of("finetune", *words)
@@ -52,6 +53,7 @@ def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folde
     assert Path("predictions/predictions.csv").read_text().count("\n") == 3
 
 
+@pytest.mark.slow
 def test_positions_are_compared_with_the_main_view_alone() -> None:
     words = ["small.py", "--auxiliary", "mouth", "--init", "encoder.safetensors", "--out", "joint"]
     words += ["--set", "fusion.position=alone,block:1", "--set", "fusion.combine=concat", "--set", "recipe.epochs=1"]

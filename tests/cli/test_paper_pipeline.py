@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from command_line import output_of
 
 DOCS = Path(__file__).parents[2] / "docs/paper.md"
@@ -25,6 +26,7 @@ def documented() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
 
 
+@pytest.mark.slow
 def test_every_step_takes_the_output_of_the_one_before(elsewhere: Path, no_page: None) -> None:
     commands = documented()
     assert [words[0] for words in commands] == ["data", "pretrain", "finetune", "finetune", "bench", "submit", "submit"]

@@ -23,6 +23,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) ->
     write_pictures(tmp_path / "faces", 17)
 
 
+@pytest.mark.slow
 def test_a_run_is_summarised_and_the_encoder_serves_a_benchmark() -> None:
     (Path("faces") / "003.png").write_bytes(b"broken")
     text = output_of("pretrain", "small.py", "--data", "faces", "--set", "recipe.epochs=3")

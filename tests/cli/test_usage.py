@@ -107,6 +107,7 @@ def test_help_fits_a_narrow_terminal_and_no_option_is_cut_short() -> None:
     assert all(name in shown for name in names)
 
 
+@pytest.mark.slow
 def test_tables_fit_a_narrow_terminal_and_have_no_colour_in_a_file() -> None:
     shown = run("list", "fusions", COLUMNS="60").stdout
     assert "plain-concat" in shown
@@ -114,6 +115,7 @@ def test_tables_fit_a_narrow_terminal_and_have_no_colour_in_a_file() -> None:
     assert "\x1b" not in shown
 
 
+@pytest.mark.slow
 def test_colour_can_be_refused() -> None:
     done = run("benhc", NO_COLOR="1", TERM="xterm")
     assert "'bench'" in done.stderr
@@ -132,6 +134,7 @@ def test_the_shell_completes_commands_and_components_after_the_last_comma() -> N
     assert complete("bench", "--fusion", "mlp,plain-c") == ["mlp,plain-concat"]
 
 
+@pytest.mark.slow
 def test_completion_imports_nothing_heavy() -> None:
     code = (
         "import os, sys\n"

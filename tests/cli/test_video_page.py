@@ -24,6 +24,7 @@ def video_commands() -> list[str]:
     return [line for block in blocks("bash") for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_on_videos_go_from_scenes_to_a_benchmark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def with_composites(seed: int, made: int) -> tuple[FrameTable, FrameTable, Compo
 
 
 @given(seed=st.integers(0, 500), split=st.sampled_from(["official", "holdout:test=0.3", "kfold:k=3"]))
+@pytest.mark.slow
 def test_real_frames_are_divided_as_without_composites_which_join_train_where_all_their_units_do(
     seed: int, split: str
 ) -> None:

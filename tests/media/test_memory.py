@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from toy_videos import write_video
 
 FRAMES = 30
@@ -38,6 +39,7 @@ print(json.dumps(peaks))
 """
 
 
+@pytest.mark.slow
 def test_a_video_of_twenty_times_the_length_takes_no_more_memory(tmp_path: Path):
     rng = np.random.default_rng(0)
     few = [

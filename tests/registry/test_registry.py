@@ -84,6 +84,7 @@ def loaded_after(*words: str) -> set[str]:
 
 
 @pytest.mark.parametrize("words", [("--help",), ("bench", "--help"), ("list",), ("list", "fusions", "plain-*")])
+@pytest.mark.slow
 def test_help_and_lists_import_nothing_heavy(words: Sequence[str]) -> None:
     loaded = loaded_after(*words)
     assert "typer" in loaded
@@ -91,6 +92,7 @@ def test_help_and_lists_import_nothing_heavy(words: Sequence[str]) -> None:
     assert not loaded & (heavy | {"fusionkit_emotic", "fusionkit_datasets"})
 
 
+@pytest.mark.slow
 def test_importing_the_registry_and_option_types_is_light() -> None:
     script = "import sys, fusionkit.registry, fusionkit.contracts.option_types\nprint(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

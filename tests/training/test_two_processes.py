@@ -62,7 +62,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*launch, str(script), *words], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
         try:
-            _, errors = running.communicate(timeout=170)
+            _, errors = running.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)  # the workers of the launcher would outlive it
             raise

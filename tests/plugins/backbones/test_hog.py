@@ -179,6 +179,7 @@ def test_all_wrong_options_are_named_at_once():
     ]
 
 
+@pytest.mark.slow
 def test_import_needs_neither_torch_nor_scikit_image():
     code = "import sys, fusionkit_backbones.hog; print(sorted({'torch', 'skimage', 'timm'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -87,6 +87,7 @@ def test_frames_are_the_same_in_any_order_and_for_any_number_of_threads():
     assert digest(sequential[row] for row in shuffled) == digest(scattered)
 
 
+@pytest.mark.slow
 def test_a_frame_drawn_alone_by_another_process_is_the_same():
     data = Synthetic(**SMALL)
     row = int(np.flatnonzero(data._cast.scripts[7].image)[2] + data._cast.starts[7])

@@ -82,6 +82,7 @@ def test_wrong_options_are_refused_in_one_line() -> None:
         Synthetic().best(("eye",))
 
 
+@pytest.mark.slow
 def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_redundancy(tmp_path: Path) -> None:
     """Scores are of 450 frames of persons not in train; the highest possible is .9, chance .5."""
     sizes = "train=8,val=4,test=5,clips=3,clip_length=30,missing=0,difficulty=0.3"
