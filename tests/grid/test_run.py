@@ -57,7 +57,7 @@ def test_a_grid_is_done_once(tmp_path: Path) -> None:
     assert (outcome.fitted, outcome.scored, outcome.reused) == (5 * 2, 5 * 2 * 2, 0)
     assert outcome.embedded == 320 * 3  # face, bottom and top
     assert sorted(Blobs.reads) == list(range(320))
-    assert len(Forest.given) == 2 * 2 * 3  # a fit and two predictions a head
+    assert len(Forest.given) == 2 * 2 * 4  # per head a fit, two predictions, and one of the restored head
     assert [row.score is not None for row in results.rows] == [True] * 10
 
 

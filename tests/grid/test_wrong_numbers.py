@@ -81,7 +81,7 @@ class Stubborn(Fusion):
     def __init__(self, in_dims: dict[str, int], num_classes: int, odd: bool = False) -> None:
         super().__init__(in_dims, num_classes)
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.moved = odd and torch.initial_seed() % 2 == 0
+        self.register_buffer("moved", torch.tensor(odd and torch.initial_seed() % 2 == 0))
 
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> FusionOutput:
         logits = torch.zeros(len(views[self.main]), 3) + self.weight

@@ -239,9 +239,8 @@ def test_a_detector_that_fails_on_one_input_is_a_fault_and_the_others_go_on(tmp_
 
     outcomes = run(tmp_path, tmp_path / "out", detector=Stopping(1, ZeroDivisionError))
     assert outcomes["a"].faults == [f"{tmp_path}/a.png: no face found in 1 frame(s)"]
-    assert outcomes["b"].faults == [
-        f"{tmp_path}/b.png frame 1: extractor Stopping failed on a frame of 320 x 240 px: ZeroDivisionError"
-    ]
+    (fault,) = outcomes["b"].faults
+    assert all(fact in fault for fact in (f"{tmp_path}/b.png frame 1", "Stopping", "320 x 240 px", "ZeroDivisionError"))
     assert not (tmp_path / "out/.partial").exists()
 
 
