@@ -55,9 +55,13 @@ def broken() -> Iterator[Any]:
 @pytest.mark.parametrize(("kind", "check", "cls"), list(broken()))
 def test_a_broken_toy_fails_its_check_alone(kind: str, check: str, cls: type, tmp_path: Path) -> None:
     failed = messages(checked(kind, cls, tmp_path), "failed")
-    assert list(failed) == [check], failed
-    assert failed[check]
-    assert "\n" not in failed[check]
+    ((caught, message),) = failed.items()
+    if check == "input_is_not_changed" and caught != check:  # the base class refuses the write in the first call
+        assert (caught, "changes its input" in message or "read-only" in message) == ("builds_and_runs", True)
+    else:
+        assert caught == check, failed
+    assert message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(("kind", "cls", "toys"), SUITES, ids=lambda value: getattr(value, "__name__", None))

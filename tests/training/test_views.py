@@ -30,7 +30,7 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
     seen: list[np.ndarray] = []
 
     class Watching:
-        dim, input_size, interpolation = 1, (8, 8), "linear"
+        dim, input_size, interpolation, random_weights = 1, (8, 8), "linear", False
 
         def precision(self, device: str) -> str:
             return "float32"
