@@ -67,6 +67,9 @@ class Moody(Smoother):
     def state(self) -> dict[str, np.ndarray]:
         return {"share": self.share}
 
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.share = state["share"]
+
     def aborts(self) -> None:
         os.abort()
 
