@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from fusionkit.contracts.component import Component
+from fusionkit.contracts.file_hash import file_hashes
 from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.errors import DataError
 
@@ -130,11 +131,22 @@ class FaceDataset(Component, ABC):
         raise NotImplementedError(f"{type(self).__name__} gives no ready embeddings")
 
     def content(self) -> str:
-        """Return what decides the images besides the table, as text: relative paths and sizes, generator options.
+        """Return what decides the images besides the table and the image files, as text: boxes, generator options.
 
         Leave out root paths: a copy of the data in another folder is the same data.
         """
         return ""
+
+    def image_files(self, rows: np.ndarray) -> Iterable[str]:
+        """Return the files that images of some rows are read from, in a fixed order; missing files are allowed.
+
+        Their bytes are part of the identity of the data, their paths are not. A name that is no file does not count.
+        Default: what :meth:`where` returns. Override it if that is not the file, or an image has several.
+
+        Args:
+            rows: (n,) int64, indices into the table.
+        """
+        return map(self.where, rows.tolist())
 
     def where(self, row: int) -> str:
         """Return the name of a row for messages: a file if there is one."""
@@ -238,10 +250,24 @@ class FaceDataset(Component, ABC):
             )
         return values.astype(np.float32, copy=False)
 
-    def fingerprint(self) -> str:
-        """Return the identity of the data: hash of classes, table and content (16 hex digits)."""
-        text = "\n".join([type(self).__name__, *self.classes, self.table().digest(), self.content()])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def fingerprint(
+        self,
+        rows: np.ndarray | None = None,
+        hashes: Callable[[Iterable[str]], Iterator[bytes]] = file_hashes,
+    ) -> str:
+        """Return the identity of the data: hash of classes, table, content and image files (16 hex digits).
+
+        Args:
+            rows: (n,) int64, rows whose image files count. Default: all.
+            hashes: function that yields the content hash of each file. Default: reads all of them.
+        """
+        table = self.table()
+        text = "\n".join([type(self).__name__, *self.classes, table.digest(), self.content()])
+        state = hashlib.sha256(text.encode())
+        if type(self).read is not FaceDataset.read:
+            for hash_ in hashes(self.image_files(np.arange(len(table)) if rows is None else rows)):
+                state.update(hash_)
+        return state.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
 from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
+from fusionkit.storage.file_index import data_fingerprint
 from fusionkit.storage.identity import canonical, digest, nested_identities
 from fusionkit.storage.record import Record, component_record
 
@@ -28,19 +29,25 @@ class Source:
         dataset: the built component.
         rows: (N,) int64, rows of the data set's own table, ascending.
         table: of these rows.
-        fingerprint: identity of the data and of the choice of rows.
     """
 
     spec: Spec
     dataset: FaceDataset
     rows: np.ndarray
     table: FrameTable
-    fingerprint: str
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names."""
         return self.dataset.classes
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the data, of the code that reads or draws them, of the rows, and of the images of these rows."""
+        cls, nested = type(self.dataset), nested_identities(DATASETS, self.spec)
+        data = data_fingerprint(self.dataset, self.rows)
+        whole = digest([data, cls.revision, source_digest(cls), *([nested] if nested else [])])
+        return whole if len(self.rows) == len(self.dataset.frames) else digest([whole, self.table.digest()])
 
     @cached_property
     def record(self) -> Record:
@@ -56,8 +63,7 @@ class Source:
 
     def take(self, rows: np.ndarray) -> Source:
         """Return the source of some rows, ascending; it has another fingerprint."""
-        table = self.table.take(rows)
-        return replace(self, rows=self.rows[rows], table=table, fingerprint=digest([self.fingerprint, table.digest()]))
+        return replace(self, rows=self.rows[rows], table=self.table.take(rows))
 
     def composites(self) -> Composites | None:
         """Return the composed frames among the rows; None if there are none.
@@ -95,11 +101,7 @@ def open_source(spec: Spec, limit: int | None) -> Source:
     """
     dataset: FaceDataset = DATASETS.build(spec)
     table = dataset.table()
-    # The data depend on the code that reads or draws them, too.
-    cls = type(dataset)
-    nested = nested_identities(DATASETS, spec)
-    fingerprint = digest([dataset.fingerprint(), cls.revision, source_digest(cls), *([nested] if nested else [])])
-    source = Source(spec, dataset, np.arange(len(table)), table, fingerprint)
+    source = Source(spec, dataset, np.arange(len(table)), table)
     return source if limit is None else source.take(limited(table, limit))
 
 

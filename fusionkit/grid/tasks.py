@@ -301,7 +301,7 @@ def _check_unchanged(embedding: Embedding) -> None:
             check_unchanged(EXTRACTORS, embedding.extractor, embedding.record["extractor"])
 
 
-_SOURCES: dict[str, Source] = {}
+_SOURCES: dict[tuple[Spec, str], Source] = {}  # by spec too: the images of an equal copy elsewhere may have changed
 
 
 def _source(dataset: Spec, limit: int | None, fingerprint: str) -> Source:
@@ -310,9 +310,9 @@ def _source(dataset: Spec, limit: int | None, fingerprint: str) -> Source:
     Raises:
         DataError: if the data have changed since the work was planned.
     """
-    if fingerprint not in _SOURCES:
+    if (dataset, fingerprint) not in _SOURCES:
         source = open_source(dataset, limit)
         if source.fingerprint != fingerprint:
             raise DataError(f"data set {dataset} has changed since this run began", hint="run again")
-        _SOURCES[fingerprint] = source
-    return _SOURCES[fingerprint]
+        _SOURCES[dataset, fingerprint] = source
+    return _SOURCES[dataset, fingerprint]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fusionkit.contracts.dataset import FaceDataset
+from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.testing.case import Skipped, Subject, Suite, described, require, require_same
 
 CHECKS = Suite()
@@ -67,17 +70,8 @@ def fingerprint_is_stable(subject: Subject) -> None:
 @CHECKS.check
 def fingerprint_ignores_the_path(subject: Subject) -> None:
     """The same data in another folder have the same fingerprint: results stay valid when data are moved."""
-    given = subject.given()
-    paths = {name: Path(given[name]).expanduser() for name in subject.cls.places if given.get(name)}
-    if not paths:
-        raise Skipped("no option gives the path of data")
-    size = sum(file.stat().st_size for path in paths.values() for file in (path, *path.rglob("*")) if file.is_file())
-    if size > _MAX_COPY:
-        raise Skipped(f"its {size / 2**20:.0f} MiB are too many to copy")
-    _skip_unless_stable(subject)
-    with tempfile.TemporaryDirectory() as folder:
-        moved = {name: str(_copied(path, Path(folder) / f"{name}-elsewhere")) for name, path in paths.items()}
-        elsewhere = subject.build(moved).fingerprint()
+    with _copy_of_the_data(subject) as copy:
+        elsewhere = subject.build(copy).fingerprint()
     same = elsewhere == subject.build().fingerprint()
     require(same, "fingerprint(): expected the same for a copy of the data, found another; is a path part of it?")
 
@@ -133,6 +127,24 @@ def rows_can_be_read(subject: Subject) -> None:
     data = subject.build()
     values = _read(data, _some(data))
     require(any(value is not None for value in values), f"read(): expected an image, found none in {len(values)} rows")
+
+
+@CHECKS.check
+def changed_images_are_noticed(subject: Subject) -> None:
+    """Image files with other bytes, under the same names and of the same size, give another fingerprint."""
+    with _copy_of_the_data(subject) as copy:
+        data = subject.build(copy)
+        before, rows = data.fingerprint(), _some(data)
+        images = _read(data, rows)
+        for file in (file for path in copy.values() for file in Path(path).rglob("*") if _is_image(file)):
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 255
+            file.write_bytes(content)
+        changed = subject.build(copy)
+        if all(_is_alike(*pair) for pair in zip(images, _read(changed, rows), strict=True)):
+            raise Skipped("its images are not read from image files")
+        noticed = changed.fingerprint() != before
+    require(noticed, "fingerprint(): expected another when images changed, found the same; list them in image_files()")
 
 
 @CHECKS.check
@@ -219,6 +231,29 @@ def _is_stable(subject: Subject) -> bool:
 def _skip_unless_stable(subject: Subject) -> None:
     if not _is_stable(subject):
         raise Skipped("fingerprint_is_stable fails")
+
+
+@contextmanager
+def _copy_of_the_data(subject: Subject) -> Iterator[dict[str, str]]:
+    """Yield the options with the paths of a copy, which is removed afterwards.
+
+    Raises:
+        Skipped: if there is nothing to copy, or too much, or the fingerprint is not stable.
+    """
+    given = subject.given()
+    paths = {name: Path(given[name]).expanduser() for name in subject.cls.places if given.get(name)}
+    if not paths:
+        raise Skipped("no option gives the path of data")
+    size = sum(file.stat().st_size for path in paths.values() for file in (path, *path.rglob("*")) if file.is_file())
+    if size > _MAX_COPY:
+        raise Skipped(f"its {size / 2**20:.0f} MiB are too many to copy")
+    _skip_unless_stable(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        yield {name: str(_copied(path, Path(folder) / f"{name}-elsewhere")) for name, path in paths.items()}
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in ENDINGS and file.is_file() and file.stat().st_size > 0
 
 
 def _copied(path: Path, target: Path) -> Path:

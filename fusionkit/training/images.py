@@ -7,7 +7,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +24,7 @@ from fusionkit.media import video
 from fusionkit.media.video import FrameConverter
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
+from fusionkit.storage.file_index import kept_hashes
 from fusionkit.storage.identity import digest
 
 LISTS = frozenset({".txt", ".lst"})
@@ -264,15 +265,14 @@ class ImageFiles(Images):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of names and sizes."""
+        """Identity of names and contents; unchanged files are not read."""
         state = hashlib.sha256()
-        for name in self.names:
-            try:
-                size = (self.root / name).stat().st_size
-            except OSError:
-                size = 0
-            state.update(f"{name}\t{size}\n".encode(errors="backslashreplace"))
+        for name, hash_ in zip(self.names, kept_hashes(str(self.root), self._paths()), strict=True):
+            state.update(name.encode(errors="backslashreplace") + b"\t" + hash_ + b"\n")
         return state.hexdigest()[:16]
+
+    def _paths(self) -> Iterator[str]:
+        return map(self.where, range(len(self)))
 
 
 def _ending(name: str) -> str:
@@ -339,8 +339,9 @@ class VideoFrames(Images):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the file's name and size, and of the stride."""
-        return digest([self.path.name, self.path.stat().st_size, self.stride])
+        """Identity of the file's name and content, and of the stride; an unchanged file is not read."""
+        (hash_,) = kept_hashes(str(self.path.parent), [str(self.path)])
+        return digest([self.path.name, hash_.hex(), self.stride])
 
     def _indexed(self) -> tuple[np.ndarray, np.ndarray]:
         """Index the frames; packets are read and not decoded.

@@ -14,8 +14,6 @@ import numpy as np
 from fusionkit.errors import DataError
 from fusionkit_datasets.affwild2_labels import LAYOUT
 
-SAMPLED = 16  # files per clip whose size is read
-
 _USUAL = re.compile(r"[0-9]{5}\.jpg|[1-9][0-9]{5,17}\.jpg").fullmatch
 _NUMBERED = re.compile(r"([0-9]{1,18})\.(?:jpe?g|png)", re.IGNORECASE | re.ASCII).fullmatch
 _IMAGE = (".jpg", ".jpeg", ".png")
@@ -47,13 +45,10 @@ class Crops:
         return self.unusual.get(number) or usual_name(number)
 
     def content(self) -> str:
-        """Return the key, a hash of the frame numbers, and the sizes of ``SAMPLED`` evenly spaced files."""
+        """Return the key, and a hash of the frame numbers and unusual names."""
         state = hashlib.sha256(self.numbers.astype("<i8").tobytes())
         state.update(repr(sorted(self.unusual.items())).encode(errors="backslashreplace"))
-        last = len(self.numbers) - 1
-        sampled = np.unique(np.linspace(0, last, SAMPLED).round().astype(int)) if last >= 0 else ()
-        sizes = [_size(self.path(int(self.numbers[index]))) for index in sampled]
-        return f"{self.key}\t{len(self.numbers)}\t{state.hexdigest()[:16]}\t{sizes}"
+        return f"{self.key}\t{len(self.numbers)}\t{state.hexdigest()[:16]}"
 
 
 @dataclass(eq=False)
@@ -138,10 +133,3 @@ def _files_and_folders(
     if 0 in known or 0 in unusual:
         problems.append(f"{folder}: found frame 0, but annotated frames start at 1; are the crops shifted by one?")
     return unusual, folders
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116  # as above
-    except OSError:  # a broken link
-        return 0

@@ -83,10 +83,6 @@ class Folder(FaceDataset):
         """Return images, RGB uint8 (H, W, 3); None for a file that cannot be decoded."""
         return [read_image(self._files[row].path) for row in rows]
 
-    def content(self) -> str:
-        """Return paths below the root and sizes in bytes, one line per row."""
-        return valid_text("\n".join(f"{file.key}\t{file.size}" for file in self._files))
-
     def where(self, row: int) -> str:
         """Return the path of the file."""
         return self._files[row].path

@@ -91,6 +91,10 @@ class PixelTable:
         """Return file and line."""
         return f"{self.path}:{self.rows[row].line}"
 
+    def files(self, rows: np.ndarray) -> Iterable[str]:
+        """Return nothing: ``content`` covers the file."""
+        return ()
+
     def content(self) -> str:
         """Return hashes of the file and of the lines that are used."""
         lines = np.array([row.line for row in self.rows], dtype="<i8")

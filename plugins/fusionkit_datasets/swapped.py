@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -128,11 +128,19 @@ class Swapped(FaceDataset):
         return [images[row] if row < count else self._composite(row - count, images, boxes) for row in rows.tolist()]
 
     def content(self) -> str:
-        """Return the source's fingerprint, and a hash of all swaps."""
+        """Return the source's fingerprint without images, and a hash of all swaps."""
         state = hashlib.sha256()
         for column in (self._swaps.receiver, self._swaps.donor, self._swaps.choice):
             state.update(column.astype("<i8").tobytes())
-        return json.dumps([self._source.fingerprint(), self._choices, self._feather, state.hexdigest()])
+        source = self._source.fingerprint(np.empty(0, np.int64))
+        return json.dumps([source, self._choices, self._feather, state.hexdigest()])
+
+    def image_files(self, rows: np.ndarray) -> Iterable[str]:
+        """Return the source's files of these frames; for composites, those of receiver and donor."""
+        count = len(self._table)
+        composites = rows[rows >= count] - count
+        parts = rows[rows < count], self._swaps.receiver[composites], self._swaps.donor[composites]
+        return self._source.image_files(np.concatenate(parts))
 
     def where(self, row: int) -> str:
         """Return the source's name of a frame; for a composite, the names of receiver and donor."""

@@ -95,7 +95,7 @@ def test_values_equal_a_loop_over_frames_and_missing_views_are_rows_of_nan(
 def test_padding_of_batches_changes_no_bit(tmp_path: Path) -> None:
     """The same frames among other frames and at other positions of their batch."""
     whole = open_source(Spec("toy-blobs"), None)
-    part = Source(whole.spec, whole.dataset, whole.rows[7:50], whole.table.take(np.arange(7, 50)), "part")
+    part = Source(whole.spec, whole.dataset, whole.rows[7:50], whole.table.take(np.arange(7, 50)))
     one, two = EmbeddingStore(tmp_path / "one"), EmbeddingStore(tmp_path / "two")
     first, second = wanted(whole, "face"), wanted(part, "face")
     make(whole, first, one)

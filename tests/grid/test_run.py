@@ -195,7 +195,7 @@ def test_no_component_is_ever_given_a_test_label(tmp_path: Path) -> None:
                 table.clip, table.number, label, subject=table.subject, split=table.split, video=table.video
             )
 
-        def fingerprint(self) -> str:
+        def fingerprint(self, *args: Any) -> str:
             return f"relabelled-{self.shift}"
 
     logs: list[list[Any]] = []

@@ -44,7 +44,7 @@ class Oracle:
 def source_of(frames: list[tuple[str, int]], split: str = "test") -> Source:
     clip, number = [c for c, _ in frames], [n for _, n in frames]
     table = FrameTable.of(clip, number, [-1] * len(clip), split=[split] * len(clip))
-    return Source(Spec("drawn"), cast("FaceDataset", None), np.arange(len(clip)), table, "f")
+    return Source(Spec("drawn"), cast("FaceDataset", None), np.arange(len(clip)), table)
 
 
 def by_hand(oracle: Oracle, frames: list[tuple[str, int]], clip: str, number: int) -> int:

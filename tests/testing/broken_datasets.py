@@ -49,6 +49,11 @@ class KnowsItsPlace(GoodDataset):
         return str(self.root)
 
 
+class KnowsNoFiles(GoodDataset):
+    def image_files(self, rows: np.ndarray) -> Iterable[str]:
+        return ()
+
+
 class TupleOrList(GoodDataset):
     """Images in files.
 
@@ -144,6 +149,7 @@ BROKEN: dict[str, type] = {
     "problems_are_stable": NewProblems,
     "composites_name_their_sources": SourcesElsewhere,
     "rows_can_be_read": Floats,
+    "changed_images_are_noticed": KnowsNoFiles,
     "rows_in_any_order": InItsOwnOrder,
     "no_rows": NeedsARow,
     "same_row_same_image": OwnNoise,

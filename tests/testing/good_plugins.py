@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -229,7 +230,7 @@ class GoodBackbone(Backbone):
 
 
 class GoodDataset(FaceDataset):
-    """Images in files named ``<split>_<clip>_<frame>_<label>.npy``; an empty file is not an image.
+    """Images in files named ``<split>_<clip>_<frame>_<label>.bmp``; an empty file is not an image.
 
     Args:
         root: the folder.
@@ -242,7 +243,7 @@ class GoodDataset(FaceDataset):
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
-        self.files = sorted(self.root.glob("*.npy"))
+        self.files = sorted(self.root.glob("*.bmp"))
         parts = [file.stem.split("_") for file in self.files]
         self._table = FrameTable.of(
             [f"{split}/{clip}" for split, clip, _, _ in parts],
@@ -264,10 +265,10 @@ class GoodDataset(FaceDataset):
 
     def image(self, row: int) -> np.ndarray | None:
         file = self.files[row]
-        return np.load(file) if file.stat().st_size else None
+        return cv2.imread(str(file)) if file.stat().st_size else None
 
-    def content(self) -> str:
-        return "\n".join(f"{file.name} {file.stat().st_size}" for file in self.files)
+    def image_files(self, rows: np.ndarray) -> Iterable[str]:
+        return [str(self.files[row]) for row in rows]
 
     def has_image(self) -> np.ndarray | None:
         return np.array([file.stat().st_size > 0 for file in self.files])
@@ -282,11 +283,11 @@ def write_faces(root: Path) -> Path:
     rng = np.random.default_rng(0)
     for number in range(24):
         split = ("train", "val", "test")[number // 8]
-        file = root / f"{split}_c{number // 4:02d}_{number % 4 + 1:03d}_{number % 2}.npy"
+        file = root / f"{split}_c{number // 4:02d}_{number % 4 + 1:03d}_{number % 2}.bmp"
         if number % 7 == 3:
             file.touch()
         else:
-            np.save(file, rng.integers(0, 256, (6 + number % 3, 5, 3), dtype=np.uint8))
+            cv2.imwrite(str(file), rng.integers(0, 256, (6 + number % 3, 5, 3), dtype=np.uint8))
     return root
 
 

@@ -43,6 +43,20 @@ def test_a_folder_elsewhere_has_the_same_fingerprint_and_a_changed_one_another(t
     assert open_images([str(tmp_path / "b")]).fingerprint != first.fingerprint
 
 
+def test_images_and_videos_of_one_size_with_other_bytes_are_others(tmp_path: Path) -> None:
+    names = ["one.bmp", "two.bmp"]
+    for grey, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / name), np.full((4, 4, 3), grey, np.uint8))
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    sources = [tmp_path, tmp_path / "list.txt", tmp_path / "one.bmp"]
+    before = [open_images([str(source)]).fingerprint for source in sources]
+    one, two = ((tmp_path / name).read_bytes() for name in names)
+    (tmp_path / "one.bmp").write_bytes(two)
+    (tmp_path / "two.bmp").write_bytes(one)
+    after = [open_images([str(source)]).fingerprint for source in sources]
+    assert all(first != second for first, second in zip(before, after, strict=True))
+
+
 def test_unreadable_files_are_none_and_grey_ones_become_rgb(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(b"")
     (tmp_path / "1.jpg").write_bytes(b"\xff\xd8 broken")

@@ -320,19 +320,33 @@ def test_what_takes_no_part_does_not_change_the_fingerprint(tmp_path):
     assert AffWild2(str(tmp_path)).fingerprint() == before
 
 
-def test_no_crop_is_opened_and_few_are_asked_for_their_size(tmp_path, monkeypatch):
-    annotate(tmp_path, "v", [0] * 500)
-    folder = tmp_path / "cropped_aligned/v"
-    folder.mkdir(parents=True)
-    for number in range(1, 501):
-        (folder / f"{number:05d}.jpg").touch()
-    asked = []
+def test_crops_of_two_clips_that_are_exchanged_are_other_data(tmp_path):
+    sample(tmp_path)
+    prints = []
+    for contents in ((b"one", b"two"), (b"two", b"one")):
+        for clip, content in zip("ab", contents, strict=True):
+            (tmp_path / f"cropped_aligned/{clip}/00002.jpg").write_bytes(content)
+        prints.append(AffWild2(str(tmp_path)).fingerprint())
+    assert prints[0] != prints[1]
+
+
+def test_files_are_those_that_are_read_row_by_row(tmp_path, monkeypatch):
+    data = sample(tmp_path)
+    rows = np.arange(len(data.frames))
+    read = []
+    monkeypatch.setattr("fusionkit_datasets.affwild2.read_image", read.append)
+    for row in rows:
+        before = len(read)
+        data.read(np.array([row]))
+        read += [""] * (len(read) == before)
+    assert list(data.image_files(rows)) == read
+    assert "" in read
+    assert list(data.image_files(rows[::-2])) == read[::-2]
+
+
+def test_no_crop_is_decoded_for_the_fingerprint(tmp_path, monkeypatch):
     monkeypatch.setattr("fusionkit_datasets.affwild2.read_image", lambda _: pytest.fail("was read"))
-    monkeypatch.setattr("fusionkit_datasets.affwild2_crops._size", lambda path: asked.append(Path(path).name) or 0)
-    AffWild2(str(tmp_path)).fingerprint()
-    assert len(asked) == 16
-    assert asked[0] == "00001.jpg"
-    assert asked[-1] == "00500.jpg"
+    sample(tmp_path).fingerprint()
 
 
 def with_people(root: Path, subjects: str) -> Path:

@@ -190,15 +190,19 @@ def test_the_fingerprint_is_the_same_elsewhere_and_under_other_names_of_splits(t
     one = fill(tmp_path / "one", *(f"{s}/{n}" for s in ("train", "val") for n in names))
     two = fill(tmp_path / "two/deep", *(f"{s}/{n}" for s in ("Train", "validation") for n in names))
     assert Folder(one).fingerprint() == Folder(two).fingerprint()
-    assert str(tmp_path) not in Folder(one).content()
 
 
-@pytest.mark.parametrize("change", ["size", "name", "class", "more"])
+@pytest.mark.parametrize("change", ["size", "exchange", "name", "class", "more"])
 def test_the_fingerprint_changes_with_the_files(tmp_path, change):
     root = fill(tmp_path, "a/1.png", "a/2.png", "b/3.png")
+    (tmp_path / "b/3.png").write_bytes((tmp_path / "a/1.png").read_bytes()[::-1])  # of the same size
     before = Folder(root).fingerprint()
     if change == "size":
         (tmp_path / "a/1.png").write_bytes(b"x")
+    elif change == "exchange":
+        (tmp_path / "a/1.png").rename(tmp_path / "x")
+        (tmp_path / "b/3.png").rename(tmp_path / "a/1.png")
+        (tmp_path / "x").rename(tmp_path / "b/3.png")
     elif change == "name":
         (tmp_path / "a/1.png").rename(tmp_path / "a/0.png")
     elif change == "class":

@@ -275,6 +275,23 @@ def test_wrong_options_are_refused_with_what_would_be_right(options, message):
     assert message in str(raised.value)
 
 
+def test_a_changed_image_of_the_source_is_other_data(tmp_path: Path):
+    for index in range(6):
+        image(tmp_path / "train" / "ab"[index % 2] / f"{index}.png", 20 * index + 9, 20, 20)
+    image(tmp_path / "val/a/9.png", 70, 20, 20)
+    data = Swapped({"type": "folder", "root": str(tmp_path)}, "a", group=2)
+    rows = np.arange(len(data.frames))
+    composites = rows[(data.composed_of() >= 0).any(1)]
+    files = {Path(path).name for path in data.image_files(composites)}
+    assert files <= {"0.png", "2.png", "4.png"}
+    assert len(files) > 1
+    before = [data.fingerprint(), data.fingerprint(composites)]
+    path = tmp_path / "train/a" / min(files)
+    path.write_bytes(path.read_bytes()[::-1])
+    assert data.fingerprint() != before[0]
+    assert data.fingerprint(composites) != before[1]
+
+
 def test_problems_and_images_of_the_source_are_passed_on(tmp_path: Path):
     for index in range(4):
         image(tmp_path / "train" / "ab"[index % 2] / f"{index}.png", 20 * index + 9, 20, 20)
