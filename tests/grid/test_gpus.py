@@ -68,8 +68,8 @@ class GpuTask:
         if self.dies and first:
             os._exit(3)
         deadline = time.monotonic() + 120
-        while len(list(self.folder.iterdir())) < 3 and time.monotonic() < deadline:
-            time.sleep(0.02)  # until each of the three workers has been seen
+        while len(list(self.folder.iterdir())) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)  # until two workers and the one in place of the lost worker have been seen
         return None
 
 
