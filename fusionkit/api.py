@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from fusionkit.testing.catalogue import Documented, Entry
     from fusionkit.training.evaluation import EpochScore
     from fusionkit.training.finetune import Finetuned
-    from fusionkit.training.finetune_config import FinetuneRecipe
+    from fusionkit.training.finetune_config import FinetuneConfig, FinetuneRecipe
     from fusionkit.training.pretrain import Pretrained
+    from fusionkit.training.pretrain_config import PretrainConfig
     from fusionkit.training.progress import TrainingProgress
 
 __all__ = [
@@ -1047,7 +1048,7 @@ def pretrain(
 
     _load_plugins(plugins)
     resolved = resolve_pretrain(*_read_config(config, "pretrain", overrides, settings))
-    folder = Path(out) if out is not None else Path("runs") / f"pretrain-{resolved.name}-{resolved.digest()[:8]}"
+    folder = Path(out) if out is not None else default_folder(resolved, "pretrain-")
     chosen = choose_device(device)
     done = train(resolved, folder, chosen, provenance(chosen), progress if is_main_process() else None)
     unreadable = [f"without an image: {len(done.unreadable)}: {first_of(done.unreadable)}"] if done.unreadable else []
@@ -1093,7 +1094,7 @@ def finetune(
 
     _load_plugins(plugins)
     resolved = resolve_finetune(*_read_config(config, "finetune", overrides, settings))
-    folder = Path(out) if out is not None else Path("runs") / f"finetune-{resolved.name}-{resolved.digest()[:8]}"
+    folder = Path(out) if out is not None else default_folder(resolved, "finetune-")
     chosen, main = choose_device(device), is_main_process()
     done = train(resolved, folder, chosen, provenance(chosen), progress if main else None)
     if main:
@@ -1309,9 +1310,9 @@ def shipped_configs(command: str = "") -> list[str]:
     return [name for name in shipped_names() if name.startswith(command)]
 
 
-def default_folder(grid: GridConfig) -> Path:
-    """Return the default run folder of a grid, ``runs/<config name>-<hash8>``."""
-    return Path("runs") / f"{grid.name}-{grid.digest()[:8]}"
+def default_folder(config: GridConfig | PretrainConfig | FinetuneConfig, prefix: str = "") -> Path:
+    """Return the default run folder of a checked config, ``runs/<prefix><config name>-<hash8>``."""
+    return Path("runs") / f"{prefix}{config.name}-{config.digest()[:8]}"
 
 
 def _warn(*groups: Iterable[str]) -> None:
