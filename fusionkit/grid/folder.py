@@ -19,6 +19,7 @@ from fusionkit.errors import ConfigError, DataError
 from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.storage.identity import digest
 from fusionkit.storage.lease import waiting_lease
+from fusionkit.storage.record import library_versions
 
 if TYPE_CHECKING:
     from fusionkit.engine.fit import Head
@@ -189,6 +190,7 @@ class RunFolder:
             "gflops": head.gflops,
             "history": head.history,
             "best_epoch": head.best_epoch,
+            "versions": library_versions(),
         }
         files = {
             "head.safetensors": _safetensors(head.state),
@@ -247,7 +249,8 @@ class RunFolder:
         """Store a scored cell, with the state of a learned smoother."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, units=score.units, counts=score.counts.astype(np.uint32))
-        files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(info, indent=1).encode()}
+        about = {**info, "versions": library_versions()}
+        files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(about, indent=1).encode()}
         if smoother is not None:
             files[_SMOOTHER] = _safetensors(smoother)
         write_artifact(self.path / "cells" / cell, files)

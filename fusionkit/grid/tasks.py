@@ -25,7 +25,7 @@ from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.lease import lease, leases
-from fusionkit.storage.record import Record, check_unchanged
+from fusionkit.storage.record import Record, Versions, check_unchanged, different
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,7 @@ class FitTask:
             "seed": self.seed,
             "record": self.record,
             **self.uses,
+            "embedding_versions": self._embedding_versions(),
             "train_counts": np.bincount(rows.train_label, minlength=self.classes).tolist(),
         }
         cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak, **self._embed_cost()}
@@ -226,6 +227,11 @@ class FitTask:
             store, standardize = EmbeddingStore(self.cache), self.recipe.standardize
             _FEATURES[asked] = rows, load_features(store, dict(self.keys), rows, standardize=standardize, memory=limit)
         return _FEATURES[asked]
+
+    def _embedding_versions(self) -> list[Versions]:
+        """Versions of libraries that computed the embeddings; stored with the head, since the cache may be pruned."""
+        store = EmbeddingStore(self.cache)
+        return different(versions for _, key in self.keys for versions in store.versions(key))
 
     def _embed_cost(self) -> dict[str, float]:
         """Seconds spent on the embeddings by any run; stored with the head, since the cache may be pruned."""

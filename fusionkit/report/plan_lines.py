@@ -12,6 +12,7 @@ from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import HeadStatus, TaskStatus, plan_status
 from fusionkit.report.row_names import varying
 from fusionkit.report.table import random_weights_warnings
+from fusionkit.report.versions import planned_version_warnings
 from fusionkit.storage.embeddings import EmbeddingStore
 
 
@@ -43,6 +44,7 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
     yield from (f"note: {note}" for note in plan.backbone_notes)
     yield from (f"warning: {note}" for note in plan.notes)
     yield from (f"warning: {line}" for line in random_weights_warnings(row.random_backbones for row in plan.rows))
+    yield from (f"warning: {line}" for line in planned_version_warnings(status, folder, store))
 
 
 def _state(status: TaskStatus) -> str:

@@ -16,6 +16,7 @@ from fusionkit.report.csv_files import weights_text
 from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import few_units_warnings
+from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
 CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
@@ -80,6 +81,7 @@ def warnings(results: RunResults) -> list[str]:
     found = list(results.grid["notes"])
     units = [row.score.n_units for row in results.rows if row.score]
     found += random_weights_warnings(row.random_backbones for row in results.rows)
+    found += version_warnings(results)
     return found + (few_units_warnings(min(units)) if units else []) + _single_class_warnings(results)
 
 

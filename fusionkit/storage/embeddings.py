@@ -15,6 +15,7 @@ import numpy as np
 
 from fusionkit.errors import DataError
 from fusionkit.storage.artifact import check_artifact, read_meta, unwritable, write_artifact
+from fusionkit.storage.record import Versions, different, library_versions
 
 SHARD = 2048  # rows; a multiple of the embedding batch, so that batch boundaries never move
 _VALUES = "values.npy"
@@ -96,7 +97,7 @@ class EmbeddingStore:
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         meta = {"rows": len(values), "unreadable": list(unreadable), "about": about, "seconds": seconds}
-        meta["record"] = dict(record or {})
+        meta |= {"record": dict(record or {}), "versions": library_versions()}
         write_artifact(self._shard(key, index), {_VALUES: buffer.getvalue()}, meta)
 
     def read(self, key: str, rows: np.ndarray) -> np.ndarray:
@@ -167,6 +168,11 @@ class EmbeddingStore:
         """Return the names of the frames without a readable image."""
         metas = (read_meta(self._shard(key, index)) for index in range(shard_count(rows)))
         return [name for meta in metas if meta for name in meta["unreadable"]]
+
+    def versions(self, key: str) -> list[Versions]:
+        """Return the different versions of libraries that computed the shards of an embedding."""
+        metas = (read_meta(folder) for folder in sorted((self.root / "embeddings" / key).glob("[0-9]*")))
+        return different(meta["versions"] for meta in metas if meta)
 
     def seconds(self, key: str) -> float | None:
         """Return the computation time of an embedding, summed over shards; None if a shard's time is unknown."""

@@ -6,6 +6,7 @@ not affect results.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
@@ -17,6 +18,38 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import component_identity
 
 Record = dict[str, Any]
+Versions = dict[str, str]  # of libraries that decide results, by name
+
+# By name: its distributions, of which one is installed.
+_OPENCV = "opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless"
+_LIBRARIES = {
+    **{name: (name,) for name in ("torch", "timm")},
+    "opencv": _OPENCV,
+    **{name: (name,) for name in ("numpy", "scipy", "scikit-learn")},
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+}
+
+
+@cache
+def library_versions() -> Versions:
+    """Return the installed versions of the libraries that decide results. They are stored with each result.
+
+    They are no part of its identity: most new versions give the same bits, and a result of an older one stays usable.
+    """
+    found = {name: next(filter(None, map(_version, names)), "") for name, names in _LIBRARIES.items()}
+    return {name: number for name, number in found.items() if number}
+
+
+def different(found: Iterable[Versions]) -> list[Versions]:
+    """Return each of the versions once, in order."""
+    return [dict(versions) for versions in dict.fromkeys(tuple(versions.items()) for versions in found)]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
 
 
 def component_record(registry: ComponentRegistry, spec: Spec) -> Record:

@@ -13,6 +13,7 @@ from fusionkit.engine.fit import Head
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.folder import RunFolder
+from fusionkit.storage.record import library_versions
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -46,7 +47,8 @@ def test_a_head_comes_back_as_it_was(folder: RunFolder) -> None:
     np.testing.assert_array_equal(found.dev, head().dev_logits)
     np.testing.assert_array_equal(found.test, head().test_logits)
     np.testing.assert_array_equal(found.test_complete, head().test_complete)
-    assert found.info == {"params": 6, "gflops": 0.5, "history": [0.1, 0.3], "best_epoch": 2, "seed": 3}
+    trained = {"params": 6, "gflops": 0.5, "history": [0.1, 0.3], "best_epoch": 2}
+    assert found.info == {"seed": 3, **trained, "versions": library_versions()}
     assert folder.head_cost("h") == {"fit_seconds": 1.5, "peak_mib": 2.0}
     state = load_file(folder.path / "heads" / "h" / "head.safetensors")
     for name, value in head().state.items():
@@ -60,7 +62,7 @@ def test_a_cell_comes_back_as_it_was(folder: RunFolder) -> None:
     assert cell is not None
     assert cell.units.tolist() == ["ä", "b"]
     np.testing.assert_array_equal(cell.counts, counts)
-    assert cell.info == {"macro_f1": 0.5}
+    assert cell.info == {"macro_f1": 0.5, "versions": library_versions()}
     assert folder.read_cell("d") is None
 
 
