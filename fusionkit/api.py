@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fusionkit.errors import CellError, ConfigError, FusionKitWarning, first_of
+from fusionkit.errors import CellError, ConfigError, FusionKitWarning, first_of, watched_interrupts
 from fusionkit.grid.progress import Progress
 
 if TYPE_CHECKING:
@@ -230,6 +230,7 @@ def bench(
     return results
 
 
+@watched_interrupts()
 def prepare(
     config: str | None = None,
     *,
@@ -290,6 +291,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     prepared.folder.check(prepared.plan)
 
 
+@watched_interrupts()
 def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
     """Run a prepared grid, then write its CSV files and its report.
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 
 class FusionKitError(Exception):
@@ -61,11 +65,90 @@ def first_of(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
-def cause_of(error: BaseException) -> str:
-    """Return an error of other code on one line: ``ValueError: its message``."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+_MESSAGE = 2_000  # characters of a message
+_CAUSE = 1_000  # characters of an error of other code within a message
+IN_TRACEBACK = "more characters in the traceback"
 
+
+def shortened(text: str, shown: int = _MESSAGE) -> str:
+    """Return the first characters of a text, and the number of the others."""
+    more = len(text) - shown
+    return f"{text[:shown]} ... ({more:,} {IN_TRACEBACK})" if more > 0 else text
+
+
+def cause_of(error: BaseException) -> str:
+    """Return an error of other code on one line: ``ValueError: its message``. A long message is shortened."""
+    try:
+        message = " ".join(str(error).split())
+    except component_errors() as second:
+        message = f"(its message cannot be read: {type(second).__name__})"
+    return f"{type(error).__name__}: {shortened(message, _CAUSE)}" if message else type(error).__name__
+
+
+# -- interrupts --------------------------------------------------------------------------------------------------------
+
+
+class _Interrupts:
+    """Signals that this process watches, and whether the handler of one has raised an exception."""
+
+    watched: frozenset[int] = frozenset()
+    received = False
+
+
+@contextmanager
+def watched_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Watch a signal, so that :func:`component_errors` can tell it from a KeyboardInterrupt that a component raises.
+
+    No effect outside the main thread, which alone handles signals.
+    """
+    before = signal.getsignal(number)
+    watched = _Interrupts.watched
+    if threading.current_thread() is not threading.main_thread() or number in watched or before is None:
+        yield
+        return
+
+    def handle(received: int, frame: FrameType | None) -> None:
+        assert callable(before)
+        try:
+            before(received, frame)
+        except BaseException:
+            interrupted()
+            raise
+
+    if callable(before):  # else the system ignores the signal, or it ends the process
+        signal.signal(number, handle)
+    _Interrupts.watched = watched | {number}
+    try:
+        yield
+    finally:
+        _Interrupts.watched = watched
+        _Interrupts.received = _Interrupts.received and bool(watched)
+        if callable(before) and signal.getsignal(number) is handle:
+            signal.signal(number, before)
+
+
+def interrupted() -> None:
+    """Record that the user ends the run: the exception that follows is not a component's."""
+    _Interrupts.received = True
+
+
+def is_interrupted() -> bool:
+    """Return whether the user ends the run."""
+    return _Interrupts.received
+
+
+def component_errors() -> tuple[type[BaseException], ...]:
+    """Return the exceptions that an ``except`` around code of a component catches.
+
+    They are all exceptions while interrupts are watched and none was received: a component must not end a run.
+    Otherwise a KeyboardInterrupt may be the user's.
+    """
+    if _Interrupts.received:
+        return (Exception,)
+    return (BaseException,) if _Interrupts.watched else (Exception, SystemExit)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
 
 _NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "Insufficient memory")  # torch, C++, OpenCV
 

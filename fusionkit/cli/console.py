@@ -14,7 +14,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fusionkit.errors import CellError, ConfigError, FusionKitError, FusionKitWarning, StorageError
+from fusionkit.errors import (
+    CellError,
+    ConfigError,
+    FusionKitError,
+    FusionKitWarning,
+    StorageError,
+    shortened,
+    watched_interrupts,
+)
 
 if TYPE_CHECKING:
     from fusionkit.api import Summary
@@ -39,7 +47,7 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
         interrupted: last line after Ctrl-C.
     """
     try:
-        with warnings.catch_warnings():
+        with watched_interrupts(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FusionKitWarning)  # the command prints them with a label
             yield
     except KeyboardInterrupt:
@@ -59,7 +67,7 @@ def print_error(error: FusionKitError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
     for problem in problems:
         hint = f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""
-        err.print(f"[bold red]error:[/] {escape(problem)}{hint}", soft_wrap=True)
+        err.print(f"[bold red]error:[/] {escape(shortened(problem))}{hint}", soft_wrap=True)
 
 
 def print_line(text: str) -> None:

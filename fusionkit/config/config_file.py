@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError, cause_of
+from fusionkit.errors import ConfigError, cause_of, component_errors
 from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import Spec, parse_value, split_outside, split_specs
 
@@ -114,7 +114,7 @@ def _read_code(path: Path) -> dict[str, Any]:
     _check_code_bases(path, ())
     try:
         config = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
-    except (Exception, SystemExit) as error:
+    except component_errors() as error:
         raise ConfigError(f"{path}: {cause_of(error)}") from error
     plain: dict[str, Any] = config.to_dict()
     return plain

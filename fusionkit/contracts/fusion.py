@@ -15,7 +15,7 @@ from torch.nn import functional
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.inputs import WatchedTensors, input_changed
 from fusionkit.contracts.option_types import Count
-from fusionkit.errors import PluginError, cause_of
+from fusionkit.errors import PluginError, cause_of, component_errors
 
 Views = dict[str, Tensor]
 
@@ -146,7 +146,7 @@ class Fusion(Component, nn.Module):
         given = WatchedTensors(named_inputs(views, present), content=content)
         try:
             output = self.fuse(dict(views), dict(present))
-        except Exception as error:
+        except component_errors() as error:
             raise PluginError(f"{self._on(views)} failed: {cause_of(error)}") from error
         if names := given.changed():
             raise input_changed(self._on(views), ", ".join(names))

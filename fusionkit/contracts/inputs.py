@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionkit.errors import FusionKitError, PluginError, cause_of
+from fusionkit.errors import FusionKitError, PluginError, cause_of, component_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +31,10 @@ def errors_of(component: str) -> Iterator[None]:
         yield
     except FusionKitError:
         raise
-    except Exception as error:
-        refused = "read-only" in str(error) or "readonly" in str(error)  # numpy's words and OpenCV's
-        raise PluginError(f"{component} failed: {cause_of(error)}", hint=_HINT if refused else "") from error
+    except component_errors() as error:
+        cause = cause_of(error)
+        refused = "read-only" in cause or "readonly" in cause  # numpy's words and OpenCV's
+        raise PluginError(f"{component} failed: {cause}", hint=_HINT if refused else "") from error
 
 
 def input_changed(component: str, names: str) -> PluginError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable, Layout
 from fusionkit.engine.source import Source
-from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
+from fusionkit.errors import ConfigError, DataError, PluginError, cause_of, component_errors
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import unwritable
@@ -66,7 +66,7 @@ def find_layout(name: str) -> Layout:
         raise ConfigError(f"unknown layout {name!r}{did_you_mean(name, points)}; available layouts: {available}")
     try:
         layout: Layout = points[name].load()
-    except (Exception, SystemExit) as error:
+    except component_errors() as error:
         raise PluginError(f"layout {name!r} ({points[name].value}) cannot be imported: {cause_of(error)}") from error
     return layout
 

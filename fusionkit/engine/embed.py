@@ -8,15 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 
 from fusionkit.config.views import FACE, View, cut, regions_of
 from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.contracts.extractor import Extractor
+from fusionkit.contracts.inputs import errors_of
 from fusionkit.engine.features import Arrays
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError, DataError, FusionKitError, PluginError, out_of_memory
+from fusionkit.errors import (
+    CellError,
+    DataError,
+    FusionKitError,
+    PluginError,
+    cause_of,
+    component_errors,
+    out_of_memory,
+)
 from fusionkit.registry import BACKBONES, EXTRACTORS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
@@ -26,6 +36,7 @@ from fusionkit.storage.record import Record, component_record, identity_of
 REVISION = 1  # raise when the same components give other embeddings than before
 BATCH = 64  # frames
 
+T = TypeVar("T")
 Boxes = list[dict[str, np.ndarray] | None]
 
 
@@ -60,7 +71,9 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
     if str(view) in source.dataset.views:
         ready = {"data": source.record, "view": str(view), "extractor": None, "backbone": None}
         return Embedding(digest(["ready", source.fingerprint, str(view)]), extractor, view, None, record=ready)
-    built = shared_backbone(backbone)
+    precision, width, random_weights = backbone_fact(
+        backbone, lambda built: (built.precision(device), built.dim, built.random_weights)
+    )
     record: Record = {
         "revision": REVISION,
         "data": source.record,
@@ -68,7 +81,7 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
         "view": str(view),
         "backbone": component_record(BACKBONES, backbone),
         "tokens": tokens,
-        "precision": built.precision(device),
+        "precision": precision,
         "device": device.partition(":")[0],
     }
     identity = {
@@ -77,7 +90,17 @@ def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, to
         "extractor": record["extractor"] and identity_of(record["extractor"]),
         "backbone": identity_of(record["backbone"]),
     }
-    return Embedding(digest(identity), extractor, view, backbone, tokens, built.dim, built.random_weights, record)
+    return Embedding(digest(identity), extractor, view, backbone, tokens, width, random_weights, record)
+
+
+def backbone_fact(spec: Spec, read: Callable[[Backbone], T]) -> T:
+    """Return what a function reads of a backbone, such as its cost.
+
+    Raises:
+        PluginError: if the backbone fails; it names the backbone.
+    """
+    with errors_of(f"backbone {spec}"):
+        return read(shared_backbone(spec))
 
 
 _BUILT: dict[str, Backbone] = {}
@@ -296,7 +319,8 @@ class ViewEmbedder:
         assert embedding.backbone is not None
         self.embedding = embedding
         self.backbone = shared_backbone(embedding.backbone)
-        self.backbone.prepare(device, self.backbone.precision(device))
+        with errors_of(f"backbone {embedding.backbone}"):
+            self.backbone.prepare(device, self.backbone.precision(device))
         self.parts = 1
         self.seconds = 0.0
         self.embedding_seconds = 0.0
@@ -335,11 +359,11 @@ class ViewEmbedder:
                 return np.concatenate(parts)
             except FusionKitError:
                 raise
-            except Exception as error:
+            except component_errors() as error:
                 if not out_of_memory(error) or self.parts == len(self.batch):
                     raise PluginError(
                         f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
-                        f"{type(error).__name__}: {error}"
+                        f"{cause_of(error)}"
                     ) from error
                 self.parts = min(2 * self.parts, len(self.batch))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import FrameFeatures, batches_of
-from fusionkit.errors import FusionKitError, PluginError, cause_of
+from fusionkit.errors import FusionKitError, PluginError, cause_of, component_errors
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.registry.spec import Spec
 
@@ -56,7 +56,7 @@ def restored_fusion(
             model.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
         except FusionKitError:
             raise
-        except Exception as error:
+        except component_errors() as error:
             raise PluginError(
                 f"fusion {fusion} does not accept its stored state: {cause_of(error)}",
                 hint="its code has changed since it was trained, or its parameters depend on more than its options",
@@ -81,7 +81,7 @@ def restored_smoother(spec: Spec, state: State | None) -> Smoother:
         )
     try:
         smoother.restore({name: value.copy() for name, value in state.items()})
-    except Exception as error:
+    except component_errors() as error:
         raise PluginError(f"smoother {spec} does not accept its stored state: {cause_of(error)}") from error
     return smoother
 

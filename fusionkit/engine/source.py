@@ -11,6 +11,7 @@ import numpy as np
 
 from fusionkit.config.splits import Composites
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts.inputs import errors_of
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
 from fusionkit.registry.source import source_digest
@@ -45,7 +46,8 @@ class Source:
     def fingerprint(self) -> str:
         """Identity of the data, of the code that reads or draws them, of the rows, and of the images of these rows."""
         cls, nested = type(self.dataset), nested_identities(DATASETS, self.spec)
-        data = data_fingerprint(self.dataset, self.rows)
+        with errors_of(f"data set {self.spec}"):
+            data = data_fingerprint(self.dataset, self.rows)
         whole = digest([data, cls.revision, source_digest(cls), *([nested] if nested else [])])
         return whole if len(self.rows) == len(self.dataset.frames) else digest([whole, self.table.digest()])
 
@@ -71,7 +73,8 @@ class Source:
         Raises:
             DataError: if ``composed_of`` does not have one line of valid rows for each frame.
         """
-        made_of = self.dataset.composed_of()
+        with errors_of(f"data set {self.spec}"):
+            made_of = self.dataset.composed_of()
         if made_of is None:
             return None
         unit = self.dataset.table().unit
@@ -100,7 +103,8 @@ def open_source(spec: Spec, limit: int | None) -> Source:
         DataError: if the data are missing, empty or inconsistent.
     """
     dataset: FaceDataset = DATASETS.build(spec)
-    table = dataset.table()
+    with errors_of(f"data set {spec}"):
+        table = dataset.table()
     source = Source(spec, dataset, np.arange(len(table)), table)
     return source if limit is None else source.take(limited(table, limit))
 

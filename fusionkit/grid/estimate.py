@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fusionkit.engine.embed import shared_backbone
+from fusionkit.engine.embed import backbone_fact
 from fusionkit.grid.executors import visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
@@ -137,7 +137,7 @@ def _unknown_embeddings(remaining: Iterable[EmbeddingStatus]) -> Iterator[str]:
         backbone = each.embedding.backbone
         name = f"backbone {backbone}" if backbone else f"ready embeddings of {each.source.spec}"
         frames[name] = frames.get(name, 0) + each.remaining
-        work[name] = shared_backbone(backbone).cost()[1] if backbone else 0.0
+        work[name] = backbone_fact(backbone, lambda built: built.cost())[1] if backbone else 0.0
     for name, count in frames.items():
         gflop = work[name]
         product = f"{gflop:.3g} GFLOP x {count} frames = {gflop * count:.3g} GFLOP" if gflop else f"{count} frames"

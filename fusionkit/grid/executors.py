@@ -5,11 +5,9 @@ Importing this module imports no torch: a spawned process imports it before it t
 
 from __future__ import annotations
 
-import faulthandler
 import fcntl
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import time
@@ -31,7 +29,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from fusionkit.errors import interrupted, watched_interrupts
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
+from fusionkit.grid.output import is_abandoned, read_stderr, recorded_stderr
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ _CLAIM_TIMEOUT = 10.0  # s; the system frees the claim of a killed process soon 
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_STDERR = 2
-_KEPT = 64 * 1024  # bytes of stderr
 
 Results = Iterator[tuple[Task, Failure | None]]
 
@@ -76,7 +74,11 @@ class Serial:
             def step(count: int) -> None:
                 nonlocal done
                 done += count
-                advance(count)
+                try:
+                    advance(count)
+                except KeyboardInterrupt:  # of the caller
+                    interrupted()
+                    raise
 
             failure = attempt(task, step)
             advance(task.steps - done)
@@ -360,6 +362,7 @@ def load_libraries() -> None:
         import fusionkit.engine.fit  # noqa: F401
 
 
+@watched_interrupts()
 def run_in_worker(task: Task, setup: WorkerSetup, number: int) -> Failure | None:
     """Run one task in a worker process.
 
@@ -414,51 +417,3 @@ def _claim_gpu(folder: Path, workers: int, gpus: tuple[str, ...]) -> str:
             return gpus[slot % len(gpus)]
         time.sleep(0.05)
     raise RuntimeError(f"more than {workers} workers claim a GPU")
-
-
-# -- stderr of a worker ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def recorded_stderr(path: Path) -> Iterator[None]:
-    """Record standard error in a file, with the Python stack if the process crashes or gets SIGTERM.
-
-    The file is locked meanwhile. At the end its contents go to the real standard error, and the file is removed.
-    """
-    before = os.dup(_STDERR)
-    with path.open("w+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
-        os.dup2(file.fileno(), _STDERR)
-        faulthandler.enable(_STDERR)
-        faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
-        try:
-            yield
-        finally:
-            with suppress(OSError, ValueError):  # a plugin may have closed it
-                sys.stderr.flush()
-            faulthandler.unregister(signal.SIGTERM)
-            faulthandler.disable()
-            os.dup2(before, _STDERR)
-            os.close(before)
-            path.unlink(missing_ok=True)
-            file.seek(0)
-            with os.fdopen(os.dup(_STDERR), "wb") as stream, suppress(OSError):
-                shutil.copyfileobj(file, stream)
-
-
-def read_stderr(path: Path) -> str:
-    """Return the last 64 KiB of recorded standard error; empty if there is no file."""
-    try:
-        return path.read_bytes()[-_KEPT:].decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def is_abandoned(path: Path) -> bool:
-    """Return whether a file of recorded standard error exists that no process holds."""
-    try:
-        with path.open("r+b") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # missing or locked
-        return False
-    return True

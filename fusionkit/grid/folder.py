@@ -15,7 +15,7 @@ import numpy as np
 
 from fusionkit.engine.features import FoldRows
 from fusionkit.engine.score import Score
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import IN_TRACEBACK, ConfigError, DataError
 from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.storage.identity import digest
 from fusionkit.storage.lease import waiting_lease
@@ -296,12 +296,14 @@ class RunFolder:
         except (OSError, ValueError):
             return ""
 
-    def write_failure(self, task: str, message: str, trace: str) -> None:
-        """Store a failure, with its traceback in a file of its own."""
+    def write_failure(self, task: str, message: str, trace: str) -> str:
+        """Store a failure, with its traceback in a file of its own, and return its message, which names that file."""
         folder = self.path / "failures"
+        message = message.replace(IN_TRACEBACK, f"more characters in failures/{task}.txt")
         write_file(folder / f"{task}.txt", trace.encode())
         note = {"schema": SCHEMA, "message": message, "seal": digest([message, trace])}
         write_file(folder / f"{task}.json", json.dumps(note).encode())
+        return message
 
     def remove_failure(self, task: str) -> None:
         """Remove the failure of a head or cell that has succeeded."""

@@ -11,10 +11,10 @@ from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.views import FACE, View, arrange
 from fusionkit.engine import fit, score, smooth
-from fusionkit.engine.embed import Embedding, embedding_of, shared_backbone
+from fusionkit.engine.embed import Embedding, backbone_fact, embedding_of
 from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.source import Source
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, component_errors
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.registry.spec import Spec
@@ -124,7 +124,8 @@ class Plan:
     def backbone_notes(self) -> list[str]:
         """Messages of the backbones on the loading of their weights."""
         used = {item.backbone: None for head in self.heads.values() for item in head.embeddings.values()}
-        return list(dict.fromkeys(note for spec in used if spec for note in shared_backbone(spec).notes()))
+        notes = [backbone_fact(spec, lambda built: built.notes()) for spec in used if spec]
+        return list(dict.fromkeys(note for each in notes for note in each))
 
     @property
     def heads(self) -> dict[str, HeadWork]:
@@ -326,7 +327,7 @@ def _check_fusions(plan: Plan) -> None:
                 FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.fold_data.task.num_classes)
             except ConfigError as error:
                 problems += [f"fusions: {problem}" for problem in error.problems]
-            except Exception:  # noqa: BLE001, S112  (a bug of the plugin, not of the request)
+            except component_errors():  # a bug of the plugin, not of the request
                 continue
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -349,7 +350,7 @@ def _learned_elsewhere(plan: Plan) -> Iterator[str]:
     """Warnings about backbones fine-tuned on the same data under another split: training may have seen test frames."""
     used = {(head.fold_data, item.backbone): None for head in plan.heads.values() for item in head.embeddings.values()}
     for fold_data, backbone in used:
-        learned = shared_backbone(backbone).trained_on() if backbone else ()
+        learned = backbone_fact(backbone, lambda built: built.trained_on()) if backbone else ()
         splits = {split for data, split in learned if data == fold_data.source.fingerprint}
         if splits - {fold_data.fold.digest}:
             yield (

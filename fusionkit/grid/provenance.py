@@ -8,13 +8,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 
 from fusionkit._version import __version__
-from fusionkit.engine.embed import shared_backbone
+from fusionkit.contracts.backbone import Backbone
+from fusionkit.engine.embed import backbone_fact
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import REGISTRIES
@@ -57,7 +58,7 @@ def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "components": components,
         "precision": _precision(plan),
         "weights": list(_weights(used)),
-        "preparation": [_preparation(spec) for kind, spec in used if kind == "backbones"],
+        "preparation": [backbone_fact(spec, partial(_preparation, spec)) for kind, spec in used if kind == "backbones"],
         "executor": options.executor,
         "workers": options.workers or "one per core",
     }
@@ -111,14 +112,13 @@ def _weights(used: dict[tuple[str, Spec], Record]) -> Iterator[dict[str, str]]:
             if options.get(option):
                 file = Path(options[option]).name
                 yield {"component": str(spec), "option": option, "file": file, "hash": record["options"][option]}
-        published = shared_backbone(spec).weights() if kind == "backbones" else ""
+        published = backbone_fact(spec, lambda backbone: backbone.weights()) if kind == "backbones" else ""
         if published:
             yield {"component": str(spec), "published": published}
 
 
-def _preparation(spec: Spec) -> dict[str, Any]:
+def _preparation(spec: Spec, backbone: Backbone) -> dict[str, Any]:
     """Resolved preparation of a backbone's views, whether its weights are random, and notes on their loading."""
-    backbone = shared_backbone(spec)
     return {
         "component": str(spec),
         "size": list(backbone.input_size),

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError, cause_of
+from fusionkit.errors import ConfigError, DataError, cause_of, component_errors, watched_interrupts
 from fusionkit.grid.executors import ONE_THREAD, OUT_OF_MEMORY, environment, load_libraries
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
@@ -379,6 +379,7 @@ class RaySetup:
     memory: float | None = None
 
 
+@watched_interrupts()
 def run_in_worker(task: Task, setup: RaySetup, timer: Any, number: int) -> Failure | None:
     """Run one task in a worker.
 
@@ -395,7 +396,7 @@ def run_in_worker(task: Task, setup: RaySetup, timer: Any, number: int) -> Failu
         _set_up(setup, on_gpu)
         for root in _roots(task):
             _check_shared(root, setup.token)
-    except Exception as error:  # noqa: BLE001  (whatever a plugin raises while it is imported)
+    except component_errors() as error:
         return Failure.of(error)
     if timer is not None:
         timer.start.remote(number)

@@ -68,7 +68,7 @@ class RowScorer:
         entry: the row as in ``grid.json``, with the cells of all grids.
         stored: heads of the run's folder.
         store: of the embeddings, for smoothers that need them.
-        backbone_cost: (parameters, GFLOP) of the backbones of a frame's views.
+        backbone_cost: returns (parameters, GFLOP) of the backbones of a frame's views.
         memory: bytes of embeddings to hold, for smoothers that need them.
     """
 
@@ -78,7 +78,7 @@ class RowScorer:
         entry: dict[str, Any],
         stored: StoredHeads,
         store: EmbeddingStore,
-        backbone_cost: tuple[int, float],
+        backbone_cost: Callable[[], tuple[int, float]],
         memory: int,
     ) -> None:
         self.row = row
@@ -202,6 +202,7 @@ class RowScorer:
         result = score(fold_data.task, probs, fold_data.sealed)
         total = result.counts.sum(0)
         annotated = fold_data.sealed.annotated
+        params, gflops = self.backbone_cost()
         info = {
             "seed": cell["seed"],
             "fold": cell["fold"],
@@ -223,8 +224,8 @@ class RowScorer:
             "n_complete": int(logits.test_complete[annotated].sum()),
             "impute": self.row.impute,
             "imputed": int(np.isnan(logits.test[annotated, 0]).sum()),
-            "params": logits.info["params"] + self.backbone_cost[0],
-            "gflops": logits.info["gflops"] + self.backbone_cost[1],
+            "params": logits.info["params"] + params,
+            "gflops": logits.info["gflops"] + gflops,
             "best_epoch": logits.info["best_epoch"],
             "predicted_classes": result.predicted,
             "record": self.row.record,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError, StorageError
+from fusionkit.errors import CellError, StorageError, is_interrupted, watched_interrupts
 from fusionkit.grid.cleanup import remove_partial_files
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn, visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
@@ -86,6 +86,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
 
+@watched_interrupts()
 def run(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions, progress: Progress) -> Outcome:
     """Run a plan. Interrupted at any time, it keeps what is finished.
 
@@ -150,6 +151,7 @@ class _Run:
         while tasks:
             busy: list[Task] = []
             for task, failure in self._executor(tasks).run(tasks, self.progress.advance):
+                _stop_if_interrupted()
                 if failure and failure.busy:
                     busy.append(task)
                 elif failure and failure.ready:
@@ -313,6 +315,7 @@ class _Run:
         # The process is forked before a progress bar starts a thread.
         with self._scored(scoring) as steps, self.progress.stage("score", len(rows), "rows"):
             for step in steps:
+                _stop_if_interrupted()
                 self._count(step)
 
     def _scored(self, scoring: Scoring) -> AbstractContextManager[Iterator[Step]]:
@@ -337,8 +340,8 @@ class _Run:
     # -- failures and warnings -------------------------------------------------------------------------------------
 
     def _failed(self, task: str, name: str, failure: Failure) -> None:
-        self.folder.write_failure(task, failure.message, failure.trace)
-        self.progress.failed(name, failure.message)
+        message = self.folder.write_failure(task, failure.message, failure.trace)
+        self.progress.failed(name, message)
 
     def _collect_failures(self) -> None:
         """Collect the failures of cells without a score. A stored failure may be older than a stored result."""
@@ -366,6 +369,12 @@ class _Run:
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 line = f"{spec}: {len(names)} of {len(source.table)} frames, {', '.join(names[:3])}{more}"
                 self.outcome.unreadable.append(line)
+
+
+def _stop_if_interrupted() -> None:
+    """Raise the KeyboardInterrupt that a component has caught."""
+    if is_interrupted():
+        raise KeyboardInterrupt
 
 
 def _fold_name(head: HeadWork) -> str:

@@ -25,10 +25,11 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal
 
-from fusionkit.engine.embed import shared_backbone
-from fusionkit.errors import StorageError
-from fusionkit.grid.executors import OUT_OF_MEMORY, blocked_interrupts, can_spawn, read_stderr, recorded_stderr
+from fusionkit.engine.embed import backbone_fact
+from fusionkit.errors import StorageError, component_errors, watched_interrupts
+from fusionkit.grid.executors import OUT_OF_MEMORY, blocked_interrupts, can_spawn
 from fusionkit.grid.memory import feature_limit, headroom, memory_exhausted, set_ceiling, share
+from fusionkit.grid.output import bounded_output, read_stderr, recorded_stderr
 from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import Failure, one_line
@@ -98,9 +99,9 @@ class Scoring:
             StorageError: if results cannot be written.
         """
         memory = feature_limit(self.memory, 1, "cpu")
-        cost = cache(lambda spec: shared_backbone(spec).cost())
+        cost = cache(lambda spec: backbone_fact(spec, lambda backbone: backbone.cost()))
         for index, row in enumerate(self.rows[first:], first):
-            costs = _costs(row.heads[0], cost)
+            costs = partial(_costs, row.heads[0], cost)
             scorer = RowScorer(row, self.entries[row.id], self.heads, self.store, costs, memory)
             for step in self._cells(index, scorer, skip, watch):
                 yield step
@@ -120,14 +121,15 @@ class Scoring:
 
 
 def _attempt(make: Callable[[], None]) -> Failure | None:
-    """Score a cell. An exception becomes a failure, and so does a plugin's ``sys.exit``."""
-    try:
-        make()
-    except StorageError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a smoother raises stays with its own cell)
-        with headroom():
-            return Failure.of(error)
+    """Score a cell. An exception becomes a failure, but for an interrupt by the user."""
+    with bounded_output() as output:
+        try:
+            make()
+        except StorageError:
+            raise
+        except component_errors() as error:
+            with headroom():
+                return Failure.of(error, output())
     return None
 
 
@@ -180,7 +182,7 @@ class ScoringProcess:
             self.folder.cleanup()
 
     def _fork(self) -> _Child:
-        with _forking():
+        with forking():
             return _Child(self.scoring, self.row, frozenset(self.failed), self.stderr, self.timeout, self.memory)
 
     def _steps(self) -> Iterator[Step]:
@@ -302,7 +304,7 @@ class _Child:
 
 
 @contextmanager
-def _forking() -> Iterator[None]:
+def forking() -> Iterator[None]:
     """Leave interrupts to the parent, and silence the warning of later Pythons about other threads.
 
     Those are of libraries and of a progress bar. The forked process does not take their locks, and it has a new lock
@@ -330,8 +332,11 @@ def _run_child(
     code = 1
     try:
         receiver.close()
-        _set_up(parent, memory)
-        with closing(scoring.steps(row, skip, partial(recorded_stderr, stderr))) as steps:
+        set_up_fork(parent, memory)
+        with (
+            watched_interrupts(signal.SIGUSR1),
+            closing(scoring.steps(row, skip, partial(recorded_stderr, stderr))) as steps,
+        ):
             code = _send(steps, sender)
     except BaseException as error:  # noqa: BLE001  (the parent raises it)
         _send_error(error, sender)
@@ -339,7 +344,7 @@ def _run_child(
         os._exit(code)
 
 
-def _set_up(parent: int, memory: float | None) -> None:
+def set_up_fork(parent: int, memory: float | None) -> None:
     """Set the signals, streams and limits that a forked process does not share with its parent."""
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)  # nothing else would end a smoother that hangs
     if os.getppid() != parent:

@@ -17,9 +17,18 @@ from fusionkit.config.splits import check_training_classes
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import DataError, FusionKitError, StorageError, out_of_memory
+from fusionkit.errors import (
+    DataError,
+    FusionKitError,
+    StorageError,
+    cause_of,
+    component_errors,
+    out_of_memory,
+    shortened,
+)
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom
+from fusionkit.grid.output import bounded_output
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec
@@ -68,9 +77,9 @@ class Failure:
     fatal: bool = False
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """Return the failure for an exception."""
-        trace = "".join(traceback.format_exception(error))
+    def of(cls, error: BaseException, output: str = "") -> Failure:
+        """Return the failure for an exception, with what its task printed if that was not shown whole."""
+        trace = "".join(traceback.format_exception(error)) + (f"\nOutput:\n{output}" if output else "")
         memory_error = next((cause for cause in _causes(error) if out_of_memory(cause)), None)
         message, limit = one_line(error), ceiling()
         if memory_error and limit and type(memory_error).__name__ != "OutOfMemoryError":  # which is that of a GPU
@@ -246,12 +255,13 @@ _FEATURES: dict[tuple[Any, ...], tuple[FoldRows, FoldFeatures]] = {}
 
 
 def attempt(task: Task, advance: Callable[[int], None]) -> Failure | None:
-    """Run a task. An exception becomes a failure, and so does a plugin's ``sys.exit``."""
-    try:
-        return task.run(advance)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (what a plugin raises stays with its own task)
-        with headroom():
-            return Failure.of(error)
+    """Run a task. An exception becomes a failure, but for an interrupt by the user."""
+    with bounded_output() as output:
+        try:
+            return task.run(advance)
+        except component_errors() as error:
+            with headroom():
+                return Failure.of(error, output())
 
 
 def single_thread() -> Callable[[], None]:
@@ -270,17 +280,17 @@ def single_thread() -> Callable[[], None]:
     limits = threadpool_limits(1)
 
     def undo() -> None:
+        limits.restore_original_limits()  # first: it noted those of OpenMP after torch had set them
         cv2.setNumThreads(before[0])
         torch.set_num_threads(before[1])
-        limits.restore_original_limits()
 
     return undo
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line."""
-    text = str(error) if isinstance(error, FusionKitError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    """Return an error as one line. A long message is shortened."""
+    text = str(error) if isinstance(error, FusionKitError) else cause_of(error)
+    return shortened(" ".join(text.split()))
 
 
 def _trace(message: str, stderr: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from fusionkit.errors import ConfigError, PluginError, cause_of
+from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
 from fusionkit.registry.source import LONE_FILE, forget_folders, resolved, source_files
 
 
@@ -67,7 +67,7 @@ def _execute(name: str, package: str, file: Path, path: str) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except component_errors() as error:
         for added in [each for each in set(sys.modules) - before if each.startswith(f"{package}.")]:
             del sys.modules[added]
         raise PluginError(f"plugin {path!r} cannot be imported: {cause_of(error)}") from error
@@ -123,7 +123,7 @@ def load_module(name: str) -> None:
     """
     try:
         importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except component_errors() as error:
         raise PluginError(
             f"custom_imports: {name!r} cannot be imported: {cause_of(error)}",
             hint="install it, or add its folder to PYTHONPATH",

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
-from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of
+from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
 from fusionkit.registry.options import check_options
 from fusionkit.registry.source import LONE_FILE, installed_entry_points, source_digest
 from fusionkit.registry.spec import Spec
@@ -169,7 +169,7 @@ class ComponentRegistry:
         point = self._entry_points[name][0]
         try:
             cls = point.load()
-        except (Exception, SystemExit) as error:
+        except component_errors() as error:
             raise PluginError(
                 f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {cause_of(error)}"
             ) from error
@@ -213,7 +213,7 @@ class ComponentRegistry:
             return self.get(spec.name)(**provided, **spec.options)
         except FusionKitError:
             raise
-        except Exception as error:
+        except component_errors() as error:
             raise PluginError(f"{self.kind} {spec} cannot be built: {cause_of(error)}") from error
 
 

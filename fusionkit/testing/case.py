@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fusionkit.errors import ConfigError, FusionKitError, cause_of
+from fusionkit.errors import ConfigError, FusionKitError, cause_of, component_errors
 from fusionkit.registry.options import check_options, options_of
 from fusionkit.registry.spec import Spec
 
@@ -117,11 +117,14 @@ class Check:
         run: raises :class:`Skipped`, or any other exception if the property does not hold.
         per_example: run once for each option set; otherwise once for the class, without building it.
         gate: if it fails, all later checks of the same option set are skipped.
+        on_request: run by ``fusionkit check`` only. All others run before the first bench of a component too: they are
+            fast, do not depend on the machine, and concern results.
     """
 
     run: Callable[[Subject], None]
     per_example: bool = True
     gate: bool = False
+    on_request: bool = False
 
     @property
     def name(self) -> str:
@@ -144,6 +147,11 @@ class Suite(list[Check]):
     def check(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
         """Add a check."""
         self.append(Check(run, self._per_example))
+        return run
+
+    def on_request(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+        """Add a check that runs with ``fusionkit check`` only."""
+        self.append(Check(run, self._per_example, on_request=True))
         return run
 
     def gate(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
@@ -201,7 +209,7 @@ class Case:
             self()
         except Skipped as reason:
             return "skipped", str(reason)
-        except Exception as error:  # noqa: BLE001  (any exception of a plugin is a failure)
+        except component_errors() as error:
             if self.check.name in self.subject.expected:
                 return "expected failure", self.subject.expected[self.check.name]
             return "failed", _message(error)
@@ -214,12 +222,12 @@ def _gate_error(subject: Subject, gate: Check) -> str | None:
         try:
             gate.run(subject)
             subject.gate_errors[gate.name] = None
-        except Exception as error:  # noqa: BLE001  (as above)
+        except component_errors() as error:
             subject.gate_errors[gate.name] = _message(error)
     return subject.gate_errors[gate.name]
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     return str(error) if isinstance(error, (CheckFailed, FusionKitError)) and str(error) else cause_of(error)
 
 

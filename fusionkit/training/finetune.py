@@ -124,7 +124,7 @@ def _score(folder: RunFolder, plan: Plan, provenance: dict[str, Any], progress: 
     stored, store = StoredHeads(folder), EmbeddingStore(cache_folder())
     with progress.stage("score", len(plan.rows), "rows"):
         for row in plan.rows:
-            scorer = RowScorer(row, records[row.id], stored, store, (0, 0.0), 0)
+            scorer = RowScorer(row, records[row.id], stored, store, lambda: (0, 0.0), 0)
             with waiting_lease(folder.path / "leases" / f"score-{row.id}"):
                 for _, task in scorer.tasks():
                     task()

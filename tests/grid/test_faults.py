@@ -68,6 +68,23 @@ class Quits(Bad):
         sys.exit("enough")
 
 @FUSIONS.register_module()
+class Interrupts(Bad):
+    def misbehave(self):
+        raise KeyboardInterrupt
+
+@FUSIONS.register_module()
+class Closes(Bad):
+    def misbehave(self):
+        raise GeneratorExit
+
+@FUSIONS.register_module()
+class Chatters(Bad):
+    def misbehave(self):
+        for stream in (sys.stdout, sys.stderr):
+            stream.write("chatter " * 1_500_000)
+        raise RuntimeError("prattle " * 1_500_000)
+
+@FUSIONS.register_module()
 class Grows(Bad):
     kept = []
 
@@ -112,7 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 BAD = (
     *("raises", "exits", "killed", "sleeps", "nan", "aborts", "segfaults", "vanishes", "quits"),
-    *("grows", "grows-in-torch", "grows-natively"),
+    *("interrupts", "closes", "chatters", "grows", "grows-in-torch", "grows-natively"),
 )
 HEALTHY = ("plain-mean", "mlp", "plain-max")
 
@@ -153,6 +170,14 @@ def test_each_failure_says_what_happened(folder: Path) -> None:
     found = {fusion: row["error"] for fusion, row in cells(folder, "out", "failed").items()}
     assert "a bug in the plugin" in found.pop("raises")
     assert "the loss is nan in epoch 1" in found.pop("nan")
+    for name, error in {
+        "quits": "SystemExit: enough",
+        "interrupts": "KeyboardInterrupt",
+        "closes": "GeneratorExit",
+    }.items():
+        message = rf"fusion {name.title()} on views face \(\d+, \d+\), eye \(\d+, \d+\) failed: {error}"
+        assert re.fullmatch(message, found.pop(name))
+    assert len(found.pop("chatters")) < 2_000
     ceiling = "ran out of the 0.5 GiB that a worker may use (--worker-memory)"
     grown = found.pop("grows")
     assert grown.startswith(f"{ceiling}: fusion Grows on views ")
@@ -167,7 +192,6 @@ def test_each_failure_says_what_happened(folder: Path) -> None:
         "aborts": "its process died (signal 6)",
         "segfaults": "its process died (signal 11)",
         "vanishes": "its process died (exit code 0)",
-        "quits": "SystemExit: enough",
         "grows-natively": f"{ceiling}, and its process died (signal 6)",
     }
 
@@ -183,6 +207,15 @@ def test_each_failure_leaves_its_traceback(folder: Path) -> None:
     assert "Fatal Python error: Segmentation fault" in traces["segfaults"]
     assert "terminate called" in traces["grows-natively"]
     assert all(trace.strip() for trace in traces.values())
+
+
+def test_what_a_component_prints_and_raises_is_shown_in_part(folder: Path, finished: CompletedProcess[str]) -> None:
+    for stream in (finished.stdout, finished.stderr):
+        assert len(stream) < 50_000
+        assert stream.count(f"({12_000_000 - 2_000:,} more characters of output are not shown)") == 1
+    (trace,) = (text for file in (folder / "out/failures").glob("*.txt") if "prattle" in (text := file.read_text()))
+    for word in ("chatter ", "prattle "):
+        assert len(max(re.findall(f"(?:{word})+", trace), key=len)) == {"chatter ": 24, "prattle ": 12}[word] * 10**6
 
 
 def test_the_summary_names_every_failure(finished: CompletedProcess[str]) -> None:

@@ -283,7 +283,7 @@ def test_an_exception_stays_with_its_cell_and_keeps_the_process(tmp_path: Path, 
     Moody.act = "quits"
     plan = trained(tmp_path / "run")
     outcome, _ = carry_out(plan, tmp_path / "run", options)
-    assert set(outcome.failed.values()) == {"SystemExit: enough"}
+    assert set(outcome.failed.values()) == {"smoother Moody failed: SystemExit: enough"}
     assert len(outcome.failed) == 2
     assert trace(tmp_path / "run", plan).startswith("Traceback")
     assert (outcome.scored, outcome.reused) == (10, 6)
@@ -306,7 +306,7 @@ def test_failing_fast_stops_at_the_first_failure(tmp_path: Path, act: str, monke
     monkeypatch.setattr(scoring, "_PATIENCE", 60.0)
     Moody.act = act
     plan = trained(tmp_path / "run")
-    message = {"quits": "SystemExit: enough", "aborts": r"its process died \(signal 6\)"}[act]
+    message = {"quits": "smoother Moody failed: SystemExit: enough", "aborts": r"its process died \(signal 6\)"}[act]
     with pytest.raises(CellError, match=f"^face/linear/toy-moody: {message}$"):
         carry_out(plan, tmp_path / "run", RunOptions(executor="processes", fail_fast=True))
     assert len(processes()) == 1
@@ -356,11 +356,14 @@ def test_an_interrupt_does_not_wait_for_the_smoother(tmp_path: Path, monkeypatch
     assert nothing_is_left(tmp_path / "run")
 
 
-def test_an_interrupt_that_a_smoother_raises_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [RunOptions(), APART], ids=["inside", "apart"])
+def test_an_interrupt_that_a_smoother_raises_ends_its_own_cell(tmp_path: Path, options: RunOptions) -> None:
     Moody.act = "interrupts"
     plan = trained(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt):
-        carry_out(plan, tmp_path / "run", APART)
+    outcome, _ = carry_out(plan, tmp_path / "run", options)
+    assert set(outcome.failed.values()) == {"smoother Moody failed: KeyboardInterrupt"}
+    assert (len(outcome.failed), outcome.scored, outcome.reused) == (2, 10, 6)
+    assert len(processes()) == 1
 
 
 def test_the_process_does_not_outlive_the_run(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Output of a task: what components print is bounded; standard error of a worker is recorded until a task has ended."""
+
+from __future__ import annotations
+
+import faulthandler
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+SHOWN = 2_000  # characters that a task may print to each stream
+_STDERR = 2
+_TAIL = 64 * 1024  # bytes of stderr that say how a process died
+_HELD = 64 * 2**20  # characters of a stream that are held for a failure file
+
+
+class _Recording:
+    """File to which standard error of this process is redirected, or None."""
+
+    path: Path | None = None
+
+
+# -- streams of Python -------------------------------------------------------------------------------------------------
+
+
+class BoundedStream:
+    """Stands for a text stream: passes the first characters on, and holds the text for a failure file.
+
+    Attributes:
+        rich_proxied_file: the stream itself; rich draws progress bars on it.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.rich_proxied_file = stream
+        self._size = 0
+        self._held: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+    def write(self, text: str) -> int:
+        """Write a text up to the limit."""
+        if self._size < SHOWN:
+            self.rich_proxied_file.write(text[: SHOWN - self._size])
+        if self._size < _HELD:
+            self._held.append(text[: _HELD - self._size])
+        self._size += len(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write every line up to the limit."""
+        for line in lines:
+            self.write(line)
+
+    def end(self) -> None:
+        """Write how much was not shown."""
+        with suppress(OSError, ValueError):  # a component may have closed it
+            if self._size > SHOWN:
+                self.rich_proxied_file.write(_more(self._size - SHOWN))
+            self.rich_proxied_file.flush()
+
+    def text(self) -> str:
+        """Return what was written, if it was not shown whole; else an empty text."""
+        return "".join(self._held) if self._size > SHOWN else ""
+
+
+@contextmanager
+def bounded_output() -> Iterator[Callable[[], str]]:
+    """Bound what Python code prints. Standard error that is recorded is bounded when the recording ends.
+
+    Yields:
+        A function that returns what was printed, if it was not shown whole; for a failure file.
+    """
+    names = ["stdout"] if _Recording.path else ["stdout", "stderr"]
+    before = {name: getattr(sys, name) for name in names}
+    streams = {name: BoundedStream(stream) for name, stream in before.items() if stream is not None}
+    for name, stream in streams.items():
+        setattr(sys, name, stream)
+    try:
+        yield lambda: "".join([*(stream.text() for stream in streams.values()), _long_record()])
+    finally:
+        for name, stream in streams.items():
+            setattr(sys, name, before[name])
+            stream.end()
+
+
+def _more(count: int) -> str:
+    return f"\n... ({count:,} more characters of output are not shown)\n"
+
+
+# -- standard error of a worker ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def recorded_stderr(path: Path) -> Iterator[None]:
+    """Record standard error in a file, with the Python stack if the process crashes or gets SIGTERM.
+
+    The file is locked meanwhile. At the end its beginning goes to the real standard error, and the file is removed.
+    """
+    before = os.dup(_STDERR)
+    with path.open("w+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        os.dup2(file.fileno(), _STDERR)
+        faulthandler.enable(_STDERR)
+        faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
+        _Recording.path = path
+        try:
+            yield
+        finally:
+            _Recording.path = None
+            _flush_stderr()
+            faulthandler.unregister(signal.SIGTERM)
+            faulthandler.disable()
+            os.dup2(before, _STDERR)
+            os.close(before)
+            path.unlink(missing_ok=True)
+            file.seek(0)
+            shown, size = file.read(SHOWN), os.fstat(file.fileno()).st_size
+            with os.fdopen(os.dup(_STDERR), "wb") as stream, suppress(OSError):
+                stream.write(shown + (_more(size - SHOWN).encode() if size > SHOWN else b""))
+
+
+def read_stderr(path: Path) -> str:
+    """Return the last 64 KiB of recorded standard error; empty if there is no file."""
+    try:
+        return path.read_bytes()[-_TAIL:].decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether a file of recorded standard error exists that no process holds."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # missing or locked
+        return False
+    return True
+
+
+def _long_record() -> str:
+    """Recorded standard error of this process, if it will not be shown whole; else an empty text."""
+    if _Recording.path is None:
+        return ""
+    _flush_stderr()
+    # Not by opening the file: that would release its lock when it is closed.
+    size = os.fstat(_STDERR).st_size
+    return os.pread(_STDERR, min(size, _HELD), 0).decode(errors="replace") if size > SHOWN else ""
+
+
+def _flush_stderr() -> None:
+    with suppress(OSError, ValueError):  # a component may have closed it
+        sys.stderr.flush()
