@@ -107,6 +107,7 @@ __all__ = [
     "describe_recipe",
     "doctor",
     "execute",
+    "failed_checks",
     "finetune",
     "from_arrays",
     "is_main_process",
@@ -299,6 +300,7 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
         ConfigError: if the folder holds results of another protocol, or cannot be written.
         CellError: at the first failure, with ``fail_fast``.
     """
+    from fusionkit.grid.first_checks import failed_checks as first_checks
     from fusionkit.grid.provenance import grid_provenance
     from fusionkit.grid.run import run
     from fusionkit.report.csv_files import write_csv_files
@@ -306,8 +308,11 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     from fusionkit.report.run import Results
     from fusionkit.report.run_data import RunData
 
+    plan, folder = prepared.plan, prepared.folder
+    folder.check(plan)
+    failed = first_checks(plan, prepared.store.root)  # forks: before Ray or a progress bar starts a thread
     _check_cluster(prepared)
-    prepared.folder.add_plan(prepared.plan, grid_provenance(prepared.plan, prepared.options))
+    folder.add_plan(plan, grid_provenance(plan, prepared.options), failed)
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
@@ -1152,6 +1157,19 @@ def list_components(
     return [(registry.kind, name, origins) for registry, name, origins in find_components(kind, pattern, package)]
 
 
+def failed_checks() -> dict[tuple[str, str], list[str]]:
+    """Return the conformance checks that components failed before their first bench, from the cache folder.
+
+    Nothing is imported and no check runs. Components whose source has changed since are left out.
+
+    Returns:
+        Names of the checks by kind (singular) and target (:attr:`Origin.target`) of the component.
+    """
+    from fusionkit.storage.check_outcomes import failed_checks as found
+
+    return found(cache_folder())
+
+
 def catalogue(
     kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str] = ()
 ) -> list[Entry]:
@@ -1212,12 +1230,13 @@ def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
 
 
 def check_components(
-    targets: Iterable[str], *, started: Callable[[str, str], object] | None = None
+    targets: Iterable[str], *, plugins: Iterable[str] = (), started: Callable[[str, str], object] | None = None
 ) -> list[CheckResult]:
     """Check components against the contract of their kind, with each of their example option sets.
 
     Args:
         targets: names, ``kind/name``, ``name:key=value,...``, packages, or Python files.
+        plugins: Python files that register components; for targets that name one of them.
         started: called with kind and name of each component before its checks.
 
     Raises:
@@ -1227,6 +1246,7 @@ def check_components(
     from fusionkit.testing import check_component
     from fusionkit.testing.targets import components_of
 
+    _load_plugins(plugins)
     results = []
     for kind, spec in dict.fromkeys(found for target in targets for found in components_of(target)):
         if started:
@@ -1247,7 +1267,7 @@ def doctor() -> list[Finding]:
 
 def cache_folder() -> Path:
     """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the cache folder of the platform."""
-    from fusionkit.storage.embeddings import cache_folder as folder
+    from fusionkit.storage.cache_folder import cache_folder as folder
 
     return folder()
 

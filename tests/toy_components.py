@@ -21,7 +21,8 @@ from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import Outcome, RunOptions, run
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
 from fusionkit.report.run import Results
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 CLASSES = ("calm", "glad", "sad")
 SIDE = 12

@@ -28,6 +28,7 @@ def check(
             autocompletion=completion.component,
         ),
     ],
+    plugin: options.Plugins = None,
     debug: options.Debug = False,
 ) -> None:
     """Check components against the contract of their kind, with each of their example option sets.
@@ -41,15 +42,19 @@ def check(
       fusionkit check my-package
 
       fusionkit check concat smoothers/none backbones/hog:size=32
+
+      fusionkit check --plugin gated_sum.py fusions/gated-sum
     """
     with reporting(debug):
         if is_interactive():
             with err.status("") as status:
                 results = api.check_components(
-                    targets, started=lambda kind, spec: status.update(f"{kind} {escape(spec)}")
+                    targets,
+                    plugins=plugin or (),
+                    started=lambda kind, spec: status.update(f"{kind} {escape(spec)}"),
                 )
         else:
-            results = api.check_components(targets)
+            results = api.check_components(targets, plugins=plugin or ())
     _print_counts(results)
     for outcome in ("skipped", "expected failure", "failed"):
         _print_reasons([result for result in results if result.outcome == outcome], outcome)

@@ -39,7 +39,8 @@ def list_components(
 ) -> None:
     """List components by kind, with the package of each.
 
-    Nothing is imported, except with --long or --format markdown.
+    Nothing is imported, except with --long or --format markdown. A component that failed conformance checks before its
+    first bench has a mark; fusionkit check shows the details.
 
     Examples:
 
@@ -60,20 +61,29 @@ def list_components(
 
 
 def _short_table(found: list[tuple[str, str, list[api.Origin]]]) -> Table:
-    table = _table("kind", "name", "from")
+    table, failed = _table("kind", "name", "from"), api.failed_checks()
     for kind, name, origins in found:
         clash = " [red](claimed twice)[/]" if len(origins) > 1 else ""
         packages = " and ".join(origin.provider for origin in origins)
-        table.add_row(kind, f"[bold]{escape(name)}[/]", escape(packages) + clash)
+        mark = _mark([check for origin in origins for check in failed.get((kind, origin.target), ())])
+        table.add_row(kind, f"[bold]{escape(name)}[/]", escape(packages) + clash + mark)
     return table
 
 
 def _long_table(entries: list[api.Entry]) -> Table:
     table = _table("kind", "name", "from", "tags", "summary", "reference")
+    failed = api.failed_checks()
     for each in entries:
-        texts = (each.origin.provider, ", ".join(each.tags), plain(each.summary), plain(each.reference))
-        table.add_row(each.kind, f"[bold]{escape(each.name)}[/]", *map(escape, texts))
+        mark = _mark(failed.get((each.kind, each.origin.target), []))
+        texts = (", ".join(each.tags), plain(each.summary), plain(each.reference))
+        name = f"[bold]{escape(each.name)}[/]"
+        table.add_row(each.kind, name, escape(each.origin.provider) + mark, *map(escape, texts))
     return table
+
+
+def _mark(failed: list[str]) -> str:
+    """Return a mark with the number of failed checks; empty without one."""
+    return f" [red](fails {len(failed)} check{'s' * (len(failed) > 1)})[/]" if failed else ""
 
 
 def _table(*columns: str) -> Table:

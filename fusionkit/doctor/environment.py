@@ -23,7 +23,8 @@ from fusionkit.contracts.backbone import has_native_bfloat16
 from fusionkit.errors import cause_of
 from fusionkit.grid.memory import GIB, available_memory
 from fusionkit.grid.provenance import cpu_model
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 State = Literal["ok", "absent", "warning", "broken"]
 

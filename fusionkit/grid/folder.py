@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -109,8 +109,16 @@ class RunFolder:
             )
         return grid
 
-    def add_plan(self, plan: Plan, provenance: dict[str, Any]) -> None:
+    def add_plan(
+        self, plan: Plan, provenance: dict[str, Any], failed_checks: Mapping[str, list[dict[str, Any]]] | None = None
+    ) -> None:
         """Add a plan to ``grid.json``, which lists the rows of all grids in the folder.
+
+        Args:
+            plan: the plan.
+            provenance: of this run.
+            failed_checks: by id of the row, its components that fail checks, as of
+                :func:`fusionkit.grid.first_checks.failed_checks`. Default: none.
 
         Raises:
             ConfigError: if the folder holds results of another protocol, or cannot be written.
@@ -118,13 +126,15 @@ class RunFolder:
         self.check(plan)
         try:
             with waiting_lease(self.path / "leases" / "grid"):
-                self._add_plan(plan, provenance)
+                self._add_plan(plan, provenance, failed_checks or {})
         except OSError as error:
             raise ConfigError(str(unwritable(self.path, error))) from error
         except DataError as error:
             raise ConfigError(str(error)) from error
 
-    def _add_plan(self, plan: Plan, provenance: dict[str, Any]) -> None:
+    def _add_plan(
+        self, plan: Plan, provenance: dict[str, Any], failed_checks: Mapping[str, list[dict[str, Any]]]
+    ) -> None:
         grid = self.check(plan) or {
             "schema": SCHEMA,
             "protocol": plan.protocol,
@@ -138,7 +148,8 @@ class RunFolder:
         grid["grids"].append({"description": description, "provenance": provenance})
         entries = {entry["id"]: entry for entry in grid["rows"]}
         for row in plan.rows:
-            entries[row.id] = _row_entry(row, entries.get(row.id, {}).get("cells", []))
+            cells = entries.get(row.id, {}).get("cells", [])
+            entries[row.id] = _row_entry(row, cells, failed_checks.get(row.id, []))
         # Rows of a component that has changed since cannot be run any more.
         current = {position_of(asdict(row.axes)): row.id for row in plan.rows}
         grid["rows"] = [entry for key, entry in entries.items() if current.get(position_of(entry["axes"]), key) == key]
@@ -334,7 +345,7 @@ def _sealed_grid(file: Path) -> dict[str, Any]:
     return grid
 
 
-def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]], failed_checks: list[dict[str, Any]]) -> dict[str, Any]:
     """Entry of a row in ``grid.json``, with the cells of earlier grids."""
     by_id = {cell["id"]: cell for cell in cells}
     by_id |= {row.cell_id(head): _cell_entry(row, head) for head in row.heads}
@@ -343,6 +354,7 @@ def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "axes": asdict(row.axes),
         "reference": row.reference,
         "random_weights": row.random_backbones,
+        "failed_checks": failed_checks,
         "cells": sorted(by_id.values(), key=lambda cell: (cell["seed"], cell["fold"])),
     }
 

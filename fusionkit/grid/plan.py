@@ -86,6 +86,20 @@ class RowPlan:
         embeddings = self.heads[0].embeddings.values()
         return sorted({str(item.backbone) for item in embeddings if item.random_weights})
 
+    @property
+    def components(self) -> dict[tuple[str, Spec], Record]:
+        """Records of its components, by kind (plural, as a key of ``REGISTRIES``) and spec."""
+        head = self.heads[0]
+        found: dict[tuple[str, Spec], Record] = {("datasets", head.fold_data.source.spec): head.record["data"]}
+        for embedding in head.embeddings.values():
+            if embedding.record["extractor"]:
+                found["extractors", embedding.extractor] = embedding.record["extractor"]
+            if embedding.backbone:
+                found["backbones", embedding.backbone] = embedding.record["backbone"]
+        found["fusions", head.fusion] = head.record["fusion"]
+        found["smoothers", self.smoother] = self.record["smoother"]
+        return found
+
     def cell_id(self, head: HeadWork) -> str:
         """Id of the cell of the head's seed and fold."""
         return digest([self.id, *(each.id for each in self.candidates(head))])[:12]
@@ -126,6 +140,15 @@ class Plan:
         used = {item.backbone: None for head in self.heads.values() for item in head.embeddings.values()}
         notes = [backbone_fact(spec, lambda built: built.notes()) for spec in used if spec]
         return list(dict.fromkeys(note for each in notes for note in each))
+
+    @property
+    def components(self) -> dict[tuple[str, Spec], Record]:
+        """Records of the components of all rows, by kind and spec."""
+        found: dict[tuple[str, Spec], Record] = {}
+        for row in self.rows:
+            for component, record in row.components.items():
+                found.setdefault(component, record)
+        return found
 
     @property
     def heads(self) -> dict[str, HeadWork]:

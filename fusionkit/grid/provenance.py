@@ -45,7 +45,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """Return :func:`provenance` with code and weights of every component, executor and workers."""
-    used = _used(plan)
+    used = plan.components
     components = [
         {"kind": kind, **{name: value for name, value in record.items() if name != "files"}}
         for (kind, _), record in used.items()
@@ -62,22 +62,6 @@ def grid_provenance(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "executor": options.executor,
         "workers": options.workers or "one per core",
     }
-
-
-def _used(plan: Plan) -> dict[tuple[str, Spec], Record]:
-    """Records of the plan's components, by kind and spec."""
-    found: dict[tuple[str, Spec], Record] = {}
-    for row in plan.rows:
-        head = row.heads[0]
-        found.setdefault(("datasets", head.fold_data.source.spec), head.record["data"])
-        for embedding in head.embeddings.values():
-            if embedding.record["extractor"]:
-                found.setdefault(("extractors", embedding.extractor), embedding.record["extractor"])
-            if embedding.backbone:
-                found.setdefault(("backbones", embedding.backbone), embedding.record["backbone"])
-        found.setdefault(("fusions", head.fusion), head.record["fusion"])
-        found.setdefault(("smoothers", row.smoother), row.record["smoother"])
-    return found
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:

@@ -22,7 +22,8 @@ from fusionkit.grid.tasks import single_thread
 from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
-from fusionkit.storage.embeddings import SHARD, EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 
 _NONE = Spec("none")  # stands for an extractor or a backbone that is never built
 

@@ -64,7 +64,7 @@ def source_digest(cls: type) -> str:
 
     A class without a file, as in a notebook, counts by its compiled code and by the global names that this code uses.
     """
-    files, texts = list(_files(cls)), list[str]()
+    files, texts = list(component_files(cls)), list[str]()
     for base in _own_bases(cls):
         if _file(base.__module__) is None:
             compiled = _Compiled(base)  # each time: its global names may have other values by now
@@ -77,11 +77,12 @@ def source_digest(cls: type) -> str:
 
 def changed_files(cls: type) -> list[Path]:
     """Return the source files that have changed since they were imported: the code in memory is not that on disk."""
-    return [source.file for source in _files(cls) if source.changed]
+    return [source.file for source in component_files(cls) if source.changed]
 
 
 @cache
-def _files(cls: type) -> list[SourceFile]:
+def component_files(cls: type) -> list[SourceFile]:
+    """Return the files of a component's code; none for a class without a file, as in a notebook."""
     found: dict[str, SourceFile] = {}
     for base in _own_bases(cls):
         package = base.__module__.partition(".")[0]

@@ -13,6 +13,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
 from fusionkit.report.csv_files import weights_text
+from fusionkit.report.failed_checks import failed_check_warnings
 from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import few_units_warnings
@@ -82,6 +83,7 @@ def warnings(results: RunResults) -> list[str]:
     units = [row.score.n_units for row in results.rows if row.score]
     found += random_weights_warnings(row.random_backbones for row in results.rows)
     found += version_warnings(results)
+    found += failed_check_warnings(results.grid["rows"])
     return found + (few_units_warnings(min(units)) if units else []) + _single_class_warnings(results)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.results import RunResults
-from fusionkit.grid.status import CellStatus, PlanStatus
 from fusionkit.report.row_names import RowNames
 from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.record import Versions, library_versions
+
+if TYPE_CHECKING:
+    from fusionkit.grid.status import CellStatus, PlanStatus
 
 Stage = Literal["views embedded", "heads trained", "cells scored"]
 Computed = tuple[Stage, str, Versions]  # by stage and row

@@ -24,16 +24,6 @@ FrameFormat = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape of one row, (D,) or (K, D), and the stored type."""
 
 
-def cache_folder() -> Path:
-    """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the platform's cache folder."""
-    chosen = os.environ.get("FUSIONKIT_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("fusionkit")
-
-
 class EmbeddingStore:
     """Embeddings by key.
 

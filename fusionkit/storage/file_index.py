@@ -23,7 +23,7 @@ from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.file_hash import ABSENT, SIZE, Stamp, content_hash, stamp_of
 from fusionkit.errors import StorageError
 from fusionkit.storage.artifact import write_file
-from fusionkit.storage.embeddings import cache_folder
+from fusionkit.storage.cache_folder import cache_folder
 
 FOLDER = "images"  # in the cache
 _BLOCK, _PART = 2048, 64  # files looked up at once, and by one thread

@@ -67,7 +67,7 @@ def fingerprint_is_stable(subject: Subject) -> None:
     require(_is_stable(subject), "fingerprint(): expected the same for two instances, found different ones")
 
 
-@CHECKS.check
+@CHECKS.on_request
 def fingerprint_ignores_the_path(subject: Subject) -> None:
     """The same data in another folder have the same fingerprint: results stay valid when data are moved."""
     with _copy_of_the_data(subject) as copy:
@@ -129,7 +129,7 @@ def rows_can_be_read(subject: Subject) -> None:
     require(any(value is not None for value in values), f"read(): expected an image, found none in {len(values)} rows")
 
 
-@CHECKS.check
+@CHECKS.on_request
 def changed_images_are_noticed(subject: Subject) -> None:
     """Image files with other bytes, under the same names and of the same size, give another fingerprint."""
     with _copy_of_the_data(subject) as copy:

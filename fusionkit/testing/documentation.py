@@ -72,7 +72,7 @@ def reference_of(cls: type) -> str:
     return " ".join(paragraph[1].split()) if paragraph else ""
 
 
-@CHECKS.check
+@CHECKS.on_request
 def docstring_has_a_summary(subject: Subject) -> None:
     """The docstring starts with a one-line summary."""
     lines = docstring(subject.cls).splitlines()
@@ -80,7 +80,7 @@ def docstring_has_a_summary(subject: Subject) -> None:
     require(len(lines) == 1 or not lines[1].strip(), "docstring: expected a blank line after the first line")
 
 
-@CHECKS.check
+@CHECKS.on_request
 def docstring_explains_every_option(subject: Subject) -> None:
     """Every option is explained below ``Args:``, in the class or in a base class."""
     explained = explanations(subject.cls)
@@ -88,7 +88,7 @@ def docstring_explains_every_option(subject: Subject) -> None:
     require(not missing, f"docstring: expected every option below Args:, missing {', '.join(missing)}")
 
 
-@CHECKS.check
+@CHECKS.on_request
 def docstring_names_a_reference(subject: Subject) -> None:
     """The docstring has ``Reference:`` with the source of the method."""
     found = re.search(r"^\s*Reference:\s*\S+", docstring(subject.cls), re.MULTILINE)

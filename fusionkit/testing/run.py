@@ -46,6 +46,17 @@ def cases(
                 gates += (check,) if check.gate else ()
 
 
+def first_cases(kind: str, target: Target, *, built: bool = True) -> list[Case]:
+    """Return the checks that run before the first bench of a component: those that ``on_request`` does not leave out.
+
+    Args:
+        kind: as in :func:`cases`.
+        target: as in :func:`cases`.
+        built: include checks that build the component.
+    """
+    return [case for case in cases(kind, target) if not case.check.on_request and (built or not case.check.per_example)]
+
+
 def check_component(
     kind: str, target: Target, examples: Examples | None = None, expected_failures: Mapping[str, str] | None = None
 ) -> list[CheckResult]:

@@ -14,7 +14,8 @@ from fusionkit.grid.plan import Plan
 from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import single_thread
 from fusionkit.storage.artifact import check_artifact
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.lease import waiting_lease
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetuneWork, make_finetune_plan

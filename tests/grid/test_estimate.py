@@ -16,7 +16,8 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import plan_status
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -32,7 +32,7 @@ from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.run import Results
 from fusionkit.storage import embeddings, identity
-from fusionkit.storage.embeddings import cache_folder
+from fusionkit.storage.cache_folder import cache_folder
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -15,7 +15,8 @@ from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.storage import artifact
 from fusionkit.storage.artifact import MARKER, SCHEMA, read_artifact, read_meta, write_artifact
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.identity import digest
 
 pytestmark = pytest.mark.usefixtures("toy_house")

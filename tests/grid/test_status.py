@@ -29,7 +29,8 @@ from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import PlanStatus, TaskStatus, plan_status
 from fusionkit.registry import BACKBONES, SMOOTHERS
 from fusionkit.storage import embeddings
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.lease import _machine, lease
 
 pytestmark = pytest.mark.usefixtures("toy_house")

@@ -21,7 +21,8 @@ from fusionkit.contracts.fusion import Fusion, FusionOutput
 from fusionkit.registry import BACKBONES, DATASETS, FUSIONS
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.table import warnings
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -12,7 +12,8 @@ from toy_components import Blobs, Colours, carry_out, toy_house, toy_plan  # noq
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
 from fusionkit.report.plan_lines import _duration, plan_lines
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -25,7 +25,8 @@ from fusionkit.report.paper_table import paper_table
 from fusionkit.report.plan_lines import plan_lines
 from fusionkit.report.run import Results
 from fusionkit.report.table import results_table, warnings
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 WARNING = "random weights"
 

@@ -16,7 +16,8 @@ from fusionkit.report.page.write import write_report
 from fusionkit.report.plan_lines import plan_lines
 from fusionkit.report.table import warnings
 from fusionkit.storage import record
-from fusionkit.storage.embeddings import EmbeddingStore, cache_folder
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import EmbeddingStore
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

@@ -11,7 +11,8 @@ import pytest
 
 from fusionkit.errors import DataError
 from fusionkit.storage import embeddings
-from fusionkit.storage.embeddings import SHARD, EmbeddingStore, cache_folder, shard_count
+from fusionkit.storage.cache_folder import cache_folder
+from fusionkit.storage.embeddings import SHARD, EmbeddingStore, shard_count
 
 
 @pytest.fixture

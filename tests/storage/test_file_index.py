@@ -12,7 +12,7 @@ import pytest
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.file_hash import ABSENT, content_hash, file_hash, file_hashes, stamp_of
 from fusionkit.storage import file_index
-from fusionkit.storage.embeddings import cache_folder
+from fusionkit.storage.cache_folder import cache_folder
 from fusionkit.storage.file_index import FileIndex, data_fingerprint
 
 
