@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -89,10 +89,15 @@ def cause_of(error: BaseException) -> str:
 
 
 class _Interrupts:
-    """Signals that this process watches, and whether the handler of one has raised an exception."""
+    """Watched signals with their handlers, and whether the handler of one has raised an exception."""
 
-    watched: frozenset[int] = frozenset()
+    watched: Mapping[int, object] = {}
     received = False
+
+    @classmethod
+    def all_watched(cls) -> bool:
+        """Return whether signals are watched, and no other code has replaced a handler since."""
+        return bool(cls.watched) and all(signal.getsignal(number) is handler for number, handler in cls.watched.items())
 
 
 @contextmanager
@@ -117,7 +122,7 @@ def watched_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[None]
 
     if callable(before):  # else the system ignores the signal, or it ends the process
         signal.signal(number, handle)
-    _Interrupts.watched = watched | {number}
+    _Interrupts.watched = {**watched, number: signal.getsignal(number)}
     try:
         yield
     finally:
@@ -145,7 +150,7 @@ def component_errors() -> tuple[type[BaseException], ...]:
     """
     if _Interrupts.received:
         return (Exception,)
-    return (BaseException,) if _Interrupts.watched else (Exception, SystemExit)
+    return (BaseException,) if _Interrupts.all_watched() else (Exception, SystemExit)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

@@ -94,6 +94,15 @@ def test_the_handler_of_the_program_stays(handler: signal.Handlers) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_handler_that_a_component_sets_gives_interrupts_to_the_user() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with watched_interrupts():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        assert component_errors() == ERRORS
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
 def test_another_thread_leaves_signals_alone() -> None:
     found: list[object] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,7 @@ def test_finished_inputs_stay_when_it_is_interrupted(made: Path, monkeypatch: py
     def faces(self: Dots, frame: np.ndarray) -> list[object]:
         seen.append(1)
         if len(seen) > 20:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return []
 
     monkeypatch.setattr(Dots, "faces", faces)
