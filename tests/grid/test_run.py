@@ -342,7 +342,7 @@ def test_data_that_changed_in_this_process_are_read_anew(tmp_path: Path) -> None
             plan = toy_plan(datasets=["toy-live"], seeds=1, reference="none")
             carry_out(plan, tmp_path / f"run{version}")
             key = plan.rows[0].heads[0].embeddings["face"].key
-            found.append(embeddings.EmbeddingStore(embeddings.cache_folder()).read(key, np.arange(320)))
+            found.append(embeddings.EmbeddingStore(cache_folder()).read(key, np.arange(320)))
         fresh = embeddings.EmbeddingStore(tmp_path / "fresh")
         from fusionkit.engine.embed import embed
 
