@@ -1,10 +1,17 @@
 """What every test shares: a cache of its own, and registries that forget what a test has registered."""
 
 import os
+import traceback
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import example_counts  # noqa: F401  (registers the profiles)
 import pytest
+import threadpoolctl
+import typer.main
+import typer.testing
 from hypothesis import settings
 
 from fusionkit.registry import REGISTRIES
@@ -16,14 +23,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tables are as wide as in a file, whatever terminal the tests are started from; read when the commands are imported.
 os.environ["COLUMNS"] = "140"
 
-# A busy machine stalls now and then: how long an example takes says nothing about whether it is right.
-settings.register_profile("fusionkit", deadline=None)
-settings.load_profile("fusionkit")
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Small data sets of tests have few units, of which every bench warns."""
     config.addinivalue_line("filterwarnings", "ignore::fusionkit.errors.FusionKitWarning")
+    settings.load_profile("daily" if "not slow" in config.option.markexpr else "whole")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give workers neighbouring tests, which share the fixtures of their module or folder."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +51,17 @@ def no_fsync() -> Iterator[None]:
     """No file of a test must outlast a power cut, and waiting for the disk takes longer than most tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_repeated_setup() -> Iterator[None]:
+    """Do once what a process does once, and tests that share one would do thousands of times."""
+    controller = threadpoolctl.ThreadpoolController()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(typer.main.get_command))
+        patch.setattr(threadpoolctl, "ThreadpoolController", lambda: controller)  # it looks for the loaded libraries
+        patch.setattr(traceback, "format_stack", list)  # torch formats two for each seed, for want of a GPU
         yield
 
 

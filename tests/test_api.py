@@ -62,6 +62,7 @@ def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.slow
 def test_keys_override_those_of_the_file(config: str, tmp_path: Path) -> None:
     results = fusionkit.bench(config, out=tmp_path / "out", regions=["top"], seeds=1)
     assert [(row.axes.views, row.seeds) for row in results.rows] == [("face", [0]), ("face,top", [0])]
@@ -96,6 +97,7 @@ def test_every_mistake_is_reported_and_nothing_is_written(config: str, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_protocol_is_refused_and_left_as_it_was(config: str, tmp_path: Path) -> None:
     bench(config, out=tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -111,6 +113,7 @@ def test_if_every_cell_failed_the_call_fails(config: str, tmp_path: Path) -> Non
     assert [row.score is None for row in results.rows] == [False, True]
 
 
+@pytest.mark.slow
 def test_options_do_not_change_results(config: str, tmp_path: Path) -> None:
     for name, options in (("a", RunOptions()), ("b", RunOptions(workers=1, retry_failed=True))):
         execute(prepare(config, out=tmp_path / name, options=options))
@@ -136,6 +139,7 @@ def test_devices_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device("cuda:2")
 
 
+@pytest.mark.slow
 def test_provenance_has_versions_device_and_components(config: str, tmp_path: Path) -> None:
     import numpy as np
 

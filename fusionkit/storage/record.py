@@ -91,9 +91,11 @@ def distribution_of(registry: ComponentRegistry, name: str) -> str:
     return origin.distribution or _distribution_of_package(origin.target.partition(":")[0].partition(".")[0])
 
 
-@cache
+_distributions = cache(packages_distributions)  # it reads the metadata of everything that is installed
+
+
 def _distribution_of_package(package: str) -> str:
-    names = packages_distributions().get(package, [])
+    names = _distributions().get(package, [])
     try:
         return f"{names[0]} {version(names[0])}" if names else ""
     except PackageNotFoundError:

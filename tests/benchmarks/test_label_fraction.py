@@ -54,6 +54,7 @@ def test_few_labels_do_not_mean_few_steps(curve: ModuleType) -> None:
         assert size.epochs == min(max(round(curve.STEPS * curve.BATCH / size.frames), 4), 64)
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_gives_the_counts_of_all_test_frames(
     curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_attention_written_out_gives_what_the_fused_one_gives(
     assert totals[0] == pytest.approx(totals[1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_faces_are_embedded_by_the_engine_and_by_the_plain_loop(load_benchmark: Load) -> None:
     pytest.importorskip("torchvision")
     embedding = load_benchmark("embedding")

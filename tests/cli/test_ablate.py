@@ -20,6 +20,7 @@ def cells_of(text: str, start: str) -> list[str]:
     return re.split(r"  +", line.strip())
 
 
+@pytest.mark.slow
 def test_ablate_prints_every_view_and_the_origin_of_the_gain(run_copy: Path) -> None:
     text = output_of("ablate", run_copy, "--cell", CELL, "--draws", "2", "--seed", "3")
     assert len((run_copy / "attribution.csv").read_text().splitlines()) == 1 + 2 + 8 + 3
@@ -38,6 +39,7 @@ def test_ablate_prints_every_view_and_the_origin_of_the_gain(run_copy: Path) -> 
     assert re.search("^warning: .*6 units", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_robust_prints_subsets_and_a_curve(run_copy: Path) -> None:
     text = output_of("robust", run_copy, "--cell", CELL, "--draws", "2", "--pattern", "run")
     (found,) = robust(run_copy, [CELL], pattern="run", options=AblationOptions(draws=2))
@@ -59,6 +61,7 @@ def test_robust_prints_subsets_and_a_curve(run_copy: Path) -> None:
     assert "face,mouth/logit-mean/none" in curves
 
 
+@pytest.mark.slow
 def test_without_a_late_fusion_there_is_no_gain(run_copy: Path) -> None:
     text = output_of("robust", run_copy, "--cell", "face,mouth/logit-mean", "--draws", "1", "--smoother", "none")
     assert "gain" not in text

@@ -36,6 +36,7 @@ def film(path: Path, mood: float, seed: int, two: bool = False) -> None:
     write_video(path, frames)
 
 
+@pytest.mark.slow
 def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
     for split, count in (("train", 4), ("val", 2)):
         for place_, (name, mood) in enumerate((("glad", 1.0), ("sad", -1.0))):

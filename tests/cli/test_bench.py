@@ -52,6 +52,7 @@ def test_a_grid_holds_the_reference_and_every_region_set_with_every_fusion() -> 
         assert f" {fact}" in result.output
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing_and_changes_no_byte() -> None:
     words = (*QUICK, "--regions", "eye", "--fusion", "plain-concat")
     bench(*words)
@@ -78,6 +79,7 @@ def test_processes_give_the_same_bytes_as_one_process() -> None:
             assert Path("serial/heads", head, name).read_bytes() == Path("pool/heads", head, name).read_bytes()
 
 
+@pytest.mark.slow
 def test_features_beyond_the_given_memory_are_streamed_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     streamed: list[int] = []
     batches = FeaturesInStore.batches
@@ -122,6 +124,7 @@ class {name}(StackedFusion):
 """
 
 
+@pytest.mark.slow
 def test_a_fusion_in_one_short_file_works() -> None:
     text = PLUGIN.format(name="Mine", body="views.amax(1)")
     assert len(text.splitlines()) < 25
@@ -133,6 +136,7 @@ def test_a_fusion_in_one_short_file_works() -> None:
     assert mine["macro_f1"] == known["macro_f1"], "the maximum of all present views is what plain-max takes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
@@ -156,6 +160,7 @@ def test_a_fusion_that_misbehaves_fails_alone_and_is_named(name: str, body: str,
     assert list(Path("out/failures").glob("*.txt"))
 
 
+@pytest.mark.slow
 def test_broken_images_are_counted_and_named_and_never_fatal() -> None:
     draw = np.random.default_rng(0)
     for split, count in (("train", 24), ("val", 8)):

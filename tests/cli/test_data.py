@@ -39,6 +39,7 @@ def drawn(drawn_once: Path, elsewhere: Path) -> Path:
     return Path("drawn")
 
 
+@pytest.mark.slow
 def test_synthetic_clips_pass_the_check_and_are_read_back(drawn: Path) -> None:
     options = {"train": 24, "val": 12, "test": 12, "clips": 1, "clip_length": 8, "missing": 0.017, "unlabelled": 0.08}
     faces = DATASETS.build(Spec("synthetic", options))
@@ -54,6 +55,7 @@ def test_synthetic_clips_pass_the_check_and_are_read_back(drawn: Path) -> None:
     assert len(template) == 1 + int((table.split == "test").sum())
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_bytes(drawn: Path) -> None:
     assert data("synth", "--out", "again", "--clips", "48", "--frames", "8").exit_code == 0
     files = sorted(path.relative_to(drawn) for path in drawn.rglob("*") if path.is_file())

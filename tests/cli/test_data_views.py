@@ -18,6 +18,7 @@ SMALL = "synthetic:train=6,val=4,test=4,clips=4,clip_length=8"
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_page")
 
 
+@pytest.mark.slow
 def test_views_are_written_and_the_line_that_reads_them_can_be_pasted() -> None:
     words = "--view", "eye+mouth", "--out", "cuts", "--split", "train,test", "--size", "32"
     text = output_of("data", "views", SMALL, *words)

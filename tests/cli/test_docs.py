@@ -29,6 +29,7 @@ from fusionkit.cli import app
 from fusionkit.registry import LONE_FILE
 
 COMMANDS = fusionkit_commands()
+GROUP = get_command(app)
 # They name weights, frames that a detector finds, a run, or a challenge's file that only the reader has.
 PARSED_ONLY = re.compile(
     r"\.\.\.|\.pth|weights\.safetensors|best/backbone|yunet|insightface|cropped_aligned|every=10|\bsubmit\b|\$head"
@@ -59,15 +60,23 @@ def docs_run(made_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_page_is_looked_at_and_has_the_commands_that_it_is_about() -> None:
     assert {"README.md", "docs/tutorial.md", "docs/data.md", "docs/faq.md"} <= set(PAGES)
     assert len(COMMANDS) > 60
-    assert {words[0] for words in COMMANDS.values()} >= set(get_command(app).commands) - {"cache", "info", "list"}
+    assert {words[0] for words in COMMANDS.values()} >= set(GROUP.commands) - {"cache", "info", "list"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_parsed() -> None:
+    wrong = {}
+    for command, words in COMMANDS.items():
+        try:
+            parsed(words)
+        except typer.TyperException as error:
+            wrong[command] = str(error)
+    assert not wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not PARSED_ONLY.search(command)])
 def test_commands_can_be_run(command: str, docs_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = COMMANDS[command]
-    if PARSED_ONLY.search(command):
-        parsed(words)
-        return
     trained = []
 
     def stop(*arguments: object) -> None:
@@ -84,7 +93,7 @@ def test_commands_can_be_run(command: str, docs_run: Path, tmp_path: Path, monke
 
 
 def parsed(words: list[str]) -> None:
-    command, rest = get_command(app), words
+    command, rest = GROUP, words
     while hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
     command.make_context("fusionkit", rest)
@@ -129,6 +138,7 @@ def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "name"), [("docs/plugins.md", "gated-sum"), ("docs/tutorial.md", "strongest")])
 def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, docs_run: Path, tmp_path: Path) -> None:
     assert len(blocks(page, "python")[0].splitlines()) < 25
@@ -137,6 +147,7 @@ def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, docs_run: Path, 
     assert name in output_of(*docs_folder.redirected(words[1:], "--out", str(tmp_path)), *small.split())
 
 
+@pytest.mark.slow
 def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +160,7 @@ def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
     assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"
 
 
+@pytest.mark.slow
 def test_the_python_of_the_tutorial_runs(
     docs_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,7 @@ def rows(run: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_copied_work_and_rows_to_score_again_are_reported(halves: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line, warning = output_of("merge", halves / "a", halves / "b", "--out", out).splitlines()

@@ -111,6 +111,7 @@ def frames_of(path: Path | str) -> list[tuple[float, np.ndarray]]:
         return [(float(frame.time), frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 def test_raw_videos_get_the_predictions_of_aligned_crops(made: Path) -> None:
     result = call("predict", "run", "--cell", "mlp/window", "videos", "--detector", "dots", "--out", "out")
     assert result.exit_code == 1, result.output
@@ -167,6 +168,7 @@ def test_the_numbers_are_those_that_the_cell_was_scored_on(made: Path) -> None:
         np.testing.assert_allclose(probs(found[str(table.clip[row]), int(table.number[row])]), values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stream_gives_the_same_to_a_ten_thousandth(made: Path) -> None:
     words = ["predict", "run", "--cell", "mlp/exponential", "videos", "--detector", "dots", "--no-video"]
     whole = call(*words, "--out", "whole")
@@ -195,6 +197,7 @@ def test_a_smoother_that_looks_ahead_is_not_streamed(made: Path) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_aligned_clips_need_no_detector(made: Path) -> None:
     result = call("predict", "run", "--cell", "mlp/window", "aligned/cropped_aligned", "--out", "out", "--batch", "7")
     assert result.exit_code == 0, result.output
@@ -206,6 +209,7 @@ def test_aligned_clips_need_no_detector(made: Path) -> None:
     assert len(frames_of("out/annotated/turned.mp4")) == 8
 
 
+@pytest.mark.slow
 def test_annotated_videos_are_no_input_of_the_next_run(made: Path) -> None:
     shutil.copytree("videos", "films")
     for _ in range(2):
@@ -285,6 +289,7 @@ def test_a_wrong_request_is_one_line(made: Path, words: str, fact: str) -> None:
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_frames_that_look_like_no_face_are_warned_of_once(made: Path) -> None:
     result = call("predict", "run", "--cell", "mlp/none", "videos", "--out", "out", "--no-video")
     assert result.output.count("frames of 320 x 240 px are used as aligned faces; use --detector") == 1
@@ -314,6 +319,7 @@ def test_an_output_that_cannot_be_written_is_one_line(made: Path) -> None:
     assert "error: file/predictions.csv cannot be written: " in result.output
 
 
+@pytest.mark.slow
 @needs_yunet
 def test_real_photos_are_answered(made: Path) -> None:
     cv2.imwrite("friends.jpg", friends()[..., ::-1])

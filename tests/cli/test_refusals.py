@@ -123,6 +123,7 @@ def test_an_unwritable_folder_is_refused() -> None:
     assert Path("taken").read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_protocol_is_refused_and_left_alone() -> None:
     common = ("--regions", "mouth", "--fusion", "plain-concat", "--smoother", "none", "--seeds", "1", "--out", "out")
     words = (*SMALL, "--recipe", "epochs=1", "--executor", "serial")

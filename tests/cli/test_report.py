@@ -25,6 +25,7 @@ def test_a_bench_leaves_a_page_with_clips_and_pictures(finished_run: Path) -> No
     assert "Left out of this page" not in text
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_page_without_pictures_on_request(finished_run: Path, tmp_path: Path) -> None:
     output_of("report", finished_run, "--out", tmp_path / "a.html")
     assert (tmp_path / "a.html").read_bytes() == (finished_run / "report.html").read_bytes()
@@ -63,6 +64,7 @@ def test_tables_go_to_the_terminal_or_a_file(finished_run: Path, tmp_path: Path)
     assert json.loads(call("report", finished_run, "--format", "json").stdout)["rows"]
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_svg(finished_run: Path, tmp_path: Path) -> None:
     words = "--format", "csv", "--out", tmp_path / "t.csv", "--figures", tmp_path / "figures"
     text = output_of("report", finished_run, *words)
@@ -71,6 +73,7 @@ def test_figures_are_written_as_svg(finished_run: Path, tmp_path: Path) -> None:
     assert f"{len(names)} figures" in text
 
 
+@pytest.mark.slow
 def test_missing_data_are_left_out_and_named(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +90,7 @@ def test_missing_data_are_left_out_and_named(
     assert "Clips over time" not in text
 
 
+@pytest.mark.slow
 def test_data_that_have_changed_show_no_clips(finished_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(finished_run, copy)

@@ -86,6 +86,7 @@ def expected(how: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["nearest", "linear", "prior"])
 def test_every_row_of_the_template_is_predicted_as_by_a_plain_loop(made: Path, made_once: Path, how: str) -> None:
     Path("drawn").unlink()

@@ -183,6 +183,7 @@ def test_the_authors_fine_tuning_begins_with_a_file_of_mae_face_and_a_fresh_norm
     np.testing.assert_allclose(backbone(views), theirs(views), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_page")
 def test_one_epoch_of_one_batch_moves_each_weight_of_the_block_by_the_learning_rate(tmp_path: Path) -> None:
     bench("paper/emotic_v1", out=tmp_path / "out", seeds=1, datasets=[TINY], reference="none")

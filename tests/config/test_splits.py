@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ ALL = ["holdout", "holdout:test=0.3,dev=0.1", "kfold", "kfold:k=3,dev=0.5"]
 
 
 @pytest.mark.parametrize("spec", ALL)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 1000), units=st.integers(24, 60), clips=st.integers(1, 3))
 def test_no_unit_is_in_two_parts_and_every_frame_is_in_one(spec: str, seed: int, units: int, clips: int) -> None:
     data = table(units, clips, 4, seed=seed)

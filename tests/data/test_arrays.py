@@ -33,6 +33,7 @@ def made(people: int = 24, frames: int = 20) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_grid_runs_on_arrays_and_needs_both_modalities(tmp_path: Path) -> None:
     spec = fusionkit.from_arrays(tmp_path / "features.npz", **made())
     results = fusionkit.bench(

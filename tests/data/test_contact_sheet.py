@@ -92,6 +92,7 @@ def test_missing_frames_leave_empty_tiles(tmp_path: Path) -> None:
     assert image[LEGEND_HEIGHT + TILE // 4, sixth].tolist() == [250, 250, 250]
 
 
+@pytest.mark.slow
 def test_a_view_that_was_not_found_is_hatched(tmp_path: Path) -> None:
     write_contact_sheet(
         Spec.parse("toy-blobs"), Spec("toy-halves"), parse_region_set("bottom"), 12, tmp_path / "sheet.png"

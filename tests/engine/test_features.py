@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
@@ -202,7 +203,7 @@ def test_features_in_memory_and_streamed_are_the_same_bits(tmp_path: Path, stand
             np.testing.assert_array_equal(whole(one).views[name], whole(other).views[name])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
 def test_seen_means_any_view_and_complete_means_all(flags: list[tuple[bool, bool]]) -> None:
     a, b = (np.array(column) for column in zip(*flags, strict=True))

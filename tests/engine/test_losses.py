@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -92,7 +93,7 @@ def test_focal_without_a_focus_is_the_cross_entropy(weights: Any) -> None:
     assert value(focal, logits, truth, labels()) == pytest.approx(value(plain, logits, truth, labels()), rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(
     gamma=st.floats(0, 6),
     sure=st.floats(-80, 80),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +22,7 @@ def sample(seed: int, *shape: int) -> np.ndarray:
     return (values * np.linspace(0.01, 300, shape[-1])).astype(np.float16)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 99), st.integers(1, 70), st.integers(1, 70), st.sampled_from([(), (4,)]))
 def test_the_cut_into_blocks_changes_no_bit(seed: int, size: int, other: int, tokens: tuple[int, ...]) -> None:
     values = sample(seed, 60, *tokens, 6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score
@@ -12,7 +13,7 @@ from fusionkit.contracts import SingleLabel
 from fusionkit.engine.score import SealedLabels, dev_metric, score
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 80))
 def test_counts_of_each_unit_equal_scikit_learns_confusion_matrix(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax as scipy_softmax
@@ -52,7 +53,7 @@ def test_clips_are_the_runs_of_one_name() -> None:
     assert [(part.start, part.stop) for part in clips(table(3, 1, 4))] == [(0, 3), (3, 4), (4, 8)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_unseen_frames_take_the_nearest_frame_of_their_clip_or_the_prior(data: Any) -> None:
     lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
@@ -67,7 +68,7 @@ def test_unseen_frames_take_the_nearest_frame_of_their_clip_or_the_prior(data: A
     np.testing.assert_allclose(found, imputed_by_hand(x, frames, seen), rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_a_window_sees_its_own_clip_and_frame_numbers_only(data: Any) -> None:
     lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -98,7 +99,7 @@ def test_gradients_of_a_dominant_view_are_reduced_and_noise_has_their_spread(
         assert torch.equal(old, parameter.grad)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 4), st.floats(0.05, 0.95), st.integers(0, 1000))
 def test_a_dropped_view_is_like_a_missing_one_and_no_row_loses_its_last(count: int, share: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

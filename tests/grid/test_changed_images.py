@@ -31,6 +31,7 @@ def exchange(one: Path, two: Path) -> None:
     two.write_bytes(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 1000])
 def test_exchanged_images_of_two_classes_turn_a_score_of_1_into_0(tmp_path: Path, limit: int | None) -> None:
     def score() -> float:

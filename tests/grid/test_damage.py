@@ -79,6 +79,7 @@ def rounds(examples: dict[str, Path]) -> list[dict[str, Path]]:
     return [{names[n]: examples[names[n]] for names in folders.values() if n < len(names)} for n in range(most)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink], ids=lambda damage: damage.__name__)
 def test_damage_to_any_stored_file_is_made_good(
     tmp_path: Path, own_cache: Path, damage: Callable[[Path], None]

@@ -76,6 +76,7 @@ def shows_nothing_stale(run: Path) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [PLAIN, CHOSEN, {**AUTO, "split": "kfold:k=3"}], ids=["plain", "chosen", "folds"])
 def test_two_halves_equal_a_run_of_the_whole_grid_byte_for_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: dict[str, Any]
@@ -96,6 +97,7 @@ def test_two_halves_equal_a_run_of_the_whole_grid_byte_for_byte(
     assert not (united / "failures").exists()
 
 
+@pytest.mark.slow
 def test_where_nothing_was_chosen_the_merge_alone_equals_the_run(tmp_path: Path) -> None:
     carry_out(toy_plan(**PLAIN, seeds=[0, 1]), tmp_path / "a")
     carry_out(toy_plan(**PLAIN, seeds=[2, 3]), tmp_path / "b")
@@ -127,6 +129,7 @@ def test_descriptions_and_notes_are_united_and_the_grid_is_sealed(tmp_path: Path
     assert grid["notes"] == ["common", "a", "b"]
 
 
+@pytest.mark.slow
 def test_merging_again_changes_no_byte_and_the_others_stay_as_they_are(tmp_path: Path) -> None:
     carry_out(toy_plan(**AUTO, seeds=[0]), tmp_path / "a")
     carry_out(toy_plan(**AUTO, seeds=[1]), tmp_path / "b")

@@ -249,6 +249,7 @@ class Interrupting(Progress):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interruption_at_any_step_resumes_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit.engine import embed
 
@@ -272,6 +273,7 @@ def test_an_interruption_at_any_step_resumes_to_the_same_bytes(tmp_path: Path, m
 FLIPPED = "flipped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [FLIPPED, "truncated", "gone"])
 def test_damage_to_any_stored_file_is_repaired_to_the_same_bytes(tmp_path: Path, how: str) -> None:
     plan, run = toy_plan(smoothers=["toy-box:width=auto"], seeds=1), tmp_path / "run"

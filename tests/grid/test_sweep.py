@@ -69,6 +69,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -94,6 +95,7 @@ def test_the_recipe_is_the_best_on_dev_by_the_mean_over_seeds_and_folds(tmp_path
         assert {info["head"] for info in infos(folder, row)} == kept
 
 
+@pytest.mark.slow
 def test_rows_of_choose_for_themselves(tmp_path: Path) -> None:
     unlike = False
     for data in ("toy-blobs:noise=160.0,seed=1", "toy-blobs:noise=200.0,seed=1"):
@@ -168,6 +170,7 @@ def test_the_test_labels_of_points_that_are_not_chosen_are_never_scored(
     assert len(list((tmp_path / "run" / "cells").iterdir())) == len(chosen) == 4
 
 
+@pytest.mark.slow
 def test_the_recipe_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None:
     changed = False
     for name in ("noise=160.0,seed=1", "noise=200.0,seed=1", "noise=130.0,seed=2"):

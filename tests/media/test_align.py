@@ -177,6 +177,7 @@ class Counting(Dots):
         return super().faces(frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 10, 17])
 def test_an_interrupted_video_is_resumed_with_the_same_result(tmp_path: Path, after: int):
     video = write_video(tmp_path / "story.mp4", story())
@@ -218,6 +219,7 @@ def test_a_run_with_other_options_is_not_resumed(tmp_path: Path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_finished_input_is_reused_until_file_options_or_crops_change(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     out = tmp_path / "out"

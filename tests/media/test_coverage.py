@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from fusionkit.media.align import AlignedClip, AlignedInput, AlignOutcome
 from fusionkit.media.coverage import write_coverage
@@ -66,6 +67,7 @@ def test_inputs_of_earlier_runs_are_included_and_updated(tmp_path: Path) -> None
     assert [(row["clip"], row["coverage"]) for row in rows(tmp_path)] == [("old", "0.1")]
 
 
+@pytest.mark.slow
 def test_many_clips_and_strange_names_can_be_drawn(tmp_path: Path) -> None:
     many = [
         outcome(f"$x_{n}$ 表情", result_of("n", 10, [AlignedClip(f"$x_{n}$ 表情", n % 10, [[1, 5]])]))

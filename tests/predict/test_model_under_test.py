@@ -117,6 +117,7 @@ def records_of(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-main-only", MainOnly):
         benched(tmp_path, fusions=["toy-main-only"], regions=["bottom,top"])
@@ -215,6 +216,7 @@ def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
     assert total == pytest.approx(found.tested.intact.value - found.nothing.value)
 
 
+@pytest.mark.slow
 def test_subsets_and_curves_are_what_plain_loops_give(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added", "logit-mean"], regions=["bottom,top"])
@@ -281,6 +283,7 @@ def test_a_row_with_intact_score_0_has_no_relative_robustness() -> None:
     assert found.value == pytest.approx((0.5 + 0.25) / 2)
 
 
+@pytest.mark.slow
 def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> None:
     results = benched(tmp_path, split="kfold:k=3", datasets=["toy-blobs:official=false"])
     (row,) = results.rows
@@ -314,6 +317,7 @@ def test_missing_embeddings_are_recomputed_and_others_are_read(tmp_path: Path, o
     assert [list(each.lines()) for each in before] == [list(each.lines()) for each in after]
 
 
+@pytest.mark.slow
 def test_features_that_exceed_memory_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path, split="kfold:k=2", datasets=["toy-blobs:official=false"])
     (held,) = ablate(tmp_path, options=QUICK)
@@ -322,6 +326,7 @@ def test_features_that_exceed_memory_are_read_in_batches(tmp_path: Path, monkeyp
     assert list(held.lines()) == list(streamed.lines())
 
 
+@pytest.mark.slow
 def test_the_gain_is_split_if_the_folder_has_the_equal_parameter_control(tmp_path: Path) -> None:
     benched(tmp_path, reference="main", regions=["bottom", "face", "bottom,top"])
     results = Results(tmp_path)

@@ -111,6 +111,7 @@ class Ready(FaceDataset):
         return np.array([image.mean((0, 1)) + len(view) for image in images if image is not None], np.float32)
 
 
+@pytest.mark.slow
 def test_ready_made_views_are_taken_from_the_data_set(tmp_path: Path, predictor: Predictor) -> None:
     with registered(DATASETS, "toy-ready", Ready):
         plan = toy_plan(datasets=["toy-ready"], seeds=1, reference="none")

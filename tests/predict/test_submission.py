@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ def test_classes_are_matched_by_name() -> None:
         class_order(["Anger"], ["Anger", "Other"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)  # each is synced to disk
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(25))
 @given(data=st.data())
 def test_every_row_is_written_once_in_order_with_the_value_of_its_frame(tmp_path: Path, data: Any) -> None:
     frames = data.draw(
@@ -213,7 +214,7 @@ ODD = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.permutations(WHOLE) | st.lists(st.sampled_from(WHOLE) | ODD | st.text(max_size=20), max_size=8),
     header=st.just(HEADER) | st.text(max_size=20),
@@ -227,7 +228,7 @@ def test_a_text_has_no_fault_only_if_it_equals_the_expected_file(tmp_path: Path,
     assert all("\n" not in fault and len(fault) < len(str(tmp_path)) + 400 for fault in found)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=60), whole=st.booleans())
 def test_any_bytes_are_a_template_with_every_row_or_raise(tmp_path: Path, junk: bytes, whole: bool) -> None:
     path = tmp_path / "template.txt"

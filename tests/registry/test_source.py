@@ -194,6 +194,7 @@ def test_a_first_party_fusion_counts_what_it_imports_and_no_other_fusion() -> No
 # -- code in memory and on disk ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_after_its_import_is_refused(make: Callable[..., type[Any]], tmp_path: Path) -> None:
     cls = make()
     SMOOTHERS.register_module("fk-changed", module=cls)

@@ -201,6 +201,7 @@ def test_the_embedding_cost_is_independent_of_the_cache(tmp_path: Path) -> None:
         assert expected > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["auto", "kfold:k=2"])
 def test_a_cell_costs_every_head_that_its_recipe_was_chosen_among(tmp_path: Path, split: str) -> None:
     plan = toy_plan(recipe={"epochs": [1, 2, 3]}, smoothers=["toy-plain", "toy-box"], seeds=2, split=split)

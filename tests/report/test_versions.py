@@ -84,6 +84,7 @@ def test_another_version_changes_no_identity(tmp_path: Path, installed: Callable
     assert [row.id for row in toy_plan().rows] == [row.id for row in first.rows]
 
 
+@pytest.mark.slow
 def test_a_row_that_mixes_versions_is_named_before_and_after_the_run(
     tmp_path: Path, installed: Callable[[dict[str, str]], None]
 ) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -261,7 +262,7 @@ def test_p_is_a_probability_and_does_not_depend_on_the_order_of_models(pair: Pai
     assert permutation_p(*pair[::-1]) == p
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.integers(0, 2**32))
 def test_drawn_p_repeats_and_does_not_depend_on_the_order_of_models(seed: int) -> None:
     a, b = make_pair(seed, 16)
@@ -340,6 +341,7 @@ def test_holm_is_that_of_statsmodels() -> None:
         np.testing.assert_allclose(holm(p), multitest.multipletests(p, method="holm")[1])
 
 
+@pytest.mark.slow
 def test_holm_keeps_the_rate_of_any_false_rejection_where_single_tests_do_not() -> None:
     # Six models against one reference on 10 units: four are no better, two are, in each of 400 data sets.
     level, data_sets, rng = 0.05, 400, np.random.default_rng(0)

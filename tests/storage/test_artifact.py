@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,6 +205,7 @@ def test_a_missing_file_is_noticed(tmp_path: Path) -> None:
         assert read_meta(tmp_path / name) is None
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_every_file_is_noticed(tmp_path: Path) -> None:
     place = tmp_path / "thing"
     write_artifact(place, OLD, {"rows": 1, "unreadable": ["x"]})
@@ -221,7 +223,7 @@ def test_every_flipped_bit_of_every_file_is_noticed(tmp_path: Path) -> None:
     assert read_artifact(place) == OLD
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(data=st.binary(max_size=40))
 def test_a_marker_of_any_bytes_never_raises(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     place = tmp_path_factory.mktemp("any")

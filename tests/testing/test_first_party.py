@@ -29,8 +29,12 @@ def component(kind: str, name: str) -> type[Component]:
     return loaded
 
 
+DAILY = ("gated", "gaussian", "template", "hog", "affectnet")  # one of each kind; all together take long
+
+
 def by_component() -> list[Any]:
-    return [pytest.param(kind, name, id=f"{kind}-{name}") for kind, name in NAMES]
+    slow = [pytest.mark.slow]
+    return [pytest.param(kind, name, id=f"{kind}-{name}", marks=[] if name in DAILY else slow) for kind, name in NAMES]
 
 
 @pytest.mark.parametrize(("kind", "name"), by_component())

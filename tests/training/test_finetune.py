@@ -136,6 +136,7 @@ def test_the_score_of_an_epoch_is_that_of_its_logits_and_the_best_is_kept(
     assert info["dev_macro_f1"] <= trained.kept.macro_f1 + 0.1  # frames without an image are imputed there
 
 
+@pytest.mark.slow
 def test_selection_by_accuracy_keeps_the_epoch_of_the_best_accuracy(encoder: Path, tmp_path: Path) -> None:
     kept = {}
     for select in ("accuracy", "macro-f1"):
@@ -191,6 +192,7 @@ def test_training_uses_labelled_train_frames_and_selection_labelled_dev_frames(e
     np.testing.assert_array_equal(run.train_samples.labels, table.label[train])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 4, 7, 8])  # before the first checkpoint, between two, at the end of an epoch
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(
     encoder: Path, whole: Finetuned, tmp_path: Path, last: int

@@ -60,6 +60,7 @@ def test_unreadable_faces_are_left_out() -> None:
     assert Faces(Pictures(bad=tuple(range(9))), 3, model, 0).drawn(model) is None
 
 
+@pytest.mark.slow
 def test_pictures_are_png() -> None:
     model = build_model(tiny_run("synthetic"))
     sheet = Faces(Pictures(), 2, model, seed=0).drawn(model)

@@ -60,6 +60,7 @@ def test_a_run_writes_its_files_and_an_encoder_that_embeds(whole: Pretrained) ->
     assert backbone(np.zeros((2, 16, 16, 3), np.uint8)).shape == (2, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 5, 8])  # before the first checkpoint, between two, at the end of an epoch
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(
     faces: Path, whole: Pretrained, tmp_path: Path, last: int
@@ -182,6 +183,7 @@ def test_a_folder_in_use_is_refused(faces: Path, tmp_path: Path) -> None:
     assert pretrain(tiny_run(faces), tmp_path / "run").resumed == 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_still_names_unreadable_images(tmp_path: Path) -> None:
     faces = write_pictures(tmp_path / "faces", 33)
     for number in (3, 4):

@@ -14,6 +14,7 @@ def shipped(name: str, **changes: Any):
     return resolve_pretrain({"data": "synthetic", **read_config(find_config(name)), **changes}, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in shipped_names() if name.startswith("pretrain/")])
 def test_shipped_configs_are_sound(name: str) -> None:
     config = shipped(name)
@@ -21,6 +22,7 @@ def test_shipped_configs_are_sound(name: str) -> None:
     build_encoder(config.encoder)
 
 
+@pytest.mark.slow
 def test_the_published_setting_is_mae_on_vit_base() -> None:
     config = shipped("pretrain/mae_face_vitb")
     recipe = config.recipe

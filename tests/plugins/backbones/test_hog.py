@@ -6,6 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.feature import hog
@@ -73,7 +74,7 @@ def test_equals_scikit_image_on_grey(options, smoothness):
     np.testing.assert_allclose(embedding, expected, rtol=0, atol=ROUNDING)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     seed=st.integers(0, 2**32 - 1),
     cell_size=st.integers(1, 9),

@@ -78,6 +78,7 @@ def test_embedding_is_what_a_full_model_hands_to_its_classifier():
     np.testing.assert_allclose(backbone(views), handed_over[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [TINY, "test_resnet", "test_convnext"])
 def test_bfloat16_keeps_the_direction_of_the_embedding(name):
     if not has_native_bfloat16("cpu"):
@@ -104,6 +105,7 @@ def test_float32_after_bfloat16_is_exact_again():
     assert np.array_equal(backbone(views), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "expected"), [("avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("", "float32")])
 def test_automatic_precision_follows_the_processor(monkeypatch, flag, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False, flag: True})
@@ -371,6 +373,7 @@ def test_preparation_of_images_is_an_option(tmp_path):
     np.testing.assert_allclose(backbone(views), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area", "lanczos"])
 def test_given_preparation_is_in_the_file_of_a_training(tmp_path, interpolation):
     given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": interpolation}
@@ -388,6 +391,7 @@ def masked(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {**state, "pos_embed": positions}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["decoder", "blank class position", "name of the file", "none"])
 def test_masked_autoencoder_with_the_normalisation_of_another_training_gets_a_hint(tmp_path, sign):
     state = seeded(TINY, seed=4, num_classes=0).state_dict()

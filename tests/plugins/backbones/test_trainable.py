@@ -19,6 +19,7 @@ from fusionkit_backbones.timm_model import TimmModel
 VIEWS = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -69,6 +70,7 @@ def test_the_seed_draws_random_weights_and_leaves_loaded_ones(tmp_path: Path) ->
     assert torch.equal(*states)
 
 
+@pytest.mark.slow
 def test_drop_path_grows_with_depth_and_is_refused_where_there_is_none(tmp_path: Path) -> None:
     network = TimmModel(checkpoint=str(tiny_encoder(tmp_path, depth=3))).trainable(0.2, 0)
     shares = [getattr(block.drop_path1, "drop_prob", 0.0) for block in network.blocks]

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_components import registered
@@ -81,7 +82,7 @@ KNOWN = st.sampled_from(["subject", "video", "", "stills"])
 SPLITS = st.sampled_from([("train", "train", "train", "val"), ("train", "train", "train", "val", "test")])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     seed=st.integers(0, 1000),
     people=st.integers(40, 90),
@@ -115,7 +116,7 @@ def test_composites_are_of_their_sources_class_unit_and_split_and_real_frames_st
         assert by_unit.setdefault(unit, split) == split
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 1000), known=KNOWN, split=st.sampled_from(["official", "holdout", "kfold:k=3"]))
 def test_whatever_the_split_composites_are_trained_on_with_their_unit_and_dev_and_test_do_not_change(
     seed, known, split

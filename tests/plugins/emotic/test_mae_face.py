@@ -226,6 +226,7 @@ def test_all_that_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"fc_norm": "fresh"}, {"pool": "token"}])
 def test_it_keeps_the_contract_of_backbones(tmp_path: Path, options: dict[str, str]) -> None:
     given = {"checkpoint": saved(tmp_path, published()), "model": SMALL, **options}

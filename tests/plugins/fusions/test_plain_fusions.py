@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,7 @@ def read_views(present: Arrays, row: int) -> list[str]:
     return [name for name, here in present.items() if here[row]] or [next(iter(present))]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(dims_of_views, seeds)
 def test_linear_is_a_linear_layer_on_the_main_view(dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(Linear, dims, seed)
@@ -64,7 +65,7 @@ def test_linear_is_a_linear_layer_on_the_main_view(dims: dict[str, int], seed: i
     assert sum(value.size for value in w.values()) == CLASSES * (dims["v0"] + 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(dims_of_views, seeds)
 def test_plain_concat_is_a_linear_layer_on_the_concatenated_views(dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(PlainConcat, dims, seed)
@@ -74,7 +75,7 @@ def test_plain_concat_is_a_linear_layer_on_the_concatenated_views(dims: dict[str
 
 
 @pytest.mark.parametrize(("kind", "pool"), [(PlainMean, np.mean), (PlainMax, np.max)])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(dims_of_views, seeds, st.sampled_from([None, 3]))
 def test_plain_mean_and_max_pool_the_present_views(
     kind: type[Fusion], pool: Any, dims: dict[str, int], seed: int, width: int | None
@@ -93,7 +94,7 @@ def test_plain_mean_and_max_pool_the_present_views(
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(dims_of_views, seeds)
 def test_mlp_is_one_hidden_layer_on_the_concatenated_views(activation: str, dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(Mlp, dims, seed, hidden=7, activation=activation)
@@ -124,7 +125,7 @@ def test_mlp_is_a_relu_layer_of_256_by_default_and_drops_hidden_units_only_while
     assert 0.2 < (lost.sum() / active.sum()).item() < 0.3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(dims_of_views, seeds)
 def test_logit_mean_averages_the_logits_of_the_present_views(dims: dict[str, int], seed: int) -> None:
     model, w, views, present = run(LogitMean, dims, seed)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
@@ -27,6 +29,7 @@ DECISIONS = {"mode", "hmm:viterbi"}
 SYMMETRIC = {"none", "median", "gaussian", "hamming", "savitzky-golay", "mode", "kalman"}
 
 
+@cache
 def points() -> dict[str, str]:
     found: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
         "fusionkit.smoothers"
@@ -34,6 +37,7 @@ def points() -> dict[str, str]:
     return {name: target for name, target in found.items() if target.startswith("fusionkit_smoothers.")}
 
 
+@cache
 def component(name: str) -> type[Smoother]:
     loaded: type[Smoother] = EntryPoint(name, points()[name], "fusionkit.smoothers").load()
     return loaded
@@ -89,7 +93,7 @@ def test_all_smoothers_are_tested() -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_rows_are_probabilities_and_the_input_is_unchanged(
     name: str, options: dict[str, Any], data: st.DataObject
@@ -114,7 +118,7 @@ def test_decisions_are_declared_hard() -> None:
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(data=st.data())
 def test_only_differences_between_frame_numbers_count(name: str, options: dict[str, Any], data: st.DataObject) -> None:
     x, numbers = clip_for(data, name)
@@ -124,7 +128,7 @@ def test_only_differences_between_frame_numbers_count(name: str, options: dict[s
 
 
 @pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] not in FITTED | {"mode"}])
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_a_constant_clip_is_unchanged(name: str, options: dict[str, Any], data: st.DataObject) -> None:
     x, numbers = clip_for(data, name)
@@ -145,7 +149,7 @@ def test_an_empty_clip_gives_an_empty_clip(name: str, options: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] in SYMMETRIC])
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(data=st.data())
 def test_time_may_run_backwards(name: str, options: dict[str, Any], data: st.DataObject) -> None:
     x, numbers = clip_for(data, name)
@@ -174,7 +178,7 @@ def test_frames_beyond_a_wide_gap_count_less_than_near_ones(name: str, options: 
 
 
 @pytest.mark.parametrize(("name", "options"), CAUSAL_CASES)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_later_frames_change_nothing_before(name: str, options: dict[str, Any], data: st.DataObject) -> None:
     x, numbers = clip_for(data, name)
@@ -189,7 +193,7 @@ def test_later_frames_change_nothing_before(name: str, options: dict[str, Any], 
 
 
 @pytest.mark.parametrize(("name", "options"), CAUSAL_CASES)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_frame_by_frame_gives_the_bits_of_the_whole_clip(
     name: str, options: dict[str, Any], data: st.DataObject

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
@@ -65,7 +66,7 @@ def shares(paths: dict[tuple[int, ...], float], frames: int, classes: int) -> np
 SHORT = probability_clips(longest=5, widest_gap=6).filter(lambda clip: clip[0].shape[1] <= 4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(SHORT, st.integers(0, 100), st.sampled_from([1, 2, 5]))
 def test_the_posterior_is_the_share_of_all_paths(clip: Clip, seed: int, step: int) -> None:
     state = learned(clip[0].shape[1], seed, step)
@@ -73,7 +74,7 @@ def test_the_posterior_is_the_share_of_all_paths(clip: Clip, seed: int, step: in
     np.testing.assert_allclose(restored(Hmm, state)(*clip), expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(SHORT, st.integers(0, 100))
 def test_filtering_is_the_share_of_all_paths_so_far(clip: Clip, seed: int) -> None:
     x, numbers = clip
@@ -84,7 +85,7 @@ def test_filtering_is_the_share_of_all_paths_so_far(clip: Clip, seed: int) -> No
         np.testing.assert_allclose(found[stop - 1], shares(paths, stop, x.shape[1])[-1], rtol=0, atol=1e-12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(SHORT, st.integers(0, 100))
 def test_viterbi_takes_the_heaviest_path(clip: Clip, seed: int) -> None:
     state = learned(clip[0].shape[1], seed)

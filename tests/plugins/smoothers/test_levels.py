@@ -6,6 +6,7 @@ from math import fsum
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
@@ -75,7 +76,7 @@ def filtered_and_smoothed(x: np.ndarray, numbers: np.ndarray, noise: float) -> t
     return np.array(means), np.array(smoothed)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(logit_clips(longest=25), NOISE)
 def test_the_kalman_smoother_is_the_gaussian_given_all_frames(clip: Clip, noise: float) -> None:
     x, numbers = clip
@@ -83,7 +84,7 @@ def test_the_kalman_smoother_is_the_gaussian_given_all_frames(clip: Clip, noise:
     np.testing.assert_allclose(Kalman(noise).smooth(x, numbers), expected, rtol=0, atol=1e-7)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(logit_clips(longest=15), NOISE)
 def test_the_kalman_filter_is_the_gaussian_given_the_frames_so_far(clip: Clip, noise: float) -> None:
     x, numbers = clip
@@ -93,7 +94,7 @@ def test_the_kalman_filter_is_the_gaussian_given_the_frames_so_far(clip: Clip, n
         np.testing.assert_allclose(found[stop - 1], expected, rtol=0, atol=1e-7)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(logit_clips(longest=200), NOISE)
 def test_filter_and_smoother_are_the_textbooks_recursions(clip: Clip, noise: float) -> None:
     x, numbers = clip

@@ -8,6 +8,7 @@ from math import cos, exp, fsum, pi
 
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d, median_filter
@@ -55,14 +56,14 @@ def weighted(clip: Clip, half: float, weight: Callable[[int], float]) -> np.ndar
 # -- means -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(probability_clips(), st.floats(0.1, 20), st.floats(0.5, 4))
 def test_gaussian_is_the_mean_weighted_by_distance(clip: Clip, sigma: float, truncate: float) -> None:
     expected = weighted(clip, int(sigma * truncate + 0.5), lambda d: exp(-(d**2) / (2 * sigma**2)))
     np.testing.assert_allclose(Gaussian(sigma, truncate).smooth(*clip), expected, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(probability_clips(), WIDTHS)
 def test_hamming_is_the_mean_weighted_by_a_raised_cosine(clip: Clip, width: int) -> None:
     half = width // 2
@@ -148,14 +149,14 @@ def polynomials(clip: Clip, half: int, order: int) -> np.ndarray:
     return out.clip(0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(probability_clips(longest=40, widest_gap=12), st.integers(1, 15), st.integers(0, 3))
 def test_a_polynomial_of_frame_numbers_is_fitted_to_the_frames_in_reach(clip: Clip, half: int, order: int) -> None:
     found = SavitzkyGolay(2 * half + 1, order).smooth(*clip)
     np.testing.assert_allclose(found, polynomials(clip, half, order), rtol=0, atol=1e-7)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.sampled_from([1, 2, 97, 400]), min_size=8, max_size=30), st.integers(1, 3))
 def test_frames_in_a_few_clusters_cost_no_precision(gaps: list[int], order: int) -> None:
     clip = FULL[: len(gaps)], np.cumsum(gaps)

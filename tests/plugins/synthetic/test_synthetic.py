@@ -8,6 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_nothing_is_missing_or_unlabelled_if_so_asked():
     assert all(image is not None for image in data.images(np.arange(40)))
 
 
+@pytest.mark.slow
 def test_frames_are_the_same_in_any_order_and_for_any_number_of_threads():
     first, second = Synthetic(**SMALL), Synthetic(**SMALL)
     rows = np.arange(len(first.frames))
@@ -180,7 +182,7 @@ def test_quotas_give_every_class_a_clip_and_share_out_all(clips):
     assert counts.min() >= 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(seed=st.integers(0, 2**31), length=st.integers(6, 40), clips=st.integers(2, 6))
 def test_any_small_data_set_keeps_the_contract(seed, length, clips):
     data = Synthetic(train=4, val=4, test=4, clips=clips, clip_length=length, seed=seed, unlabelled=0.3)

@@ -42,6 +42,7 @@ def anonymous() -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
 @pytest.mark.parametrize("stream", [False, True])
 def test_memory_does_not_grow_with_length(tmp_path: Path, stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def results(tmp_path: Path) -> Results:
     return write_folder(tmp_path, toys)
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) -> None:
     sections = dict(figures(results))
     shown = ["Scores", "Classes", "Smoothing", "Contribution of each view", "Macro-F1 by cost"]
@@ -67,6 +68,7 @@ def labels_of(svg: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_tooltips_have_the_numbers_and_the_row(results: Results) -> None:
     rows = {row.id[:7]: row for row in results.rows}
     drawn = {figure.name: figure.svg() for _, section in figures(results) for figure in section}

@@ -141,6 +141,7 @@ def test_it_has_ranks_over_data_sets_and_the_command(tmp_path: Path) -> None:
     assert "fusionkit bench \\\n  --dataset one \\\n  --out &#39;a b&#39;" in text
 
 
+@pytest.mark.slow
 def test_a_page_of_500_cells_is_small(tmp_path: Path) -> None:
     toys = [
         Toy(
