@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fusionkit.registry.spec import Spec
 
+RANDOM_MARK = " (random weights)"  # of rows and backbones that must not pass for a result of trained weights
 REFERENCE_FUSION = Spec("linear")  # of the default reference row: the main view alone
 
 

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from fusionkit.errors import ConfigError
-from fusionkit.grid.axes import Axes
+from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.registry import did_you_mean
 
 _ID = re.compile(r"[0-9a-f]{4,}")  # as in git, fewer than four characters are no id
@@ -79,12 +79,13 @@ def find_row(grid: dict[str, Any], text: str) -> RowMatch:
 
 
 def label(match: RowMatch, other: RowMatch) -> str:
-    """Return the name, with the axes that differ from another row of the same name."""
+    """Return the name, with the axes that differ from another row of the same name, and a mark of random weights."""
+    mark = RANDOM_MARK if match.entry["random_weights"] else ""
     if match.name != other.name:
-        return match.name
+        return f"{match.name}{mark}"
     own, others = match.entry["axes"], other.entry["axes"]
     differing = [f"{axis} {own[axis]}" for axis in own if own[axis] != others[axis]]
-    return f"{match.name} ({', '.join(differing) or match.id})"
+    return f"{match.name} ({', '.join(differing) or match.id}){mark}"
 
 
 def _exact(entry: dict[str, Any], text: str) -> Iterator[RowMatch]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionkit.engine.score import Score
 from fusionkit.errors import DataError
-from fusionkit.grid.axes import Axes
+from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
 from fusionkit.stats.bootstrap import bootstrap_difference, bootstrap_interval
 from fusionkit.stats.intervals import (
@@ -27,7 +27,6 @@ from fusionkit.stats.intervals import (
 )
 
 Intervals = Literal["jackknife", "bootstrap"]
-RANDOM_MARK = " (random weights)"  # of rows and backbones that must not pass for a result of trained weights
 _METHODS = {
     "jackknife": (interval, paired_difference, "delete-one-unit jackknife-t"),
     "bootstrap": (bootstrap_interval, bootstrap_difference, "percentile bootstrap of units and seeds"),

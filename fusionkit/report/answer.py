@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import RANDOM_MARK, Row, RunResults
+from fusionkit.grid.axes import RANDOM_MARK
+from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, by_data, dataset_names
 from fusionkit.report.significance import PairedDifference, RowScores, beats, corrected_p, criterion, scored_rows
@@ -121,7 +121,7 @@ def _question(results: RunResults) -> str:
     choices = [f"{count} {COMPARED[axis][1]}" for axis, count in counts.items() if count > 1]
     datasets = _joined(list(dataset_names(each.dataset for each in axes).values()))
     if not choices:
-        return f"How well does {axes[0].name} recognise expression on {datasets}?"
+        return f"How well does {results.rows[0].name} recognise expression on {datasets}?"
     return f"Which of {_joined(choices)} recognises expression best on {datasets}, and is the difference significant?"
 
 
@@ -129,7 +129,7 @@ def _headline(results: RunResults) -> str:
     groups = by_data(row for row in results.rows if row.score)
     if not groups:
         return "no row is finished yet"
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     best = [(_best(results, rows), names.data(rows[0].axes)) for rows in groups.values()]
     parts = [best[0][0]] if len(best) == 1 else [f"On {data}, {text}" for text, data in best]
     missing = sum(row.score is None for row in results.rows)
@@ -156,12 +156,12 @@ def _best(results: RunResults, scored: list[Row]) -> str:
 
 
 def _reference(results: RunResults, row: Row) -> str:
-    entries = {entry["id"]: entry for entry in results.grid["rows"]}
-    return Axes(**entries[entries[row.id]["reference"]]["axes"]).name
+    reference = next(entry["reference"] for entry in results.grid["rows"] if entry["id"] == row.id)
+    return next(other.name for other in results.rows if other.id == reference)
 
 
 def _findings(results: RunResults) -> list[Finding]:
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     groups = by_data(scored_rows(results))
     tables = [
         (axis, names.data(group[0].axes) if len(groups) > 1 else "", *_pairable(group, axis))

@@ -119,7 +119,7 @@ def _texts(
     signs: dict[str, str],
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the settings and the numbers of each row, escaped, with the marks of best and tied scores."""
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     formats = dict(zip(("best", "tied"), marks, strict=True))
     for row in results.rows:
         chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import RunResults, StoredRow
-from fusionkit.report.row_names import varying
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import macro_f1
 from fusionkit.stats.shapley import average_ranks
@@ -65,16 +65,21 @@ def ranks_table(results: RunResults) -> Table | None:
     found = ranks(results)
     if found is None:
         return None
+    row_names = RowNames(results.rows)
+    marked = any(row_names.is_random(axes) for axes, _ in found.rows)
     names = (*varying((axes for axes, _ in found.rows), _CONTEXT), "views", "fusion", "smoother")
     left_out = f"; {found.left_out} row(s) without a score on all of them are left out" if found.left_out else ""
     title = f"Average rank over {found.blocks} {found.over}, by macro-F1"
     table = new_table(title, f"1 is best; equal scores share the mean of their ranks{left_out}")
     for name in names:
         table.add_column(name, overflow="fold", min_width=10)
+    if marked:
+        table.add_column("weights", no_wrap=True)
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("", ratio=1)  # takes up the width that title and caption need
     for axes, rank in found.rows:
-        table.add_row(*(Text(getattr(axes, name)) for name in names), Text(f"{rank:.2f}"))
+        weights = [Text("random" if row_names.is_random(axes) else "")] if marked else []
+        table.add_row(*(Text(getattr(axes, name)) for name in names), *weights, Text(f"{rank:.2f}"))
     return table
 
 

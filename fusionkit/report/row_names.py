@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Protocol, TypeVar
 
 from fusionkit.errors import ConfigError
-from fusionkit.grid.axes import Axes
+from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.registry.spec import Spec
 
 _AXES = ("dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
@@ -41,17 +41,24 @@ def varying(axes: Iterable[Axes], names: Iterable[str] = _AXES) -> list[str]:
     return [name for name in names if len({getattr(row, name) for row in rows}) > 1]
 
 
+class _Row(_HasAxes, Protocol):
+    @property
+    def random_backbones(self) -> list[str]: ...
+
+
 class RowNames:
-    """Names of the rows of a run folder.
+    """Names of the rows of a run folder, with a mark of those with random weights.
 
     Args:
-        axes: axes of each row.
+        rows: rows of the folder, or of a plan.
     """
 
-    def __init__(self, axes: Iterable[Axes]) -> None:
-        rows = list(axes)
-        self._varying = varying(rows)
-        self._datasets = dataset_names(row.dataset for row in rows)
+    def __init__(self, rows: Iterable[_Row]) -> None:
+        given = list(rows)
+        axes = [row.axes for row in given]
+        self._varying = varying(axes)
+        self._datasets = dataset_names(each.dataset for each in axes)
+        self._random = {(row.axes.backbone, row.axes.views) for row in given if row.random_backbones}
 
     def __call__(self, axes: Axes, *, without: str = "") -> str:
         """Return the settings of a row that vary; ``views/fusion/smoother`` for a single row.
@@ -61,7 +68,12 @@ class RowNames:
             without: axis to leave out.
         """
         parts = [self.part(axes, name) for name in self._varying if name != without]
-        return " / ".join(filter(None, parts)) or axes.name
+        name = " / ".join(filter(None, parts)) or axes.name
+        return f"{name}{RANDOM_MARK}" if self.is_random(axes) else name
+
+    def is_random(self, axes: Axes) -> bool:
+        """Return whether a backbone of a row has random weights; its views and backbone decide."""
+        return (axes.backbone, axes.views) in self._random
 
     def data(self, axes: Axes) -> str:
         """Return the data set of a row, with its split if several are in the folder."""

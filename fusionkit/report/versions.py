@@ -22,7 +22,7 @@ _NAMED = 5  # rows in a line
 
 def version_warnings(results: RunResults) -> list[str]:
     """Return a line for each stage in which versions differ within rows or between rows of a run folder."""
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     heads = {info["id"]: info for info in results.folder.infos("heads")}
     by_id = {row.id: names(row.axes) for row in results.rows}
     return list(_lines(_stored(results, heads, by_id)))
@@ -30,7 +30,7 @@ def version_warnings(results: RunResults) -> list[str]:
 
 def planned_version_warnings(status: PlanStatus, folder: RunFolder, store: EmbeddingStore) -> list[str]:
     """Return such lines for the rows of a plan after its run, which uses the installed versions."""
-    names = RowNames(cell.row.axes for cell in status.cells)
+    names = RowNames(cell.row for cell in status.cells)
     heads, cells = ({info["id"]: info for info in folder.infos(kind)} for kind in ("heads", "cells"))
     runs = {each.head.id for each in status.heads if each.status.runs}
     missing = {each.embedding.key for each in status.embeddings if each.status.runs}

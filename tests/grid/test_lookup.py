@@ -17,7 +17,8 @@ def row(id_: str, views: str, fusion: str, smoother: str = "none", folds: int = 
         for index, seed in enumerate((0, 3))
         for fold in range(folds)
     ]
-    return {"id": id_, "axes": {**AXES, "views": views, "fusion": fusion, "smoother": smoother, **axes}, "cells": cells}
+    own = {**AXES, "views": views, "fusion": fusion, "smoother": smoother, **axes}
+    return {"id": id_, "axes": own, "random_weights": [], "cells": cells}
 
 
 GRID = {

@@ -18,11 +18,13 @@ from fusionkit.grid.provenance import grid_provenance
 from fusionkit.grid.run import RunOptions
 from fusionkit.registry import BACKBONES
 from fusionkit.report.answer import answer
+from fusionkit.report.charts.gallery import figures
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.write import write_report
 from fusionkit.report.paper_table import paper_table
 from fusionkit.report.plan_lines import plan_lines
+from fusionkit.report.ranks import ranks_table
 from fusionkit.report.run import Results
 from fusionkit.report.table import results_table, warnings
 from fusionkit.storage.cache_folder import cache_folder
@@ -108,6 +110,35 @@ def test_random_weights_are_never_best_in_the_answer_without_that_word(tmp_path:
 def test_a_single_row_with_random_weights_is_marked_in_the_answer(tmp_path: Path) -> None:
     results = write_folder(tmp_path, [Toy({}, [counts(9)], random_weights=["hog"])])
     assert answer(results).headline.startswith("face/linear/none (random weights) has a macro-F1 of")
+
+
+def test_a_comparison_marks_the_row(tmp_path: Path) -> None:
+    results = folder(tmp_path, 9, 6)
+    found = results.compare(*(row.id for row in results.rows))
+    name = "face/linear/none (backbone {})"
+    assert found.names == (name.format("timm:model=resnet18") + " (random weights)", name.format("hog"))
+
+
+def test_ranks_mark_the_row(tmp_path: Path) -> None:
+    rows = [
+        Toy({"backbone": name, "dataset": dataset}, [counts(right)], random_weights=marked)
+        for dataset in ("one", "two")
+        for name, right, marked in (("random-features", 9, ["random-features"]), ("hog", 6, []))
+    ]
+    out = Console(width=120)
+    with out.capture() as capture:
+        out.print(ranks_table(write_folder(tmp_path, rows)))
+    lines = [line.split() for line in capture.get().splitlines()]
+    assert ["random-features", "face", "linear", "none", "random", "1.00"] in lines
+    assert ["hog", "face", "linear", "none", "2.00"] in lines
+
+
+def test_figures_mark_the_row(tmp_path: Path) -> None:
+    drawn = [each for _, found in figures(folder(tmp_path, 9, 6)) for each in found]
+    scores = next(each for each in drawn if each.name == "scores")
+    assert [row[0] for row in scores.rows] == ["timm:model=resnet18 (random weights)", "hog"]
+    titles = [each.title for each in drawn if each.title.startswith("Confusion of ")]
+    assert titles[0] == "Confusion of face/linear/none (random weights)"
 
 
 def test_page_marks_the_row(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from toy_folder import AXES
 
@@ -13,13 +16,29 @@ def axes(**given: str) -> Axes:
     return Axes(**{**AXES, **given})
 
 
+def rows(*axes_of_rows: Axes, random: str = "") -> RowNames:
+    """Names of rows; those of one backbone have random weights."""
+    return RowNames(
+        SimpleNamespace(axes=each, random_backbones=[random] * (each.backbone == random)) for each in axes_of_rows
+    )
+
+
 def test_a_row_is_named_by_the_axes_that_vary() -> None:
     first, second = axes(views="face,eye", fusion="mlp"), axes(views="face,eye", fusion="concat", dataset="other")
-    names = RowNames([first, second])
+    names = rows(first, second)
     assert names(first) == "toy / mlp"
     assert names(second, without="dataset") == "concat"
     assert names.data(second) == "other"
-    assert RowNames([first])(first) == "face,eye/mlp/none"
+    assert rows(first)(first) == "face,eye/mlp/none"
+
+
+def test_a_name_marks_random_weights() -> None:
+    drawn, trained = axes(backbone="random-features", fusion="mlp"), axes(fusion="mlp")
+    names = rows(drawn, trained, random="random-features")
+    assert (names(drawn), names(trained)) == ("random-features (random weights)", "hog")
+    elsewhere = replace(drawn, dataset="", smoother="median")
+    assert names(elsewhere, without="backbone") == "face/mlp/median (random weights)"
+    assert (names.is_random(drawn), names.is_random(trained)) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class RowCounts:
 
 def class_figures(results: RunResults) -> Iterator[Figure]:
     """Yield, for each data set, F1 by class of the best rows and the reference, and confusion matrices of the best."""
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     groups = by_data(_row_counts(results))
     for number, group in enumerate(groups.values(), 1):
         suffix = f" on {names.data(group[0].axes)}" if len(groups) > 1 else ""
@@ -115,7 +115,7 @@ def _confusion(name: str, suffix: str, each: RowCounts) -> Figure:
     recall = float(uar(each.counts).mean())
     return Figure(
         name,
-        f"Confusion of {each.axes.name}{suffix}",
+        f"Confusion of {each.row.name}{suffix}",
         "Share of the frames of each class, mean over seeds: truth in rows, prediction in columns.",
         f"Mean recall: {share(recall)}; most frequent confusion: {share(float(errors[i, j]))} of {classes[i]} "
         f"predicted as {classes[j]}.",

@@ -33,7 +33,7 @@ class RowCost:
 def cost_figures(results: RunResults) -> Iterator[Figure]:
     """Yield a figure for each kind of cost in which rows differ."""
     scored = [row for row in results.rows if row.score]
-    name_of = RowNames(row.axes for row in results.rows)
+    name_of = RowNames(results.rows)
     kinds: dict[str, tuple[str, Mapping[str, float]]] = {
         "params": ("parameters, backbones included", {row.id: row.means["params"] for row in scored}),
         "flop": ("FLOP per frame, backbones included", {row.id: 1e9 * row.means["gflops"] for row in scored}),

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from fusionkit.grid.axes import Axes
+from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
 from fusionkit.report.charts.figure import (
@@ -35,7 +35,7 @@ def score_figure(results: RunResults) -> Iterator[Figure]:
         return
     scored.sort(key=lambda item: -item[1].value)
     shown = scored[:_ROWS]
-    name_of = RowNames(row.axes for row in results.rows)
+    name_of = RowNames(results.rows)
     names = [name_of(row.axes) for row, _ in shown]
     marks = [
         Mark.of("", name, score, tooltip(name, share_with_interval(score), row=row.id))
@@ -59,8 +59,7 @@ def grid_maps(results: RunResults) -> Iterator[Figure]:
 
     Of several recipes and smoothers the map with the best row is shown; the others look similar.
     """
-    axes = [row.axes for row in results.rows]
-    names, varied = RowNames(axes), varying(axes)
+    names, varied = RowNames(results.rows), varying(row.axes for row in results.rows)
     maps: dict[tuple[str, ...], list[list[Row]]] = defaultdict(list)
     for (*context, _, _), rows in _by_setting(results.rows).items():
         if _is_map(rows):
@@ -69,7 +68,8 @@ def grid_maps(results: RunResults) -> Iterator[Figure]:
         rows = max(similar, key=lambda rows: max(map(_score, rows)))
         settings = [name for name in (*_CONTEXT, *_BEST_ONLY) if name in varied]
         title = ", ".join(f"{name} {names.part(rows[0].axes, name)}" for name in settings)
-        yield _map(f"regions-by-fusion-{number}", title, rows, len(similar))
+        mark = RANDOM_MARK if any(row.random_backbones for row in rows) else ""
+        yield _map(f"regions-by-fusion-{number}", title + mark, rows, len(similar))
 
 
 def smoothing_figures(results: RunResults) -> Iterator[Figure]:
@@ -132,7 +132,7 @@ def _varied_options(rows: list[Row]) -> Mapping[_OptionKey, dict[Axes, dict[floa
 
 def _smoothing(name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], rows: list[Row]) -> Figure:
     best = sorted(lines, key=lambda axes: -max(map(_score, lines[axes].values())))[:MAX_SERIES]
-    name_of = RowNames(row.axes for row in rows)
+    name_of = RowNames(rows)
     names = {axes: name_of(replace(axes, smoother=smoother), without="smoother") for axes in best}
     unsmoothed = {replace(row.axes, smoother=""): row for row in rows if row.score and row.axes.smoother == "none"}
     marks, table = [], []

@@ -71,7 +71,7 @@ def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldD
             f"{name}-{index}",
             f"Clip {line.clip}",
             f"Wide pale band: annotation; dots: prediction of each frame; line: prediction smoothed by {row.chosen}. "
-            f"{row.axes.name}, seed {seed}.",
+            f"{row.name}, seed {seed}.",
             f"Accuracy on annotated frames: {100 * correct[0]:.0f} % without, {100 * correct[1]:.0f} % with smoothing.",
             timeline_chart(line, fold_data.source.classes),
         )

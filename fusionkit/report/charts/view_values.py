@@ -23,7 +23,7 @@ _PAIRED_VIEWS = 4  # with more views the interactions are in the table only
 
 def shapley_figures(results: RunResults) -> Iterator[Figure]:
     """Yield a figure for each set of views with every subset in the folder: its best rows, one per fusion."""
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     groups: dict[tuple[str, ...], list[Attribution]] = defaultdict(list)
     for each in attributions(results):
         axes = each.axes

@@ -87,7 +87,7 @@ def page_table(results: RunResults, significance: dict[str, Significance]) -> Pa
 
 
 def _setting_columns(rows: list[Row], axes: list[str]) -> Iterator[_ColumnOfRows]:
-    names = RowNames(row.axes for row in rows)
+    names = RowNames(rows)
 
     def entry(row: Row, axis: str) -> Entry:
         given = names.part(row.axes, axis)

@@ -88,7 +88,7 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
 
     script = _asset("marks.js") + _asset("table.js")
     left_out = [f"frames and timelines of {note}" for note in data.notes]
-    names = RowNames(row.axes for row in results.rows)
+    names = RowNames(results.rows)
     cells = results.cells()
     values: dict[str, Any] = {
         "answer": answer.answer(results),
