@@ -369,13 +369,16 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
 # -- results of a run folder -------------------------------------------------------------------------------------------
 
 
-def compare(folder: str | Path, a: str, b: str) -> Comparison:
+def compare(
+    folder: str | Path, a: str, b: str, *, test: Literal["crossed", "bootstrap", "permutation"] = "crossed"
+) -> Comparison:
     """Compare two rows or cells of a run, overall and per class, on the frames and seeds that both have.
 
     Args:
         folder: run folder.
         a: row or cell, as :func:`load` takes it.
         b: likewise, the baseline of the differences.
+        test: of intervals and p, as :func:`report` takes it.
 
     Raises:
         ConfigError: if a name matches no row or several rows, or the rows were not tested on the same frames.
@@ -384,7 +387,7 @@ def compare(folder: str | Path, a: str, b: str) -> Comparison:
     from fusionkit.report.comparison import warnings
     from fusionkit.report.run import Results
 
-    found = Results(Path(folder)).compare(a, b)
+    found = Results(Path(folder), test).compare(a, b)
     _warn(warnings(found))
     return found
 
@@ -411,7 +414,7 @@ def report(
     form: Literal["html", "latex", "markdown", "csv", "json"] = "html",
     figures: str | Path | None = None,
     pictures: bool = True,
-    intervals: Literal["jackknife", "bootstrap"] = "jackknife",
+    test: Literal["crossed", "bootstrap", "permutation"] = "crossed",
     plugins: Iterable[str] = (),
 ) -> WrittenReport:
     """Write the report of a run as one HTML page, or its table for a paper or a script.
@@ -422,7 +425,8 @@ def report(
         form: ``html`` for the page; ``latex``, ``markdown``, ``csv`` or ``json`` for the table.
         figures: folder that receives every figure as SVG. Default: none are written.
         pictures: show frames of the data sets on the page.
-        intervals: 95 % intervals: ``jackknife``, or ``bootstrap`` (percentile), which is too narrow with few units.
+        test: ``crossed``: intervals and p over units and seeds. ``bootstrap``: the same by the percentile bootstrap,
+            too narrow with few units. ``permutation``: of these trained models, by swapping units.
         plugins: Python files that register components.
 
     Raises:
@@ -440,7 +444,7 @@ def report(
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise ConfigError(f"figures: {figures} is a file", hint="name a folder")
     _load_plugins(plugins)
-    results = Results(Path(folder), intervals)
+    results = Results(Path(folder), test)
     path, text = None if out is None else Path(out), ""
     if form == "html":
         path = results.report(path, pictures=pictures)

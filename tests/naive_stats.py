@@ -52,25 +52,39 @@ def naive_score(counts: np.ndarray, kept: Iterable[int]) -> float:
     return float(np.mean([naive_macro_f1(sum(seed[u] for u in kept), present) for seed in counts]))
 
 
-def naive_interval(
-    score: Callable[[Iterable[int]], float], per_seed: list[float], units: int, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Lower bound, upper bound (neither clipped) and standard error, of a score of some of the units."""
-    left_out = [score([v for v in range(units) if v != u]) for u in range(units)]
-    middle, seeds = sum(left_out) / units, len(per_seed)
-    centre = units * score(range(units)) - (units - 1) * middle  # the mean of the pseudo-values
-    of_units = (units - 1) / units * sum((x - middle) ** 2 for x in left_out) + (centre - score(range(units))) ** 2
+def naive_estimate(
+    score: Callable[[int, Iterable[int]], float], seeds: int, units: int, level: float = 0.95
+) -> tuple[float, float, float, float]:
+    """Lower and upper bound (neither clipped), standard error and p, of a score of one seed and some of the units.
+
+    By the mean squares of the pseudo-values in a table of units and seeds with one entry in each place.
+    """
+    everyone = range(units)
+    whole = [score(seed, everyone) for seed in range(seeds)]
+    table = [
+        [units * whole[seed] - (units - 1) * score(seed, [v for v in everyone if v != u]) for u in everyone]
+        for seed in range(seeds)
+    ]
+    value, centre = sum(whole) / seeds, sum(map(sum, table)) / (units * seeds)
+    unit_means = [sum(table[s][u] for s in range(seeds)) / seeds for u in everyone]
+    of_units = sum((mean - centre) ** 2 for mean in unit_means) / (units - 1) / units + (centre - value) ** 2
     freedom = units - 1.0
     if units > 3:
-        excess = max(scipy_stats.kurtosis(left_out, fisher=True, bias=False), 0)
+        excess = max(scipy_stats.kurtosis(unit_means, fisher=True, bias=False), 0)
         freedom = 2 / (excess / units + 2 / (units - 1))  # of which the variance of a sample variance is made
-    of_seeds, doubt = 0.0, of_units**2 / freedom
+    variance, doubt = of_units, of_units**2 / freedom
     if seeds > 1:
-        of_seeds = np.var(per_seed, ddof=1) / seeds
-        doubt += of_seeds**2 / (seeds - 1)
-    se = math.sqrt(of_units + of_seeds)
-    low, high = scipy_stats.t.interval(level, se**4 / doubt, loc=centre, scale=se)
-    return low, high, se
+        seed_means = [sum(row) / units for row in table]
+        of_seeds = sum((each - value) ** 2 for each in whole) / (seeds - 1) / seeds
+        of_both = sum(
+            (table[s][u] - unit_means[u] - seed_means[s] + centre) ** 2 for s in range(seeds) for u in everyone
+        ) / ((units - 1) * (seeds - 1) * units * seeds)
+        variance = max(of_units + of_seeds - of_both, of_seeds)
+        doubt += of_seeds**2 / (seeds - 1) + of_both**2 / ((units - 1) * (seeds - 1))
+    se, freedom = math.sqrt(variance), variance**2 / doubt
+    low, high = scipy_stats.t.interval(level, freedom, loc=centre, scale=se)
+    p = 2 * scipy_stats.t.sf(centre * math.copysign(1, value) / se, freedom)
+    return low, high, se, min(p, 1.0)
 
 
 def naive_difference(a: np.ndarray, b: np.ndarray, swapped: Iterable[int]) -> float:

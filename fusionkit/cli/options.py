@@ -72,6 +72,13 @@ Row = Annotated[str, typer.Argument(metavar="A", help=_ROW, autocompletion=compl
 Baseline = Annotated[
     str, typer.Argument(metavar="B", help="Row or cell that A is compared with.", autocompletion=completion.rows)
 ]
+Test = Annotated[
+    Literal["crossed", "bootstrap", "permutation"],
+    typer.Option(
+        help="Method of intervals and p. crossed: over units (subjects or videos) and seeds. bootstrap: the same by the "
+        "percentile bootstrap, too narrow with few units. permutation: of these trained models, by swapping units."
+    ),
+]
 Cell = Annotated[str, typer.Option(metavar="ROW", help=_ROW, autocompletion=completion.rows)]
 OptionalCell = Annotated[
     str | None,

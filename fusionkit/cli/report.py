@@ -31,13 +31,7 @@ def report(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Show frames of the data sets on the page.")
     ] = True,
-    intervals: Annotated[
-        Literal["jackknife", "bootstrap"],
-        typer.Option(
-            help="95 % intervals: jackknife, or percentile bootstrap, which is too narrow with few units (subjects or "
-            "videos)."
-        ),
-    ] = "jackknife",
+    test: options.Test = "crossed",
     plugin: options.Plugins = None,
     debug: options.Debug = False,
 ) -> None:
@@ -60,7 +54,7 @@ def report(
             form=form,
             figures=figures,
             pictures=pictures,
-            intervals=intervals,
+            test=test,
             plugins=plugin or (),
         )
         if written.path is None:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fusionkit.engine.score import Score
 from fusionkit.errors import DataError
 from fusionkit.grid.axes import RANDOM_MARK, Axes
+from fusionkit.grid.contrasts import Contrasts, StoredRow, Test
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
-from fusionkit.stats.bootstrap import bootstrap_difference, bootstrap_interval
-from fusionkit.stats.intervals import (
-    Estimate,
-    accuracy,
-    holm,
-    interval,
-    macro_f1,
-    paired_difference,
-    permutation_p,
-    uar,
-)
+from fusionkit.stats.crossed import Estimate
+from fusionkit.stats.intervals import accuracy, holm, uar
 
-Intervals = Literal["jackknife", "bootstrap"]
-_METHODS = {
-    "jackknife": (interval, paired_difference, "delete-one-unit jackknife-t"),
-    "bootstrap": (bootstrap_interval, bootstrap_difference, "percentile bootstrap of units and seeds"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +26,18 @@ class Row:
 
     Attributes:
         score: macro-F1 with its 95 % interval; None if no seed is complete.
+        classes: F1 of each class with its 95 % interval, by name.
+        predicted: share of the test frames that is predicted as each class, mean over seeds, by name.
         sd: standard deviation of macro-F1 over seeds; NaN for one seed.
-        delta: difference from the reference row, with its interval; None for the reference, or without common seeds.
-        p: two-sided p of the unit-swap permutation test; NaN without delta.
-        p_holm: p, Holm-corrected over the rows of the table.
+        sd_moderated: the same, moved towards that of the other rows on the same data; intervals and tests use it.
+        delta: difference from the reference row, with interval and p; None for the reference, or without common seeds.
+        p_holm: p of ``delta``, Holm-corrected over the rows of the table; NaN without one.
         chosen: smoother with the options chosen on dev.
         chosen_recipe: recipe chosen on dev; the whole sweep if no cell is finished.
         means: means over cells of scalars without interval.
         failures: message by cell id.
         seeds: complete seeds.
+        left_out: other seeds of the row, of which a cell failed or was not run.
         random_backbones: backbones of the row that have random weights.
     """
 
@@ -55,15 +45,18 @@ class Row:
     axes: Axes
     is_reference: bool
     score: Estimate | None
+    classes: dict[str, Estimate]
+    predicted: dict[str, float]
     sd: float
+    sd_moderated: float
     delta: Estimate | None
-    p: float
     p_holm: float
     chosen: str
     chosen_recipe: str
     means: dict[str, float]
     failures: dict[str, str]
     seeds: list[int]
+    left_out: list[int]
     random_backbones: list[str]
 
     @property
@@ -72,39 +65,21 @@ class Row:
         return f"{self.axes.name}{RANDOM_MARK}" if self.random_backbones else self.axes.name
 
 
-@dataclass(frozen=True, eq=False)
-class StoredRow:
-    """Stored data of a row.
-
-    Attributes:
-        entry: the row as in ``grid.json``.
-        cells: finished cells by seed and fold.
-        counts: (U, C, C) by seed, over all folds; only complete seeds.
-        units: (U,) tested units (subjects or videos).
-        failures: message by cell id.
-    """
-
-    entry: dict[str, Any]
-    cells: dict[tuple[int, str], StoredCell]
-    counts: dict[int, np.ndarray]
-    units: np.ndarray
-    failures: dict[str, str] = field(default_factory=dict)
-
-
 class RunResults:
     """Results of a run folder.
 
     Args:
         folder: a path or an opened folder.
-        intervals: method of the rows' intervals. Most papers report the percentile bootstrap; with few units its
-            coverage is below the nominal one.
+        test: ``crossed`` (default): intervals and p over units and seeds. ``bootstrap``: the same from the percentile
+            bootstrap, which most papers report; with few units its coverage is below 95 %. ``permutation``: of these
+            trained models, over units alone; p swaps the predictions of units.
 
     Raises:
         DataError: if the folder has no grid.
     """
 
-    def __init__(self, folder: RunFolder | Path | str, intervals: Intervals = "jackknife") -> None:
-        self._interval, self._difference, self.intervals = _METHODS[intervals]
+    def __init__(self, folder: RunFolder | Path | str, test: Test = "crossed") -> None:
+        self.test = test
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
         grid = self.folder.load_grid()
         if grid is None:
@@ -113,12 +88,26 @@ class RunResults:
         self._cells: dict[str, StoredCell | None] = {}
 
     @cached_property
+    def stored(self) -> dict[str, StoredRow]:
+        """Stored data of every row by id, in plan order."""
+        return {entry["id"]: self.load(entry) for entry in self.grid["rows"]}
+
+    @property
+    def scored(self) -> list[StoredRow]:
+        """Rows with a finished seed, in plan order."""
+        return [row for row in self.stored.values() if row.counts]
+
+    @cached_property
+    def contrasts(self) -> Contrasts:
+        """Estimates of scores and differences of the rows."""
+        return Contrasts(self.scored, self.test)
+
+    @cached_property
     def rows(self) -> list[Row]:
         """Rows in plan order."""
-        stored = {entry["id"]: self.load(entry) for entry in self.grid["rows"]}
-        references = {each.entry["reference"] for each in stored.values()}
-        rows = [self._row(each, stored.get(each.entry["reference"]), references) for each in stored.values()]
-        corrected = holm(np.array([row["p"] for row in rows]))
+        references = {each.entry["reference"] for each in self.stored.values()}
+        rows = [self._row(each, references) for each in self.stored.values()]
+        corrected = holm(np.array([row["delta"].p if row["delta"] else float("nan") for row in rows]))
         return [Row(**row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
 
     def cells(self) -> list[dict[str, Any]]:
@@ -153,42 +142,46 @@ class RunResults:
             self._cells[cell] = self.folder.read_cell(cell)
         return self._cells[cell]
 
-    def _row(self, own: StoredRow, reference: StoredRow | None, references: set[str | None]) -> dict[str, Any]:
-        seeds = sorted(own.counts)
-        counts = np.stack([own.counts[seed] for seed in seeds]) if seeds else None
-        delta, p = self._compared(own, reference) if reference else (None, float("nan"))
+    def _row(self, own: StoredRow, references: set[str | None]) -> dict[str, Any]:
         infos = [cell.info for (seed, _), cell in own.cells.items() if seed in own.counts]
         chosen = {**own.entry["axes"], **(infos[0] if infos else {})}  # the request, if no seed is complete
+        counts = np.stack([own.counts[seed] for seed in own.seeds]).sum(1) if own.counts else None
+        sd, sd_moderated = self.contrasts.seed_sd(own)
         return {
-            "id": own.entry["id"],
-            "axes": Axes(**own.entry["axes"]),
-            "is_reference": own.entry["id"] in references,
-            "score": self._interval(counts) if counts is not None else None,
-            "sd": _sd(counts),
-            "delta": delta,
-            "p": p,
+            "id": own.id,
+            "axes": own.axes,
+            "is_reference": own.id in references,
+            "score": self.contrasts.score(own) if own.counts else None,
+            "classes": self._classes(own),
+            "predicted": {} if counts is None else _predicted(own.classes, counts),
+            "sd": sd,
+            "sd_moderated": sd_moderated,
+            "delta": self._delta(own),
             "chosen": chosen["smoother"],
             "chosen_recipe": chosen["recipe"],
-            "means": {} if counts is None else _means(infos, counts.sum(1)),
+            "means": {} if counts is None else _means(infos, counts),
             "failures": own.failures,
-            "seeds": seeds,
+            "seeds": own.seeds,
+            "left_out": sorted({cell["seed"] for cell in own.entry["cells"]} - own.counts.keys()),
             "random_backbones": own.entry["random_weights"],
         }
 
-    def _compared(self, own: StoredRow, reference: StoredRow) -> tuple[Estimate | None, float]:
-        seeds = sorted(own.counts.keys() & reference.counts.keys())
-        if not seeds:
-            return None, float("nan")
-        if not np.array_equal(own.units, reference.units):
-            raise DataError(f"rows {own.entry['id']} and {reference.entry['id']} were tested on different units")
-        a = np.stack([own.counts[seed] for seed in seeds])
-        b = np.stack([reference.counts[seed] for seed in seeds])
-        return self._difference(a, b), permutation_p(a, b)
+    def _classes(self, own: StoredRow) -> dict[str, Estimate]:
+        return {name: self.contrasts.score(own, index) for index, name in enumerate(own.classes, 1)}
+
+    def _delta(self, own: StoredRow) -> Estimate | None:
+        reference = self.stored.get(own.entry["reference"])
+        if reference is None or not own.counts.keys() & reference.counts.keys():
+            return None
+        if not own.is_paired_with(reference):
+            raise DataError(f"rows {own.id} and {reference.id} were tested on different units")
+        return self.contrasts.difference([own], [reference])
 
 
-def _sd(counts: np.ndarray | None) -> float:
-    """Standard deviation of macro-F1 over seeds, of counts (S, U, C, C); NaN for one seed or none."""
-    return float("nan") if counts is None or len(counts) < 2 else float(np.std(macro_f1(counts.sum(1)), ddof=1))
+def _predicted(classes: Sequence[str], counts: np.ndarray) -> dict[str, float]:
+    """Return the predicted share of each class, from counts (S, C, C)."""
+    share = counts.sum((0, 1)) / counts.sum()
+    return dict(zip(classes, share.tolist(), strict=True))
 
 
 def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:

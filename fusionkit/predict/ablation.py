@@ -14,7 +14,7 @@ from fusionkit.grid.progress import Progress
 from fusionkit.grid.results import RunResults
 from fusionkit.predict.model_under_test import ModelUnderTest, Scores, rows_with_regions
 from fusionkit.report.ablation import Ablation, Effect, EvaluatedRow, parameter_control
-from fusionkit.stats.intervals import Estimate, jackknife_estimate
+from fusionkit.stats.crossed import Estimate, estimate
 from fusionkit.stats.shapley import shapley_values
 
 MAX_VIEWS = 10  # of a row: every subset of them is tested
@@ -149,4 +149,4 @@ def subset_scores(row: ModelUnderTest) -> list[tuple[tuple[str, ...], Scores]]:
 def _shapley(views: tuple[str, ...], subsets: list[Scores]) -> dict[str, Estimate]:
     full = shapley_values(np.stack([scores.full for scores in subsets]))
     left_out = shapley_values(np.stack([scores.left_out for scores in subsets]))
-    return {view: jackknife_estimate(full[index], left_out[index]) for index, view in enumerate(views)}
+    return {view: estimate(full[index], left_out[index]) for index, view in enumerate(views)}

@@ -18,13 +18,15 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.results import RunResults, StoredRow, pooled
+from fusionkit.grid.contrasts import StoredRow
+from fusionkit.grid.results import RunResults, pooled
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
-from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
+from fusionkit.stats.crossed import Estimate, estimate
+from fusionkit.stats.intervals import leave_one_out
 
 _UNSMOOTHED = Spec("none")
 
@@ -46,7 +48,7 @@ class Scores:
 
     def estimate(self, within: tuple[float, float] = (-1.0, 1.0)) -> Estimate:
         """Return the mean over seeds with a 95 % interval; ``within`` is the range of possible values."""
-        return jackknife_estimate(self.full, self.left_out, within=within)
+        return estimate(self.full, self.left_out, within=within)
 
     def of_seeds(self, indices: Sequence[int]) -> Scores:
         """Return the scores of some seeds."""

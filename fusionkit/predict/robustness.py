@@ -16,7 +16,7 @@ from fusionkit.predict.ablation import AblationOptions, check_view_count, effect
 from fusionkit.predict.model_under_test import ModelUnderTest, Scores, rows_with_regions
 from fusionkit.registry.spec import Spec
 from fusionkit.report.robustness import Curve, Point, Robustness
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 LATE_FUSION = "logit-mean"
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)

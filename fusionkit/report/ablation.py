@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import Axes
+from fusionkit.grid.contrasts import StoredRow, paired_seeds
 from fusionkit.grid.results import RunResults
 from fusionkit.report.attribution import main_view_alone
 from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
-from fusionkit.report.significance import RowScores, few_units_warnings, paired_seeds
+from fusionkit.report.significance import few_seeds_warnings, few_units_warnings
 from fusionkit.report.table import new_table
-from fusionkit.stats.intervals import Estimate, paired_difference
+from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
 PERTURBATIONS = ("shuffle", "zero", "drop")
@@ -70,7 +70,7 @@ class EvaluatedRow:
 
     def warnings(self) -> list[str]:
         """Return limits of the numbers, one line each."""
-        return [*self.notes, *few_units_warnings(self.intact.n_units)]
+        return [*self.notes, *few_units_warnings(self.intact.n_units), *few_seeds_warnings(len(self.seeds), "crossed")]
 
     def caption(self) -> str:
         """Return the test data, seeds, draws and smoothing."""
@@ -79,7 +79,7 @@ class EvaluatedRow:
         smoother = f"smoothed by {self.axes.smoother}" if is_smoothed else "not smoothed"
         draws = f"{self.draws} draw{'s' * (self.draws > 1)} with seed {self.draw_seed}"
         units = f"{self.intact.n_units:,} units (subjects or videos) of {self.axes.dataset}"
-        methods = "intervals: delete-one-unit jackknife-t"
+        methods = "intervals: jackknife-t over units and seeds"
         return f"test: {units}; recipe {self.axes.recipe}; {seeds}; {draws}; {smoother}; {methods}"
 
 
@@ -162,17 +162,20 @@ def parameter_control(results: RunResults, entry: dict[str, Any], seeds: list[in
     alone = main_view_alone(axes, rows)
     if control is None or alone is None:
         return None
-    scored = [RowScores(results.load(each)) for each in (entry, control, alone)]
-    if not all(row.stored.counts for row in scored) or not set(seeds) <= set(paired_seeds(scored)):
+    own, twice, main = rows = [results.stored[each["id"]] for each in (entry, control, alone)]
+    if not all(row.counts for row in rows) or not set(seeds) <= set(paired_seeds(rows)):
         return None
-    own, twice, main = (np.stack([row.stored.counts[seed] for seed in seeds]) for row in scored)
     return ParameterControl(
         Axes(**alone["axes"]).name,
         Axes(**control["axes"]).name,
-        paired_difference(twice, main),
-        paired_difference(own, twice),
-        paired_difference(own, main),
+        *(_difference(results, seeds, a, b) for a, b in ((twice, main), (own, twice), (own, main))),
     )
+
+
+def _difference(results: RunResults, seeds: Sequence[int], a: StoredRow, b: StoredRow) -> Estimate:
+    found = results.contrasts.difference([a], [b], [seeds, seeds])
+    assert found is not None
+    return found
 
 
 def ablation_table(ablation: Ablation) -> Table:

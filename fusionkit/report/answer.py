@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from fusionkit.grid.axes import RANDOM_MARK
+from fusionkit.grid.contrasts import StoredRow
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.numbers import p_in_words, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, by_data, dataset_names
-from fusionkit.report.significance import PairedDifference, RowScores, beats, corrected_p, criterion, scored_rows
-from fusionkit.stats.intervals import Estimate
+from fusionkit.report.significance import beats, corrected_p, criterion, excludes_zero, has_claims
+from fusionkit.stats.crossed import Estimate
 
 # Axes that findings compare, with their names in a sentence.
 COMPARED = {
@@ -22,10 +24,6 @@ COMPARED = {
     "extractor": ("extractor", "extractors"),
     "recipe": ("training recipe", "training recipes"),
 }
-RULE = (
-    "Choices of one axis are compared on rows equal in every other setting, by the mean difference of macro-F1. One "
-    f"beats another only if {criterion('all pairs of choices on all axes')}."
-)
 _NAMED = 4
 
 
@@ -58,6 +56,7 @@ class Finding:
         best: choice with the highest mean.
         rivals: other choices, by rising difference.
         pairs: number of pairs of rows behind each difference.
+        tests: number of tests that p is corrected over.
         left_out: choices without rows that can be paired with those of the other choices.
     """
 
@@ -66,6 +65,7 @@ class Finding:
     best: str
     rivals: list[Rival]
     pairs: int
+    tests: int
     left_out: list[str]
 
     @property
@@ -79,6 +79,9 @@ class Finding:
 
     def text(self) -> str:
         """Return the finding: ``mlp beats concat by .074 [.051, .097]; it is not significantly different from ...``."""
+        if not any(each.is_tested for each in self.rivals):
+            others = _listed([f"{each.name} ({signed_with_interval(each.difference)})" for each in self.rivals])
+            return f"{self.best} is the highest, with a difference to {others}; one trained model each, so no claim"
         beaten = [f"{each.name} by {share_with_interval(each.difference)}" for each in self.rivals if each.is_beaten]
         tied = [f"{each.name} ({signed_with_interval(each.difference)})" for each in self.rivals if not each.is_beaten]
         parts = [f"{self.best} beats {_listed(beaten)}"] if beaten else []
@@ -86,6 +89,8 @@ class Finding:
             subject = "it" if beaten else f"{self.best}, the highest,"
             parts.append(f"{subject} is not significantly different from {_listed(tied)}")
         notes = [f"mean over {self.pairs} pairs of rows equal in every other setting"] if self.pairs > 1 else []
+        if any(excludes_zero(each.difference) for each in self.rivals if not each.is_beaten):
+            notes.append(f"after the correction over {self.tests} pairs of choices")
         notes += [f"{_listed(self.left_out)} left out, without rows to pair"] if self.left_out else []
         return "; ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -97,7 +102,7 @@ class Rival:
     Attributes:
         name: name of the choice.
         difference: the best choice minus this one.
-        p: Holm-corrected; 1 if the interval contains 0.
+        p: Holm-corrected; NaN with one seed.
     """
 
     name: str
@@ -105,9 +110,24 @@ class Rival:
     p: float
 
     @property
+    def is_tested(self) -> bool:
+        """Whether the difference has a p: with one seed it has none."""
+        return not math.isnan(self.p)
+
+    @property
     def is_beaten(self) -> bool:
         """Whether the best choice is significantly better."""
         return beats(self.difference, self.p)
+
+
+def rule(results: RunResults) -> str:
+    """Return how choices are compared, and when one is said to beat another."""
+    compared = (
+        "Choices of one axis are compared on rows equal in every other setting, by the mean difference of macro-F1."
+    )
+    if not has_claims(results):
+        return f"{compared} With one seed, none is said to beat another."
+    return f"{compared} One beats another only if {criterion(results, 'all pairs of choices on all axes')}."
 
 
 def answer(results: RunResults) -> Answer:
@@ -141,18 +161,25 @@ def _best(results: RunResults, scored: list[Row]) -> str:
     assert best.score is not None
     if len(scored) == 1:
         return f"{best.name} has a macro-F1 of {share_with_interval(best.score)}"
-    text = f"{best.name} has the highest macro-F1, {share_with_interval(best.score)}"
+    text = f"{best.name} has the highest macro-F1, {share_with_interval(best.score)}, picked from {len(scored)} rows"
     if best.is_reference:
         return f"{text}; it is the reference row"
     if best.delta is None:
         return text
+    return f"{text}; it {_against_reference(results, best, best.delta)}"
+
+
+def _against_reference(results: RunResults, best: Row, delta: Estimate) -> str:
+    reference, difference = f"the reference {_reference(results, best)}", signed_with_interval(delta)
+    if math.isnan(delta.p):
+        return f"differs from {reference} by {difference} with one trained model each, which is no claim about methods"
     tests = sum(row.delta is not None for row in results.rows)
     p = p_in_words(best.p_holm) + (f", Holm-corrected over {tests} comparisons" if tests > 1 else "")
-    reference = _reference(results, best)
-    if beats(best.delta, best.p_holm):
-        return f"{text}; it beats the reference {reference} by {share_with_interval(best.delta)}, {p}"
-    difference = signed_with_interval(best.delta)
-    return f"{text}; it is not significantly different from the reference {reference} ({difference}, {p})"
+    if beats(delta, best.p_holm):
+        return f"beats {reference} by {share_with_interval(delta)}, {p}"
+    if excludes_zero(delta):
+        return f"differs from {reference} by {difference}, {p_in_words(delta.p)}, but not after correction: {p}"
+    return f"is not significantly different from {reference} ({difference}, {p})"
 
 
 def _reference(results: RunResults, row: Row) -> str:
@@ -162,26 +189,25 @@ def _reference(results: RunResults, row: Row) -> str:
 
 def _findings(results: RunResults) -> list[Finding]:
     names = RowNames(results.rows)
-    groups = by_data(scored_rows(results))
+    groups = by_data(results.scored)
     tables = [
         (axis, names.data(group[0].axes) if len(groups) > 1 else "", *_pairable(group, axis))
         for group in groups.values()
         for axis in COMPARED
     ]
     tests = sum(len(choices) * (len(choices) - 1) // 2 for _, _, choices, _ in tables)
-    drafts = [(axis, data, *_against_best(choices), left) for axis, data, choices, left in tables if len(choices) > 1]
-    differences = list(chain.from_iterable(found.values() for _, _, _, found, _ in drafts))
+    drafts = [
+        (axis, data, *_against_best(results, choices), left) for axis, data, choices, left in tables if len(choices) > 1
+    ]
+    differences = list(chain.from_iterable(found.values() for _, _, _, _, found, _ in drafts))
     corrected = iter(corrected_p(differences, tests))
     findings = []
-    for axis, data, best, found, left_out in drafts:
+    for axis, data, best, pairs, found, left_out in drafts:
         marks = _random_choices(results, axis)
-        rivals = [
-            Rival(marks.get(name, name), difference.difference, next(corrected)) for name, difference in found.items()
-        ]
+        rivals = [Rival(marks.get(name, name), difference, next(corrected)) for name, difference in found.items()]
         rivals.sort(key=lambda rival: rival.difference.value)
         if rivals:
-            pairs = len(next(iter(found.values())).a)
-            findings.append(Finding(axis, data, marks.get(best, best), rivals, pairs, left_out))
+            findings.append(Finding(axis, data, marks.get(best, best), rivals, pairs, tests, left_out))
     return findings
 
 
@@ -191,13 +217,13 @@ def _random_choices(results: RunResults, axis: str) -> dict[str, str]:
     return {name: f"{name}{RANDOM_MARK}" for name in marked}
 
 
-def _pairable(group: Sequence[RowScores], axis: str) -> tuple[dict[str, list[RowScores]], list[str]]:
+def _pairable(group: Sequence[StoredRow], axis: str) -> tuple[dict[str, list[StoredRow]], list[str]]:
     """Return by choice the rows whose other settings every choice has, in one order, and the choices left out.
 
     A choice without settings in common with the others (the reference, with its own fusion) would leave nothing to
     compare, so choices with the fewest rows are left out until there are some.
     """
-    table: dict[str, dict[tuple[str, ...], RowScores]] = {}
+    table: dict[str, dict[tuple[str, ...], StoredRow]] = {}
     for row in group:
         others = tuple(value for name, value in sorted(vars(row.axes).items()) if name != axis)
         table.setdefault(getattr(row.axes, axis), {})[others] = row
@@ -212,12 +238,13 @@ def _pairable(group: Sequence[RowScores], axis: str) -> tuple[dict[str, list[Row
     return {}, left_out
 
 
-def _against_best(choices: dict[str, list[RowScores]]) -> tuple[str, dict[str, PairedDifference]]:
-    """Return the choice with the highest mean, and its difference to each choice that can be paired with it."""
+def _against_best(results: RunResults, choices: dict[str, list[StoredRow]]) -> tuple[str, int, dict[str, Estimate]]:
+    """Return the choice with the highest mean, its number of rows, and its difference to each other choice."""
     means = {name: sum(row.score for row in rows) / len(rows) for name, rows in choices.items()}
     best = max(means, key=lambda name: means[name])
-    differences = {name: PairedDifference.of(choices[best], rows) for name, rows in choices.items() if name != best}
-    return best, {name: difference for name, difference in differences.items() if difference}
+    difference = results.contrasts.difference
+    found = {name: difference(choices[best], rows) for name, rows in choices.items() if name != best}
+    return best, len(choices[best]), {name: each for name, each in found.items() if each}
 
 
 def _listed(texts: list[str]) -> str:

@@ -12,19 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
+from fusionkit.grid.contrasts import StoredRow, paired_seeds
 from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import share, signed_with_interval
 from fusionkit.report.row_names import varying
-from fusionkit.report.significance import RowScores, paired_seeds, scored_rows
 from fusionkit.report.table import new_table
-from fusionkit.stats.intervals import Estimate, jackknife_estimate, leave_one_out
+from fusionkit.stats.crossed import Estimate, estimate
+from fusionkit.stats.intervals import leave_one_out
 from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
 
 CONSTANT = "a classifier that always predicts the most frequent class"
 
 _CONTEXT = ("dataset", "split", "extractor", "backbone", "main")
 _ROW = ("fusion", "recipe", "smoother")
-_Group = dict[frozenset[str], RowScores]  # rows equal in every setting but their views, by auxiliary views
+_Group = dict[frozenset[str], StoredRow]  # rows equal in every setting but their views, by auxiliary views
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def attributions(results: RunResults) -> list[Attribution]:
 
     Subsets with different test frames, or without a finished seed in common, are left out.
     """
-    rows = scored_rows(results)
+    rows = results.scored
     found = [_attribution(group, players, rows) for group in _groups(rows) for players in _complete(group)]
     return [each for each in found if each]
 
@@ -90,7 +91,7 @@ def main_view_alone(axes: Axes, entries: Iterable[dict[str, Any]]) -> dict[str, 
     return next((found[key] for key in preferred if key in found), None)
 
 
-def _groups(rows: list[RowScores]) -> list[_Group]:
+def _groups(rows: list[StoredRow]) -> list[_Group]:
     groups: dict[tuple[str, ...], _Group] = {}
     for row in rows:
         settings = tuple(value for name, value in sorted(vars(row.axes).items()) if name != "views")
@@ -116,7 +117,7 @@ def _subsets(players: frozenset[str]) -> Iterator[frozenset[str]]:
     return (frozenset(subset) for size in range(1, len(players) + 1) for subset in combinations(players, size))
 
 
-def _attribution(group: _Group, players: tuple[str, ...], rows: list[RowScores]) -> Attribution | None:
+def _attribution(group: _Group, players: tuple[str, ...], rows: list[StoredRow]) -> Attribution | None:
     members = [
         group[frozenset(player for bit, player in enumerate(players) if subset >> bit & 1)]
         for subset in range(1, 1 << len(players))
@@ -126,7 +127,7 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[RowScores])
         empty, counts = CONSTANT, _paired_counts(members)
         counts = [best_constant(counts[0]), *counts] if counts else []
     else:
-        alone = main_view_alone(axes, (row.stored.entry for row in rows))
+        alone = main_view_alone(axes, (row.entry for row in rows))
         if alone is None:
             return None
         reference = next(row for row in rows if row.id == alone["id"])
@@ -141,20 +142,20 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[RowScores])
         axes,
         players,
         empty,
-        jackknife_estimate(full[0], left_out[0], within=(0.0, 1.0)),
-        {player: jackknife_estimate(value, left) for player, value, left in values},
+        estimate(full[0], left_out[0], within=(0.0, 1.0)),
+        {player: estimate(value, left) for player, value, left in values},
         {
-            (players[i], players[j]): jackknife_estimate(pairs[i, j], pairs_left_out[i, j], within=(-2.0, 2.0))
+            (players[i], players[j]): estimate(pairs[i, j], pairs_left_out[i, j], within=(-2.0, 2.0))
             for i, j in combinations(range(len(players)), 2)
         },
-        jackknife_estimate(full[-1] - full[0], left_out[-1] - left_out[0]),
+        estimate(full[-1] - full[0], left_out[-1] - left_out[0]),
     )
 
 
-def _paired_counts(rows: list[RowScores]) -> list[np.ndarray]:
+def _paired_counts(rows: list[StoredRow]) -> list[np.ndarray]:
     """Return counts (S, U, C, C) of each row on the paired seeds; empty if there is none."""
     seeds = paired_seeds(rows)
-    return [np.stack([row.stored.counts[seed] for seed in seeds]) for row in rows] if seeds else []
+    return [np.stack([row.counts[seed] for seed in seeds]) for row in rows] if seeds else []
 
 
 def _table(group: list[Attribution]) -> Table:
@@ -167,9 +168,9 @@ def _table(group: list[Attribution]) -> Table:
     table.add_column("", ratio=1)  # takes up the width that title and caption need
     for each in group:
         settings = [getattr(each.axes, name) for name in names]
-        for index, (name, estimate) in enumerate(_lines(each)):
+        for index, (name, value) in enumerate(_lines(each)):
             first = settings if index == 0 else [""] * len(settings)
-            table.add_row(*map(Text, first), Text(name), Text(signed_with_interval(estimate)))
+            table.add_row(*map(Text, first), Text(name), Text(signed_with_interval(value)))
         table.add_section()
     return table
 
@@ -186,6 +187,6 @@ def _caption(group: list[Attribution]) -> str:
     added_to = "; ".join(f"{name} ({share(score)})" for name, score in baselines.items())
     return (
         f"added to {added_to}; interaction: above 0 complementary views, below 0 redundant views; intervals: "
-        f"delete-one-unit jackknife-t; {first.total.n_units:,} units, {first.total.n_seeds} seed(s); "
+        f"jackknife-t over units and seeds; {first.total.n_units:,} units, {first.total.n_seeds} seed(s); "
         f"{' · '.join(fixed)}"
     )

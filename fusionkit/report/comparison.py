@@ -10,21 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.grid.contrasts import Contrasts, StoredRow
 from fusionkit.grid.lookup import RowMatch, find_row, label
-from fusionkit.grid.results import RunResults, StoredRow
+from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
-from fusionkit.report.significance import ALPHA, RowScores, excludes_zero, few_units_warnings, is_significant
+from fusionkit.report.significance import ALPHA, METHODS, ONE_SEED, few_seeds_warnings, few_units_warnings
 from fusionkit.report.table import new_table
-from fusionkit.stats.intervals import (
-    FEW_UNITS,
-    Estimate,
-    class_permutation_p,
-    holm,
-    interval,
-    paired_difference,
-    permutation_p,
-)
-from fusionkit.stats.per_class import class_differences, class_intervals
+from fusionkit.stats.crossed import Estimate
+from fusionkit.stats.intervals import FEW_UNITS, holm
 
 Verdict = Literal["a", "b", "tied"]
 
@@ -37,7 +30,7 @@ class Contrast:
         a: first score, with its interval.
         b: second score, with its interval.
         difference: the first minus the second, with its interval.
-        p: two-sided p of the unit-swap permutation test, Holm-corrected over classes; NaN without a test.
+        p: two-sided p of the difference, Holm-corrected over classes; NaN with one seed.
     """
 
     a: Estimate
@@ -48,7 +41,7 @@ class Contrast:
     @property
     def verdict(self) -> Verdict:
         """Which score is significantly higher; ``tied`` if neither is."""
-        if not is_significant(self.difference, self.p):
+        if not self.p <= ALPHA:
             return "tied"
         return "a" if self.difference.value > 0 else "b"
 
@@ -80,6 +73,8 @@ class Comparison:
         seeds: paired seeds of both rows.
         left_out: seeds that only one row has finished.
         n_frames: number of annotated frames.
+        method: of intervals and p, in words.
+        limits: of the numbers by the number of seeds, one line each.
     """
 
     names: tuple[str, str]
@@ -89,10 +84,16 @@ class Comparison:
     seeds: tuple[list[int], list[int]]
     left_out: list[int]
     n_frames: int
+    method: str
+    limits: list[str]
 
     def sentence(self) -> str:
         """Return the result: which row beats the other, by how much, with p."""
         (a, b), difference = self.names, self.overall.difference
+        if np.isnan(self.overall.p):
+            return (
+                f"{a} minus {b}: {signed_with_interval(difference)}, of one trained model each; no claim about methods"
+            )
         p = p_in_words(self.overall.p)
         if self.overall.verdict == "tied":
             return f"{a} is not significantly different from {b}: {signed_with_interval(difference)}, {p}"
@@ -103,6 +104,8 @@ class Comparison:
 
     def class_sentences(self) -> list[str]:
         """Return a sentence for each row that is significantly better on some class, with these classes."""
+        if np.isnan(self.overall.p):
+            return []
         found = []
         for side, name in zip(("a", "b"), self.names, strict=True):
             better = [each.name for each in self.classes if each.verdict == side]
@@ -129,26 +132,25 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
         raise ConfigError(f"{a!r} and {b!r} are the same: {first.name} ({first.id})", hint="name two different rows")
     stored = (_load(results, first, first.fold or second.fold), _load(results, second, second.fold or first.fold))
     seeds, left_out = _paired_seeds((first, second), stored, names)
-    counts_a, counts_b = (
-        np.stack([row.counts[seed] for seed in paired]) for row, paired in zip(stored, seeds, strict=True)
-    )
-    if not RowScores(stored[0]).is_paired_with(RowScores(stored[1])):
+    if not stored[0].is_paired_with(stored[1]):
         raise ConfigError(
             f"{names[0]} and {names[1]} were not tested on the same frames", hint="only paired scores are compared"
         )
+    # Of one fold, the other rows of the grid are no measure: they are scored on all folds.
+    whole = first.fold is None and second.fold is None
+    contrasts = results.contrasts if whole else Contrasts(stored, results.test)
+    one_seed = len(seeds[0]) == 1 and results.test != "permutation"
+    overall, *classes = _contrasts(contrasts, stored, seeds)
     return Comparison(
         names=names,
         ids=(first.id, second.id),
-        overall=Contrast(
-            interval(counts_a),
-            interval(counts_b),
-            paired_difference(counts_a, counts_b),
-            permutation_p(counts_a, counts_b),
-        ),
-        classes=_class_contrasts(counts_a, counts_b, list(next(iter(stored[0].cells.values())).info["per_class_f1"])),
+        overall=overall,
+        classes=_class_contrasts(stored[0], classes),
         seeds=seeds,
         left_out=left_out,
-        n_frames=int(counts_a[0].sum()),
+        n_frames=int(stored[0].truth.sum()),
+        method=ONE_SEED if one_seed else METHODS[results.test],
+        limits=few_seeds_warnings(len(seeds[0]), results.test),
     )
 
 
@@ -186,8 +188,7 @@ def caption(comparison: Comparison) -> str:
     seeds = f"{noun} {a} of both" if a == b else f"{noun} {a} of A and {b} of B"
     return (
         f"test: {comparison.overall.a.n_units:,} units (subjects or videos), {comparison.n_frames:,} frames; {seeds}; "
-        "intervals: delete-one-unit jackknife-t; p: unit-swap permutation test, not corrected; "
-        "p Holm: Holm-corrected over the classes"
+        f"{comparison.method}; p: not corrected; p Holm: Holm-corrected over the classes"
     )
 
 
@@ -199,10 +200,7 @@ def warnings(comparison: Comparison) -> list[str]:
         rare = [f"{each.name} ({each.n_units})" for each in comparison.classes if 0 < each.n_units < FEW_UNITS]
         if rare:
             found.append(f"intervals are inaccurate for classes in fewer than {FEW_UNITS} units: {', '.join(rare)}")
-    if (overall.p <= ALPHA) != excludes_zero(overall.difference):
-        found.append("the test and the interval disagree: treat this difference as inconclusive")
-    if len(comparison.seeds[0]) == 1:
-        found.append("one seed: the intervals do not include the variation between training runs")
+    found += comparison.limits
     if comparison.left_out:
         found.append(f"seeds finished in one row only were left out: {', '.join(map(str, comparison.left_out))}")
     return found
@@ -210,7 +208,7 @@ def warnings(comparison: Comparison) -> list[str]:
 
 def _load(results: RunResults, match: RowMatch, fold: str | None) -> StoredRow:
     cells = [cell for cell in match.entry["cells"] if fold in (None, cell["fold"])]
-    stored = results.load({**match.entry, "cells": cells})
+    stored = results.load({**match.entry, "cells": cells}) if fold else results.stored[match.entry["id"]]
     if not stored.counts:
         cause = next(iter(stored.failures.values()), "")
         raise DataError(f"{match.name} has no finished seed" + (f": {cause}" if cause else ""), hint="bench it again")
@@ -235,15 +233,23 @@ def _paired_seeds(
     return ([chosen[0]], [chosen[1]]), []
 
 
-def _class_contrasts(a: np.ndarray, b: np.ndarray, names: list[str]) -> list[ClassContrast]:
-    truth = a[0].sum(-1)
-    columns = (
-        class_intervals(a),
-        class_intervals(b),
-        class_differences(a, b),
-        holm(class_permutation_p(a, b)).tolist(),
-        names,
-        (truth > 0).sum(0).tolist(),
-        truth.sum(0).tolist(),
-    )
-    return [ClassContrast(*values) for values in zip(*columns, strict=True)]
+def _contrasts(
+    contrasts: Contrasts, rows: tuple[StoredRow, StoredRow], seeds: tuple[list[int], list[int]]
+) -> list[Contrast]:
+    """Return the contrasts of macro-F1, then of the F1 of each class, not corrected."""
+    differences = contrasts.differences([rows[0]], [rows[1]], seeds)
+    assert differences is not None
+    found = []
+    for statistic, difference in enumerate(differences):
+        a, b = (contrasts.score(row, statistic, own) for row, own in zip(rows, seeds, strict=True))
+        found.append(Contrast(a, b, difference, difference.p))
+    return found
+
+
+def _class_contrasts(row: StoredRow, contrasts: list[Contrast]) -> list[ClassContrast]:
+    corrected = holm(np.array([each.p for each in contrasts]))
+    columns = zip(contrasts, corrected.tolist(), row.classes, (row.truth > 0).sum(0), row.truth.sum(0), strict=True)
+    return [
+        ClassContrast(each.a, each.b, each.difference, p, name, int(units), int(frames))
+        for each, p, name, units, frames in columns
+    ]

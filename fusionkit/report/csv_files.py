@@ -8,15 +8,17 @@ from functools import cache
 from typing import Any
 
 from fusionkit.grid.results import Row, RunResults
-from fusionkit.stats.intervals import Estimate
+from fusionkit.report.significance import row_significance
+from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
 AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
 RESULT_COLUMNS = (
     *AXES,
-    *("n_seeds", "n_units", "n_clips", "n_frames", "macro_f1", "macro_f1_sd", "macro_f1_lo", "macro_f1_hi"),
-    *("delta", "delta_lo", "delta_hi", "p", "p_holm", "accuracy", "uar", "ece", "coverage", "params", "gflops"),
-    "weights",
+    *("id", "n_seeds", "seeds_left_out", "n_units", "n_clips", "n_frames"),
+    *("macro_f1", "macro_f1_lo", "macro_f1_hi", "macro_f1_sd", "macro_f1_sd_moderated"),
+    *("delta", "delta_lo", "delta_hi", "p", "p_holm", "significance"),
+    *("accuracy", "uar", "ece", "coverage", "params", "gflops", "weights"),
 )
 CELL_COLUMNS = (
     *AXES,
@@ -38,20 +40,36 @@ def write_csv_files(results: RunResults) -> None:
     """
     path = results.folder.path
     cells = results.cells()
-    write_file(path / "results.csv", csv_bytes(RESULT_COLUMNS, map(result_fields, results.rows)))
+    write_file(path / "results.csv", csv_bytes(result_columns(results), result_lines(results)))
     write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, map(_cell_fields, cells)))
     write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, _cost_fields(results, cells)))
 
 
-def result_fields(row: Row) -> dict[str, Any]:
-    """Return a line of results.csv by column; unknown values are NaN, None or absent."""
-    fields: dict[str, Any] = {**asdict(row.axes), "n_seeds": len(row.seeds), **row.means}
+def result_columns(results: RunResults) -> tuple[str, ...]:
+    """Return the columns of results.csv: those of every run, then the F1 and the predicted share of each class."""
+    classes = dict.fromkeys(name for row in results.rows for name in row.classes)
+    f1 = (f"f1_{name}{end}" for name in classes for end in ("", "_lo", "_hi"))
+    return (*RESULT_COLUMNS, *f1, *(f"predicted_{name}" for name in classes))
+
+
+def result_lines(results: RunResults) -> list[dict[str, Any]]:
+    """Return the lines of results.csv by column; unknown values are NaN, None or absent."""
+    significance = row_significance(results)
+    return [{**_result_fields(row), "significance": significance.get(row.id)} for row in results.rows]
+
+
+def _result_fields(row: Row) -> dict[str, Any]:
+    fields: dict[str, Any] = {**asdict(row.axes), "id": row.id, "n_seeds": len(row.seeds), **row.means}
+    fields["seeds_left_out"] = " ".join(map(str, row.left_out))
     fields["weights"] = weights_text(row.random_backbones)
     fields |= {**estimate_fields("macro_f1", row.score), **estimate_fields("delta", row.delta)}
     if row.score:
-        fields |= {"n_units": row.score.n_units, "macro_f1_sd": row.sd}
+        fields |= {"n_units": row.score.n_units, "macro_f1_sd": row.sd, "macro_f1_sd_moderated": row.sd_moderated}
     if row.delta:
-        fields |= {"p": row.p, "p_holm": row.p_holm}
+        fields |= {"p": row.delta.p, "p_holm": row.p_holm}
+    for name, estimate in row.classes.items():
+        fields |= estimate_fields(f"f1_{name}", estimate)
+    fields |= {f"predicted_{name}": share for name, share in row.predicted.items()}
     for name in ("n_clips", "n_frames", "params"):
         if name in fields:
             fields[name] = round(fields[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 _UNITS = ("", "k", "M", "G", "T")
 

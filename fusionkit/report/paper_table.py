@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
-from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields, weights_text
+from fusionkit.report.csv_files import result_columns, result_lines, weights_text
 from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
-from fusionkit.report.significance import RULE, Significance, row_significance
+from fusionkit.report.significance import Significance, row_significance, rule
 from fusionkit.report.table import caption, unfinished_text
 from fusionkit.storage.artifact import csv_bytes
 
@@ -53,15 +53,14 @@ def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
         texts = [*settings, *(_MINUS.sub("$-$", text) for text in numbers)]
         lines.append("  " + " & ".join(texts) + r" \\")
     about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
-    rule = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. " + _escaped(
-        f"{RULE}.", _LATEX
-    )
+    marks = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. "
+    marks += _escaped(f"{rule(results)}.", _LATEX)
     heads = [_escaped(name, _LATEX) for name in (*axes, *_HEADS)]
     return "\n".join(
         [
             r"\begin{table}  % needs \usepackage{booktabs}",
             r"\centering",
-            rf"\caption{{{' '.join([*about, rule])}}}",
+            rf"\caption{{{' '.join([*about, marks])}}}",
             rf"\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
             r"\toprule",
             "  " + " & ".join(heads) + r" \\",
@@ -81,28 +80,25 @@ def _markdown(results: RunResults, significance: dict[str, Significance]) -> str
     for settings, numbers in _texts(results, axes, significance, ("**%s**", "%s †"), _MARKDOWN):
         lines.append("| " + " | ".join((*settings, *numbers)) + " |")
     about = [part for line in caption(results) for part in (_escaped(line, _MARKDOWN), "")]
-    rule = f"**bold**: the highest score; †: not significantly different from it. {RULE}."
-    return "\n".join([*lines, "", *about, rule, ""])
+    marks = f"**bold**: the highest score; †: not significantly different from it. {rule(results)}."
+    return "\n".join([*lines, "", *about, marks, ""])
 
 
-def _csv(results: RunResults, significance: dict[str, Significance]) -> str:
-    """Return ``results.csv`` with a column of significance."""
-    lines = ({**result_fields(row), "significance": significance.get(row.id, "")} for row in results.rows)
-    return csv_bytes((*RESULT_COLUMNS, "significance"), lines).decode()
+def _csv(results: RunResults, _: dict[str, Significance]) -> str:
+    return csv_bytes(result_columns(results), result_lines(results)).decode()
 
 
-def _json(results: RunResults, significance: dict[str, Significance]) -> str:
+def _json(results: RunResults, _: dict[str, Significance]) -> str:
     found = answer(results)
-    rows = [{**_known_fields(row), "significance": significance.get(row.id), "id": row.id} for row in results.rows]
+    columns = result_columns(results)
+    rows = [{name: _known(line.get(name)) for name in columns} for line in result_lines(results)]
     content = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _known_fields(row: Row) -> dict[str, Any]:
-    """Return the columns of ``results.csv``, None for unknown values."""
-    fields = result_fields(row)
-    values = {name: fields.get(name) for name in RESULT_COLUMNS}
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in values.items()}
+def _known(value: Any) -> Any:
+    """Return None for a value that is not a number, which JSON cannot hold."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _axes(results: RunResults) -> list[str]:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import RunResults, StoredRow
+from fusionkit.grid.contrasts import StoredRow
+from fusionkit.grid.results import RunResults
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import new_table
 from fusionkit.stats.intervals import macro_f1

@@ -14,7 +14,7 @@ from fusionkit.report.ablation import Effect, EvaluatedRow
 from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
 from fusionkit.report.table import new_table
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
 COLUMNS = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusionkit.errors import FusionKitError
 from fusionkit.grid.results import RunResults
 from fusionkit.report.comparison import Comparison, compare
-from fusionkit.report.csv_files import RESULT_COLUMNS, result_fields
+from fusionkit.report.csv_files import result_columns, result_lines
 from fusionkit.report.page.write import notebook_html, write_report
 from fusionkit.report.run_data import open_run_data
 from fusionkit.report.table import results_table, warnings
@@ -23,8 +23,9 @@ class Results(RunResults):
 
     Args:
         folder: path of a run folder, or an opened folder.
-        intervals: ``jackknife`` (default) or ``bootstrap``. The percentile bootstrap is what most papers report. Its
-            coverage is below 95 % where units (subjects or videos) are few.
+        test: ``crossed`` (default): intervals and p over units (subjects or videos) and seeds. ``bootstrap``: the same
+            from the percentile bootstrap, which most papers report; its coverage is below 95 % where units are few.
+            ``permutation``: of these trained models, over units alone; p swaps the predictions of units.
 
     Raises:
         DataError: if the folder holds no grid.
@@ -62,7 +63,7 @@ class Results(RunResults):
             import pandas as pd
         except ImportError as error:
             raise FusionKitError("to_frame() requires pandas", hint="pip install pandas") from error
-        return pd.DataFrame([result_fields(row) for row in self.rows], columns=list(RESULT_COLUMNS))
+        return pd.DataFrame(result_lines(self), columns=list(result_columns(self)))
 
     def report(self, path: Path | str | None = None, *, pictures: bool = True) -> Path:
         """Write the report as one HTML page and return its path.

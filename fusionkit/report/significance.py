@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import RunResults, StoredRow
+from fusionkit.grid.contrasts import Test
+from fusionkit.grid.results import RunResults
 from fusionkit.report.row_names import by_data
-from fusionkit.stats.intervals import FEW_UNITS, Estimate, holm, jackknife_estimate, leave_one_out, permutation_p
+from fusionkit.stats.crossed import Estimate
+from fusionkit.stats.intervals import FEW_UNITS, holm
 
 Significance = Literal["best", "tied", "behind"]
 
 ALPHA = 0.05
-_PERMUTATIONS = 2_000
-_PERMUTATIONS_PER_TEST = 25  # so that the smallest possible p stays below ALPHA after the correction for all tests
+FEW_SEEDS = 3  # below this many seeds, differences of methods get a warning
 
-
-def is_significant(difference: Estimate, p: float) -> bool:
-    """Return whether the test rejects at 5 % and the interval of the difference excludes 0: both are required."""
-    return p <= ALPHA and excludes_zero(difference)
+METHODS: dict[Test, str] = {
+    "crossed": "intervals and p: jackknife-t over units and seeds, seed variance moderated over rows",
+    "bootstrap": "intervals and p: percentile bootstrap of units and seeds",
+    "permutation": "these trained models, seeds not sampled: intervals by jackknife-t over units, p by swapping units",
+}
+ONE_SEED = "intervals: jackknife-t over units, of one trained model"
 
 
 def beats(difference: Estimate, p: float) -> bool:
-    """Return whether a difference is significant and positive: the first beats the second."""
-    return difference.value > 0 and is_significant(difference, p)
+    """Return whether a difference is positive and significant at 5 %; false without a p."""
+    return difference.value > 0 and p <= ALPHA
 
 
 def excludes_zero(difference: Estimate) -> bool:
@@ -36,15 +36,37 @@ def excludes_zero(difference: Estimate) -> bool:
     return difference.low > 0 or difference.high < 0
 
 
-def criterion(tests: str) -> str:
-    """Return the criterion of :func:`is_significant` in words.
+def method(results: RunResults) -> str:
+    """Return the method of intervals and p in words; with one seed there is no p."""
+    return METHODS[results.test] if has_claims(results) else ONE_SEED
+
+
+def has_claims(results: RunResults) -> bool:
+    """Return whether differences can be tested: a row has two seeds, or the test is of trained models."""
+    return results.test == "permutation" or max((len(row.seeds) for row in results.scored), default=0) > 1
+
+
+def criterion(results: RunResults, tests: str) -> str:
+    """Return when a difference is significant, in words.
 
     Args:
+        results: of the run folder.
         tests: the tests that p is corrected over.
     """
+    of = "of these trained models, by swapping units" if results.test == "permutation" else "over units and seeds"
+    return f"p is at most .05 ({of}; Holm-corrected over {tests})"
+
+
+def rule(results: RunResults) -> str:
+    """Return what marks the rows of a table as best, tied or behind, without a full stop."""
+    if not has_claims(results):
+        return (
+            "The best row is the highest of this table and was picked by it, so its score is biased upwards. One seed "
+            "makes no claim about a method, so no row is marked as behind; add --seeds 3"
+        )
     return (
-        f"the paired unit-swap permutation test rejects at 5 % (Holm-corrected over {tests}) and the 95 % jackknife-t "
-        "interval of the difference (not corrected) excludes 0"
+        f"A row is behind if, compared with the best row of the same data, {criterion(results, 'all rows')}; otherwise "
+        "it is tied. The best row was picked as the highest, so its own score is biased upwards"
     )
 
 
@@ -55,139 +77,49 @@ def few_units_warnings(n_units: int) -> list[str]:
     return [f"only {n_units} units were tested: intervals and tests are inaccurate below {FEW_UNITS} units"]
 
 
-RULE = (
-    f"A row is behind if, compared with the best row of the same data, {criterion('all rows')}; otherwise it is tied. "
-    "The best row is selected by the same scores, so its own score is biased upwards"
-)
+def few_seeds_warnings(n_seeds: int, test: Test) -> list[str]:
+    """Return a warning if there are too few seeds for claims about a method.
+
+    Args:
+        n_seeds: least number of seeds of a row.
+        test: of the results.
+    """
+    if n_seeds >= FEW_SEEDS or test == "permutation":
+        return []
+    if n_seeds == 1:
+        advice = f"run at least {FEW_SEEDS} seeds (--seeds {FEW_SEEDS}) to compare methods"
+        return [f"one seed: intervals are of one trained model, and no difference is claimed; {advice}"]
+    return [f"{n_seeds} seeds: intervals are wide and rely on the other rows; {FEW_SEEDS} or more seeds narrow them"]
 
 
 def row_significance(results: RunResults) -> dict[str, Significance]:
     """Compare each row with the best row of the same data set and split.
 
     Returns:
-        By row id, for rows with a score; without rows that cannot be paired with the best row.
+        By row id, for rows with a score; without rows that cannot be compared with the best row: with one seed, or on
+        other frames.
     """
-    differences: dict[str, PairedDifference] = {}
+    differences: dict[str, Estimate] = {}
     found: dict[str, Significance] = {}
-    for group in by_data(scored_rows(results)).values():
+    for group in by_data(results.scored).values():
         best = max(group, key=lambda row: row.score)
         found[best.id] = "best"
-        compared = ((row, PairedDifference.of([best], [row])) for row in group if row is not best)
-        differences |= {row.id: difference for row, difference in compared if difference}
+        for row in group:
+            difference = results.contrasts.difference([best], [row]) if row is not best else None
+            if difference and not np.isnan(difference.p):
+                differences[row.id] = difference
     corrected = corrected_p(list(differences.values()), len(differences))
-    for (row_id, paired), p in zip(differences.items(), corrected, strict=True):
-        found[row_id] = "behind" if beats(paired.difference, p) else "tied"
+    for (row_id, difference), p in zip(differences.items(), corrected, strict=True):
+        found[row_id] = "behind" if beats(difference, p) else "tied"
     return found
 
 
-def corrected_p(differences: Sequence[PairedDifference], tests: int) -> list[float]:
-    """Return the Holm-corrected p of each difference.
-
-    A difference with 0 in its interval is not tested: it cannot be significant, and its p is 1.
+def corrected_p(differences: Sequence[Estimate], tests: int) -> list[float]:
+    """Return the Holm-corrected p of each difference; NaN without a p.
 
     Args:
         differences: differences of interest.
         tests: size of the family of tests, which may be larger: the others count as not rejected.
     """
-    p = [each.p(tests) if excludes_zero(each.difference) else 1.0 for each in differences]
+    p = [each.p for each in differences]
     return [float(value) for value in holm(np.array([*p, *[1.0] * (tests - len(p))]))[: len(p)]]
-
-
-@dataclass(frozen=True, eq=False)
-class PairedDifference:
-    """Mean difference of macro-F1 over K pairs of rows and S seeds.
-
-    Attributes:
-        a: K rows.
-        b: K rows, each equal to its partner in every other setting.
-        difference: macro-F1 of ``a`` minus that of ``b``, with its 95 % interval.
-    """
-
-    a: Sequence[RowScores]
-    b: Sequence[RowScores]
-    difference: Estimate
-    _seeds: Sequence[int] = field(repr=False)
-
-    @classmethod
-    def of(cls, a: Sequence[RowScores], b: Sequence[RowScores]) -> PairedDifference | None:
-        """Return the difference; None if the rows have different test frames or no finished seed in common.
-
-        The K pairs are fixed, not a sample: the interval is over units and seeds.
-        """
-        seeds = paired_seeds([*a, *b])
-        if not seeds:
-            return None
-        full_a, left_a = _mean(a, seeds)
-        full_b, left_b = _mean(b, seeds)
-        return cls(a, b, jackknife_estimate(full_a - full_b, left_a - left_b), seeds)
-
-    def p(self, tests: int) -> float:
-        """Return the two-sided p of swapping units between all of ``a`` and all of ``b`` at once.
-
-        Args:
-            tests: number of tests that p is corrected for; more tests need more permutations.
-        """
-        permutations = max(_PERMUTATIONS, _PERMUTATIONS_PER_TEST * tests)
-        return permutation_p(self._stacked(self.a), self._stacked(self.b), permutations)
-
-    def _stacked(self, rows: Sequence[RowScores]) -> np.ndarray:
-        return np.stack([row.stored.counts[seed] for row in rows for seed in self._seeds])
-
-
-@dataclass(frozen=True, eq=False)
-class RowScores:
-    """Macro-F1 of the finished seeds of a row."""
-
-    stored: StoredRow
-
-    @property
-    def id(self) -> str:
-        """Id of the row."""
-        row_id: str = self.stored.entry["id"]
-        return row_id
-
-    @cached_property
-    def axes(self) -> Axes:
-        """Axes of the row."""
-        return Axes(**self.stored.entry["axes"])
-
-    @cached_property
-    def jackknife(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """By seed: macro-F1 of all units, and (U,) without each of them."""
-        counts = self.stored.counts
-        full, left = leave_one_out(np.stack(list(counts.values())))
-        return dict(zip(counts, zip(full, left, strict=True), strict=True))
-
-    @property
-    def score(self) -> float:
-        """Mean macro-F1 over seeds."""
-        return float(np.mean([full for full, _ in self.jackknife.values()]))
-
-    @cached_property
-    def _truth(self) -> np.ndarray:
-        truth: np.ndarray = next(iter(self.stored.counts.values())).sum(-1)
-        return truth
-
-    def is_paired_with(self, other: RowScores) -> bool:
-        """Return whether both rows were tested on the same units and frames."""
-        return np.array_equal(self.stored.units, other.stored.units) and np.array_equal(self._truth, other._truth)
-
-
-def scored_rows(results: RunResults) -> list[RowScores]:
-    """Return the rows with a finished seed, in plan order."""
-    stored = [results.load(entry) for entry in results.grid["rows"]]
-    return [RowScores(row) for row in stored if row.counts]
-
-
-def paired_seeds(rows: Sequence[RowScores]) -> list[int]:
-    """Return the finished seeds that all rows have; empty if they were tested on different frames."""
-    if not all(row.is_paired_with(rows[0]) for row in rows):
-        return []
-    return sorted(set.intersection(*(set(row.stored.counts) for row in rows)))
-
-
-def _mean(rows: Sequence[RowScores], seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over rows of macro-F1: (S,), and without each unit, (S, U)."""
-    full = np.array([[row.jackknife[seed][0] for seed in seeds] for row in rows])
-    left = np.array([[row.jackknife[seed][1] for seed in seeds] for row in rows])
-    return full.mean(0), left.mean(0)

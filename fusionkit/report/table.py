@@ -16,7 +16,7 @@ from fusionkit.report.csv_files import weights_text
 from fusionkit.report.failed_checks import failed_check_warnings
 from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
-from fusionkit.report.significance import few_units_warnings
+from fusionkit.report.significance import few_seeds_warnings, few_units_warnings, method
 from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
@@ -67,8 +67,7 @@ def caption(results: RunResults) -> list[str]:
     seeds = sorted({len(row.seeds) for row in rows})
     lines = [" · ".join(f"{name} {getattr(rows[0].axes, name)}" for name in CONTEXT if name not in varied)]
     lines.append(
-        f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); intervals: {results.intervals}; "
-        "p: unit-swap permutation test, Holm-corrected over rows"
+        f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}; p Holm: Holm-corrected over rows"
     )
     imputed = sorted({round(row.means["imputed"]) for row in rows})
     if imputed[-1]:
@@ -84,7 +83,15 @@ def warnings(results: RunResults) -> list[str]:
     found += random_weights_warnings(row.random_backbones for row in results.rows)
     found += version_warnings(results)
     found += failed_check_warnings(results.grid["rows"])
-    return found + (few_units_warnings(min(units)) if units else []) + _single_class_warnings(results)
+    if units:
+        found += few_units_warnings(min(units))
+        found += few_seeds_warnings(min(len(row.seeds) for row in results.rows if row.score), results.test)
+    found += [
+        f"{row.name}: seed(s) {', '.join(map(str, row.left_out))} left out, which are not finished"
+        for row in results.rows
+        if row.score and row.left_out
+    ][:_NAMED]
+    return found + _single_class_warnings(results)
 
 
 def random_weights_warnings(rows: Iterable[Sequence[str]]) -> list[str]:

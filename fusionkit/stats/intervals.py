@@ -6,36 +6,14 @@ resampled, not frames: errors on frames of one person are correlated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.errors import DataError
+from fusionkit.stats.crossed import Estimate, estimate
 from fusionkit.stats.permutation import UnitSwaps, share_as_extreme
 
 FEW_UNITS = 20  # below this many units, intervals and tests get a warning
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score, or a difference of two, with its interval.
-
-    Attributes:
-        value: mean over seeds.
-        low: lower bound; NaN with fewer than two units.
-        high: upper bound; NaN as ``low``.
-        se: standard error of units, seeds and bias correction together; NaN as ``low``.
-        n_units: U.
-        n_seeds: S.
-    """
-
-    value: float
-    low: float
-    high: float
-    se: float
-    n_units: int
-    n_seeds: int
 
 
 def macro_f1(counts: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
@@ -72,19 +50,13 @@ def interval(counts: np.ndarray, level: float = 0.95) -> Estimate:
         level: coverage, 0..1.
 
     Returns:
-        The value without bias correction. Its bounds are centred on the value minus its jackknife bias, because with
-        few units the F1 of a rare class is biased downwards. Their variance is that of the units, plus the square of
-        the correction, plus that between seeds divided by S. Student's t has the degrees of freedom of these variances:
-        U - 1 and S - 1, fewer where few units cause most of the variance. Clipped to 0..1.
+        As :func:`fusionkit.stats.crossed.estimate`; clipped to 0..1. With few units the F1 of a rare class is biased
+        downwards, so bounds are centred on the bias-corrected value.
 
     Raises:
         DataError: if the counts do not have this shape and type.
-
-    Reference: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 10 and 11, for bias and error;
-    Shoemaker, Fixing the F test for equal variances (2003), doi:10.1198/0003130031441, for degrees of freedom from the
-    kurtosis; Satterthwaite (1946), doi:10.2307/3002019, for those of a sum.
     """
-    return jackknife_estimate(*leave_one_out(check_counts(counts)), level, within=(0.0, 1.0))
+    return estimate(*leave_one_out(check_counts(counts)), level, within=(0.0, 1.0))
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Estimate:
@@ -103,7 +75,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Esti
     """
     check_paired(a, b)
     (full_a, left_a), (full_b, left_b) = leave_one_out(a), leave_one_out(b)
-    return jackknife_estimate(full_a - full_b, left_a - left_b, level)
+    return estimate(full_a - full_b, left_a - left_b, level)
 
 
 def permutation_p(a: np.ndarray, b: np.ndarray, permutations: int = 10_000, seed: int = 0) -> float:
@@ -255,41 +227,23 @@ def leave_one_out(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return macro_f1(total, present)[:, 0], macro_f1(total - counts, present)
 
 
-def jackknife_estimate(
-    full: np.ndarray, left_out: np.ndarray, level: float = 0.95, within: tuple[float, float] = (-1.0, 1.0)
-) -> Estimate:
-    """Estimate any statistic with its interval, as :func:`interval` does.
+def leave_one_out_scores(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return macro-F1 and the F1 of each class, on all units and without each of them.
 
     Args:
-        full: (S,) float; the statistic of all units.
-        left_out: (S, U) float; the statistic without each unit.
-        level: coverage, 0..1.
-        within: least and greatest possible value of the statistic.
+        counts: (S, U, C, C) integer; every unit has an annotated frame.
+
+    Returns:
+        (S, 1 + C) and (S, U, 1 + C) float in 0..1, macro-F1 first. A class in the truth of one unit is NaN without each
+        unit, because no frame of it would be left; a class in the truth of none is NaN throughout.
+
+    Raises:
+        DataError: if the counts do not have this shape and type.
     """
-    from scipy.special import stdtrit  # quantile of Student's t; importing scipy.stats would take a second
-
-    seeds, units = left_out.shape
-    value = float(full.mean())
-    if units < 2:
-        return Estimate(value, float("nan"), float("nan"), float("nan"), units, seeds)
-    left = left_out.mean(0)
-    bias = (units - 1) * (float(left.mean()) - value)
-    # A corrected value varies more than a plain one; the square of the correction accounts for that.
-    of_units = (units - 1) * float(left.var()) + bias**2
-    of_seeds = float(full.var(ddof=1) / seeds) if seeds > 1 else 0.0
-    se = (of_units + of_seeds) ** 0.5
-    # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
-    spread = of_units**2 / _freedom(left) + of_seeds**2 / max(seeds - 1, 1)
-    half_width = float(stdtrit(se**4 / spread, (1 + level) / 2)) * se if spread > 0 else 0.0
-    bounds = np.clip([min(value - bias - half_width, value), max(value - bias + half_width, value)], *within)
-    return Estimate(value, float(bounds[0]), float(bounds[1]), se, units, seeds)
-
-
-def _freedom(left: np.ndarray) -> float:
-    """Return the degrees of freedom of a jackknife variance: below U - 1 where few of the U units cause most of it."""
-    n, square = len(left), (left - left.mean()) ** 2
-    if n < 4 or not square.any():
-        return n - 1.0
-    excess = float((square**2).mean() / square.mean() ** 2) - 3
-    unbiased = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6)
-    return 2 / (max(unbiased, 0.0) / n + 2 / (n - 1))
+    full, left = leave_one_out(check_counts(counts))
+    f1 = SingleLabel(counts.shape[-1]).per_class_f1
+    total = counts.sum(1, keepdims=True)
+    units_with = (counts[0].sum(-1) > 0).sum(0)
+    classes = np.where(units_with > 0, f1(total)[:, 0], np.nan)
+    without = np.where(units_with > 1, f1(total - counts), np.nan)
+    return np.column_stack([full, classes]), np.concatenate([left[..., None], without], -1)

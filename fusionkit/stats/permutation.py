@@ -66,7 +66,9 @@ class UnitSwaps:
 
     def class_differences(self, swaps: np.ndarray) -> np.ndarray:
         """Return the difference in F1 of each class, mean over seeds: swaps (P, n) of 0 and 1 to (C, n)."""
-        added = (self.change @ swaps.astype(self.change.dtype)).reshape(*self.start.shape[:-1], -1)
+        with np.errstate(all="ignore"):  # some processors raise flags for the unused ends of their vectors
+            added = self.change @ swaps.astype(self.change.dtype)
+        added = added.reshape(*self.start.shape[:-1], -1)
         first = self.start + added
         second = self.both - first
         terms = first[:, 0] / (self.support + first[:, 1])

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionkit.registry import DATASETS
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 SMALL = "synthetic:train=10,val=3,test=3,clips=4,clip_length=8"
 

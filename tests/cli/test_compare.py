@@ -19,7 +19,7 @@ def test_it_prints_both_scores_the_difference_every_class_and_a_sentence(finishe
     for written, value in (("A", row.score.value), ("A - B", row.delta.value)):
         number = re.escape(f"{value:+.3f}".replace("0.", ".", 1).removeprefix("+"))
         assert re.search(rf"^{written} +\+?{number} \[", text, re.MULTILINE), text
-    assert found.overall.p == row.p
+    assert found.overall.p == row.delta.p
     for each in found.classes:
         assert re.search(rf"^{each.name} +{each.n_units} +{each.n_frames} ", text, re.MULTILINE)
     assert found.sentence() in text

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
+from moderated import difference_estimate, score_estimate
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.run import Results
 from fusionkit.report.table import caption
-from fusionkit.stats.bootstrap import bootstrap_difference, bootstrap_interval
-from fusionkit.stats.intervals import holm, interval, macro_f1, paired_difference, permutation_p
+from fusionkit.stats.bootstrap import bootstrap_estimate
+from fusionkit.stats.intervals import holm, macro_f1
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -27,20 +28,17 @@ def counts_of(run: Path, record: dict, seeds: list[int]) -> np.ndarray:
 def test_scores_intervals_and_differences_are_those_of_the_stored_counts(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(seeds=3, regions=["bottom", "top"]), tmp_path / "run")
     records = results.grid["rows"]
-    reference = counts_of(tmp_path / "run", records[0], [0, 1, 2])
+    every = [counts_of(tmp_path / "run", record, [0, 1, 2]) for record in records]
     assert [row.is_reference for row in results.rows] == [True, False, False]
     p = [float("nan")]
-    for record, row in zip(records, results.rows, strict=True):
-        counts = counts_of(tmp_path / "run", record, [0, 1, 2])
-        assert row.score == interval(counts)
+    for counts, row in zip(every, results.rows, strict=True):
+        assert row.score == score_estimate(counts, every)
         assert row.sd == pytest.approx(np.std([macro_f1(seed.sum(0)) for seed in counts], ddof=1))
         if row.is_reference:
             assert row.delta is None
-            assert np.isnan(row.p)
         else:
-            assert row.delta == paired_difference(counts, reference)
-            assert row.p == permutation_p(counts, reference)
-            p.append(row.p)
+            assert row.delta == difference_estimate(counts, every[0], every)
+            p.append(row.delta.p)
     np.testing.assert_array_equal([row.p_holm for row in results.rows], holm(np.array(p)))
 
 
@@ -48,12 +46,11 @@ def test_intervals_are_the_bootstraps_where_that_is_asked_for_and_all_else_stays
     _, results = carry_out(toy_plan(seeds=2), tmp_path / "run")
     other = Results(tmp_path / "run", "bootstrap")
     a, b = (counts_of(tmp_path / "run", record, [0, 1]) for record in other.grid["rows"])
-    assert [row.score for row in other.rows] == [bootstrap_interval(a), bootstrap_interval(b)]
-    assert other.rows[1].delta == bootstrap_difference(b, a)
+    assert [row.score.low for row in other.rows] == [bootstrap_estimate([(1.0, each)]).low for each in (a, b)]
+    assert other.rows[1].delta == bootstrap_estimate([(1.0, b), (-1.0, a)])
     assert other.rows[1].score.low != results.rows[1].score.low
-    assert [row.p for row in other.rows][1:] == [row.p for row in results.rows][1:]
-    assert "intervals: delete-one-unit jackknife-t; p" in caption(results)[1]
-    assert "intervals: percentile bootstrap of units and seeds; p" in caption(other)[1]
+    assert "jackknife-t over units and seeds" in caption(results)[1]
+    assert "percentile bootstrap of units and seeds" in caption(other)[1]
 
 
 def test_the_caption_gives_n_of_each_data_set(tmp_path: Path) -> None:
@@ -77,10 +74,11 @@ def test_a_difference_pairs_the_seeds_that_both_have(tmp_path: Path) -> None:
         "face,bottom": [0, 1],
         "face,top": [1, 2],
     }
+    every = {views: counts_of(tmp_path / "run", record, row.seeds) for views, (row, record) in by_views.items()}
     for views, seeds in (("face,bottom", [0, 1]), ("face,top", [1, 2])):
         row, record = by_views[views]
         a, b = (counts_of(tmp_path / "run", item, seeds) for item in (record, by_views["face"][1]))
-        assert row.delta == paired_difference(a, b)
+        assert row.delta == difference_estimate(a, b, [*every.values()])
 
 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:

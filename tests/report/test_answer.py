@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_counts import drawn
+from moderated import contrast, difference_estimate
 from toy_folder import Toy, write_folder
 
 from fusionkit.report.answer import Answer, answer
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
-from fusionkit.stats.intervals import macro_f1, paired_difference, permutation_p
+from fusionkit.stats.intervals import macro_f1
 
 
 def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy:
@@ -72,16 +73,19 @@ def test_the_correction_counts_every_pair_of_choices_on_every_axis(tmp_path: Pat
         for index, (fusion, skill) in enumerate(skills.items())
     }
     found = answer(write_folder(tmp_path, list(rows.values())))
-    raw: dict[str, float] = {}
-    for rival in (rival for each in found.findings if each.axis == "fusion" for rival in each.rivals):
-        counts = [
-            np.stack([seed for views in ("mouth", "nose") for seed in rows[views, fusion].counts])
-            for fusion in ("a", rival.name)
-        ]
-        raw[rival.name] = permutation_p(*counts, 2_000)
+    every = [np.stack(each.counts) for each in rows.values()]
+    stacked = {key: np.stack(each.counts) for key, each in rows.items()}
+    raw = {
+        other: contrast(
+            [(sign / 2, stacked[views, fusion]) for fusion, sign in (("a", 1), (other, -1)) for views in ("mouth", "nose")],
+            every,
+            (-1.0, 1.0),
+        ).p
+        for other in ("b", "c", "d")
+    }
     views = next(each for each in found.findings if each.axis == "views").rivals[0]
-    counts = [np.stack([s for f in skills for s in rows[v, f].counts]) for v in ("mouth", "nose")]
-    raw["nose"] = permutation_p(*counts, 2_000)
+    halves = [(sign / 4, stacked[view, fusion]) for view, sign in (("mouth", 1), ("nose", -1)) for fusion in skills]
+    raw["nose"] = contrast(halves, every, (-1.0, 1.0)).p
     expected, least = {}, 0.0
     for rank, name in enumerate(sorted(raw, key=lambda name: raw[name])):
         least = max(least, min(1.0, (7 - rank) * raw[name]))
@@ -108,7 +112,8 @@ def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
     for each in rows.values():
         each.reference = "0reference"
     found = answer(write_folder(tmp_path, [reference, *rows.values()]))
-    delta = paired_difference(np.stack(best.counts), np.stack(reference.counts))
+    every = [np.stack(each.counts) for each in (reference, *rows.values())]
+    delta = difference_estimate(np.stack(best.counts), np.stack(reference.counts), every)
     assert found.headline.startswith(f"face,eye/{best.axes['fusion']}/none has the highest macro-F1, ")
     assert f"; it beats the reference face/linear/none by {share_with_interval(delta)}, p < .001" in found.headline
     assert found.headline.endswith("Holm-corrected over 4 comparisons")
@@ -139,3 +144,24 @@ def test_data_sets_are_compared_separately(tmp_path: Path, rows: dict[str, Toy])
     best = {each.dataset: each.best for each in views}
     assert best == {"toy": "face,eye", "other": "face,nose"}
     assert "Region set, on other: face,nose beats face,eye" in views[1].sentence()
+
+
+def test_one_seed_is_described_and_claims_nothing(tmp_path: Path) -> None:
+    reference = Toy({"fusion": "linear"}, drawn(0.1, draw=9), id="0reference")
+    best = Toy({"fusion": "mlp"}, drawn(0.8, draw=1), reference="0reference")
+    found = answer(write_folder(tmp_path, [reference, best]))
+    assert "beats" not in " ".join(found.sentences())
+    assert "no claim" in found.headline
+    assert [finding.sentence().endswith("one trained model each, so no claim") for finding in found.findings] == [True]
+
+
+def test_a_difference_that_only_the_correction_takes_away_is_said_so(tmp_path: Path) -> None:
+    rows = [Toy({"fusion": "linear"}, drawn(0.50, seeds=3, draw=0), id="0reference")]
+    rows += [
+        Toy({"fusion": f"f{index}"}, drawn(skill, seeds=3, draw=index), reference="0reference")
+        for index, skill in enumerate((0.59, *[0.5] * 24), 1)
+    ]
+    results = write_folder(tmp_path, rows)
+    best = max((row for row in results.rows if row.delta), key=lambda row: row.score.value)
+    assert best.delta.p < 0.05 < best.p_holm
+    assert "but not after correction" in answer(results).headline

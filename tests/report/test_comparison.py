@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moderated import difference_estimate, score_estimate
 from naive_stats import make_pair
 from toy_folder import Toy, write_folder
 
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.report.comparison import Comparison, caption, warnings
-from fusionkit.stats.intervals import class_permutation_p, holm, interval, paired_difference, permutation_p
-from fusionkit.stats.per_class import class_differences
+from fusionkit.report.run import Results
+from fusionkit.stats.intervals import holm, permutation_p
 
 EYE = {"views": "face,eye", "fusion": "concat"}
 NAMES = ("calm", "glad", "sad", "angry")
@@ -25,14 +26,17 @@ def compared(path: Path, a: np.ndarray, b: np.ndarray) -> Comparison:
 def test_numbers_are_those_of_the_pooled_counts(tmp_path: Path) -> None:
     a, b = make_pair(0, 25, seeds=3, gain=1.0)
     found = compared(tmp_path, a, b)
-    assert (found.overall.a, found.overall.b) == (interval(a), interval(b))
-    assert found.overall.difference == paired_difference(a, b)
-    assert found.overall.p == permutation_p(a, b)
+    assert [repr(each) for each in (found.overall.a, found.overall.b)] == [
+        repr(score_estimate(each, [b, a])) for each in (a, b)
+    ]
+    assert found.overall.difference == difference_estimate(a, b, [b, a])
+    assert found.overall.p == found.overall.difference.p
     assert found.n_frames == a[0].sum()
     assert found.seeds == ([0, 1, 2], [0, 1, 2])
     assert [each.name for each in found.classes] == list(NAMES)
-    assert [each.difference for each in found.classes] == class_differences(a, b)
-    np.testing.assert_array_equal([each.p for each in found.classes], holm(class_permutation_p(a, b)))
+    np.testing.assert_array_equal(
+        [each.p for each in found.classes], holm(np.array([each.difference.p for each in found.classes]))
+    )
     truth = a[0].sum(-1)
     for name, each in enumerate(found.classes):
         f1 = [2 * s[:, name, name].sum() / (s[:, name].sum() + s[:, :, name].sum()) for s in a]
@@ -43,8 +47,8 @@ def test_numbers_are_those_of_the_pooled_counts(tmp_path: Path) -> None:
 
 def test_the_better_row_beats_the_other_in_either_order(tmp_path: Path) -> None:
     a, b = make_pair(1, 30, seeds=2, gain=3.0)
-    difference = paired_difference(a, b)
-    assert difference.low > 0
+    difference = difference_estimate(a, b, [b, a])
+    assert difference.p < 0.001
     low, value, high = (f"{each:.3f}"[1:] for each in (difference.low, difference.value, difference.high))
     expected = f"face,eye/concat/none beats face/linear/none by {value} [{low}, {high}], p < .001"
     results = write_folder(tmp_path, [Toy({}, b, classes=NAMES), Toy(EYE, a, classes=NAMES)])
@@ -52,11 +56,7 @@ def test_the_better_row_beats_the_other_in_either_order(tmp_path: Path) -> None:
     assert forth.sentence() == back.sentence() == expected
     assert (forth.overall.verdict, back.overall.verdict) == ("a", "b")
     assert back.overall.difference.value == pytest.approx(-difference.value)
-    better = [
-        name
-        for name, each, p in zip(NAMES, class_differences(a, b), holm(class_permutation_p(a, b)), strict=True)
-        if p <= 0.05 and each.low > 0
-    ]
+    better = [each.name for each in forth.classes if each.p <= 0.05 and each.difference.value > 0]
     assert better
     assert (
         forth.class_sentences()
@@ -66,7 +66,7 @@ def test_the_better_row_beats_the_other_in_either_order(tmp_path: Path) -> None:
 
 
 def test_similar_rows_are_tied(tmp_path: Path) -> None:
-    a, b = make_pair(2, 25)
+    a, b = make_pair(2, 25, seeds=2)
     found = compared(tmp_path, a, b)
     assert found.overall.p > 0.05
     assert found.overall.verdict == "tied"
@@ -75,18 +75,17 @@ def test_similar_rows_are_tied(tmp_path: Path) -> None:
     assert found.class_sentences() == ["no single class differs significantly"]
 
 
-def test_a_difference_is_claimed_only_where_test_and_interval_agree(tmp_path: Path) -> None:
-    # All four units are better in one row: the interval excludes 0, but no test of four units can reject.
-    a = np.zeros((1, 4, 2, 2), dtype=int)
-    a[0, :] = [[9, 1], [1, 9]]
-    b = a.copy()
-    b[0, :] = [[6, 4], [4, 6]]
-    b[0, 0] = [[7, 3], [4, 6]]
-    found = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)]).compare("concat", "linear")
-    assert found.overall.difference.low > 0
-    assert found.overall.p == 2 / 16
-    assert found.overall.verdict == "tied"
-    assert any("disagree" in line and "inconclusive" in line for line in warnings(found))
+def test_one_seed_is_no_claim_and_the_permutation_test_speaks_of_these_models(tmp_path: Path) -> None:
+    a, b = make_pair(1, 30, gain=3.0)
+    results = write_folder(tmp_path, [Toy({}, b, classes=NAMES), Toy(EYE, a, classes=NAMES)])
+    found = results.compare("concat", "linear")
+    assert (found.overall.verdict, found.class_sentences()) == ("tied", [])
+    assert "no claim" in found.sentence()
+    assert any("--seeds 3" in line for line in warnings(found))
+    models = Results(tmp_path, "permutation").compare("concat", "linear")
+    assert models.overall.p == permutation_p(a, b)
+    assert models.overall.verdict == "a"
+    assert "these trained models" in caption(models)
 
 
 def test_seeds_are_paired_and_unpaired_ones_are_left_out_and_named(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_seeds_are_paired_and_unpaired_ones_are_left_out_and_named(tmp_path: Pat
     results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, [a[2], None, a[1]], seeds=[2, 5, 1])])
     found = results.compare("concat", "linear")
     assert found.seeds == ([1, 2], [1, 2])
-    assert found.overall.difference == paired_difference(a[1:], b[1:])
+    assert found.overall.difference == difference_estimate(a[1:], b[1:], [b, a[1:]])
     assert found.left_out == [0]
     assert "seeds finished in one row only were left out: 0" in warnings(found)
     assert "seeds 1, 2 of both" in caption(found)
@@ -104,7 +103,7 @@ def test_a_seed_given_for_one_row_applies_to_both(tmp_path: Path) -> None:
     a, b = make_pair(4, 22, seeds=2)
     results = write_folder(tmp_path, [Toy({}, b), Toy(EYE, a)])
     found = results.compare("concat/none/1", "linear")
-    assert found.overall.difference == paired_difference(a[1:], b[1:])
+    assert repr(found.overall.difference) == repr(difference_estimate(a[1:], b[1:], []))
     assert found.names == ("face,eye/concat/none/1", "face/linear/none")
     assert any(line.startswith("one seed:") for line in warnings(found))
 
@@ -112,7 +111,7 @@ def test_a_seed_given_for_one_row_applies_to_both(tmp_path: Path) -> None:
 def test_two_seeds_of_one_row_can_be_compared(tmp_path: Path) -> None:
     a, _ = make_pair(5, 22, seeds=2)
     found = write_folder(tmp_path, [Toy({}, a)]).compare("linear/none/0", "linear/none/1")
-    assert found.overall.difference == paired_difference(a[:1], a[1:])
+    assert repr(found.overall.difference) == repr(difference_estimate(a[:1], a[1:], []))
     assert "seed 0 of A and 1 of B" in caption(found)
 
 
@@ -121,11 +120,11 @@ def test_folds_are_pooled_and_a_cell_of_one_fold_is_compared_with_that_fold(tmp_
     folds = ("fold0", "fold1", "fold2")
     results = write_folder(tmp_path, [Toy({}, b, folds=folds), Toy(EYE, a, folds=folds)])
     whole = results.compare("concat", "linear")
-    assert whole.overall.difference.value == pytest.approx(paired_difference(a, b).value)
+    assert whole.overall.difference.value == pytest.approx(difference_estimate(a, b, []).value)
     assert whole.overall.a.n_units == 21
     cell = results.grid["rows"][1]["cells"][1]
     part = results.compare(cell["id"], "linear")
-    assert part.overall.difference == paired_difference(a[:, 1::3], b[:, 1::3])
+    assert repr(part.overall.difference) == repr(difference_estimate(a[:, 1::3], b[:, 1::3], []))
     assert part.names[0] == "face,eye/concat/none/0 fold1"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from moderated import difference_estimate, score_estimate
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
@@ -17,15 +18,14 @@ from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import write_csv_files
 from fusionkit.report.run import Results
-from fusionkit.stats.intervals import interval, paired_difference
 from fusionkit.storage.artifact import read_artifact, write_artifact
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 RESULTS = (
-    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,n_seeds,n_units,n_clips,n_frames,macro_f1,"
-    "macro_f1_sd,macro_f1_lo,macro_f1_hi,delta,delta_lo,delta_hi,p,p_holm,accuracy,uar,ece,coverage,params,gflops,"
-    "weights"
+    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,id,n_seeds,seeds_left_out,n_units,n_clips,"
+    "n_frames,macro_f1,macro_f1_lo,macro_f1_hi,macro_f1_sd,macro_f1_sd_moderated,delta,delta_lo,delta_hi,p,p_holm,"
+    "significance,accuracy,uar,ece,coverage,params,gflops,weights"
 )
 AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
 
@@ -43,7 +43,10 @@ def run(tmp_path: Path, toy_house: None) -> Path:  # noqa: F811
 
 
 def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) -> None:
-    assert (run / "results.csv").read_text().splitlines()[0] == RESULTS
+    classes = next(iter(RunFolder(run).infos("cells")))["per_class_f1"]
+    f1 = ",".join(f"f1_{name},f1_{name}_lo,f1_{name}_hi" for name in classes)
+    shares = ",".join(f"predicted_{name}" for name in classes)
+    assert (run / "results.csv").read_text().splitlines()[0] == f"{RESULTS},{f1},{shares}"
     cells = (run / "cells.csv").read_text().splitlines()[0]
     assert cells.startswith(AXES + ",seed,fold,")
     assert cells.endswith(",weights,state,error")
@@ -107,11 +110,14 @@ def by_hand(run: Path) -> list[dict[str, float]]:
         stacked = np.stack([seed.pop("counts") for seed in per_seed])
         counts.append(stacked)
         line = {name: float(np.mean([seed[name] for seed in per_seed])) for name in per_seed[0]}
-        estimate = interval(stacked)
-        line |= {"macro_f1_sd": float(np.std([seed["macro_f1"] for seed in per_seed], ddof=1))}
-        line |= {"macro_f1_lo": estimate.low, "macro_f1_hi": estimate.high, "n_seeds": 2.0}
+        line |= {"macro_f1_sd": float(np.std([seed["macro_f1"] for seed in per_seed], ddof=1)), "n_seeds": 2.0}
+        predicted = stacked.sum((0, 1, 2)) / stacked.sum()
+        line |= {f"predicted_{name}": share for name, share in zip(fold_data.source.classes, predicted, strict=True)}
         found.append(line)
-    delta = paired_difference(counts[1], counts[0])
+    for line, own in zip(found, counts, strict=True):
+        estimate = score_estimate(own, counts)
+        line |= {"macro_f1_lo": estimate.low, "macro_f1_hi": estimate.high}
+    delta = difference_estimate(counts[1], counts[0], counts)
     found[1] |= {"delta": found[1]["macro_f1"] - found[0]["macro_f1"], "delta_lo": delta.low, "delta_hi": delta.high}
     found[0] |= {"params": 7 + 12 * 3 + 3, "gflops": 0.25 + 2 * 36 / 1e9}
     found[1] |= {"params": 7 + 12 * 3 + 3, "gflops": 0.5 + 2 * 36 / 1e9}

@@ -13,7 +13,7 @@ from fusionkit.report.numbers import (
     signed,
     signed_with_interval,
 )
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 NAN = float("nan")
 

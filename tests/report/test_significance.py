@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn_counts import drawn
+from moderated import difference_estimate
 from toy_folder import Toy, write_folder
 
-from fusionkit.report.significance import beats, corrected_p, is_significant, row_significance
-from fusionkit.stats.intervals import Estimate, holm, macro_f1, paired_difference, permutation_p
+from fusionkit.report.run import Results
+from fusionkit.report.significance import beats, corrected_p, few_seeds_warnings, method, row_significance, rule
+from fusionkit.stats.crossed import Estimate
+from fusionkit.stats.intervals import holm, macro_f1
 
 SKILLS = (0.60, 0.60, 0.58, 0.54, 0.50, 0.20)
 
 
-def test_rows_are_behind_if_the_corrected_test_and_the_interval_agree(tmp_path: Path) -> None:
+def test_rows_are_behind_if_their_corrected_p_is_small(tmp_path: Path) -> None:
     toys = [
         Toy({"fusion": f"f{index}"}, drawn(skill, seeds=2, draw=index), id=f"id{index}")
         for index, skill in enumerate(SKILLS)
@@ -24,11 +26,11 @@ def test_rows_are_behind_if_the_corrected_test_and_the_interval_agree(tmp_path: 
     counts = [np.stack(toy.counts) for toy in toys]
     best = int(np.argmax([macro_f1(each.sum(1)).mean() for each in counts]))
     others = [index for index in range(len(toys)) if index != best]
-    differences = {index: paired_difference(counts[best], counts[index]) for index in others}
-    p = [permutation_p(counts[best], counts[o], 2_000) if differences[o].low > 0 else 1.0 for o in others]
+    differences = [difference_estimate(counts[best], counts[index], counts) for index in others]
+    p = [each.p for each in differences]
     expected = {f"id{best}": "best"}
     for index, value in zip(others, holm(np.array(p)), strict=True):
-        expected[f"id{index}"] = "behind" if value <= 0.05 and differences[index].low > 0 else "tied"
+        expected[f"id{index}"] = "behind" if value <= 0.05 else "tied"
     assert row_significance(write_folder(tmp_path, toys)) == expected
     assert set(expected.values()) == {"best", "tied", "behind"}
 
@@ -42,31 +44,38 @@ def test_each_data_set_has_a_best_row_and_unfinished_rows_are_left_out(tmp_path:
     assert row_significance(write_folder(tmp_path, toys)) == {"a": "best", "b": "best"}
 
 
-@dataclass
-class Difference:
-    """A paired difference with a given p."""
-
-    raw_p: float
-    difference: Estimate = field(default_factory=lambda: Estimate(0.2, 0.1, 0.3, 0.05, 30, 1))
-
-    def p(self, tests: int) -> float:
-        return self.raw_p
+def difference(p: float, value: float = 0.2) -> Estimate:
+    return Estimate(value, value - 0.1, value + 0.1, 0.05, 30, 3, p)
 
 
 def test_the_correction_counts_tests_that_were_not_carried_out() -> None:
-    assert corrected_p([Difference(0.01), Difference(0.02)], 5) == [0.05, 0.08]
+    assert corrected_p([difference(0.01), difference(0.02)], 5) == [0.05, 0.08]
     assert corrected_p([], 3) == []
-    around_zero = Estimate(0.2, -0.1, 0.5, 0.2, 30, 1)
-    assert corrected_p([Difference(0.01), Difference(0.02, around_zero)], 5) == [0.05, 1.0]
+    found = corrected_p([difference(0.01), difference(float("nan"))], 5)
+    assert found[0] == pytest.approx(0.04)
+    assert np.isnan(found[1])
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "significant"),
-    [(0.1, 0.3, 0.05, True), (0.1, 0.3, 0.051, False), (-0.1, 0.3, 0.01, False), (-0.3, -0.1, 0.01, True)],
+    ("value", "p", "expected"), [(0.2, 0.05, True), (0.2, 0.051, False), (-0.2, 0.01, False), (0.2, float("nan"), False)]
 )
-def test_a_difference_is_significant_if_the_test_rejects_and_the_interval_excludes_0(
-    low: float, high: float, p: float, significant: bool
-) -> None:
-    difference = Estimate((low + high) / 2, low, high, 0.1, 30, 1)
-    assert is_significant(difference, p) == significant
-    assert beats(difference, p) == (significant and low > 0)
+def test_a_row_beats_another_if_it_is_higher_and_p_is_small(value: float, p: float, expected: bool) -> None:
+    assert beats(difference(p, value), p) == expected
+
+
+def test_one_seed_marks_the_highest_row_and_no_row_as_behind(tmp_path: Path) -> None:
+    toys = [Toy({"fusion": f"f{skill}"}, drawn(skill, draw=5), id=f"id{skill}") for skill in (0.9, 0.1)]
+    results = write_folder(tmp_path, toys)
+    assert row_significance(results) == {"id0.9": "best"}
+    assert "one trained model" in method(results)
+    assert "--seeds 3" in rule(results)
+    models = Results(tmp_path, "permutation")
+    assert row_significance(models) == {"id0.9": "best", "id0.1": "behind"}
+    assert "these trained models" in method(models)
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, "--seeds 3"), (2, "2 seeds"), (3, "")])
+def test_few_seeds_are_warned_of(seeds: int, expected: str) -> None:
+    found = few_seeds_warnings(seeds, "crossed")
+    assert [expected in line for line in found] == ([True] if expected else [])
+    assert few_seeds_warnings(seeds, "permutation") == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +18,7 @@ from naive_stats import (
     Pair,
     make_pair,
     naive_difference,
-    naive_interval,
+    naive_estimate,
     naive_macro_f1,
     naive_score,
     simulate,
@@ -28,12 +28,12 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from fusionkit.contracts import SingleLabel
 from fusionkit.errors import DataError
+from fusionkit.stats.crossed import estimate as crossed_estimate
 from fusionkit.stats.intervals import (
     accuracy,
     ece,
     holm,
     interval,
-    jackknife_estimate,
     macro_f1,
     paired_difference,
     permutation_p,
@@ -91,17 +91,15 @@ def test_macro_f1_leaves_out_a_class_that_is_present_elsewhere_but_has_no_f1_her
 @pytest.mark.parametrize(
     ("units", "seeds", "level"), [(2, 1, 0.95), (3, 1, 0.5), (4, 1, 0.95), (12, 3, 0.95), (12, 5, 0.8), (40, 1, 0.95)]
 )
-def test_interval_is_a_naive_jackknife_with_students_t_and_the_variance_of_seeds(
-    units: int, seeds: int, level: float
-) -> None:
+def test_interval_is_that_of_the_mean_squares_of_units_seeds_and_both(units: int, seeds: int, level: float) -> None:
     counts, _ = make_pair(units, units, seeds)
     counts[:, 0] *= 4  # one unit weighs more than others, as in life
     estimate = interval(counts, level)
-    per_seed = [naive_score(seed[None], range(units)) for seed in counts]
-    low, high, se = naive_interval(lambda kept: naive_score(counts, kept), per_seed, units, level)
+    low, high, se, p = naive_estimate(lambda seed, kept: naive_score(counts[seed, None], kept), seeds, units, level)
     assert estimate.value == pytest.approx(naive_score(counts, range(units)))
     assert estimate.se == pytest.approx(se)
     assert (estimate.low, estimate.high) == pytest.approx((max(low, 0), min(high, 1)))
+    assert estimate.p == pytest.approx(p) if seeds > 1 else math.isnan(estimate.p)
     assert (estimate.n_units, estimate.n_seeds) == (units, seeds)
 
 
@@ -112,19 +110,31 @@ def test_interval_keeps_the_class_set_when_the_only_unit_of_a_class_is_left_out(
     for predicted_elsewhere in (True, False):
         if not predicted_elsewhere:
             counts[:, 1:, :, 3] = 0
-        expected = naive_interval(lambda kept: naive_score(counts, kept), [0.0], 6)
+        expected = naive_estimate(lambda _, kept: naive_score(counts, kept), 1, 6)
         assert interval(counts).se == pytest.approx(expected[2])
 
 
-def test_paired_difference_is_a_naive_jackknife_of_the_difference() -> None:
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_paired_difference_is_the_estimate_of_the_difference_of_each_seed(gain: float) -> None:
     units, seeds = 9, 3
-    a, b = make_pair(5, units, seeds, gain=1.0)
-    everyone = range(units)
-    per_seed = [naive_score(x[None], everyone) - naive_score(y[None], everyone) for x, y in zip(a, b, strict=True)]
-    low, high, se = naive_interval(lambda kept: naive_score(a, kept) - naive_score(b, kept), per_seed, units)
+    a, b = make_pair(5, units, seeds, gain=gain)
+
+    def difference(seed: int, kept: Iterable[int]) -> float:
+        return naive_score(a[seed, None], kept) - naive_score(b[seed, None], kept)
+
+    low, high, se, p = naive_estimate(difference, seeds, units)
     estimate = paired_difference(a, b)
-    assert (estimate.value, estimate.se) == pytest.approx((np.mean(per_seed), se))
-    assert (estimate.low, estimate.high) == pytest.approx((low, high))
+    assert estimate.value == pytest.approx(np.mean([difference(seed, range(units)) for seed in range(seeds)]))
+    assert (estimate.low, estimate.high, estimate.se, estimate.p) == pytest.approx((low, high, se, p))
+
+
+@given(pairs(least_units=2), st.sampled_from([0.5, 0.9, 0.95]))
+def test_p_and_interval_never_disagree(pair: Pair, level: float) -> None:
+    estimate = paired_difference(*pair, level)
+    if estimate.n_seeds == 1:
+        assert math.isnan(estimate.p)
+    elif abs(estimate.p - (1 - level)) > 1e-9:
+        assert (estimate.low > 0 or estimate.high < 0) == (estimate.p < 1 - level)
 
 
 def test_interval_always_holds_the_value_itself() -> None:
@@ -161,7 +171,7 @@ def test_value_and_bias_are_those_published_for_the_law_school_data() -> None:
     lsat = np.array([576, 635, 558, 578, 666, 580, 555, 661, 651, 605, 653, 575, 545, 572, 594])
     gpa = np.array([3.39, 3.30, 2.81, 3.03, 3.44, 3.07, 3.00, 3.43, 3.36, 3.13, 3.12, 2.74, 2.76, 2.88, 2.96])
     left_out = [np.corrcoef(np.delete(lsat, i), np.delete(gpa, i))[0, 1] for i in range(15)]
-    estimate = jackknife_estimate(np.corrcoef(lsat, gpa)[:1, 1], np.array([left_out]), level=0.5)
+    estimate = crossed_estimate(np.corrcoef(lsat, gpa)[:1, 1], np.array([left_out]), level=0.5)
     assert estimate.value == pytest.approx(0.7764, abs=5e-5)
     assert estimate.value - (estimate.low + estimate.high) / 2 == pytest.approx(-0.0065, abs=5e-5)
 

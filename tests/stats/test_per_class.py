@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from naive_stats import make_pair, naive_interval
+from naive_stats import make_pair, naive_estimate
 from scipy import stats as scipy_stats
 
 from fusionkit.errors import DataError
-from fusionkit.stats.intervals import class_permutation_p, paired_difference
-from fusionkit.stats.per_class import class_differences, class_intervals
+from fusionkit.stats.crossed import Estimate, estimate
+from fusionkit.stats.intervals import class_permutation_p, leave_one_out, leave_one_out_scores
 from fusionkit.stats.permutation import drawn_swaps
 
 
@@ -22,36 +22,30 @@ def naive_f1(counts: np.ndarray, kept: list[int] | range, name: int) -> float:
     return float(np.mean(scores))
 
 
-@pytest.mark.parametrize(("units", "seeds", "level"), [(9, 1, 0.95), (12, 3, 0.95), (15, 2, 0.8)])
-def test_class_intervals_are_naive_jackknives_of_each_f1(units: int, seeds: int, level: float) -> None:
+def class_estimates(counts: np.ndarray) -> list[Estimate]:
+    full, left = leave_one_out_scores(counts)
+    return [estimate(full[:, index], left[..., index], within=(0.0, 1.0)) for index in range(1, full.shape[1])]
+
+
+@pytest.mark.parametrize(("units", "seeds"), [(9, 1), (12, 3)])
+def test_class_estimates_are_naive_ones_of_each_f1(units: int, seeds: int) -> None:
     counts, _ = make_pair(units, units, seeds)
-    for name, estimate in enumerate(class_intervals(counts, level)):
-        per_seed = [naive_f1(seed[None], range(units), name) for seed in counts]
-        low, high, se = naive_interval(lambda kept, c=name: naive_f1(counts, list(kept), c), per_seed, units, level)
-        assert estimate.value == pytest.approx(np.mean(per_seed))
-        assert estimate.se == pytest.approx(se)
-        assert estimate.low == pytest.approx(min(max(low, 0), estimate.value))
-        assert estimate.high == pytest.approx(max(min(high, 1), estimate.value))
-
-
-def test_class_differences_are_naive_jackknives_of_the_difference_of_each_f1() -> None:
-    units = 10
-    a, b = make_pair(3, units, seeds=2, gain=0.8)
-    for name, estimate in enumerate(class_differences(a, b)):
-        per_seed = [
-            naive_f1(x[None], range(units), name) - naive_f1(y[None], range(units), name)
-            for x, y in zip(a, b, strict=True)
-        ]
-        low, high, se = naive_interval(
-            lambda kept, c=name: naive_f1(a, list(kept), c) - naive_f1(b, list(kept), c), per_seed, units
+    for name, found in enumerate(class_estimates(counts)):
+        low, high, se, _ = naive_estimate(
+            lambda seed, kept, c=name: naive_f1(counts[seed, None], list(kept), c), seeds, units
         )
-        assert (estimate.value, estimate.se) == pytest.approx((np.mean(per_seed), se))
-        assert (estimate.low, estimate.high) == pytest.approx((max(low, -1), min(high, 1)))
+        assert found.value == pytest.approx(naive_f1(counts, range(units), name))
+        assert found.se == pytest.approx(se)
+        assert found.low == pytest.approx(min(max(low, 0), found.value))
+        assert found.high == pytest.approx(max(min(high, 1), found.value))
 
 
-def test_the_mean_over_classes_is_the_difference_in_macro_f1() -> None:
-    a, b = make_pair(4, 12, seeds=2)
-    assert np.mean([each.value for each in class_differences(a, b)]) == pytest.approx(paired_difference(a, b).value)
+def test_the_first_statistic_is_macro_f1_and_the_mean_of_the_others() -> None:
+    counts, _ = make_pair(4, 12, seeds=2)
+    full, left = leave_one_out_scores(counts)
+    np.testing.assert_array_equal(full[:, 0], leave_one_out(counts)[0])
+    np.testing.assert_array_equal(left[..., 0], leave_one_out(counts)[1])
+    np.testing.assert_allclose(full[:, 1:].mean(1), full[:, 0])
 
 
 def test_a_class_of_one_unit_has_a_value_and_no_interval_and_an_absent_one_has_neither() -> None:
@@ -60,11 +54,11 @@ def test_a_class_of_one_unit_has_a_value_and_no_interval_and_an_absent_one_has_n
         side[:, 1:, 3] = 0  # class 3 is in the truth of unit 0 alone
         side[:, :, 2] = 0  # class 2 in the truth of none, though it may be predicted
     assert a[:, 0, 3].sum() > 0
-    for estimates in (class_intervals(a), class_differences(a, b)):
-        assert not np.isnan([estimates[0].low, estimates[1].high]).any()
-        assert np.isfinite(estimates[3].value)
-        assert np.isnan([estimates[3].low, estimates[3].high, estimates[3].se]).all()
-        assert np.isnan([estimates[2].value, estimates[2].low]).all()
+    estimates = class_estimates(a)
+    assert not np.isnan([estimates[0].low, estimates[1].high]).any()
+    assert np.isfinite(estimates[3].value)
+    assert np.isnan([estimates[3].low, estimates[3].high, estimates[3].se]).all()
+    assert np.isnan([estimates[2].value, estimates[2].low]).all()
     p = class_permutation_p(a, b)
     assert np.isnan(p).tolist() == [False, False, True, False]
 
@@ -103,8 +97,7 @@ def test_drawn_class_p_count_the_swaps_that_the_test_of_macro_f1_draws() -> None
 def test_counts_of_different_frames_are_refused() -> None:
     a, b = make_pair(7, 5)
     b[0, 2, 0, 0] += 1
-    for compare in (class_differences, class_permutation_p):
-        with pytest.raises(DataError, match="truth of unit 2"):
-            compare(a, b)
+    with pytest.raises(DataError, match="truth of unit 2"):
+        class_permutation_p(a, b)
     with pytest.raises(DataError, match="confusion counts are"):
-        class_intervals(a.astype(float))
+        leave_one_out_scores(a.astype(float))

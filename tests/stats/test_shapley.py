@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import rankdata
 
 from fusionkit.errors import DataError
-from fusionkit.stats.intervals import jackknife_estimate, leave_one_out, macro_f1, paired_difference
+from fusionkit.stats.crossed import estimate
+from fusionkit.stats.intervals import leave_one_out, macro_f1, paired_difference
 from fusionkit.stats.shapley import average_ranks, best_constant, shapley_interactions, shapley_values
 
 
@@ -126,7 +127,7 @@ def test_of_one_player_the_value_is_the_paired_difference_with_its_interval() ->
     truth = rng.integers(1, 9, (12, 3))
     a, b = (rng.multinomial(truth, np.eye(3) * right + (1 - right) / 3)[None] for right in (0.2, 0.6))
     full, left_out = (np.stack(each) for each in zip(leave_one_out(a), leave_one_out(b), strict=True))
-    found = jackknife_estimate(shapley_values(full)[0], shapley_values(left_out)[0])
+    found = estimate(shapley_values(full)[0], shapley_values(left_out)[0])
     expected = paired_difference(b, a)
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
 

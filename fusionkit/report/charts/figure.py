@@ -13,7 +13,7 @@ from fusionkit.report.numbers import share
 if TYPE_CHECKING:
     import altair as alt
 
-    from fusionkit.stats.intervals import Estimate
+    from fusionkit.stats.crossed import Estimate
 
     AnyChart = alt.Chart | alt.LayerChart | alt.FacetChart
 

@@ -15,7 +15,7 @@ from fusionkit.report.charts.figure import MAX_SERIES, Figure, Mark, interval_pl
 from fusionkit.report.numbers import share, share_with_interval, signed, signed_with_interval
 from fusionkit.report.robustness import PATTERN_TEXTS
 from fusionkit.report.row_names import RowNames
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 _ROWS = 4
 _PAIRED_VIEWS = 4  # with more views the interactions are in the table only

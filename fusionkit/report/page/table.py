@@ -13,7 +13,7 @@ from fusionkit.report.numbers import amount, p_value, percent, share, share_with
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance
 from fusionkit.report.table import CONTEXT, has_incomplete_coverage, unfinished_text
-from fusionkit.stats.intervals import Estimate
+from fusionkit.stats.crossed import Estimate
 
 _SCORE = "macro-F1 [95 %]"
 _Span = tuple[float, float]
@@ -117,7 +117,7 @@ def _score_columns(rows: list[Row], marks: dict[str, Significance]) -> Iterator[
     def p_holm(row: Row) -> Entry:
         return _number(p_value(row.p_holm) if row.delta else "", row.p_holm)
 
-    note = "unit-swap permutation test against the reference, Holm-corrected over the rows"
+    note = "of the difference from the reference, Holm-corrected over the rows"
     yield Column(_SCORE), score
     yield Column("significance", is_number=False, note="compared with the best row"), mark
     yield Column("difference to the reference [95 %]"), delta

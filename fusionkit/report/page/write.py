@@ -92,8 +92,8 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
     cells = results.cells()
     values: dict[str, Any] = {
         "answer": answer.answer(results),
-        "answer_rule": answer.RULE,
-        "significance_rule": significance.RULE,
+        "answer_rule": answer.rule(results),
+        "significance_rule": significance.rule(results),
         "table": page_table(results, significance.row_significance(results)),
         "caption": caption(results),
         "warnings": warnings(results),

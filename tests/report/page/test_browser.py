@@ -22,7 +22,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     skills = {"concat": 0.3, "mlp": 0.9, "gated": 0.6}
     toys = [
-        Toy({"views": views, "fusion": fusion}, drawn(skill, units=10, draw=index))
+        Toy({"views": views, "fusion": fusion}, drawn(skill, units=24, seeds=3, draw=index))
         for views in ("face,eye", "face,mouth")
         for index, (fusion, skill) in enumerate(skills.items())
     ]
