@@ -84,12 +84,6 @@ def summed_interval_excludes_zero(a: StoredRow, b: StoredRow) -> bool:
     return bool(abs(full.mean() - bias) > half)
 
 
-def covered(rows: list[StoredRow], truth: float) -> list[bool]:
-    """Whether the interval of each row holds the mean over all seeds; its units are fixed, so this is of seeds alone."""
-    contrasts = Contrasts(rows)
-    return [(score := contrasts.score(row)).low <= truth <= score.high for row in rows]
-
-
 def rate(found: Sequence[bool], independent: int) -> str:
     """The share, with its binomial error for that many independent comparisons."""
     share = float(np.mean(found))

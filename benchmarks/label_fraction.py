@@ -7,8 +7,8 @@ is fine-tuned on the labels of a share of the training units, and so is the same
 same recipe, epochs and seeds. Every share is given as many steps as far as EPOCHS allows, so that few labels do not
 mean few steps. Where dev is carved out of train, it has the same share of labels.
 
-Scores are of the test split. Intervals are delete-one-unit jackknife-t with the spread over seeds in them, p is of the
-unit-swap permutation test, Holm-corrected over the shares. One pre-training stands behind all seeds. The same command
+Scores are of the test split. Intervals and p are over units and seeds, p is Holm-corrected over the shares. One
+pre-training stands behind all seeds. The same command
 again goes on. ``curve.png`` in the folder draws the table.
 """
 
@@ -31,7 +31,8 @@ import numpy as np
 from fusionkit.config.config_file import find_config, read_config
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.registry import DATASETS
-from fusionkit.stats.intervals import Estimate, holm, interval, paired_difference, permutation_p
+from fusionkit.stats.crossed import Estimate
+from fusionkit.stats.intervals import holm, interval, paired_difference
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 ARMS = {"scratch": "from random weights", "pretrained": "pre-trained"}
@@ -199,7 +200,7 @@ def p_text(p: float) -> str:
 def table(counts: dict[tuple[str, float], np.ndarray], sizes: dict[float, Labels]) -> list[str]:
     """The curve, as lines of Markdown."""
     pairs = {share: (counts["pretrained", share], counts["scratch", share]) for share in sizes}
-    corrected = holm(np.array([permutation_p(*pair) for pair in pairs.values()]))
+    corrected = holm(np.array([paired_difference(*pair).p for pair in pairs.values()]))
     lines = [
         "| labels | units | frames | epochs | from scratch | pre-trained | difference | p Holm |",
         "|" + "---|" * 8,

@@ -18,7 +18,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import chi2
 
-from fusionkit.stats.bootstrap import bootstrap_interval
+from fusionkit.stats.bootstrap import bootstrap_estimate
 from fusionkit.stats.intervals import interval, macro_f1, paired_difference, permutation_p
 
 PRIOR = np.array([0.30, 0.05, 0.03, 0.03, 0.16, 0.13, 0.08, 0.22])
@@ -117,7 +117,7 @@ def one_data_set(
     changes = rng.normal(0, SEED, (3, CLASSES, CLASSES))
     seeds = np.concatenate([count(runs, predict(rng, runs, behaviour(BASE + c + ease_a))) for c in changes])
     score, over_seeds, difference = interval(a), interval(seeds), paired_difference(a, other)
-    percentile = bootstrap_interval(a, resamples=1000, seed=int(rng.integers(2**32)))
+    percentile = bootstrap_estimate([(1.0, a)], resamples=1000, seed=int(rng.integers(2**32)))
     return {
         "jackknife-t": score.low <= truth <= score.high,
         "percentile bootstrap": percentile.low <= truth <= percentile.high,

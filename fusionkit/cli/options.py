@@ -75,8 +75,8 @@ Baseline = Annotated[
 Test = Annotated[
     Literal["crossed", "bootstrap", "permutation"],
     typer.Option(
-        help="Method of intervals and p. crossed: over units (subjects or videos) and seeds. bootstrap: the same by the "
-        "percentile bootstrap, too narrow with few units. permutation: of these trained models, by swapping units."
+        help="Intervals and p over units (subjects or videos) and seeds (crossed), the same by percentile bootstrap "
+        "(bootstrap, too narrow with few units), or of these trained models by swapping units (permutation)."
     ),
 ]
 Cell = Annotated[str, typer.Option(metavar="ROW", help=_ROW, autocompletion=completion.rows)]

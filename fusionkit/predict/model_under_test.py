@@ -14,11 +14,11 @@ from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.perturb import Intact, Perturbation, PerturbedFeatures
 from fusionkit.engine.score import Score, score
 from fusionkit.errors import DataError
+from fusionkit.grid.contrasts import StoredRow
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.contrasts import StoredRow
 from fusionkit.grid.results import RunResults, pooled
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell

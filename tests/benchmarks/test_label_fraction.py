@@ -70,14 +70,13 @@ def test_a_fine_tuning_gives_the_counts_of_all_test_frames(
 
 
 def test_the_table_holds_both_arms_and_their_difference(curve: ModuleType) -> None:
-    good, bad = np.tile(np.diag([6, 6]), (1, 9, 1, 1)), np.tile([[3, 3], [3, 3]], (1, 9, 1, 1))
+    good, bad = np.tile(np.diag([6, 6]), (2, 9, 1, 1)), np.tile([[3, 3], [3, 3]], (2, 9, 1, 1))
     sizes = {0.5: curve.Labels({}, 4, 40, 7), 1.0: curve.Labels({}, 8, 80, 4)}
     counts = {("pretrained", share): good for share in sizes} | {("scratch", share): bad for share in sizes}
     head, rule, *rows = curve.table(counts, sizes)
     assert head.count("|") == rule.count("|") == 9
     assert rows[0].startswith("| 50% | 4 | 40 | 7 | .500 [.500, .500] | 1.000 [1.000, 1.000] | +.500 [+.500, +.500] | ")
-    # Swapping nine units in all ways: two of 512 are as extreme, of which two tests are corrected for.
-    assert float(rows[0].split("|")[8]) == pytest.approx(2 * 2 / 512, abs=3e-3)
+    assert rows[0].split("|")[8].strip() == "<.001"  # no unit and no seed differs
 
 
 def test_the_picture_has_a_line_an_arm_with_its_intervals(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 from moderated import difference_estimate, score_estimate
+from sklearn.metrics import f1_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
 
 from fusionkit.errors import DataError

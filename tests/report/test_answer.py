@@ -77,7 +77,11 @@ def test_the_correction_counts_every_pair_of_choices_on_every_axis(tmp_path: Pat
     stacked = {key: np.stack(each.counts) for key, each in rows.items()}
     raw = {
         other: contrast(
-            [(sign / 2, stacked[views, fusion]) for fusion, sign in (("a", 1), (other, -1)) for views in ("mouth", "nose")],
+            [
+                (sign / 2, stacked[views, fusion])
+                for fusion, sign in (("a", 1), (other, -1))
+                for views in ("mouth", "nose")
+            ],
             every,
             (-1.0, 1.0),
         ).p

@@ -57,7 +57,8 @@ def test_the_correction_counts_tests_that_were_not_carried_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "p", "expected"), [(0.2, 0.05, True), (0.2, 0.051, False), (-0.2, 0.01, False), (0.2, float("nan"), False)]
+    ("value", "p", "expected"),
+    [(0.2, 0.05, True), (0.2, 0.051, False), (-0.2, 0.01, False), (0.2, float("nan"), False)],
 )
 def test_a_row_beats_another_if_it_is_higher_and_p_is_small(value: float, p: float, expected: bool) -> None:
     assert beats(difference(p, value), p) == expected

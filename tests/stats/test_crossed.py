@@ -62,8 +62,12 @@ def test_the_interaction_is_not_counted_twice() -> None:
     assert np.mean(summed) > 1.6 * np.var(errors)
 
 
-@pytest.mark.parametrize(("seeds", "units", "spread"), [(5, 20, (0.3, 1, 1)), (3, 70, (0.2, 1, 1)), (10, 20, (1, 1, 0.5))])
-def test_intervals_cover_the_mean_of_crossed_effects(seeds: int, units: int, spread: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "units", "spread"), [(5, 20, (0.3, 1, 1)), (3, 70, (0.2, 1, 1)), (10, 20, (1, 1, 0.5))]
+)
+def test_intervals_cover_the_mean_of_crossed_effects(
+    seeds: int, units: int, spread: tuple[float, float, float]
+) -> None:
     rng = np.random.default_rng(2)
     found = [estimate_of(table(rng, (seeds, units), spread)) for _ in range(600)]
     assert 0.92 <= np.mean([each.low <= 0 <= each.high for each in found]) <= 0.985
