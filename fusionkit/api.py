@@ -411,7 +411,7 @@ def report(
     folder: str | Path,
     out: str | Path | None = None,
     *,
-    form: Literal["html", "latex", "markdown", "csv", "json"] = "html",
+    form: Literal["html", "latex", "latex-classes", "markdown", "csv", "json"] = "html",
     figures: str | Path | None = None,
     pictures: bool = True,
     test: Literal["crossed", "bootstrap", "permutation"] = "crossed",
@@ -422,7 +422,8 @@ def report(
     Args:
         folder: run folder.
         out: output file. Default: ``report.html`` in the folder; a table is returned as text.
-        form: ``html`` for the page; ``latex``, ``markdown``, ``csv`` or ``json`` for the table.
+        form: ``html`` for the page; ``latex``, ``markdown``, ``csv`` or ``json`` for the table; ``latex-classes`` for
+            the F1 of each class.
         figures: folder that receives every figure as SVG. Default: none are written.
         pictures: show frames of the data sets on the page.
         test: ``crossed``: intervals and p over units and seeds. ``bootstrap``: the same by the percentile bootstrap,

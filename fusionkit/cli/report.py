@@ -15,11 +15,12 @@ from fusionkit.cli.console import print_note, reporting
 def report(
     folder: options.Folder,
     form: Annotated[
-        Literal["html", "latex", "markdown", "csv", "json"],
+        Literal["html", "latex", "latex-classes", "markdown", "csv", "json"],
         typer.Option(
             "--format",
             metavar="TYPE",
-            help="Output: html (the whole page), or the table as latex, markdown, csv or json.",
+            help="Output: html (the whole page), or the table as latex, latex-classes (F1 of each class), markdown, csv or "
+            "json.",
         ),
     ] = "html",
     out: Annotated[

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
 from fusionkit.report.csv_files import result_columns, result_lines, weights_text
-from fusionkit.report.numbers import p_value, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import p_value, share, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance, row_significance, rule
 from fusionkit.report.table import caption, unfinished_text
 from fusionkit.storage.artifact import csv_bytes
 
-Format = Literal["latex", "markdown", "csv", "json"]
+Format = Literal["latex", "latex-classes", "markdown", "csv", "json"]
 
 _NAMES = ("views", "fusion", "smoother")
 _HEADS = ("macro-F1 [95 %]", "difference [95 %]", "p Holm")
@@ -38,6 +38,7 @@ def paper_table(results: RunResults, form: Format) -> str:
     """Return the rows as text, ending in a line break."""
     writers: dict[str, Callable[[RunResults, dict[str, Significance]], str]] = {
         "latex": _latex,
+        "latex-classes": _latex_classes,
         "markdown": _markdown,
         "csv": _csv,
         "json": _json,
@@ -48,24 +49,41 @@ def paper_table(results: RunResults, form: Format) -> str:
 def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
     """Return a ``booktabs`` table: the best row in bold, a dagger on rows tied with it."""
     axes = _axes(results)
-    lines = []
-    for settings, numbers in _texts(results, axes, significance, (r"\textbf{%s}", r"%s$^{\dagger}$"), _LATEX):
-        texts = [*settings, *(_MINUS.sub("$-$", text) for text in numbers)]
-        lines.append("  " + " & ".join(texts) + r" \\")
-    about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
+    lines = [
+        [*settings, *(_MINUS.sub("$-$", text) for text in numbers)]
+        for settings, numbers in _texts(results, axes, significance, (r"\textbf{%s}", r"%s$^{\dagger}$"), _LATEX)
+    ]
     marks = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. "
-    marks += _escaped(f"{rule(results)}.", _LATEX)
-    heads = [_escaped(name, _LATEX) for name in (*axes, *_HEADS)]
+    return _booktabs(results, (*axes, *_HEADS), len(axes), lines, marks + _escaped(f"{rule(results)}.", _LATEX))
+
+
+def _latex_classes(results: RunResults, significance: dict[str, Significance]) -> str:
+    """Return a ``booktabs`` table of the F1 of each class, as papers on the ABAW challenge give it."""
+    axes, classes = _axes(results), list(dict.fromkeys(name for row in results.rows for name in row.classes))
+    lines = []
+    texts = _texts(results, axes, significance, ("%s", "%s"), _LATEX)
+    for row, (settings, _) in zip(results.rows, texts, strict=True):
+        values = [row.classes[name].value if name in row.classes else math.nan for name in classes]
+        numbers = [*map(share, values), share(row.score.value) if row.score else unfinished_text(row)]
+        if significance.get(row.id) == "best":
+            numbers[-1] = rf"\textbf{{{numbers[-1]}}}"
+        lines.append([*settings, *numbers])
+    marks = r"F1 of each class over pooled frames, mean over seeds; bold: the highest macro-F1, picked from these rows."
+    return _booktabs(results, (*axes, *classes, "macro-F1"), len(axes), lines, marks)
+
+
+def _booktabs(results: RunResults, heads: Sequence[str], n_axes: int, lines: list[list[str]], marks: str) -> str:
+    about = [_escaped(f"{line}.", _LATEX) for line in caption(results)]
     return "\n".join(
         [
             r"\begin{table}  % needs \usepackage{booktabs}",
             r"\centering",
             rf"\caption{{{' '.join([*about, marks])}}}",
-            rf"\begin{{tabular}}{{{'l' * len(axes)}rrr}}",
+            rf"\begin{{tabular}}{{{'l' * n_axes}{'r' * (len(heads) - n_axes)}}}",
             r"\toprule",
-            "  " + " & ".join(heads) + r" \\",
+            "  " + " & ".join(_escaped(name, _LATEX) for name in heads) + r" \\",
             r"\midrule",
-            *lines,
+            *("  " + " & ".join(line) + r" \\" for line in lines),
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

@@ -70,6 +70,7 @@ def ranks_table(results: RunResults) -> Table | None:
     marked = any(row_names.is_random(axes) for axes, _ in found.rows)
     names = (*varying((axes for axes, _ in found.rows), _CONTEXT), "views", "fusion", "smoother")
     left_out = f"; {found.left_out} row(s) without a score on all of them are left out" if found.left_out else ""
+    left_out += _disagreement(found, results)
     title = f"Average rank over {found.blocks} {found.over}, by macro-F1"
     table = new_table(title, f"1 is best; equal scores share the mean of their ranks{left_out}")
     for name in names:
@@ -82,6 +83,16 @@ def ranks_table(results: RunResults) -> Table | None:
         weights = [Text("random" if row_names.is_random(axes) else "")] if marked else []
         table.add_row(*(Text(getattr(axes, name)) for name in names), *weights, Text(f"{rank:.2f}"))
     return table
+
+
+def _disagreement(found: Ranks, results: RunResults) -> str:
+    """Return why the row of the best rank is not the one with the highest macro-F1, if it is not."""
+    first = found.rows[0][0]
+    highest = max((row for row in results.rows if row.score), key=lambda row: row.score.value if row.score else 0.0)
+    if first == replace(highest.axes, dataset="", split=""):
+        return ""
+    pooled = "of one data set" if found.over == "data sets" else "of all frames together"
+    return f"; {highest.axes.name} has the highest macro-F1 {pooled}: ranks count all {found.over} alike, at any margin"
 
 
 def _pooled(stored: StoredRow, dataset: str) -> dict[str, float]:

@@ -69,6 +69,18 @@ def test_latex_frames_the_table(results: Results) -> None:
     assert r"p is at most .05" in text
 
 
+def test_latex_of_classes_has_the_f1_of_each(results: Results) -> None:
+    text = paper_table(results, "latex-classes")
+    lines = [line.removesuffix(r" \\").split(" & ") for line in text.splitlines() if "&" in line]
+    assert lines[0][-4:] == ["class0", "class1", "class2", "macro-F1"]
+    for row, line in zip(results.rows, lines[1:], strict=True):
+        if row.score:
+            assert line[-4:-1] == [f"{each.value:.3f}".removeprefix("0") for each in row.classes.values()]
+            assert f"{row.score.value:.3f}".removeprefix("0") in line[-1]
+        else:
+            assert line[-4:] == ["-", "-", "-", "failed"]
+
+
 def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
     table = [line for line in paper_table(results, "markdown").splitlines() if line.startswith("|")]
     assert len(table) == 2 + 4
