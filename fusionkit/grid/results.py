@@ -19,7 +19,6 @@ from fusionkit.stats.crossed import Estimate
 from fusionkit.stats.intervals import accuracy, holm, uar
 
 
-
 @dataclass(frozen=True, eq=False)
 class Row:
     """One row of ``results.csv``.

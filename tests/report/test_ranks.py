@@ -105,6 +105,15 @@ def test_one_data_set_without_folds_or_one_row_alone_has_no_ranks(tmp_path: Path
     assert ranks_table(write_folder(tmp_path / "2", [on("a", "concat", 7), on("b", "concat", 8)])) is None
 
 
+def test_the_table_explains_a_rank_that_disagrees_with_macro_f1(tmp_path: Path) -> None:
+    right = {"concat": (6, 6, 2), "mlp": (5, 5, 9)}
+    rows = [on(f"d{d}", fusion, values[d]) for d in range(3) for fusion, values in right.items()]
+    text = " ".join(printed(write_folder(tmp_path / "a", rows)).split())
+    assert "face/mlp/none has the highest macro-F1 of one data set" in text
+    agreeing = write_folder(tmp_path / "b", [on(f"d{d}", f, 9 - (f == "mlp")) for d in range(2) for f in right])
+    assert "has the highest" not in printed(agreeing)
+
+
 def test_the_table_shows_what_varies_with_the_best_row_first(tmp_path: Path) -> None:
     rows = [
         on(dataset, "concat", right, backbone=backbone)
