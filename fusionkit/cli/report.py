@@ -19,7 +19,7 @@ def report(
         typer.Option(
             "--format",
             metavar="TYPE",
-            help="Output: html (the whole page), or the table as latex, latex-classes (F1 of each class), markdown, csv "
+            help="html (the whole page), or the table as latex, latex-classes (F1 of each class), markdown, csv "
             "or json.",
         ),
     ] = "html",
