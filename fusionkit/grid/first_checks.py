@@ -141,14 +141,14 @@ def _outcome(subject: _Subject, code: Code, cache: Path) -> CheckOutcome | None:
 
 
 def _details(subject: _Subject, origin: Origin, cls: type) -> str:
-    """Return the command that shows why checks of a component fail; in a notebook, a Python call."""
+    """Return the command that shows why checks of a component fail; for a class of a script, a Python call."""
     component = f"{subject.kind}/{subject.spec}"
     if origin.distribution:
         return shlex.join(["fusionkit", "check", component])
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if file:
+    if file and cls.__module__ != "__main__":
         return shlex.join(["fusionkit", "check", "--plugin", file, component])
-    return f"fusionkit.testing.check_{subject.kind}({cls.__name__})"
+    return f"fusionkit.testing.check_{subject.kind}({str(subject.spec)!r})"
 
 
 def _with_a_value(cls: type, spec: Spec) -> Spec:

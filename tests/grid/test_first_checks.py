@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from toy_components import Box, Sum, registered, toy_house, toy_plan  # noqa: F401
+from toy_components import Box, Recorder, Sum, registered, toy_house, toy_plan  # noqa: F401
 from typer.testing import CliRunner
 
 import fusionkit
+import fusionkit.testing
 from fusionkit import api
 from fusionkit.cli import app
 from fusionkit.grid import first_checks
@@ -258,6 +259,17 @@ def test_a_check_that_ends_its_process_or_hangs_is_a_failed_check(
         assert time.monotonic() - began < 15
     assert failed["component"] == "toy-ends"
     assert failed["failed"] == [f"builds_and_runs{cause}"]
+
+
+def test_a_class_of_a_script_is_checked_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "__module__", "__main__")
+    with registered(FUSIONS, "toy-typed", Recorder):
+        (failed,) = failures(fusions=["toy-typed"])
+        assert failed["details"] == "fusionkit.testing.check_fusion('toy-typed')"
+        results = eval(failed["details"], {"fusionkit": fusionkit})
+    assert [each.check for each in results if each.outcome == "failed" and "docstring" not in each.check] == failed[
+        "failed"
+    ]
 
 
 def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
