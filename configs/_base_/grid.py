@@ -4,6 +4,5 @@ split = "auto"
 extractor = "template:layout=emotic"
 backbones = ["hog"]
 main = "face"
-smoothers = ["none", "window:width=auto"]
 recipe = {}
 seeds = 5

@@ -21,6 +21,7 @@ KEYS = (
     *("datasets", "split", "extractor", "backbones", "main", "regions", "subsets", "fusions", "smoothers", "recipe"),
     *("seeds", "reference", "limit", "impute", "plugins", "custom_imports"),
 )
+DEFAULT_SMOOTHERS = ("none", "window:width=auto")
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 
@@ -175,9 +176,9 @@ class _GridResolver(Resolver):
 
     def _smoothers(self) -> tuple[Spec, ...]:
         """Build each smoother, which is cheap, so that values it rejects are reported before anything runs."""
-        specs = self.components("smoothers", SMOOTHERS)
+        specs = self.components("smoothers", SMOOTHERS, DEFAULT_SMOOTHERS)
         for spec in specs:
-            self.make("smoothers", _mildest(spec), SMOOTHERS.build)
+            self.make("smoothers", mildest(spec), SMOOTHERS.build)
         return specs
 
     def _backbones(self) -> tuple[BackboneChoice, ...]:
@@ -253,7 +254,7 @@ class _GridResolver(Resolver):
             self.check_regions("regions", spec, regions_of(views))
 
 
-def _mildest(smoother: Spec) -> Spec:
+def mildest(smoother: Spec) -> Spec:
     """Return the smoother with the mildest candidate for each option that is ``auto``."""
     candidates = automatic(SMOOTHERS.get(smoother.name), smoother.options)
     return Spec(smoother.name, {**smoother.options, **{name: values[0] for name, values in candidates.items()}})

@@ -106,8 +106,8 @@ class Resolver:
         return spec
 
     def components(self, key: str, registry: ComponentRegistry, default: Any = None) -> tuple[Spec, ...]:
-        """Return the components of a key, each once, without those that have problems."""
-        values = listed(self.raw.get(key, default))
+        """Return the components of a key, each once, without those that have problems. None is the default."""
+        values = listed(default if self.raw.get(key) is None else self.raw[key])
         if not values:
             self.add(key, [f"no {registry.kind} given"])
         specs = self.make_each(key, values, Spec.of)

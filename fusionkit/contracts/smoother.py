@@ -58,7 +58,7 @@ class Stream:
 
 
 class Smoother(Component, ABC):
-    """Post-processes the predictions of one clip over time.
+    """Post-processes the predictions of one clip over time. A clip of one frame keeps its class probabilities.
 
     A smoother that uses no later frame derives from :class:`CausalSmoother` instead, and can smooth frame by frame.
 
@@ -78,6 +78,15 @@ class Smoother(Component, ABC):
     hard: bool = False
     fitted: ClassVar[bool] = False
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+    @property
+    def span(self) -> float | None:
+        """Number of frames that a result averages; the kernel warns where most clips are shorter.
+
+        For unequal weights w that sum to one it is ``1 / sum(w^2)``. Default: None, for a smoother that adapts to the
+        clip or learns, or whose number is unknown.
+        """
+        return None
 
     def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
         """Learn from dev clips (training logits are overfitted). All arrays are read-only. Default: do nothing.

@@ -111,9 +111,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def clips(table: FrameTable) -> Iterator[slice]:
     """Yield the rows of each clip."""
-    edges = np.flatnonzero(np.r_[True, table.clip[1:] != table.clip[:-1], True])
+    edges = clip_edges(table)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield slice(start, stop)
+
+
+def clip_edges(table: FrameTable) -> np.ndarray:
+    """Return the first row of each clip, and the number of rows: (clips + 1,) int64."""
+    return np.flatnonzero(np.r_[True, table.clip[1:] != table.clip[:-1], True])
 
 
 def impute(method: str, probs: np.ndarray, have: np.ndarray, want: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, component_errors
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
+from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
@@ -169,6 +170,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         folds, warnings = open_folds(spec, grid.split, grid.limit)
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
+        warnings = [*warnings, *smoother_warnings(grid.smoothers, folds[0].source.table)]
         notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
     rows: dict[str, RowPlan] = {}
     for folds in datasets:
@@ -228,6 +230,10 @@ class _Context:
     def source(self) -> Source:
         return self.folds[0].source
 
+    @cached_property
+    def smoothers(self) -> tuple[Spec, ...]:
+        return acting_smoothers(self.grid.smoothers, self.source.table)
+
     def rows(self) -> Iterator[RowPlan]:
         """Reference rows, then all others; the smoother changes fastest."""
         grid, references = self.grid, dict[Spec, RowPlan]()
@@ -235,12 +241,12 @@ class _Context:
             region_set = grid.reference if isinstance(grid.reference, tuple) else None
             fusion = grid.fusions[0] if region_set else REFERENCE_FUSION
             heads = self._heads(arrange(grid.main, region_set or ()), fusion)
-            references = {smoother: self._row(heads, smoother, None) for smoother in grid.smoothers}
+            references = {smoother: self._row(heads, smoother, None) for smoother in self.smoothers}
         yield from references.values()
         for regions in grid.regions:
             for fusion in grid.fusions:
                 heads = self._heads(arrange(grid.main, regions), fusion)
-                for smoother in grid.smoothers:
+                for smoother in self.smoothers:
                     reference = references.get(smoother)
                     row = self._row(heads, smoother, reference)
                     if reference is None or row.id != reference.id:

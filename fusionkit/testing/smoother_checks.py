@@ -79,6 +79,22 @@ def constant_clip_stays(subject: Subject) -> None:
 
 
 @CHECKS.check
+def one_frame_stays(subject: Subject) -> None:
+    """A clip of one frame keeps its class probabilities; a smoother of decisions keeps the class."""
+    smoother = _ready(subject)
+    if smoother.needs == "embeddings":
+        raise Skipped("it needs embeddings")
+    for seed in range(8):
+        x, numbers = _clip(smoother, 1, seed=seed)
+        expected = np.exp(x) / np.exp(x).sum() if smoother.needs == "logits" else x
+        found, what = smoother(x, numbers), "smooth(): a clip of one frame is changed: it has no neighbours"
+        if smoother.hard:
+            require_same(found.argmax(1), expected.argmax(1), what)
+        else:
+            require_close(found, expected, what)
+
+
+@CHECKS.check
 def input_is_not_changed(subject: Subject) -> None:
     """Predictions and frame numbers are unchanged after the call."""
     smoother = _ready(subject)

@@ -16,6 +16,7 @@ from fusionkit.engine import score, smooth
 from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.plan import HeadWork, Plan, RowPlan, data_text, protocol_of
+from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
 from fusionkit.registry import BACKBONES, EXTRACTORS, SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
@@ -80,7 +81,7 @@ def make_finetune_plan(config: FinetuneConfig, device: str) -> FinetunePlan:
         check_training_classes(each.fold.name, each.rows.train_label, each.source.classes)
     planned = [_ShapePlan(config, shape, folds, device) for shape in config.shapes]
     rows: list[RowPlan] = []
-    for smoother in config.smoothers:
+    for smoother in acting_smoothers(config.smoothers, folds[0].source.table):
         alike = [item.row(smoother) for item in planned]
         alone = next((row for row, shape in zip(alike, config.shapes, strict=True) if shape.position == "alone"), None)
         rows += [row if alone is None or row is alone else replace(row, reference=alone.id) for row in alike]
@@ -89,7 +90,7 @@ def make_finetune_plan(config: FinetuneConfig, device: str) -> FinetunePlan:
         protocol=protocol_of(folds, IMPUTE[0]),
         data=[data_text(config.dataset, config.split, config.limit, IMPUTE[0])],
         rows=rows,
-        notes=notes,
+        notes=[*notes, *smoother_warnings(config.smoothers, folds[0].source.table)],
     )
     return FinetunePlan(plan, [FinetuneWork(item.shape, head, item.views) for item in planned for head in item.heads])
 

@@ -20,9 +20,9 @@ class Window(WindowSmoother):
     the default width is not the paper's.
 
     Reference: Nguyen et al. 2024, "Emotic Masked Autoencoder on Dual-views with Attention Fusion for Facial Expression
-    Recognition" (https://arxiv.org/abs/2403.13039). Width 101: of 1 to 1001 the best for a centred mean on the ABAW-6
-    validation set, by Savchenko 2024 (https://arxiv.org/abs/2403.11590; figures in the notebook ``abaw6_affwild2`` of
-    https://github.com/av-savchenko/face-emotion-recognition).
+    Recognition" (https://arxiv.org/abs/2403.13039). Width 101, the largest default: of 1 to 1001 the best for a centred
+    mean on the ABAW-6 validation set, by Savchenko 2024 (https://arxiv.org/abs/2403.11590; figures in the notebook
+    ``abaw6_affwild2`` of https://github.com/av-savchenko/face-emotion-recognition).
     """
 
     examples = ({"width": 5}, {"width": 101})
@@ -40,7 +40,7 @@ class Window(WindowSmoother):
         Raises:
             PluginError: if the width is still ``'auto'``.
         """
-        if self.half == 0:
+        if self.half(frame_numbers) == 0:
             return x
         first, stop = self.bounds(frame_numbers)
         means = [

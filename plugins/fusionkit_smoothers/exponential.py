@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp2
+from math import exp2, log
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -34,6 +34,11 @@ class Exponential(CausalSmoother):
 
     def __init__(self, half_life: NonNegative | Literal["auto"] = 15) -> None:
         self.half_life = half_life
+
+    @property
+    def span(self) -> float | None:
+        """See :attr:`Smoother.span`; None if the half-life is chosen on dev."""
+        return None if isinstance(self.half_life, str) else max(1.0, 2 / log(2) * self.half_life)
 
     def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Past | None) -> tuple[np.ndarray, Past]:
         """Smooth the next piece of a clip.

@@ -18,14 +18,14 @@ class Hamming(WindowSmoother):
 
     Reference: the weights are ``scipy.signal.windows.hamming``. Dresvyanskiy et al. 2024 smooth by it in the expression
     challenge of ABAW-6 (https://arxiv.org/abs/2403.12609), over half a second, which is 15 frames of most videos. The
-    default is wider, near the best width of a plain mean: our reading.
+    default width, a part of the clip, is our reading.
     """
 
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5, 15, 25, 51, 101, 201)}
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         """Average over time: (T, C) probabilities to (T, C) means, at least 0."""
-        half = self.half
+        half = self.half(frame_numbers)
         if half == 0:
             return x
         return weighted_means(x, frame_numbers, half, lambda distance: 0.54 + 0.46 * np.cos(np.pi * distance / half))

@@ -19,7 +19,8 @@ class FittedChain(Smoother):
     """Base: the class of a frame follows a Markov chain over time, fitted on dev clips.
 
     A frame's likelihood of a class is proportional to ``p(class | frame) / p(class)``, where ``p(class)`` are the class
-    shares that the head assumes.
+    shares that the head assumes. The chain starts from them, so that a clip of one frame is unchanged: other shares
+    would re-weight classes and smooth nothing.
 
     Args:
         pseudo_count: added to the count of each kind of transition and of each class: the parameter of a symmetric
@@ -62,19 +63,18 @@ class FittedChain(Smoother):
         else:
             prior = shares if self.prior == "labels" else np.full(classes, 1 / classes)
         self._learned = {
-            "start": shares,
             "transition": transition / transition.sum(1, keepdims=True),
             "prior": prior,
             "step": np.array([step], dtype=np.int64),
         }
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return ``start`` (C,), ``transition`` (C, C) from row to column, ``prior`` (C,), ``step`` (1,) in frames."""
+        """Return ``transition`` (C, C) from row to column, ``prior`` (C,) and ``step`` (1,) in frames."""
         return dict(self._fitted)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
-        self._learned = {name: np.array(state[name]) for name in ("start", "transition", "prior", "step")}
+        self._learned = {name: np.array(state[name]) for name in ("transition", "prior", "step")}
 
     @property
     def _fitted(self) -> dict[str, np.ndarray]:
@@ -108,8 +108,8 @@ class Hmm(FittedChain):
     """Classes follow a Markov chain, and a frame has the likelihood ``p(class | frame) / p(class)``.
 
     The chain is counted on the labels of the dev clips. A gap is as many steps of the chain as frames are missing: a
-    power of its matrix. A clip of one frame results in ``share * p(class | frame) / p(class)``. A constant clip is not
-    unchanged: each frame that agrees adds certainty.
+    power of its matrix. A clip of one frame is unchanged. A constant clip is not: each frame that agrees adds
+    certainty.
 
     Args:
         decode: ``posterior``: the probabilities of each frame's classes given the whole clip. ``viterbi``: the most
@@ -144,7 +144,7 @@ class Hmm(FittedChain):
             return x
         emissions = self.emissions(x)
         transitions = self.transitions(frame_numbers, None)
-        start = self._fitted["start"]
+        start = self._fitted["prior"]
         if self.decode == "viterbi":
             return np.eye(x.shape[1])[_best_path(emissions, transitions, start)]
         return _forward(emissions, transitions, start) * _backward(emissions, transitions)
@@ -153,8 +153,8 @@ class Hmm(FittedChain):
 class HmmFilter(FittedChain, CausalSmoother):
     """The model of ``hmm`` as a causal filter: probabilities of a frame's classes given it and all before.
 
-    A gap is as many steps of the chain as frames are missing. A clip of one frame results in
-    ``share * p(class | frame) / p(class)``. A constant clip is not unchanged: each frame that agrees adds certainty.
+    A gap is as many steps of the chain as frames are missing. The first frame of a clip is unchanged. A constant clip
+    is not: each frame that agrees adds certainty.
 
     Reference: the forward pass of Rabiner 1989, "A tutorial on hidden Markov models and selected applications in speech
     recognition" (https://doi.org/10.1109/5.18626); likelihoods from a classifier by Bourlard and Morgan 1994,
@@ -177,7 +177,7 @@ class HmmFilter(FittedChain, CausalSmoother):
         Raises:
             PluginError: if it has not been fitted.
         """
-        belief, last = past or (self._fitted["start"], None)
+        belief, last = past or (self._fitted["prior"], None)
         beliefs = _forward(self.emissions(x), self.transitions(frame_numbers, last), belief)
         return beliefs, (beliefs[-1].copy(), int(frame_numbers[-1]))
 

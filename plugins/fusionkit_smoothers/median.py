@@ -23,7 +23,7 @@ class Median(WindowSmoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         """Take medians over time: (T, C) probabilities to (T, C), at least 0."""
         medians = np.empty(x.shape)
-        for piece in grid_pieces(frame_numbers, self.half):
+        for piece in grid_pieces(frame_numbers, self.half(frame_numbers)):
             for column in range(x.shape[1]):
                 medians[piece.rows, column] = _medians(x[piece.wide, column], piece)
         empty = medians.sum(1) <= 0

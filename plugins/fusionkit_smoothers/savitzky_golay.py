@@ -32,14 +32,21 @@ class SavitzkyGolay(WindowSmoother):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 11, 25, 51, 101, 201)}
     examples = ({"width": 7}, {"width": 15, "order": 3})
 
-    def __init__(self, width: Count | Literal["auto"] = 101, order: Annotated[int, Range(least=0, most=3)] = 2) -> None:
+    def __init__(
+        self, width: Count | Literal["clip", "auto"] = "clip", order: Annotated[int, Range(least=0, most=3)] = 2
+    ) -> None:
         super().__init__(width)
         self.order = order
+
+    @property
+    def span(self) -> float | None:
+        """The width of a plain mean; None for a polynomial that bends, which follows a clip however wide it is."""
+        return super().span if self.order < 2 else None
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         """Fit polynomials over time: (T, C) probabilities to (T, C), at least 0."""
         fitted = np.empty(x.shape)
-        for piece in grid_pieces(frame_numbers, self.half):
+        for piece in grid_pieces(frame_numbers, self.half(frame_numbers)):
             fitted[piece.rows] = _fitted(x[piece.wide], piece, self.order)
         return fitted.clip(0)
 

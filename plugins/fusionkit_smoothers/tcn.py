@@ -95,6 +95,8 @@ class Tcn(Smoother):
         net = self._fitted
         if not len(x):
             return x
+        if len(x) == 1:
+            return softmax(x, axis=1)
         features = torch.from_numpy(self._features(x, frame_numbers)).T[None]
         with _isolated(0), torch.inference_mode():
             corrections = net(features, torch.ones(1, 1, len(x)))[0].T

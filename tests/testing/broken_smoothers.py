@@ -26,9 +26,9 @@ class SoftDecisions(GoodSmoother):
     hard = True
 
 
-class NeedsTwoFrames(GoodSmoother):
+class NeedsThreeFrames(GoodSmoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        return super().smooth(x, frame_numbers) + 0 * x[1]
+        return super().smooth(x, frame_numbers) + (0 * x[2] if len(x) > 1 else 0)
 
 
 class MeanOfLogs(GoodSmoother):
@@ -39,7 +39,13 @@ class MeanOfLogs(GoodSmoother):
 
 class TowardsEqual(GoodSmoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        return 0.9 * super().smooth(x, frame_numbers) + 0.1 / x.shape[1]
+        smoothed = super().smooth(x, frame_numbers)
+        return smoothed if len(x) == 1 else 0.9 * smoothed + 0.1 / x.shape[1]
+
+
+class ReweightsStills(GoodLearned):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return x * self.share if len(x) == 1 else super().smooth(x, frame_numbers)
 
 
 class CountsFromZero(GoodSmoother):
@@ -147,16 +153,18 @@ class ForgetsTheTemperature(GoodLearned):
         self.temperature = 2.0
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        return super().smooth(x, frame_numbers) ** self.temperature
+        smoothed = super().smooth(x, frame_numbers)
+        return smoothed if len(x) == 1 else smoothed**self.temperature
 
 
 BROKEN: dict[str, type] = {
     "builds_and_runs": NegativeWeights,
     "needs_is_known": NeedsSomethingElse,
     "hard_is_as_declared": SoftDecisions,
-    "clips_of_any_length": NeedsTwoFrames,
+    "clips_of_any_length": NeedsThreeFrames,
     "certain_predictions": MeanOfLogs,
     "constant_clip_stays": TowardsEqual,
+    "one_frame_stays": ReweightsStills,
     "input_is_not_changed": CountsFromZero,
     "same_input_same_result": RemembersTheLongest,
     "spec_round_trip": TupleOrList,

@@ -149,7 +149,7 @@ class GoodCausal(CausalSmoother):
 
 
 class GoodLearned(Smoother):
-    """Mean of predictions and the class frequencies of the clips it was fitted on.
+    """Mean of predictions and the class frequencies of the clips it was fitted on; a single frame is unchanged.
 
     Reference: a toy.
     """
@@ -161,7 +161,7 @@ class GoodLearned(Smoother):
         self.share = np.bincount(known[known >= 0], minlength=clips[0][0].shape[1]) / (known >= 0).sum()
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        return 0.8 * x + 0.2 * self.share
+        return x if len(x) == 1 else 0.8 * x + 0.2 * self.share
 
     def state(self) -> dict[str, np.ndarray] | None:
         return {"share": self.share}

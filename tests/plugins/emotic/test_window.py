@@ -88,6 +88,12 @@ def test_a_clip_of_one_frame_is_unchanged():
     np.testing.assert_array_equal(Window(101).smooth(x, np.array([7])), x)
 
 
+@pytest.mark.parametrize(("length", "width"), [(1, 1), (5, 1), (17, 5), (300, 101), (301, 101), (4000, 101)])
+def test_the_default_width_is_a_third_of_the_clip_and_at_most_101(length, width):
+    x = np.random.default_rng(length).dirichlet(np.ones(3), size=length)
+    np.testing.assert_array_equal(Window().smooth(x, np.arange(length)), Window(width).smooth(x, np.arange(length)))
+
+
 def test_an_empty_clip_gives_an_empty_clip():
     assert Window(5).smooth(np.zeros((0, 3)), np.zeros(0, dtype=np.int64)).shape == (0, 3)
 

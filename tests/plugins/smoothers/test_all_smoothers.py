@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -137,10 +138,71 @@ def test_a_constant_clip_is_unchanged(name: str, options: dict[str, Any], data: 
     np.testing.assert_allclose(found, plain(name, constant), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case.values[0] not in FITTED | {"mode"}])
+@pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_clip_of_one_frame_is_unchanged(name: str, options: dict[str, Any]) -> None:
-    x = np.array([[0.125, 0.25, 0.625]])
-    np.testing.assert_allclose(ready(name, options, 3)(x, np.array([7])), plain(name, x), rtol=1e-15)
+    smoother = ready(name, options, 3)
+    for x in np.random.default_rng(0).dirichlet(np.ones(3), size=(20, 1)):
+        expected = plain(name, x)
+        expected = np.eye(3)[expected.argmax(1)] if smoother.hard else expected
+        np.testing.assert_allclose(smoother(x, np.array([7])), expected, rtol=1e-14)
+
+
+def nearest_odd_to_a_third(length: int) -> int:
+    return min(range(1, length + 2, 2), key=lambda width: (abs(3 * width - length), -width))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 11, 12, 17, 100, 302, 306, 5000])
+@pytest.mark.parametrize(
+    ("name", "option", "of"),
+    [
+        *((name, "width", lambda width: width) for name in ("median", "hamming", "savitzky-golay", "mode")),
+        ("gaussian", "sigma", lambda width: min(width / 4, 25)),
+        ("kalman", "noise", lambda width: min(width**2 / 25, 400)),
+    ],
+)
+def test_the_default_is_a_third_of_the_clip_and_at_most_101(
+    name: str, option: str, of: Callable[[int], float], length: int
+) -> None:
+    rng = np.random.default_rng(length)
+    x = rng.dirichlet(np.ones(3), size=length)
+    numbers = np.arange(length) + 70
+    if length > 3:  # lost frames count
+        kept = np.r_[0, 1 + np.sort(rng.permutation(length - 2)[: length // 2]), length - 1]
+        x, numbers = x[kept], numbers[kept]
+    width = min(nearest_odd_to_a_third(length), 101)
+    expected = component(name)(**{option: of(width)})(x, numbers)
+    np.testing.assert_allclose(component(name)()(x, numbers), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "tolerance"),
+    [
+        *((name, "width", 31, 0.0) for name in ("median", "mode")),
+        ("gaussian", "sigma", 12, 0.01),
+        ("exponential", "half_life", 10, 0.01),
+        ("kalman", "noise", 100, 0.01),
+        ("kalman-filter", "noise", 100, 0.06),
+    ],
+)
+def test_the_span_is_the_number_of_frames_that_are_averaged(
+    name: str, option: str, value: float, tolerance: float
+) -> None:
+    smoother = component(name)(**{option: value})
+    assert smoother.span is not None
+    if option == "width":
+        assert smoother.span == value
+        return
+    # Small bumps of one class: a linear response, also of logits. The last frame is the latest that any frame reaches.
+    length, frame = 201, 200 if smoother.causal else 100
+    weights = np.empty(length)
+    for row in range(length):
+        logits = np.zeros((length, 2))
+        logits[row, 0] = 1e-3
+        weights[row] = (
+            smoother(logits if smoother.needs == "logits" else softmax(logits, 1), np.arange(length))[frame, 0] - 0.5
+        )
+    weights /= weights.sum()
+    assert smoother.span == pytest.approx(1 / (weights**2).sum(), rel=tolerance)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)

@@ -20,7 +20,6 @@ def learned(classes: int, seed: int, step: int = 1) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     transition = rng.dirichlet(np.ones(classes), size=classes) + 3 * np.eye(classes)
     return {
-        "start": rng.dirichlet(np.ones(classes)),
         "transition": transition / transition.sum(1, keepdims=True),
         "prior": rng.dirichlet(np.full(classes, 5.0)),
         "step": np.array([step]),
@@ -34,7 +33,7 @@ def restored(cls: type[Any], state: dict[str, np.ndarray], **options: Any) -> An
 
 
 def weights_of_paths(clip: Clip, state: dict[str, np.ndarray]) -> dict[tuple[int, ...], float]:
-    """Weight of each path: start, transitions (a gap is as many as there are frames), emissions."""
+    """Weight of each path: the prior, transitions (a gap is as many as there are frames), emissions."""
     x, numbers = clip
     classes = range(x.shape[1])
     step = int(state["step"][0])
@@ -49,7 +48,7 @@ def weights_of_paths(clip: Clip, state: dict[str, np.ndarray]) -> dict[tuple[int
     emissions = x / state["prior"]
     found = {}
     for path in product(classes, repeat=len(x)):
-        weight = state["start"][path[0]] * emissions[0, path[0]]
+        weight = state["prior"][path[0]] * emissions[0, path[0]]
         for row in range(1, len(x)):
             weight *= leads[row - 1][path[row - 1], path[row]] * emissions[row, path[row]]
         found[path] = float(weight)
@@ -115,7 +114,7 @@ def test_smoother_and_filter_agree_on_the_last_frame() -> None:
 
 def test_agreeing_frames_add_certainty() -> None:
     """Why a constant clip is not unchanged."""
-    state = {**learned(2, 0), "start": np.full(2, 0.5), "prior": np.full(2, 0.5), "step": np.array([1])}
+    state = {**learned(2, 0), "prior": np.full(2, 0.5), "step": np.array([1])}
     state["transition"] = np.array([[0.99, 0.01], [0.01, 0.99]])
     found = restored(HmmFilter, state)(np.tile([0.6, 0.4], (30, 1)), np.arange(30))[:, 0]
     assert found[0] == pytest.approx(0.6)
@@ -138,7 +137,6 @@ def test_transitions_and_shares_are_counts_with_pseudo_counts() -> None:
     counts = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 1]]) + 0.5
     np.testing.assert_allclose(state["transition"], counts / counts.sum(1, keepdims=True), rtol=1e-15)
     share = np.array([3, 2, 2]) + 0.5
-    np.testing.assert_allclose(state["start"], share / share.sum(), rtol=1e-15)
     np.testing.assert_allclose(state["prior"], share / share.sum(), rtol=1e-15)
     assert state["step"].tolist() == [1]
 
