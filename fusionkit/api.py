@@ -284,12 +284,12 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     """Yield the lines of a dry run: planned work, reused work and estimated time.
 
     Raises:
-        ConfigError: after the last line, if the run folder holds results of another protocol.
+        ConfigError: before the first line, if the run folder holds results of another protocol.
     """
     from fusionkit.report.plan_lines import plan_lines as lines
 
-    yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options)
     prepared.folder.check(prepared.plan)
+    yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options)
 
 
 @watched_interrupts()
@@ -520,10 +520,12 @@ def robust(
     """
     from fusionkit.engine.perturb import PATTERNS
     from fusionkit.predict.robustness import robust_rows
+    from fusionkit.registry import did_you_mean
     from fusionkit.report.robustness import write_robustness
 
     if pattern not in PATTERNS:
-        raise ConfigError(f"pattern = {pattern!r} must be one of: {', '.join(PATTERNS)}")
+        near = did_you_mean(pattern, PATTERNS)
+        raise ConfigError(f"pattern = {pattern!r} must be one of: {', '.join(PATTERNS)}{near}")
     results, how = _open_for_test(folder, options, device, plugins)
     found = robust_rows(results, list(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)

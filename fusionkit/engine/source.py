@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.inputs import errors_of
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
+from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.file_index import data_fingerprint
@@ -53,12 +55,18 @@ class Source:
 
     @cached_property
     def record(self) -> Record:
-        """Record of the component, with the fingerprint and the number of frames, chosen and in all (``of``)."""
+        """Record of the component, with the data: fingerprint, table, and number of frames, chosen and in all (``of``).
+
+        Its location is noted too, so that a change of the data can be told from other data.
+        """
         record = component_record(DATASETS, self.spec)
         record["options"] = {name: _plain(value) for name, value in record["options"].items()}
+        whole = len(self.table) == len(self.dataset.frames)
         return {
             **record,
+            "places": _places(self.spec),
             "fingerprint": self.fingerprint,
+            "table": (self.table if whole else self.dataset.frames).digest(),
             "frames": len(self.table),
             "of": len(self.dataset.frames),
         }
@@ -146,6 +154,20 @@ def _whole_clips(table: FrameTable, rows: np.ndarray, limit: int) -> np.ndarray:
         first_round = False
     taken: np.ndarray = rows[np.isin(codes, chosen)]
     return taken
+
+
+def _places(spec: Spec) -> dict[str, str]:
+    """Absolute location of the data by option, and by ``option.option`` that of a data set within an option."""
+    cls = DATASETS.get(spec.name)
+    filled = defaults_filled(cls, spec.options)
+    found = {name: _absolute(filled[name]) for name in cls.places if filled.get(name)}
+    for option in (name for name, kind in cls.nested.items() if kind == "dataset"):
+        found |= {f"{option}.{name}": place for name, place in _places(Spec.of(filled[option])).items()}
+    return found
+
+
+def _absolute(place: Any) -> str:
+    return str(Path(place).expanduser().absolute()) if isinstance(place, (str, Path)) else str(place)
 
 
 def _plain(value: Any) -> Any:

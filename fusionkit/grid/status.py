@@ -282,25 +282,33 @@ def _missing(differences: Differences | None, *, identical: str = NEW) -> TaskSt
 def nearest_head(wanted: Record, stored: Iterable[Record]) -> Differences | None:
     """Return the differences from the most similar head of the same data set, view names and fusion name.
 
-    The same seed and fold take precedence, then the number of differences, then the order of ``stored``.
+    The same seed, fold and location of the data take precedence, then the number of differences, then the order of
+    ``stored``.
     """
 
     def kind(record: Record) -> Any:
         return record["data"]["name"], list(record["views"]), record["fusion"]["name"]
 
     def moved(other: Record) -> int:
-        return int(other["seed"] != wanted["seed"]) + int(other["fold"]["name"] != wanted["fold"]["name"])
+        places = other["data"]["places"] != wanted["data"]["places"]
+        return int(other["seed"] != wanted["seed"]) + int(other["fold"]["name"] != wanted["fold"]["name"]) + int(places)
 
     return _nearest(wanted, stored, kind, _head_differences, moved)
 
 
 def nearest_embedding(wanted: Record, stored: Iterable[Record]) -> Differences | None:
-    """Return the differences from the most similar embedding of the same data set, view and backbone name."""
+    """Return the differences from the most similar embedding of the same data set, view and backbone name.
+
+    The same location of the data takes precedence.
+    """
 
     def kind(record: Record) -> Any:
         return record["data"]["name"], record["view"], (record["backbone"] or {}).get("name")
 
-    return _nearest(wanted, stored, kind, embedding_differences)
+    def moved(other: Record) -> int:
+        return int(other["data"]["places"] != wanted["data"]["places"])
+
+    return _nearest(wanted, stored, kind, embedding_differences, moved)
 
 
 def nearest_cell(wanted: Record, stored: Iterable[Record]) -> Differences | None:
@@ -371,12 +379,20 @@ def _data_differences(wanted: Record, stored: Record) -> Iterator[Difference]:
     yield from found
     if wanted["fingerprint"] == stored["fingerprint"]:
         return
+    places, were = wanted["places"], stored["places"]
+    if places != were:
+        moved = [key for key in {**were, **places} if places.get(key) != were.get(key)]
+        before, now = (", ".join(f"{key} {each.get(key, '(none)')}" for key in moved) for each in (were, places))
+        yield Difference(f"{name}: other data ({before}, now {now})")
+        return
     counts = f"{stored['frames']} -> {wanted['frames']} frames"
-    if any(record["frames"] != record["of"] for record in (wanted, stored)):
+    if wanted["table"] != stored["table"] and not found:
+        more = f", {stored['of']} -> {wanted['of']} frames" if wanted["of"] != stored["of"] else ""
+        yield Difference(f"{name}: data changed (frames or labels{more})", stale=True)
+    elif wanted["frames"] != stored["frames"]:
         yield Difference(f"{name}: other limit, {counts}")
     elif not found:
-        more = f" ({counts})" if wanted["frames"] != stored["frames"] else ""
-        yield Difference(f"{name}: data changed{more}", stale=True)
+        yield Difference(f"{name}: data changed (images or embeddings)", stale=True)
 
 
 def component_differences(kind: str, wanted: Record | None, stored: Record | None) -> Iterator[Difference]:
@@ -386,13 +402,16 @@ def component_differences(kind: str, wanted: Record | None, stored: Record | Non
             yield Difference(f"{kind} {_name(stored)} -> {_name(wanted)}")
         return
     name = f"{kind} {wanted['name']}"
-    yield from _option_differences(name, wanted["options"], stored["options"], wanted["files"])
-    versions = [record["distribution"] for record in (stored, wanted)]
+    yield from _option_differences(name, wanted["options"], stored["options"], wanted.get("files", []))
+    versions = [record.get("distribution", "") for record in (stored, wanted)]  # not of a component within an option
     by = f" ({' -> '.join(_shortened(*versions))})" if all(versions) and versions[0] != versions[1] else ""
     if wanted["revision"] != stored["revision"]:  # its source has then changed as well, if only by that number
         yield Difference(f"{name}: revision {stored['revision']} -> {wanted['revision']}{by}", stale=True)
     elif wanted["source"] != stored["source"]:
         yield Difference(f"{name}: source code changed{by}", stale=True)
+    for option, component in wanted.get("nested", {}).items():
+        within = component_differences(option, component, stored.get("nested", {}).get(option))
+        yield from (Difference(f"{name}: {each.text}", each.stale) for each in within)
 
 
 def _option_differences(name: str, wanted: Record, stored: Record, files: list[str]) -> Iterator[Difference]:

@@ -19,7 +19,7 @@ from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
 from fusionkit.predict.trained_head import TrainedHead
-from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
 from fusionkit.training.finetune_plan import MAKER
@@ -49,7 +49,8 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
         PluginError: if a component is not registered, or does not accept its stored state.
     """
     if impute not in (None, *IMPUTE):
-        raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}")
+        near = did_you_mean(impute, IMPUTE)
+        raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}{near}")
     grid = folder.load_grid()
     if grid is None:
         raise DataError(f"{folder.path} holds no grid", hint="a folder that fusionkit bench has written to")

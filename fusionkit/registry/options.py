@@ -142,8 +142,8 @@ def requirement(value: Any, annotation: Any) -> str:
         if _base(choice) is float and isinstance(value, float):
             return "finite"
     if get_origin(annotation) is Literal:
-        return f"one of: {', '.join(map(str, get_args(annotation)))}"
-    return _type_name(annotation) + _as_json(value, annotation)
+        return f"one of: {', '.join(map(str, get_args(annotation)))}{_nearest(value, annotation)}"
+    return _type_name(annotation) + (_as_json(value, annotation) or _nearest(value, annotation))
 
 
 def _takes_any(cls: type[Any]) -> bool:
@@ -158,6 +158,14 @@ def _as_json(value: Any, annotation: Any) -> str:
         return f" (write {json.dumps(parsed)})" if parsed != value and _fits(parsed, annotation) else ""
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return ""
+
+
+def _nearest(value: Any, annotation: Any) -> str:
+    """Return `` (did you mean 'linear'?)`` if a text resembles one that the annotation names."""
+    literals = [choice for choice in _choices(annotation) if get_origin(choice) is Literal]
+    names = [name for choice in literals for name in get_args(choice) if isinstance(name, str)]
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5) if isinstance(value, str) else []
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

@@ -71,8 +71,8 @@ def component_record(registry: ComponentRegistry, spec: Spec) -> Record:
 
 
 def identity_of(record: Record) -> dict[str, Any]:
-    """Return the part of a component's record that decides its results: :func:`component_identity`."""
-    return {name: value for name, value in record.items() if name not in ("files", "distribution")}
+    """Return the part of a component's record that decides its results: :func:`component_identity`, or that of data."""
+    return {name: value for name, value in record.items() if name not in ("files", "distribution", "places")}
 
 
 def check_unchanged(registry: ComponentRegistry, spec: Spec, record: Record) -> None:

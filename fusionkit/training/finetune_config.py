@@ -57,7 +57,8 @@ class FusionShape:
             ConfigError: if either is unknown.
         """
         if combine not in COMBINES:
-            raise ConfigError(f"combine = {combine!r} must be one of: {', '.join(COMBINES)}")
+            near = did_you_mean(combine, COMBINES)
+            raise ConfigError(f"combine = {combine!r} must be one of: {', '.join(COMBINES)}{near}")
         operator: Literal["average", "concat"] = "concat" if combine == "concat" else "average"
         if position == "alone":
             return cls("alone")

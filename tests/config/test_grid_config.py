@@ -109,7 +109,7 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         ({"limit": True}, ["limit = True must be int >= 1 | null"]),
         ({"split": "holdout:test=0.7"}, ["split 'holdout': option test = 0.7 must be above 0 and at most 0.5"]),
         ({"split": 5}, ["split: 5 is not a component"]),
-        ({"impute": "nearst"}, ["impute = 'nearst' must be one of: nearest, linear, prior"]),
+        ({"impute": "nearst"}, ["impute = 'nearst' must be one of: nearest, linear, prior (did you mean 'nearest'?)"]),
         ({"extractor": "template:layout=nothing"}, ["extractor"]),
         ({"plugins": ["nothing.py"]}, ["plugin 'nothing.py' cannot be read"]),
         ({"custom_imports": ["nothing_like_it"]}, ["custom_imports: 'nothing_like_it' cannot be imported"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,13 +22,13 @@ from toy_components import (  # noqa: F401
     toy_plan,
 )
 
-from fusionkit.contracts import Smoother
+from fusionkit.contracts import FrameTable, Smoother
 from fusionkit.engine import embed, fit, score
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import PlanStatus, TaskStatus, plan_status
-from fusionkit.registry import BACKBONES, SMOOTHERS
+from fusionkit.registry import BACKBONES, DATASETS, SMOOTHERS
 from fusionkit.storage import embeddings
 from fusionkit.storage.cache_folder import cache_folder
 from fusionkit.storage.embeddings import EmbeddingStore
@@ -148,7 +149,44 @@ def test_data_that_changed_are_told_from_a_limit(path: Path, monkeypatch: pytest
     assert limited.state == "planned"
     assert limited.reason.startswith("data set toy-blobs: other limit, 320 -> ")
     monkeypatch.setattr(Blobs, "content", lambda _: "retouched")
-    assert states(ahead(toy_plan(**ONE), path))[0] == {stale("data set toy-blobs: data changed")}
+    assert states(ahead(toy_plan(**ONE), path))[0] == {stale("data set toy-blobs: data changed (images or embeddings)")}
+
+
+def test_data_in_another_place_are_other_data_whatever_the_limit(path: Path, tmp_path: Path) -> None:
+    class Rooted(Blobs):
+        def __init__(self, root: str, clips: int = 40) -> None:
+            super().__init__(clips=30 if root.endswith("b") else clips)
+            self.root = root
+
+        def content(self) -> str:
+            return self.root[-1]
+
+    here, there = f"toy-rooted:root={tmp_path}/a", f"toy-rooted:root={tmp_path}/b"
+    with registered(DATASETS, "toy-rooted", Rooted):
+        carry_out(toy_plan(**ONE, datasets=[here], limit=60), path)
+        for limit in ({}, {"limit": 60}, {"limit": 40}):
+            reason = f"data set toy-rooted: other data (root {tmp_path}/a, now root {tmp_path}/b)"
+            assert states(ahead(toy_plan(**ONE, datasets=[there], **limit), path))[:2] == (
+                {planned(reason)},
+                {planned(reason)},
+            )
+        (limited,) = states(ahead(toy_plan(**ONE, datasets=[here]), path))[0]
+        assert limited.reason.startswith("data set toy-rooted: other limit, ")
+        carry_out(toy_plan(**ONE, datasets=[there]), path.with_name("other"))
+        (limited,) = states(ahead(toy_plan(**ONE, datasets=[here]), path))[0]
+        assert limited.reason.startswith("data set toy-rooted: other limit, ")
+
+
+def test_a_table_that_changed_is_told_from_images(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry_out(toy_plan(**ONE, limit=60), path)
+    table = Blobs.frames.fget  # type: ignore[attr-defined]
+
+    def relabelled(self: Blobs) -> FrameTable:
+        found = table(self)
+        return replace(found, label=np.roll(found.label, 1))
+
+    monkeypatch.setattr(Blobs, "frames", property(relabelled))
+    assert states(ahead(toy_plan(**ONE), path))[0] == {stale("data set toy-blobs: data changed (frames or labels)")}
 
 
 def test_another_weights_file_is_named(path: Path, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def view(**changes: Any) -> dict[str, Any]:
 
 
 def data(**changes: Any) -> dict[str, Any]:
-    return {**component("folder", by="class"), "fingerprint": "f0", "frames": 300, "of": 300, **changes}
+    whole = {"places": {"root": "/a"}, "fingerprint": "f0", "table": "t0", "frames": 300, "of": 300}
+    return {**component("folder", by="class"), **whole, **changes}
 
 
 def embedding(**changes: Any) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def texts(found: list[Difference] | None) -> list[str] | None:
         (("device",), "cpu", "cuda", "device cpu -> cuda", False),
         (("tokens",), 0, 16, "tokens 0 -> 16", False),
         (("revision",), 1, 2, "embedding: revision 1 -> 2", True),
-        (("data", "fingerprint"), "f0", "f1", "data set folder: data changed", True),
+        (("data", "fingerprint"), "f0", "f1", "data set folder: data changed (images or embeddings)", True),
         (("data", "options", "by"), "class", "person", "data set folder: by class -> person", False),
     ],
 )
@@ -110,7 +111,7 @@ def test_every_part_of_an_embedding_is_named(
         (("fold", "name"), "kfold/1", "fold kfold/1 is new", False),
         (("fold", "digest"), "d1", "split: fold official has other frames", True),
         (("device",), "cuda", "device cpu -> cuda", False),
-        (("data", "fingerprint"), "f1", "data set folder: data changed", True),
+        (("data", "fingerprint"), "f1", "data set folder: data changed (images or embeddings)", True),
     ],
 )
 def test_every_part_of_a_head_is_named(path: tuple[str, ...], now: Any, text: str, stale: bool) -> None:
@@ -138,19 +139,61 @@ def test_an_option_that_came_or_went_lies_beneath_the_request() -> None:
 
 def test_data_of_another_size_are_counted_and_a_limit_is_no_change_of_the_data() -> None:
     stored = embedding()
-    wanted = embedding(data=data(fingerprint="f1", frames=320, of=320))
+    wanted = embedding(data=data(fingerprint="f1", table="t1", frames=320, of=320))
     assert nearest_embedding(wanted, [stored]) == [
-        Difference("data set folder: data changed (300 -> 320 frames)", stale=True)
+        Difference("data set folder: data changed (frames or labels, 300 -> 320 frames)", stale=True)
     ]
+    wanted = embedding(data=data(fingerprint="f1", table="t1"))
+    assert nearest_embedding(wanted, [stored]) == [
+        Difference("data set folder: data changed (frames or labels)", stale=True)
+    ]
+    limited = embedding(data=data(fingerprint="f1", table="t1", frames=60))
+    assert texts(nearest_embedding(limited, [stored])) == ["data set folder: data changed (frames or labels)"]
     wanted = embedding(data=data(fingerprint="f1", frames=60))
     assert nearest_embedding(wanted, [stored]) == [
         Difference("data set folder: other limit, 300 -> 60 frames", stale=False)
     ]
 
 
+@pytest.mark.parametrize("size", [{}, {"frames": 60}, {"table": "t1", "frames": 60, "of": 90}])
+def test_another_root_is_other_data_however_many_frames_it_has(size: dict[str, Any]) -> None:
+    text = "data set folder: other data (root /a, now root /b)"
+    other = data(fingerprint="f1", places={"root": "/b"}, **size)
+    assert nearest_embedding(embedding(data=other), [embedding()]) == [Difference(text, stale=False)]
+    assert nearest_head(head(data=other), [head()]) == [Difference(text, stale=False)]
+    moved = data(places={"root": "/b"})
+    assert nearest_head(head(data=moved), [head()]) == [], "the same data in another place"
+
+
+def test_a_result_of_the_same_root_goes_before_one_of_another() -> None:
+    here, there = data(frames=60, fingerprint="f2"), data(fingerprint="f1", places={"root": "/b"})
+    for stored in ([here, there], [there, here]):
+        embeddings, heads = [embedding(data=each) for each in stored], [head(data=each) for each in stored]
+        expected = ["data set folder: other limit, 60 -> 300 frames"]
+        assert texts(nearest_embedding(embedding(), embeddings)) == expected
+        assert texts(nearest_head(head(), heads)) == expected
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "stale"),
+    [
+        ({"options": {"layout": "wide"}}, "extractor template: layout plain -> wide", False),
+        ({"source": "bbbb"}, "extractor template: source code changed", True),
+        ({"revision": 2}, "extractor template: revision 1 -> 2", True),
+        ({"name": "yunet"}, "extractor template -> yunet", False),
+    ],
+)
+def test_a_component_within_an_option_is_named(now: dict[str, Any], text: str, stale: bool) -> None:
+    template = {"name": "template", "options": {"layout": "plain"}, "revision": 1, "source": "aaaa"}
+    stored = data(nested={"extractor": template})
+    wanted = data(nested={"extractor": {**template, **now}}, fingerprint="f1")
+    expected = [Difference(f"data set folder: {text}", stale)]
+    assert nearest_embedding(embedding(data=wanted), [embedding(data=stored)]) == expected
+
+
 def test_other_data_are_divided_otherwise_which_goes_without_saying() -> None:
     wanted = changed(changed(head(), "data", "fingerprint", to="f1"), "fold", "digest", to="d1")
-    assert texts(nearest_head(wanted, [head()])) == ["data set folder: data changed"]
+    assert texts(nearest_head(wanted, [head()])) == ["data set folder: data changed (images or embeddings)"]
 
 
 def test_what_all_views_share_is_said_once() -> None:
@@ -199,7 +242,7 @@ def test_an_embedding_is_held_against_the_same_view_and_backbone_only() -> None:
     ready = {"data": data(), "view": "face", "extractor": None, "backbone": None}
     assert nearest_embedding(ready, [embedding()]) is None
     assert nearest_embedding(ready, [changed(ready, "data", "fingerprint", to="f9")]) == [
-        Difference("data set folder: data changed", stale=True)
+        Difference("data set folder: data changed (images or embeddings)", stale=True)
     ]
 
 

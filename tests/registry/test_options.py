@@ -297,3 +297,17 @@ def test_a_dataclass_checks_the_fields_of_a_base_from_another_module() -> None:
         more: int = 1
 
     assert check_options(Derived, {"workers": 0}) == ["option workers = 0 must be at least 1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "required"),
+    [
+        ("linaer", Literal["nearest", "linear"], "one of: nearest, linear (did you mean 'linear'?)"),
+        ("auot", Literal["auto"] | int, "'auto' | int (did you mean 'auto'?)"),
+        ("7", Literal["auto"] | int, "'auto' | int (write 7)"),
+        ("cubic", Literal["nearest", "prior"], "one of: nearest, prior"),
+        (3, Literal["nearest", "prior"], "one of: nearest, prior"),
+    ],
+)
+def test_the_nearest_choice_is_named(value: object, annotation: Any, required: str) -> None:
+    assert requirement(value, annotation) == required
