@@ -31,6 +31,8 @@ from fusionkit.errors import PluginError, watched_interrupts
 from fusionkit.grid.progress import Progress
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS
 from fusionkit.report.csv_files import write_csv_files
+from fusionkit.report.page.write import report_or_line
+from fusionkit.report.run_data import RunData
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -233,6 +235,18 @@ def test_what_a_failing_component_prints_is_cut_and_kept_with_its_failure(
     assert capsys.readouterr() == (LONG[:2_000] + more,) * 2
     (file,) = (tmp_path / "run/failures").glob("*.txt")
     assert file.read_text().endswith(f"\nOutput:\n{LONG}{LONG}")
+
+
+def test_what_a_component_prints_while_the_page_is_drawn_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = toy_plan(smoothers=["bad-smoother"], seeds=1)
+    _, results = carry_out(plan, tmp_path / "run")
+    Act.text = LONG
+    assert report_or_line(results, RunData.of(plan)) == []
+    found = capsys.readouterr().out
+    assert found.startswith(LONG[:2_000])
+    assert re.fullmatch(r"\n\.\.\. \([\d,]+ more characters of output are not shown\)\n", found[2_000:])
 
 
 def test_short_prints_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

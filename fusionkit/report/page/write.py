@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fusionkit._version import __version__
 from fusionkit.errors import FusionKitError, cause_of
 from fusionkit.grid.axes import Axes
+from fusionkit.grid.output import bounded_output
 from fusionkit.grid.results import RunResults
 from fusionkit.report import answer, significance
 from fusionkit.report.charts.figure import Figure, unchecked
@@ -61,7 +62,8 @@ def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
         data: opened data sets.
     """
     try:
-        write_report(results, data)
+        with bounded_output():  # timelines call data sets and smoothers
+            write_report(results, data)
     except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
         return [f"report.html was not written: {cause_of(error)}; see fusionkit report --debug"]
     return []
