@@ -2,27 +2,29 @@
 
     python benchmarks/aa.py [--fusions mlp,concat] [--people 22] [--twins 16] [--seeds 10]
 
-One fusion is trained with twins x seeds random seeds, on HOG features of eye and mouth of the synthetic faces. Each run
-of seeds is then a row of its own, a twin, as if it were another method: every difference between twins is chance. The
-rows are tested as those of any grid. With S seeds a row, the seeds of a twin make several grids.
+One fusion is trained with twins x seeds random seeds, on HOG features of eye and mouth of the synthetic faces. The
+seeds are dealt to twins at random, and each twin is a row of its own, as if it were another method: every difference between
+twins is chance. The rows are tested as those of any grid. This is repeated with other deals of the same seeds.
 
-Power is measured on twins of the fusion against twins of plain-mean, which differ in truth.
+Power is measured on twins of the fusion against twins of plain-mean, which differ in truth, on few of the people, where
+a difference is hard to find.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import fusionkit
-from fusionkit.grid.contrasts import Contrasts, StoredRow, Test
+from fusionkit.grid.contrasts import Contrasts, StoredRow
 from fusionkit.grid.results import RunResults
 from fusionkit.stats.crossed import Estimate
 from fusionkit.stats.intervals import permutation_p
@@ -31,30 +33,24 @@ SIZES = (1, 2, 3, 5, 10)  # seeds of a row
 OTHER = "plain-mean"
 
 
-def twins(row: StoredRow, seeds: Sequence[int], size: int) -> list[StoredRow]:
-    """Rows of ``size`` seeds each, as different fusions with heads of their own."""
+def deal(row: StoredRow, twins: int, size: int, rng: np.random.Generator, units: np.ndarray) -> list[StoredRow]:
+    """Rows of ``size`` seeds each, dealt at random, as different fusions with heads of their own."""
+    seeds = rng.permutation(row.seeds)[: twins * size].reshape(twins, size)
     found = []
-    for start in range(0, len(seeds) - size + 1, size):
-        name = f"{row.entry['axes']['fusion']} {start}"
+    for twin, own in enumerate(seeds.tolist()):
+        name = f"{row.entry['axes']['fusion']} {twin}"
         entry = {
             "id": name,
             "axes": {**row.entry["axes"], "fusion": name},
             "cells": [{"seed": 0, "fold": "", "id": name, "heads": {"": name}}],
         }
-        counts = {index: row.counts[seed] for index, seed in enumerate(seeds[start : start + size])}
-        found.append(StoredRow(entry, row.cells, counts, row.units))
+        counts = {index: row.counts[seed][units] for index, seed in enumerate(own)}
+        found.append(StoredRow(entry, row.cells, counts, row.units[units]))
     return found
 
 
-def grids(row: StoredRow, n_twins: int, size: int) -> Iterator[list[StoredRow]]:
-    """Grids of ``n_twins`` twins with ``size`` seeds each, from disjoint seeds."""
-    every = twins(row, row.seeds, size)
-    for start in range(0, len(every) - n_twins + 1, n_twins):
-        yield every[start : start + n_twins]
-
-
-def differences(rows: list[StoredRow], pairs: Sequence[tuple[int, int]], test: Test) -> list[Estimate]:
-    contrasts = Contrasts(rows, test)
+def differences(rows: list[StoredRow], pairs: Sequence[tuple[int, int]]) -> list[Estimate]:
+    contrasts = Contrasts(rows)
     found = [contrasts.difference([rows[a]], [rows[b]]) for a, b in pairs]
     return [each for each in found if each]
 
@@ -64,7 +60,7 @@ def former(rows: list[StoredRow], pairs: Sequence[tuple[int, int]]) -> list[bool
     claims = []
     for a, b in pairs:
         x, y = (np.stack([rows[index].counts[seed] for seed in rows[index].seeds]) for index in (a, b))
-        claims.append(permutation_p(x, y, 2000) <= 0.05 and summed_interval_excludes_zero(rows[a], rows[b]))
+        claims.append(permutation_p(x, y, 1000) <= 0.05 and summed_interval_excludes_zero(rows[a], rows[b]))
     return claims
 
 
@@ -84,39 +80,35 @@ def summed_interval_excludes_zero(a: StoredRow, b: StoredRow) -> bool:
     return bool(abs(full.mean() - bias) > half)
 
 
-def rate(found: Sequence[bool], independent: int) -> str:
-    """The share, with its binomial error for that many independent comparisons."""
-    share = float(np.mean(found))
-    return f"{100 * share:.1f} ± {100 * (share * (1 - share) / independent) ** 0.5:.1f} %"
+def rate(found: Sequence[Sequence[bool]]) -> str:
+    """The share over all deals, with its standard error over deals."""
+    shares = [float(np.mean(each)) for each in found]
+    return f"{100 * np.mean(shares):.1f} ± {100 * np.std(shares, ddof=1) / len(shares) ** 0.5:.1f} %"
 
 
-def measure(folder: Path, fusion: str, n_twins: int, table: Table) -> None:
-    results = RunResults(folder)
-    rows = {row.axes.fusion: row for row in results.scored}
+def measure(folder: Path, fusion: str, given: argparse.Namespace, table: Table) -> None:
+    rows = {row.axes.fusion: row for row in RunResults(folder).scored}
+    own, other, half = rows[fusion], rows[OTHER], given.twins // 2
+    everyone = np.arange(len(own.units))
+    pairs = list(combinations(range(given.twins), 2))
+    across = list(product(range(half), range(half, given.twins)))
     for size in SIZES:
-        if size * n_twins > len(rows[fusion].seeds):
+        if size * given.twins > len(own.seeds):
             continue
-        pairs = list(combinations(range(n_twins), 2))
-        new: list[bool] = []
-        raw: list[bool] = []
-        old: list[bool] = []
-        power: list[bool] = []
-        before: list[bool] = []
-        others = list(grids(rows[OTHER], n_twins, size))
-        for index, grid in enumerate(grids(rows[fusion], n_twins, size)):
-            found = differences(grid, pairs, "crossed")
-            new += [each.p <= 0.05 for each in found]
-            raw += [each.low > 0 or each.high < 0 for each in found]
-            old += former(grid, pairs)
-            mixed = [*grid[: n_twins // 2], *others[index][n_twins // 2 :]]
-            across = list(product(range(n_twins // 2), range(n_twins // 2, n_twins)))
-            power += [each.p <= 0.05 for each in differences(mixed, across, "crossed")]
-            before += former(mixed, across)
-        independent = len(new) * 2 // n_twins  # of n twins, about n - 1 comparisons are independent
-        table.add_row(
-            fusion, str(size), str(len(new)), rate(old, independent), rate(new, independent), rate(raw, independent),
-            rate(before, len(before) // (n_twins // 2)), rate(power, len(power) // (n_twins // 2)),
-        )  # fmt: skip
+        rng = np.random.default_rng(size)
+        found: dict[str, list[list[bool]]] = {name: [] for name in ("before", "p", "interval", "power before", "power")}
+        for _ in track(range(given.deals), f"{fusion}, {size} seeds", transient=True):
+            grid = deal(own, given.twins, size, rng, everyone)
+            estimates = differences(grid, pairs)
+            found["p"].append([each.p <= 0.05 for each in estimates])
+            found["interval"].append([each.low > 0 or each.high < 0 for each in estimates])
+            found["before"].append(former(grid, pairs))
+            few = rng.permutation(everyone)[: max(len(everyone) // 3, 5)]
+            mixed = deal(own, half, size, rng, few) + deal(other, half, size, rng, few)
+            found["power"].append([each.p <= 0.05 for each in differences(mixed, across)])
+            found["power before"].append(former(mixed, across))
+        columns = ("before", "interval" if size == 1 else "p", "power before", "power")
+        table.add_row(fusion, str(size), *(rate(found[name]) for name in columns))
 
 
 def main() -> None:
@@ -125,10 +117,11 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=22, help="people of the test split, and of each other split")
     parser.add_argument("--twins", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=10, help="seeds of a twin")
+    parser.add_argument("--deals", type=int, default=20, help="random deals of the seeds to twins")
     parser.add_argument("--folder", type=Path, help="run folder, to go on with; default: a temporary one")
     given = parser.parse_args()
     console = Console()
-    table = Table("fusion", "seeds", "pairs", "claimed before", "claimed", "0 outside", "power before", "power")
+    table = Table("fusion", "seeds", "claimed before", "claimed (1 seed: 0 outside)", "power before", "power")
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "run"
         for fusion in given.fusions.split(","):
@@ -144,7 +137,7 @@ def main() -> None:
                 reference="none",
                 seeds=given.twins * given.seeds,
             )
-            measure(path, fusion, given.twins, table)
+            measure(path, fusion, given, table)
             console.print(table)
 
 

@@ -72,15 +72,16 @@ def naive_estimate(
     if units > 3:
         excess = max(scipy_stats.kurtosis(unit_means, fisher=True, bias=False), 0)
         freedom = 2 / (excess / units + 2 / (units - 1))  # of which the variance of a sample variance is made
-    variance, doubt = of_units, of_units**2 / freedom
+    of_seeds = 0.0
     if seeds > 1:
         seed_means = [sum(row) / units for row in table]
         of_seeds = sum((each - value) ** 2 for each in whole) / (seeds - 1) / seeds
         of_both = sum(
             (table[s][u] - unit_means[u] - seed_means[s] + centre) ** 2 for s in range(seeds) for u in everyone
         ) / ((units - 1) * (seeds - 1) * units * seeds)
-        variance = max(of_units + of_seeds - of_both, of_seeds)
-        doubt += of_seeds**2 / (seeds - 1) + of_both**2 / ((units - 1) * (seeds - 1))
+        of_units = max(of_units - of_both, 0.0)
+    variance = of_units + of_seeds
+    doubt = of_units**2 / freedom + of_seeds**2 / max(seeds - 1, 1)
     se, freedom = math.sqrt(variance), variance**2 / doubt
     low, high = scipy_stats.t.interval(level, freedom, loc=centre, scale=se)
     p = 2 * scipy_stats.t.sf(centre * math.copysign(1, value) / se, freedom)

@@ -74,9 +74,9 @@ def estimate(
 
     Returns:
         The value without bias correction. Its bounds are centred on the value minus its jackknife bias. Their variance
-        is that of the units plus that of the seeds minus that of their interaction, which both contain; at least that
-        of the seeds. Student's t has the degrees of freedom of these three variances. ``p`` is the least ``1 - level``
-        at which the interval excludes 0. With one seed it is NaN.
+        is that of the seeds plus that of the units, less the interaction of both, which is in either; at least that of
+        the seeds. Student's t has the degrees of freedom of these two variances. ``p`` is the least ``1 - level`` at
+        which the interval excludes 0. With one seed it is NaN.
 
     Reference: Cameron, Gelbach & Miller, Robust inference with multiway clustering (2011),
     doi:10.1198/jbes.2010.07136, equation 2.11, for the sum; Owen, The pigeonhole bootstrap (2007),
@@ -93,13 +93,14 @@ def estimate(
     bias = (n_units - 1) * (float(left.mean()) - value)
     # A corrected value varies more than a plain one; the square of the correction accounts for that.
     of_units = (n_units - 1) * float(left.var()) + bias**2
-    variance, spread = of_units, of_units**2 / _jackknife_df(left)
+    of_seeds, seeds_df = 0.0, 1.0
     if n_seeds > 1:
         seeds = seeds or SeedVariance.of(full)
-        of_both = _interaction(left_out)
-        variance = max(of_units + seeds.of_mean - of_both, seeds.of_mean)
-        # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
-        spread += of_both**2 / ((n_units - 1) * (n_seeds - 1)) + seeds.of_mean**2 / seeds.df
+        of_seeds, seeds_df = seeds.of_mean, seeds.df
+        of_units = max(of_units - _interaction(left_out), 0.0)
+    variance = of_units + of_seeds
+    # Welch and Satterthwaite: each variance counts with its own degrees of freedom.
+    spread = of_units**2 / _jackknife_df(left) + of_seeds**2 / seeds_df
     centre, se = value - bias, variance**0.5
     df = variance**2 / spread if spread > 0 else 1.0
     half_width = float(stdtrit(df, (1 + level) / 2)) * se

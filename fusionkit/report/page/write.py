@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,16 @@ from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.run_data import RunData
 from fusionkit.report.table import caption, warnings
 from fusionkit.storage.artifact import write_file
+from fusionkit.storage.identity import digest
 
 if TYPE_CHECKING:
     import jinja2
 
 _SHOWN_FAILURES = 50
 _NOTEBOOK_ROWS = 50
+_UNOPENED = RunData(notes=("the data sets, which were not opened",))
+_SHOWN_TABLES = ("attribution.csv", "costs.csv", "robustness.csv")
+_HEAD = 2_000  # bytes of a page that hold its head
 
 
 def write_report(
@@ -49,19 +54,21 @@ def write_report(
         StorageError: if the file cannot be written.
     """
     file = path or results.folder.path / "report.html"
-    data = data or RunData(notes=("the data sets, which were not opened",))
+    data = data or _UNOPENED
     write_file(file, _page(results, data, with_pictures=pictures).encode())
     return file
 
 
 def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
-    """Write the report of a run folder; return a message if that fails.
+    """Write the report of a run folder unless it shows these results already; return a message if that fails.
 
     Args:
         results: results of the run folder.
         data: opened data sets.
     """
     try:
+        if _content_of(results.folder.path / "report.html") == _content(results, data or _UNOPENED, with_pictures=True):
+            return []
         with bounded_output():  # timelines call data sets and smoothers
             write_report(results, data)
     except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
@@ -82,6 +89,25 @@ def notebook_html(results: RunResults) -> str:
             shown=_NOTEBOOK_ROWS,
         )
     )
+
+
+def _content(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
+    """Return a hash of what a page shows; stored in its head."""
+    cells = [(cell["id"], cell["state"], cell["error"]) for cell in results.cells()]
+    files = [results.folder.path / name for name in _SHOWN_TABLES]
+    tables = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()]
+    shown = [__version__, results.grid, results.test, cells, tables, sorted(data.folds), list(data.notes), with_pictures]
+    return digest(shown)
+
+
+def _content_of(page: Path) -> str:
+    """Return the hash in the head of a page; empty if there is none or the page is not whole."""
+    try:
+        text = page.read_bytes()
+    except OSError:
+        return ""
+    found = re.search(rb'<meta name="content-hash" content="(\w+)">', text[:_HEAD])
+    return found[1].decode() if found and text.rstrip().endswith(b"</html>") else ""
 
 
 def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
@@ -110,6 +136,7 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
         "origins": origins(results.grid),
         "data": results.grid["data"],
         "version": __version__,
+        "content": _content(results, data, with_pictures=with_pictures),
         "style": Markup(_asset("page.css")),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

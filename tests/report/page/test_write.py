@@ -11,6 +11,7 @@ import pytest
 from drawn_counts import drawn
 from toy_folder import Toy, write_folder
 
+from fusionkit.report.page import write as write_module
 from fusionkit.report.page.write import write_report
 from fusionkit.report.run import Results
 
@@ -153,3 +154,25 @@ def test_a_page_of_500_cells_is_small(tmp_path: Path) -> None:
     results = write_folder(tmp_path, toys)
     assert len(results.cells()) == 500
     assert write_report(results).stat().st_size < 5_000_000
+
+
+def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toys = [Toy({"fusion": "linear"}, drawn(0.4)), Toy({"fusion": "mlp"}, drawn(0.6, draw=1))]
+    results = write_folder(tmp_path, toys)
+    drawings = []
+    original = write_module.write_report
+    monkeypatch.setattr(write_module, "write_report", lambda *given: drawings.append(original(*given)))
+    page = tmp_path / "report.html"
+    for expected in (1, 1):
+        assert write_module.report_or_line(Results(tmp_path), None) == []
+        assert len(drawings) == expected
+    (tmp_path / "robustness.csv").write_text("present,missing\n")
+    write_module.report_or_line(Results(tmp_path), None)
+    page.write_text(page.read_text()[:-20])  # cut off
+    write_module.report_or_line(Results(tmp_path), None)
+    original(results, None, pictures=False)  # another page, by hand
+    write_module.report_or_line(Results(tmp_path), None)
+    write_folder(tmp_path, [*toys, Toy({"fusion": "late"}, drawn(0.5, draw=2))])
+    write_module.report_or_line(Results(tmp_path), None)
+    assert len(drawings) == 5
+    assert "late" in page.read_text()
