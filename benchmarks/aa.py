@@ -3,8 +3,8 @@
     python benchmarks/aa.py [--fusions mlp,concat] [--people 22] [--twins 16] [--seeds 10]
 
 One fusion is trained with twins x seeds random seeds, on HOG features of eye and mouth of the synthetic faces. The
-seeds are dealt to twins at random, and each twin is a row of its own, as if it were another method: every difference between
-twins is chance. The rows are tested as those of any grid. This is repeated with other deals of the same seeds.
+seeds are dealt to twins at random, and each twin is a row of its own, as if it were another method: every difference
+between twins is chance. The rows are tested as those of any grid. This is repeated with other deals of the same seeds.
 
 Power is measured on twins of the fusion against twins of plain-mean, which differ in truth, on few of the people, where
 a difference is hard to find.

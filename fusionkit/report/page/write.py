@@ -96,7 +96,16 @@ def _content(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
     cells = [(cell["id"], cell["state"], cell["error"]) for cell in results.cells()]
     files = [results.folder.path / name for name in _SHOWN_TABLES]
     tables = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.exists()]
-    shown = [__version__, results.grid, results.test, cells, tables, sorted(data.folds), list(data.notes), with_pictures]
+    shown = [
+        __version__,
+        results.grid,
+        results.test,
+        cells,
+        tables,
+        sorted(data.folds),
+        list(data.notes),
+        with_pictures,
+    ]
     return digest(shown)
 
 
