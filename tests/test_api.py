@@ -47,6 +47,7 @@ def test_public_names_are_listed_and_can_be_imported() -> None:
             _ = module.nothing
 
 
+@pytest.mark.slow
 def test_bench_runs_a_grid_and_writes_its_files(config: str, tmp_path: Path) -> None:
     results = bench(config, out=tmp_path / "out")
     assert isinstance(results, fusionkit.Results)
@@ -106,6 +107,7 @@ def test_a_folder_of_another_protocol_is_refused_and_left_as_it_was(config: str,
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_if_every_cell_failed_the_call_fails(config: str, tmp_path: Path) -> None:
     with pytest.raises(CellError, match=r"every cell failed.* face,bottom/toy-raises/toy-plain/0.*Raises"):
         bench(config, out=tmp_path / "out", fusions=["toy-raises"], reference="none")

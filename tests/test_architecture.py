@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -43,10 +44,15 @@ def imported(path: Path, source: bytes | None = None) -> Iterator[tuple[str, str
             yield from ((module, alias.name) for alias in node.names)
 
 
+@cache
+def imports_of(path: Path) -> tuple[tuple[str, str], ...]:
+    return tuple(imported(path))
+
+
 def kernel_imports(path: Path) -> set[str]:
     """Kernel modules that a file imports; ``from fusionkit.engine import fit`` imports ``fusionkit.engine.fit``."""
     found = set()
-    for module, name in imported(path):
+    for module, name in imports_of(path):
         if module.partition(".")[0] == "fusionkit":
             below = f"{module}.{name}"
             found.add(below if below in NAMES else module)
@@ -106,7 +112,7 @@ def test_the_kernel_imports_no_plugin() -> None:
     found = [
         f"{module_name(path)} imports {module}"
         for path in KERNEL
-        for module, _ in imported(path)
+        for module, _ in imports_of(path)
         if module.startswith("fusionkit_")
     ]
     assert found == []
@@ -116,7 +122,7 @@ def test_plugins_use_public_names_only() -> None:
     private = [
         f"{module_name(path)} imports {module}.{name}"
         for path in PLUGINS
-        for module, name in imported(path)
+        for module, name in imports_of(path)
         if module.partition(".")[0] == "fusionkit"
         and (room(f"{module}.") not in PUBLIC or not name or name.startswith("_"))
     ]

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,9 @@ def test_every_option_of_a_command_says_what_it_does_and_its_default() -> None:
     assert lacking == []
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    return enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+@cache
+def lines_of(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple(enumerate(path.read_text(encoding="utf-8").splitlines(), 1))
 
 
 @pytest.mark.parametrize("pattern", PRIVATE_WORDS)

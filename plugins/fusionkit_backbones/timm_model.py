@@ -39,6 +39,7 @@ INTERPOLATIONS: dict[str, Interpolation] = {
 }
 LOCAL_WEIGHTS = "give checkpoint=FILE with local weights"
 PROBE_SECONDS = 5.0
+_TRACED: dict[tuple[object, ...], tuple[int, float]] = {}  # width and GFLOP by architecture
 
 
 class TimmModel(Backbone):
@@ -333,6 +334,13 @@ class TimmModel(Backbone):
         return state
 
     def _traced(self) -> tuple[int, float]:
+        """Return (D, GFLOP), counted once in a process for each architecture."""
+        architecture = (self.name, self.pool, self._input_size, *sorted(self._sizes.items()))
+        if architecture not in _TRACED:
+            _TRACED[architecture] = self._trace()
+        return _TRACED[architecture]
+
+    def _trace(self) -> tuple[int, float]:
         """Pass a view through the model on the meta device, and return (D, GFLOP).
 
         Raises:

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kept_frames import frames_kept
 
 from fusionkit.api import RunOptions, bench
 
 
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A finished run folder: 3 region sets, 2 fusions, 2 seeds. Read only: see `run_copy`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FUSIONKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        out = tmp_path_factory.mktemp("runs") / "run"
+@pytest.fixture(autouse=True, scope="module")
+def kept_frames() -> Iterator[None]:
+    """Draw each frame of the synthetic data set once."""
+    with frames_kept():
+        yield
+
+
+def _bench(out: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch, frames_kept():
+        patch.setenv("FUSIONKIT_CACHE", str(out.parent / "cache"))
         bench(
             out=out,
             options=RunOptions(executor="serial"),
@@ -27,7 +32,23 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             fusions=["plain-concat", "logit-mean"],
             smoothers=["none"],
         )
-        yield out
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run folder: 3 region sets, 2 fusions, 2 seeds. Read only: see `run_copy`."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fusionkit.report.page.write.write_report", lambda *_, **__: None)
+        _bench(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def finished_page(finished_run: Path) -> Path:
+    """The page of the finished run, as ``bench`` writes it: it takes longer than the run."""
+    _bench(finished_run)
+    return finished_run / "report.html"
 
 
 @pytest.fixture

@@ -213,6 +213,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, write, _ in BAD:
         write(Path("in", name))
@@ -258,6 +259,7 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(words: list[str], facts:
     assert not list(Path().rglob("*.jpg"))
 
 
+@pytest.mark.slow
 def test_finished_inputs_are_skipped_and_the_report_holds_earlier_inputs_too() -> None:
     good(Path("in/a.mp4"))
     assert align().exit_code == 0

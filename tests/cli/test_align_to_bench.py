@@ -57,6 +57,7 @@ def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
     assert float(last[header.index("macro_f1")]) > 0.9  # the mouths tell
 
 
+@pytest.mark.slow
 def test_annotated_videos_are_benched_as_aff_wild2() -> None:
     for name in ("a", "b", "c"):
         film(Path(f"videos/{name}.mp4"), 1.0, ord(name), two=name == "b")

@@ -51,6 +51,7 @@ def test_copied_work_and_rows_to_score_again_are_reported(halves: Path, tmp_path
     assert len(rows(out, "costs.csv")) == 6
 
 
+@pytest.mark.slow
 def test_the_grid_run_once_trains_nothing_and_gives_the_tables_of_a_run_of_the_whole(
     halves: Path, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_the_grid_run_once_trains_nothing_and_gives_the_tables_of_a_run_of_the_w
     assert after == f"0 heads and 0 cells copied; 4 rows in {out}/results.csv\n"
 
 
+@pytest.mark.slow
 def test_another_split_is_refused_in_one_line_and_nothing_is_written(halves: Path, tmp_path: Path) -> None:
     line = refusal_of("merge", halves / "a", halves / "other", "--out", tmp_path / "out")
     for fact in (halves / "other", halves / "a", "holdout"):
@@ -74,6 +76,7 @@ def test_another_split_is_refused_in_one_line_and_nothing_is_written(halves: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_damaged_work_is_named(halves: Path, tmp_path: Path) -> None:
     shutil.copytree(halves / "b", tmp_path / "b")
     head = min((tmp_path / "b" / "heads").iterdir())

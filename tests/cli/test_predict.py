@@ -149,6 +149,7 @@ def test_raw_videos_get_the_predictions_of_aligned_crops(made: Path) -> None:
     assert width > 480  # upright: 240 x 320, and the bars beside it
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_that_the_cell_was_scored_on(made: Path) -> None:
     result = call("predict", "run", "--cell", "mlp/none", "videos", "--detector", "dots", "--out", "out", "--no-video")
     assert result.exit_code == 1, result.output

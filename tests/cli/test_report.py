@@ -17,8 +17,9 @@ from fusionkit.grid.run import RunOptions
 from fusionkit.report.run import Results
 
 
-def test_a_bench_leaves_a_page_with_clips_and_pictures(finished_run: Path) -> None:
-    text = (finished_run / "report.html").read_text(encoding="utf-8")
+@pytest.mark.slow
+def test_a_bench_leaves_a_page_with_clips_and_pictures(finished_page: Path) -> None:
+    text = finished_page.read_text(encoding="utf-8")
     assert "Clips over time" in text
     assert 'id="pictures"' in text
     assert 'src="data:image/jpeg;base64,' in text
@@ -26,9 +27,11 @@ def test_a_bench_leaves_a_page_with_clips_and_pictures(finished_run: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_command_writes_the_same_page_without_pictures_on_request(finished_run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_same_page_without_pictures_on_request(
+    finished_run: Path, finished_page: Path, tmp_path: Path
+) -> None:
     output_of("report", finished_run, "--out", tmp_path / "a.html")
-    assert (tmp_path / "a.html").read_bytes() == (finished_run / "report.html").read_bytes()
+    assert (tmp_path / "a.html").read_bytes() == finished_page.read_bytes()
     output_of("report", finished_run, "--out", tmp_path / "b.html", "--no-pictures")
     text = (tmp_path / "b.html").read_text(encoding="utf-8")
     assert "data:image" not in text
@@ -102,6 +105,7 @@ def test_data_that_have_changed_show_no_clips(finished_run: Path, tmp_path: Path
     assert "Clips over time" not in text
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_costs_a_line_and_no_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from kept_frames import frames_kept
 from safetensors.numpy import load_file
 
 from fusionkit.api import bench, prepare
@@ -24,6 +26,13 @@ from fusionkit.training.pretrain_config import resolve_pretrain
 TINY = "synthetic:train=4,val=3,test=3,clips=4,clip_length=8"
 KEYS_OF_THE_PAPER = ["concat", "mean", "updown-concat", "updown-mean"]
 WIDTHS = [1, 5, 11, 25, 51, 101, 201, 501]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_frames() -> Iterator[None]:
+    """Draw each frame of the synthetic data set once."""
+    with frames_kept():
+        yield
 
 
 def kind(raw: dict[str, Any]) -> str:

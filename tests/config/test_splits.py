@@ -81,6 +81,7 @@ def test_every_part_has_the_class_shares_of_the_whole() -> None:
                 np.testing.assert_allclose(share, whole, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("test", "dev"), [(0.2, 0.2), (0.1, 0.25), (0.3, 0.4), (0.4, 0.15), (0.45, 0.05), (0.5, 0.5), (1 / 3, 0.35)]
 )
@@ -251,6 +252,7 @@ def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -
             check_training_classes(fold.name, label, CLASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["holdout", "kfold"])
 def test_fifty_thousand_stills_are_divided_within_two_seconds(spec: str) -> None:
     rng = np.random.default_rng(0)

@@ -139,6 +139,7 @@ def test_one_pixel_is_an_image(tmp_path, ending):
     )
 
 
+@pytest.mark.slow
 def test_a_24_megapixel_photo_is_an_image(tmp_path):
     save(tmp_path / "a.jpg", np.full((4000, 6000), 50, np.uint8))
     image = read_image(tmp_path / "a.jpg")

@@ -207,6 +207,7 @@ def benched(folder: Path, **keys: Any) -> fusionkit.Results:
     return fusionkit.bench(datasets=[spec], recipe={"epochs": 2}, out=folder / "run", **fixed, **keys)
 
 
+@pytest.mark.slow
 def test_python_emits_the_warnings_below_the_table(tmp_path: Path) -> None:
     leak = np.array(small()["split"])
     leak[:3] = "test"
@@ -220,6 +221,7 @@ def test_python_emits_the_warnings_below_the_table(tmp_path: Path) -> None:
     assert "1 unit(s) are in both train and test" in page
 
 
+@pytest.mark.slow
 def test_a_class_without_test_frames_is_named_in_python_and_on_the_page(tmp_path: Path) -> None:
     given = small()
     label = np.where((given["split"] == "test") & (given["label"] == "sad"), "calm", given["label"])

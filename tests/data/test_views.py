@@ -248,6 +248,7 @@ def test_invalid_file_names_are_encoded_and_units_kept(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def side_by_side(part: FeaturesInMemory) -> np.ndarray:
     return np.hstack([part.views["face"], part.views["eye"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["balanced", "none"])
 def test_a_linear_head_reaches_the_optimum_of_scikit_learns_logistic_regression(weights: Any) -> None:
     features, rows = made(skew=True)
@@ -296,6 +297,7 @@ class Pooled(Fusion):
         return torch.nn.functional.dropout(torch.cat(means, 1), 0.2, self.training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fusion", "tokens"), [("plain-concat", 0), ("mlp:hidden=16,dropout=0.3", 0), ("toy-pooled", 4)]
 )

@@ -140,7 +140,10 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(
     "error",
-    [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), Odd("o"), StopIteration()],
+    [
+        KeyboardInterrupt(),
+        *(pytest.param(e, marks=pytest.mark.slow) for e in (SystemExit(3), GeneratorExit(), Odd("o"), StopIteration())),
+    ],
     ids=lambda e: type(e).__name__,
 )
 @pytest.mark.parametrize("name", GRIDS)
@@ -163,6 +166,7 @@ def test_an_exception_in_planning_names_the_component(error: BaseException) -> N
         toy_plan(backbones=["bad-width"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_signal_ends_the_run_at_once_and_is_no_failure(tmp_path: Path, name: str) -> None:
     handler = signal.getsignal(signal.SIGINT)
@@ -207,6 +211,7 @@ class Messages(Progress):
         self.failures.append(message)
 
 
+@pytest.mark.slow
 def test_a_long_message_is_shortened_everywhere_but_in_its_file(tmp_path: Path) -> None:
     Act.error = ValueError(LONG)
     progress = Messages()
@@ -225,6 +230,7 @@ def test_a_long_message_is_shortened_everywhere_but_in_its_file(tmp_path: Path) 
     assert [line["error"] for line in lines if line["error"]] == [message]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bad-fusion", "bad-smoother"])
 def test_what_a_failing_component_prints_is_cut_and_kept_with_its_failure(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -237,6 +243,7 @@ def test_what_a_failing_component_prints_is_cut_and_kept_with_its_failure(
     assert file.read_text().endswith(f"\nOutput:\n{LONG}{LONG}")
 
 
+@pytest.mark.slow
 def test_what_a_component_prints_while_the_page_is_drawn_is_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ def grid(smoothers: list[str]) -> dict[str, object]:
     return {"fusions": ["toy-sum", "plain-concat"], "smoothers": smoothers, "seeds": 2, "reference": "none"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("toy_house")
 def test_a_grid_gives_the_same_files_whatever_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fusionkit.report.csv_files import write_csv_files

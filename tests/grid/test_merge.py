@@ -143,6 +143,7 @@ def test_merging_again_changes_no_byte_and_the_others_stay_as_they_are(tmp_path:
     assert (everything(tmp_path / "a"), everything(tmp_path / "b")) == others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [AUTO, CHOSEN], ids=["auto", "swept"])
 def test_what_was_chosen_over_fewer_seeds_is_planned_until_a_run_chooses_again(
     tmp_path: Path, grid: dict[str, Any]
@@ -180,6 +181,7 @@ def test_a_choice_over_the_same_heads_stands(tmp_path: Path) -> None:
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_of_two_scores_the_one_over_all_heads_replaces_the_other(tmp_path: Path) -> None:
     carry_out(toy_plan(**AUTO, seeds=[0]), tmp_path / "a")
     carry_out(toy_plan(**AUTO, seeds=2), tmp_path / "b")
@@ -217,6 +219,7 @@ def test_a_folder_without_a_sound_grid_is_refused_and_nothing_changed(tmp_path: 
         unite(tmp_path / "nothing", tmp_path / "nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "file"), [("heads", "dev_logits.npy"), ("cells", "counts.npz"), ("folds", "dev.npy")])
 def test_what_is_damaged_is_named_and_left_behind(tmp_path: Path, kind: str, file: str) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "b")

@@ -81,6 +81,7 @@ def test_an_extension_reuses_what_is_there(tmp_path: Path) -> None:
     assert [row.seeds for row in results.rows] == [[0, 1, 2]] * 3
 
 
+@pytest.mark.slow
 def test_one_grid_or_two_give_the_same_cells(tmp_path: Path) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "a")
     carry_out(toy_plan(seeds=2, regions=["bottom", "top"]), tmp_path / "a")
@@ -88,6 +89,7 @@ def test_one_grid_or_two_give_the_same_cells(tmp_path: Path) -> None:
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_two_fresh_runs_are_byte_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for name in ("a", "b"):

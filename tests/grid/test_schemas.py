@@ -71,6 +71,7 @@ def test_every_stored_file_says_its_schema(path: Path) -> None:
     assert json.loads((path / "failures" / "x.json").read_text())["schema"] == SCHEMA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", [head, cell, shard])
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
 def test_a_later_artefact_is_refused_in_one_line(

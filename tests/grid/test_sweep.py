@@ -141,6 +141,7 @@ def test_the_scores_are_those_of_a_run_with_the_chosen_recipe_alone(tmp_path: Pa
     assert (results.rows[0].axes.recipe, single.rows[0].axes.recipe) == ("lr=[0.0001,0.05,0.001],epochs=3", chosen)
 
 
+@pytest.mark.slow
 def test_the_test_labels_of_points_that_are_not_chosen_are_never_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def test_an_interrupted_video_is_resumed_with_the_same_result(tmp_path: Path, af
     assert detector.calls == 26 - max(last_with_a_face - 1, 0)  # the last frame may have been half done
 
 
+@pytest.mark.slow
 def test_a_line_that_a_killed_process_left_incomplete_is_redone(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     run(video, tmp_path / "whole")
@@ -207,6 +208,7 @@ def test_a_line_that_a_killed_process_left_incomplete_is_redone(tmp_path: Path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_with_other_options_is_not_resumed(tmp_path: Path):
     video = write_video(tmp_path / "story.mp4", story())
     with pytest.raises(KeyboardInterrupt):

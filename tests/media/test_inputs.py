@@ -86,6 +86,7 @@ def test_links_that_loop_are_followed_once(tmp_path: Path):
     assert [item.relative_path for item in found] == ["a/gone.mp4", "a/b/x.png"]  # reading the first raises
 
 
+@pytest.mark.slow
 def test_thousands_of_files_are_listed_in_order(tmp_path: Path):
     for number in range(2000):
         (tmp_path / f"{number:05d}.png").touch()

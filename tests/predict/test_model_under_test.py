@@ -130,6 +130,7 @@ def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
     assert max(effects(found, "face")) < -0.05
 
 
+@pytest.mark.slow
 def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
     results = benched(tmp_path, smoothers=["toy-plain", "toy-box:width=auto"], fusions=["toy-sum"])
     for row, found in zip(results.rows, ablate(tmp_path, options=QUICK), strict=True):
@@ -138,6 +139,7 @@ def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
         assert found.tested.axes == row.axes
 
 
+@pytest.mark.slow
 def test_drop_zero_and_shuffle_are_what_plain_loops_give(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added"])
@@ -174,6 +176,7 @@ def _labelled() -> np.ndarray:
     return flags
 
 
+@pytest.mark.slow
 def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added"], regions=["bottom,top"])
@@ -306,6 +309,7 @@ def test_unsmoothed_scores_equal_those_of_a_row_without_smoother(tmp_path: Path)
     assert not found.tested.smoothed
 
 
+@pytest.mark.slow
 def test_missing_embeddings_are_recomputed_and_others_are_read(tmp_path: Path, own_cache: Path) -> None:
     benched(tmp_path / "run")
     Blobs.reads.clear()

@@ -75,6 +75,7 @@ def logits_of(predictor: Predictor, rows: np.ndarray) -> np.ndarray:
     return predictor.logits(predictor.embed_dataset(open_source(Spec("toy-blobs"), None), rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["toy-sum", "mlp", "concat:width=16", "toy-regression"])
 @pytest.mark.parametrize("cache", ["kept", "gone"])
 def test_the_stored_logits_are_reproduced_bit_by_bit(tmp_path: Path, own_cache: Path, fusion: str, cache: str) -> None:

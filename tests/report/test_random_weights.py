@@ -141,6 +141,7 @@ def test_figures_mark_the_row(tmp_path: Path) -> None:
     assert titles[0] == "Confusion of face/linear/none (random weights)"
 
 
+@pytest.mark.slow
 def test_page_marks_the_row(tmp_path: Path) -> None:
     page = write_report(folder(tmp_path / "marked", 9, 6)).read_text()
     assert ">weights</th>" in page

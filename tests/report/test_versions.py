@@ -113,6 +113,7 @@ def test_rows_of_different_versions_are_named(tmp_path: Path, installed: Callabl
     assert expected in shown(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_embeddings_of_an_older_version_are_named_though_the_cache_was_pruned(
     tmp_path: Path, installed: Callable[[dict[str, str]], None]
 ) -> None:

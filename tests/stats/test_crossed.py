@@ -48,6 +48,7 @@ def test_the_variance_of_a_mean_is_that_of_the_two_way_table(spread: tuple[float
     assert estimate_of(values).se ** 2 == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_interaction_is_not_counted_twice() -> None:
     rng = np.random.default_rng(1)
     errors, promised, summed = [], [], []

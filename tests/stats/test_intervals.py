@@ -429,6 +429,7 @@ def test_ece_without_frames_is_undefined_and_wrong_shapes_are_refused() -> None:
 # -- do they do what they promise --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_score_of_the_population() -> None:
     rng = np.random.default_rng(0)
     population = naive_macro_f1(PRIOR[:, None] * ROWS, range(5))
@@ -439,6 +440,7 @@ def test_intervals_cover_the_score_of_the_population() -> None:
     assert np.mean([x.se for x in estimates]) == pytest.approx(np.std([x.value for x in estimates]), rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_true_null_is_seldom_rejected_and_a_real_difference_mostly() -> None:
     rng = np.random.default_rng(1)
     null = np.array([permutation_p(*simulate(rng, 40, 2), permutations=400) for _ in range(300)])

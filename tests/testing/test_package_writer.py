@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import tomllib
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.testing.package_writer import KINDS, rendered, write_package
 
 ROOT = Path(__file__).parents[2]
+INSTALLED = cache(packages_distributions)
 EXAMPLE = ROOT / "plugins/example-third-party"
 EXAMPLES = {
     "fusion": "example-gate",
@@ -28,6 +31,12 @@ EXAMPLES = {
     "backbone": "example-moments",
     "dataset": "example-folder",
 }
+
+
+@pytest.fixture(autouse=True)
+def installed_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the metadata of all that is installed once."""
+    monkeypatch.setattr("fusionkit.testing.package_writer.packages_distributions", INSTALLED)
 
 
 def run(*words: str, folder: Path, installed: Path) -> subprocess.CompletedProcess[str]:

@@ -98,6 +98,7 @@ def test_a_run_writes_weights_curves_and_results(plain: tuple[Finetuned, Scores]
     assert row.seeds == [0]
 
 
+@pytest.mark.slow
 def test_the_exported_backbone_gives_the_features_of_the_network_that_was_trained(
     encoder: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ class Sealed(Blobs):
         return replace(table, label=np.where(hidden, (table.label + self.shift) % 3, table.label))
 
 
+@pytest.mark.slow
 def test_test_labels_decide_nothing(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other test labels: another score, and the same weights, choices and logits to the bit."""
     found = []
@@ -209,6 +211,7 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(
     np.testing.assert_array_equal(done.trained[0].head.test_logits, whole.trained[0].head.test_logits)
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_do_and_a_lost_result_costs_no_training(
     encoder: Path, plain: tuple[Finetuned, Scores], copy: Path
 ) -> None:
@@ -229,6 +232,7 @@ def test_the_loss_falls_and_the_view_that_shows_the_label_is_learned(encoder: Pa
     assert trained.kept.macro_f1 > 0.7
 
 
+@pytest.mark.slow
 def test_the_header_names_the_origin_of_the_weights(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder, view="bottom+top")
     finetune(config, tmp_path / "run")
@@ -328,6 +332,7 @@ def test_joint_runs_resume_one_by_one(encoder: Path, tmp_path: Path) -> None:
         assert (tmp_path / "cut" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_each_fold_is_trained_separately(encoder: Path, tmp_path: Path) -> None:
     config = tiny_tuning(encoder, dataset="toy-blobs:clips=16", split="kfold:k=2", recipe={"epochs": 2})
     done = finetune(config, tmp_path / "run")

@@ -54,6 +54,7 @@ def name(shape: FusionShape) -> str:
     return shape.folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=name)
 @pytest.mark.parametrize("views", [2, 3])
 @pytest.mark.parametrize("pool", ["avg", "token"])

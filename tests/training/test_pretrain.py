@@ -82,6 +82,7 @@ def test_a_finished_run_has_nothing_left_to_do(faces: Path, whole: Pretrained, c
     assert (copy / "losses.csv").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     faces: Path, whole: Pretrained, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_the_first_loss_is_that_of_the_untrained_model_on_the_first_batch(tmp_pa
     assert len({tuple(row[:4].tolist()) for row in order}) > 25  # each image has a mask of its own
 
 
+@pytest.mark.slow
 def test_the_decay_spares_biases_norms_and_fixed_positions(faces: Path, tmp_path: Path) -> None:
     config = tiny_run(faces, recipe={"weight_decay": 10.0, "base_lr": 1.0, "epochs": 2, "warmup_epochs": 0})
     before = build_model(config).encoder.state_dict()
@@ -153,6 +155,7 @@ def test_the_decay_spares_biases_norms_and_fixed_positions(faces: Path, tmp_path
     assert with_decay[scale].mean() > 0.95
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_changes_rounding_only(faces: Path, whole: Pretrained, tmp_path: Path) -> None:
     parts = pretrain(tiny_run(faces, run={"accumulation": 4}), tmp_path / "parts").losses
     assert parts == pytest.approx(whole.losses, rel=1e-4)
@@ -163,6 +166,7 @@ def test_another_run_in_the_same_folder_is_refused(faces: Path, copy: Path) -> N
         pretrain(tiny_run(faces, recipe={"mask_ratio": 0.5}), copy)
 
 
+@pytest.mark.slow
 def test_a_run_on_changed_data_is_refused(tmp_path: Path) -> None:
     config = tiny_run(write_pictures(tmp_path / "faces", 33), recipe={"epochs": 1, "warmup_epochs": 0})
     pretrain(config, tmp_path / "run")
@@ -171,6 +175,7 @@ def test_a_run_on_changed_data_is_refused(tmp_path: Path) -> None:
         pretrain(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(faces: Path, tmp_path: Path) -> None:
     class Second(TrainingProgress):
         def stepped(self, step: int, epoch: int, loss: float) -> None:

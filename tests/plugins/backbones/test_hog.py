@@ -49,6 +49,7 @@ def has_ties(image: np.ndarray) -> bool:
     return bool(((strongest.sum(-1) > 1) & (length.max(-1) > 0)).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("smoothness", [0.0, 2.0])
 @pytest.mark.parametrize(
     "options",

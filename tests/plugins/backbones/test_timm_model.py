@@ -137,6 +137,7 @@ def test_views_may_be_read_only():
     assert np.array_equal(backbone(views), expected)
 
 
+@pytest.mark.slow
 def test_random_weights_follow_the_seed_alone():
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -344,6 +345,7 @@ def test_position_embeddings_are_resampled_to_a_given_size(tmp_path, size):
     assert backbone.notes() == (f"w.safetensors: resampled as in timm: pos_embed (1, 65, 64) to {shape}",)
 
 
+@pytest.mark.slow
 def test_positions_that_timm_does_not_resample_are_refused(tmp_path):
     trained = seeded("cait_xxs24_224", img_size=64)
     save_file(trained.state_dict(), tmp_path / "w.safetensors")

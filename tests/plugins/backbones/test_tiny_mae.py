@@ -19,6 +19,7 @@ from fusionkit_backbones.tiny_mae import WEIGHTS, TinyMae
 VIEWS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [1, 2, 4, 8])
 def test_a_field_is_the_mean_of_its_tokens(grid: int) -> None:
     tokens = TimmModel(checkpoint=str(WEIGHTS), pool="avg", precision="float32").tokens(VIEWS)

@@ -82,6 +82,7 @@ KNOWN = st.sampled_from(["subject", "video", "", "stills"])
 SPLITS = st.sampled_from([("train", "train", "train", "val"), ("train", "train", "train", "val", "test")])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40))
 @given(
     seed=st.integers(0, 1000),
@@ -229,6 +230,7 @@ def test_a_source_can_be_a_dict_and_where_it_lies_does_not_count(tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_composites_can_be_written_to_files(tmp_path: Path):
     data = table(2, 40, "subject", ("train", "val"))
     faces = swapped(data, copies=1)

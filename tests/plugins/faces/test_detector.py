@@ -44,6 +44,7 @@ def test_points_that_coincide_give_no_boxes():
     assert np.isnan(in_frame(boxes_112(), Face(np.array([0, 0, 9, 9]), 0.9, np.full((5, 2), 4.0)))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("region", ["eye", "mouth", "nose", "brow"])
 def test_views_of_a_face_that_leans_are_those_of_the_upright_one(where, region):

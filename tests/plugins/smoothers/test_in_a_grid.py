@@ -20,6 +20,7 @@ SPECS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_smoother_computes_its_cells_and_its_fitted_state_is_stored(tmp_path: Path) -> None:
     plan = toy_plan(smoothers=SPECS, reference="none", seeds=1)
     outcome, results = carry_out(plan, tmp_path / "run")

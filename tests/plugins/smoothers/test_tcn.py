@@ -27,6 +27,7 @@ def random_net(layers: int = 3) -> TemporalNet:
     return net.eval()
 
 
+@pytest.mark.slow
 def test_it_is_more_accurate_on_new_clips_than_the_frames_alone(trained: Tcn) -> None:
     clips, labels = sticky_clips(8, 200, 4, seed=1)
     right = [np.mean(trained(*clip).argmax(1) == known) for clip, known in zip(clips, labels, strict=True)]

@@ -50,6 +50,7 @@ def test_shares_are_of_frames_with_a_face() -> None:
     assert label_shares(clip, ("a", "b", "c")) == [("b", 2 / 3), ("a", 1 / 3)]
 
 
+@pytest.mark.slow
 def test_the_picture_is_written(tmp_path: Path) -> None:
     clip, result = clip_of(30)
     write_timeline(clip, result, ("glad", "sad$", "größer"), tmp_path / "below" / "v.png")

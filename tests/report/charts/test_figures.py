@@ -83,6 +83,7 @@ def test_tooltips_have_the_numbers_and_the_row(results: Results) -> None:
     assert set(labels_of(drawn["class-f1-1"])) != set()
 
 
+@pytest.mark.slow
 def test_numbers_on_tiles_have_enough_contrast() -> None:
     values = [Tile("row", f"{step}", step / 50) for step in range(51)]
     svg = Figure("tiles", "", "", "", heat_map(values, "", "", (0.0, 1.0))).svg()
@@ -95,6 +96,7 @@ def test_numbers_on_tiles_have_enough_contrast() -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
 
 
+@pytest.mark.slow
 def test_names_in_a_figure_are_escaped(tmp_path: Path) -> None:
     evil = '</text><script>alert(1)</script>"'
     toys = [

@@ -92,6 +92,7 @@ def test_names_from_data_sets_and_components_are_text(tmp_path: Path) -> None:
     assert "failed" in text
 
 
+@pytest.mark.slow
 def test_it_is_accessible_to_screen_readers(tmp_path: Path) -> None:
     text, page = page_of(small(tmp_path))
     assert page.all("html")[0]["lang"] == "en"
@@ -107,6 +108,7 @@ def test_it_is_accessible_to_screen_readers(tmp_path: Path) -> None:
     assert {each["aria-labelledby"] for each in page.all("section")} <= set(ids)
 
 
+@pytest.mark.slow
 def test_it_has_answer_rows_and_failures(tmp_path: Path) -> None:
     results = small(tmp_path, Toy({"fusion": "gated"}, [None, None], failure="gates are shut"))
     text, page = page_of(results)
@@ -128,6 +130,7 @@ def test_a_folder_with_little_in_it_has_a_page(tmp_path: Path, rows: list[Toy]) 
     assert len(page.all("h1")) == 1
 
 
+@pytest.mark.slow
 def test_it_has_ranks_over_data_sets_and_the_command(tmp_path: Path) -> None:
     skills = {("one", "concat"): 0.3, ("one", "mlp"): 0.8, ("two", "concat"): 0.2, ("two", "mlp"): 0.7}
     results = write_folder(
