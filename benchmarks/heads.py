@@ -12,7 +12,6 @@ thread. All contestants take turns.
   AdamW, predicts dev after each epoch and test at the end; ``DataLoader`` is the same with one. Peers run in
   environments of their own, named by ``--peer``, which ``benchmarks/README.md`` says how to make; others are left out.
 - The second has a line for each fusion: ``engine.fit`` against a loop as tight around the same module.
-- The third has a step of the paper's block, forward and backward, against the same with the attention written out.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from interleaved import Work, contestants, in_turn, machine, serve, started
 
 OWN = ("fusionkit", "tight loop", "DataLoader", "LogisticRegression", "MLPClassifier")
 TRAIN, DEV, TEST = 6000, 600, 3520
-ATTENTION = {"concat": 256, "concat:width=1024": 32}  # frames a batch: matrices written out are large
 
 
 # -- contestants -------------------------------------------------------------------------------------------------------
@@ -142,44 +140,10 @@ def _of_fusion(fusion: str, given: Data) -> Callable[[], tuple[Any, Callable[[st
     return ready
 
 
-def attention_step(fusion: str, batch: int, written_out: bool) -> Work:
-    """A step of the paper's block without the optimiser: forward and backward, of one batch.
-
-    Written out, the matrix of the attention is made and kept, as formulas have it.
-    """
-    from types import SimpleNamespace
-
-    import torch
-    from torch import Tensor
-
-    from fusionkit.registry import FUSIONS
-    from fusionkit.registry.spec import Spec
-    from fusionkit_emotic import token_attention
-
-    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v
-
-    if written_out:
-        token_attention.functional = SimpleNamespace(scaled_dot_product_attention=attention)  # type: ignore[assignment]
-    torch.set_num_threads(1)
-    built = FUSIONS.build(Spec.parse(fusion), in_dims=dict.fromkeys(VIEWS, 900), num_classes=CLASSES)
-    built.attach_head()
-    views = {name: torch.randn(batch, 900) for name in VIEWS}
-
-    def work() -> float:
-        total = built(views).logits.sum()
-        total.backward()
-        return total.item()
-
-    return work
-
-
 SERVED: dict[str, Callable[..., Work]] = {
     **PEERS,
     "fusionkit": fusionkit,
     "tight loop": tight_loop,
-    "fused": partial(attention_step, written_out=False),
-    "written out": partial(attention_step, written_out=True),
 }
 
 
@@ -269,22 +233,12 @@ def trained() -> Iterator[str]:
             yield name
 
 
-def attention(data: str, options: argparse.Namespace) -> None:  # noqa: ARG001  (as the other tables)
-    print("\n| the paper's attention, two auxiliary views | ms a frame and step | written out / this |\n|---|---|---|")
-    with contestants(__file__, ["fused", "written out"]) as both:
-        for fusion, batch in ATTENTION.items():
-            job = {"fusion": fusion, "batch": batch}
-            costs = in_turn({each.name: partial(each.do, job) for each in both}, options.rounds, 20)
-            ours, theirs = costs["fused"].cpu, costs["written out"].cpu
-            print(f"| `{fusion}` | {1e3 * ours / batch:.2f} | {theirs / ours:.2f} |", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--serve", choices=list(SERVED), help=argparse.SUPPRESS)
     parser.add_argument("--faces", default="", help="a folder of faces, one folder a class")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help=", ".join(PEERS))
-    parser.add_argument("--tables", nargs="+", default=["libraries", "fusions", "attention"])
+    parser.add_argument("--tables", nargs="+", default=["libraries", "fusions"])
     parser.add_argument("--fusions", nargs="+", help="all by default")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--fusion-epochs", type=int, default=2)
@@ -295,7 +249,7 @@ def main() -> None:
         serve(SERVED[options.serve])
         return
     print(machine())
-    tables = {"libraries": against_libraries, "fusions": by_fusion, "attention": attention}
+    tables = {"libraries": against_libraries, "fusions": by_fusion}
     with tempfile.TemporaryDirectory() as folder:
         for name, values in features(options.faces).items():
             np.save(Path(folder) / f"{name}.npy", values)

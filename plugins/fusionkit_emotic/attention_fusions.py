@@ -33,7 +33,8 @@ class AttentionFusion(MaskedFusion):
     A subclass sets ``key``, a module of :mod:`fusionkit_emotic.key_generators`, after ``super().__init__``.
 
     Args:
-        width: D, to which every view is projected. The authors use 1024; the attention costs a sixteenth at 256.
+        width: D, to which every view is projected. The authors use 1024. Over tokens of one channel the cost of the
+            attention grows with D in training on a CPU, else with its square.
         hidden: width between the two layers of the classifier, which have no activation between them. Not given: half
             of ``width``, as the authors' 512.
         attention: ``self``: each token attends to all tokens, as in the release. ``local``: each token attends to the
@@ -48,6 +49,7 @@ class AttentionFusion(MaskedFusion):
     """
 
     examples = ({"width": 8}, {"width": 8, "attention": "both", "window": 2, "token_width": 2})
+    revision = 2  # attention over single channels is interpolated on a CPU
     key: nn.Module
 
     def __init__(

