@@ -159,6 +159,7 @@ def test_a_page_of_500_cells_is_small(tmp_path: Path) -> None:
     assert write_report(results).stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toys = [Toy({"fusion": "linear"}, drawn(0.4)), Toy({"fusion": "mlp"}, drawn(0.6, draw=1))]
     results = write_folder(tmp_path, toys)
