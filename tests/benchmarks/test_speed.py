@@ -52,8 +52,8 @@ def test_every_fusion_that_takes_pooled_views_has_a_line(heads: ModuleType) -> N
 def test_each_way_of_attention_gives_the_same_gradients(load_benchmark: Load) -> None:
     attention = load_benchmark("attention")
     sums = [attention.step(way, width=256, std=1.0, batch=16)() for way in attention.WAYS]
-    assert sums == pytest.approx([sums[0]] * 3, abs=1e-3)
-    assert sums[0] != 0
+    assert sums[0] == pytest.approx(sums[1], rel=1e-4)
+    assert sums[0] > 0
 
 
 @pytest.mark.slow
