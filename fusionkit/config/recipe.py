@@ -12,6 +12,8 @@ from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positi
 from fusionkit.errors import ConfigError
 from fusionkit.registry.options import defaults_filled
 
+STEPS_PER_EPOCH = 20  # at least, with batches that fit the data
+SMALLEST_BATCH, LARGEST_BATCH = 8, 256  # frames
 BelowOne = Annotated[float, Range(least=0, below=1)]
 
 
@@ -28,7 +30,8 @@ class Recipe(Section):
         optimizer: ``adamw`` or ``adam``.
         lr: learning rate.
         weight_decay: weight decay; decoupled for ``adamw``.
-        batch_size: frames per step.
+        batch_size: frames per step. ``auto`` is a 20th of the training frames, at least 8 and at most 256: an epoch has
+            at least 20 steps from 160 frames on, and a batch has 256 frames from 5,120 on.
         epochs: maximum number of passes over the training frames.
         patience: stop after this many epochs without a better dev macro-F1; 0 trains all epochs and keeps the last.
         class_weights: ``balanced`` weights classes by inverse frequency (mean weight 1 over frames), ``none`` equally.
@@ -53,7 +56,7 @@ class Recipe(Section):
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: Positive = 1e-3
     weight_decay: NonNegative = 1e-4
-    batch_size: Count = 256
+    batch_size: Count | Literal["auto"] = "auto"
     epochs: Count = 30
     patience: Natural = 5
     class_weights: Literal["balanced", "none"] = "balanced"
@@ -95,6 +98,12 @@ class Recipe(Section):
         if problems:
             raise ConfigError([f"recipe: {problem}" for problem in problems])
         return tuple(dict.fromkeys(cls(**defaults_filled(cls, point)) for point in _points(merged)))
+
+    def batch_of(self, frames: int) -> int:
+        """Return the number of frames per step for a number of training frames."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        return min(max(frames // STEPS_PER_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
 
     def clashes(self) -> list[str]:
         """List options that cannot be combined."""

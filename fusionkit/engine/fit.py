@@ -36,7 +36,7 @@ from fusionkit.registry.spec import Spec
 if TYPE_CHECKING:
     from fusionkit.engine.features import Tensors
 
-REVISION = 1  # raise when the same features give other heads than before
+REVISION = 2  # raise when the same features give other heads than before
 EVALUATED = 4096  # frames per batch where nothing is trained
 _SMALLEST = 1e-30  # least 1 - p in the focal loss: a power below 1 has no slope at 0
 
@@ -54,6 +54,7 @@ class Head:
         gflops: of one frame, forward, by torch's flop counter with fused attention off; 0 for a fitted fusion.
         history: dev macro-F1 of each epoch.
         best_epoch: the epoch that was kept, from 1; 0 for a fitted fusion.
+        steps: gradient steps of all epochs; 0 for a fitted fusion.
     """
 
     state: dict[str, np.ndarray]
@@ -64,12 +65,16 @@ class Head:
     gflops: float
     history: list[float]
     best_epoch: int
+    steps: int
 
 
 def fit(
     features: FoldFeatures, rows: FoldRows, classes: int, fusion: Spec, recipe: Recipe, seed: int, device: str
 ) -> Head:
     """Train one head.
+
+    The linear classifier that a fusion is given starts at zero. Random weights would stay where few training frames
+    reach, and add noise to the logits of others.
 
     Args:
         features: train, dev and test features of a fold.
@@ -91,6 +96,9 @@ def fit(
         if isinstance(built, FittedFusion):
             return _fit_at_once(built, features, rows, fusion, seed)
         built.attach_head()
+        if isinstance(built.head, nn.Linear):
+            nn.init.zeros_(built.head.weight)
+            nn.init.zeros_(built.head.bias)
         if recipe.view_heads:
             built = WithViewHeads(built, recipe.view_heads, recipe.gradient_modulation)
         return _Training(built.to(device), features, rows, fusion, recipe, seed, device).run()
@@ -129,6 +137,7 @@ class _Training:
         kept = np.flatnonzero(features.train.seen)
         self.kept = torch.from_numpy(kept)
         self.target = torch.from_numpy(rows.train_label[kept]).to(device)
+        self.batch_size = recipe.batch_of(len(kept))
         self.train = batches_of(features.train, device)
         self.dev = batches_of(features.dev, device)
         self.generator = torch.Generator().manual_seed(seed)
@@ -136,7 +145,7 @@ class _Training:
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
         fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
-        self.first_step = True
+        self.steps = 0
 
     def run(self) -> Head:
         kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
@@ -163,12 +172,13 @@ class _Training:
             gflops=self._gflops(),
             history=history,
             best_epoch=best_epoch,
+            steps=self.steps,
         )
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
         order = torch.randperm(len(self.target), generator=self.generator)
-        size = self.recipe.batch_size
+        size = self.batch_size
         if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
             order = order[:-1]  # batch normalisation cannot learn from one row
         targets = torch.split(self.target[order.to(self.device)], size)
@@ -177,8 +187,8 @@ class _Training:
                 self._step(optimizer, views, present, target, epoch)
 
     def _step(self, optimizer: torch.optim.Optimizer, views: Views, present: Views, target: Tensor, epoch: int) -> None:
-        given = WatchedTensors({**named_inputs(views, present), "target": target}, content=self.first_step)
-        self.first_step = False
+        given = WatchedTensors({**named_inputs(views, present), "target": target}, content=not self.steps)
+        self.steps += 1
         output = self.fusion(views, present)
         loss = self.fusion.loss(output, target)
         if not math.isfinite(loss.item()):
@@ -236,6 +246,7 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         gflops=0.0,
         history=[],
         best_epoch=0,
+        steps=0,
     )
 
 

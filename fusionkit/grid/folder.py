@@ -201,6 +201,7 @@ class RunFolder:
             "gflops": head.gflops,
             "history": head.history,
             "best_epoch": head.best_epoch,
+            "steps": head.steps,
             "versions": library_versions(),
         }
         files = {

@@ -204,7 +204,7 @@ def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
         counts: (S, C, C) of the same seeds.
     """
     found = {"accuracy": float(accuracy(counts).mean()), "uar": float(uar(counts).mean())}
-    found |= {name: float(np.mean([info[name] for info in infos])) for name in ("params", "gflops")}
+    found |= {name: float(np.mean([info[name] for info in infos])) for name in ("steps", "params", "gflops")}
     found["ece"] = float(np.average([info["ece"] for info in infos], weights=[info["n_frames"] for info in infos]))
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
     for name in ("n_frames", "n_clips", "n_complete", "imputed"):

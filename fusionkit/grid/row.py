@@ -227,6 +227,7 @@ class RowScorer:
             "params": logits.info["params"] + params,
             "gflops": logits.info["gflops"] + gflops,
             "best_epoch": logits.info["best_epoch"],
+            "steps": logits.info["steps"],
             "predicted_classes": result.predicted,
             "record": self.row.record,
         }

@@ -15,7 +15,7 @@ from fusionkit.storage.artifact import csv_bytes, write_file
 AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
 RESULT_COLUMNS = (
     *AXES,
-    *("id", "n_seeds", "seeds_left_out", "n_units", "n_clips", "n_frames"),
+    *("id", "n_seeds", "seeds_left_out", "n_units", "n_clips", "n_frames", "steps"),
     *("macro_f1", "macro_f1_lo", "macro_f1_hi", "macro_f1_sd", "macro_f1_sd_moderated"),
     *("delta", "delta_lo", "delta_hi", "p", "p_holm", "significance"),
     *("accuracy", "uar", "ece", "coverage", "params", "gflops", "weights"),
@@ -23,7 +23,7 @@ RESULT_COLUMNS = (
 CELL_COLUMNS = (
     *AXES,
     *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
-    *("best_epoch", "predicted_classes", "weights", "state", "error"),
+    *("best_epoch", "steps", "predicted_classes", "weights", "state", "error"),
 )
 COST_COLUMNS = (
     *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),

@@ -22,6 +22,7 @@ from fusionkit.report.versions import version_warnings
 # Axes that are a column only where they vary; otherwise they are in the caption.
 CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
 _NAMED = 5  # rows in a warning
+_FEW_STEPS = 100  # gradient steps; at the default rate, weights hardly leave their start
 
 
 def results_table(results: RunResults) -> Table:
@@ -91,7 +92,7 @@ def warnings(results: RunResults) -> list[str]:
         for row in results.rows
         if row.score and row.left_out
     ][:_NAMED]
-    return found + _single_class_warnings(results)
+    return found + _few_steps_warnings(results.rows) + _single_class_warnings(results)
 
 
 def random_weights_warnings(rows: Iterable[Sequence[str]]) -> list[str]:
@@ -155,6 +156,16 @@ def _test_data(rows: list[Row]) -> str:
     if len(datasets) == 1:
         return f"test: {next(iter(datasets))}"
     return "test: " + "; ".join(f"{', '.join(names)}: {counts}" for counts, names in datasets.items())
+
+
+def _few_steps_warnings(rows: Iterable[Row]) -> list[str]:
+    """Return a warning of rows whose heads took few gradient steps. Fitted fusions take none."""
+    steps = {row.name: row.means["steps"] for row in rows if 0 < row.means.get("steps", 0) < _FEW_STEPS}
+    if not steps:
+        return []
+    least, most = min(steps.values()), max(steps.values())
+    text = f"{len(steps)} row(s) had few gradient steps ({least:,.0f} to {most:,.0f}) and may be undertrained"
+    return [f"{text}; recipe batch_size=auto or more epochs give more: {_listed(list(steps))}"]
 
 
 def _single_class_warnings(results: RunResults) -> list[str]:

@@ -248,6 +248,7 @@ class FinetuneRun(TrainingRun):
             gflops=gflops(lambda: self.classifier.logits(views)),
             history=[score.macro_f1 for score in self.scores],
             best_epoch=self.kept.epoch,
+            steps=self.steps,
         )
 
 

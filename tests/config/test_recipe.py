@@ -15,7 +15,7 @@ def test_the_documented_defaults() -> None:
         "optimizer": "adamw",
         "lr": 1e-3,
         "weight_decay": 1e-4,
-        "batch_size": 256,
+        "batch_size": "auto",
         "epochs": 30,
         "patience": 5,
         "class_weights": "balanced",
@@ -32,7 +32,7 @@ def test_the_documented_defaults() -> None:
 
 def test_later_layers_override_earlier_ones() -> None:
     recipe = Recipe.sweep({"lr": 0.1, "epochs": 3}, {"lr": 0.2})[0]
-    assert (recipe.lr, recipe.epochs, recipe.batch_size) == (0.2, 3, 256)
+    assert (recipe.lr, recipe.epochs, recipe.batch_size) == (0.2, 3, "auto")
     assert str(recipe) == "lr=0.2,epochs=3"
 
 
@@ -80,6 +80,16 @@ def test_all_problems_of_the_layers_are_reported() -> None:
         "recipe: unknown option 'lrr' (did you mean 'lr'?)",
         "recipe: option epochs = '3' must be int >= 1 (write 3)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "batch", "steps"),
+    [(5, 8, 1), (150, 8, 19), (160, 8, 20), (800, 40, 20), (5119, 255, 21), (5120, 256, 20), (30_000, 256, 118)],
+)
+def test_automatic_batches_make_20_steps_an_epoch_of_256_frames_at_most(frames: int, batch: int, steps: int) -> None:
+    assert Recipe().batch_of(frames) == batch
+    assert -(-frames // batch) == steps
+    assert Recipe(batch_size=300).batch_of(frames) == 300
 
 
 def test_zero_patience_and_decay_are_allowed() -> None:

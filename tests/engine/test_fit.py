@@ -130,6 +130,14 @@ def test_every_training_frame_is_visited_once_an_epoch() -> None:
     assert sorted(map(tuple, visited.tolist())) == sorted(map(tuple, features.train.views["face"].tolist()))
 
 
+@pytest.mark.parametrize(("batch", "size"), [("auto", 15), (100, 100)])
+def test_steps_are_the_batches_of_all_epochs(batch: Any, size: int) -> None:
+    head = trained(missing=0.0, recipe=Recipe(epochs=3, batch_size=batch, patience=0))
+    targets = [len(item) for item in Recorder.given if isinstance(item, Tensor)]
+    assert targets == [size] * (3 * 300 // size)  # 300 training frames: 20 batches of 15
+    assert head.steps == len(targets)
+
+
 def test_a_last_batch_of_one_row_is_left_out() -> None:
     class Normed(Fusion):
         """Batch normalisation refuses a single row."""
@@ -171,7 +179,7 @@ def test_the_stored_head_gives_its_logits_again() -> None:
             PluginError,
             r"WrongShape on views face \(2, 4\), eye \(2, 3\) gave.*\(1, 4\); expected \(2,",
         ),
-        ("toy-nan", CellError, r"fusion toy-nan: the loss is nan in epoch 1 on views face \(256, 4\), eye \(256, 3\)"),
+        ("toy-nan", CellError, r"fusion toy-nan: the loss is nan in epoch 1 on views face \(15, 4\), eye \(15, 3\)"),
         (
             "toy-nan-logits",
             CellError,
@@ -180,7 +188,7 @@ def test_the_stored_head_gives_its_logits_again() -> None:
         (
             "toy-raises",
             PluginError,
-            r"Raises on views face \(256, 4\), eye \(256, 3\) failed: ValueError: gates are shut",
+            r"Raises on views face \(15, 4\), eye \(15, 3\) failed: ValueError: gates are shut",
         ),
     ],
 )
@@ -221,7 +229,7 @@ def test_a_fitted_fusion_equals_scikit_learn_and_gets_training_frames_only() -> 
     assert len(views["face"]) == kept.sum()
     np.testing.assert_array_equal(head.state["fusion.coef"], model.coef_)
     assert head.params == model.coef_.size + model.intercept_.size
-    assert (head.gflops, head.history, head.best_epoch) == (0.0, [], 0)
+    assert (head.gflops, head.history, head.best_epoch, head.steps) == (0.0, [], 0, 0)
 
 
 class TooWide(Forest):

@@ -36,6 +36,7 @@ def head() -> Head:
         gflops=0.5,
         history=[0.1, 0.3],
         best_epoch=2,
+        steps=14,
     )
 
 
@@ -47,7 +48,7 @@ def test_a_head_comes_back_as_it_was(folder: RunFolder) -> None:
     np.testing.assert_array_equal(found.dev, head().dev_logits)
     np.testing.assert_array_equal(found.test, head().test_logits)
     np.testing.assert_array_equal(found.test_complete, head().test_complete)
-    trained = {"params": 6, "gflops": 0.5, "history": [0.1, 0.3], "best_epoch": 2}
+    trained = {"params": 6, "gflops": 0.5, "history": [0.1, 0.3], "best_epoch": 2, "steps": 14}
     assert found.info == {"seed": 3, **trained, "versions": library_versions()}
     assert folder.head_cost("h") == {"fit_seconds": 1.5, "peak_mib": 2.0}
     state = load_file(folder.path / "heads" / "h" / "head.safetensors")

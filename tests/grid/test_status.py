@@ -98,7 +98,7 @@ def test_after_a_run_all_is_done(path: Path) -> None:
 
 
 def revise(owner: Any, name: str = "revision") -> Callable[[pytest.MonkeyPatch], None]:
-    return lambda patch: patch.setattr(owner, name, 2)
+    return lambda patch: patch.setattr(owner, name, getattr(owner, name) + 1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def revise(owner: Any, name: str = "revision") -> Callable[[pytest.MonkeyPatch],
         (revise(embed, "REVISION"), "embedding: revision 1 -> 2", True),
         (revise(Blobs), "data set toy-blobs: revision 1 -> 2", True),
         (revise(Sum), "fusion toy-sum: revision 1 -> 2", False),
-        (revise(fit, "REVISION"), "training: revision 1 -> 2", False),
+        (revise(fit, "REVISION"), f"training: revision {fit.REVISION} -> {fit.REVISION + 1}", False),
     ],
 )
 def test_what_changed_beneath_a_request_makes_its_work_stale(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 RESULTS = (
     "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,id,n_seeds,seeds_left_out,n_units,n_clips,"
-    "n_frames,macro_f1,macro_f1_lo,macro_f1_hi,macro_f1_sd,macro_f1_sd_moderated,delta,delta_lo,delta_hi,p,p_holm,"
+    "n_frames,steps,macro_f1,macro_f1_lo,macro_f1_hi,macro_f1_sd,macro_f1_sd_moderated,delta,delta_lo,delta_hi,p,p_holm,"
     "significance,accuracy,uar,ece,coverage,params,gflops,weights"
 )
 AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
@@ -89,6 +89,7 @@ def by_hand(run: Path) -> list[dict[str, float]]:
                 if inside.any():
                     ece += inside.mean() * abs((truth == guess)[inside].mean() - confidence[inside].mean())
             images = fold_data.source.images(fold_data.rows.test)
+            trained = sum(image is not None for image in fold_data.source.images(fold_data.rows.train))
             lost = [image is None or ("bottom" in row.axes.views and image[0, 0].min() == 255) for image in images]
             units = sorted(set(table.subject[known].tolist()))
             matrix = np.zeros((len(units), 3, 3), int)
@@ -99,6 +100,7 @@ def by_hand(run: Path) -> list[dict[str, float]]:
                     "n_units": len(units),
                     "n_clips": len(set(table.clip[known].tolist())),
                     "n_frames": known.sum(),
+                    "steps": 4 * -(-trained // 8),  # epochs; batches of the least size
                     "macro_f1": f1_score(truth, guess, average="macro"),
                     "accuracy": accuracy_score(truth, guess),
                     "uar": recall_score(truth, guess, average="macro"),

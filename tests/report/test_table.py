@@ -108,6 +108,21 @@ def test_a_row_that_predicts_one_class_is_named(tmp_path: Path) -> None:
     assert line == "1 row(s) predict one class only: face,bottom/toy-stubborn/toy-plain"
 
 
+def test_rows_of_few_gradient_steps_are_warned_of(tmp_path: Path) -> None:
+    plan = toy_plan(fusions=["toy-sum", "toy-forest"], recipe={"epochs": 2, "patience": 0}, seeds=1)
+    _, results = carry_out(plan, tmp_path / "run")
+    rows = plan.heads[next(iter(plan.heads))].fold_data.rows
+    steps = 2 * -(-round(len(rows.train) * 10 / 11) // 8)
+    (line,) = [line for line in warnings(results) if "gradient steps" in line]
+    found = {row.name: row.means["steps"] for row in results.rows}
+    assert found["face,bottom/toy-forest/toy-plain"] == 0  # it is fitted at once
+    assert found["face/linear/toy-plain"] == pytest.approx(steps, abs=2)
+    assert "2 row(s) had few gradient steps" in line
+    assert line.endswith(": face/linear/toy-plain, face,bottom/toy-sum/toy-plain")
+    results.rows[0].means["steps"] = results.rows[1].means["steps"] = 100.0
+    assert not [line for line in warnings(results) if "gradient steps" in line]
+
+
 def test_notes_about_the_split_are_passed_on(tmp_path: Path) -> None:
     _, results = carry_out(toy_plan(), tmp_path / "run")
     results.grid["notes"] = ["split official: dev has no frame of class sad"]
