@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from fusionkit.api import bench, prepare
 from fusionkit.config.config_file import find_config, read_config, shipped_names
-from fusionkit.config.grid_config import KEYS, resolve
+from fusionkit.config.grid_config import DEFAULT_SMOOTHERS, KEYS, resolve
 from fusionkit.config.recipe import Recipe
 from fusionkit.registry import BACKBONES, FUSIONS
 from fusionkit.testing.catalogue import entries
@@ -102,7 +102,7 @@ def test_every_training_config_resolves_with_data(name: str) -> None:
 def test_a_tiny_run_gives_every_row_a_score(
     name: str, keys: dict[str, Any], expected: list[tuple[str, str]], tmp_path: Path
 ) -> None:
-    smoothers = RAW[name]["smoothers"]
+    smoothers = RAW[name].get("smoothers", DEFAULT_SMOOTHERS)
     results = bench(name, out=tmp_path / "out", seeds=1, **{"datasets": [TINY], **keys})
     reference = [] if RAW[name]["main"] == "none" else [("face", "linear")]
     found = [(views, fusion) for views, fusion, _ in rows_of(results)]
