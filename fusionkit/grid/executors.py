@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -86,7 +86,7 @@ class Serial:
 
 
 class Processes:
-    """Runs tasks in a pool of spawned processes.
+    """Runs tasks in a pool of processes with fresh interpreters.
 
     A process that dies or exceeds the timeout loses only its own task, and is replaced. A task is retried once, alone,
     if its process died or if it ran out of memory.
@@ -240,11 +240,16 @@ class _Pool:
     def run(self) -> Results:
         from pebble import ProcessPool
 
-        context: Any = _KeepingLocks(multiprocessing.get_context("spawn"))
-        with environment(ONE_THREAD):  # native libraries of spawned processes read it before our code runs
+        with environment(ONE_THREAD):  # native libraries of new processes read it before our code runs
+            context: Any = _KeepingLocks(_new_processes())
             # The initializer runs before a process takes a task: loading libraries neither counts as the task's time,
             # nor happens under the lock beneath which tasks are taken, one process after the other.
-            pool = ProcessPool(max_workers=self.setup.workers, context=context, initializer=load_libraries)
+            pool = ProcessPool(
+                max_workers=self.setup.workers,
+                context=context,
+                initializer=load_libraries,
+                initargs=(dict(os.environ),),
+            )
             try:
                 while self.waiting or self.running:
                     self._send(pool)
@@ -308,6 +313,24 @@ class _Pool:
         return Failure.died(exitcode, read_stderr(self.setup.stderr(number)), self.setup.memory)
 
 
+def _new_processes() -> Any:
+    """Return the context that starts processes: on Linux, they are forked from a server that has the libraries loaded.
+
+    The server is started once, in a fresh interpreter without threads or CUDA, so its forks are as clean as spawned
+    processes and start in milliseconds instead of seconds. Other systems cannot fork safely once torch is loaded.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fusionkit.engine.fit", "fusionkit.engine.embed"])
+    try:
+        with blocked_interrupts():
+            forkserver.ensure_running()
+    except ChildProcessError:  # this process was forked from one whose child the server is
+        return multiprocessing.get_context("spawn")
+    return context
+
+
 class _KeepingLocks:
     """A multiprocessing context that keeps its locks alive.
 
@@ -355,8 +378,15 @@ def blocked_interrupts() -> Iterator[None]:
 # -- in a worker -------------------------------------------------------------------------------------------------------
 
 
-def load_libraries() -> None:
-    """Import what tasks need. An error is not raised here: the task will raise it again, and report it."""
+def load_libraries(variables: Mapping[str, str] | None = None) -> None:
+    """Import what tasks need. An error is not raised here: the task will raise it again, and report it.
+
+    Args:
+        variables: environment of the parent; that of a forked process is as old as the server.
+    """
+    if variables is not None:
+        os.environ.clear()
+        os.environ.update(variables)
     with suppress(Exception):
         single_thread()
         import fusionkit.engine.fit  # noqa: F401

@@ -1,9 +1,9 @@
-"""The pool of processes: how it starts."""
+"""Processes of a pool: forked from one server that has the libraries loaded, with the environment of their parent."""
 
 from __future__ import annotations
 
 import os
-import time
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,52 +13,38 @@ import pytest
 from fusionkit.grid.executors import Processes
 from fusionkit.grid.tasks import Code
 
-SITECUSTOMIZE = """
-import os, sys, time
-from pathlib import Path
-
-class Waiting:
-    def find_spec(self, name, path=None, target=None):
-        if name != "torch":
-            return None
-        sys.meta_path.remove(self)
-        folder = Path(os.environ["LOADING"])
-        (folder / f"begun-{os.getpid()}").touch()
-        until = time.monotonic() + 120
-        while len(list(folder.glob("begun-*"))) < 2:
-            if time.monotonic() > until:
-                (folder / "alone").touch()
-                break
-            time.sleep(0.01)
-
-sys.meta_path.insert(0, Waiting())
-"""
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
-class Wait:
-    """A task that lasts until two processes have one."""
+class Look:
+    """A task that notes what its process sees."""
 
-    folder: Path
+    file: Path
     device: str = "cpu"
     steps: int = 1
 
     def run(self, advance: Any) -> None:
-        (self.folder / f"task-{os.getpid()}").touch()
-        until = time.monotonic() + 120
-        while len(list(self.folder.glob("task-*"))) < 2 and time.monotonic() < until:
-            time.sleep(0.01)
+        import torch
+
+        seen = os.getppid(), os.environ.get("SEEN", ""), os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
+        self.file.write_text(" ".join(map(str, seen)))
 
 
-@pytest.mark.slow
-def test_processes_load_their_libraries_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One after the other, the last of many would begin minutes after the first."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(SITECUSTOMIZE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
-    monkeypatch.setenv("LOADING", str(tmp_path))
-    tasks = [Wait(tmp_path), Wait(tmp_path)]
-    done = list(Processes(2, None, Code((), ()), 0).run(tasks, lambda _: None))  # type: ignore[arg-type]
-    assert [failure for _, failure in done] == [None, None]
-    assert len(list(tmp_path.glob("begun-*"))) == 2
-    assert not (tmp_path / "alone").exists()
+def seen(path: Path) -> list[str]:
+    done = list(Processes(1, None, Code((), ()), 0).run([Look(path)], lambda _: None))  # type: ignore[arg-type]
+    assert [failure for _, failure in done] == [None]
+    return path.read_text().split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are spawned on other systems")
+def test_processes_are_forked_from_one_server_and_see_the_environment_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN", "first")
+    server, first, *threads = seen(tmp_path / "a")
+    monkeypatch.setenv("SEEN", "second")
+    same, second, *_ = seen(tmp_path / "b")
+    assert server == same != str(os.getpid())
+    assert (first, second) == ("first", "second")
+    assert threads == ["1", "1"]
