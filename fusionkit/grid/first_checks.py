@@ -38,7 +38,7 @@ from fusionkit.testing.case import Case, Outcome
 from fusionkit.testing.run import first_cases
 
 _OURS = "fusionkit"  # the distribution
-_PATIENCE = 30.0  # s for one check
+_PATIENCE = 10.0  # s for one check
 _SECONDS = 2.0  # s of computing for the checks of a component, after its first one, which may load libraries
 _WAITING = 10.0  # s, the same by the clock
 _FRAMES = 50_000  # a larger data set is not built again

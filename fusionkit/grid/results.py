@@ -166,7 +166,8 @@ class RunResults:
         }
 
     def _classes(self, own: StoredRow) -> dict[str, Estimate]:
-        return {name: self.contrasts.score(own, index) for index, name in enumerate(own.classes, 1)}
+        names = own.classes if own.counts else []
+        return {name: self.contrasts.score(own, index) for index, name in enumerate(names, 1)}
 
     def _delta(self, own: StoredRow) -> Estimate | None:
         reference = self.stored.get(own.entry["reference"])

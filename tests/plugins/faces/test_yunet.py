@@ -133,7 +133,7 @@ def test_it_is_one_component_whatever_was_seen_before():
 )
 def test_wrong_options_are_reported(option, value, requirement):
     (problem,) = EXTRACTORS.problems(Spec("yunet", {"model": str(YUNET), option: value}))
-    assert problem.endswith(f"option {option} = {value!r} must be {requirement}")
+    assert f"option {option} = {value!r} must be {requirement}" in problem
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model", b"<html>404</html>"])
