@@ -16,7 +16,7 @@ from fusionkit.report.csv_files import weights_text
 from fusionkit.report.failed_checks import failed_check_warnings
 from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
-from fusionkit.report.significance import few_seeds_warnings, few_units_warnings, method
+from fusionkit.report.significance import few_seeds_warnings, few_units_warnings, has_claims, method
 from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
@@ -68,7 +68,8 @@ def caption(results: RunResults) -> list[str]:
     seeds = sorted({len(row.seeds) for row in rows})
     lines = [" · ".join(f"{name} {getattr(rows[0].axes, name)}" for name in CONTEXT if name not in varied)]
     lines.append(
-        f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}; p Holm: Holm-corrected over rows"
+        f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
+        + ("; p Holm: Holm-corrected over rows" if has_claims(results) else "")
     )
     imputed = sorted({round(row.means["imputed"]) for row in rows})
     if imputed[-1]:

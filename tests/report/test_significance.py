@@ -12,6 +12,7 @@ from toy_folder import Toy, write_folder
 
 from fusionkit.report.run import Results
 from fusionkit.report.significance import beats, corrected_p, few_seeds_warnings, method, row_significance, rule
+from fusionkit.report.table import caption
 from fusionkit.stats.crossed import Estimate
 from fusionkit.stats.intervals import holm, macro_f1
 
@@ -69,6 +70,7 @@ def test_one_seed_marks_the_highest_row_and_no_row_as_behind(tmp_path: Path) -> 
     results = write_folder(tmp_path, toys)
     assert row_significance(results) == {"id0.9": "best"}
     assert "one trained model" in method(results)
+    assert "p Holm" not in " ".join(caption(results))
     assert "--seeds 3" in rule(results)
     models = Results(tmp_path, "permutation")
     assert row_significance(models) == {"id0.9": "best", "id0.1": "behind"}
