@@ -52,7 +52,7 @@ def start_processes(device: str, precision: str) -> Accelerator:
         # Accelerate would keep the settings of a process's first run for all later ones, as in a notebook.
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
         if on_card:
-            torch.cuda.set_device(device)
+            torch.cuda.set_device(torch.device(device).index or 0)  # "cuda" alone names no card
     return Accelerator(cpu=not on_card, mixed_precision=_MIXED[precision])
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.cuda import _get_device_index  # what set_device makes of its argument
 
 from fusionkit.errors import CellError
 from fusionkit.training.batches import Batch
@@ -106,3 +107,12 @@ def test_bfloat16_rounds_the_forward_pass_and_keeps_the_weights_whole() -> None:
     torch.testing.assert_close(prepared(x), exact, rtol=0.05, atol=0.05)
     assert model.weight.dtype == torch.float32
     assert start_processes("cpu", "auto").mixed_precision == "no"
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:1", 1)])
+def test_a_device_without_a_number_is_the_first_card(monkeypatch: pytest.MonkeyPatch, device: str, index: int) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda each: chosen.append(_get_device_index(each)))
+    monkeypatch.setattr("accelerate.Accelerator", lambda **_: None)
+    start_processes(device, "float32")
+    assert chosen == [index]
