@@ -60,7 +60,7 @@ def former(rows: list[StoredRow], pairs: Sequence[tuple[int, int]]) -> list[bool
     claims = []
     for a, b in pairs:
         x, y = (np.stack([rows[index].counts[seed] for seed in rows[index].seeds]) for index in (a, b))
-        claims.append(permutation_p(x, y, 1000) <= 0.05 and summed_interval_excludes_zero(rows[a], rows[b]))
+        claims.append(permutation_p(x, y, 300) <= 0.05 and summed_interval_excludes_zero(rows[a], rows[b]))
     return claims
 
 

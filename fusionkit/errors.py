@@ -108,7 +108,9 @@ def watched_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[None]
     """
     before = signal.getsignal(number)
     watched = _Interrupts.watched
-    if threading.current_thread() is not threading.main_thread() or number in watched or before is None:
+    # A forked process inherits what is watched, but may have a handler of its own by now.
+    is_watched = number in watched and watched[number] is before
+    if threading.current_thread() is not threading.main_thread() or is_watched or before is None:
         yield
         return
 

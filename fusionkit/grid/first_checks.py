@@ -38,6 +38,7 @@ from fusionkit.testing.case import Case, Outcome
 from fusionkit.testing.run import first_cases
 
 _OURS = "fusionkit"  # the distribution
+_STARTING = 60.0  # s in which a process begins with the first check; a spawned one imports torch
 _PATIENCE = 10.0  # s for one check
 _SECONDS = 2.0  # s of computing for the checks of a component, after its first one, which may load libraries
 _WAITING = 10.0  # s, the same by the clock
@@ -204,7 +205,7 @@ def _checked(kind: str, spec: Spec, code: Code, *, built: bool) -> _Checked | No
 def _received(receiver: Connection, process: BaseProcess) -> _Checked | None:
     """Collect the outcomes that a process sends until it has ended, or is stuck in a check."""
     checked, current = _Checked(), ""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _STARTING
     while time.monotonic() < deadline:
         if not receiver.poll(_TICK) and process.exitcode is None:
             continue

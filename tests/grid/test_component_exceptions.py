@@ -219,7 +219,7 @@ def test_a_long_message_is_shortened_everywhere_but_in_its_file(tmp_path: Path) 
     (message,) = outcome.failed.values()
     assert progress.failures == [message]
     assert len(message) < 2_000
-    begin = "fusion BadFusion on views face (125, 12), bottom (125, 12) failed: ValueError: 0000000 0000001 "
+    begin = "fusion BadFusion on views face (8, 12), bottom (8, 12) failed: ValueError: 0000000 0000001 "
     (file,) = (tmp_path / "run/failures").glob("*.txt")
     assert message.startswith(begin)
     assert message.endswith(f" ... ({len(LONG) - 1 - 1_000:,} more characters in failures/{file.name})")
