@@ -65,7 +65,7 @@ def rule(results: RunResults) -> str:
             "makes no claim about a method, so no row is marked as behind; add --seeds 3"
         )
     return (
-        f"A row is behind if, compared with the best row of the same data, {criterion(results, 'all rows')}; otherwise "
+        f"A row is behind if, compared with the best row of the same data, {criterion(results, 'all pairs of rows')}; otherwise "
         "it is tied. The best row was picked as the highest, so its own score is biased upwards"
     )
 
@@ -101,14 +101,16 @@ def row_significance(results: RunResults) -> dict[str, Significance]:
     """
     differences: dict[str, Estimate] = {}
     found: dict[str, Significance] = {}
+    tests = 0
     for group in by_data(results.scored).values():
         best = max(group, key=lambda row: row.score)
         found[best.id] = "best"
+        tests += len(group) * (len(group) - 1) // 2  # the best was picked: any pair could have been compared
         for row in group:
             difference = results.contrasts.difference([best], [row]) if row is not best else None
             if difference and not np.isnan(difference.p):
                 differences[row.id] = difference
-    corrected = corrected_p(list(differences.values()), len(differences))
+    corrected = corrected_p(list(differences.values()), max(tests, len(differences)))
     for (row_id, difference), p in zip(differences.items(), corrected, strict=True):
         found[row_id] = "behind" if beats(difference, p) else "tied"
     return found

@@ -28,9 +28,9 @@ def test_rows_are_behind_if_their_corrected_p_is_small(tmp_path: Path) -> None:
     best = int(np.argmax([macro_f1(each.sum(1)).mean() for each in counts]))
     others = [index for index in range(len(toys)) if index != best]
     differences = [difference_estimate(counts[best], counts[index], counts) for index in others]
-    p = [each.p for each in differences]
+    p = [each.p for each in differences] + [1.0] * (15 - 5)  # the best of six was picked: 15 pairs
     expected = {f"id{best}": "best"}
-    for index, value in zip(others, holm(np.array(p)), strict=True):
+    for index, value in zip(others, holm(np.array(p)), strict=False):
         expected[f"id{index}"] = "behind" if value <= 0.05 else "tied"
     assert row_significance(write_folder(tmp_path, toys)) == expected
     assert set(expected.values()) == {"best", "tied", "behind"}
