@@ -1,6 +1,7 @@
 """What every test shares: a cache of its own, and registries that forget what a test has registered."""
 
 import os
+import signal
 import traceback
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +27,8 @@ os.environ["COLUMNS"] = "140"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Small data sets of tests have few units, of which every bench warns."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; tests send interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("filterwarnings", "ignore::fusionkit.errors.FusionKitWarning")
     settings.load_profile("daily" if "not slow" in config.option.markexpr else "whole")
 
