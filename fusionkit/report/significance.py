@@ -65,8 +65,8 @@ def rule(results: RunResults) -> str:
             "makes no claim about a method, so no row is marked as behind; add --seeds 3"
         )
     return (
-        f"A row is behind if, compared with the best row of the same data, {criterion(results, 'all pairs of rows')}; otherwise "
-        "it is tied. The best row was picked as the highest, so its own score is biased upwards"
+        f"A row is behind if, compared with the best row of the same data, {criterion(results, 'all pairs of rows')}; "
+        "otherwise it is tied. The best row was picked as the highest, so its own score is biased upwards"
     )
 
 
