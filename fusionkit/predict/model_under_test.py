@@ -178,8 +178,7 @@ def rows_with_regions(results: RunResults) -> list[str]:
     Raises:
         DataError: if there is none.
     """
-    rows = results.grid["rows"]
-    found = [entry["id"] for entry in rows if "," in entry["axes"]["views"] and results.load(entry).counts]
+    found = [row.id for row in results.scored if "," in row.axes.views]
     if not found:
         raise DataError(
             f"{results.folder.path} has no finished row with an auxiliary view", hint="bench one with --regions"

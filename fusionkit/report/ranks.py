@@ -45,13 +45,12 @@ def ranks(results: RunResults) -> Ranks | None:
 
     Reference: Demsar, Statistical comparisons of classifiers over multiple data sets (2006), JMLR 7, 1-30, section 3.2.
     """
-    stored = [results.load(entry) for entry in results.grid["rows"]]
-    over_datasets = len({each.entry["axes"]["dataset"] for each in stored}) > 1
+    stored = results.stored.values()
+    over_datasets = len({each.axes.dataset for each in stored}) > 1
     scores: dict[Axes, dict[str, float]] = {}
     for each in stored:
-        axes = Axes(**each.entry["axes"])
-        found = _pooled(each, axes.dataset) if over_datasets else _by_fold(each)
-        scores.setdefault(replace(axes, dataset="", split=""), {}).update(found)
+        found = _pooled(each, each.axes.dataset) if over_datasets else _by_fold(each)
+        scores.setdefault(replace(each.axes, dataset="", split=""), {}).update(found)
     blocks = list(dict.fromkeys(block for found in scores.values() for block in found))
     complete = {axes: [found[block] for block in blocks] for axes, found in scores.items() if len(found) == len(blocks)}
     if len(blocks) < 2 or len(complete) < 2:

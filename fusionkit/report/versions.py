@@ -50,11 +50,11 @@ def planned_version_warnings(status: PlanStatus, folder: RunFolder, store: Embed
 
 
 def _stored(results: RunResults, heads: dict[str, dict[str, Any]], names: dict[str, str]) -> Iterator[Computed]:
-    for entry in results.grid["rows"]:
-        for cell in results.load(entry).cells.values():
-            yield from _of_cell(names[entry["id"]], cell.info.get("versions"))
-        for head in {head for cell in entry["cells"] for head in cell["heads"].values()}:
-            yield from _of_head(names[entry["id"]], heads.get(head, {}))
+    for row in results.stored.values():
+        for cell in row.cells.values():
+            yield from _of_cell(names[row.id], cell.info.get("versions"))
+        for head in set(row.heads):
+            yield from _of_head(names[row.id], heads.get(head, {}))
 
 
 def _of_head(row: str, info: dict[str, Any]) -> Iterator[Computed]:

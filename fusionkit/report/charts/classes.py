@@ -46,13 +46,11 @@ def class_figures(results: RunResults) -> Iterator[Figure]:
 
 
 def _row_counts(results: RunResults) -> Iterator[RowCounts]:
-    rows = {row.id: row for row in results.rows if row.score}
-    for entry in results.grid["rows"]:
-        if entry["id"] in rows:
-            stored = results.load(entry)
-            names = list(next(iter(stored.cells.values())).info["per_class_f1"])
+    for row in results.rows:
+        if row.score:
+            stored = results.stored[row.id]
             counts = np.stack([counts.sum(0) for counts in stored.counts.values()])
-            yield RowCounts(rows[entry["id"]], counts, names)
+            yield RowCounts(row, counts, stored.classes)
 
 
 def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:

@@ -56,8 +56,7 @@ def timeline_figures(results: RunResults, data: RunData) -> Iterator[Figure]:
 
 
 def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldData]) -> Iterator[Figure]:
-    entry = next(entry for entry in results.grid["rows"] if entry["id"] == row.id)
-    (seed, fold), cell = next(iter(results.load(entry).cells.items()))
+    (seed, fold), cell = next(iter(results.stored[row.id].cells.items()))
     fold_data = folds.get(fold)
     if fold_data is None:
         return
