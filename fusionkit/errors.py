@@ -1,7 +1,12 @@
-"""Errors raised on purpose: a message with what was wrong and where, and a hint with what would be right."""
+"""Errors raised on purpose: a message with what was wrong and where, and a hint with what would be right.
+
+Text of others in messages, tables and file names, such as the names of files and classes, is made printable here.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +68,42 @@ def first_of(names: Sequence[str], shown: int = 5) -> str:
     """Return the first names, separated by commas, and the number of the others."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+# Control characters, line and paragraph separators, marks that reverse the direction, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+_NAME = 160  # bytes of a file name; file systems allow 255, and endings and temporary marks are added
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return a text with its unprintable characters escaped, so that it is valid UTF-8 on one line.
+
+    Control characters become ``\x1b`` or ``\n``, bytes of a file name that are not UTF-8 become ``\xff``.
+
+    Args:
+        text: any text, such as the name of a file or class.
+        keep: characters that are not escaped, such as a line break.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(sign: str) -> str:
+    code = ord(sign)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python stores a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return sign.encode("unicode_escape").decode()
+
+
+def file_name(text: str) -> str:
+    """Return a file name that every file system and table accepts: printable, valid UTF-8, at most 160 bytes.
+
+    A text that is such a name is unchanged. A long text is cut, and ends with a hash of the whole.
+    """
+    name = printable(text).replace("\\", "_") if _UNPRINTABLE.search(text) else text
+    encoded = name.encode()
+    if len(encoded) <= _NAME:
+        return name
+    return f"{encoded[: _NAME - 9].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
 _MESSAGE = 2_000  # characters of a message

@@ -28,6 +28,7 @@ from fusionkit.cli import (
     robust,
     submit,
 )
+from fusionkit.cli.console import prepare_streams
 from fusionkit.cli.usage import Commands
 
 RUN, INSPECT, EXTEND, TRAIN = "Run and compare", "Inspect and prepare", "Extend", "Train backbones"
@@ -86,4 +87,5 @@ app.command("finetune", rich_help_panel=TRAIN)(finetune.finetune)
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     app()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import print_line, print_summary, reporting
+from fusionkit.cli.console import out, print_line, print_summary, reporting
 
 
 def ablate(
@@ -44,4 +44,5 @@ def ablate(
         )
         for each in found:
             print_summary(api.summarize(each))
-        print_line(f"\nwritten to {folder / 'attribution.csv'}")
+        out.print()
+        print_line(f"written to {folder / 'attribution.csv'}")

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import out, print_line, reporting
+from fusionkit.cli.console import print_line, print_table, reporting
 
 _DAY = 86_400.0  # s
 
@@ -44,6 +44,6 @@ def cache(
             days = f"{max(now - entry.used, 0.0) / _DAY:.1f}"
             table.add_row(entry.key[:8], decimal(entry.size), days, escape(entry.about))
         if entries:
-            out.print(table)
+            print_table(table)
         total = decimal(sum(entry.size for entry in entries))
         print_line(f"{'deleted ' if prune else ''}{len(entries)} embeddings, {total}, in {api.cache_folder()}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fusionkit import api
 from fusionkit.cli import completion, options
-from fusionkit.cli.console import FAILED, err, is_interactive, out, reporting
+from fusionkit.cli.console import FAILED, err, is_interactive, out, print_table, reporting
 
 if TYPE_CHECKING:
     from fusionkit.api import CheckResult
@@ -79,7 +79,7 @@ def _print_counts(results: list[CheckResult]) -> None:
         seconds = f"{sum(result.seconds for result in own):.1f}"
         numbers = (str(counts["passed"]), failed, str(counts["expected failure"]), str(counts["skipped"]), seconds)
         table.add_row(kind, f"[bold]{escape(component)}[/]", *numbers)
-    out.print(table)
+    print_table(table)
 
 
 def _print_reasons(results: list[CheckResult], outcome: str) -> None:

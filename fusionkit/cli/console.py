@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.text import Text
 
 from fusionkit.errors import (
     CellError,
@@ -20,18 +25,66 @@ from fusionkit.errors import (
     FusionKitError,
     FusionKitWarning,
     StorageError,
+    printable,
     shortened,
     watched_interrupts,
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from fusionkit.api import Summary
 
-# Output that is piped into a file is not folded at the 80 columns of a default terminal.
-_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+_MIN_WIDTH = 20  # columns; a smaller number in COLUMNS is no terminal's
+_DEFAULT_WIDTH = 80
+_UNLIMITED = 10_000
+_PIPED_WIDTH = 140  # output that is piped into a file is not folded at the 80 columns of a default terminal
 
-out = Console(width=_WIDTH)
-err = Console(stderr=True, width=_WIDTH)
+
+class _Console(Console):
+    """A console that prints names of files and classes without control characters, which a terminal would obey."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield segments with printable text."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep="\n"), segment.style)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Return printable text, so that a column of a table is as wide as what is printed."""
+        return super().render_str(printable(text, keep="\n"), **how)
+
+
+def _console(*, stderr: bool) -> Console:
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal():
+        width: int | None = int(given) if int(given) >= _MIN_WIDTH else _DEFAULT_WIDTH
+    else:
+        width = None if _is_terminal(sys.stdout) else _PIPED_WIDTH
+    return _Console(stderr=stderr, width=width)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def prepare_streams() -> None:
+    """Make output safe: a closed stream is discarded, and what its encoding lacks is escaped."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) < _MIN_WIDTH:
+        del os.environ["COLUMNS"]  # Typer would print an empty help
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 RESUMABLE = "Finished work is saved; rerun the command to resume."
@@ -66,31 +119,57 @@ def print_error(error: FusionKitError) -> None:
     """Print one line per problem, the hint at the end of the last."""
     problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
     for problem in problems:
-        hint = f" [dim]({escape(error.hint)})[/]" if error.hint and problem == problems[-1] else ""
-        err.print(f"[bold red]error:[/] {escape(shortened(problem))}{hint}", soft_wrap=True)
+        hint = f" [dim]({escape(printable(error.hint))})[/]" if error.hint and problem == problems[-1] else ""
+        err.print(f"[bold red]error:[/] {escape(printable(shortened(problem)))}{hint}", soft_wrap=True)
 
 
 def print_line(text: str) -> None:
     """Print plain text to stdout, on one line however long it is."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_note(text: str) -> None:
     """Print plain text to stderr, on one line however long it is."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+    err.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_labelled(label: str, texts: Iterable[str]) -> None:
     """Print ``label: text`` to stderr for each text, the label in colour."""
     for text in texts:
-        err.print(f"[{_COLOURS.get(label, 'yellow')}]{label}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+        err.print(
+            f"[{_COLOURS.get(label, 'yellow')}]{label}:[/] {escape(printable(text))}", highlight=False, soft_wrap=True
+        )
+
+
+def print_table(table: Table) -> None:
+    """Print a table; in a terminal that is too narrow for it, lines are longer instead of cut."""
+    terminal = out.width
+    out.width = max(terminal, _least_width(table))
+    try:
+        out.print(table, crop=False, soft_wrap=False)
+    finally:
+        out.width = terminal
+
+
+def _least_width(table: Table) -> int:
+    """Return the columns of a terminal that show every cell: a column may be narrower only where its text is folded."""
+    options = out.options.update(max_width=_UNLIMITED)
+    total = 0
+    for column in table.columns:
+        cells = [Measurement.get(out, options, cell) for cell in (column.header, *column.cells)]
+        if column.no_wrap:
+            least = max(cell.maximum for cell in cells)
+        else:
+            least = 1 if column.overflow == "fold" else max(cell.minimum for cell in cells)
+        total += max(least, column.min_width or 0)
+    return total + 2 * (len(table.columns) - 1)  # space between columns
 
 
 def print_summary(summary: Summary) -> None:
     """Print the tables, sentences, caption and warnings of a result."""
     for table in summary.tables:
         out.print()
-        out.print(table)
+        print_table(table)
     if summary.lines:
         out.print()
     for line in summary.lines:
@@ -111,4 +190,4 @@ def plain(text: str) -> str:
 
 def is_interactive() -> bool:
     """Return whether stderr is a terminal, where progress is drawn as bars."""
-    return sys.stderr.isatty()
+    return _is_terminal(sys.stderr)

@@ -10,7 +10,7 @@ import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import FAILED, RESUMABLE, out, print_labelled, print_line, print_note, reporting
+from fusionkit.cli.console import FAILED, RESUMABLE, print_labelled, print_line, print_note, print_table, reporting
 from fusionkit.cli.usage import Commands
 
 _NewFolder = Annotated[Path, options.out_option("DIR", "Folder for the files, new or empty.")]
@@ -40,7 +40,7 @@ def check(
 
         found = api.check_data(dataset, read=read, plugins=plugin or (), progress=stage_progress())
         if found.splits:
-            out.print(found.table())
+            print_table(found.table())
         print_labelled("problem", found.problems)
         if found.problems:
             print_note(f"{len(found.problems):,} problem(s)")
@@ -135,7 +135,7 @@ def views(
             plugins=plugin or (),
             progress=stage_progress(),
         )
-        out.print(written.table())
+        print_table(written.table())
         if not written.own_layout:
             print_line("written as one folder per class, because the data set has no directory layout to write")
         print_line(f"read it as  {shlex.quote(str(written.reader))}")

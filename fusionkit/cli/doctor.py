@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusionkit import api
-from fusionkit.cli.console import FAILED, out
+from fusionkit.cli.console import FAILED, out, print_table
 
 if TYPE_CHECKING:
     from fusionkit.api import Finding
@@ -55,7 +55,7 @@ def _print(found: list[Finding]) -> None:
                 advice = f"\n[bold]-> {escape(finding.advice)}[/]" if finding.advice else ""
                 state = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
                 table.add_row(state, escape(finding.name), escape(finding.value) + advice)
-        out.print(table, highlight=False)
+        print_table(table)
         out.print()
     counts = {state: sum(finding.state == state for finding in found) for state in _COLOURS}
     out.print(f"{counts['broken']} broken, {counts['warning']} warning(s), {counts['ok']} ok", highlight=False)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fusionkit import api
 from fusionkit.cli import completion, options
-from fusionkit.cli.console import out, plain, reporting
+from fusionkit.cli.console import plain, print_table, reporting
 
 
 def list_components(
@@ -55,9 +55,9 @@ def list_components(
             entries = api.catalogue(kind, pattern, package=package, plugins=plugin or ())
             typer.echo(api.markdown_catalogue(entries), nl=False)
         elif long:
-            out.print(_long_table(api.catalogue(kind, pattern, package=package, plugins=plugin or ())))
+            print_table(_long_table(api.catalogue(kind, pattern, package=package, plugins=plugin or ())))
         else:
-            out.print(_short_table(api.list_components(kind, pattern, package=package, plugins=plugin or ())))
+            print_table(_short_table(api.list_components(kind, pattern, package=package, plugins=plugin or ())))
 
 
 def _short_table(found: list[tuple[str, str, list[api.Origin]]]) -> Table:

@@ -41,4 +41,5 @@ def new(
         out.print(f"[bold]{escape(str(folder))}[/]", soft_wrap=True)
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             print_line(f"  {file.relative_to(folder).as_posix()}")
-        print_line(f"\npip install -e '{folder}[test]' && pytest {folder}")
+        out.print()
+        print_line(f"pip install -e '{folder}[test]' && pytest {folder}")

@@ -8,7 +8,7 @@ import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import print_line, print_summary, reporting
+from fusionkit.cli.console import out, print_line, print_summary, reporting
 
 
 def robust(
@@ -55,4 +55,5 @@ def robust(
         )
         for each in found:
             print_summary(api.summarize(each))
-        print_line(f"\nwritten to {folder / 'robustness.csv'}")
+        out.print()
+        print_line(f"written to {folder / 'robustness.csv'}")

@@ -26,7 +26,7 @@ from fusionkit.grid.progress import Progress
 from fusionkit.registry import EXTRACTORS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import unwritable, write_file
-from fusionkit.storage.identity import component_identity, digest
+from fusionkit.storage.identity import component_identity, digest, json_text
 
 REVISION = 1  # raise when the same request would write other bytes
 JPEG_QUALITY = 95
@@ -253,4 +253,4 @@ def _provenance(request: ViewRequest, source: Source, written: WrittenViews) -> 
         "read_with": str(Spec(written.reader.name, options)),
         "counts": written.counts,
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json_text(content, indent=2) + "\n"

@@ -17,7 +17,7 @@ from fusionkit.engine.features import FoldRows
 from fusionkit.engine.score import Score
 from fusionkit.errors import IN_TRACEBACK, ConfigError, DataError
 from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
-from fusionkit.storage.identity import digest
+from fusionkit.storage.identity import digest, json_text
 from fusionkit.storage.lease import waiting_lease
 from fusionkit.storage.record import library_versions
 
@@ -160,7 +160,7 @@ class RunFolder:
         """Write ``grid.json`` with its seal. The caller holds the lease ``grid``."""
         sealed = {**grid, "seal": digest(grid)}
         for name in ("grid.json", _COPY):  # of all that a folder holds, the one thing that no run could recompute
-            write_file(self.path / name, json.dumps(sealed, indent=1, ensure_ascii=False).encode())
+            write_file(self.path / name, json_text(sealed, indent=1).encode())
 
     # -- folds -----------------------------------------------------------------------------------------------------
 

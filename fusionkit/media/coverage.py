@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusionkit.errors import printable
 from fusionkit.media.align import AlignedInput, AlignOutcome
 from fusionkit.storage.artifact import csv_bytes, write_file
 
@@ -15,6 +16,7 @@ COLUMNS = (
     *("input", "clip", "frames_read", "frames_with_face", "coverage", "first", "last", "longest_gap"),
     *("seconds", "faces_found", "faces_dropped", "faults"),
 )
+_LABEL = 48  # characters of a name in the chart
 _MAX_BARS = 60  # clips in the chart, those with the lowest coverage
 
 
@@ -68,6 +70,12 @@ def _gaps(runs: Iterable[Sequence[int]], frames: int) -> Iterator[int]:
     yield frames - end
 
 
+def _label(name: str) -> str:
+    """Return the name of a clip for the chart: a long one is cut, and ``$`` does not start a formula."""
+    text = printable(name)
+    return (text if len(text) <= _LABEL else f"{text[: _LABEL - 3]}...").replace("$", r"\$")
+
+
 def _chart(outcomes: Sequence[AlignOutcome]) -> bytes:
     """Draw one bar per clip with the frames that have a face, from the first frame of the video to the last."""
     from matplotlib.figure import Figure
@@ -90,7 +98,7 @@ def _chart(outcomes: Sequence[AlignOutcome]) -> bytes:
         axes.broken_barh([(0, 1)], (y - 0.35, 0.7), facecolors="#e8e8e8")
         axes.broken_barh(spans, (y - 0.35, 0.7), facecolors="#0072b2")
         axes.text(1.01, y, f"{share:.1%}", va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), [name.replace("$", r"\$") for name, _, _ in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [_label(name) for name, _, _ in shown], fontsize=8)
     axes.set(xlim=(0, 1.1), xlabel="share of the video", ylim=(len(shown) - 0.5, -0.5) if shown else (1, 0))
     axes.spines[["top", "right", "left"]].set_visible(False)
     note = f"; the {len(shown)} clips of {len(bars)} with the lowest coverage" if len(bars) > len(shown) else ""

@@ -18,7 +18,7 @@ import numpy as np
 from fusionkit.contracts.extractor import SIDE, Face
 from fusionkit.errors import DataError
 from fusionkit.media.video import MediaFrame
-from fusionkit.storage.artifact import unwritable
+from fusionkit.storage.artifact import csv_text, unwritable
 
 CROPS = "cropped_aligned"  # the folder of all crops, below the output
 REPORTS = "align"  # the folder with one CSV and one JSON file per input, beside it
@@ -215,7 +215,7 @@ class CropFolder:
                 if int(track) in names:
                     time = f"{float(seconds):.6f}" if seconds else ""
                     rounded = (f"{float(value):.2f}" for value in positions)
-                    writer.writerow([names[int(track)], number, time, f"{float(score):.4f}", *rounded])
+                    writer.writerow([csv_text(names[int(track)]), number, time, f"{float(score):.4f}", *rounded])
         return path
 
     def _open_lines(self) -> IO[str]:

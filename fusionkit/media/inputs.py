@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fusionkit.contracts import image_file
 from fusionkit.contracts.image_file import is_image, load_image
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames
 
@@ -81,7 +81,7 @@ class MediaInput:
     def clip_name(self) -> str:
         """Return the name of its clips, which includes the folders below the one that was given."""
         folder = self.relative_path.rpartition("/")[0]
-        return f"{folder}/{self.name}".removeprefix("/")
+        return "/".join(map(file_name, [*filter(None, folder.split("/")), self.name]))
 
     @property
     def is_photo(self) -> bool:
@@ -102,7 +102,8 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
 
     Folders are searched with their sub-folders, each real folder once, so links cannot loop. Hidden names and files
     with other endings are skipped; a file that is given itself is read whatever its ending. An input is named as its
-    file without the ending; names that are equal keep the ending, then also the folders.
+    file without the ending; names that are equal keep the ending, then also the folders. Names are made safe for file
+    systems and tables (:func:`fusionkit.errors.file_name`).
 
     Args:
         paths: photos, videos and folders.
@@ -190,10 +191,10 @@ def _is_video(path: Path) -> bool:
 
 
 _NAMES: tuple[Callable[[MediaInput], str], ...] = (
-    lambda item: item.path.stem,
-    lambda item: item.path.name,
-    lambda item: item.relative_path.replace("/", "_"),
-    lambda item: "_".join(item.path.parts[-3:]).replace("/", "_"),
+    lambda item: file_name(item.path.stem),
+    lambda item: file_name(item.path.name),
+    lambda item: file_name(item.relative_path.replace("/", "_")),
+    lambda item: file_name("_".join(item.path.parts[-3:]).replace("/", "_")),
 )
 
 
@@ -231,7 +232,7 @@ def _with_folder_names(inputs: list[MediaInput]) -> list[MediaInput]:
         paths = ["/".join(parts[-length:]) for length in range(shortest, len(parts) + 1)]
         path = next((path for path in paths if path not in taken), "/".join(parts))
         taken.add(path)
-        named.append(replace(item, relative_path=path, name=path.rpartition("/")[2]))
+        named.append(replace(item, relative_path=path, name=file_name(path.rpartition("/")[2])))
     return named
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
+from fusionkit.errors import printable
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.answer import answer
 from fusionkit.report.csv_files import result_columns, result_lines, weights_text
@@ -16,6 +16,7 @@ from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import Significance, row_significance, rule
 from fusionkit.report.table import caption, unfinished_text
 from fusionkit.storage.artifact import csv_bytes
+from fusionkit.storage.identity import json_text
 
 Format = Literal["latex", "latex-classes", "markdown", "csv", "json"]
 
@@ -111,7 +112,7 @@ def _json(results: RunResults, _: dict[str, Significance]) -> str:
     columns = result_columns(results)
     rows = [{name: _known(line.get(name)) for name in columns} for line in result_lines(results)]
     content = {"question": found.question, "answer": found.sentences(), "about": caption(results), "rows": rows}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(content, indent=1, allow_nan=False) + "\n"
 
 
 def _known(value: Any) -> Any:
@@ -153,4 +154,4 @@ def _numbers(row: Row) -> list[str]:
 
 def _escaped(text: str, signs: dict[str, str]) -> str:
     """Return one line of text with the special characters of the target language escaped."""
-    return "".join(signs.get(sign, sign) for sign in " ".join(text.split()))
+    return "".join(signs.get(sign, sign) for sign in printable(" ".join(text.split())))

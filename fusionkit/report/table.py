@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fusionkit.config.recipe import Recipe
+from fusionkit.errors import printable
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
 from fusionkit.report.csv_files import weights_text
@@ -45,7 +46,7 @@ def results_table(results: RunResults) -> Table:
         table.add_column("weights", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
     for row in rows:
-        axes = [Text(_recipe(row) if name == "recipe" else getattr(row.axes, name)) for name in context]
+        axes = [Text(printable(_recipe(row) if name == "recipe" else getattr(row.axes, name))) for name in context]
         extra = [_coverage(row)] if with_coverage else []
         extra += [Text(weights_text(row.random_backbones))] if with_weights else []
         table.add_row(*axes, *_cells(row, best), *extra)
@@ -119,7 +120,7 @@ def unfinished_text(row: Row) -> str:
 
 def _cells(row: Row, best: float) -> list[Text]:
     smoother = row.chosen if row.chosen == row.axes.smoother else f"{row.chosen} (auto)"
-    axes = [Text(text) for text in (row.axes.views, row.axes.fusion, smoother)]
+    axes = [Text(printable(text)) for text in (row.axes.views, row.axes.fusion, smoother)]
     if row.score is None:
         return [*axes, Text(unfinished_text(row), style="red" if row.failures else "yellow"), Text(""), Text("")]
     score = Text(share_with_interval(row.score), style="bold" if row.score.value == best else "")

@@ -21,13 +21,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError, StorageError
+from fusionkit.errors import ConfigError, DataError, StorageError, printable
 from fusionkit.storage.identity import canonical
 
 MARKER = "done.json"
 SCHEMA = 1
 _SEAL = "sha256"  # key of the marker: the hash of its other keys
 _ATTEMPTS = 10
+_FORMULA = ("=", "+", "-", "@")
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
@@ -220,15 +221,27 @@ def unwritable(path: Path, error: OSError) -> StorageError:
 
 
 def csv_bytes(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return a CSV file with the given columns. NaN, None and missing fields are left empty."""
+    """Return a CSV file with the given columns. NaN, None and missing fields are left empty; texts as in `csv_text`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(csv_text, columns))
     writer.writerows([_csv_value(row.get(column)) for column in columns] for row in rows)
     return text.getvalue().encode()
+
+
+def csv_text(text: str) -> str:
+    """Return a text as it is written in a CSV file: printable, and with a leading ``'`` where it reads as a formula.
+
+    A spreadsheet runs a cell that begins with ``=``, ``+``, ``-`` or ``@``.
+
+    Reference: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return printable(f"'{text}" if text.startswith(_FORMULA) else text)
 
 
 def _csv_value(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, str):
+        return csv_text(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

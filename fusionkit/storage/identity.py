@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
 
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
+
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no spaces: equal values give equal text.
@@ -22,11 +25,18 @@ def canonical(value: Any) -> str:
         ConfigError: if the value is not plain data, or holds NaN or infinity.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        text.encode()  # raises for half a surrogate pair, as in a path of undecodable bytes
+        text = json_text(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{value!r} is not plain data: {error}") from error
     return text
+
+
+def json_text(value: Any, **form: Any) -> str:
+    """Return JSON as ``json.dumps`` does, in valid UTF-8: halves of surrogate pairs are escaped, all else is not.
+
+    They are in the path of a file whose name is not UTF-8.
+    """
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(value, ensure_ascii=False, **form))
 
 
 def digest(value: Any) -> str:

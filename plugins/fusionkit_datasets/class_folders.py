@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.contracts.image_file import ENDINGS
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, printable
 from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import own_spelling
@@ -151,7 +151,7 @@ def _splits(top: Path) -> dict[str, Path]:
 def _images_of_split(top: Path, folder: Path, split: str) -> Iterator[ImageFile]:
     for class_folder in folders_in(folder):
         for name, path, size in _images_below(class_folder, above=(top, folder)):
-            yield ImageFile(split, class_folder.name, name, path, size)
+            yield ImageFile(split, printable(class_folder.name), name, path, size)
 
 
 def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str, int]]:

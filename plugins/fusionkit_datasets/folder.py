@@ -11,10 +11,9 @@ import numpy as np
 
 from fusionkit.contracts import Export, FaceDataset, FrameTable
 from fusionkit.contracts.image_file import read_image
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, printable
 from fusionkit_datasets.class_folders import ImageFile, find_images
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.stills import valid_text
 
 
 class Folder(FaceDataset):
@@ -109,7 +108,7 @@ class Folder(FaceDataset):
             members = clips[name]
             subjects += [self._subject_of(name, members)] * len(members)
             for number, file in self._in_order(name, members):
-                names.append(valid_text(name))
+                names.append(printable(name))
                 numbers.append(number)
                 self._files.append(file)
         return FrameTable.of(
@@ -131,7 +130,7 @@ class Folder(FaceDataset):
                     f"folder: clip {clip!r} has two subjects: {subjects[0]!r} in {members[0].path} "
                     f"and {subject!r} in {file.path}"
                 )
-        return valid_text(subjects[0])
+        return printable(subjects[0])
 
     def _in_order(self, clip: str, members: list[ImageFile]) -> list[tuple[int, ImageFile]]:
         """Return the frames of a clip with their numbers, in ascending order."""

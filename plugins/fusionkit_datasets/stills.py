@@ -14,7 +14,7 @@ import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.image_file import ENDINGS, read_image
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, printable
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap
 
@@ -182,12 +182,12 @@ class Stills(FaceDataset):
         self._check()
         stills = self._listing.stills
         return FrameTable.of(
-            [valid_text(still.clip) for still in stills],
+            [printable(still.clip) for still in stills],
             [still.number for still in stills],
             self._map.apply(np.array([still.label for still in stills], dtype=np.int64)),
-            subject=[valid_text(still.subject) for still in stills],
+            subject=[printable(still.subject) for still in stills],
             split=[still.split for still in stills],
-            video=[valid_text(still.video) for still in stills],
+            video=[printable(still.video) for still in stills],
         )
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
@@ -286,7 +286,7 @@ def content_of(folder: Path) -> str:
     images = [name for name in names if Path(name).suffix.lower() in ENDINGS]
     others = [name for name in names if name not in images]
     shown = others[:5] + (["..."] if len(others) > 5 else [])
-    return valid_text(", ".join(shown + ([f"{len(images)} images directly in it"] if images else []))) or "nothing"
+    return printable(", ".join(shown + ([f"{len(images)} images directly in it"] if images else []))) or "nothing"
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -297,11 +297,6 @@ def folders_in(folder: Path) -> list[Path]:
 def usable_box(left: int, top: int, right: int, bottom: int) -> Box | None:
     """Return a box; None if it is inverted, empty, or left of or above every image."""
     return (left, top, right, bottom) if max(left, 0) < right and max(top, 0) < bottom else None
-
-
-def valid_text(name: str) -> str:
-    """Return a file name as valid Unicode: bytes that are not UTF-8 are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _size(path: str) -> int:

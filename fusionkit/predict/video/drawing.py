@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.data.drawing import COLOURS
+from fusionkit.errors import printable
 from fusionkit.grid.progress import Progress
 from fusionkit.media.crops import encode_jpeg
 from fusionkit.media.video_writer import VideoWriter
@@ -295,7 +296,7 @@ def _mask(text: str, size: int) -> np.ndarray:
     """Return the coverage of each pixel, (h, w) float32 in 0..1; h depends on the size only."""
     from PIL import Image, ImageDraw
 
-    font = _font(size)
+    font, text = _font(size), printable(text)
     width = max(int(np.ceil(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font))), 1)  # type: ignore[arg-type]
     image = Image.new("L", (width, round(1.3 * size)))
     ImageDraw.Draw(image).text((0, 0), text, fill=255, font=font)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from fusionkit.predict.video.result import VideoResult
-from fusionkit.storage.artifact import unwritable
+from fusionkit.storage.artifact import csv_text, unwritable
 
 COLUMNS = ("clip", "frame", "seconds", "face", "label")
 
@@ -29,14 +29,14 @@ class PredictionTable:
     """
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
-        self._path, self._classes = path, tuple(classes)
+        self._path, self._classes = path, np.asarray([csv_text(name) for name in classes])
         self._partial = path.with_name(f".{path.name}.partial")
         self.rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[str] = self._partial.open("w", newline="", encoding="utf-8")
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow([*COLUMNS, *classes])
+            self._writer.writerow([*COLUMNS, *map(csv_text, classes)])
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -65,11 +65,11 @@ class PredictionTable:
         numbers, seconds = result.frames.values["number"], result.frames.values["seconds"]
         try:
             for clip in result.clips:
-                labels = np.asarray(self._classes)[np.nan_to_num(clip.probs).argmax(1)]
+                labels = self._classes[np.nan_to_num(clip.probs).argmax(1)]
                 for index, frame in enumerate(clip.frames.tolist()):
                     predicted = not np.isnan(clip.probs[index, 0])
                     time = "" if np.isnan(seconds[frame]) else f"{seconds[frame]:.6f}"
-                    row: list[Any] = [clip.clip, int(numbers[frame]), time, int(clip.seen[index])]
+                    row: list[Any] = [csv_text(clip.clip), int(numbers[frame]), time, int(clip.seen[index])]
                     row.append(labels[index] if predicted else "")
                     row += [f"{value:.6f}" if predicted else "" for value in clip.probs[index]]
                     self._writer.writerow(row)

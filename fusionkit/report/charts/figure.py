@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from fusionkit.errors import printable
 from fusionkit.report.numbers import share
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Figure:
         """Return the chart as SVG with a transparent background, in the colour of the surrounding text."""
         import vl_convert
 
-        spec: dict[str, Any] = {**self.chart.to_dict(validate=False), "config": _config()}
+        spec: dict[str, Any] = _printable({**self.chart.to_dict(validate=False), "config": _config()})
         svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
         return svg
 
@@ -240,6 +241,15 @@ def _legend(series: list[str]) -> alt.Legend | None:
     if len(series) == 1:
         return None
     return alt.Legend(orient="bottom", direction="vertical", symbolSize=80, symbolOpacity=1)
+
+
+def _printable(value: Any) -> Any:
+    """Return part of a specification with its texts made printable; V8 ends the process at some control characters."""
+    if isinstance(value, dict):
+        return {name: _printable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    return printable(value, keep="\n") if isinstance(value, str) else value
 
 
 def _config() -> dict[str, Any]:

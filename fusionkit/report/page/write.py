@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionkit._version import __version__
-from fusionkit.errors import FusionKitError, cause_of
+from fusionkit.errors import FusionKitError, cause_of, printable
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.output import bounded_output
 from fusionkit.grid.results import RunResults
@@ -221,11 +221,17 @@ def _environment() -> jinja2.Environment:
         autoescape=True,
         loader=jinja2.FunctionLoader(_asset),
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["drawing"] = _drawing
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as the page shows it: text of data and components without control characters."""
+    return printable(value, keep="\n") if type(value) is str else value  # markup is made here
 
 
 def _asset(name: str) -> str:
