@@ -1,13 +1,16 @@
 """How often is a difference claimed between a method and itself? An A/A test of a whole grid, through the real engine.
 
-    python benchmarks/aa.py [--fusions mlp,concat] [--people 22] [--twins 16] [--seeds 10]
+    python benchmarks/aa.py [--fusions mlp,concat] [--people 300] [--units 20,70,300] [--heads 160]
 
-One fusion is trained with twins x seeds random seeds, on HOG features of eye and mouth of the synthetic faces. The
-seeds are dealt to twins at random, and each twin is a row of its own, as if it were another method: every difference
-between twins is chance. The rows are tested as those of any grid. This is repeated with other deals of the same seeds.
+One fusion is trained with many random seeds, on HOG features of eye and mouth of the synthetic faces, and tested on
+many people. In each deal, people are drawn at random, and seeds are dealt to twins at random. Each twin is a row of its
+own, as if it were another method: every difference between twins is chance. The rows are tested as those of any grid.
 
-Power is measured on twins of the fusion against twins of plain-mean, which differ in truth, on few of the people, where
-a difference is hard to find.
+- Claimed: the share of pairs of twins that are claimed to differ, at p <= .05. Asked: 5 %.
+- Claimed before: the same by the former rule, on twins that are paired once.
+- Coverage: the share of the intervals of twins' scores that hold the mean score of all seeds on all people.
+- Power: the same as claimed, of twins of the fusion against twins of plain-mean, which differ in truth, on a
+  quarter of the people.
 """
 
 from __future__ import annotations
@@ -86,56 +89,82 @@ def rate(found: Sequence[Sequence[bool]]) -> str:
     return f"{100 * np.mean(shares):.1f} ± {100 * np.std(shares, ddof=1) / len(shares) ** 0.5:.1f} %"
 
 
+def coverage(rows: list[StoredRow], truth: float) -> list[bool]:
+    contrasts = Contrasts(rows)
+    found = [contrasts.score(row) for row in rows]
+    return [each.low <= truth <= each.high for each in found]
+
+
 def measure(folder: Path, fusion: str, given: argparse.Namespace, table: Table) -> None:
     rows = {row.axes.fusion: row for row in RunResults(folder).scored}
     own, other, half = rows[fusion], rows[OTHER], given.twins // 2
-    everyone = np.arange(len(own.units))
     pairs = list(combinations(range(given.twins), 2))
     across = list(product(range(half), range(half, given.twins)))
-    for size in SIZES:
-        if size * given.twins > len(own.seeds):
+    once = [(twin, twin + 1) for twin in range(0, given.twins - 1, 2)]
+    for units, size in product(map(int, given.units.split(",")), SIZES):
+        if size * given.twins > len(own.seeds) or units > len(own.units):
             continue
-        rng = np.random.default_rng(size)
-        found: dict[str, list[list[bool]]] = {name: [] for name in ("before", "p", "interval", "power before", "power")}
-        for _ in track(range(given.deals), f"{fusion}, {size} seeds", transient=True):
-            grid = deal(own, given.twins, size, rng, everyone)
-            estimates = differences(grid, pairs)
-            found["p"].append([each.p <= 0.05 for each in estimates])
-            found["interval"].append([each.low > 0 or each.high < 0 for each in estimates])
-            found["before"].append(former(grid, pairs))
-            few = rng.permutation(everyone)[: max(len(everyone) // 3, 5)]
+        rng = np.random.default_rng([units, size])
+        found: dict[str, list[list[bool]]] = {}
+        for _ in track(range(given.deals), f"{fusion}, {units} people, {size} seeds", transient=True):
+            people = rng.permutation(len(own.units))[:units]
+            grid = deal(own, given.twins, size, rng, people)
+            few = people[: max(units // 4, 5)]
             mixed = deal(own, half, size, rng, few) + deal(other, half, size, rng, few)
-            found["power"].append([each.p <= 0.05 for each in differences(mixed, across)])
-            found["power before"].append(former(mixed, across))
-        columns = ("before", "interval" if size == 1 else "p", "power before", "power")
-        table.add_row(fusion, str(size), *(rate(found[name]) for name in columns))
+            estimates = differences(grid, pairs)
+            outcomes = {
+                "before": former(grid, once),
+                "claimed": [each.p <= 0.05 for each in estimates],
+                "interval": [each.low > 0 or each.high < 0 for each in estimates],
+                "coverage": coverage(grid, own.score),
+                "power before": former(mixed, [(twin, half + twin) for twin in range(half)]),
+                "power": [each.p <= 0.05 for each in differences(mixed, across)],
+            }
+            for name, outcome in outcomes.items():
+                found.setdefault(name, []).append(outcome)
+        claimed = f"none ({rate(found['interval'])})" if size == 1 else rate(found["claimed"])
+        power = "none" if size == 1 else rate(found["power"])
+        held = rate(found["coverage"]) if units <= len(own.units) / 3 and size > 1 else "-"
+        table.add_row(
+            fusion, str(units), str(size), rate(found["before"]), claimed, held, rate(found["power before"]), power
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fusions", default="mlp,concat")
-    parser.add_argument("--people", type=int, default=22, help="people of the test split, and of each other split")
+    parser.add_argument("--people", type=int, default=300, help="people of the test split; train and val have 22 each")
+    parser.add_argument("--units", default="20,70,300", help="numbers of people drawn in a deal")
+    parser.add_argument("--heads", type=int, default=160, help="seeds of each fusion")
     parser.add_argument("--twins", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=10, help="seeds of a twin")
-    parser.add_argument("--deals", type=int, default=20, help="random deals of the seeds to twins")
+    parser.add_argument("--deals", type=int, default=60, help="random draws of people, and of seeds to twins")
     parser.add_argument("--folder", type=Path, help="run folder, to go on with; default: a temporary one")
     given = parser.parse_args()
     console = Console()
-    table = Table("fusion", "seeds", "claimed before", "claimed (1 seed: 0 outside)", "power before", "power")
+    table = Table(
+        "fusion",
+        "people",
+        "seeds",
+        "claimed before",
+        "claimed (1 seed: 0 outside)",
+        "coverage",
+        "power before",
+        "power",
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary) / "run"
         for fusion in given.fusions.split(","):
             path = folder / fusion
             fusionkit.bench(
                 out=path,
-                datasets=[f"synthetic:train={given.people},val={given.people},test={given.people}"],
+                datasets=[f"synthetic:train=22,val=22,test={given.people}"],
                 backbones=["hog"],
                 regions=["eye,mouth"],
                 fusions=[fusion, OTHER],
                 smoothers=["none"],
                 main="none",
                 reference="none",
-                seeds=given.twins * given.seeds,
+                seeds=given.heads,
             )
             measure(path, fusion, given, table)
             console.print(table)
