@@ -19,6 +19,8 @@ from fusionkit.testing.case import (
     require_finite,
     require_same,
 )
+from fusionkit.testing.network_input import describe_input, input_of_network
+from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
 
@@ -28,6 +30,37 @@ def builds_and_runs(subject: Subject) -> None:
     """It is built, and embeds views of its input size to (B, D)."""
     backbone = _ready(subject)
     backbone(_views(backbone))
+
+
+@CHECKS.root
+def input_is_not_changed(subject: Subject) -> None:
+    """The views are unchanged after the call."""
+    backbone = _ready(subject)
+    views = _views(backbone)
+    backbone(views)
+    require_same(views, _views(backbone), "embed(): changes the views that it gets")
+
+
+@CHECKS.root
+def same_input_same_output(subject: Subject) -> None:
+    """A second call and a second instance give the same bits."""
+    backbone = _ready(subject)
+    views = _views(backbone)
+    first = backbone(views)
+    backbone(views[::-1].copy())
+    require_same(backbone(views), first, "embed(): a second call with the same views gives other embeddings")
+    require_same(_ready(subject)(views), first, "embed(): a second instance with the same options differs")
+
+
+@CHECKS.check
+def global_seed_is_not_set(subject: Subject) -> None:
+    """It does not set the seed of a global random generator."""
+
+    def run() -> None:
+        backbone = _ready(subject)
+        backbone(_views(backbone))
+
+    require_no_global_seed(run, "__init__(), prepare() or embed()")
 
 
 @CHECKS.check
@@ -42,7 +75,7 @@ def sizes(subject: Subject) -> None:
     )
 
 
-@CHECKS.check
+@CHECKS.root
 def normalisation(subject: Subject) -> None:
     """``mean`` has three values in 0..1, ``std`` three above 0, and ``interpolation`` is known."""
     backbone = _ready(subject)
@@ -51,6 +84,27 @@ def normalisation(subject: Subject) -> None:
     require(len(std) == 3 and all(s > 0 for s in std), f"std: expected three values above 0, found {std!r}")
     known = get_args(Interpolation)
     require(interpolation in known, f"interpolation: expected one of {', '.join(known)}, found {interpolation!r}")
+
+
+@CHECKS.root
+def network_gets_what_is_declared(subject: Subject) -> None:
+    """A network of torch or ONNX Runtime gets RGB, upright, as ``(view / 255 - mean) / std``.
+
+    A backbone without a network, or one that crops, resizes or normalises in its own way, cannot be judged from
+    outside. Compare it with its publisher's code.
+    """
+    backbone = _ready(subject)
+    views = _views(backbone)
+    given = input_of_network(backbone, views)
+    if given is None:
+        raise Skipped("no network of torch or ONNX Runtime gets a batch of three channels")
+    found = describe_input(given, views, backbone.mean, backbone.std)
+    if found == "other":
+        raise Skipped(
+            f"its network gets {given.shape[1:]} with values in {given.min():.3g}..{given.max():.3g}, neither "
+            "(view / 255 - mean) / std nor a known mistake"
+        )
+    require(not found, f"embed(): expected its network to get (view / 255 - mean) / std of RGB views, but {found}")
 
 
 @CHECKS.check
@@ -62,13 +116,32 @@ def dtype_is_float32(subject: Subject) -> None:
     require(right, f"embed(): expected a float32 array, found {described(values)}")
 
 
-@CHECKS.check
+@CHECKS.root
 def embeddings_are_finite(subject: Subject) -> None:
     """Black, white and grey views have finite embeddings too."""
     backbone = _ready(subject)
     flat = [np.full((*backbone.input_size, 3), value, np.uint8) for value in (0, 128, 255)]
     require_finite(backbone(np.stack(flat)), "embed(): embeddings of a black, a grey and a white view")
     require_finite(backbone(_views(backbone)), "embed(): embeddings")
+
+
+@CHECKS.check
+def embeddings_fit_float16(subject: Subject) -> None:
+    """Embeddings are stored as float16: at most 65504 in size, and views that differ still differ."""
+    backbone = _ready(subject)
+    rows = backbone(_views(backbone))
+    most = float(np.abs(rows).max())
+    require(
+        most < 65504, f"embed(): expected values of at most 65504, since they are stored as float16; found {most:.4g}"
+    )
+    stored = rows.astype(np.float16).astype(np.float32)
+    lost = np.abs(stored - rows).max()
+    spread = np.abs(rows - rows[:1]).max()
+    require(
+        spread == 0 or lost < 0.1 * spread,
+        f"embed(): expected differences between views that float16 keeps; they are {spread:.2g} at most, and storing "
+        f"values of up to {most:.4g} loses {lost:.2g}",
+    )
 
 
 @CHECKS.check
@@ -91,26 +164,6 @@ def row_alone_is_row_in_batch(subject: Subject) -> None:
     for row in range(len(views)):
         what = f"embed(): embedding of view {row} alone differs from that in a batch"
         require_close(backbone(views[row : row + 1])[0], whole[row], what, rtol=1e-4, atol=1e-5 * scale)
-
-
-@CHECKS.check
-def same_input_same_output(subject: Subject) -> None:
-    """A second call and a second instance give the same bits."""
-    backbone = _ready(subject)
-    views = _views(backbone)
-    first = backbone(views)
-    backbone(views[::-1].copy())
-    require_same(backbone(views), first, "embed(): a second call with the same views gives other embeddings")
-    require_same(_ready(subject)(views), first, "embed(): a second instance with the same options differs")
-
-
-@CHECKS.check
-def input_is_not_changed(subject: Subject) -> None:
-    """The views are unchanged after the call."""
-    backbone = _ready(subject)
-    views = _views(backbone)
-    backbone(views)
-    require_same(views, _views(backbone), "embed(): changes the views that it gets")
 
 
 @CHECKS.check

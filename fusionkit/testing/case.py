@@ -57,7 +57,7 @@ class Subject:
         options: one option set; None if the class has no example.
         number: index of the option set.
         expected: expected failures: name of the check to the reason.
-        gate_errors: results of the gates that ran: name of the check to the error, None if it passed.
+        errors: results of the gates and root checks that ran: name of the check to the error, empty if there is none.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Subject:
     options: Mapping[str, Any] | None
     number: int
     expected: Mapping[str, str]
-    gate_errors: dict[str, str | None] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -117,6 +117,8 @@ class Check:
         run: raises :class:`Skipped`, or any other exception if the property does not hold.
         per_example: run once for each option set; otherwise once for the class, without building it.
         gate: if it fails, all later checks of the same option set are skipped.
+        root: if it fails, later failures of the same option set count as its consequences, and are skipped.
+        last: run after all other checks of all option sets.
         on_request: run by ``fusionkit check`` only. All others run before the first bench of a component too: they are
             fast, do not depend on the machine, and concern results.
     """
@@ -124,6 +126,8 @@ class Check:
     run: Callable[[Subject], None]
     per_example: bool = True
     gate: bool = False
+    root: bool = False
+    last: bool = False
     on_request: bool = False
 
     @property
@@ -146,17 +150,26 @@ class Suite(list[Check]):
 
     def check(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
         """Add a check."""
-        self.append(Check(run, self._per_example))
-        return run
-
-    def on_request(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
-        """Add a check that runs with ``fusionkit check`` only."""
-        self.append(Check(run, self._per_example, on_request=True))
-        return run
+        return self._add(run)
 
     def gate(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
         """Add a check that later checks depend on."""
-        self.append(Check(run, self._per_example, gate=True))
+        return self._add(run, gate=True)
+
+    def root(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+        """Add a check whose failure explains failures of later checks."""
+        return self._add(run, root=True)
+
+    def on_request(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+        """Add a check that runs with ``fusionkit check`` only."""
+        return self._add(run, on_request=True)
+
+    def last(self, run: Callable[[Subject], None]) -> Callable[[Subject], None]:
+        """Add a check that runs with ``fusionkit check`` only, after all others: the component may not recover."""
+        return self._add(run, on_request=True, last=True)
+
+    def _add(self, run: Callable[[Subject], None], **flags: bool) -> Callable[[Subject], None]:
+        self.append(Check(run, self._per_example, **flags))
         return run
 
 
@@ -167,12 +180,12 @@ class Case:
     Attributes:
         subject: component and options.
         check: the property to check.
-        gates: checks that must pass first.
+        before: gates and root checks before it.
     """
 
     subject: Subject
     check: Check
-    gates: tuple[Check, ...] = ()
+    before: tuple[Check, ...] = ()
 
     @property
     def id(self) -> str:
@@ -189,13 +202,20 @@ class Case:
         """
         if self.check.per_example:
             self.subject.given()
-        for gate in self.gates:
-            if _gate_error(self.subject, gate):
+        for gate in self.before:
+            if gate.gate and _error(self.subject, gate):
                 raise Skipped(f"{gate.name} fails")
-        if not self.check.gate:
+        try:
             self.check.run(self.subject)
-        elif error := _gate_error(self.subject, self.check):
-            raise CheckFailed(error)
+        except Skipped:
+            raise
+        except component_errors() as error:
+            self.subject.errors[self.check.name] = _message(error)
+            for root in self.before if self.check.name not in self.subject.expected else ():
+                if root.root and _error(self.subject, root):
+                    raise Skipped(f"{root.name} fails and may explain this failure: {_message(error)}") from error
+            raise
+        self.subject.errors[self.check.name] = ""
 
     def result(self) -> CheckResult:
         """Run the check and return its result."""
@@ -216,19 +236,25 @@ class Case:
         return "passed", ""
 
 
-def _gate_error(subject: Subject, gate: Check) -> str | None:
-    """Run a gate once for each subject, and return its error."""
-    if gate.name not in subject.gate_errors:
+def _error(subject: Subject, check: Check) -> str:
+    """Run a gate or a root check once for each subject, and return its error; empty if it passes or does not apply."""
+    if check.name not in subject.errors:
         try:
-            gate.run(subject)
-            subject.gate_errors[gate.name] = None
+            check.run(subject)
+            subject.errors[check.name] = ""
+        except Skipped:
+            subject.errors[check.name] = ""
         except component_errors() as error:
-            subject.gate_errors[gate.name] = _message(error)
-    return subject.gate_errors[gate.name]
+            subject.errors[check.name] = _message(error)
+    return subject.errors[check.name]
 
 
 def _message(error: BaseException) -> str:
-    return str(error) if isinstance(error, (CheckFailed, FusionKitError)) and str(error) else cause_of(error)
+    return (
+        " ".join(str(error).split())
+        if isinstance(error, (CheckFailed, FusionKitError)) and str(error)
+        else cause_of(error)
+    )
 
 
 def require(condition: object, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,11 +15,15 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS
+from fusionkit.errors import component_errors
 from fusionkit.testing.case import Skipped, Subject, Suite, described, require, require_same
+from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
 _MAX_COPY = 64 * 2**20  # bytes; larger data are not copied
 _ROWS = 12
+_NAMED = 20_000  # rows whose names are compared
+_CHANGES = 24  # changed numbers in annotation files that are tried
 
 
 @CHECKS.gate
@@ -88,8 +94,8 @@ def spec_round_trip(subject: Subject) -> None:
 def rows_have_names(subject: Subject) -> None:
     """``where`` gives each row a different name, one line of text."""
     data = subject.build()
-    names = [data.where(row) for row in range(min(len(data.frames), 50))]
-    for name in names:
+    names = [data.where(row) for row in range(min(len(data.frames), _NAMED))]
+    for name in names[:50]:
         require(_is_line(name), f"where(): expected one line of text, found {name!r}")
     require(len(set(names)) == len(names), "where(): expected a different name for each row, found one twice")
 
@@ -129,6 +135,105 @@ def rows_can_be_read(subject: Subject) -> None:
     require(any(value is not None for value in values), f"read(): expected an image, found none in {len(values)} rows")
 
 
+@CHECKS.root
+def same_row_same_image(subject: Subject) -> None:
+    """A row gives the same bits when read twice, alone, or by another instance."""
+    data, other = subject.build(), subject.build()
+    rows = _some(data)
+    first = _read(data, rows)
+    for row, value, again in zip(rows, first, _read(other, rows), strict=True):
+        _require_alike(again, value, f"read(): {data.where(int(row))} differs in a second instance")
+        _require_alike(_read(data, np.array([row]))[0], value, f"read(): {data.where(int(row))} differs when alone")
+
+
+@CHECKS.check
+def global_seed_is_not_set(subject: Subject) -> None:
+    """It does not set the seed of a global random generator."""
+
+    def run() -> None:
+        data = subject.build()
+        _read(data, _some(data)[:2])
+
+    require_no_global_seed(run, "__init__() or read()")
+
+
+@CHECKS.check
+def labels_match_the_paths(subject: Subject) -> None:
+    """Where the path of a file has the name of one class as a folder or a word, the label is this class.
+
+    Other labels cannot be judged from outside: compare them with the publisher's annotation files.
+    """
+    data = subject.build()
+    frames, classes = data.frames, [name.casefold() for name in data.classes]
+    rows = np.flatnonzero(frames.label >= 0)
+    rows = rows[:: len(rows) // _NAMED + 1]
+    named = [_class_in(_file_of(data, int(row)), classes) for row in rows]
+    known = [(int(row), found) for row, found in zip(rows, named, strict=True) if found is not None]
+    if not known or len(known) < 0.9 * len(rows):
+        raise Skipped("paths of files do not name classes")
+    wrong = [(row, found) for row, found in known if frames.label[row] != found]
+    row, found = wrong[0] if wrong else known[0]
+    require(
+        not wrong,
+        f"frames: expected label {data.classes[found]!r} for {data.where(row)}, found "
+        f"{data.classes[frames.label[row]]!r}, as in {len(wrong)} of {len(known)} rows; are labels shifted, or classes "
+        "in another order by split?",
+    )
+
+
+@CHECKS.check
+def rows_are_distinct(subject: Subject) -> None:
+    """No two rows have the same files and the same image: a frame counts once."""
+    data = subject.build()
+    if data.views:
+        raise Skipped("its embeddings are not read from image files")
+    rows = np.arange(min(len(data.frames), _NAMED))
+    same: dict[tuple[str, ...], list[int]] = {}
+    for row in rows.tolist():
+        files = tuple(map(str, data.image_files(rows[row : row + 1])))
+        same.setdefault(files, []).append(row)
+    pairs = [found[:2] for files, found in same.items() if files and len(found) > 1][:_ROWS]
+    for one, other in pairs:
+        images = _read(data, np.array([one, other]))
+        require(
+            images[0] is None or not _is_alike(*images),
+            f"frames: expected each image in one row, found the same in {data.where(one)} and {data.where(other)}",
+        )
+
+
+@CHECKS.on_request
+def changed_annotations_are_noticed(subject: Subject) -> None:
+    """If a number in an annotation file is changed and with it an image, the fingerprint is another.
+
+    The fingerprint has classes, table and image files; ``content()`` adds boxes and whatever else decides images.
+    """
+    with _copy_of_the_data(subject) as copy:
+        data = subject.build(copy)
+        before, rows = data.fingerprint(), _some(data)
+        images = _read(data, rows)
+        files = sorted(file for path in copy.values() for file in Path(path).rglob("*") if _is_annotation(file))
+        decided = False
+        for file, changed in itertools.chain.from_iterable(map(_changes, files)):
+            kept = file.read_bytes()
+            file.write_bytes(changed)
+            try:
+                other = subject.build(copy)
+                same = all(_is_alike(*pair) for pair in zip(images, _read(other, rows), strict=True))
+                noticed = same or other.fingerprint() != before
+            except component_errors():  # it refuses the change
+                continue
+            finally:
+                file.write_bytes(kept)
+            decided |= not same
+            require(
+                noticed,
+                f"fingerprint(): expected another when a number in {file.name} and with it an image changed, found the "
+                "same; content() must give what decides images",
+            )
+        if not decided:
+            raise Skipped("no number in an annotation file decides an image")
+
+
 @CHECKS.on_request
 def changed_images_are_noticed(subject: Subject) -> None:
     """Image files with other bytes, under the same names and of the same size, give another fingerprint."""
@@ -164,17 +269,6 @@ def no_rows(subject: Subject) -> None:
     data = subject.build()
     found = len(_read(data, np.zeros(0, dtype=np.int64)))
     require(found == 0, f"read(): expected nothing for no rows, found {found} images")
-
-
-@CHECKS.check
-def same_row_same_image(subject: Subject) -> None:
-    """A row gives the same bits when read twice, alone, or by another instance."""
-    data, other = subject.build(), subject.build()
-    rows = _some(data)
-    first = _read(data, rows)
-    for row, value, again in zip(rows, first, _read(other, rows), strict=True):
-        _require_alike(again, value, f"read(): {data.where(int(row))} differs in a second instance")
-        _require_alike(_read(data, np.array([row]))[0], value, f"read(): {data.where(int(row))} differs when alone")
 
 
 @CHECKS.check
@@ -250,6 +344,39 @@ def _copy_of_the_data(subject: Subject) -> Iterator[dict[str, str]]:
     _skip_unless_stable(subject)
     with tempfile.TemporaryDirectory() as folder:
         yield {name: str(_copied(path, Path(folder) / f"{name}-elsewhere")) for name, path in paths.items()}
+
+
+def _file_of(data: FaceDataset, row: int) -> str:
+    """Return the first file of a row's image, else its name."""
+    files = list(map(str, data.image_files(np.array([row]))))
+    return files[0] if files else data.where(row)
+
+
+def _class_in(path: str, classes: list[str]) -> int | None:
+    """Return the class that a folder of a path is named after, or else the name of the file; None if it is not one."""
+    folders, _, name = path.casefold().replace("\\", "/").rpartition("/")
+    for words in ([folders.rpartition("/")[2]], folders.split("/"), re.split(r"[^a-z]+", name)):
+        found = {classes.index(word) for word in words if word and word in classes}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def _is_annotation(file: Path) -> bool:
+    return file.is_file() and not _is_image(file) and 0 < file.stat().st_size < 2**20
+
+
+def _changes(file: Path) -> Iterator[tuple[Path, bytes]]:
+    """Yield a text file with one number changed; numbers are taken from its first lines that have some."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except UnicodeDecodeError:
+        return
+    number = re.compile(r"(?<![\w.])\d+(?!\w)")
+    found = [(at, match) for at, line in enumerate(lines[:8]) for match in number.finditer(line)]
+    for at, match in found[:_CHANGES]:
+        changed = f"{lines[at][: match.start()]}{int(match[0]) + 1}{lines[at][match.end() :]}"
+        yield file, "".join([*lines[:at], changed, *lines[at + 1 :]]).encode()
 
 
 def _is_image(file: Path) -> bool:

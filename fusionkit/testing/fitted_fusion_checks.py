@@ -15,6 +15,7 @@ from fusionkit.testing.case import (
     require_same,
     require_state,
 )
+from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
 _CLASSES, _ROWS, _UNITS = 3, 60, 12
@@ -25,6 +26,41 @@ _STANDARD = {"face": 4, "eye": 4, "mouth": 4}
 def fits_and_predicts(subject: Subject) -> None:
     """It is built for three views of one width, is fitted, and predicts."""
     _predicted(_fitted(subject))
+
+
+@CHECKS.root
+def input_is_not_changed(subject: Subject) -> None:
+    """Views, labels and groups are unchanged after fitting and predicting."""
+    views, y, groups = _training()
+    given = {**views, "y": y, "groups": groups}
+    before = {name: value.copy() for name, value in given.items()}
+    model = _built(subject)
+    model.fit(views, y, groups, 0)
+    model.predict_proba(views)
+    for name, value in before.items():
+        require_same(given[name], value, f"fit() or predict_proba(): changes {name}")
+
+
+@CHECKS.root
+def same_seed_same_probabilities(subject: Subject) -> None:
+    """Two instances fitted on the same frames with the same seed predict the same bits."""
+    what = "fit(): two instances with the same seed predict differently"
+    require_same(_predicted(_fitted(subject)), _predicted(_fitted(subject)), what)
+
+
+@CHECKS.root
+def rows_are_probabilities(subject: Subject) -> None:
+    """Predictions are (N, C), finite and >= 0, and each row sums to 1."""
+    probs = _predicted(_fitted(subject))
+    _require_probabilities(probs, "predict_proba()")
+    require((probs >= 0).all(), f"predict_proba(): expected probabilities >= 0, found {probs.min():g}")
+    require_close(probs.sum(1), np.ones(_ROWS), "predict_proba(): expected rows that sum to 1")
+
+
+@CHECKS.check
+def global_seed_is_not_set(subject: Subject) -> None:
+    """It does not set the seed of a global random generator."""
+    require_no_global_seed(lambda: _predicted(_fitted(subject)), "fit() or predict_proba()")
 
 
 @CHECKS.check
@@ -46,41 +82,12 @@ def twelve_views(subject: Subject) -> None:
 
 
 @CHECKS.check
-def rows_are_probabilities(subject: Subject) -> None:
-    """Predictions are (N, C), finite and >= 0, and each row sums to 1."""
-    probs = _predicted(_fitted(subject))
-    _require_probabilities(probs, "predict_proba()")
-    require((probs >= 0).all(), f"predict_proba(): expected probabilities >= 0, found {probs.min():g}")
-    require_close(probs.sum(1), np.ones(_ROWS), "predict_proba(): expected rows that sum to 1")
-
-
-@CHECKS.check
 def class_without_frames(subject: Subject) -> None:
     """A class without training frames keeps its column; a fold may lack a class."""
     model = _built(subject)
     views, y, groups = _training()
     model.fit(views, np.where(y == 1, 0, y), groups, 0)
     _require_probabilities(_predicted(model), "predict_proba() after a fit without class 1")
-
-
-@CHECKS.check
-def input_is_not_changed(subject: Subject) -> None:
-    """Views, labels and groups are unchanged after fitting and predicting."""
-    views, y, groups = _training()
-    given = {**views, "y": y, "groups": groups}
-    before = {name: value.copy() for name, value in given.items()}
-    model = _built(subject)
-    model.fit(views, y, groups, 0)
-    model.predict_proba(views)
-    for name, value in before.items():
-        require_same(given[name], value, f"fit() or predict_proba(): changes {name}")
-
-
-@CHECKS.check
-def same_seed_same_probabilities(subject: Subject) -> None:
-    """Two instances fitted on the same frames with the same seed predict the same bits."""
-    what = "fit(): two instances with the same seed predict differently"
-    require_same(_predicted(_fitted(subject)), _predicted(_fitted(subject)), what)
 
 
 @CHECKS.check

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from fusionkit.contracts.fusion import Fusion, FusionOutput
-from fusionkit.errors import PluginError
+from fusionkit.errors import ConfigError, PluginError
 from fusionkit.testing.case import (
     CheckFailed,
     Skipped,
@@ -25,6 +25,7 @@ from fusionkit.testing.case import (
     require_same,
 )
 from fusionkit.testing.model_tensors import unregistered_tensors
+from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
 Views = dict[str, Tensor]
@@ -44,25 +45,34 @@ def builds_and_runs(subject: Subject) -> None:
     _runs_on(subject, _STANDARD)
 
 
-@CHECKS.check
-def one_view(subject: Subject) -> None:
-    """It works with the main view only; the reference row of a grid may have no other."""
-    _runs_on(subject, _ONE)
+@CHECKS.root
+def input_is_not_changed(subject: Subject) -> None:
+    """Views and presence are unchanged after the call, in training too."""
+    for where, model in _heads(subject):
+        views, present = _batch(model), _presence(model.in_dims)
+        before = {name: value.clone() for name, value in _given(views, present).items()}
+        for training in (False, True):
+            with _seeded(0):
+                model.train(training)(views, present)
+            same = list(views) == list(model.in_dims)
+            require(same, f"fuse() {where}: adds, removes or reorders views of the dict that it gets")
+            for name, value in _given(views, present).items():
+                require_same(value, before[name], f"fuse() {where}: changes {name}")
 
 
-@CHECKS.check
-def views_of_different_widths(subject: Subject) -> None:
-    """It works with views of different widths, as different backbones give."""
-    _runs_on(subject, _DIFFERENT)
+@CHECKS.root
+def same_input_same_output(subject: Subject) -> None:
+    """In evaluation nothing is random and nothing is kept: a second call gives the same bits."""
+    model = _build(subject)
+    views, present = _batch(model), _presence(model.in_dims)
+    first = _logits_of(model, views, present)
+    for _ in range(2):
+        _logits_of(model, {name: -value for name, value in views.items()})
+        again = _logits_of(model, views, present)
+        require_same(again, first, "fuse(): a second call with the same views gives other logits")
 
 
-@CHECKS.check
-def twelve_views(subject: Subject) -> None:
-    """It works with many views."""
-    _runs_on(subject, _TWELVE)
-
-
-@CHECKS.check
+@CHECKS.root
 def output_shapes(subject: Subject) -> None:
     """Logits are (B, C) for batches of any size; so are the logits of single views, under names of views."""
     model = _build(subject)
@@ -75,6 +85,75 @@ def output_shapes(subject: Subject) -> None:
         unknown = set(output.view_logits or {}) - set(model.in_dims)
         names = ", ".join(model.in_dims)
         require(not unknown, f"fuse(): expected view_logits of {names} only, found {', '.join(sorted(unknown))}")
+
+
+@CHECKS.root
+def every_tensor_is_registered(subject: Subject) -> None:
+    """No tensor takes part that is neither a parameter nor a buffer: it is not trained, stored or moved to a device.
+
+    A plain list of ``nn.Parameter`` is the usual cause; ``nn.ParameterList`` or ``register_buffer`` is right.
+    """
+    model = _build(subject)
+    views, present = _batch(model), _presence(model.in_dims)
+    found = unregistered_tensors(model, lambda: _logits_of(model, views, present))
+    require(not found, f"__init__(): expected parameters or buffers (nn.ParameterList), found {', '.join(found)}")
+
+
+@CHECKS.root
+def row_alone_is_row_in_batch(subject: Subject) -> None:
+    """The logits of a frame do not depend on the other frames of its batch."""
+    for where, model in _heads(subject):
+        views, present = _batch(model), _presence(model.in_dims)
+        whole = _logits_of(model, views, present)
+        for row in range(_ROWS):
+            one = slice(row, row + 1)
+            alone = _logits_of(
+                model,
+                {name: value[one] for name, value in views.items()},
+                {name: value[one] for name, value in present.items()},
+            )
+            require_close(alone, whole[one], f"fuse() {where}: logits of row {row} alone differ from those in a batch")
+
+
+@CHECKS.check
+def global_seed_is_not_set(subject: Subject) -> None:
+    """It does not set the seed of a global random generator."""
+
+    def run() -> None:
+        model: Fusion = subject.build(in_dims=dict(_STANDARD), num_classes=_CLASSES)
+        model.attach_head()
+        _logits_of(model, _batch(model))
+
+    require_no_global_seed(run, "__init__() or fuse()")
+
+
+@CHECKS.check
+def logits_are_not_probabilities(subject: Subject) -> None:
+    """Logits of its own are scores, to which the kernel applies the softmax; rows of a distribution are none."""
+    model = _build(subject)
+    if model.head is not None:
+        raise Skipped("it gives an embedding")
+    logits = _logits_of(model, _batch(model))
+    distribution = bool((logits >= 0).all()) and is_close(logits.sum(1), torch.ones(_ROWS))
+    require(not distribution, "fuse(): expected logits, found rows >= 0 that sum to 1; give log-probabilities instead")
+
+
+@CHECKS.check
+def one_view(subject: Subject) -> None:
+    """It works with the main view only; the reference row of a grid may have no other."""
+    _runs_unless_refused(subject, _ONE)
+
+
+@CHECKS.check
+def views_of_different_widths(subject: Subject) -> None:
+    """It works with views of different widths, as different backbones give."""
+    _runs_unless_refused(subject, _DIFFERENT)
+
+
+@CHECKS.check
+def twelve_views(subject: Subject) -> None:
+    """It works with many views."""
+    _runs_unless_refused(subject, _TWELVE)
 
 
 @CHECKS.check
@@ -103,38 +182,6 @@ def dtype_is_kept(subject: Subject) -> None:
         require_close(double, single, f"fuse() {where}: float64 and float32 logits differ")
 
 
-@CHECKS.on_request
-def device_is_kept(subject: Subject) -> None:
-    """New tensors are on the device of the input; checked on the GPU, or on torch's meta device."""
-    model = _build(subject)
-    device = "cuda" if torch.cuda.is_available() else "meta"
-    views = {name: value.to(device) for name, value in _batch(model).items()}
-    present = {name: value.to(device) for name, value in _presence(model.in_dims).items()}
-    try:
-        logits = _logits_of(model.to(device), views, present)
-    except PluginError as error:
-        if any(words in str(error) for words in _OTHER_DEVICE):
-            raise
-        raise Skipped(f"it needs values, which device {device!r} does not hold: {error}") from error
-    found = logits.device.type
-    require(found == device, f"fuse(): expected logits on device {device}, that of the input; found {found}")
-
-
-@CHECKS.check
-def input_is_not_changed(subject: Subject) -> None:
-    """Views and presence are unchanged after the call, in training too."""
-    for where, model in _heads(subject):
-        views, present = _batch(model), _presence(model.in_dims)
-        before = {name: value.clone() for name, value in _given(views, present).items()}
-        for training in (False, True):
-            with _seeded(0):
-                model.train(training)(views, present)
-            same = list(views) == list(model.in_dims)
-            require(same, f"fuse() {where}: adds, removes or reorders views of the dict that it gets")
-            for name, value in _given(views, present).items():
-                require_same(value, before[name], f"fuse() {where}: changes {name}")
-
-
 @CHECKS.check
 def same_seed_same_weights(subject: Subject) -> None:
     """Two heads with the same seed have equal weights and give the same bits, in evaluation and in training."""
@@ -151,46 +198,6 @@ def same_seed_same_weights(subject: Subject) -> None:
                 logits.append(_logits_of(model.train(training), views, present))
         mode = "training" if training else "evaluation"
         require_same(logits[1], logits[0], f"fuse(): two heads with the same seed differ in {mode}")
-
-
-@CHECKS.check
-def same_input_same_output(subject: Subject) -> None:
-    """In evaluation nothing is random and nothing is kept: a second call gives the same bits."""
-    model = _build(subject)
-    views, present = _batch(model), _presence(model.in_dims)
-    first = _logits_of(model, views, present)
-    for _ in range(2):
-        _logits_of(model, {name: -value for name, value in views.items()})
-        again = _logits_of(model, views, present)
-        require_same(again, first, "fuse(): a second call with the same views gives other logits")
-
-
-@CHECKS.check
-def row_alone_is_row_in_batch(subject: Subject) -> None:
-    """The logits of a frame do not depend on the other frames of its batch."""
-    for where, model in _heads(subject):
-        views, present = _batch(model), _presence(model.in_dims)
-        whole = _logits_of(model, views, present)
-        for row in range(_ROWS):
-            one = slice(row, row + 1)
-            alone = _logits_of(
-                model,
-                {name: value[one] for name, value in views.items()},
-                {name: value[one] for name, value in present.items()},
-            )
-            require_close(alone, whole[one], f"fuse() {where}: logits of row {row} alone differ from those in a batch")
-
-
-@CHECKS.check
-def every_tensor_is_registered(subject: Subject) -> None:
-    """No tensor takes part that is neither a parameter nor a buffer: it is not trained, stored or moved to a device.
-
-    A plain list of ``nn.Parameter`` is the usual cause; ``nn.ParameterList`` or ``register_buffer`` is right.
-    """
-    model = _build(subject)
-    views, present = _batch(model), _presence(model.in_dims)
-    found = unregistered_tensors(model, lambda: _logits_of(model, views, present))
-    require(not found, f"__init__(): expected parameters or buffers (nn.ParameterList), found {', '.join(found)}")
 
 
 @CHECKS.check
@@ -366,6 +373,23 @@ def recipe_can_be_used(subject: Subject) -> None:
     require(not problems, f"recipe: {'; '.join(problems)}")
 
 
+@CHECKS.last
+def device_is_kept(subject: Subject) -> None:
+    """New tensors are on the device of the input; checked on the GPU, or on torch's meta device."""
+    model = _build(subject)
+    device = "cuda" if torch.cuda.is_available() else "meta"
+    views = {name: value.to(device) for name, value in _batch(model).items()}
+    present = {name: value.to(device) for name, value in _presence(model.in_dims).items()}
+    try:
+        logits = _logits_of(model.to(device), views, present)
+    except PluginError as error:
+        if any(words in str(error) for words in _OTHER_DEVICE):
+            raise
+        raise Skipped(f"it needs values, which device {device!r} does not hold: {error}") from error
+    found = logits.device.type
+    require(found == device, f"fuse(): expected logits on device {device}, that of the input; found {found}")
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed torch's random numbers, and restore their state afterwards."""
@@ -409,6 +433,19 @@ def _runs_on(subject: Subject, dims: Dims) -> Fusion:
     right = logits.shape == (_ROWS, _CLASSES)
     require(right, f"fuse(): expected logits of shape {(_ROWS, _CLASSES)}, found {tuple(logits.shape)}")
     return model
+
+
+def _runs_unless_refused(subject: Subject, dims: Dims) -> None:
+    """Run on a batch.
+
+    Raises:
+        Skipped: if the fusion refuses these views when it is built.
+    """
+    try:
+        _build(subject, dims)
+    except ConfigError as refusal:
+        raise Skipped(f"it refuses these views: {refusal}") from refusal
+    _runs_on(subject, dims)
 
 
 def _batch(model: Fusion, rows: int = _ROWS) -> Views:

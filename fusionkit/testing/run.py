@@ -37,13 +37,18 @@ def cases(
     checks = list(checks_of(kind, cls))
     class_subject = Subject(kind, name, cls, None, 0, expected)
     yield from (Case(class_subject, check) for check in checks if not check.per_example)
+    last = []
     for number, given in enumerate(sets or [None]):
         subject = Subject(kind, name, cls, given, number, expected)
-        gates: tuple[Check, ...] = ()
-        for check in checks:
-            if check.per_example:
-                yield Case(subject, check, gates)
-                gates += (check,) if check.gate else ()
+        before: tuple[Check, ...] = ()
+        for check in (check for check in checks if check.per_example):
+            case = Case(subject, check, before)
+            before += (check,) if check.gate or check.root else ()
+            if check.last:
+                last.append(case)
+            else:
+                yield case
+    yield from last
 
 
 def first_cases(kind: str, target: Target, *, built: bool = True) -> list[Case]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from fusionkit.contracts.smoother import Smoother
@@ -15,6 +17,7 @@ from fusionkit.testing.case import (
     require_same,
     require_state,
 )
+from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
 _CLASSES, _LENGTH = 4, 24
@@ -26,6 +29,33 @@ def builds_and_runs(subject: Subject) -> None:
     """It is built, fitted if it learns something, and smooths a clip to weights of the right shape."""
     smoother = _ready(subject)
     smoother(*_clip(smoother))
+
+
+@CHECKS.root
+def input_is_not_changed(subject: Subject) -> None:
+    """Predictions and frame numbers are unchanged after the call."""
+    smoother = _ready(subject)
+    x, numbers = _clip(smoother, gaps=True)
+    before = x.copy(), numbers.copy()
+    smoother(x, numbers)
+    require_same(x, before[0], "smooth(): changes x")
+    require_same(numbers, before[1], "smooth(): changes frame_numbers")
+
+
+@CHECKS.root
+def same_input_same_result(subject: Subject) -> None:
+    """A call after other clips, and a second instance, give the same bits."""
+    smoother = _ready(subject)
+    first = _smoothed(smoother)
+    smoother(*_clip(smoother, 50, seed=3))
+    require_same(_smoothed(smoother), first, "smooth(): a second call with the same clip differs")
+    require_same(_smoothed(_ready(subject)), first, "smooth(): a second instance with equal options and seed differs")
+
+
+@CHECKS.check
+def global_seed_is_not_set(subject: Subject) -> None:
+    """It does not set the seed of a global random generator."""
+    require_no_global_seed(lambda: _smoothed(_ready(subject)), "__init__(), fit() or smooth()")
 
 
 @CHECKS.check
@@ -95,27 +125,6 @@ def one_frame_stays(subject: Subject) -> None:
 
 
 @CHECKS.check
-def input_is_not_changed(subject: Subject) -> None:
-    """Predictions and frame numbers are unchanged after the call."""
-    smoother = _ready(subject)
-    x, numbers = _clip(smoother, gaps=True)
-    before = x.copy(), numbers.copy()
-    smoother(x, numbers)
-    require_same(x, before[0], "smooth(): changes x")
-    require_same(numbers, before[1], "smooth(): changes frame_numbers")
-
-
-@CHECKS.check
-def same_input_same_result(subject: Subject) -> None:
-    """A call after other clips, and a second instance, give the same bits."""
-    smoother = _ready(subject)
-    first = _smoothed(smoother)
-    smoother(*_clip(smoother, 50, seed=3))
-    require_same(_smoothed(smoother), first, "smooth(): a second call with the same clip differs")
-    require_same(_smoothed(_ready(subject)), first, "smooth(): a second instance with equal options and seed differs")
-
-
-@CHECKS.check
 def spec_round_trip(subject: Subject) -> None:
     """Options written as a SPEC and parsed again build the same smoother; workers get it that way."""
     again = _fitted(subject.build_from_text())
@@ -152,6 +161,36 @@ def shift_of_frame_numbers(subject: Subject) -> None:
     for shift in (-1, 5000):
         what = f"smooth(): frame numbers shifted by {shift} change the result"
         require_close(smoother(x, numbers + shift), smoother(x, numbers), what, atol=1e-8)
+
+
+@CHECKS.root
+def result_is_not_shifted(subject: Subject) -> None:
+    """A change in the predictions shows at the same frames: a frame has an effect on itself, a pulse on both sides.
+
+    The result of a causal smoother comes late by design, so that only its effect on the same frame is checked.
+    """
+    smoother = _ready(subject)
+    _require_own_effect(smoother)
+    if not smoother.causal and not smoother.fitted and smoother.needs != "embeddings":
+        _require_centred_pulse(smoother)
+
+
+@CHECKS.check
+def gaps_are_gaps_in_time(subject: Subject) -> None:
+    """If frames are far apart in time, neighbours have less effect than in consecutive frames."""
+    smoother = _ready(subject)
+    if not _is_local(smoother):
+        raise Skipped("neighbouring frames have no more effect than distant ones")
+    for seed in range(4):
+        x, numbers = _clip(smoother, 40, seed=seed)
+        spread = np.cumsum(1_000 * (1 + numbers % 3))
+        if not is_close(smoother(x, spread), smoother(x, numbers)):
+            return
+    require(
+        condition=False,
+        message="smooth(): expected another result for frames that are 1,000 and more apart, found the same; "
+        "does it average rows instead of frame numbers?",
+    )
 
 
 @CHECKS.check
@@ -250,6 +289,68 @@ def state_round_trip(subject: Subject) -> None:
     other = subject.build()
     other.restore(require_state(smoother.state()))
     require_same(_smoothed(other), _smoothed(smoother), "restore(): a restored instance gives other results")
+
+
+def _require_own_effect(smoother: Smoother) -> None:
+    """Require that in some clip another prediction for a frame inside it changes the result of this frame."""
+    for seed, length in itertools.product(range(6), (_LENGTH, 3)):
+        x, numbers = _clip(smoother, length, seed=seed)
+        before = smoother(x, numbers)
+        for at in range(1, length - 1, 3):
+            if not is_close(smoother(_other_class(x, at), numbers)[at], before[at]):
+                return
+    require(
+        condition=False,
+        message="smooth(): expected an effect of a frame's prediction on its own result, found none; is it shifted?",
+    )
+
+
+def _require_centred_pulse(smoother: Smoother) -> None:
+    """Require that the result of a pulse of another class has its centre in the pulse.
+
+    Smoothers remove short pulses, so that longer ones are tried too.
+    """
+    length = 601
+    for width in (1, 5, 25, 125):
+        certain = np.full((length, _CLASSES), 0.1 / (_CLASSES - 1))
+        certain[:, 0] = 0.9
+        inside = slice((length - width) // 2, (length + width) // 2)
+        certain[inside, :2] = certain[inside, 1::-1]
+        x = np.log(certain) if smoother.needs == "logits" else certain
+        found = smoother(x, _numbers(length))[:, 1]
+        response = np.abs(found - found[0])
+        response[response < 1e-3 * response.max()] = 0
+        if response.sum() < 0.05:
+            continue
+        shift = response @ np.arange(length) / response.sum() - (length - 1) / 2
+        require(
+            abs(shift) < 0.75,
+            f"smooth(): expected the result of a pulse of {width} frames at the same frames, found it "
+            f"{abs(shift):.2g} frames {'later' if shift > 0 else 'earlier'}; a causal smoother declares causal = True",
+        )
+
+
+def _is_local(smoother: Smoother) -> bool:
+    """Return whether a frame has more effect on its neighbours than on frames that are far away."""
+    length, at = 300, 20
+    for seed in range(4):
+        x, numbers = _clip(smoother, length, seed=seed)
+        before = smoother(x, numbers)
+        changed = x
+        for row in range(at, at + 3):
+            changed = _other_class(changed, row)
+        effect = np.abs(smoother(changed, numbers) - before).max(1)
+        near = max(effect[at - 3 : at].max(), effect[at + 3 : at + 6].max())
+        if near > 1e-6 and near > 2 * effect[200:].max():
+            return True
+    return False
+
+
+def _other_class(x: np.ndarray, row: int) -> np.ndarray:
+    """Return values with the order of the classes reversed in one row."""
+    changed = x.copy()
+    changed[row] = x[row, ::-1]
+    return changed
 
 
 def _ready(subject: Subject) -> Smoother:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from testing.good_plugins import GoodBackbone
+import torch
+from testing.good_plugins import GoodBackbone, GoodNetwork
+from torch import Tensor
 
 
 class OtherWidth(GoodBackbone):
@@ -92,6 +94,44 @@ class TupleOrList(GoodBackbone):
         super().__init__(2.0 if isinstance(kinds, tuple) else 1.0)
 
 
+class SeedsTorch(GoodNetwork):
+    def __init__(self) -> None:
+        torch.manual_seed(3)
+        super().__init__()
+
+
+class BlueFirst(GoodNetwork):
+    def normalised(self, views: np.ndarray) -> Tensor:
+        return super().normalised(views[..., ::-1])
+
+
+class ColumnsFirst(GoodNetwork):
+    def normalised(self, views: np.ndarray) -> Tensor:
+        return super().normalised(views.swapaxes(1, 2))
+
+
+class DividesTwice(GoodNetwork):
+    def normalised(self, views: np.ndarray) -> Tensor:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return ((super().normalised(views) * std + mean) / 255 - mean) / std
+
+
+class ForgetsMeanAndStd(GoodNetwork):
+    def normalised(self, views: np.ndarray) -> Tensor:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return super().normalised(views) * std + mean
+
+
+class BeyondFloat16(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return super().embed(views) * np.float32(1e5)
+
+
+class FarFromZero(GoodBackbone):
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        return super().embed(views) + np.float32(3e3)
+
+
 BROKEN: dict[str, type] = {
     "builds_and_runs": OtherWidth,
     "sizes": WidthOfNumPy,
@@ -105,4 +145,13 @@ BROKEN: dict[str, type] = {
     "tokens": WideTokens,
     "cost_is_known": HalfAParameter,
     "spec_round_trip": TupleOrList,
+    "global_seed_is_not_set": SeedsTorch,
+    "network_gets_what_is_declared": BlueFirst,
+    "embeddings_fit_float16": BeyondFloat16,
 }
+MORE: list[tuple[str, type]] = [
+    ("network_gets_what_is_declared", ColumnsFirst),
+    ("network_gets_what_is_declared", DividesTwice),
+    ("network_gets_what_is_declared", ForgetsMeanAndStd),
+    ("embeddings_fit_float16", FarFromZero),
+]

@@ -46,7 +46,7 @@ class NewEachTime(GoodDataset):
 
 class KnowsItsPlace(GoodDataset):
     def content(self) -> str:
-        return str(self.root)
+        return f"{super().content()} {self.root}"
 
 
 class KnowsNoFiles(GoodDataset):
@@ -68,7 +68,7 @@ class TupleOrList(GoodDataset):
         self.mark = type(kinds).__name__
 
     def content(self) -> str:
-        return self.mark
+        return super().content() + self.mark
 
 
 class RowsWithoutNames(GoodDataset):
@@ -137,6 +137,41 @@ class BelievesItIsEmpty(GoodDataset):
         return np.zeros(len(self.files), dtype=bool)
 
 
+class SeedsNumPy(GoodDataset):
+    def __init__(self, root: str) -> None:
+        np.random.seed(0)  # noqa: NPY002
+        super().__init__(root)
+
+
+class ShiftedLabels(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._table = replace(self._table, label=np.roll(self._table.label, 1))
+
+
+class ClassesBySplit(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        other = self._table.split == "val"
+        self._table = replace(self._table, label=np.where(other, 1 - self._table.label, self._table.label))
+
+
+class RowsTwice(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        again = replace(self._table, clip=np.char.add(self._table.clip, "-again"))
+        both = {name: np.concatenate([getattr(self._table, name), getattr(again, name)]) for name in vars(again)}
+        self._table, self.files = replace(again, **both), self.files * 2
+
+    def composed_of(self) -> np.ndarray | None:
+        return None
+
+
+class ConstantContent(GoodDataset):
+    def content(self) -> str:
+        return "columns"
+
+
 BROKEN: dict[str, type] = {
     "table_is_valid": LabelOutOfRange,
     "classes_have_names": NamelessClass,
@@ -156,4 +191,9 @@ BROKEN: dict[str, type] = {
     "images_are_not_shared": LendsItsImages,
     "labels_are_not_read": DrawsTheLabel,
     "has_image_is_right": BelievesItIsEmpty,
+    "global_seed_is_not_set": SeedsNumPy,
+    "labels_match_the_paths": ShiftedLabels,
+    "rows_are_distinct": RowsTwice,
+    "changed_annotations_are_noticed": ConstantContent,
 }
+MORE: list[tuple[str, type]] = [("labels_match_the_paths", ClassesBySplit)]

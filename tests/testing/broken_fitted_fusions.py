@@ -101,7 +101,14 @@ class TupleOrList(GoodFitted):
         super().__init__(in_dims, num_classes, 2.0 if isinstance(kinds, tuple) else 1.0)
 
 
+class SeedsNumPy(GoodFitted):
+    def fit(self, views: Views, y: np.ndarray, groups: np.ndarray, seed: int) -> None:
+        np.random.seed(seed)  # noqa: NPY002
+        super().fit(views, y, groups, seed)
+
+
 BROKEN: dict[str, type] = {
+    "global_seed_is_not_set": SeedsNumPy,
     "fits_and_predicts": CannotBeFitted,
     "one_view": NeedsTwoViews,
     "views_of_different_widths": OneWidthOnly,

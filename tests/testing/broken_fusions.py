@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from testing.good_plugins import GoodFusion, GoodTokenFusion
+from testing.good_plugins import GoodFusion, GoodLogits, GoodTokenFusion
 from torch import Tensor, nn
 
 from fusionkit.contracts import FusionOutput
@@ -182,7 +182,20 @@ class MisspeltRecipe(GoodFusion):
     recipe: ClassVar[dict[str, Any]] = {"epoch": 3}
 
 
+class SeedsTorch(GoodFusion):
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        torch.manual_seed(42)
+        super().__init__(in_dims, num_classes)
+
+
+class GivesADistribution(GoodLogits):
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Any:
+        return FusionOutput(logits=super().fuse(views, present).logits.softmax(1))
+
+
 BROKEN: dict[str, type] = {
+    "global_seed_is_not_set": SeedsTorch,
+    "logits_are_not_probabilities": GivesADistribution,
     "builds_and_runs": CannotBeBuilt,
     "one_view": NeedsTwoViews,
     "views_of_different_widths": OneWidthOnly,

@@ -62,6 +62,41 @@ class RemembersTheLongest(GoodSmoother):
         return x if self.longest > 40 else super().smooth(x, frame_numbers)
 
 
+class SeedsNumPy(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        np.random.seed(0)  # noqa: NPY002
+        return super().smooth(x, frame_numbers)
+
+
+class OneFrameLate(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        smoothed = super().smooth(x, frame_numbers)
+        return np.concatenate([smoothed[:1], smoothed[:-1]])
+
+
+class OneFrameEarly(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        smoothed = super().smooth(x, frame_numbers)
+        return np.concatenate([smoothed[1:], smoothed[-1:]])
+
+
+class DelaysAFrame(GoodCausal):
+    def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+        late = np.concatenate([x[:1] if past is None else past[None], x[:-1]])
+        return late, x[-1]
+
+
+class CountsRows(GoodSmoother):
+    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        return super().smooth(x, np.arange(len(x)))
+
+
+class CountsRowsCausally(GoodCausal):
+    def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
+        first = 0 if past is None else past[1] + 1
+        return super().advance(x, np.arange(first, first + len(x)), past)
+
+
 class TupleOrList(GoodSmoother):
     """The mean over frames near by, of one frame where it is given a tuple.
 
@@ -167,6 +202,9 @@ BROKEN: dict[str, type] = {
     "one_frame_stays": ReweightsStills,
     "input_is_not_changed": CountsFromZero,
     "same_input_same_result": RemembersTheLongest,
+    "global_seed_is_not_set": SeedsNumPy,
+    "result_is_not_shifted": OneFrameLate,
+    "gaps_are_gaps_in_time": CountsRows,
     "spec_round_trip": TupleOrList,
     "auto_values_can_be_used": RefusesItsOwnValue,
     "gaps_in_frame_numbers": NoLongGaps,
@@ -180,3 +218,9 @@ BROKEN: dict[str, type] = {
     "few_clips_and_missing_classes": NeedsEveryClass,
     "state_round_trip": ForgetsTheTemperature,
 }
+
+MORE: list[tuple[str, type]] = [
+    ("result_is_not_shifted", OneFrameEarly),
+    ("result_is_not_shifted", DelaysAFrame),
+    ("gaps_are_gaps_in_time", CountsRowsCausally),
+]

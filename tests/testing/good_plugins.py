@@ -20,6 +20,7 @@ from fusionkit.contracts import (
     FittedFusion,
     FrameTable,
     Fusion,
+    FusionOutput,
     Located,
     Smoother,
     StackedFusion,
@@ -48,6 +49,22 @@ class GoodFusion(StackedFusion):
     def mean(self, views: Tensor, present: Tensor) -> Tensor:
         mask = present.unsqueeze(-1).to(views.dtype)
         return (views * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+class GoodLogits(Fusion):
+    """Logits of its own from the concatenation of all views.
+
+    Reference: a toy.
+    """
+
+    symmetric = False
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.classifier = nn.Linear(sum(in_dims.values()), num_classes)
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor | FusionOutput:
+        return FusionOutput(logits=self.classifier(torch.cat([views[name] for name in self.in_dims], 1)))
 
 
 class GoodTokenFusion(Fusion):
@@ -135,16 +152,17 @@ class GoodHard(Smoother):
 
 
 class GoodCausal(CausalSmoother):
-    """Mean of the current and the smoothed past.
+    """Mean of the current and the smoothed past, which halves with each frame.
 
     Reference: a toy.
     """
 
     def advance(self, x: np.ndarray, frame_numbers: np.ndarray, past: Any) -> tuple[np.ndarray, Any]:
         rows = []
-        for row in x:
-            past = row if past is None else (row + past) / 2
-            rows.append(past)
+        for row, number in zip(x, frame_numbers.tolist(), strict=True):
+            share = 0.0 if past is None else 0.5 ** float(number - past[1])
+            past = (row if past is None else (1 - share) * row + share * past[0], number)
+            rows.append(past[0])
         return np.stack(rows), past
 
 
@@ -197,6 +215,33 @@ class GoodExtractor(Extractor):
         return np.array([(width / 2, cut / 2, width, cut, 0), lower], np.float32)
 
 
+class GoodDetector(Extractor):
+    """The head and its mouth in a frame that is grey around the head, from the moments of all other pixels.
+
+    Reference: a toy.
+    """
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return ("head", "mouth")
+
+    def locate(self, frames: Sequence[np.ndarray]) -> Located:
+        boxes = np.stack([self.boxes(frame) for frame in frames]).astype(np.float32)
+        return Located(boxes, np.isfinite(boxes[..., 0]).astype(np.float32))
+
+    def boxes(self, frame: np.ndarray) -> np.ndarray:
+        y, x = np.nonzero((np.abs(frame.astype(int) - 128) > 12).any(2))
+        if len(x) < 3:
+            return np.full((2, 5), np.nan)
+        centre = np.array([x.mean(), y.mean()])
+        variances, axes = np.linalg.eigh(np.cov(np.stack([x, y])) + 1e-6 * np.eye(2))
+        width, height = 4 * np.sqrt(variances)
+        down = axes[:, 1] * (1 if axes[1, 1] >= 0 else -1)
+        turn = np.degrees(np.arctan2(-down[0], down[1]))
+        mouth = centre + 0.3 * height * down
+        return np.array([(*centre, width, height, turn), (*mouth, 0.5 * width, 0.2 * height, turn)])
+
+
 class GoodBackbone(Backbone):
     """Mean colour of each quarter.
 
@@ -229,8 +274,41 @@ class GoodBackbone(Backbone):
         return np.repeat(self.embed(views)[:, None], 3, axis=1)
 
 
+class GoodNetwork(Backbone):
+    """A convolution with fixed weights.
+
+    Reference: a toy.
+    """
+
+    mean = (0.5, 0.4, 0.3)
+    std = (0.2, 0.25, 0.3)
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+
+    @property
+    def dim(self) -> int:
+        return 16
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return (8, 8)
+
+    def normalised(self, views: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(views.copy()).permute(0, 3, 1, 2).float() / 255
+        return (pixels - torch.tensor(self.mean).view(3, 1, 1)) / torch.tensor(self.std).view(3, 1, 1)
+
+    def embed(self, views: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return self.network(self.normalised(views)).numpy()
+
+
 class GoodDataset(FaceDataset):
-    """Images in files named ``<split>_<clip>_<frame>_<label>.bmp``; an empty file is not an image.
+    """Images in files named ``<split>_<clip>_<frame>_<class>.bmp``; an empty file is not an image.
+
+    ``columns.txt`` has the number of columns that are kept of each image.
 
     Args:
         root: the folder.
@@ -248,7 +326,7 @@ class GoodDataset(FaceDataset):
         self._table = FrameTable.of(
             [f"{split}/{clip}" for split, clip, _, _ in parts],
             [int(part[2]) for part in parts],
-            [int(part[3]) for part in parts],
+            [("calm", "glad").index(part[3]) for part in parts],
             split=[part[0] for part in parts],
         )
 
@@ -265,7 +343,14 @@ class GoodDataset(FaceDataset):
 
     def image(self, row: int) -> np.ndarray | None:
         file = self.files[row]
-        return cv2.imread(str(file)) if file.stat().st_size else None
+        return cv2.imread(str(file))[:, : int(self.columns)].copy() if file.stat().st_size else None
+
+    @property
+    def columns(self) -> str:
+        return (self.root / "columns.txt").read_text()
+
+    def content(self) -> str:
+        return self.columns
 
     def image_files(self, rows: np.ndarray) -> Iterable[str]:
         return [str(self.files[row]) for row in rows]
@@ -280,10 +365,11 @@ class GoodDataset(FaceDataset):
 def write_faces(root: Path) -> Path:
     """Write a folder that :class:`GoodDataset` reads."""
     root.mkdir()
+    (root / "columns.txt").write_text("4\n")
     rng = np.random.default_rng(0)
     for number in range(24):
         split = ("train", "val", "test")[number // 8]
-        file = root / f"{split}_c{number // 4:02d}_{number % 4 + 1:03d}_{number % 2}.bmp"
+        file = root / f"{split}_c{number // 4:02d}_{number % 4 + 1:03d}_{('calm', 'glad')[number % 2]}.bmp"
         if number % 7 == 3:
             file.touch()
         else:
@@ -319,9 +405,9 @@ class GoodEmbeddings(FaceDataset):
 
 
 GOOD = {
-    "fusion": (GoodFusion, GoodTokenFusion, GoodFitted),
+    "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodFitted),
     "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
-    "extractor": (GoodExtractor,),
-    "backbone": (GoodBackbone,),
+    "extractor": (GoodExtractor, GoodDetector),
+    "backbone": (GoodBackbone, GoodNetwork),
     "dataset": (GoodDataset, GoodEmbeddings),
 }
