@@ -99,7 +99,11 @@ def test_it_passes_the_kit_with_a_pack(tmp_path: Path):
     face = said(60, 70, 0.5)
     pack = write_pack(tmp_path, [face], landmarks(face)[1])
     results = check_extractor(InsightFace, examples=[{"pack": str(pack), "side": SIDE}])
-    assert {result.check: result.message for result in results if result.outcome != "passed"} == {}
+    constant = "its boxes do not depend on the content of the frame"  # nor does what this pack says
+    assert {result.check: (result.outcome, result.message) for result in results if result.outcome != "passed"} == {
+        "boxes_move_with_the_face": ("skipped", constant),
+        "angle_is_in_degrees": ("skipped", constant),
+    }
 
 
 def test_a_pack_is_found_by_name_and_one_level_too_deep(tmp_path: Path):
