@@ -57,12 +57,18 @@ class _Console(Console):
         return super().render_str(printable(text, keep="\n"), **how)
 
 
-def _console(*, stderr: bool) -> Console:
+def _given_width() -> int | None:
+    """Return the number of columns in the environment; None without one."""
     given = os.environ.get("COLUMNS", "")
-    if given.isdecimal():
-        width: int | None = int(given) if int(given) >= _MIN_WIDTH else _DEFAULT_WIDTH
-    else:
+    return int(given) if given.isdecimal() else None
+
+
+def _console(*, stderr: bool) -> Console:
+    width = _given_width()
+    if width is None:
         width = None if _is_terminal(sys.stdout) else _PIPED_WIDTH
+    elif width < _MIN_WIDTH:
+        width = _DEFAULT_WIDTH
     return _Console(stderr=stderr, width=width)
 
 
@@ -72,8 +78,8 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 def prepare_streams() -> None:
     """Make output safe: a closed stream is discarded, and what its encoding lacks is escaped."""
-    given = os.environ.get("COLUMNS", "")
-    if given.isdecimal() and int(given) < _MIN_WIDTH:
+    width = _given_width()
+    if width is not None and width < _MIN_WIDTH:
         del os.environ["COLUMNS"]  # Typer would print an empty help
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

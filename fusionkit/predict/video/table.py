@@ -36,7 +36,7 @@ class PredictionTable:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[str] = self._partial.open("w", newline="", encoding="utf-8")
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow([*COLUMNS, *map(csv_text, classes)])
+            self._writer.writerow([*COLUMNS, *self._classes])
         except OSError as error:
             raise unwritable(path, error) from error
 
