@@ -213,7 +213,7 @@ def bench(
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
         out: run folder. Default: ``runs/<config name>-<hash8>``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         options: executor, workers, limits.
         keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that override those of the file.
 
@@ -248,7 +248,7 @@ def prepare(
         overrides: config keys that override those of the file.
         settings: ``key=value`` with dotted keys, applied to the values of the file.
         out: run folder. Default: ``runs/<config name>-<hash8>``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         options: executor, workers, limits; ``device`` replaces its device.
 
     Raises:
@@ -473,7 +473,7 @@ def ablate(
         folder: run folder.
         cells: rows or cells, as :func:`load` takes them. Default: every finished row with an auxiliary view.
         options: smoothing, draws, seed; ``device`` replaces its device.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         plugins: Python files that register components.
         progress: receives perturbations, and frames that are embedded again.
 
@@ -581,7 +581,7 @@ def load(
         folder: run folder.
         cell: short id, name ``views/fusion/smoother[/seed]``, or an unambiguous part of a name. Without a seed, the
             probabilities of all seeds and folds of the row are averaged.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         impute: imputation of frames without any view: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
         plugins: Python files that register components.
 
@@ -808,7 +808,7 @@ def predict(
         side: side of an aligned face in px, as in training.
         batch: number of faces that are embedded together. Default: 64; 1 with ``stream``.
         impute: imputation of frames without a face: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         plugins: Python files that register components.
         progress: receives frames.
 
@@ -1046,7 +1046,7 @@ def pretrain(
         overrides: config keys that override those of the file.
         settings: ``key=value`` with dotted keys, applied to the values of the file.
         out: run folder. Default: ``runs/pretrain-<config name>-<hash8>``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         plugins: Python files that register components.
         progress: receives steps and losses, in the main process only.
 
@@ -1090,7 +1090,7 @@ def finetune(
         overrides: config keys that override those of the file.
         settings: ``key=value`` with dotted keys, applied to the values of the file.
         out: run folder. Default: ``runs/finetune-<config name>-<hash8>``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         plugins: Python files that register components.
         progress: receives steps, losses and dev scores, in the main process only.
 
@@ -1308,7 +1308,7 @@ def prune_cache(unused_days: float = 0.0) -> list[CacheEntry]:
 def choose_device(device: str) -> str:
     """Return the device to use: ``auto`` is the first CUDA device if there is one, else the CPU.
 
-    ``cuda`` stands for all visible GPUs.
+    ``cuda`` stands for all visible GPUs, ``mps`` for the GPU of an Apple processor.
 
     Raises:
         ConfigError: if the device is unknown or not available.
@@ -1320,9 +1320,15 @@ def choose_device(device: str) -> str:
         return "cuda:0" if available else "cpu"
     if device == "cpu":
         return device
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError(
+                "device 'mps' is not available: torch finds no Apple GPU", hint="auto, cpu, cuda or cuda:N"
+            )
+        return device
     kind, _, index = device.partition(":")
     if kind != "cuda" or (index and not index.isdigit()):
-        raise ConfigError(f"unknown device {device!r}", hint="auto, cpu, cuda or cuda:N")
+        raise ConfigError(f"unknown device {device!r}", hint="auto, cpu, cuda, cuda:N or mps")
     count = torch.cuda.device_count()
     if not available or int(index or 0) >= count:
         raise ConfigError(f"device {device!r} is not available: torch finds {count} CUDA device(s)")

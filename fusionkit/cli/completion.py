@@ -13,7 +13,7 @@ import typer
 from fusionkit import api
 
 REGIONS = ("brow", "eye", "mouth", "nose")  # of the default extractor
-DEVICES = ("auto", "cpu", "cuda", "cuda:0")
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 
 Completer = Callable[[str], list[str]]
 

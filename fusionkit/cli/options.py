@@ -52,7 +52,7 @@ Device = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Device: auto (the first GPU, else the CPU), cpu, cuda (all GPUs) or cuda:N.",
+        help="Device: auto (the first GPU, else the CPU), cpu, cuda (all GPUs), cuda:N or mps (Apple).",
         autocompletion=completion.devices,
     ),
 ]

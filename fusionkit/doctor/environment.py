@@ -171,8 +171,6 @@ def _cores() -> Finding:
 
 def _memory() -> Finding:
     free = available_memory()
-    if free is None:
-        return Finding("machine", "memory", "unknown: not reported by this system")
     value = f"{free / GIB:.1f} GiB available"
     if free < _LOW_MEMORY:
         return Finding("machine", "memory", value, "warning", "use fewer --workers, or a smaller backbone")

@@ -5,7 +5,6 @@ Importing this module imports no torch: a spawned process imports it before it t
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -21,27 +20,28 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fusionkit.errors import interrupted, watched_interrupts
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.output import is_abandoned, read_stderr, recorded_stderr
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
+from fusionkit.storage.lease import lease
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
 OUT_OF_MEMORY = 75  # exit code of a process that cannot free the memory that a task took
 _HEADS_PER_GPU = 4  # heads are small: a few processes share a device better than one for each core would
-_CLAIM_TIMEOUT = 10.0  # s; the system frees the claim of a killed process soon after its death
+_CLAIM_TIMEOUT = 10.0  # s; a killed process takes a moment to end
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
+FORKS = sys.platform == "linux" and hasattr(os, "fork")  # elsewhere, forking is not safe once torch is loaded
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Results = Iterator[tuple[Task, Failure | None]]
@@ -270,7 +270,10 @@ class _Pool:
 
     def _send(self, pool: ProcessPool) -> None:
         """Queue one task per process beside the running one."""
-        resource_tracker.ensure_running()  # where it first starts, it unblocks interrupts
+        if os.name == "posix":
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # where it first starts, it unblocks interrupts
         with blocked_interrupts():
             while self.waiting and len(self.running) < 2 * self.setup.workers:
                 number, task = self.waiting.popleft()
@@ -319,8 +322,10 @@ def _new_processes() -> Any:
     The server is started once, in a fresh interpreter without threads or CUDA, so its forks are as clean as spawned
     processes and start in milliseconds instead of seconds. Other systems cannot fork safely once torch is loaded.
     """
-    if sys.platform != "linux":
+    if not FORKS:
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fusionkit.engine.fit", "fusionkit.engine.embed"])
     try:
@@ -367,7 +372,13 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def blocked_interrupts() -> Iterator[None]:
-    """Block SIGINT: threads and processes that start inside inherit that, and leave interrupts to the driver."""
+    """Block SIGINT: threads and processes that start inside inherit that, and leave interrupts to the driver.
+
+    No effect on Windows, where workers ignore interrupts by themselves.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -384,6 +395,8 @@ def load_libraries(variables: Mapping[str, str] | None = None) -> None:
     Args:
         variables: environment of the parent; that of a forked process is as old as the server.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if variables is not None:
         os.environ.clear()
         os.environ.update(variables)
@@ -422,14 +435,13 @@ def _set_up(setup: WorkerSetup) -> None:
     setup.code.load()
 
 
-_claims: list[IO[bytes]] = []  # open for as long as the process lives
+_claims = ExitStack()  # leases that are held for as long as the process lives
 
 
 def _claim_gpu(folder: Path, workers: int, gpus: tuple[str, ...]) -> str:
     """Claim one GPU for this process, for as long as it lives. Workers are spread evenly.
 
-    A claim is a locked file. The system frees it when its holder dies, whatever the cause, so the process that replaces
-    a lost one takes the same GPU.
+    A claim is a lease. That of a dead process is free, so the process that replaces a lost one takes the same GPU.
 
     Raises:
         RuntimeError: if there are more processes than workers.
@@ -437,13 +449,7 @@ def _claim_gpu(folder: Path, workers: int, gpus: tuple[str, ...]) -> str:
     deadline = time.monotonic() + _CLAIM_TIMEOUT
     while time.monotonic() < deadline:
         for slot in range(workers):
-            file = (folder / f"gpu-{slot}").open("a+b")
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                continue
-            _claims.append(file)
-            return gpus[slot % len(gpus)]
+            if _claims.enter_context(lease(folder / f"gpu-{slot}")):
+                return gpus[slot % len(gpus)]
         time.sleep(0.05)
     raise RuntimeError(f"more than {workers} workers claim a GPU")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.errors import watched_interrupts
-from fusionkit.grid.executors import ONE_THREAD, can_spawn, environment
+from fusionkit.grid.executors import FORKS, ONE_THREAD, can_spawn, environment
 from fusionkit.grid.memory import share
 from fusionkit.grid.plan import Plan, RowPlan
 from fusionkit.grid.scoring import forking, set_up_fork
@@ -45,7 +45,7 @@ _WAITING = 10.0  # s, the same by the clock
 _FRAMES = 50_000  # a larger data set is not built again
 _TICK = 1.0  # s between checks whether the process has ended
 _DIED = None
-_METHOD = "fork" if sys.platform == "linux" else "spawn"
+_METHOD = "fork" if FORKS else "spawn"
 
 Plain = dict[str, Any]
 

@@ -13,26 +13,28 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import psutil
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 GIB = 2**30
 _USABLE = 0.9  # of the available memory; the rest is for the driver and the page cache
 _LEAST = 4.0  # GiB; among many workers, only one that grows without bound is to be stopped
 _FEATURE_PART = 4  # features take a quarter of the available memory at most: plugins copy, and files are mapped
-_UNKNOWN = 2 * GIB  # of features, where the available memory is unknown
 _CGROUPS = Path("/sys/fs/cgroup")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _V2 = ("memory.max", "memory.current", "inactive_file")
 
 
-def share(workers: int) -> float | None:
+def share(workers: int) -> float:
     """Return the GiB that each of some workers may use: an equal share of 90 % of the available memory.
 
-    The share is at least 4 GiB if that much is available, since workers seldom need their share at the same time. None
-    if the available memory is unknown.
+    The share is at least 4 GiB if that much is available, since workers seldom need their share at the same time.
     """
-    available = available_memory()
-    if available is None:
-        return None
-    usable = _USABLE * available / GIB
+    usable = _USABLE * available_memory() / GIB
     return max(usable / workers, min(_LEAST, usable))
 
 
@@ -48,7 +50,7 @@ def feature_limit(given: float, workers: int, device: str) -> int:
     """
     if given:
         return int(given * GIB)
-    limits = [(available_memory() or _UNKNOWN * _FEATURE_PART) // _FEATURE_PART]
+    limits = [available_memory() // _FEATURE_PART]
     if device.startswith("cuda"):
         import torch
 
@@ -80,7 +82,7 @@ def set_ceiling(gib: float | None) -> None:
 
     The memory in use at the first call counts as that of the libraries.
     """
-    if sys.platform != "linux" or gib == _Ceiling.gib:
+    if sys.platform != "linux" or resource is None or gib == _Ceiling.gib:
         return
     _Ceiling.gib, _Ceiling.hit = gib, False
     if gib is not None:
@@ -119,28 +121,30 @@ def memory_exhausted() -> bool:
 
 def _in_use() -> int:
     """Bytes of private writable memory."""
-    return int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.Process().memory_info().data)
 
 
 def _limit(size: int | None) -> None:
-    import resource
-
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = hard if size is None else size if hard == resource.RLIM_INFINITY else min(size, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-# -- available memory --------------------------------------------------------------------------------------------------
+# -- memory in use and available ---------------------------------------------------------------------------------------
 
 
-def available_memory(meminfo: Path = Path("/proc/meminfo"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Return the available bytes of the machine, or of the container if it has less; None if unknown."""
-    try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        machine = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, KeyError):
-        return None
-    return min([machine, *_available_in_cgroups(own)])
+def peak_memory() -> float:
+    """Return the largest resident memory of this process so far, in MiB."""
+    if resource is None:
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss)) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def available_memory(own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the available bytes of the machine, or of the container if it has less."""
+    return min([int(psutil.virtual_memory().available), *_available_in_cgroups(own)])
 
 
 def _available_in_cgroups(own: Path) -> Iterator[int]:

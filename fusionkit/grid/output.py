@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import signal
 import sys
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from fusionkit.storage.lease import abandoned, lease
 
 SHOWN = 2_000  # characters that a task may print to each stream
 _STDERR = 2
@@ -99,25 +100,28 @@ def _more(count: int) -> str:
 def recorded_stderr(path: Path) -> Iterator[None]:
     """Record standard error in a file, with the Python stack if the process crashes or gets SIGTERM.
 
-    The file is locked meanwhile. At the end its beginning goes to the real standard error, and the file is removed.
+    A lease beside the file is held meanwhile. At the end its beginning goes to the real standard error, and the file is
+    removed.
     """
     before = os.dup(_STDERR)
-    with path.open("w+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
+    with lease(_lease(path)), path.open("w+b") as file:
         os.dup2(file.fileno(), _STDERR)
         faulthandler.enable(_STDERR)
-        faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
+        if hasattr(faulthandler, "register"):  # not on Windows
+            faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
         _Recording.path = path
         try:
             yield
         finally:
             _Recording.path = None
             _flush_stderr()
-            faulthandler.unregister(signal.SIGTERM)
+            if hasattr(faulthandler, "unregister"):
+                faulthandler.unregister(signal.SIGTERM)
             faulthandler.disable()
             os.dup2(before, _STDERR)
             os.close(before)
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows keeps a file that is open
+                path.unlink(missing_ok=True)
             file.seek(0)
             shown, size = file.read(SHOWN), os.fstat(file.fileno()).st_size
             with os.fdopen(os.dup(_STDERR), "wb") as stream, suppress(OSError):
@@ -133,13 +137,12 @@ def read_stderr(path: Path) -> str:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Return whether a file of recorded standard error exists that no process holds."""
-    try:
-        with path.open("r+b") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # missing or locked
-        return False
-    return True
+    """Return whether standard error was being recorded in a file by a process that has ended."""
+    return abandoned(_lease(path))
+
+
+def _lease(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lease")
 
 
 def _long_record() -> str:
@@ -147,9 +150,13 @@ def _long_record() -> str:
     if _Recording.path is None:
         return ""
     _flush_stderr()
-    # Not by opening the file: that would release its lock when it is closed.
-    size = os.fstat(_STDERR).st_size
-    return os.pread(_STDERR, min(size, _HELD), 0).decode(errors="replace") if size > SHOWN else ""
+    if os.fstat(_STDERR).st_size <= SHOWN:
+        return ""
+    try:
+        with _Recording.path.open("rb") as file:
+            return file.read(_HELD).decode(errors="replace")
+    except OSError:  # a component may have removed it
+        return ""
 
 
 def _flush_stderr() -> None:

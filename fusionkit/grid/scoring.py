@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from fusionkit.engine.embed import backbone_fact
 from fusionkit.errors import StorageError, component_errors, watched_interrupts
-from fusionkit.grid.executors import OUT_OF_MEMORY, blocked_interrupts, can_spawn
+from fusionkit.grid.executors import FORKS, OUT_OF_MEMORY, blocked_interrupts, can_spawn
 from fusionkit.grid.memory import feature_limit, headroom, memory_exhausted, set_ceiling, share
 from fusionkit.grid.output import bounded_output, read_stderr, recorded_stderr
 from fusionkit.grid.plan import HeadWork, RowPlan
@@ -149,7 +149,7 @@ def can_fork(*, clustered: bool) -> bool:
         clustered: whether Ray runs the tasks, so that this process is the driver of a script.
     """
     torch: Any = sys.modules.get("torch")
-    return sys.platform == "linux" and not (torch and torch.cuda.is_initialized()) and (clustered or can_spawn())
+    return FORKS and not (torch and torch.cuda.is_initialized()) and (clustered or can_spawn())
 
 
 class ScoringProcess:

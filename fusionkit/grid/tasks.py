@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from fusionkit.errors import (
     shortened,
 )
 from fusionkit.grid.folder import RunFolder
-from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom
+from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom, peak_memory
 from fusionkit.grid.output import bounded_output
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
@@ -211,7 +210,6 @@ class FitTask:
         check_training_classes(self.record["fold"]["name"], rows.train_label, self.uses["class_names"])
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
         check_restored_fusion(self.fusion, head, features.dev, features.widths, self.seed, self.device)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
         about = {
             "views": [name for name, _ in self.keys],
             "classes": self.classes,
@@ -223,7 +221,7 @@ class FitTask:
             "embedding_versions": self._embedding_versions(),
             "train_counts": np.bincount(rows.train_label, minlength=self.classes).tolist(),
         }
-        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak, **self._embed_cost()}
+        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak_memory(), **self._embed_cost()}
         folder.write_head(self.head, head, about, cost)
 
     def _features(self) -> tuple[FoldRows, FoldFeatures]:

@@ -16,10 +16,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fusionkit.errors import ConfigError, DataError, StorageError, printable
 from fusionkit.storage.identity import canonical
@@ -29,6 +30,8 @@ SCHEMA = 1
 _SEAL = "sha256"  # key of the marker: the hash of its other keys
 _ATTEMPTS = 10
 _FORMULA = ("=", "+", "-", "@")
+_PATIENCE = 2.0  # s; a reader has a file open for a moment
+_T = TypeVar("_T")
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
 
@@ -66,7 +69,7 @@ def write_file(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_synced(temporary, data)
-        temporary.replace(path)
+        patiently(lambda: temporary.replace(path))
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -178,7 +181,7 @@ def _rename_over(temporary: Path, folder: Path) -> None:
     # A rename cannot replace a folder that is not empty. After its removal another process may write its own: retry.
     for attempt in range(_ATTEMPTS):
         try:
-            temporary.rename(folder)
+            patiently(lambda: temporary.rename(folder))
             break
         except OSError as error:
             exists = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
@@ -192,7 +195,7 @@ def _remove(path: Path) -> None:
     """Remove a folder or file atomically, by renaming it first."""
     renamed = _temporary(path)
     with suppress(FileNotFoundError):  # another process was faster
-        path.rename(renamed)
+        patiently(lambda: path.rename(renamed))
         if renamed.is_dir():
             shutil.rmtree(renamed, ignore_errors=True)
         else:
@@ -206,7 +209,25 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def patiently(operation: Callable[[], _T]) -> _T:
+    """Return the result of a file operation. On Windows it is repeated while another process has the file open.
+
+    Raises:
+        OSError: of the operation.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return operation()
+        except PermissionError:  # elsewhere permission is missing
+            if os.name != "nt" or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # which cannot open a folder
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -19,7 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fusionkit.storage.artifact import unwritable
+import psutil
+
+from fusionkit.storage.artifact import patiently, unwritable
 
 HEARTBEAT = 5.0  # s between touches of a held lease
 STALE = 60.0  # s without a touch after which a holder counts as dead; many heartbeats, since a busy machine may stall
@@ -56,7 +59,7 @@ def lease(path: Path) -> Iterator[bool]:
         yield True
     finally:
         _HEARTBEAT.release(path)
-        path.unlink(missing_ok=True)
+        patiently(lambda: path.unlink(missing_ok=True))
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def abandoned(path: Path) -> bool:
 
 def _claim(path: Path) -> bool:
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        handle = patiently(lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
     except FileExistsError:
         return False
     try:
@@ -164,13 +167,17 @@ def folder_time(folder: Path) -> float:
 
 
 def _runs(pid: int) -> bool:
+    """Return whether a process runs. One that has ended and that its parent has not noticed (a zombie) does not."""
+    if os.name == "nt":  # there, os.kill would end it
+        return bool(psutil.pid_exists(pid))
+    # psutil.pid_exists does not see the processes of other users where /proc hides them (hidepid).
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except (ProcessLookupError, psutil.ZombieProcess):
         return False
-    except PermissionError:
+    except (PermissionError, psutil.Error):
         return True
-    return True
 
 
 def _file(state: os.stat_result) -> _File:
@@ -184,7 +191,7 @@ def _clear(path: Path, dead: _File) -> bool:
     """
     renamed = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.rename(renamed)
+        patiently(lambda: path.rename(renamed))
     except FileNotFoundError:
         return True
     try:
@@ -222,6 +229,8 @@ class _Heartbeat:
             self.held.discard(path)
 
     def _beat(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):  # signals are for the main thread, which may block them for a while
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self.never.wait(HEARTBEAT):
             with self.lock:
                 held = list(self.held)
@@ -231,4 +240,5 @@ class _Heartbeat:
 
 
 _HEARTBEAT = _Heartbeat()
-os.register_at_fork(after_in_child=_HEARTBEAT.reset)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_HEARTBEAT.reset)

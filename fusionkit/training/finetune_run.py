@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.flops import gflops
 from fusionkit.engine.fit import Head, criterion
 from fusionkit.errors import CellError
+from fusionkit.grid.memory import peak_memory
 from fusionkit.registry import BACKBONES
 from fusionkit.storage.artifact import write_artifact, write_file
 from fusionkit.storage.identity import component_identity
@@ -137,7 +137,6 @@ class FinetuneRun(TrainingRun):
         if self.main:
             self._write_best()
         head = self._head()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux, to MiB
         return Trained(
             folder=self.folder.path,
             scores=self.scores,
@@ -146,7 +145,7 @@ class FinetuneRun(TrainingRun):
             resumed=resumed,
             unreadable=sorted(self.batches.unreadable),
             head=head,
-            cost={"fit_seconds": self.seconds, "peak_mib": peak},
+            cost={"fit_seconds": self.seconds, "peak_mib": peak_memory()},
             notes=[*self.backbone.notes(), *self.notes],
         )
 

@@ -38,7 +38,7 @@ def start_processes(device: str, precision: str) -> Accelerator:
     """Return this process's accelerator, for one process or several.
 
     Args:
-        device: ``cpu`` or ``cuda:N``; each of several processes uses its own card.
+        device: ``cpu``, ``mps`` or ``cuda:N``; each of several processes uses its own card.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on cards with native bfloat16.
     """
     import torch
@@ -53,7 +53,7 @@ def start_processes(device: str, precision: str) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
         if on_card:
             torch.cuda.set_device(torch.device(device).index or 0)  # "cuda" alone names no card
-    return Accelerator(cpu=not on_card, mixed_precision=_MIXED[precision])
+    return Accelerator(cpu=device == "cpu", mixed_precision=_MIXED[precision])
 
 
 def is_launched() -> bool:

@@ -52,11 +52,6 @@ def test_half_of_a_process_own_ceiling_is_not_exceeded(monkeypatch: pytest.Monke
     assert feature_limit(0, 8, "cpu") == GIB / 2
 
 
-def test_where_nobody_tells_there_is_a_limit_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_memory, "available_memory", lambda: None)
-    assert feature_limit(0, 2, "cpu") == GIB
-
-
 def test_the_limit_is_settled_once_so_that_features_are_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = feature_limit(0, 2, "cpu")
     monkeypatch.setattr(feature_memory, "available_memory", lambda: GIB)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import psutil
 import pytest
 
 from fusionkit.errors import out_of_memory
 from fusionkit.grid import memory
 from fusionkit.grid.memory import GIB, available_memory, share
-
-MEMINFO = "MemTotal:       99999999 kB\nMemFree:  1 kB\nMemAvailable:   8388608 kB\n"
 
 
 def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inactive: int) -> None:
@@ -25,19 +26,18 @@ def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inac
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    (tmp_path / "meminfo").write_text(MEMINFO)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
     return tmp_path
 
 
-def available(system: Path, groups: str) -> int | None:
+def available(system: Path, groups: str) -> int:
     (system / "groups").write_text(groups)
-    return available_memory(system / "meminfo", system / "groups")
+    return available_memory(system / "groups")
 
 
 def test_without_a_container_the_machine_decides(system: Path) -> None:
     assert available(system, "0::/\n") == 8 * GIB
-    assert available_memory(system / "meminfo", system / "nothing") == 8 * GIB
-    assert available_memory(system / "nothing", system / "nothing") is None
+    assert available_memory(system / "nothing") == 8 * GIB
 
 
 def test_the_tightest_group_above_decides_and_what_can_be_dropped_counts_as_free(system: Path) -> None:
@@ -64,9 +64,10 @@ def test_a_share_is_most_of_what_there_is_but_never_too_little(
     assert share(workers) == pytest.approx(expected)
 
 
-def test_where_the_system_does_not_tell_there_is_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: None)
-    assert share(2) is None
+def test_peak_memory_counts_what_was_freed_again() -> None:
+    before = psutil.Process().memory_info().rss / 2**20
+    np.ones(2**25)  # 256 MiB
+    assert before + 200 < memory.peak_memory() < before + 20_000
 
 
 GREEDY = """
