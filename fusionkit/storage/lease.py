@@ -58,8 +58,8 @@ def lease(path: Path) -> Iterator[bool]:
     try:
         yield True
     finally:
-        _HEARTBEAT.release(path)
-        patiently(lambda: path.unlink(missing_ok=True))
+        if _HEARTBEAT.release(path):
+            patiently(lambda: path.unlink(missing_ok=True))
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def _dead(path: Path) -> _File | None:
 
 def _read(path: Path) -> tuple[os.stat_result, Any]:
     """Return a lease's state and content. The content is None if it is not readable; then only the age counts."""
-    with path.open("rb") as stream:  # opening asks the file server; a mere stat may be answered from a cache
+    with patiently(lambda: path.open("rb")) as stream:  # opening asks the file server; a mere stat may be answered from a cache
         text, state = stream.read(), os.fstat(stream.fileno())
     try:
         return state, json.loads(text)
@@ -139,7 +139,7 @@ def _ended(holder: Any) -> bool:
     """Return whether a lease's holder was a process of this machine that has ended."""
     try:
         return holder["machine"] == _machine() and not _runs(int(holder["pid"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
 
 
@@ -224,9 +224,12 @@ class _Heartbeat:
                 self.thread = threading.Thread(target=self._beat, name="fusionkit-leases", daemon=True)
                 self.thread.start()
 
-    def release(self, path: Path) -> None:
+    def release(self, path: Path) -> bool:
+        """Stop touching a lease. Returns whether it was held; in a forked process it is the parent's."""
         with self.lock:
+            mine = path in self.held
             self.held.discard(path)
+        return mine
 
     def _beat(self) -> None:
         if hasattr(signal, "pthread_sigmask"):  # signals are for the main thread, which may block them for a while

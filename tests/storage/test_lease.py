@@ -18,6 +18,28 @@ from fusionkit.errors import StorageError
 from fusionkit.storage import lease as leases_module
 from fusionkit.storage.lease import abandoned, held, lease, leases, waiting_lease
 
+HUGE = json.dumps({"machine": leases_module._machine(), "pid": 10**30})
+HOLDER = """
+import sys, time
+from pathlib import Path
+from fusionkit.storage.lease import lease
+with lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+FORKING = """
+import os, sys
+from pathlib import Path
+from fusionkit.storage.lease import held, lease
+path = Path(sys.argv[1])
+with lease(path):
+    child = os.fork()
+    if not child:
+        sys.exit()  # leaves the context
+    os.waitpid(child, 0)
+    print(held(path))
+"""
+
 
 def test_a_held_lease_is_refused_and_a_released_one_is_free(tmp_path: Path) -> None:
     path = tmp_path / "work"
@@ -40,6 +62,29 @@ def test_the_lease_of_a_process_that_has_ended_is_taken_over(tmp_path: Path) -> 
         assert mine
 
 
+def test_the_lease_of_a_killed_process_is_free_before_its_parent_notices(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout
+    assert holder.stdout.readline() == b"held\n"
+    with lease(path) as mine:
+        assert not mine
+    assert not abandoned(path)
+    holder.kill()
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert abandoned(path)
+    with lease(path) as mine:
+        assert mine
+    holder.communicate()
+
+
+def test_a_forked_process_leaves_the_lease_of_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    done = subprocess.run([sys.executable, "-c", FORKING, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("age", "free"), [(leases_module.STALE + 5, True), (leases_module.STALE - 30, False)])
 def test_the_lease_of_another_machine_is_taken_over_once_it_is_no_longer_touched(
     tmp_path: Path, age: float, free: bool
@@ -59,7 +104,7 @@ def test_a_lease_that_is_created_and_not_written_yet_is_respected(tmp_path: Path
         assert not mine
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"machine": 1}', '{"pid": "x"}', "\x80\x81"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"machine": 1}', '{"pid": "x"}', HUGE, "\x80\x81"])
 def test_a_lease_with_unreadable_content_is_judged_by_its_age(tmp_path: Path, text: str) -> None:
     path = tmp_path / "work"
     path.write_text(text, encoding="latin-1")
