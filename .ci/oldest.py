@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 
 
 def main() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     listed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     for requirement in map(Requirement, listed):
         lowest = [bound.version for bound in requirement.specifier if bound.operator == ">="]

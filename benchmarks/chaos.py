@@ -110,7 +110,7 @@ class Server:
 def serve() -> None:
     """Answer requests, one a line, until standard input ends."""
     ended: dict[int, int] = {}
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         what, *words = json.loads(line)
         answer: Any = None
@@ -303,7 +303,7 @@ class Chaos:
             folder.mkdir(parents=True)
             began = time.monotonic()
             if _wait(self._start(folder, executor, fresh=self.fork is None)) != 0:
-                raise RuntimeError((folder / "log.txt").read_text())
+                raise RuntimeError((folder / "log.txt").read_text(encoding="utf-8"))
             self.lengths[executor, self.fork is None] = time.monotonic() - began
             found = contents(folder / "out")
             self.whole = self.whole or found
@@ -334,7 +334,7 @@ class Chaos:
             names = self.whole.keys() | found.keys()
             self.report.wrong = sorted(name for name in names if self.whole.get(name) != found.get(name))
         else:
-            self.report.wrong = [f"the resumed run failed: {(folder / 'log.txt').read_text()[-2000:]}"]
+            self.report.wrong = [f"the resumed run failed: {(folder / 'log.txt').read_text(encoding='utf-8')[-2000:]}"]
         for other in started:  # workers that outlived their parent
             with suppress(ProcessLookupError):
                 os.killpg(other.pid, signal.SIGKILL)

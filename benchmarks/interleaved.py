@@ -90,7 +90,7 @@ def started(commands: dict[str, Sequence[str]]) -> Iterator[list[Contestant]]:
 
 def serve(ready: Callable[..., Work]) -> None:
     """Be a contestant: ``ready`` makes the work of a job, which is done once untimed and then timed."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     sys.stdout = sys.stderr
     known: dict[str, Work] = {}
@@ -146,6 +146,6 @@ def machine() -> str:
 
 def _lines(path: str) -> list[str]:
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

@@ -155,8 +155,8 @@ def regression(draw: Draw, file: Path) -> float:
             model.fit(draw.x("train"), draw.label["train"])
             scores = [draw.score(part, model.predict(draw.x(part))) for part in ("dev", "test")]
             best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
-        file.write_text(json.dumps(best[1]))
-    return float(json.loads(file.read_text()))
+        file.write_text(json.dumps(best[1]), encoding="utf-8")
+    return float(json.loads(file.read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Watch:
 
 def rss_anon(process: int) -> int:
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:  # it has ended
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
@@ -84,7 +84,7 @@ def below(process: int) -> list[int]:
     found = []
     for file in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            children = [int(word) for word in file.read_text().split()]
+            children = [int(word) for word in file.read_text(encoding="utf-8").split()]
         except OSError:
             continue
         for child in children:

@@ -83,7 +83,7 @@ def until(command: list[str], words: bytes) -> Cost:
 
 def _cpu_of(pid: int) -> float:
     """Seconds of the processor that a process has had so far, with children that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FUSIONKIT_CACHE"] = f"{folder}/cache"
         hello = Path(folder) / "hello.py"
-        hello.write_text(HELLO)
+        hello.write_text(HELLO, encoding="utf-8")
         commands = {
             "Python alone: `-c pass`": [sys.executable, "-c", "pass"],
             FLOOR: [sys.executable, str(hello), "--help"],

@@ -87,7 +87,7 @@ class Known(Extractor):
 
 def private_memory() -> int:
     """Return the private memory of this process in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
 
@@ -107,7 +107,7 @@ class Peak(threading.Thread):
 
 def one_pass(run: str, backbone: str, video: str, detector: str, *, stream: bool, draw: bool) -> dict[str, Any]:
     """Predict one video in this process."""
-    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_agg  # noqa: F401  # imported before anything is measured
     import matplotlib.figure  # noqa: F401  # imported before anything is measured
 
     EXTRACTORS.register_module(name="known", module=Known)

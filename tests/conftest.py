@@ -12,7 +12,6 @@ import example_counts  # noqa: F401  (registers the profiles)
 import pytest
 import threadpoolctl
 import typer.main
-import typer.testing
 from hypothesis import settings
 
 from fusionkit.registry import REGISTRIES

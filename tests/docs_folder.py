@@ -24,7 +24,9 @@ _RUNS = ("runs/first", "runs/mine", "runs/control", "runs/strongest", "synth", "
 
 def blocks(page: str, language: str) -> list[str]:
     """The code blocks of a page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def command_lines(page: str) -> list[list[str]]:

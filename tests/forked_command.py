@@ -43,7 +43,7 @@ class ForkedCommand:
 
     def __init__(self, folder: Path, *words: str | Path, before: Callable[[], object] = lambda: None) -> None:
         self.words = [str(word) for word in words]
-        self.streams = [tempfile.TemporaryFile(mode="w+") for _ in range(2)]  # noqa: SIM115  (`wait` closes them)
+        self.streams = [tempfile.TemporaryFile(mode="w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115  (`wait` closes them)
         for library in LIBRARIES:
             import_module(library)
         self.process = multiprocessing.get_context("fork").Process(target=self._run, args=(folder, before))
@@ -70,7 +70,7 @@ class ForkedCommand:
         os.environ["FUSIONKIT_CACHE"] = str(folder / "cache")
         for number, stream in enumerate(self.streams, 1):
             os.dup2(stream.fileno(), number)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False, encoding="utf-8") for number in (1, 2))
         faulthandler.disable()  # that of pytest writes elsewhere
         warnings.simplefilter("ignore")
         _fork_workers()

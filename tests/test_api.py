@@ -33,7 +33,7 @@ KEYS: dict[str, Any] = {
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "mine.json"
-    file.write_text(json.dumps(KEYS))
+    file.write_text(json.dumps(KEYS), encoding="utf-8")
     return str(file)
 
 
@@ -146,7 +146,7 @@ def test_provenance_has_versions_device_and_components(config: str, tmp_path: Pa
     import numpy as np
 
     bench(config, out=tmp_path / "out", device="cpu")
-    grid = json.loads((tmp_path / "out" / "grid.json").read_text())
+    grid = json.loads((tmp_path / "out" / "grid.json").read_text(encoding="utf-8"))
     (item,) = grid["grids"]
     assert item["description"]["regions"] == ["bottom"]
     found = item["provenance"]

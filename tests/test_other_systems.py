@@ -61,7 +61,7 @@ GRID = (
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., str]:
-    (tmp_path / "sitecustomize.py").write_text(HIDING)
+    (tmp_path / "sitecustomize.py").write_text(HIDING, encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "FUSIONKIT_CACHE": str(tmp_path / "cache")}
 
@@ -86,6 +86,6 @@ def test_the_main_command_runs_in_one_process_and_in_spawned_ones_with_equal_res
 ) -> None:
     run("-m", "fusionkit", "bench", *GRID, "--executor", "serial", "--out", "serial")
     run("-m", "fusionkit", "bench", *GRID, "--executor", "processes", "--workers", "2", "--out", "spawned")
-    serial, spawned = ((tmp_path / out / "cells.csv").read_text() for out in ("serial", "spawned"))
+    serial, spawned = ((tmp_path / out / "cells.csv").read_text(encoding="utf-8") for out in ("serial", "spawned"))
     assert len(serial.splitlines()) > 2
     assert serial == spawned

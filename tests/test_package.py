@@ -1,4 +1,4 @@
-"""What pyproject.toml says of the package: the dependencies are those that are imported."""
+"""The package as a whole: the dependencies are those that are imported, and text has a stated encoding."""
 
 import ast
 import re
@@ -57,3 +57,32 @@ def test_every_library_that_is_imported_is_declared() -> None:
 
 def test_every_dependency_is_imported() -> None:
     assert named(PROJECT["dependencies"]) - set().union(*IMPORTED.values()) == set()
+
+
+TEXT_FILE = {"read_text", "write_text", "fdopen"}
+OTHER_OPENERS = ("os", "av", "archive", "item", "options", "result.source", "PixelTable", "Image")
+
+
+def without_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding of the system, which is another one on Windows."""
+    if any(keyword.arg == "encoding" for keyword in call.keywords):
+        return False
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if any(isinstance(value, ast.Constant) and value.value in {"rb", "wb", "ab", "w+b", "r+b"} for value in values):
+        return False
+    if not isinstance(call.func, ast.Attribute):
+        return isinstance(call.func, ast.Name) and call.func.id == "open"
+    opens = call.func.attr == "open" and ast.unparse(call.func.value) not in OTHER_OPENERS
+    process = ast.unparse(call.func.value) == "subprocess" and any(keyword.arg == "text" for keyword in call.keywords)
+    return opens or process or call.func.attr in TEXT_FILE
+
+
+def test_text_is_read_and_written_in_a_stated_encoding() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in OF_THE_WHEEL
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and without_encoding(node)
+    ]
+    assert found == []
+    assert without_encoding(ast.parse("path.read_text()", mode="eval").body)  # type: ignore[arg-type]

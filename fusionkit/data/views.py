@@ -155,7 +155,7 @@ def _rows(request: ViewRequest, source: Source) -> np.ndarray:
 def _begin(partial: Path, identity: str, export: Export) -> None:
     """Create the folder, its sub-folders and the annotation, unless an earlier run of the same request did."""
     if (partial / _REQUEST).exists():
-        if json.loads((partial / _REQUEST).read_text()) != identity:
+        if json.loads((partial / _REQUEST).read_text(encoding="utf-8")) != identity:
             hint = "delete it, or choose another --out"
             raise ConfigError(f"{partial} contains an unfinished run of another request", hint=hint)
     else:

@@ -274,7 +274,7 @@ def _affordable(cases: Iterable[Case]) -> Iterator[Case]:
 def _silence() -> None:
     """Discard what a component prints, and its warnings: ``fusionkit check`` shows them."""
     faulthandler.disable()
-    stream = Path(os.devnull).open("w")  # noqa: SIM115  (open until the process ends)
+    stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
     sys.stdout = sys.stderr = stream

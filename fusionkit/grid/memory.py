@@ -150,7 +150,7 @@ def available_memory(own: Path = Path("/proc/self/cgroup")) -> int:
 def _available_in_cgroups(own: Path) -> Iterator[int]:
     """Bytes that each control group of this process has left, if it has a limit."""
     try:
-        groups = [line.split(":", 2) for line in own.read_text().splitlines()]
+        groups = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return
     for _, controllers, path in groups:
@@ -167,8 +167,8 @@ def _available_in_cgroups(own: Path) -> Iterator[int]:
 
 def _available_in(folder: Path, limit: str, used: str, reclaimable: str) -> int | None:
     try:
-        most = int((folder / limit).read_text())  # "max" if there is none
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(most - int((folder / used).read_text()) + int(stat.get(reclaimable, 0)), 0)
+        most = int((folder / limit).read_text(encoding="utf-8"))  # "max" if there is none
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        return max(most - int((folder / used).read_text(encoding="utf-8")) + int(stat.get(reclaimable, 0)), 0)
     except (OSError, ValueError):
         return None

@@ -119,9 +119,9 @@ class CropFolder:
                 shutil.rmtree(self._partial, ignore_errors=True)
                 self._partial.mkdir(parents=True)
                 (self._partial / _FACES).touch()
-                (self._partial / _STATE).write_text(self._state)
+                (self._partial / _STATE).write_text(self._state, encoding="utf-8")
             # Line-buffered: the line of a face follows its crop, so after a kill each complete line has its crop.
-            self._lines = (self._partial / _FACES).open("a", newline="", buffering=1)
+            self._lines = (self._partial / _FACES).open("a", newline="", buffering=1, encoding="utf-8")
         except OSError as error:
             raise unwritable(self._out, error) from error
         return self
@@ -139,7 +139,7 @@ class CropFolder:
 
     def resumed_frames(self) -> Iterator[tuple[int, float, list[np.ndarray]]]:
         """Yield number, seconds and face boxes (4,) of each frame with faces that an interrupted run has finished."""
-        with (self._partial / _FACES).open(newline="") as file:
+        with (self._partial / _FACES).open(newline="", encoding="utf-8") as file:
             for number, rows in groupby(csv.reader(file), key=lambda row: row[1]):
                 faces = list(rows)
                 boxes = [np.array([float(value) for value in row[4:8]]) for row in faces]
@@ -191,10 +191,10 @@ class CropFolder:
     def _resume(self) -> bool:
         """Whether an interrupted run can be resumed; its last frame is dropped, as it may lack faces."""
         try:
-            if (self._partial / _STATE).read_text() != self._state:
+            if (self._partial / _STATE).read_text(encoding="utf-8") != self._state:
                 return False
             lines = (self._partial / _FACES).read_bytes().splitlines(keepends=True)
-        except OSError:
+        except (OSError, UnicodeError):
             return False
         if lines:
             last = _frame_number(lines[-1]) if lines[-1].endswith(b"\n") else None
@@ -208,7 +208,10 @@ class CropFolder:
     def _write_clip_names(self, names: Mapping[int, str]) -> Path:
         """Write the lines with clip names instead of tracks, values rounded, without dropped tracks."""
         path = self._partial / "named.csv"
-        with (self._partial / _FACES).open(newline="") as faces, path.open("w", newline="") as file:
+        with (
+            (self._partial / _FACES).open(newline="", encoding="utf-8") as faces,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_COLUMNS)
             for track, number, seconds, score, *positions in csv.reader(faces):

@@ -102,7 +102,7 @@ def _claim(path: Path) -> bool:
     except FileExistsError:
         return False
     try:
-        with os.fdopen(handle, "w") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
             json.dump({"machine": _machine(), "pid": os.getpid()}, stream)
     except OSError:  # a full disk; the remaining file would block the next run until it is stale
         path.unlink(missing_ok=True)
@@ -127,7 +127,8 @@ def _dead(path: Path) -> _File | None:
 
 def _read(path: Path) -> tuple[os.stat_result, Any]:
     """Return a lease's state and content. The content is None if it is not readable; then only the age counts."""
-    with patiently(lambda: path.open("rb")) as stream:  # opening asks the file server; a mere stat may be answered from a cache
+    # Opening asks the file server; a mere stat may be answered from a cache.
+    with patiently(lambda: path.open("rb")) as stream:
         text, state = stream.read(), os.fstat(stream.fileno())
     try:
         return state, json.loads(text)
@@ -151,7 +152,7 @@ def _machine() -> str:
     """
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
 

@@ -54,7 +54,7 @@ def test_no_round_begins_when_time_is_up(interleaved: ModuleType) -> None:
 
 def test_a_contestant_is_timed_in_its_own_process_and_says_what_failed(interleaved: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "contestant.py"
-    file.write_text(CONTESTANT.format(folder=str(Path(interleaved.__file__).parent)))
+    file.write_text(CONTESTANT.format(folder=str(Path(interleaved.__file__).parent)), encoding="utf-8")
     with interleaved.contestants(str(file), ["counting"]) as (counting,):
         little, much = counting.do({"loops": 10}), counting.do({"loops": 10**7})
         assert 0 <= little.cpu < much.cpu

@@ -23,7 +23,7 @@ def cells_of(text: str, start: str) -> list[str]:
 @pytest.mark.slow
 def test_ablate_prints_every_view_and_the_origin_of_the_gain(run_copy: Path) -> None:
     text = output_of("ablate", run_copy, "--cell", CELL, "--draws", "2", "--seed", "3")
-    assert len((run_copy / "attribution.csv").read_text().splitlines()) == 1 + 2 + 8 + 3
+    assert len((run_copy / "attribution.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 + 8 + 3
     assert str(run_copy / "attribution.csv") in text.splitlines()[-1]
     (found,) = ablate(run_copy, [CELL], options=AblationOptions(draws=2, seed=3))
     for view in ("face", "mouth"):

@@ -143,7 +143,7 @@ def empty(path: Path) -> None:
 
 
 def text(path: Path) -> None:
-    path.write_text("<html>404 not found</html>")
+    path.write_text("<html>404 not found</html>", encoding="utf-8")
 
 
 def cut_short(path: Path) -> None:
@@ -231,7 +231,7 @@ def test_each_bad_input_is_one_clear_line_and_the_others_go_on(monkeypatch: pyte
     assert f"{len(BAD)} input(s) with a fault" in result.stdout
     assert len(list(Path("out/cropped_aligned/zz good").iterdir())) == 6
     assert not Path("out/.partial").exists()
-    with Path("out/coverage.csv").open(newline="") as file:
+    with Path("out/coverage.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["input"]: row for row in csv.DictReader(file)}
     assert len(rows) == len(BAD) + 1
     assert all(bool(row["faults"]) == (name != "in/zz good.mp4") for name, row in rows.items())
@@ -269,7 +269,11 @@ def test_finished_inputs_are_skipped_and_the_report_holds_earlier_inputs_too() -
     Path("in/a.mp4").rename("a.mp4")
     good(Path("in/b.mp4"))
     assert align().exit_code == 0
-    assert [line.split(",")[1] for line in Path("out/coverage.csv").read_text().splitlines()] == ["clip", "b", "a"]
+    assert [line.split(",")[1] for line in Path("out/coverage.csv").read_text(encoding="utf-8").splitlines()] == [
+        "clip",
+        "b",
+        "a",
+    ]
 
 
 def test_people_side_and_length_of_tracks_can_be_chosen() -> None:
@@ -304,7 +308,7 @@ class Stopped(Dots):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.slow
 def test_a_run_that_is_stopped_in_the_middle_of_a_video_goes_on(stop: signal.Signals) -> None:
-    Path("stopped.py").write_text(STOPPED)
+    Path("stopped.py").write_text(STOPPED, encoding="utf-8")
     frames = [frame_of(place(100 + n, 120, 0.8, n)) for n in range(40)]
     write_video(Path("in/a.mp4"), frames[:6])
     write_video(Path("in/b.mp4"), frames)

@@ -52,8 +52,8 @@ def test_videos_in_class_folders_are_benched_as_a_folder() -> None:
     first = table.clip == table.clip[0]
     assert table.number[first].tolist() == [1, 2, 4, 5, 6, 7, 8]  # the frame without a face is a gap in time
     output_of("bench", "--dataset", spec, "--extractor", "template:layout=arcface", *BENCH, *QUICK)
-    last = Path("runs/results.csv").read_text().splitlines()[-1].split(",")
-    header = Path("runs/results.csv").read_text().splitlines()[0].split(",")
+    last = Path("runs/results.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
+    header = Path("runs/results.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert float(last[header.index("macro_f1")]) > 0.9  # the mouths tell
 
 
@@ -68,7 +68,7 @@ def test_annotated_videos_are_benched_as_aff_wild2() -> None:
         folder = Path("Aff-Wild2/annotations/EXPR_Recognition_Challenge", split)
         folder.mkdir(parents=True)
         for clip in clips:
-            (folder / f"{clip}.txt").write_text("\n".join([header, *"04440404"]))
+            (folder / f"{clip}.txt").write_text("\n".join([header, *"04440404"]), encoding="utf-8")
     data = DATASETS.build(Spec.parse("affwild2:root=Aff-Wild2"))
     table = data.frames
     assert {clip: int((table.clip == clip).sum()) for clip in set(table.clip.tolist())} == {"a": 8, "b_left": 8, "c": 8}

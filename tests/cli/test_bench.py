@@ -30,7 +30,7 @@ def bench(*words: str, page: bool = False) -> Result:
 
 
 def rows(name: str = "results.csv") -> list[dict[str, str]]:
-    with Path("out", name).open() as stream:
+    with Path("out", name).open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -127,7 +127,7 @@ class {name}(StackedFusion):
 def test_a_fusion_in_one_short_file_works() -> None:
     text = PLUGIN.format(name="Mine", body="views.amax(1)")
     assert len(text.splitlines()) < 25
-    Path("my.py").write_text(text)
+    Path("my.py").write_text(text, encoding="utf-8")
     result = bench(*QUICK, "--regions", "eye", "--plugin", "my.py", "--fusion", "mine,plain-max")
     assert result.exit_code == 0, result.output
     mine, known = rows()[1:]
@@ -145,7 +145,7 @@ def test_a_fusion_in_one_short_file_works() -> None:
     ],
 )
 def test_a_fusion_that_misbehaves_fails_alone_and_is_named(name: str, body: str, message: str) -> None:
-    Path("bad.py").write_text(PLUGIN.format(name=name, body=body))
+    Path("bad.py").write_text(PLUGIN.format(name=name, body=body), encoding="utf-8")
     result = bench(*QUICK, "--regions", "eye", "--plugin", "bad.py", "--fusion", f"{name.lower()},plain-mean")
     assert result.exit_code == 1, result.output
     reference, bad, good = rows()
@@ -171,7 +171,7 @@ def test_broken_images_are_counted_and_named_and_never_fatal() -> None:
                 cv2.imwrite(str(folder / f"{index:02d}.jpg"), pixels)
     whole = Path("faces/train/happy/00.jpg").read_bytes()
     Path("faces/train/happy/00.jpg").write_bytes(whole[: len(whole) // 2])
-    Path("faces/val/sad/01.jpg").write_text("this is no picture")
+    Path("faces/val/sad/01.jpg").write_text("this is no picture", encoding="utf-8")
     cv2.imwrite("faces/train/sad/tiny.png", np.zeros((1, 1, 3), np.uint8))
     cv2.imwrite("faces/train/sad/large.png", np.zeros((4000, 6000), np.uint8))
     result = bench(
@@ -195,9 +195,9 @@ def test_a_fusion_in_an_installed_package_is_found_by_its_entry_point() -> None:
         "entry_points.txt": "[fusionkit.fusions]\nsummed = my_fusions:Summed\n",
     }
     Path("site/my_fusions-1.2.dist-info").mkdir(parents=True)
-    Path("site/my_fusions.py").write_text(module)
+    Path("site/my_fusions.py").write_text(module, encoding="utf-8")
     for name, text in metadata.items():
-        Path("site/my_fusions-1.2.dist-info", name).write_text(text)
+        Path("site/my_fusions-1.2.dist-info", name).write_text(text, encoding="utf-8")
     paths = os.pathsep.join(["site", *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "200"}
 

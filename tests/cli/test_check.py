@@ -31,7 +31,7 @@ def check(*words: str) -> tuple[int, str]:
 
 
 def test_a_good_plugin_passes_and_skipped_checks_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(GOOD)
+    (tmp_path / "mine.py").write_text(GOOD, encoding="utf-8")
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 0
     row = next(line.split() for line in text.splitlines() if line.startswith("smoother"))
@@ -43,7 +43,7 @@ def test_a_good_plugin_passes_and_skipped_checks_are_listed(tmp_path: Path) -> N
 
 
 def test_a_broken_plugin_fails_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(GOOD.replace("return x", "return 0.9 * x + 0.025"))
+    (tmp_path / "mine.py").write_text(GOOD.replace("return x", "return 0.9 * x + 0.025"), encoding="utf-8")
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "constant_clip_stays: smooth(): a constant clip is changed (largest difference" in text
@@ -51,7 +51,7 @@ def test_a_broken_plugin_fails_with_the_reason(tmp_path: Path) -> None:
 
 def test_an_expected_failure_is_listed_and_is_none(tmp_path: Path) -> None:
     source = GOOD.replace("return x", "return x if len(x) == 1 else 0.9 * x + 0.025").replace("    def smooth(", KNOWN)
-    (tmp_path / "mine.py").write_text(source)
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 0
     assert "constant_clip_stays: it is made to forget" in text
@@ -81,7 +81,7 @@ def test_a_component_that_needs_data_is_skipped_with_the_reason() -> None:
 
 
 def test_an_expected_failure_that_does_not_fail_is_one(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(GOOD.replace("    def smooth(", KNOWN))
+    (tmp_path / "mine.py").write_text(GOOD.replace("    def smooth(", KNOWN), encoding="utf-8")
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "constant_clip_stays: expected_failures: expected this check to fail; it passes" in text
@@ -92,7 +92,7 @@ def test_a_missing_method_is_named(tmp_path: Path) -> None:
     head = "from fusionkit.contracts import Fusion, StackedFusion\nfrom fusionkit.registry import FUSIONS\n\n\n"
     bodies = "@FUSIONS.register_module()\nclass Short(StackedFusion):\n    pass\n\n\n"
     bodies += "@FUSIONS.register_module()\nclass Long(Fusion):\n    pass\n"
-    (tmp_path / "mine.py").write_text(head + bodies)
+    (tmp_path / "mine.py").write_text(head + bodies, encoding="utf-8")
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "failed: NotImplementedError: combine() is not written (short)" in text

@@ -53,7 +53,9 @@ def test_synthetic_clips_pass_the_check_and_are_read_back(drawn: Path) -> None:
     assert lines["units"] == ["units", "21", "9", "9", "39"]
     crops = sum(image is not None for image in faces.images(np.arange(len(table))))
     assert len(list(drawn.rglob("*.jpg"))) == crops
-    template = (drawn / "test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt").read_text().splitlines()
+    template = (
+        (drawn / "test_set_examples/CVPR_6th_ABAW_Expr_test_set_example.txt").read_text(encoding="utf-8").splitlines()
+    )
     assert len(template) == 1 + int((table.split == "test").sum())
 
 
@@ -71,7 +73,7 @@ def test_problems_are_listed_with_file_and_line_and_the_exit_code_is_1(drawn: Pa
     for path in paths:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
         lines[2:5] = ["9", "happy", "8"]
-        path.write_text("\n".join(lines))
+        path.write_text("\n".join(lines), encoding="utf-8")
     result = data("check", "affwild2:root=drawn")
     assert result.exit_code == 1
     for path in paths:
@@ -143,7 +145,7 @@ def test_a_wrong_request_is_one_line(words: tuple[str, ...], facts: list[str]) -
 def test_a_benchmark_runs_on_drawn_clips_with_a_window(drawn: Path) -> None:
     words = "--regions mouth --fusion plain-concat --smoother none,window:width=5 --recipe epochs=2 --seeds 1"
     output_of("bench", "--dataset", f"affwild2:root={drawn}", *words.split(), "--executor", "serial", "--out", "out")
-    with Path("out/results.csv").open() as stream:
+    with Path("out/results.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["views"], row["smoother"]) for row in rows] == [
         ("face", "none"),

@@ -61,13 +61,13 @@ def test_a_benchmark_with_and_without_swaps_is_tested_on_the_same_frames_and_can
     words = "--main none --regions mouth --fusion linear --smoother none --reference none --seeds 2 --recipe epochs=2"
     data = [word for spec in specs for word in ("--dataset", spec)]
     output_of("bench", *data, *words.split(), "--executor", "serial", "--out", "out")
-    with Path("out/results.csv").open() as stream:
+    with Path("out/results.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["dataset"] for row in rows] == [str(Spec.parse(spec)) for spec in specs]
     assert rows[0]["n_frames"] == rows[1]["n_frames"]
     table = DATASETS.build(SMALL).table()
     assert int(float(rows[0]["n_frames"])) == int(((table.split == "test") & (table.label >= 0)).sum())
-    with Path("out/cells.csv").open() as stream:
+    with Path("out/cells.csv").open(encoding="utf-8") as stream:
         cells = [row["cell"] for row in csv.DictReader(stream) if row["seed"] == "0"]
     output_of("compare", "out", *cells)
 

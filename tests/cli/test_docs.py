@@ -108,26 +108,28 @@ def test_every_bash_block_is_bash(page: str) -> None:
 
 def anchors(page: Path) -> set[str]:
     """The headings of a page as a repository's host names them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
 def test_links_inside_the_repository_lead_somewhere(page: str) -> None:
-    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / page).read_text()):
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / page).read_text(encoding="utf-8")):
         target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
 def test_extras_and_scripts_that_are_named_exist() -> None:
-    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-    text = "".join((ROOT / page).read_text() for page in PAGES)
+    known = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     assert set(re.findall(r"fusionkit\[(\w+)\]", text)) <= known
     lines = [words for page in PAGES for words in docs_folder.command_lines(page) if words[:1] == ["python"]]
     assert lines
     for words in lines:
-        source = (ROOT / words[1]).read_text()
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in source for word in words[2:] if word.startswith("--")), words
 
 
@@ -191,7 +193,7 @@ def test_all_other_python_is_python() -> None:
 
 
 def test_fusionkit_has_what_the_reference_lists() -> None:
-    page = (ROOT / "docs/reference/python.md").read_text()
+    page = (ROOT / "docs/reference/python.md").read_text(encoding="utf-8")
     own = [name for name in dir(api) if getattr(getattr(api, name), "__module__", "") == api.__name__]
     assert len(own) > 30
     for name in [*fusionkit.__all__, *own]:

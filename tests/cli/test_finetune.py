@@ -22,7 +22,7 @@ BENCH = ["--dataset", "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("small.py").write_text(CONFIG)
+    Path("small.py").write_text(CONFIG, encoding="utf-8")
     tiny_encoder(tmp_path).rename("encoder.safetensors")
 
 
@@ -36,7 +36,7 @@ def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folde
     assert "by accuracy)" in text
     best = f"{folder}/best/backbone.safetensors"
     assert f"use it: --backbone timm:checkpoint={best}" in text.splitlines()
-    assert (folder / "results.csv").read_text().splitlines()[1].startswith('"synthetic:clip_length=8')
+    assert (folder / "results.csv").read_text(encoding="utf-8").splitlines()[1].startswith('"synthetic:clip_length=8')
 
     assert "nothing left to train" in output_of("finetune", *words)
 
@@ -50,7 +50,7 @@ def test_a_view_is_learned_and_its_backbone_serves_a_benchmark_in_the_same_folde
     photos = ["1.png", "2.png", "--no-video"]
     assert "fusionkit finetune" in refusal_of("predict", folder, "--cell", "finetuned", *photos)
     output_of("predict", folder, "--cell", "linear", *photos)
-    assert Path("predictions/predictions.csv").read_text().count("\n") == 3
+    assert Path("predictions/predictions.csv").read_text(encoding="utf-8").count("\n") == 3
 
 
 @pytest.mark.slow

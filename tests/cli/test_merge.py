@@ -33,7 +33,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def rows(run: Path, name: str) -> list[dict[str, str]]:
-    with (run / name).open(newline="") as stream:
+    with (run / name).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

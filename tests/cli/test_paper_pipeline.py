@@ -22,7 +22,11 @@ FEWER = {
 
 def documented() -> list[list[str]]:
     """The words of each command."""
-    (block,) = (text for text in re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL) if "_tiny --out" in text)
+    (block,) = (
+        text
+        for text in re.findall(r"```bash\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+        if "_tiny --out" in text
+    )
     return [shlex.split(line)[1:] for line in block.replace("\\\n", " ").splitlines()]
 
 
@@ -33,7 +37,7 @@ def test_every_step_takes_the_output_of_the_one_before(elsewhere: Path, no_page:
     for words in commands:
         output_of(*words, *FEWER[words[0]].split())
 
-    rows = list(csv.DictReader(Path("fused/results.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("fused/results.csv").read_text(encoding="utf-8").splitlines()))
     wanted = ["linear", "concat", "mean", "updown-concat", "updown-mean"]
     assert [(row["fusion"], row["smoother"]) for row in rows] == [
         (fusion, smoother) for fusion in wanted for smoother in ("none", "window:width=5")
@@ -43,7 +47,10 @@ def test_every_step_takes_the_output_of_the_one_before(elsewhere: Path, no_page:
         "face=timm:checkpoint=face/best/backbone.safetensors|default=timm:checkpoint=eye-mouth/best/backbone.safetensors"
     }
     (template,) = Path("faces/test_set_examples").iterdir()
-    asked, given = template.read_text().splitlines(), Path("predictions.txt").read_text().splitlines()
+    asked, given = (
+        template.read_text(encoding="utf-8").splitlines(),
+        Path("predictions.txt").read_text(encoding="utf-8").splitlines(),
+    )
     assert given[0] == asked[0]
     assert [line.rpartition(",")[0] for line in given[1:]] == [line.rpartition(",")[0] for line in asked[1:]]
     assert {line.rpartition(",")[2] for line in given[1:]} <= set("01234567")

@@ -95,7 +95,7 @@ def made(made_once: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
 
 def rows(path: str) -> dict[tuple[str, int], dict[str, str]]:
     """The table by clip and frame."""
-    with Path(path).open(newline="") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         listed = list(csv.DictReader(file))
     found = {(row["clip"], int(row["frame"])): row for row in listed}
     assert len(found) == len(listed)
@@ -314,7 +314,7 @@ def test_finished_inputs_stay_when_it_is_interrupted(made: Path, monkeypatch: py
 
 
 def test_an_output_that_cannot_be_written_is_one_line(made: Path) -> None:
-    Path("file").write_text("")
+    Path("file").write_text("", encoding="utf-8")
     result = call("predict", "run", "--cell", "mlp/none", "videos", "--detector", "dots", "--out", "file")
     assert result.exit_code == 1
     assert "error: file/predictions.csv cannot be written: " in result.output
@@ -342,7 +342,7 @@ def test_real_photos_are_answered(made: Path) -> None:
         np.testing.assert_allclose(probs(found[path.parent.name, int(path.stem)]), values, atol=1e-6)
 
 
-DOC = (Path(__file__).parents[2] / "docs/predict.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs/predict.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", re.findall(r"^fusionkit predict .*$", DOC, re.MULTILINE))

@@ -19,7 +19,7 @@ recipe = {"epochs": 2, "warmup_epochs": 0, "batch_size": 8}
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_page: None) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("small.py").write_text(CONFIG)
+    Path("small.py").write_text(CONFIG, encoding="utf-8")
     write_pictures(tmp_path / "faces", 17)
 
 

@@ -77,7 +77,7 @@ def test_a_wrong_request_names_every_problem_in_a_line_of_its_own(words: list[st
 
 
 def test_a_config_with_a_python_tag_is_refused_and_not_executed() -> None:
-    Path("evil.yaml").write_text('datasets: [!!python/object/apply:os.system ["touch pwned"]]\n')
+    Path("evil.yaml").write_text('datasets: [!!python/object/apply:os.system ["touch pwned"]]\n', encoding="utf-8")
     check_refusal(["bench", "evil.yaml"], "evil.yaml")
     assert not Path("pwned").exists()
 
@@ -102,7 +102,7 @@ def test_a_class_without_training_frames_is_refused() -> None:
 
 
 def test_only_unlabelled_frames_are_refused() -> None:
-    Path("unlabelled.py").write_text(UNLABELLED)
+    Path("unlabelled.py").write_text(UNLABELLED, encoding="utf-8")
     check_refusal(["bench", "--plugin", "unlabelled.py", "--dataset", "unlabelled"], "unlabelled.*frame")
 
 
@@ -118,9 +118,9 @@ class Unlabelled(FaceDataset):
 
 
 def test_an_unwritable_folder_is_refused() -> None:
-    Path("taken").write_text("a file")
+    Path("taken").write_text("a file", encoding="utf-8")
     check_refusal(["bench", "--limit", "200", "--out", "taken"], "taken")
-    assert Path("taken").read_text() == "a file"
+    assert Path("taken").read_text(encoding="utf-8") == "a file"
 
 
 @pytest.mark.slow

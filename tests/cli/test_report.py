@@ -43,7 +43,7 @@ def test_the_settings_on_the_page_run_the_same_grid(finished_run: Path, tmp_path
     from fusionkit.report.page.provenance import origins
 
     (origin,) = origins(Results(finished_run).grid)
-    (tmp_path / "grid.json").write_text(origin.config)
+    (tmp_path / "grid.json").write_text(origin.config, encoding="utf-8")
     plan = api.prepare(str(tmp_path / "grid.json")).plan
     assert [row.id for row in plan.rows] == [record["id"] for record in Results(finished_run).grid["rows"]]
 
@@ -57,7 +57,7 @@ def test_tables_go_to_the_terminal_or_a_file(finished_run: Path, tmp_path: Path)
     assert printed.exit_code == 0
     assert len(list(csv.DictReader(printed.stdout.splitlines()))) == len(Results(finished_run).rows)
     output_of("report", finished_run, "--format", "csv", "--out", tmp_path / "t.csv")
-    assert (tmp_path / "t.csv").read_text() == printed.stdout
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8") == printed.stdout
     assert r"\toprule" in call("report", finished_run, "--format", "latex").stdout
     other = call("report", finished_run, "--format", "csv", "--test", "bootstrap").stdout
     for row, old in zip(_rows(other), _rows(printed.stdout), strict=True):

@@ -52,7 +52,9 @@ def submit(*words: str | Path) -> str:
 
 
 def template_rows() -> list[tuple[str, int]]:
-    rows = [line.partition(",")[0].partition("/") for line in Path(TEMPLATE).read_text().splitlines()[1:]]
+    rows = [
+        line.partition(",")[0].partition("/") for line in Path(TEMPLATE).read_text(encoding="utf-8").splitlines()[1:]
+    ]
     return [(clip, int(image.removesuffix(".jpg"))) for clip, _, image in rows]
 
 
@@ -95,9 +97,9 @@ def test_every_row_of_the_template_is_predicted_as_by_a_plain_loop(made: Path, m
     for image in sorted(Path("drawn").glob("cropped*/video02[5-9]*/*2.jpg")):
         image.unlink()
     text = submit("--template", TEMPLATE, "--impute", how)
-    lines = Path("predictions.txt").read_text().splitlines()
+    lines = Path("predictions.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0] == HEADER
-    locations = [line.partition(",")[0] for line in Path(TEMPLATE).read_text().splitlines()[1:]]
+    locations = [line.partition(",")[0] for line in Path(TEMPLATE).read_text(encoding="utf-8").splitlines()[1:]]
     assert [line.rpartition(",")[0] for line in lines[1:]] == locations
     assert [int(line.rpartition(",")[2]) for line in lines[1:]] == expected(how)
     assert f"{len(locations)} frames of 10 clips to predictions.txt: face,mouth/mlp/window:width=5" in text
@@ -108,12 +110,12 @@ def test_every_row_of_the_template_is_predicted_as_by_a_plain_loop(made: Path, m
 
 
 def test_a_shuffled_template_gets_the_same_answers_in_its_own_order(made: Path) -> None:
-    lines = Path(TEMPLATE).read_text().splitlines()
+    lines = Path(TEMPLATE).read_text(encoding="utf-8").splitlines()
     order = np.random.default_rng(0).permutation(len(lines) - 1) + 1
-    Path("shuffled.txt").write_text("\n".join([lines[0], *(lines[n] for n in order)]))
+    Path("shuffled.txt").write_text("\n".join([lines[0], *(lines[n] for n in order)]), encoding="utf-8")
     for template, out in ((TEMPLATE, "one"), ("shuffled.txt", "two")):
         submit("--template", template, "--out", out)
-    one, two = (Path(name).read_text().splitlines() for name in ("one", "two"))
+    one, two = (Path(name).read_text(encoding="utf-8").splitlines() for name in ("one", "two"))
     assert two == [one[0], *(one[n] for n in order)]
     checked = call("submit", "--check", "two", "--template", TEMPLATE)
     assert checked.exit_code == 1
@@ -121,17 +123,20 @@ def test_a_shuffled_template_gets_the_same_answers_in_its_own_order(made: Path) 
 
 
 def test_classes_are_numbered_as_the_header_says(made: Path) -> None:
-    lines = Path(TEMPLATE).read_text().splitlines()
+    lines = Path(TEMPLATE).read_text(encoding="utf-8").splitlines()
     names = HEADER.split(",")[1:]
     turned = names[3:] + names[:3]
-    Path("turned.txt").write_text("\n".join(["image_location," + ",".join(turned), *lines[1:]]))
+    Path("turned.txt").write_text("\n".join(["image_location," + ",".join(turned), *lines[1:]]), encoding="utf-8")
     for template, out in ((TEMPLATE, "one"), ("turned.txt", "two")):
         submit("--template", template, "--out", out)
     one, two = (
-        [line.rpartition(",")[2] for line in Path(name).read_text().splitlines()[1:]] for name in ("one", "two")
+        [line.rpartition(",")[2] for line in Path(name).read_text(encoding="utf-8").splitlines()[1:]]
+        for name in ("one", "two")
     )
     assert [names[int(value)] for value in one] == [turned[int(value)] for value in two]
-    Path("turned.txt").write_text("\n".join(["image_location,Contempt," + ",".join(names[1:]), *lines[1:]]))
+    Path("turned.txt").write_text(
+        "\n".join(["image_location,Contempt," + ",".join(names[1:]), *lines[1:]]), encoding="utf-8"
+    )
     line = refusal_of("submit", "run", "--cell", CELL, "--template", "turned.txt", "--out", "three")
     assert "Contempt" in line
     assert "Neutral" in line
@@ -143,14 +148,14 @@ def test_editions_before_the_sixth_get_a_file_a_video(made: Path) -> None:
     output_of(*one_seed, "--out", "folder", "--format", "per-video")
     output_of(*one_seed, "--out", "one")
     answers = {}
-    for line in Path("one").read_text().splitlines()[1:]:
+    for line in Path("one").read_text(encoding="utf-8").splitlines()[1:]:
         location, _, value = line.rpartition(",")
         clip, _, image = location.partition("/")
         answers[clip, int(image.removesuffix(".jpg"))] = value
     lasts = {clip: max(n for c, n in answers if c == clip) for clip, _ in answers}
     assert {path.stem for path in Path("folder").iterdir()} == set(lasts)
     for clip, last in lasts.items():
-        lines = (Path("folder") / f"{clip}.txt").read_text().splitlines()
+        lines = (Path("folder") / f"{clip}.txt").read_text(encoding="utf-8").splitlines()
         assert lines[0] == HEADER.removeprefix("image_location,")
         assert len(lines) == last + 1
         assert all(lines[number] == value for (c, number), value in answers.items() if c == clip)
@@ -179,8 +184,10 @@ def test_a_wrong_request_is_one_line(made: Path, words: str, fact: str) -> None:
 
 
 def test_faults_are_counted_and_the_first_ones_shown(made: Path) -> None:
-    lines = Path(TEMPLATE).read_text().splitlines()
-    Path("bad.txt").write_text("\n".join([lines[0], *(line.replace(",0", ",8") for line in lines[1:])]))
+    lines = Path(TEMPLATE).read_text(encoding="utf-8").splitlines()
+    Path("bad.txt").write_text(
+        "\n".join([lines[0], *(line.replace(",0", ",8") for line in lines[1:])]), encoding="utf-8"
+    )
     result = call("submit", "--check", "bad.txt", "--template", TEMPLATE)
     assert result.exit_code == 1
     assert "fault: bad.txt:2: '8' " in result.output

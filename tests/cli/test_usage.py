@@ -179,7 +179,7 @@ def test_configs_kinds_and_names_are_completed() -> None:
 
 def test_rows_are_completed_from_the_folder_that_was_given(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text(
-        'views,fusion,smoother\nface,linear,none\n"face,eye",mlp,none\n"face,eye",mlp,window\n'
+        'views,fusion,smoother\nface,linear,none\n"face,eye",mlp,none\n"face,eye",mlp,window\n', encoding="utf-8"
     )
     assert complete("ablate", tmp_path, "--cell", "face,eye/mlp/w") == ["face,eye/mlp/window"]
     assert complete("ablate", tmp_path / "nowhere", "--cell", "x") == []
@@ -198,7 +198,8 @@ def test_training_takes_data_sets_of_a_plugin_file(
     monkeypatch.setattr(f"fusionkit.training.{command}.{command}", stop)
     (tmp_path / "own.py").write_text(
         "from fusionkit.registry import DATASETS\n\n"
-        "@DATASETS.register_module()\nclass OwnFaces(DATASETS.get('synthetic')):\n    pass\n"
+        "@DATASETS.register_module()\nclass OwnFaces(DATASETS.get('synthetic')):\n    pass\n",
+        encoding="utf-8",
     )
     words = command, f"{command}/tiny", option, "own-faces:train=8"
     refused = call(*words)

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs/video.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def video_commands() -> list[str]:
@@ -43,7 +43,7 @@ def test_the_commands_of_the_page_on_videos_go_from_scenes_to_a_benchmark(
         folder.mkdir(parents=True)
         for clip in clips:
             header = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
-            (folder / f"{clip}.txt").write_text("\n".join([header, *"01234567"]))
+            (folder / f"{clip}.txt").write_text("\n".join([header, *"01234567"]), encoding="utf-8")
     exec(compile(blocks("python")[0], "group.py", "exec"), {})
     assert sorted(path.name for path in Path("group").iterdir()) == ["1.png", "2.png", "3.png"]
     for command in video_commands():

@@ -229,5 +229,5 @@ def test_a_config_of_another_command_is_refused_naming_it() -> None:
 
 
 def test_a_config_without_keys_of_one_command_is_read(tmp_path: Path) -> None:
-    (tmp_path / "few.yaml").write_text("seeds: 3\nlimit: 9\n")
+    (tmp_path / "few.yaml").write_text("seeds: 3\nlimit: 9\n", encoding="utf-8")
     assert read_config(tmp_path / "few.yaml", command="bench") == {"seeds": 3, "limit": 9}

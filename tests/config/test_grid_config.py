@@ -129,7 +129,8 @@ def test_a_plugin_that_is_loaded_first_is_known_to_the_axes(tmp_path: Path) -> N
     path = tmp_path / "mine.py"
     path.write_text(
         "from fusionkit.contracts import StackedFusion\nfrom fusionkit.registry import FUSIONS\n"
-        "@FUSIONS.register_module('config-test')\nclass Mine(StackedFusion):\n    recipe = {'lrr': 3, 'epochs': 2}\n"
+        "@FUSIONS.register_module('config-test')\nclass Mine(StackedFusion):\n    recipe = {'lrr': 3, 'epochs': 2}\n",
+        encoding="utf-8",
     )
     try:
         assert problems(plugins=str(path), fusions="config-test") == [

@@ -217,7 +217,7 @@ def test_python_emits_the_warnings_below_the_table(tmp_path: Path) -> None:
     assert lines == results.warnings == list(fusionkit.api.summarize(results).warnings)
     assert all(each.filename == __file__ for each in emitted if each.category is FusionKitWarning)
     assert any("1 unit(s) are in both train and test, for example 'p0'" in line for line in lines)
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "1 unit(s) are in both train and test" in page
 
 
@@ -230,7 +230,7 @@ def test_a_class_without_test_frames_is_named_in_python_and_on_the_page(tmp_path
         warnings.simplefilter("ignore", FusionKitWarning)
         results = benched(tmp_path, columns={"label": label})
     assert any("test has no frame of class 'sad'" in line for line in results.warnings)
-    assert "test has no frame of class" in (tmp_path / "run" / "report.html").read_text()
+    assert "test has no frame of class" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_fold_that_lacks_a_rare_class_fails_alone_with_a_hint(tmp_path: Path) -> None:

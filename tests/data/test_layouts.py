@@ -21,7 +21,7 @@ def clips(**options: Any) -> FaceDataset:
 
 def two_files(folder: Path, faces: FaceDataset, *, faults: bool) -> Iterator[int]:
     for name in ("a", "b"):
-        (folder / name).write_text(f"{len(faces.frames)} {faults}")
+        (folder / name).write_text(f"{len(faces.frames)} {faults}", encoding="utf-8")
         yield 2
 
 
@@ -53,7 +53,7 @@ def test_the_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
             folder.mkdir()
         write_layout(two_files, clips(), folder, False, counts.append)
         assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
-        assert (folder / "a").read_text().endswith(" False")
+        assert (folder / "a").read_text(encoding="utf-8").endswith(" False")
         assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
     assert counts == [2, 2, 2, 2]
 
@@ -62,7 +62,7 @@ def test_the_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     if kind == "file":
-        out.write_text("mine")
+        out.write_text("mine", encoding="utf-8")
     else:
         out.mkdir()
         (out / "mine").touch()

@@ -67,7 +67,7 @@ def test_a_small_face_is_shown_zoom() -> None:
 
 
 def test_unreadable_inputs_are_reported_and_the_rest_is_shown() -> None:
-    Path("bad.mp4").write_text("no video")
+    Path("bad.mp4").write_text("no video", encoding="utf-8")
     result = CliRunner().invoke(app, ["preview", "--input", "bad.mp4", "--input", "photo.png", "--extractor", "dots"])
     assert result.exit_code == 0, result.output
     assert "note: bad.mp4 cannot be read as a video" in result.stderr

@@ -296,7 +296,7 @@ def test_provenance_is_written(tmp_path: Path) -> None:
     image(tmp_path / "in/a/1.png", 10, 20, 20)
     image(tmp_path / "in/b/2.png", 20, 20, 20)
     views(f"folder:root={tmp_path / 'in'}", tmp_path / "out", "mouth")
-    about = json.loads((tmp_path / "out/views.json").read_text())
+    about = json.loads((tmp_path / "out/views.json").read_text(encoding="utf-8"))
     assert about["fusionkit"] == __version__
     assert (about["view"], about["extractor"], about["read_with"]) == ("mouth", "template", "folder:root=.")
     assert about["counts"] == {"": {"written": 2, "without image": 0, "region not found": 0}}

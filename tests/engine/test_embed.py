@@ -369,12 +369,12 @@ def test_weights_that_changed_on_disk_are_read_again(source: Source, store: Embe
         files = ("gain_file",)
 
         def __init__(self, gain_file: str) -> None:
-            super().__init__(float(Path(gain_file).read_text()))
+            super().__init__(float(Path(gain_file).read_text(encoding="utf-8")))
 
     found: list[Any] = []
     with registered(BACKBONES, "toy-weighted", Weighted):
         for gain in ("1.0", "3.00"):
-            (tmp_path / "gain").write_text(gain)
+            (tmp_path / "gain").write_text(gain, encoding="utf-8")
             items = wanted(source, "face", backbone=f"toy-weighted:gain_file={tmp_path / 'gain'}")
             make(source, items, store)
             found.append(store.read(items[0].key, np.arange(4)))

@@ -23,10 +23,12 @@ class HelpedSum(StackedFusion):
 
 def written(folder: Path, gain: str) -> str:
     folder.mkdir(exist_ok=True)
-    (folder / "plugin.py").write_text(PLUGIN)
-    (folder / "gain.py").write_text("from constants import GAIN\n\ndef scaled(x):\n    return x * GAIN\n")
-    (folder / "constants.py").write_text(f"GAIN = {gain}\n")
-    (folder / "late.py").write_text("POWER = 1\n")
+    (folder / "plugin.py").write_text(PLUGIN, encoding="utf-8")
+    (folder / "gain.py").write_text(
+        "from constants import GAIN\n\ndef scaled(x):\n    return x * GAIN\n", encoding="utf-8"
+    )
+    (folder / "constants.py").write_text(f"GAIN = {gain}\n", encoding="utf-8")
+    (folder / "late.py").write_text("POWER = 1\n", encoding="utf-8")
     return str(folder / "plugin.py")
 
 

@@ -46,7 +46,7 @@ def gone() -> int:
 
 def hold(path: Path, pid: int, host: str | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": host or _machine(), "pid": pid}))
+    path.write_text(json.dumps({"machine": host or _machine(), "pid": pid}), encoding="utf-8")
 
 
 PLACES = ["run/heads/.ab12.0123abcd", "run/cells/.ab12.0123abcd", "run/folds/.ab-12.0123abcd"]

@@ -223,10 +223,10 @@ def test_a_long_message_is_shortened_everywhere_but_in_its_file(tmp_path: Path) 
     (file,) = (tmp_path / "run/failures").glob("*.txt")
     assert message.startswith(begin)
     assert message.endswith(f" ... ({len(LONG) - 1 - 1_000:,} more characters in failures/{file.name})")
-    assert LONG in file.read_text()
+    assert LONG in file.read_text(encoding="utf-8")
     write_csv_files(results)
     assert (tmp_path / "run/cells.csv").stat().st_size < 10_000
-    lines = csv.DictReader((tmp_path / "run/cells.csv").read_text().splitlines())
+    lines = csv.DictReader((tmp_path / "run/cells.csv").read_text(encoding="utf-8").splitlines())
     assert [line["error"] for line in lines if line["error"]] == [message]
 
 
@@ -240,7 +240,7 @@ def test_what_a_failing_component_prints_is_cut_and_kept_with_its_failure(
     more = f"\n... ({len(LONG) - 2_000:,} more characters of output are not shown)\n"
     assert capsys.readouterr() == (LONG[:2_000] + more,) * 2
     (file,) = (tmp_path / "run/failures").glob("*.txt")
-    assert file.read_text().endswith(f"\nOutput:\n{LONG}{LONG}")
+    assert file.read_text(encoding="utf-8").endswith(f"\nOutput:\n{LONG}{LONG}")
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_damage_to_any_stored_file_is_made_good(
     assert set(examples) == KINDS
     damaged: set[str] = set()
     for files in rounds(examples):
-        lines = (run / "costs.csv").read_text().count("\n")
+        lines = (run / "costs.csv").read_text(encoding="utf-8").count("\n")
         for file in files.values():
             damage(file)
         damaged |= set(files)
@@ -98,7 +98,7 @@ def test_damage_to_any_stored_file_is_made_good(
         heads = {file.parent for name, file in files.items() if name.startswith("heads/")}
         shutil.rmtree(next(head for head in (run / "heads").iterdir() if head not in heads))
         assert finish(run, own_cache) == whole, list(files)
-        assert (run / "costs.csv").read_text().count("\n") == lines
+        assert (run / "costs.csv").read_text(encoding="utf-8").count("\n") == lines
         assert set(examples) == {kind(each, run) for each in stored(run, own_cache).values()}, list(files)
     assert damaged == KINDS
 

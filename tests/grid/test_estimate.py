@@ -31,8 +31,8 @@ def fit_seconds(path: Path) -> dict[tuple[str, int], float]:
     """By fusion and epochs at most, of every stored head."""
     found: dict[tuple[str, int], list[float]] = {}
     for head in (path / "heads").iterdir():
-        about = json.loads((head / "head.json").read_text())
-        seconds = json.loads((head / "cost.json").read_text())["fit_seconds"]
+        about = json.loads((head / "head.json").read_text(encoding="utf-8"))
+        seconds = json.loads((head / "cost.json").read_text(encoding="utf-8"))["fit_seconds"]
         found.setdefault((about["fusion"], about["recipe"]["epochs"]), []).append(seconds)
     return {key: median(values) for key, values in found.items()}
 
@@ -74,9 +74,9 @@ def test_heads_cost_what_heads_of_the_same_fusion_cost_those_of_the_same_recipe_
     assert fit.seconds == pytest.approx(2 * known["linear", 6] + 2 * known["toy-sum", 6])
     _, fit = stages(toy_plan(recipe={"epochs": 6, "patience": 0}, regions=["top"], seeds=1), path)
     sums = [
-        json.loads((head / "cost.json").read_text())["fit_seconds"]
+        json.loads((head / "cost.json").read_text(encoding="utf-8"))["fit_seconds"]
         for head in (path / "heads").iterdir()
-        if json.loads((head / "head.json").read_text())["fusion"] == "toy-sum"
+        if json.loads((head / "head.json").read_text(encoding="utf-8"))["fusion"] == "toy-sum"
     ]
     assert fit.seconds == pytest.approx(median(sums)), "other views: any head of that fusion will do"
 

@@ -28,13 +28,13 @@ class Look:
         import torch
 
         seen = os.getppid(), os.environ.get("SEEN", ""), os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
-        self.file.write_text(" ".join(map(str, seen)))
+        self.file.write_text(" ".join(map(str, seen)), encoding="utf-8")
 
 
 def seen(path: Path) -> list[str]:
     done = list(Processes(1, None, Code((), ()), 0).run([Look(path)], lambda _: None))  # type: ignore[arg-type]
     assert [failure for _, failure in done] == [None]
-    return path.read_text().split()
+    return path.read_text(encoding="utf-8").split()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are spawned on other systems")

@@ -134,7 +134,7 @@ def unchecked() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
-    (folder / "faults.py").write_text(PLUGIN)
+    (folder / "faults.py").write_text(PLUGIN, encoding="utf-8")
     return folder
 
 
@@ -152,7 +152,7 @@ def finished(folder: Path) -> CompletedProcess[str]:
 
 
 def cells(folder: Path, out: str, state: str) -> dict[str, dict[str, str]]:
-    with (folder / out / "cells.csv").open() as stream:
+    with (folder / out / "cells.csv").open(encoding="utf-8") as stream:
         return {row["fusion"]: row for row in csv.DictReader(stream) if row["state"] == state}
 
 
@@ -209,9 +209,9 @@ def test_each_failure_says_what_happened(folder: Path) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_each_failure_leaves_its_traceback(folder: Path) -> None:
-    grid = json.loads((folder / "out/grid.json").read_text())
+    grid = json.loads((folder / "out/grid.json").read_text(encoding="utf-8"))
     heads = {row["axes"]["fusion"]: next(iter(row["cells"][0]["heads"].values())) for row in grid["rows"]}
-    traces = {name: (folder / f"out/failures/{heads[name]}.txt").read_text() for name in BAD}
+    traces = {name: (folder / f"out/failures/{heads[name]}.txt").read_text(encoding="utf-8") for name in BAD}
     silent = {"exits", "vanishes", "killed"}  # they leave nobody the time to say anything
     for name in set(BAD) - silent - {"nan"}:
         assert "in misbehave" in traces[name], (name, traces[name])
@@ -224,7 +224,11 @@ def test_what_a_component_prints_and_raises_is_shown_in_part(folder: Path, finis
     for stream in (finished.stdout, finished.stderr):
         assert len(stream) < 50_000
         assert stream.count(f"({12_000_000 - 2_000:,} more characters of output are not shown)") == 1
-    (trace,) = (text for file in (folder / "out/failures").glob("*.txt") if "prattle" in (text := file.read_text()))
+    (trace,) = (
+        text
+        for file in (folder / "out/failures").glob("*.txt")
+        if "prattle" in (text := file.read_text(encoding="utf-8"))
+    )
     for word in ("chatter ", "prattle "):
         assert len(max(re.findall(f"(?:{word})+", trace), key=len)) == {"chatter ": 24, "prattle ": 12}[word] * 10**6
 
@@ -297,7 +301,7 @@ class CountedB(CountedFusion):
 
 def work_done(folder: Path) -> tuple[int, int]:
     """(views that went through the backbone, heads trained)."""
-    lines = (folder / "work.log").read_text().splitlines()
+    lines = (folder / "work.log").read_text(encoding="utf-8").splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("embed")), lines.count("fit")
 
 
@@ -307,7 +311,7 @@ def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
     for name, runs in (("alone", 1), ("both", 2)):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "faults.py").write_text(COUNTING)
+        (folder / "faults.py").write_text(COUNTING, encoding="utf-8")
         how = ["--executor", "serial"] if runs == 1 else ["--workers", "1"]
         commands = [ForkedCommand(folder, *words, *how) for _ in range(runs)]
         finished[name] = [command.wait() for command in commands]
@@ -328,7 +332,7 @@ def test_two_runs_at_once_do_every_piece_of_work_once(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_told_in_one_line_and_the_run_goes_on_once_there_is_room(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the system refuses to write, in whatever process."""
     words = ["bench", *GRID, "--fusion", "plain-mean,mlp"]
-    (tmp_path / "faults.py").write_text("")
+    (tmp_path / "faults.py").write_text("", encoding="utf-8")
     done = forked(tmp_path, *words, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (24 * 1024, 24 * 1024)))
     assert done.returncode == 1, done.stderr
     last = done.stderr.strip().splitlines()[-1]

@@ -20,7 +20,6 @@ from toy_components import Box, Recorder, Sum, registered, toy_house, toy_plan  
 from typer.testing import CliRunner
 
 import fusionkit
-import fusionkit.testing
 from fusionkit import api
 from fusionkit.cli import app
 from fusionkit.grid import first_checks
@@ -80,7 +79,7 @@ KEYS: dict[str, Any] = {
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
     file = tmp_path / "mine.py"
-    file.write_text(PLUGIN.replace("{mean}", "summed.mean(0)"))
+    file.write_text(PLUGIN.replace("{mean}", "summed.mean(0)"), encoding="utf-8")
     return file
 
 
@@ -147,10 +146,10 @@ def test_a_failed_check_is_named_in_terminal_python_page_and_list(tmp_path: Path
     )
     for line in (mixer, loose):
         assert line in shown.output.replace("\n", "")
-        assert line in (out / "report.html").read_text()
+        assert line in (out / "report.html").read_text(encoding="utf-8")
     (out / "report.html").unlink()
     api.report(out, pictures=False)
-    assert mixer in (out / "report.html").read_text()
+    assert mixer in (out / "report.html").read_text(encoding="utf-8")
     marks = listed(plugin)
     assert [marks[name].endswith("(fails 1 check)") for name in ("good", "mixer", "loose")] == [False, True, True]
 
@@ -169,7 +168,7 @@ def test_an_unchanged_component_is_checked_once(tmp_path: Path, plugin: Path, ch
     second = bench(plugin, tmp_path / "second", fusions=["mixer", "good"])
     assert checked == []
     assert lines(first) == lines(second) != []
-    plugin.write_text(PLUGIN.replace("{mean}", "0"))
+    plugin.write_text(PLUGIN.replace("{mean}", "0"), encoding="utf-8")
     assert not listed(plugin)["mixer"].endswith("check)")
     assert lines(bench(plugin, tmp_path / "first", fusions=["mixer", "good"])) == []
     assert sorted(checked) == ["good", "mixer"]
@@ -337,7 +336,7 @@ def test_a_damaged_outcome_is_replaced(plugin: Path, checked: list[str]) -> None
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(plugin: Path, tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
     (failed,) = failures(plugins=[str(plugin)], fusions=["mixer"])
     assert failed["failed"] == ["row_alone_is_row_in_batch"]
 

@@ -112,7 +112,7 @@ def test_failures_are_kept_with_their_traceback_and_forgotten_on_success(folder:
     assert folder.failure("h") is None
     folder.write_failure("h", "it broke", "Traceback: here")
     assert folder.failure("h") == "it broke"
-    assert (folder.path / "failures" / "h.txt").read_text() == "Traceback: here"
+    assert (folder.path / "failures" / "h.txt").read_text(encoding="utf-8") == "Traceback: here"
     folder.write_head("h", head(), {}, {})
     assert folder.failure("h") is None
     assert list((folder.path / "failures").iterdir()) == []
@@ -170,20 +170,20 @@ def test_a_new_folder_has_no_grid(folder: RunFolder) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"a": 1}'])
 def test_a_broken_grid_file_is_one_clear_error(folder: RunFolder, text: str) -> None:
     folder.path.mkdir()
-    (folder.path / "grid.json").write_text(text)
+    (folder.path / "grid.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"grid\.json is not a grid of fusionkit"):
         folder.load_grid()
 
 
 def test_a_grid_of_a_later_version_is_refused(folder: RunFolder) -> None:
     folder.path.mkdir()
-    (folder.path / "grid.json").write_text(json.dumps({"schema": 99}))
+    (folder.path / "grid.json").write_text(json.dumps({"schema": 99}), encoding="utf-8")
     with pytest.raises(DataError, match="written by a later fusionkit"):
         folder.load_grid()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ConfigError, match="cannot be written"):
             RunFolder(path).add_plan(toy_plan(), {})

@@ -64,7 +64,9 @@ class GpuTask:
 
     def run(self, advance: Any) -> Failure | None:
         first = not (self.folder / self.name).exists()
-        (self.folder / self.name).write_text(f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']} {self.device}")
+        (self.folder / self.name).write_text(
+            f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']} {self.device}", encoding="utf-8"
+        )
         if self.dies and first:
             os._exit(3)
         deadline = time.monotonic() + 120
@@ -81,7 +83,7 @@ def test_workers_share_the_gpus_evenly_and_a_lost_workers_gpu_is_reused(tmp_path
     executor = Processes(3, None, Code((), ()), gpus=("7", "GPU-b"))
     results = list(executor.run(tasks, lambda _: None))  # type: ignore[arg-type]
     assert [failure for _, failure in results] == [None] * 6
-    noted = [(tmp_path / task.name).read_text().split() for task in tasks[1:]]
+    noted = [(tmp_path / task.name).read_text(encoding="utf-8").split() for task in tasks[1:]]
     assert {device for _, _, device in noted} == {"cuda:0"}
     by_worker = {pid: gpu for pid, gpu, _ in noted}
     assert all(by_worker[pid] == gpu for pid, gpu, _ in noted)  # a worker keeps its GPU

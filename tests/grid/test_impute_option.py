@@ -75,7 +75,7 @@ def test_cells_are_scored_with_it_and_say_so(tmp_path: Path, how: str) -> None:
     lacking = int((known & ~seen).sum())
     assert lacking > 0
     assert (cell.info["impute"], cell.info["imputed"]) == (how, lacking)
-    assert json.loads((tmp_path / "run/grid.json").read_text())["impute"] == how
+    assert json.loads((tmp_path / "run/grid.json").read_text(encoding="utf-8"))["impute"] == how
     assert caption(results)[-1] == f"frames without any view: {lacking}, imputed: {how}"
 
 

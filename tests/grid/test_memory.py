@@ -18,9 +18,9 @@ from fusionkit.grid.memory import GIB, available_memory, share
 
 def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, inactive: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / names[0]).write_text(f"{limit}\n")
-    (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {inactive}\n")
+    (folder / names[0]).write_text(f"{limit}\n", encoding="utf-8")
+    (folder / names[1]).write_text(f"{used}\n", encoding="utf-8")
+    (folder / "memory.stat").write_text(f"anon 5\n{names[2]} {inactive}\n", encoding="utf-8")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def available(system: Path, groups: str) -> int:
-    (system / "groups").write_text(groups)
+    (system / "groups").write_text(groups, encoding="utf-8")
     return available_memory(system / "groups")
 
 

@@ -209,8 +209,8 @@ def test_a_folder_without_a_sound_grid_is_refused_and_nothing_changed(tmp_path: 
     carry_out(toy_plan(seeds=1), tmp_path / "a")
     (tmp_path / "b").mkdir()
     if wrong == "damaged":
-        text = (tmp_path / "a" / "grid.json").read_text()
-        (tmp_path / "b" / "grid.json").write_text(text.replace("toy-sum", "toy-sun"))
+        text = (tmp_path / "a" / "grid.json").read_text(encoding="utf-8")
+        (tmp_path / "b" / "grid.json").write_text(text.replace("toy-sum", "toy-sun"), encoding="utf-8")
     before = everything(tmp_path)
     with pytest.raises(DataError, match="b holds no grid" if wrong == "empty" else r"b/grid\.json is damaged"):
         unite(tmp_path / "a", tmp_path / "b")

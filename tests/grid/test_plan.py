@@ -147,7 +147,7 @@ class Plugged(Backbone):
     for factor in (1, 2):
         space: dict[str, Any] = {}
         file = tmp_path / f"plug{factor}.py"
-        file.write_text(plugin.format(factor=factor))
+        file.write_text(plugin.format(factor=factor), encoding="utf-8")
         space = _imported(file)
         with registered(BACKBONES, "toy-plugged", space["Plugged"]):
             found.append(set(toy_plan(**BASE, backbones=["toy-plugged"]).heads))
@@ -226,7 +226,7 @@ def test_a_file_that_a_backbone_reads_counts_by_its_bytes_not_its_path(tmp_path:
             super().__init__(1.0)
 
     for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     with registered(BACKBONES, "toy-weighted", Weighted):
         plans = [toy_plan(**BASE, backbones=[f"toy-weighted:weights={tmp_path / name}"]) for name in "abc"]
     assert set(plans[0].heads) == set(plans[1].heads)

@@ -41,7 +41,7 @@ def test_a_distribution_of_somebody_elses_brings_those_that_it_needs(
     (tmp_path / "my_pkg-0.3.dist-info").mkdir()
     needs = ("rich>=1", "no-such-thing; sys_platform == 'win32'", "pytest; extra == 'test'")
     lines = ["Metadata-Version: 2.1", "Name: my_pkg", "Version: 0.3", *(f"Requires-Dist: {need}" for need in needs)]
-    (tmp_path / "my_pkg-0.3.dist-info/METADATA").write_text("\n".join(lines) + "\n")
+    (tmp_path / "my_pkg-0.3.dist-info/METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     assert module._versions(["my_pkg", "nowhere"]) == {"my_pkg": "0.3", "rich": version("rich")}
 

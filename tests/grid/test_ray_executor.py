@@ -46,7 +46,7 @@ class Chore:
         return self.cache / f"{self.name}.txt"
 
     def note(self, text: str) -> None:
-        with self.notes.open("a") as stream:
+        with self.notes.open("a", encoding="utf-8") as stream:
             stream.write(text + "\n")
 
     def run(self, advance: Any) -> Failure | None:
@@ -150,7 +150,7 @@ def executor(
 
 
 def began(chore: Chore) -> int:
-    return chore.notes.read_text().splitlines().count("began")
+    return chore.notes.read_text(encoding="utf-8").splitlines().count("began")
 
 
 # -- results -----------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_a_grid_whose_node_dies_gives_the_bits_of_one_process(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = tmp_path / "waits.py"
-    plugin.write_text(PLUGIN)
+    plugin.write_text(PLUGIN, encoding="utf-8")
     alone = grid(tmp_path / "serial", plugin, monkeypatch, Serial())
     (tmp_path / "armed").touch()
     failures = []
@@ -234,7 +234,7 @@ def killing(house: House, told: Path) -> Iterator[None]:
         while not told.exists() and not over.wait(0.05):
             continue
         if told.exists():
-            house.kill(int(told.read_text()))
+            house.kill(int(told.read_text(encoding="utf-8")))
 
     over = threading.Event()
     thread = threading.Thread(target=wait)
@@ -272,7 +272,7 @@ def test_faults_stay_with_their_tasks(
     assert 'raise RuntimeError("a bug in the plugin")' in (found["1-raises"] or Failure("", "")).trace
     assert [name for name, failure in found.items() if failure and failure.retryable] == ["2-exits", "4-swells"]
     assert [began(chore) for chore in chores] == [1, 1, 2, 1, 2, 1, 1, *[1] * 11]
-    assert chores[0].notes.read_text().splitlines()[1] == f"1 1 1 1 {tmp_path}"
+    assert chores[0].notes.read_text(encoding="utf-8").splitlines()[1] == f"1 1 1 1 {tmp_path}"
     assert capfd.readouterr().out == ""
 
 
@@ -316,7 +316,7 @@ def test_an_interruption_stops_what_is_out_and_lets_it_clean_up(house: House, tm
 
     with pytest.raises(KeyboardInterrupt):
         list(executor(house).run(chores, interrupt))  # type: ignore[arg-type]
-    notes = [chore.notes.read_text() for chore in chores[1:] if chore.notes.exists()]
+    notes = [chore.notes.read_text(encoding="utf-8") for chore in chores[1:] if chore.notes.exists()]
     assert "began\nlet go\n" in notes
     assert len(notes) < 4  # two cores: the rest never began
     after = Chore("after", "works", tmp_path)
@@ -389,8 +389,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("where", ["local", "cluster"])
 def test_a_ray_is_started_or_joined_quietly_and_left_as_it_was(house: House, tmp_path: Path, where: str) -> None:
-    (tmp_path / "hello.py").write_text(SCRIPT)
-    (tmp_path / "plugin.py").write_text('import os\nos.environ["LOADED"] = "yes"\n')
+    (tmp_path / "hello.py").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "plugin.py").write_text('import os\nos.environ["LOADED"] = "yes"\n', encoding="utf-8")
     address = house.cluster.address if where == "cluster" else "local"
     words = [sys.executable, "hello.py", address]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)

@@ -124,7 +124,7 @@ def test_a_broken_fusion_fails_its_own_cells_only(tmp_path: Path, fusion: str, m
         for name in ("linear", "toy-sum", fusion, "toy-forest")
         for seed in (0, 1)
     }
-    traces = [path.read_text() for path in (tmp_path / "run" / "failures").glob("*.txt")]
+    traces = [path.read_text(encoding="utf-8") for path in (tmp_path / "run" / "failures").glob("*.txt")]
     assert len(traces) == 2
     assert all(trace.startswith("Traceback") and "Error" in trace for trace in traces)
     row = results.rows[2]

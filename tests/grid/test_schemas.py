@@ -36,14 +36,14 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def grid_of(path: Path) -> dict[str, object]:
-    grid: dict[str, object] = json.loads((path / "grid.json").read_text())
+    grid: dict[str, object] = json.loads((path / "grid.json").read_text(encoding="utf-8"))
     return grid
 
 
 def sealed(path: Path, schema: int) -> None:
     grid = {**grid_of(path), "schema": schema}
     del grid["seal"]
-    (path / "grid.json").write_text(json.dumps({**grid, "seal": digest(grid)}))
+    (path / "grid.json").write_text(json.dumps({**grid, "seal": digest(grid)}), encoding="utf-8")
 
 
 def head(path: Path) -> Path:
@@ -64,11 +64,11 @@ def shard(path: Path) -> Path:
 
 def test_every_stored_file_says_its_schema(path: Path) -> None:
     for stored in (head(path), cell(path), rows(path), shard(path)):
-        assert json.loads((stored / MARKER).read_text())["schema"] == SCHEMA
+        assert json.loads((stored / MARKER).read_text(encoding="utf-8"))["schema"] == SCHEMA
     assert grid_of(path)["schema"] == SCHEMA
     folder = RunFolder(path)
     folder.write_failure("x", "it broke", "")
-    assert json.loads((path / "failures" / "x.json").read_text())["schema"] == SCHEMA
+    assert json.loads((path / "failures" / "x.json").read_text(encoding="utf-8"))["schema"] == SCHEMA
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_an_earlier_schema_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) 
     files, meta = read_artifact_now(head(path))
     write_artifact(head(path), files, meta)
     monkeypatch.undo()
-    assert json.loads((head(path) / MARKER).read_text())["schema"] == SCHEMA - 1
+    assert json.loads((head(path) / MARKER).read_text(encoding="utf-8"))["schema"] == SCHEMA - 1
     assert read_artifact(head(path)) == files
     sealed(path, SCHEMA - 1)
     grid = RunFolder(path).load_grid()
@@ -128,5 +128,5 @@ def test_an_earlier_schema_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def read_artifact_now(folder: Path) -> tuple[dict[str, bytes], dict[str, object]]:
-    marker = json.loads((folder / MARKER).read_text())
+    marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     return {name: (folder / name).read_bytes() for name in marker["files"]}, marker["meta"]

@@ -53,7 +53,7 @@ class Moody(Smoother):
     hoard: ClassVar[list[np.ndarray]] = []
 
     def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
-        with self.notes.open("a") as stream:
+        with self.notes.open("a", encoding="utf-8") as stream:
             stream.write(f"{os.getpid()}\n")
         known = np.concatenate(labels)
         self.share = np.bincount(known[known >= 0], minlength=3) / (known >= 0).sum()
@@ -96,7 +96,7 @@ class Moody(Smoother):
 
     def leaves_a_child(self) -> None:
         if os.fork() == 0:
-            self.notes.with_name("orphan").write_text(str(os.getpid()))
+            self.notes.with_name("orphan").write_text(str(os.getpid()), encoding="utf-8")
             time.sleep(600)
         while not self.notes.with_name("orphan").exists():
             time.sleep(0.01)
@@ -149,7 +149,7 @@ def trace(path: Path, plan: Plan) -> str:
 
 def processes() -> list[int]:
     """Those that smoothers ran in, each once, in order."""
-    return [int(line) for line in dict.fromkeys(Moody.notes.read_text().split())]
+    return [int(line) for line in dict.fromkeys(Moody.notes.read_text(encoding="utf-8").split())]
 
 
 def nothing_is_left(path: Path) -> bool:
@@ -248,7 +248,7 @@ def test_a_death_loses_its_own_cell_only(tmp_path: Path, act: str, monkeypatch: 
     assert (outcome.scored, outcome.reused, outcome.failed) == (1, 8, {})
     assert cells(path) == expected
     with suppress(FileNotFoundError):
-        os.kill(int((tmp_path / "orphan").read_text()), signal.SIGKILL)
+        os.kill(int((tmp_path / "orphan").read_text(encoding="utf-8")), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("drawn", [BarProgress, LineProgress])
@@ -372,7 +372,7 @@ def test_the_process_does_not_outlive_the_run(tmp_path: Path) -> None:
     run = multiprocessing.get_context("fork").Process(target=carry_out, args=(plan, tmp_path / "run", APART))
     run.start()
     deadline = time.monotonic() + 300
-    while not Moody.notes.exists() or len(Moody.notes.read_text().split()) < 2:
+    while not Moody.notes.exists() or len(Moody.notes.read_text(encoding="utf-8").split()) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     run.kill()
@@ -391,7 +391,7 @@ def test_the_process_does_not_outlive_the_run(tmp_path: Path) -> None:
 
 def runs(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
 
@@ -543,7 +543,7 @@ class Aborts(Smoother):
     def smooth(self, x, frame_numbers):
         os.abort()
 """
-    (tmp_path / "bad.py").write_text(plugin)
+    (tmp_path / "bad.py").write_text(plugin, encoding="utf-8")
     words = ["--dataset", "synthetic:train=8,val=6,test=6,clips=2,clip_length=6", "--recipe", "epochs=1"]
     words += ["--regions", "eye", "--fusion", "plain-mean", "--seeds", "1", "--smoother", "aborts,window:width=auto"]
     words += ["--plugin", "bad.py", "--executor", "processes", "--workers", "1", "--out", "out"]
@@ -554,7 +554,7 @@ class Aborts(Smoother):
     assert "2 cell(s) failed" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Fatal Python error" not in done.stderr
-    assert (tmp_path / "out/results.csv").read_text().count("window") == 2
+    assert (tmp_path / "out/results.csv").read_text(encoding="utf-8").count("window") == 2
 
 
 def test_a_failure_in_either_process_reads_the_same(tmp_path: Path) -> None:

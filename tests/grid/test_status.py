@@ -199,7 +199,7 @@ def test_another_weights_file_is_named(path: Path, tmp_path: Path) -> None:
     plans = []
     with registered(BACKBONES, "toy-weighted", Weighted):
         for name in ("a", "b"):
-            (tmp_path / name).write_text(name)
+            (tmp_path / name).write_text(name, encoding="utf-8")
             plans.append(toy_plan(**ONE, backbones=[f"toy-weighted:weights={tmp_path / name}"]))
         carry_out(plans[0], path)
         reason = "backbone toy-weighted: weights file changed"
@@ -334,7 +334,7 @@ def test_a_cell_that_stands_in_a_row_of_other_recipes_now_is_planned_with_them(p
     assert states(status)[2] == {AFTER_HEAD}
     carry_out(plan, path)
     for cell in (path / "cells").iterdir():
-        if json.loads((cell / "cell.json").read_text())["record"]["recipe"] == plan.rows[0].axes.recipe:
+        if json.loads((cell / "cell.json").read_text(encoding="utf-8"))["record"]["recipe"] == plan.rows[0].axes.recipe:
             shutil.rmtree(cell)
     assert states(ahead(plan, path))[2] == {planned("recipe lr=0.05,epochs=2 -> lr=[0.05,0.01],epochs=2")}
 
@@ -343,7 +343,7 @@ def test_the_lease_of_a_process_that_is_gone_is_no_running_work(path: Path) -> N
     plan = toy_plan(**ONE)
     (head,) = plan.heads
     (path / "leases").mkdir(parents=True)
-    (path / "leases" / head).write_text(json.dumps({"machine": _machine(), "pid": 2**22 + 1}))
+    (path / "leases" / head).write_text(json.dumps({"machine": _machine(), "pid": 2**22 + 1}), encoding="utf-8")
     assert states(ahead(plan, path))[1] == {NEW}
 
 

@@ -65,7 +65,7 @@ def infos(folder: RunFolder, row: RowPlan) -> list[dict[str, Any]]:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -299,7 +299,7 @@ def test_the_sweep_is_recorded_in_the_tables_and_in_the_grid(tmp_path: Path) -> 
     heads = {head.id: str(head.recipe) for head in plan.heads.values()}
     costs = read(tmp_path / "run" / "costs.csv")
     assert [heads[row["head"]] for row in costs] == [chosen[row["views"]] for row in costs]
-    grid = json.loads((tmp_path / "run" / "grid.json").read_text())
+    grid = json.loads((tmp_path / "run" / "grid.json").read_text(encoding="utf-8"))
     assert grid["grids"][0]["description"]["recipe"] == LR
     for record in grid["rows"]:
         for cell in record["cells"]:
@@ -374,13 +374,13 @@ def test_the_command_takes_a_sweep_and_records_the_choice(tmp_path: Path, monkey
     assert [row["recipe"] for row in read(Path("out/results.csv"))] == ["lr=[0.0001,0.01],epochs=2"] * 2
     cells = read(Path("out/cells.csv"))
     for row in cells:
-        stored = json.loads(Path("out/cells", row["cell"], "cell.json").read_text())
+        stored = json.loads(Path("out/cells", row["cell"], "cell.json").read_text(encoding="utf-8"))
         means = stored["recipe_dev_macro_f1"]
         assert list(means) == ["lr=0.0001,epochs=2", "lr=0.01,epochs=2"]
         assert row["chosen_recipe"] == max(means, key=lambda point: means[point])
-        assert json.loads(Path("out/heads", stored["head"], "head.json").read_text())["recipe"]["lr"] == float(
-            row["chosen_recipe"].split(",")[0].removeprefix("lr=")
-        )
+        assert json.loads(Path("out/heads", stored["head"], "head.json").read_text(encoding="utf-8"))["recipe"][
+            "lr"
+        ] == float(row["chosen_recipe"].split(",")[0].removeprefix("lr="))
     before = Path("out/cells.csv").read_bytes()
     again = CliRunner().invoke(app, ["bench", *data, *words, "--smoother", "none", "--out", "out"])
     assert "0 heads trained, 0 cells scored, 4 cells reused" in again.output

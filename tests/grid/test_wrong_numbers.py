@@ -179,7 +179,7 @@ def test_rows_that_predict_one_class_are_named_and_stand_in_the_table_of_cells(t
         "in 1 row(s) some cells predict one class only: face,bottom/toy-stubborn:odd=true/toy-plain (1 of 2 cells)",
     ]
     write_csv_files(results)
-    with (tmp_path / "run/cells.csv").open() as stream:
+    with (tmp_path / "run/cells.csv").open(encoding="utf-8") as stream:
         found = {(row["fusion"], row["seed"]): row["predicted_classes"] for row in csv.DictReader(stream)}
     assert [found["toy-stubborn", "0"], found["toy-stubborn", "1"]] == ["1", "1"]
     odd = [found["toy-stubborn:odd=true", seed] for seed in ("0", "1")]

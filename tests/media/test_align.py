@@ -96,7 +96,7 @@ def test_the_position_of_each_face_is_reported(tmp_path: Path):
     times = [0.0, 0.04, 0.5, 0.54, 1.9, 2.0]
     video = write_video(tmp_path / "a.mkv", [frame_of(place(90 + n, 100)) for n in range(6)], codec="ffv1", times=times)
     run(video, tmp_path / "out")
-    with (tmp_path / "out/align/a.csv").open(newline="") as file:
+    with (tmp_path / "out/align/a.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["clip"], int(row["frame"])) for row in rows] == [("a", n) for n in range(1, 7)]
     np.testing.assert_allclose([float(row["seconds"]) for row in rows], times, atol=0.001)
@@ -134,7 +134,7 @@ def test_one_of_several_faces_can_be_chosen(tmp_path: Path, people, x: int):
     video = write_video(tmp_path / "a.mkv", [frame] * 6, codec="ffv1")
     run(video, tmp_path / "out", replace(OPTIONS, people=people))
     assert clips(tmp_path / "out") == {"a": [1, 2, 3, 4, 5, 6]}
-    with (tmp_path / "out/align/a.csv").open(newline="") as file:
+    with (tmp_path / "out/align/a.csv").open(newline="", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
     assert (float(row["left"]) + float(row["right"])) / 2 == pytest.approx(x, abs=6)
 
@@ -274,7 +274,7 @@ def test_every_frame_is_reported_to_the_caller(tmp_path: Path):
 
 
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path: Path):
-    (tmp_path / "out").write_text("a file")
+    (tmp_path / "out").write_text("a file", encoding="utf-8")
     with pytest.raises(StorageError, match="out cannot be written: "):
         check_output(tmp_path / "out")
 

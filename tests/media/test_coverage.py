@@ -24,7 +24,7 @@ def result_of(name: str, frames: int, clips: list[AlignedClip]) -> AlignedInput:
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    with (out / "coverage.csv").open(newline="") as file:
+    with (out / "coverage.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -139,7 +139,7 @@ def empty(path: Path) -> None:
 
 
 def text(path: Path) -> None:
-    path.write_text("no video " * 30)
+    path.write_text("no video " * 30, encoding="utf-8")
 
 
 def photo(path: Path) -> None:

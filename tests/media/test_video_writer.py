@@ -50,7 +50,7 @@ def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_raises(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with (
         pytest.raises(StorageError, match=r"file/m\.mp4 cannot be written"),
         VideoWriter(tmp_path / "file/m.mp4") as writer,

@@ -114,7 +114,7 @@ def effects(found: Ablation, view: str) -> list[float]:
 
 
 def records_of(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(file.read_text().splitlines()))
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
 
 
 @pytest.mark.slow

@@ -248,14 +248,14 @@ def test_weights_that_differ_from_those_of_training_raise(tmp_path: Path) -> Non
         files = ("gains",)
 
         def __init__(self, gains: str = "") -> None:
-            super().__init__(float(Path(gains).read_text()))
+            super().__init__(float(Path(gains).read_text(encoding="utf-8")))
 
     weights = tmp_path / "gains.txt"
-    weights.write_text("1.5")
+    weights.write_text("1.5", encoding="utf-8")
     with registered(BACKBONES, "toy-weighed", Weighed):
         benched(tmp_path / "run", backbones=[f"toy-weighed:gains={weights}"], seeds=1)
         assert fusionkit.load(tmp_path / "run", "toy-sum").notes == ()
-        weights.write_text("2.5")
+        weights.write_text("2.5", encoding="utf-8")
         with pytest.raises(DataError, match="file gains of toy-weighed differs from the one that the cell was trained"):
             fusionkit.load(tmp_path / "run", "toy-sum")
         weights.unlink()

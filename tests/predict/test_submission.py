@@ -80,7 +80,7 @@ def test_byte_order_marks_line_ends_and_values_do_not_matter(tmp_path: Path, how
     ],
 )
 def test_a_malformed_template_raises_with_the_line(tmp_path: Path, lines: list[str], message: str) -> None:
-    (tmp_path / "template.txt").write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "template.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     with pytest.raises(DataError, match=message.replace(".", r"\.")):
         read_template(tmp_path / "template.txt")
 
@@ -125,7 +125,7 @@ def test_every_row_is_written_once_in_order_with_the_value_of_its_frame(tmp_path
 
 def test_a_file_a_video_holds_the_classes_and_a_line_a_frame(tmp_path: Path) -> None:
     write_per_video(["Neutral", "Anger"], {"a": np.array([1, 0, 1]), "b_left": np.array([0])}, tmp_path / "out")
-    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+    assert {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "out").iterdir()} == {
         "a.txt": "Neutral,Anger\n1\n0\n1\n",
         "b_left.txt": "Neutral,Anger\n0\n",
     }
@@ -146,7 +146,7 @@ def test_an_output_that_exists_raises(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = template_of(tmp_path, ROWS)
-    (tmp_path / "out.txt").write_text("before")
+    (tmp_path / "out.txt").write_text("before", encoding="utf-8")
 
     def full(path: Path, data: bytes) -> None:
         path.write_bytes(data[:3])
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_rows(
             template, {name: np.zeros(len(rows), int) for name, rows in template.rows_of.items()}, tmp_path / "out.txt"
         )
-    assert (tmp_path / "out.txt").read_text() == "before"
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.txt", "template.txt"]
 
 
@@ -221,9 +221,9 @@ ODD = st.sampled_from(
 )
 def test_a_text_has_no_fault_only_if_it_equals_the_expected_file(tmp_path: Path, lines: list[str], header: str) -> None:
     template = template_of(tmp_path, ROWS)
-    (tmp_path / "out.txt").write_text("\n".join([header, *lines]), newline="")
+    (tmp_path / "out.txt").write_text("\n".join([header, *lines]), newline="", encoding="utf-8")
     found = list(submission_faults(tmp_path / "out.txt", template))
-    rows = [line for line in (tmp_path / "out.txt").read_text().split("\n")[1:] if line]
+    rows = [line for line in (tmp_path / "out.txt").read_text(encoding="utf-8").split("\n")[1:] if line]
     assert (not found) == (header == HEADER and rows == WHOLE)
     assert all("\n" not in fault and len(fault) < len(str(tmp_path)) + 400 for fault in found)
 
@@ -237,7 +237,7 @@ def test_any_bytes_are_a_template_with_every_row_or_raise(tmp_path: Path, junk: 
         found = read_template(path)
     except DataError:
         return
-    rows = [line for line in path.read_text("utf-8-sig").split("\n")[1:] if line]
+    rows = [line for line in path.read_text("utf-8-sig", encoding="utf-8").split("\n")[1:] if line]
     assert list(found.locations()) == [line.partition(",")[0] for line in rows]
     write_rows(found, {name: np.zeros(len(own), int) for name, own in found.rows_of.items()}, tmp_path / "out.txt")
     assert list(submission_faults(tmp_path / "out.txt", found)) == []
@@ -249,7 +249,7 @@ def test_each_fault_is_reported_with_its_line(
 ) -> None:
     template = template_of(tmp_path, ROWS)
     out = tmp_path / "out.txt"
-    out.write_text("".join(line.format(*ROWS) + "\n" for line in edited(change)))
+    out.write_text("".join(line.format(*ROWS) + "\n" for line in edited(change)), encoding="utf-8")
     found = [
         fault.replace(str(out), "out").replace(str(template.path), "template")
         for fault in submission_faults(out, template)

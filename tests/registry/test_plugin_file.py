@@ -39,7 +39,7 @@ def clean() -> Iterator[None]:
 
 
 def write(path: Path, name: str = "lone-test", answer: int = 1) -> str:
-    path.write_text(SOURCE.format(name=name, answer=answer))
+    path.write_text(SOURCE.format(name=name, answer=answer), encoding="utf-8")
     return str(path)
 
 
@@ -106,12 +106,14 @@ class Beside(Smoother):
 def beside(folder: Path, name: str, gain: int, more: int) -> str:
     """Write a plugin file and its helpers into a folder: it maps x to gain * x + more."""
     (folder / "fk_package").mkdir(parents=True, exist_ok=True)
-    (folder / "fk_package/__init__.py").write_text("")
-    (folder / "fk_package/deep.py").write_text("ONE = 1\n")
-    (folder / "fk_helper.py").write_text("from fk_constants import GAIN as HIDDEN\nGAIN = HIDDEN + 0\n")
-    (folder / "fk_constants.py").write_text(f"GAIN = {gain}\n")
-    (folder / "fk_late.py").write_text(f"MORE = {more}\n")
-    (folder / "mine.py").write_text(BESIDE.format(name=name))
+    (folder / "fk_package/__init__.py").write_text("", encoding="utf-8")
+    (folder / "fk_package/deep.py").write_text("ONE = 1\n", encoding="utf-8")
+    (folder / "fk_helper.py").write_text(
+        "from fk_constants import GAIN as HIDDEN\nGAIN = HIDDEN + 0\n", encoding="utf-8"
+    )
+    (folder / "fk_constants.py").write_text(f"GAIN = {gain}\n", encoding="utf-8")
+    (folder / "fk_late.py").write_text(f"MORE = {more}\n", encoding="utf-8")
+    (folder / "mine.py").write_text(BESIDE.format(name=name), encoding="utf-8")
     return str(folder / "mine.py")
 
 
@@ -139,7 +141,10 @@ def test_a_changed_helper_is_another_identity_and_its_code_runs(tmp_path: Path, 
     assert result("beside-test") == 23
     load_plugin_file(path)
     assert component_identity(SMOOTHERS, Spec("beside-test")) == before
-    (tmp_path / file).write_text((tmp_path / file).read_text().replace("2", "3").replace("MORE = 3", "MORE = 3 + 0"))
+    (tmp_path / file).write_text(
+        (tmp_path / file).read_text(encoding="utf-8").replace("2", "3").replace("MORE = 3", "MORE = 3 + 0"),
+        encoding="utf-8",
+    )
     load_plugin_file(path)
     assert result("beside-test") == expected
     assert component_identity(SMOOTHERS, Spec("beside-test")) != before
@@ -157,19 +162,20 @@ def test_a_copy_of_the_folder_and_another_name_of_the_file_are_the_same_componen
 
 def test_a_helper_that_failed_may_be_corrected(tmp_path: Path) -> None:
     path = beside(tmp_path, "beside-test", 2, 3)
-    (tmp_path / "fk_constants.py").write_text("NOTHING = 1\n")
+    (tmp_path / "fk_constants.py").write_text("NOTHING = 1\n", encoding="utf-8")
     with pytest.raises(PluginError, match="cannot import name 'GAIN'"):
         load_plugin_file(path)
-    (tmp_path / "fk_constants.py").write_text("GAIN = 4\n")
+    (tmp_path / "fk_constants.py").write_text("GAIN = 4\n", encoding="utf-8")
     load_plugin_file(path)
     assert result("beside-test") == 43
 
 
 def test_two_files_of_one_folder_share_their_helpers(tmp_path: Path) -> None:
-    (tmp_path / "fk_base.py").write_text("class Shared: pass\n")
+    (tmp_path / "fk_base.py").write_text("class Shared: pass\n", encoding="utf-8")
     for name in ("one", "two"):
         (tmp_path / f"fk_{name}.py").write_text(
-            f"from fk_base import Shared\n{SOURCE.format(name=f'shared-{name}', answer=1)}\n    shared = Shared\n"
+            f"from fk_base import Shared\n{SOURCE.format(name=f'shared-{name}', answer=1)}\n    shared = Shared\n",
+            encoding="utf-8",
         )
         load_plugin_file(str(tmp_path / f"fk_{name}.py"))
     assert SMOOTHERS.get("shared-one").shared is SMOOTHERS.get("shared-two").shared
@@ -194,12 +200,13 @@ def test_a_module_that_is_importable_anyway_is_not_loaded_twice(
 def test_a_file_with_the_name_of_a_library_imports_the_library(tmp_path: Path) -> None:
     path = tmp_path / "numpy.py"
     path.write_text(
-        f"import numpy\nimport fusionkit.errors\nPI = numpy.pi\n{SOURCE.format(name='lone-test', answer=1)}"
+        f"import numpy\nimport fusionkit.errors\nPI = numpy.pi\n{SOURCE.format(name='lone-test', answer=1)}",
+        encoding="utf-8",
     )
     (tmp_path / "fusionkit").mkdir()
-    (tmp_path / "fusionkit/__init__.py").write_text("raise RuntimeError('a copy of the kernel')\n")
+    (tmp_path / "fusionkit/__init__.py").write_text("raise RuntimeError('a copy of the kernel')\n", encoding="utf-8")
     (tmp_path / "torch").mkdir()  # a folder without __init__.py hides nothing
-    (tmp_path / "other.py").write_text("import torch, time\nTENSOR = torch.tensor\n")
+    (tmp_path / "other.py").write_text("import torch, time\nTENSOR = torch.tensor\n", encoding="utf-8")
     load_plugin_file(str(path))
     load_plugin_file(str(tmp_path / "other.py"))
     assert SMOOTHERS.get("lone-test").answer == 1
@@ -219,7 +226,7 @@ def test_a_file_that_fails_is_reported_on_one_line_with_its_cause_and_may_be_cor
     tmp_path: Path, source: str, cause: str
 ) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(source + "\n")
+    path.write_text(source + "\n", encoding="utf-8")
     with pytest.raises(PluginError) as refused:
         load_plugin_file(str(path))
     assert f"plugin {str(path)!r} cannot be imported: {cause}" in str(refused.value)
@@ -232,7 +239,7 @@ def test_a_file_that_fails_is_reported_on_one_line_with_its_cause_and_may_be_cor
 @pytest.mark.parametrize("path", ["nothing.py", ".", "text.txt", "~nobody-of-this-name/x.py", "a\0b.py", ""])
 def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text("x = 1\n")
+    (tmp_path / "text.txt").write_text("x = 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="plugin "):
         load_plugin_file(path)
 

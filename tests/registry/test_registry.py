@@ -117,8 +117,8 @@ def test_every_first_party_component_can_be_imported_and_has_a_summary() -> None
 def test_a_broken_plugin_breaks_itself_alone_and_shows_its_cause(
     registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_plugin_a.py").write_text("import a_library_that_is_not_there\n")
-    (tmp_path / "broken_plugin_b.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "broken_plugin_a.py").write_text("import a_library_that_is_not_there\n", encoding="utf-8")
+    (tmp_path / "broken_plugin_b.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     found = registry(
         entry("bad", "broken_plugin_a:Bad"),

@@ -70,7 +70,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[
 
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -121,7 +121,7 @@ def test_a_compiled_module_counts_by_its_bytes(tmp_path: Path, monkeypatch: pyte
     binary = write(tmp_path / f"fk_fast{suffix}", "\0 one")
     write(tmp_path / "fk_mine.py", "def f():\n    import fk_fast\n")
     first = {source.name: source.hash for source in source_files("fk_mine")}
-    binary.write_text("\0 two")
+    binary.write_text("\0 two", encoding="utf-8")
     second = {source.name: source.hash for source in source_files("fk_mine")}
     assert set(first) == {"fk_mine", "fk_fast"}
     assert first["fk_mine"] == second["fk_mine"]
@@ -169,7 +169,7 @@ def test_of_installed_distributions_those_with_components_count(
         digests = []
         for extra in ("", "Y = 1\n"):
             path = tmp_path / folder / changed / "__init__.py"
-            path.write_text(DISTRIBUTIONS[f"{changed}/__init__.py"] + extra)
+            path.write_text(DISTRIBUTIONS[f"{changed}/__init__.py"] + extra, encoding="utf-8")
             for module in [name for name in sys.modules if name.startswith("fk_")]:
                 del sys.modules[module]
             importlib.invalidate_caches()

@@ -31,7 +31,7 @@ AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
 
 
 def read(run: Path, name: str) -> list[dict[str, str]]:
-    with (run / name).open(newline="") as stream:
+    with (run / name).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -46,8 +46,8 @@ def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) ->
     classes = next(iter(RunFolder(run).infos("cells")))["per_class_f1"]
     f1 = ",".join(f"f1_{name},f1_{name}_lo,f1_{name}_hi" for name in classes)
     shares = ",".join(f"predicted_{name}" for name in classes)
-    assert (run / "results.csv").read_text().splitlines()[0] == f"{RESULTS},{f1},{shares}"
-    cells = (run / "cells.csv").read_text().splitlines()[0]
+    assert (run / "results.csv").read_text(encoding="utf-8").splitlines()[0] == f"{RESULTS},{f1},{shares}"
+    cells = (run / "cells.csv").read_text(encoding="utf-8").splitlines()[0]
     assert cells.startswith(AXES + ",seed,fold,")
     assert cells.endswith(",weights,state,error")
 
@@ -183,14 +183,16 @@ def test_costs_are_in_a_file_of_their_own_since_they_are_not_reproducible(run: P
     assert list(rows[0]) == COSTS.split(",")
     assert len(rows) == 4
     assert all(float(row["fit_seconds"]) > 0 and float(row["peak_mib"]) > 1 for row in rows)
-    assert "seconds" not in (run / "results.csv").read_text() + (run / "cells.csv").read_text()
+    assert "seconds" not in (run / "results.csv").read_text(encoding="utf-8") + (run / "cells.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def seconds_by_view(cache: Path) -> dict[str, float]:
     """What the shards of each embedding took, from the files beside them."""
     found: dict[str, float] = {}
     for marker in cache.glob("embeddings/*/*/done.json"):
-        meta = json.loads(marker.read_text())["meta"]
+        meta = json.loads(marker.read_text(encoding="utf-8"))["meta"]
         view = meta["about"].split(" by ")[0]
         found[view] = found.get(view, 0.0) + meta["seconds"]
     return found
@@ -219,7 +221,7 @@ def test_a_cell_costs_every_head_that_its_recipe_was_chosen_among(tmp_path: Path
     assert len(rows) == 2 * 2 * 2 * (2 if "k=2" in split else 1)  # fusions, smoothers, seeds, folds
     for row in rows:
         rivals = [
-            json.loads((tmp_path / "run" / "heads" / head.id / "cost.json").read_text())
+            json.loads((tmp_path / "run" / "heads" / head.id / "cost.json").read_text(encoding="utf-8"))
             for head in plan.heads.values()
             if (",".join(head.embeddings), str(head.seed), head.fold_data.fold.name)
             == (row["views"], row["seed"], row["fold"])
@@ -242,6 +244,6 @@ def test_the_counter_of_the_flops_is_named(run: Path) -> None:
     cells = {row["cell"]: row for row in read(run, "costs.csv")}
     for name, row in cells.items():
         assert float(row["gflops"]) == pytest.approx(
-            json.loads((run / "cells" / name / "cell.json").read_text())["gflops"]
+            json.loads((run / "cells" / name / "cell.json").read_text(encoding="utf-8"))["gflops"]
         )
         assert row["gflops_counter"] == "torch.utils.flop_counter.FlopCounterMode, fused attention off"

@@ -91,7 +91,7 @@ def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
 
 def test_csv_is_results_csv(results: Results) -> None:
     write_csv_files(results)
-    assert paper_table(results, "csv") == (results.folder.path / "results.csv").read_text()
+    assert paper_table(results, "csv") == (results.folder.path / "results.csv").read_text(encoding="utf-8")
 
 
 def test_json_holds_rows_and_sentences_without_nan(results: Results) -> None:

@@ -120,7 +120,7 @@ def test_times_come_from_earlier_work_and_unknown_times_are_listed(
 ) -> None:
     carry_out(toy_plan(seeds=1), tmp_path / "run")
     for head in (tmp_path / "run" / "heads").iterdir():
-        (head / "cost.json").write_text('{"fit_seconds": 90.0}')
+        (head / "cost.json").write_text('{"fit_seconds": 90.0}', encoding="utf-8")
     monkeypatch.setattr(RunFolder, "has_head", lambda folder, head: folder.exists("heads", head))
     options = RunOptions(executor="processes", workers=3)
     found = lines(tmp_path, options, seeds=4)

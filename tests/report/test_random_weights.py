@@ -74,7 +74,7 @@ def terminal(results: Results) -> str:
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -143,11 +143,13 @@ def test_figures_mark_the_row(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_page_marks_the_row(tmp_path: Path) -> None:
-    page = write_report(folder(tmp_path / "marked", 9, 6)).read_text()
+    page = write_report(folder(tmp_path / "marked", 9, 6)).read_text(encoding="utf-8")
     assert ">weights</th>" in page
     assert ">random</td>" in page
     assert "use random weights, as a control" in page
-    assert ">weights</th>" not in write_report(write_folder(tmp_path / "plain", [Toy({}, [counts(9)])])).read_text()
+    assert ">weights</th>" not in write_report(write_folder(tmp_path / "plain", [Toy({}, [counts(9)])])).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_plan_and_run_folder_know_random_weights_and_the_preparation_of_views(tmp_path: Path, drawn: None) -> None:

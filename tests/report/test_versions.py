@@ -100,7 +100,7 @@ def test_a_row_that_mixes_versions_is_named_before_and_after_the_run(
     assert planned(tmp_path / "run") == []
     _, results = carry_out(toy_plan(seeds=3), tmp_path / "run")
     assert sorted(shown(tmp_path / "run")) == sorted(expected)
-    assert expected[0] in write_report(results).read_text()
+    assert expected[0] in write_report(results).read_text(encoding="utf-8")
 
 
 def test_rows_of_different_versions_are_named(tmp_path: Path, installed: Callable[[dict[str, str]], None]) -> None:

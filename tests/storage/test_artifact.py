@@ -234,7 +234,7 @@ def test_a_marker_of_any_bytes_never_raises(tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("text", ["[]", "1", '"a"', "null", "{}", '{"sha256": 1}', '{"schema": "1", "sha256": "x"}'])
 def test_a_malformed_marker_reads_as_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / MARKER).write_text(text)
+    (tmp_path / MARKER).write_text(text, encoding="utf-8")
     assert read_artifact(tmp_path) is None
 
 
@@ -253,7 +253,7 @@ def test_the_marker_lists_size_and_hash_of_each_file(tmp_path: Path) -> None:
     import hashlib
 
     write_artifact(tmp_path / "thing", OLD)
-    marker = json.loads((tmp_path / "thing" / MARKER).read_text())
+    marker = json.loads((tmp_path / "thing" / MARKER).read_text(encoding="utf-8"))
     assert marker["files"] == {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in OLD.items()}
 
 
@@ -282,7 +282,7 @@ def test_one_file_is_old_or_new_after_any_accident(tmp_path: Path, before: bytes
 
 
 def test_a_file_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("")
+    (tmp_path / "x").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="x/y cannot be written"):
         write_file(tmp_path / "x" / "y", b"new")
     with pytest.raises(DataError, match="x/y cannot be written"):

@@ -137,7 +137,7 @@ def test_metadata_come_the_newest_embedding_first_from_its_first_readable_shard(
     found = [(note["about"], note["rows"], note["seconds"], note["record"]) for note in store.metas()]
     assert found == [("new", 2, 0.25, {"view": "eye"}), ("old", 4, 0.5, {"view": "face"})]
     (tmp_path / "embeddings" / "old" / "00000" / "values.npy").unlink()
-    (tmp_path / "embeddings" / "new" / "00000" / "done.json").write_text("{")
+    (tmp_path / "embeddings" / "new" / "00000" / "done.json").write_text("{", encoding="utf-8")
     os.utime(tmp_path / "embeddings" / "old", (1, 1))
     assert [(note["about"], note["seconds"]) for note in store.metas()] == [("old", 1.5)]
 

@@ -57,7 +57,7 @@ def test_the_lease_of_a_process_that_has_ended_is_taken_over(tmp_path: Path) -> 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     path = tmp_path / "work"
-    path.write_text(json.dumps({"machine": leases_module._machine(), "pid": gone.pid}))
+    path.write_text(json.dumps({"machine": leases_module._machine(), "pid": gone.pid}), encoding="utf-8")
     with lease(path) as mine:
         assert mine
 
@@ -90,7 +90,7 @@ def test_the_lease_of_another_machine_is_taken_over_once_it_is_no_longer_touched
     tmp_path: Path, age: float, free: bool
 ) -> None:
     path = tmp_path / "work"
-    path.write_text(json.dumps({"machine": "another machine", "pid": 1}))
+    path.write_text(json.dumps({"machine": "another machine", "pid": 1}), encoding="utf-8")
     then = time.time() - age
     os.utime(path, (then, then))
     with lease(path) as mine:
@@ -123,7 +123,7 @@ def test_age_is_measured_by_the_clock_of_the_folder_not_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "work"
-    path.write_text(json.dumps({"machine": "another machine", "pid": 1}))
+    path.write_text(json.dumps({"machine": "another machine", "pid": 1}), encoding="utf-8")
     for skew in (-3600.0, 3600.0):
         monkeypatch.setattr(time, "time", lambda skew=skew: skew)
         with lease(path) as mine:
@@ -139,7 +139,9 @@ def test_a_process_id_of_another_machine_of_the_same_name_does_not_count_as_ende
     name, *rest = leases_module._machine().split(" ")
     assert name == socket.gethostname()
     assert rest, "nothing but its name tells this machine from another"
-    path.write_text(json.dumps({"machine": " ".join([name, "another boot", *rest[1:]]), "pid": gone.pid}))
+    path.write_text(
+        json.dumps({"machine": " ".join([name, "another boot", *rest[1:]]), "pid": gone.pid}), encoding="utf-8"
+    )
     assert held(path)
     with lease(path) as mine:
         assert not mine
@@ -148,7 +150,7 @@ def test_a_process_id_of_another_machine_of_the_same_name_does_not_count_as_ende
 def test_removing_a_dead_lease_keeps_that_of_a_new_holder_with_the_same_inode(tmp_path: Path) -> None:
     """A file system gives the number of a file that is gone to the next one."""
     path = tmp_path / "work"
-    path.write_text(json.dumps({"machine": "another machine", "pid": 1}))
+    path.write_text(json.dumps({"machine": "another machine", "pid": 1}), encoding="utf-8")
     then = time.time() - leases_module.STALE - 5
     os.utime(path, (then, then))
     dead = leases_module._dead(path)
@@ -177,9 +179,9 @@ def test_checking_whether_a_lease_is_held_changes_nothing(tmp_path: Path) -> Non
     assert not held(path)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    path.write_text(json.dumps({"machine": leases_module._machine(), "pid": gone.pid}))
+    path.write_text(json.dumps({"machine": leases_module._machine(), "pid": gone.pid}), encoding="utf-8")
     assert not held(path)
-    path.write_text(json.dumps({"machine": "another machine", "pid": 1}))
+    path.write_text(json.dumps({"machine": "another machine", "pid": 1}), encoding="utf-8")
     assert held(path)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -34,7 +34,8 @@ def test_a_plugin_file_has_no_distribution(tmp_path: Path) -> None:
     (tmp_path / "lone.py").write_text(
         "from fusionkit.contracts import StackedFusion\nfrom fusionkit.registry import FUSIONS\n"
         "@FUSIONS.register_module()\nclass Lone(StackedFusion):\n"
-        "    def combine(self, views, present):\n        return views.sum(1)\n"
+        "    def combine(self, views, present):\n        return views.sum(1)\n",
+        encoding="utf-8",
     )
     load_plugin_file(str(tmp_path / "lone.py"))
     assert distribution_of(FUSIONS, "lone") == ""

@@ -347,7 +347,7 @@ class GoodDataset(FaceDataset):
 
     @property
     def columns(self) -> str:
-        return (self.root / "columns.txt").read_text()
+        return (self.root / "columns.txt").read_text(encoding="utf-8")
 
     def content(self) -> str:
         return self.columns
@@ -365,7 +365,7 @@ class GoodDataset(FaceDataset):
 def write_faces(root: Path) -> Path:
     """Write a folder that :class:`GoodDataset` reads."""
     root.mkdir()
-    (root / "columns.txt").write_text("4\n")
+    (root / "columns.txt").write_text("4\n", encoding="utf-8")
     rng = np.random.default_rng(0)
     for number in range(24):
         split = ("train", "val", "test")[number // 8]

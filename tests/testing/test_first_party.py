@@ -18,7 +18,7 @@ from fusionkit.testing import cases, check_dataset
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("fusion", "smoother", "extractor", "backbone", "dataset")
-DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 NAMES = [(kind, name) for kind in KINDS for name in DECLARED[f"fusionkit.{kind}s"]]
 
 
@@ -62,7 +62,7 @@ def picture(path: Path, grey: int) -> None:
 
 def text(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
 
 
 def affectnet(root: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_a_data_set_of_files_passes_the_checks_of_its_kind(name: str, tmp_path: 
 
 
 def test_every_component_has_tests_of_its_own() -> None:
-    written = "\n".join(path.read_text() for path in (ROOT / "tests/plugins").rglob("*.py"))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/plugins").rglob("*.py"))
     untested = [
         f"{kind} {name}"
         for kind, name in NAMES
@@ -182,7 +182,7 @@ def test_the_page_of_components_matches_the_classes() -> None:
 
     result = CliRunner().invoke(app, ["list", "--from", "fusionkit", "--format", "markdown"])
     assert result.exit_code == 0
-    head, _, tables = (ROOT / "docs/components.md").read_text().partition("\n## ")
+    head, _, tables = (ROOT / "docs/components.md").read_text(encoding="utf-8").partition("\n## ")
     assert "fusionkit list --from fusionkit --format markdown" in head
     assert f"## {tables}" == result.stdout, "regenerate docs/components.md with the command on the page"
     assert all(f"| `{name}` |" in tables for _, name in NAMES)

@@ -90,14 +90,14 @@ def test_new_packages_and_the_example_are_installed_and_checked_and_the_example_
     words = ["-c", COMMANDS, json.dumps(commands), json.dumps([*alone, *tests])]
     process = run(*words, folder=tmp_path, installed=target)
     assert process.returncode == 0, process.stderr
-    listed, checked, benched, tested = json.loads((tmp_path / "done.json").read_text())
+    listed, checked, benched, tested = json.loads((tmp_path / "done.json").read_text(encoding="utf-8"))
 
     assert [line.split()[1] for line in listed[1].splitlines()[1:]] == [EXAMPLES[kind] for kind in _in_order()]
     assert checked[0] == 0, checked[1]
     assert " 0 failed, 0 expected failure" in checked[1]
     assert tested[0] == 0, process.stdout
     assert benched[0] == 0, benched[1]
-    with (tmp_path / "run/results.csv").open(newline="") as file:
+    with (tmp_path / "run/results.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["views"]: row for row in csv.DictReader(file)}
     assert float(rows["face,lower,upper"]["macro_f1"]) == 1.0  # the label is the colour
 
@@ -121,17 +121,19 @@ def _in_order() -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_example_package_equals_the_templates(kind: str) -> None:
     name, package = EXAMPLES[kind], "example_third_party"
-    source = (EXAMPLE / "src" / package / f"{kind}.py").read_text()
+    source = (EXAMPLE / "src" / package / f"{kind}.py").read_text(encoding="utf-8")
     assert source == rendered(f"{kind}.py", kind, name, package)
-    tests = (EXAMPLE / "tests" / f"test_{kind}.py").read_text()
+    tests = (EXAMPLE / "tests" / f"test_{kind}.py").read_text(encoding="utf-8")
     assert tests == rendered(f"test_{kind}.py", kind, name, package)
-    points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]
+    points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     class_name = "".join(part.capitalize() for part in name.split("-"))
     assert points[f"fusionkit.{kind}s"] == {name: f"{package}.{kind}:{class_name}"}
 
 
 def test_the_example_is_not_in_the_wheel() -> None:
-    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
     assert not [package for package in wheel["packages"] if "example" in package]
 
 
@@ -147,9 +149,9 @@ def test_a_package_has_its_files_and_nothing_else_is_left(tmp_path: Path) -> Non
         "tests/test_slow_mean.py",
     ]
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["slow-mean"]
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"]["fusionkit.smoothers"] == {"slow-mean": "slow_mean.smoother:SlowMean"}
-    assert not [path for path in folder.rglob("*") if path.is_file() and "$" in path.read_text()]
+    assert not [path for path in folder.rglob("*") if path.is_file() and "$" in path.read_text(encoding="utf-8")]
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:

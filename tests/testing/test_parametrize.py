@@ -40,8 +40,8 @@ def test_contract(check):
 
 @pytest.mark.slow
 def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_it.py").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     words = ["-p", "no:cacheprovider", "-ra", "-q", str(tmp_path), "--rootdir", str(tmp_path)]
     command = [sys.executable, "-m", "pytest", *words, "-c", str(tmp_path / "pytest.ini")]
     output = subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
@@ -119,7 +119,8 @@ def test_a_target_is_a_name_a_spec_a_package_or_a_file(tmp_path: Path) -> None:
     plugin.write_text(
         '"""A plugin."""\nfrom fusionkit.contracts import Smoother\nfrom fusionkit.registry import SMOOTHERS\n\n\n'
         "@SMOOTHERS.register_module()\nclass StayAsYouAre(Smoother):\n    def smooth(self, x, frame_numbers):\n"
-        "        return x\n"
+        "        return x\n",
+        encoding="utf-8",
     )
     assert components_of(str(plugin)) == [("smoother", "stay-as-you-are")]
     with registered(FUSIONS, "gaussian", GoodFusion):
@@ -148,6 +149,6 @@ def test_a_wrong_target_is_refused(target: str, message: str) -> None:
 
 
 def test_a_file_that_registers_nothing_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "empty.py").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match="registers no component"):
         components_of(str(tmp_path / "empty.py"))

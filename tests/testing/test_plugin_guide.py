@@ -13,7 +13,7 @@ from fusionkit.cli import app
 from fusionkit.testing.package_writer import KINDS
 
 ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs/plugins.md").read_text()
+GUIDE = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -22,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_fusion_of_the_guide_passes_every_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("gated_sum.py").write_text(blocks("python")[0])
+    Path("gated_sum.py").write_text(blocks("python")[0], encoding="utf-8")
     (command,) = [line for block in blocks("bash") for line in block.splitlines() if "check gated_sum.py" in line]
     result = CliRunner().invoke(app, command.split()[1:])
     assert result.exit_code == 0, result.output
@@ -32,13 +32,15 @@ def test_the_fusion_of_the_guide_passes_every_check(tmp_path: Path, monkeypatch:
 def test_the_guide_shows_the_code_of_the_example_package() -> None:
     shown = blocks("python")
     for kind in KINDS:
-        source = (ROOT / "plugins/example-third-party/src/example_third_party" / f"{kind}.py").read_text()
+        source = (ROOT / "plugins/example-third-party/src/example_third_party" / f"{kind}.py").read_text(
+            encoding="utf-8"
+        )
         assert source in shown, f"docs/plugins.md shows another {kind}"
 
 
 def test_the_test_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "gated_sum.py").write_text(blocks("python")[0])
+    (tmp_path / "gated_sum.py").write_text(blocks("python")[0], encoding="utf-8")
     (source,) = [block for block in blocks("python") if "@parametrize_checks" in block]
     space: dict[str, object] = {}
     exec(compile(source, "test_gated_sum.py", "exec"), space)
@@ -53,4 +55,4 @@ def test_the_entry_point_of_the_guide_is_what_new_writes(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     (command,) = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("fusionkit new")]
     assert CliRunner().invoke(app, command.split()[1:]).exit_code == 0
-    assert blocks("toml")[0] in Path("slow-gate/pyproject.toml").read_text()
+    assert blocks("toml")[0] in Path("slow-gate/pyproject.toml").read_text(encoding="utf-8")

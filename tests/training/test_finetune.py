@@ -75,7 +75,7 @@ def whole(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
 
 
 def epochs(folder: Path) -> list[dict[str, str]]:
-    with (folder / "epochs.csv").open() as stream:
+    with (folder / "epochs.csv").open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -86,7 +86,7 @@ def test_a_run_writes_weights_curves_and_results(plain: tuple[Finetuned, Scores]
         path.name for path in folder.iterdir()
     }
     (trained,) = done.trained
-    steps = len((folder / "losses.csv").read_text().splitlines()) - 1
+    steps = len((folder / "losses.csv").read_text(encoding="utf-8").splitlines()) - 1
     assert (trained.steps, trained.resumed) == (steps, 0)
     assert [score.epoch for score, _ in scores.pairs] == [1, 2, 3]
     assert trained.kept == max(trained.scores, key=lambda score: score.macro_f1)

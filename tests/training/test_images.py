@@ -27,7 +27,7 @@ def test_a_folder_is_searched_with_its_sub_folders(tmp_path: Path) -> None:
     write_pictures(tmp_path / "b", 2)
     write_pictures(tmp_path / "a" / "deep", 1)
     write_pictures(tmp_path / ".hidden", 1)
-    (tmp_path / "notes.md").write_text("no image")
+    (tmp_path / "notes.md").write_text("no image", encoding="utf-8")
     images = open_images([str(tmp_path)])
     assert [images.where(index) for index in range(3)] == [
         str(tmp_path / name) for name in ("a/deep/000.png", "b/000.png", "b/001.png")
@@ -47,7 +47,7 @@ def test_images_and_videos_of_one_size_with_other_bytes_are_others(tmp_path: Pat
     names = ["one.bmp", "two.bmp"]
     for grey, name in enumerate(names):
         cv2.imwrite(str(tmp_path / name), np.full((4, 4, 3), grey, np.uint8))
-    (tmp_path / "list.txt").write_text("\n".join(names))
+    (tmp_path / "list.txt").write_text("\n".join(names), encoding="utf-8")
     sources = [tmp_path, tmp_path / "list.txt", tmp_path / "one.bmp"]
     before = [open_images([str(source)]).fingerprint for source in sources]
     one, two = ((tmp_path / name).read_bytes() for name in names)
@@ -70,7 +70,7 @@ def test_unreadable_files_are_none_and_grey_ones_become_rgb(tmp_path: Path) -> N
 def test_a_list_names_files_below_its_own_folder_or_anywhere(tmp_path: Path) -> None:
     write_pictures(tmp_path / "faces", 2)
     listed = tmp_path / "train.txt"
-    listed.write_text(f"faces/001.png\n\n{tmp_path}/faces/000.png\nfaces/gone.png\n")
+    listed.write_text(f"faces/001.png\n\n{tmp_path}/faces/000.png\nfaces/gone.png\n", encoding="utf-8")
     images = open_images([str(listed)])
     found = read_all(images)
     assert np.array_equal(found[0], picture(1))
@@ -132,7 +132,7 @@ def test_a_folder_may_hold_videos_too(tmp_path: Path) -> None:
 
 
 def test_a_damaged_video_is_reported_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_text("no video")
+    (tmp_path / "clip.mp4").write_text("no video", encoding="utf-8")
     with pytest.raises(DataError, match=r"clip\.mp4 cannot be read as a video: InvalidDataError"):
         open_images([str(tmp_path / "clip.mp4")])
 
@@ -175,9 +175,9 @@ class Untrained(Blobs):
 
 def test_unusable_data_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "list.txt").write_text("gone.png\n")
-    (tmp_path / "blank.txt").write_text("\n")
-    (tmp_path / "table.csv").write_text("x")
+    (tmp_path / "list.txt").write_text("gone.png\n", encoding="utf-8")
+    (tmp_path / "blank.txt").write_text("\n", encoding="utf-8")
+    (tmp_path / "table.csv").write_text("x", encoding="utf-8")
     with registered(DATASETS, "ready", Ready), registered(DATASETS, "untrained", Untrained):
         for text, error, line in (
             (str(tmp_path / "empty"), DataError, "no images in .*empty"),

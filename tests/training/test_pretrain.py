@@ -34,7 +34,7 @@ def whole(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
 
 
 def losses(folder: Path) -> list[float]:
-    with (folder / "losses.csv").open() as stream:
+    with (folder / "losses.csv").open(encoding="utf-8") as stream:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
 
 
@@ -49,11 +49,11 @@ def test_a_run_writes_its_files_and_an_encoder_that_embeds(whole: Pretrained) ->
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "losses.csv", "curve.png", "reconstruction-003.png", "checkpoint", *FILES[1:]}
     assert (whole.steps, whole.resumed, whole.images, whole.unreadable) == (12, 0, 33, [])
-    rows = [line.split(",") for line in (folder / "losses.csv").read_text().splitlines()]
+    rows = [line.split(",") for line in (folder / "losses.csv").read_text(encoding="utf-8").splitlines()]
     assert [row[:2] for row in rows[1:]] == [[str(step + 1), str(step // 4 + 1)] for step in range(12)]
     peak = 0.1 * 8 / 256
     assert [float(row[2]) for row in rows[1:6]] == pytest.approx([0, peak / 4, peak / 2, 3 * peak / 4, peak])
-    content = json.loads((folder / "config.json").read_text())
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert content["run"]["recipe"]["mask_ratio"] == 0.75
     assert content["starts"][0]["python"] == "x"
     backbone = TimmModel(checkpoint=str(whole.encoder))

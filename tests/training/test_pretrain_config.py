@@ -107,7 +107,8 @@ def test_a_data_set_of_a_plugin_file_is_known(tmp_path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(
         "from fusionkit.contracts import FaceDataset\nfrom fusionkit.registry import DATASETS\n"
-        "@DATASETS.register_module()\nclass Mine(FaceDataset):\n    classes = ()\n    frames = None\n"
+        "@DATASETS.register_module()\nclass Mine(FaceDataset):\n    classes = ()\n    frames = None\n",
+        encoding="utf-8",
     )
     assert shipped("pretrain/tiny", data="mine", plugins=[str(plugin)]).data == ("mine",)
     with pytest.raises(ConfigError, match=r"plugin 'gone\.py' cannot be read"):

@@ -17,7 +17,7 @@ def test_each_start_of_a_run_is_recorded(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path / "new" / "run")
     folder.begin(RUN, {"device": "cpu"})
     folder.begin(RUN, {"device": "cuda:0"})
-    content = json.loads(folder.config.read_text())
+    content = json.loads(folder.config.read_text(encoding="utf-8"))
     assert content["run"] == {**RUN, "size": [1, 2]}
     assert content["starts"] == [{"device": "cpu"}, {"device": "cuda:0"}]
 
@@ -32,7 +32,7 @@ def test_another_run_is_refused_with_the_keys_that_differ(tmp_path: Path) -> Non
 
 
 def test_a_folder_of_other_files_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "results.csv").write_text("mine")
+    (tmp_path / "results.csv").write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match="is not empty"):
         TrainingFolder(tmp_path).begin(RUN, {})
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
@@ -41,14 +41,14 @@ def test_a_folder_of_other_files_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1, "run": 3, "starts": []}'])
 def test_a_damaged_config_is_reported(tmp_path: Path, text: str) -> None:
     folder = TrainingFolder(tmp_path)
-    folder.config.write_text(text)
+    folder.config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"config\.json cannot be read as the config of a training run"):
         folder.begin(RUN, {})
 
 
 def test_a_later_format_is_reported(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path)
-    folder.config.write_text('{"schema": 99, "run": {}, "starts": []}')
+    folder.config.write_text('{"schema": 99, "run": {}, "starts": []}', encoding="utf-8")
     with pytest.raises(ConfigError, match="later fusionkit"):
         folder.begin(RUN, {})
 
@@ -57,7 +57,7 @@ def test_the_log_has_one_line_per_step_with_epoch_and_rate(tmp_path: Path) -> No
     with loss_log(tmp_path / "losses.csv", SCHEDULE, 2, []) as add:
         for loss in (1.5, 0.1 + 0.2, 1e-7):
             add(loss)
-        lines = (tmp_path / "losses.csv").read_text().splitlines()  # written at once
+        lines = (tmp_path / "losses.csv").read_text(encoding="utf-8").splitlines()  # written at once
     assert lines == [
         "step,epoch,lr,loss",
         "1,1,0.0,1.5",
@@ -72,10 +72,10 @@ def test_resuming_replaces_the_lines_after_the_checkpoint(tmp_path: Path) -> Non
         for loss in (4.0, 3.0, 2.0, 1.0):
             add(loss)
     whole = path.read_bytes()
-    path.write_text("spoilt")
+    path.write_text("spoilt", encoding="utf-8")
     losses = [4.0, 3.0]
     with loss_log(path, SCHEDULE, 2, losses) as add:
-        assert len(path.read_text().splitlines()) == 3
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 3
         add(2.0)
         add(1.0)
     assert losses == [4.0, 3.0, 2.0, 1.0]

@@ -54,7 +54,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pictures(folder / "faces", 33)
     tiny_encoder(folder)
     script = folder / "train.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     words = [str(Path(__file__).parents[1]), str(folder), json.dumps(PRETRAINING), json.dumps(TUNING)]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FUSIONKIT_CACHE": str(folder / "cache")}
@@ -71,14 +71,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def losses(file: Path) -> list[float]:
-    with file.open() as stream:
+    with file.open(encoding="utf-8") as stream:
         return [float(row["loss"]) for row in csv.DictReader(stream)]
 
 
 def test_pre_training_by_two_equals_that_by_one(two: Path, tmp_path: Path) -> None:
     one = pretrain(tiny_run(two / "faces", **PRETRAINING), tmp_path / "one")
     assert losses(two / "pretrained/losses.csv") == pytest.approx(one.losses, rel=1e-4)
-    noted = json.loads((two / "pretrained/config.json").read_text())
+    noted = json.loads((two / "pretrained/config.json").read_text(encoding="utf-8"))
     assert noted["starts"][0]["processes"] == 2
     ours, theirs = load_file(one.encoder), load_file(two / "pretrained/encoder.safetensors")
     for name, value in ours.items():

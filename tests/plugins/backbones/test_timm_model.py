@@ -288,7 +288,7 @@ def test_pretrained_takes_cached_weights_without_network(empty_hub):
     trained = seeded(TINY, seed=9)
     repository = Path(empty_hub) / "models--timm--test_vit.r160_in1k"
     (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("a" * 40)
+    (repository / "refs" / "main").write_text("a" * 40, encoding="utf-8")
     (repository / "snapshots" / ("a" * 40)).mkdir(parents=True)
     save_file(trained.state_dict(), repository / "snapshots" / ("a" * 40) / "model.safetensors")
     backbone = TimmModel(model=TINY, pretrained=True)

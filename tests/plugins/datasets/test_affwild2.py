@@ -24,7 +24,7 @@ NEW = "cropped_aligned_new_50_vids"
 def annotate(root: Path, clip: str, labels: list[int], split: str = "Train_Set") -> Path:
     path = root / EXPR / split / f"{clip}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([HEADER, *map(str, labels)]) + "\n")
+    path.write_text("\n".join([HEADER, *map(str, labels)]) + "\n", encoding="utf-8")
     return path
 
 
@@ -163,8 +163,8 @@ def test_problems_of_crops_are_listed_with_the_file_and_stop_nothing(tmp_path):
 
 def test_wrong_lines_end_in_one_error_that_names_the_first_and_counts_all(tmp_path):
     good, bad, worse = (annotate(tmp_path, clip, [0, 1]) for clip in ("a", "b", "c"))
-    bad.write_text(f"{HEADER}\n1\n9\n2\nhappy\n")
-    worse.write_text(f"{HEADER}\n8\n8\n")
+    bad.write_text(f"{HEADER}\n1\n9\n2\nhappy\n", encoding="utf-8")
+    worse.write_text(f"{HEADER}\n8\n8\n", encoding="utf-8")
     crop(tmp_path, "a", [1])
     crop(tmp_path, "b", [1])
     crop(tmp_path, "c", [1])
@@ -212,7 +212,7 @@ def test_a_list_of_the_test_set_selects_the_test_clips(with_test_set):
     folder = with_test_set / "names_of_videos_in_each_test_set"
     folder.mkdir()
     names = folder / "Expression_Recognition_Challenge_test_set_release.txt"
-    names.write_text("t1\nt2_left\nb\ngone\n")
+    names.write_text("t1\nt2_left\nb\ngone\n", encoding="utf-8")
     data = AffWild2(str(with_test_set), test=True)
     table = data.table()
     assert sorted(set(table.clip[table.split == "test"])) == ["t1", "t2_left"]
@@ -353,7 +353,7 @@ def with_people(root: Path, subjects: str) -> Path:
     for clip in ("1", "1_left", "2", "3"):
         annotate(root, clip, [0, 1])
         crop(root, clip, [1, 2])
-    (root / "people.csv").write_text(subjects)
+    (root / "people.csv").write_text(subjects, encoding="utf-8")
     return root
 
 

@@ -134,7 +134,7 @@ def test_a_blank_line_before_the_end_is_a_problem_since_labels_could_be_shifted(
 def test_problems_name_file_and_line(tmp_path):
     folder = tmp_path / "Train_Set"
     folder.mkdir()
-    (folder / "v.txt").write_text(f"{HEADER}\n1\n9\nten\n")
+    (folder / "v.txt").write_text(f"{HEADER}\n1\n9\nten\n", encoding="utf-8")
     (file,) = read_annotations(tmp_path)
     assert file.problems == (
         f"{folder}/v.txt:3: '9' must be a class number in -1..7",
@@ -145,7 +145,7 @@ def test_problems_name_file_and_line(tmp_path):
 def test_a_clip_that_is_annotated_twice_is_a_problem(tmp_path):
     for name in ("Train_Set", "Validation_Set"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "v.txt").write_text(f"{HEADER}\n1\n")
+        (tmp_path / name / "v.txt").write_text(f"{HEADER}\n1\n", encoding="utf-8")
     problems = [problem for file in read_annotations(tmp_path) for problem in file.problems]
     assert problems == [f"{tmp_path}/Validation_Set/v.txt:1: clip 'v' is also annotated in {tmp_path}/Train_Set/v.txt"]
 
@@ -195,7 +195,7 @@ def test_the_list_of_the_test_set_is_found_beside_the_annotation_or_above(tmp_pa
     assert listed_test_clips(tmp_path, annotations) is None
     folder = tmp_path / above / "names_of_videos_in_each_test_set"
     folder.mkdir()
-    (folder / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text("other\n")
+    (folder / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text("other\n", encoding="utf-8")
     assert listed_test_clips(tmp_path, annotations) is None
     (folder / f"Expression_{kind}_Challenge_test_set_release.txt").write_bytes(b"\xef\xbb\xbfb_left\r\na\r\n\r\n")
     assert listed_test_clips(tmp_path, annotations) == ["a", "b_left"]

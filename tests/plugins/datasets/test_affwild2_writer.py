@@ -143,9 +143,9 @@ def test_every_fault_of_the_real_files_is_there(tmp_path):
 def test_the_test_set_is_listed_and_has_a_template_of_every_frame(tmp_path, faults):
     out = tmp_path / "out"
     _, table, _ = written(out, faults)
-    listed = (out / TEST_LIST).read_text().splitlines()
+    listed = (out / TEST_LIST).read_text(encoding="utf-8").splitlines()
     assert sorted(listed) == sorted(set(table.clip[table.split == "test"]))
-    header, *rows = (out / TEMPLATE).read_text().splitlines()
+    header, *rows = (out / TEMPLATE).read_text(encoding="utf-8").splitlines()
     assert header == "image_location," + HEADER.decode()
     assert len(rows) == CLIPS * FRAMES
     first = {clip: 99_998 if faults and index == 7 else 1 for index, clip in enumerate(listed)}

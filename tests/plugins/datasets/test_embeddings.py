@@ -217,7 +217,7 @@ def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path, given
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "half.npz").write_bytes(b"PK\x03\x04 half")
-    (tmp_path / "features.csv").write_text("a,b")
+    (tmp_path / "features.csv").write_text("a,b", encoding="utf-8")
     for name, error, line in (
         ("nothing.npz", DataError, "does not exist"),
         ("empty", DataError, "has no .npy file"),

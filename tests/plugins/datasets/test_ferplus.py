@@ -154,7 +154,9 @@ def test_the_fingerprint_is_of_both_files_and_not_of_their_place(tmp_path):
     one = FerPlus(beside(tmp_path / "a"))
     assert one.fingerprint() == FerPlus(beside(tmp_path / "b")).fingerprint()
     votes = tmp_path / "b/fer2013new.csv"
-    votes.write_text(votes.read_text().replace("0,9,0,0,0,0,0,0,1,0", "0,8,0,0,0,0,0,0,2,0"))
+    votes.write_text(
+        votes.read_text(encoding="utf-8").replace("0,9,0,0,0,0,0,0,1,0", "0,8,0,0,0,0,0,0,2,0"), encoding="utf-8"
+    )
     assert one.fingerprint() != FerPlus(str(tmp_path / "b")).fingerprint()
 
 

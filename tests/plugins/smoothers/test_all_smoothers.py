@@ -32,9 +32,9 @@ SYMMETRIC = {"none", "median", "gaussian", "hamming", "savitzky-golay", "mode", 
 
 @cache
 def points() -> dict[str, str]:
-    found: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
-        "fusionkit.smoothers"
-    ]
+    found: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "entry-points"
+    ]["fusionkit.smoothers"]
     return {name: target for name, target in found.items() if target.startswith("fusionkit_smoothers.")}
 
 

@@ -38,7 +38,7 @@ class Generated(ImageSequence):
 
 def anonymous() -> int:
     """Bytes of the process that no file backs."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
 

@@ -164,11 +164,13 @@ def test_files_of_other_commands_are_shown_if_they_exist(tmp_path: Path) -> None
     row = '"face,eye",mlp,none,abc,0 1,22,'
     (tmp_path / "robustness.csv").write_text(
         f"{axes}pattern,measure,present,missing,level,macro_f1,macro_f1_lo,macro_f1_hi\n"
-        f"{row}run,occlusion,,eye,0,.5,.4,.6\n{row}run,occlusion,,eye,1,.3,.2,.4\n{row}run,subset,face,,,.3,.2,.4\n"
+        f"{row}run,occlusion,,eye,0,.5,.4,.6\n{row}run,occlusion,,eye,1,.3,.2,.4\n{row}run,subset,face,,,.3,.2,.4\n",
+        encoding="utf-8",
     )
     (tmp_path / "attribution.csv").write_text(
         f"{axes}view,measure,effect,effect_lo,effect_hi\n{row},intact,,,\n{row}eye,drop,-.2,-.3,-.1\n"
-        f"{row}eye,zero,-.1,-.2,.1\n{row}eye,masked Shapley,.2,.1,.3\n"
+        f"{row}eye,zero,-.1,-.2,.1\n{row}eye,masked Shapley,.2,.1,.3\n",
+        encoding="utf-8",
     )
     (curve,) = robustness_figures(tmp_path)
     assert curve.rows == [("eye", "0", ".500 [.400, .600]"), ("eye", "100", ".300 [.200, .400]")]

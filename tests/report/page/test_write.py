@@ -170,13 +170,13 @@ def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monk
     for expected in (1, 1):
         assert write_module.report_or_line(Results(tmp_path), None) == []
         assert len(drawings) == expected
-    (tmp_path / "robustness.csv").write_text("present,missing\n")
+    (tmp_path / "robustness.csv").write_text("present,missing\n", encoding="utf-8")
     write_module.report_or_line(Results(tmp_path), None)
-    page.write_text(page.read_text()[:-20])  # cut off
+    page.write_text(page.read_text(encoding="utf-8")[:-20], encoding="utf-8")  # cut off
     write_module.report_or_line(Results(tmp_path), None)
     original(results, None, pictures=False)  # another page, by hand
     write_module.report_or_line(Results(tmp_path), None)
     write_folder(tmp_path, [*toys, Toy({"fusion": "late"}, drawn(0.5, draw=2))])
     write_module.report_or_line(Results(tmp_path), None)
     assert len(drawings) == 5
-    assert "late" in page.read_text()
+    assert "late" in page.read_text(encoding="utf-8")
