@@ -23,7 +23,7 @@ class Detector(Extractor):
 
     Args:
         face: face to use if there are several: ``largest``, ``central``, or the outermost one ``left`` or ``right``.
-        layout: boxes on the aligned face, as for ``template``.
+        layout: boxes on the aligned face, as for ``template``; those of ``arcface`` fit it.
         boxes: additional or replaced boxes on the aligned face, as for ``template``. Default: those of the layout.
 
     Raises:

@@ -50,6 +50,7 @@ class InsightFace(Detector):
     ``alignment/coordinate_reg``.
     """
 
+    revision: ClassVar[int] = 2  # boxes of arcface by default, from measured landmarks
     files: ClassVar[tuple[str, ...]] = ("pack",)
     places: ClassVar[tuple[str, ...]] = ("root", "allow_download")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # a pack is needed to build it
@@ -58,7 +59,7 @@ class InsightFace(Detector):
         self,
         pack: str = "buffalo_l",
         face: Choice = "largest",
-        layout: Layout = "emotic",
+        layout: Layout = "arcface",
         boxes: dict[str, list[float]] | None = None,
         score: Annotated[float, Range(above=0, most=1)] = 0.5,
         side: Natural = 0,

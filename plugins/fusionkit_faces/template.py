@@ -24,17 +24,14 @@ LAYOUTS: Final[dict[str, dict[str, tuple[float, float, float, float]]]] = {
         "nose": (0.30, 0.55, 0.70, 0.70),
         "mouth": (0.20, 0.70, 0.80, 0.90),
     },
-    # For faces aligned to the 112 px ArcFace template. Its landmarks as fractions of 112 px: eyes (.342, .462) and
-    # (.657, .460), nose tip (.500, .641), mouth corners (.371, .825) and (.632, .823). The boxes are ours. Those of the
-    # eyes and of the mouth are centred on their landmarks and extend beyond them by half the distance between the eyes
-    # and by .3 of the width of the mouth. Brows are about .3 of the distance between the eyes above them; their box has
-    # room for raised and knitted brows, and so overlaps the box of the eyes. The nose extends from just below the line
-    # of the eyes to the upper lip.
+    # For faces aligned to the 112 px ArcFace template: around the 2nd to 98th percentile of 68 landmarks on aligned
+    # photos, with a margin where no other region is near. Eyes and nose overlap: the root of the nose lies between the
+    # inner corners of the eyes.
     "arcface": {
-        "eye": (0.19, 0.40, 0.81, 0.52),
-        "brow": (0.19, 0.29, 0.81, 0.42),
-        "nose": (0.36, 0.48, 0.64, 0.72),
-        "mouth": (0.29, 0.72, 0.71, 0.93),
+        "eye": (0.24, 0.42, 0.76, 0.53),
+        "brow": (0.15, 0.29, 0.85, 0.43),
+        "nose": (0.38, 0.45, 0.62, 0.75),
+        "mouth": (0.29, 0.745, 0.71, 0.96),
     },
 }
 
@@ -47,8 +44,8 @@ class Template(Extractor):
 
     Args:
         layout: ``emotic``: the authors' eye and mouth boxes, with our nose and brow boxes (the paper's nose box is not
-            known, and it has none for brows); ``arcface``: our boxes around the landmarks of the 112 px ArcFace
-            template, for faces aligned to it.
+            known, and it has none for brows); ``arcface``: our boxes around the landmarks of faces aligned to the
+            112 px ArcFace template, as ``fusionkit align`` aligns them.
         boxes: additional or replaced regions: region name to ``[x0, y0, x1, y1]`` in fractions of width and height,
             with ``0 <= x0 < x1 <= 1`` and the same for y. Default: those of the layout.
 
@@ -60,6 +57,7 @@ class Template(Extractor):
     (https://arxiv.org/abs/1801.07698), landmarks as in insightface's ``face_align``.
     """
 
+    revision: ClassVar[int] = 2  # boxes of arcface from measured landmarks
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"layout": "arcface"},

@@ -40,6 +40,7 @@ class YuNet(Detector):
     OpenCV's ``FaceDetectorYN``.
     """
 
+    revision: ClassVar[int] = 2  # boxes of arcface by default, from measured landmarks
     files: ClassVar[tuple[str, ...]] = ("model",)
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # the file is needed to build it
 
@@ -47,7 +48,7 @@ class YuNet(Detector):
         self,
         model: str,
         face: Choice = "largest",
-        layout: Layout = "emotic",
+        layout: Layout = "arcface",
         boxes: dict[str, list[float]] | None = None,
         score: Annotated[float, Range(above=0, most=1)] = 0.6,
         side: Annotated[int, Range(least=_SMALLEST)] = 640,

@@ -55,7 +55,7 @@ def test_boxes_follow_the_landmarks_and_are_those_of_template_on_the_aligned_fac
     located = extractor([FRAME])
     np.testing.assert_allclose(located.landmarks[0], marks, atol=1e-3)
     to_template = SimilarityTransform.from_estimate(face.points, TEMPLATE)
-    upright = Template().locate([np.empty((112, 112, 3), np.uint8)]).boxes[0]
+    upright = Template("arcface").locate([np.empty((112, 112, 3), np.uint8)]).boxes[0]
     np.testing.assert_allclose(to_template(located.boxes[0, :, :2] - 0.5) + 0.5, upright[:, :2], atol=1e-2)
     np.testing.assert_allclose(located.boxes[0, :, 2:4] * to_template.scale, upright[:, 2:4], rtol=1e-4)
     assert located.boxes[0, :, 4] == pytest.approx(-35, abs=0.01)
