@@ -115,6 +115,11 @@ class Extractor(Component, ABC):
     def regions(self) -> tuple[str, ...]:
         """The names of the R regions it can locate, in the order of the boxes."""
 
+    @property
+    def aligned_note(self) -> str:
+        """A warning, one line, for frames that are crops aligned to the ArcFace template; empty if the boxes fit."""
+        return ""
+
     @abstractmethod
     def locate(self, frames: Sequence[np.ndarray]) -> Located:
         """Locate every region in every frame.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
@@ -17,7 +18,8 @@ from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, component_errors
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
-from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS, did_you_mean
+from fusionkit.media.crops import CROPS
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 from fusionkit.storage.record import Record, component_record, identity_of
@@ -171,6 +173,7 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
         warnings = [*warnings, *smoother_warnings(grid.smoothers, folds[0].source.table)]
+        warnings += _alignment_warnings(grid, folds[0].source)
         notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
     rows: dict[str, RowPlan] = {}
     for folds in datasets:
@@ -188,6 +191,18 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
     _check_fusions(plan)
     plan.notes.extend(dict.fromkeys(_learned_elsewhere(plan)))
     return plan
+
+
+def _alignment_warnings(grid: GridConfig, source: Source) -> Iterator[str]:
+    """Yield a line per extractor whose boxes do not fit the crops of ``fusionkit align`` or Aff-Wild2."""
+    sets = [*grid.regions, *([grid.reference] if isinstance(grid.reference, tuple) else [])]
+    cut_out = any(view != FACE for region_set in sets for view in region_set)
+    aligned = any(part.startswith(CROPS) for part in Path(source.where(0)).parts)
+    if source.dataset.views or not cut_out or not aligned:
+        return
+    for spec in grid.extractors:
+        if note := EXTRACTORS.build(spec).aligned_note:
+            yield f"extractor {spec}: {note}"
 
 
 def protocol_of(folds: Iterable[FoldData], impute: str) -> str:

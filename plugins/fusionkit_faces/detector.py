@@ -36,12 +36,18 @@ class Detector(Extractor):
         template = Template(layout, boxes)
         self._chosen = face
         self._regions = template.regions
+        self._aligned_note = template.aligned_note
         self._boxes = template.locate([np.empty((SIDE, SIDE, 3), np.uint8)]).boxes[0]
 
     @property
     def regions(self) -> tuple[str, ...]:
         """Names of the boxes: those of the layout, then additional ones."""
         return self._regions
+
+    @property
+    def aligned_note(self) -> str:
+        """That of ``template`` with these boxes."""
+        return self._aligned_note
 
     @property
     def point_count(self) -> int:

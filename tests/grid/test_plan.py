@@ -285,3 +285,12 @@ def test_planning_reads_no_image() -> None:
     toy_plan(regions=["top", "bottom"])
     assert Blobs.reads == []
     assert Colours.calls == []
+
+
+def test_boxes_that_do_not_fit_aligned_crops_are_told_once_per_extractor(monkeypatch: pytest.MonkeyPatch) -> None:
+    extractors = ["template:layout=emotic", "template:layout=arcface"]
+    assert toy_plan(extractor=extractors, regions=["eye"]).notes == []
+    monkeypatch.setattr(Blobs, "where", lambda _self, row: f"data/cropped_aligned/clip/{row:05d}.jpg", raising=False)
+    (note,) = toy_plan(extractor=extractors, regions=["eye"]).notes
+    assert note.startswith("extractor template:layout=emotic: the boxes of layout=emotic do not fit")
+    assert toy_plan(extractor=extractors, regions=["face"]).notes == []  # no box is used
