@@ -29,7 +29,7 @@ import numpy as np
 from fusionkit.api import execute, prepare
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.run import Outcome, RunOptions
+from fusionkit.grid.run import Outcome
 from fusionkit.storage.embeddings import EmbeddingStore, shard_count
 
 VIT_TI = "timm:model=vit_tiny_patch16_224"
@@ -120,9 +120,12 @@ class Setup:
         """The plan of the whole grid."""
         return prepare(overrides=self.request(), out="unused", device="cpu").plan
 
-    def run(self, out: Path, options: RunOptions | None = None, **changes: Any) -> tuple[Outcome, Stages]:
+    def run(
+        self, out: Path, executor: Literal["serial", "processes"] = "serial", **changes: Any
+    ) -> tuple[Outcome, Stages]:
         """Everything that the command does: plan, embed, fit, smooth, score, statistics and files."""
-        prepared = prepare(overrides=self.request(**changes), out=out, device="cpu", options=options or RunOptions())
+        request = self.request(**changes)
+        prepared = prepare(overrides=request, out=out, device="cpu", executor=executor, workers=2)
         stages = Stages()
         outcome, results = execute(prepared, stages)
         assert not outcome.failed, outcome.failed
@@ -388,7 +391,7 @@ class Benchmark:
         """What training some heads costs; embeddings are there."""
         alike = {"smoothers": ["none"], "seeds": 2, "fusions": list(FUSIONS[:2]), **changes}
         with tempfile.TemporaryDirectory(dir=self.folder) as out:
-            return setup.run(Path(out), RunOptions(executor=executor, workers=2), **alike)[1].costs["fit"]
+            return setup.run(Path(out), executor, **alike)[1].costs["fit"]
 
 
 def main() -> int:

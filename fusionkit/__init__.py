@@ -8,16 +8,30 @@ from typing import TYPE_CHECKING, Any
 from fusionkit._version import __version__
 
 if TYPE_CHECKING:
-    from fusionkit import api
+    from fusionkit import api, contracts, errors, registry, testing
     from fusionkit.api import Predictor, Results, bench, from_arrays, load
 
-__all__ = ["Predictor", "Results", "__version__", "api", "bench", "from_arrays", "load"]
+_MODULES = ("api", "contracts", "errors", "registry", "testing")
+__all__ = [
+    "Predictor",
+    "Results",
+    "__version__",
+    "api",
+    "bench",
+    "contracts",
+    "errors",
+    "from_arrays",
+    "load",
+    "registry",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fusionkit.{name}")
     if name in __all__:
-        module = import_module("fusionkit.api")
-        return module if name == "api" else getattr(module, name)
+        return getattr(import_module("fusionkit.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from fusionkit.grid.folder import RunFolder
     from fusionkit.grid.merge import Merged
     from fusionkit.grid.plan import Plan
-    from fusionkit.grid.run import Outcome, RunOptions
+    from fusionkit.grid.run import ExecutorName, Outcome, RunOptions
     from fusionkit.media.align import AlignOutcome
     from fusionkit.media.inputs import MediaInput
-    from fusionkit.predict.ablation import AblationOptions
     from fusionkit.predict.predictor import Predictor
     from fusionkit.predict.submission import SubmissionResult
     from fusionkit.predict.video.result import VideoResult
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_CONFIG",
     "Ablation",
-    "AblationOptions",
     "AlignOutcome",
     "AlignProgress",
     "CacheEntry",
@@ -79,7 +77,6 @@ __all__ = [
     "Progress",
     "Results",
     "Robustness",
-    "RunOptions",
     "SubmissionResult",
     "Summary",
     "TrainingProgress",
@@ -140,7 +137,6 @@ __all__ = [
 # Names that are imported when they are first used.
 _LAZY = {
     "Ablation": "report.ablation",
-    "AblationOptions": "predict.ablation",
     "AlignOutcome": "media.align",
     "CacheEntry": "storage.embeddings",
     "CheckResult": "testing",
@@ -161,7 +157,6 @@ _LAZY = {
     "Pretrained": "training.pretrain",
     "Results": "report.run",
     "Robustness": "report.robustness",
-    "RunOptions": "grid.run",
     "SubmissionResult": "predict.submission",
     "Summary": "report.summary",
     "TrainingProgress": "training.progress",
@@ -172,6 +167,8 @@ _LAZY = {
 }
 
 DEFAULT_CONFIG = "bench/quickstart"
+ReportForm = Literal["html", "latex", "latex-classes", "markdown", "csv", "json"]
+People = Literal["all", "largest", "central", "left", "right"]
 _DAY = 86_400.0  # s
 
 
@@ -199,30 +196,105 @@ class Prepared:
 
 
 def bench(
-    config: str | None = None,
+    config: str | Path | None = None,
     *,
+    datasets: Any = None,
+    split: Any = None,
+    extractor: Any = None,
+    backbones: Any = None,
+    main: str | None = None,
+    regions: Any = None,
+    subsets: Any = None,
+    fusions: Any = None,
+    smoothers: Any = None,
+    recipe: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    reference: str | None = None,
+    limit: int | None = None,
+    impute: Literal["nearest", "linear", "prior"] | None = None,
+    plugins: Sequence[str | Path] | None = None,
     out: str | Path | None = None,
     device: str = "auto",
-    options: RunOptions | None = None,
-    **keys: Any,
+    executor: ExecutorName = "serial",
+    workers: int = 0,
+    ray_address: str | None = None,
+    cell_timeout: float | None = None,
+    worker_memory: float | None = None,
+    memory: float = 0.0,
+    fail_fast: bool = False,
+    retry_failed: bool = False,
 ) -> Results:
     """Run a benchmark grid and return its results.
 
+    An argument that is None has the value of the config. A component is written ``name:key=value,...`` or
+    ``{"type": name, key: value}``; a list of components or views makes several rows.
     Limits of the results (``results.warnings``) and failed cells are emitted as :class:`FusionKitWarning`.
 
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
+        datasets: one or several data sets, as :func:`from_arrays` returns one.
+        split: ``official``, ``holdout:...``, ``kfold:...`` or ``cross:...``.
+        extractor: one or several region extractors.
+        backbones: one or several backbones; a dict from views to backbones gives each view its own.
+        main: main view, as ``face``; ``none`` for none.
+        regions: one or several sets of auxiliary views, as ``["eye,mouth", "nose"]``.
+        subsets: views of which every subset becomes a region set; it replaces the region sets of the config.
+        fusions: one or several fusions.
+        smoothers: one or several temporal smoothers.
+        recipe: training recipe of heads: options by name; a list of values is a sweep.
+        seeds: number of random seeds, or a list of seeds.
+        reference: baseline row of ``delta``: ``main``, ``none`` or a region set.
+        limit: maximum number of frames per split.
+        impute: prediction of frames without any view.
+        plugins: Python files that register components.
         out: run folder. Default: ``runs/<config name>-<hash8>``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        options: executor, workers, limits.
-        keys: config keys (``regions``, ``fusions``, ``datasets``, ...) that override those of the file.
+        executor: ``serial`` (this process), ``processes`` (a process pool) or ``ray``.
+        workers: maximum number of processes; 0 for one per core.
+        ray_address: of a running Ray cluster; None starts Ray on this machine.
+        cell_timeout: seconds per task; None for no limit.
+        worker_memory: GiB per worker beyond its libraries; 0 for no limit, None for its share of the available memory.
+        memory: GiB of features that a worker holds; 0 for a quarter of the available memory, divided by the workers.
+        fail_fast: stop at the first failure.
+        retry_failed: retry what failed in an earlier run.
 
     Raises:
         ConfigError: if the request is wrong; all problems at once.
         DataError: if the data are missing or unusable.
         CellError: if every cell failed.
     """
-    outcome, results = execute(prepare(config, overrides=keys, out=out, device=device, options=options))
+    keys = {
+        "datasets": datasets,
+        "split": split,
+        "extractor": extractor,
+        "backbones": backbones,
+        "main": main,
+        "regions": [] if subsets is not None and regions is None else regions,
+        "subsets": subsets,
+        "fusions": fusions,
+        "smoothers": smoothers,
+        "recipe": recipe,
+        "seeds": seeds,
+        "reference": reference,
+        "limit": limit,
+        "impute": impute,
+        "plugins": None if plugins is None else [str(path) for path in plugins],
+    }
+    prepared = prepare(
+        config,
+        overrides={key: value for key, value in keys.items() if value is not None},
+        out=out,
+        device=device,
+        executor=executor,
+        workers=workers,
+        ray_address=ray_address,
+        cell_timeout=cell_timeout,
+        worker_memory=worker_memory,
+        memory=memory,
+        fail_fast=fail_fast,
+        retry_failed=retry_failed,
+    )
+    outcome, results = execute(prepared)
     _warn(results.warnings, outcome.notes, (f"without an image: {line}" for line in outcome.unreadable))
     if outcome.failed and not any(row.score for row in results.rows):
         name, message = next(iter(outcome.failed.items()))
@@ -233,15 +305,24 @@ def bench(
 
 @watched_interrupts()
 def prepare(
-    config: str | None = None,
+    config: str | Path | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
-    options: RunOptions | None = None,
+    executor: ExecutorName = "serial",
+    workers: int = 0,
+    ray_address: str | None = None,
+    cell_timeout: float | None = None,
+    worker_memory: float | None = None,
+    memory: float = 0.0,
+    fail_fast: bool = False,
+    retry_failed: bool = False,
 ) -> Prepared:
     """Check a request for a grid and plan its work. Nothing is written.
+
+    The arguments that are not described here are those of :func:`bench`.
 
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
@@ -249,7 +330,14 @@ def prepare(
         settings: ``key=value`` with dotted keys, applied to the values of the file.
         out: run folder. Default: ``runs/<config name>-<hash8>``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        options: executor, workers, limits; ``device`` replaces its device.
+        executor: ``serial``, ``processes`` or ``ray``.
+        workers: maximum number of processes; 0 for one per core.
+        ray_address: of a running Ray cluster.
+        cell_timeout: seconds per task.
+        worker_memory: GiB per worker.
+        memory: GiB of features that a worker holds.
+        fail_fast: stop at the first failure.
+        retry_failed: retry what failed in an earlier run.
 
     Raises:
         ConfigError: if the request is wrong; all problems at once.
@@ -263,10 +351,20 @@ def prepare(
 
     raw, name = _read_config(config or DEFAULT_CONFIG, "bench", overrides, settings)
     grid = resolve(raw, name)
-    chosen = choose_device(device)
-    plan = make_plan(grid, chosen)
+    options = RunOptions(
+        device=choose_device(device),
+        executor=executor,
+        workers=workers,
+        ray_address=ray_address,
+        cell_timeout=cell_timeout,
+        worker_memory=worker_memory,
+        memory=memory,
+        fail_fast=fail_fast,
+        retry_failed=retry_failed,
+    )
+    plan = make_plan(grid, options.device)
     folder = RunFolder(Path(out) if out is not None else default_folder(grid))
-    return Prepared(plan, folder, EmbeddingStore(cache_folder()), replace(options or RunOptions(), device=chosen))
+    return Prepared(plan, folder, EmbeddingStore(cache_folder()), options)
 
 
 def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -411,11 +509,11 @@ def report(
     folder: str | Path,
     out: str | Path | None = None,
     *,
-    form: Literal["html", "latex", "latex-classes", "markdown", "csv", "json"] = "html",
+    form: ReportForm = "html",
     figures: str | Path | None = None,
     pictures: bool = True,
     test: Literal["crossed", "bootstrap", "permutation"] = "crossed",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
 ) -> WrittenReport:
     """Write the report of a run as one HTML page, or its table for a paper or a script.
 
@@ -440,6 +538,7 @@ def report(
     from fusionkit.report.run import Results
     from fusionkit.storage.artifact import write_file
 
+    _check("form", form, ReportForm)
     if out is not None and Path(out).is_dir():
         raise ConfigError(f"out: {out} is a folder", hint="name a file")
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
@@ -460,9 +559,11 @@ def ablate(
     folder: str | Path,
     cells: Iterable[str] = (),
     *,
-    options: AblationOptions | None = None,
+    smoothed: bool = True,
+    draws: int = 10,
+    seed: int = 0,
     device: str = "auto",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: Progress | None = None,
 ) -> list[Ablation]:
     """Measure the score drop of trained rows when a view is shuffled, blanked or removed at test time.
@@ -472,7 +573,9 @@ def ablate(
     Args:
         folder: run folder.
         cells: rows or cells, as :func:`load` takes them. Default: every finished row with an auxiliary view.
-        options: smoothing, draws, seed; ``device`` replaces its device.
+        smoothed: smooth the probabilities as in the run.
+        draws: number of random draws to average.
+        seed: random seed of the draws.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         plugins: Python files that register components.
         progress: receives perturbations, and frames that are embedded again.
@@ -483,10 +586,11 @@ def ablate(
         StorageError: if the file cannot be written.
         FusionKitError: if a component fails.
     """
-    from fusionkit.predict.ablation import ablate_rows
+    from fusionkit.predict.ablation import AblationOptions, ablate_rows
     from fusionkit.report.ablation import write_ablations
 
-    results, how = _open_for_test(folder, options, device, plugins)
+    how = AblationOptions(choose_device(device), smoothed, draws, seed)
+    results = _open_for_test(folder, plugins)
     found = ablate_rows(results, list(cells), how, progress or Progress())
     write_ablations(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
@@ -498,9 +602,11 @@ def robust(
     cells: Iterable[str] = (),
     *,
     pattern: Pattern = "frame",
-    options: AblationOptions | None = None,
+    smoothed: bool = True,
+    draws: int = 5,
+    seed: int = 0,
     device: str = "auto",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: Progress | None = None,
 ) -> list[Robustness]:
     """Score trained rows while auxiliary views are missing at test time; ``robustness.csv`` in the folder is replaced.
@@ -509,7 +615,9 @@ def robust(
         folder: run folder.
         cells: as for :func:`ablate`.
         pattern: frames that lose a view together: ``frame``, ``run`` or ``unit`` (subject or video).
-        options: as for :func:`ablate`.
+        smoothed: as for :func:`ablate`.
+        draws: number of random draws to average.
+        seed: random seed of the draws.
         device: as for :func:`ablate`.
         plugins: Python files that register components.
         progress: as for :func:`ablate`.
@@ -518,29 +626,25 @@ def robust(
         ConfigError: as :func:`ablate`, or if a named row has no auxiliary view.
         FusionKitError: as :func:`ablate`.
     """
-    from fusionkit.engine.perturb import PATTERNS
+    from fusionkit.engine.perturb import Pattern
+    from fusionkit.predict.ablation import AblationOptions
     from fusionkit.predict.robustness import robust_rows
-    from fusionkit.registry import did_you_mean
     from fusionkit.report.robustness import write_robustness
 
-    if pattern not in PATTERNS:
-        near = did_you_mean(pattern, PATTERNS)
-        raise ConfigError(f"pattern = {pattern!r} must be one of: {', '.join(PATTERNS)}{near}")
-    results, how = _open_for_test(folder, options, device, plugins)
+    _check("pattern", pattern, Pattern)
+    how = AblationOptions(choose_device(device), smoothed, draws, seed)
+    results = _open_for_test(folder, plugins)
     found = robust_rows(results, list(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
     return found
 
 
-def _open_for_test(
-    folder: str | Path, options: AblationOptions | None, device: str, plugins: Iterable[str]
-) -> tuple[Results, AblationOptions]:
-    from fusionkit.predict.ablation import AblationOptions
+def _open_for_test(folder: str | Path, plugins: Iterable[str | Path]) -> Results:
     from fusionkit.report.run import Results
 
     _load_plugins(plugins)
-    return Results(Path(folder)), replace(options or AblationOptions(), device=choose_device(device))
+    return Results(Path(folder))
 
 
 def summarize(result: Results | Comparison | Ablation | Robustness) -> Summary:
@@ -571,7 +675,7 @@ def load(
     *,
     device: str = "auto",
     impute: str | None = None,
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
 ) -> Predictor:
     """Load a trained row or cell for prediction on new frames.
 
@@ -601,7 +705,7 @@ def open_predictor(
     *,
     device: str = "auto",
     impute: str | None = None,
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
 ) -> Predictor:
     """Load a trained row as :func:`load` does, without warnings: the caller shows ``notes`` of the predictor."""
     from fusionkit.grid.folder import RunFolder
@@ -707,11 +811,11 @@ def align(
     *,
     detector: str,
     out: str | Path = "aligned",
-    people: Literal["all", "largest", "central", "left", "right"] = "all",
+    people: People = "all",
     side: int = 112,
     min_frames: int = 5,
     patience: int = 30,
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: AlignProgress | None = None,
 ) -> tuple[list[AlignOutcome], list[str]]:
     """Find the faces of photos and videos, and write them aligned in the layout of Aff-Wild2.
@@ -744,6 +848,7 @@ def align(
     from fusionkit.registry.spec import Spec
     from fusionkit.storage.identity import component_identity
 
+    _check("people", people, People)
     _load_plugins(plugins)
     spec, progress = Spec.parse(detector), progress or AlignProgress()
     chosen = None if people == "all" else people
@@ -786,12 +891,12 @@ def predict(
     out: str | Path = "predictions",
     stream: bool = False,
     draw: bool = True,
-    people: Literal["all", "largest", "central", "left", "right"] = "all",
+    people: People = "all",
     side: int = 112,
     batch: int | None = None,
     impute: str | None = None,
     device: str = "auto",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: Progress | None = None,
 ) -> VideoPredictions:
     """Run a trained row or cell on photos and videos.
@@ -823,6 +928,7 @@ def predict(
     from fusionkit.registry import EXTRACTORS
     from fusionkit.registry.spec import Spec
 
+    _check("people", people, People)
     found, unlisted = find_inputs(inputs, picture_folders(Path(out)))
     predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
     built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
@@ -869,7 +975,7 @@ def preview(
     regions: str = "eye,mouth,nose,eye+mouth",
     frames: int = 8,
     out: str | Path = "preview.png",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
 ) -> list[str]:
     """Write a contact sheet: frames with their region boxes, and below them the views.
 
@@ -904,7 +1010,7 @@ def preview(
 
 
 def check_data(
-    dataset: str, *, read: bool = False, plugins: Iterable[str] = (), progress: Progress | None = None
+    dataset: str, *, read: bool = False, plugins: Iterable[str | Path] = (), progress: Progress | None = None
 ) -> DataCheck:
     """Count what a data set holds, and collect its problems with file and line.
 
@@ -972,7 +1078,7 @@ def write_views(
     splits: Sequence[str] = (),
     size: int | None = None,
     form: Form = "same",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: Progress | None = None,
 ) -> WrittenViews:
     """Write one view of every frame to image files, with the annotation, as a data set of its own.
@@ -996,16 +1102,18 @@ def write_views(
         StorageError: if a file cannot be written.
     """
     from fusionkit.config.views import View
+    from fusionkit.data.layouts import Form
     from fusionkit.data.views import ViewRequest
     from fusionkit.data.views import write_views as write
     from fusionkit.registry.spec import Spec
 
+    _check("form", form, Form)
     _load_plugins(plugins)
     request = ViewRequest(Spec.parse(dataset), View.parse(view), Spec.parse(extractor), tuple(splits), size, form)
     return write(request, Path(out), progress or Progress())
 
 
-def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins: Iterable[str] = ()) -> int:
+def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins: Iterable[str | Path] = ()) -> int:
     """Write a PNG of composite frames, each below its source frames, and return how many it shows.
 
     Args:
@@ -1030,13 +1138,13 @@ def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins:
 
 
 def pretrain(
-    config: str,
+    config: str | Path,
     *,
     overrides: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: TrainingProgress | None = None,
 ) -> Pretrained:
     """Pre-train a vision transformer as a masked autoencoder on unlabelled faces, or resume such a run.
@@ -1072,13 +1180,13 @@ def pretrain(
 
 
 def finetune(
-    config: str,
+    config: str | Path,
     *,
     overrides: Mapping[str, Any] | None = None,
     settings: Iterable[str] = (),
     out: str | Path | None = None,
     device: str = "auto",
-    plugins: Iterable[str] = (),
+    plugins: Iterable[str | Path] = (),
     progress: TrainingProgress | None = None,
 ) -> Finetuned:
     """Fine-tune a backbone on one view, or a joint network on several views, or resume such a run.
@@ -1145,7 +1253,7 @@ def component_kinds() -> dict[str, str]:
 
 
 def list_components(
-    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str] = ()
+    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str | Path] = ()
 ) -> list[tuple[str, str, list[Origin]]]:
     """List components as (kind, name, origins); two origins are a name clash. Nothing is imported.
 
@@ -1178,7 +1286,7 @@ def failed_checks() -> dict[tuple[str, str], list[str]]:
 
 
 def catalogue(
-    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str] = ()
+    kind: str | None = None, pattern: str = "*", *, package: str = "", plugins: Iterable[str | Path] = ()
 ) -> list[Entry]:
     """Describe components; the arguments are those of :func:`list_components`. The components are imported.
 
@@ -1199,7 +1307,7 @@ def markdown_catalogue(found: Sequence[Entry]) -> str:
     return markdown(found)
 
 
-def describe(name: str, *, plugins: Iterable[str] = ()) -> list[Entry]:
+def describe(name: str, *, plugins: Iterable[str | Path] = ()) -> list[Entry]:
     """Describe a component by name, or by ``kind/name``; several entries if kinds share the name.
 
     Raises:
@@ -1237,7 +1345,7 @@ def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
 
 
 def check_components(
-    targets: Iterable[str], *, plugins: Iterable[str] = (), started: Callable[[str, str], object] | None = None
+    targets: Iterable[str], *, plugins: Iterable[str | Path] = (), started: Callable[[str, str], object] | None = None
 ) -> list[CheckResult]:
     """Check components against the contract of their kind, with each of their example option sets.
 
@@ -1357,17 +1465,25 @@ def _warn(*groups: Iterable[str]) -> None:
 
 
 def _read_config(
-    config: str, command: str, overrides: Mapping[str, Any] | None, settings: Iterable[str]
+    config: str | Path, command: str, overrides: Mapping[str, Any] | None, settings: Iterable[str]
 ) -> tuple[dict[str, Any], str]:
     """Return the values of a config with overrides, and its name."""
     from fusionkit.config.config_file import find_config, read_config
 
-    path = find_config(config)
+    path = find_config(str(config))
     return {**read_config(path, settings, command), **(overrides or {})}, path.stem
 
 
-def _load_plugins(paths: Iterable[str]) -> None:
+def _check(name: str, value: object, annotation: object) -> None:
+    """Raise :class:`ConfigError` unless the value of an argument fits its annotation."""
+    from fusionkit.registry.options import requirement
+
+    if required := requirement(value, annotation):
+        raise ConfigError(f"{name} = {value!r} must be {required}")
+
+
+def _load_plugins(paths: Iterable[str | Path]) -> None:
     from fusionkit.registry.plugin_file import load_plugin_file
 
     for path in paths:
-        load_plugin_file(path)
+        load_plugin_file(str(path))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,9 @@ from toy_components import toy_grid, toy_house  # noqa: F401
 
 import fusionkit
 from fusionkit import api
-from fusionkit.api import RunOptions, bench, choose_device, default_folder, execute, prepare
+from fusionkit.api import bench, choose_device, default_folder, execute, prepare
 from fusionkit.errors import CellError, ConfigError
+from fusionkit.grid.run import RunOptions
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -38,8 +44,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_public_names_are_listed_and_can_be_imported() -> None:
-    assert dir(fusionkit) == ["Predictor", "Results", "__version__", "api", "bench", "from_arrays", "load"]
-    assert {name for name in dir(fusionkit) if not name.startswith("_") and name != "api"} <= set(dir(api))
+    calls, modules = {"Predictor", "Results", "bench", "from_arrays", "load"}, {"api", "contracts", "errors"}
+    assert set(dir(fusionkit)) == {*calls, *modules, "__version__", "registry", "testing"}
+    assert calls <= set(dir(api))
+    for name in modules:
+        assert getattr(fusionkit, name) is import_module(f"fusionkit.{name}")
     for module in (fusionkit, api):
         for name in dir(module):
             assert getattr(module, name).__doc__ or name.isupper(), name
@@ -69,6 +78,57 @@ def test_keys_override_those_of_the_file(config: str, tmp_path: Path) -> None:
     assert [(row.axes.views, row.seeds) for row in results.rows] == [("face", [0]), ("face,top", [0])]
 
 
+def test_every_config_key_is_an_argument_and_none_leaves_the_config_as_it_is(config: str, tmp_path: Path) -> None:
+    from fusionkit.config.grid_config import KEYS as CONFIG_KEYS
+
+    keywords = inspect.signature(bench).parameters
+    assert set(CONFIG_KEYS) - {"custom_imports"} <= set(keywords), "custom_imports is for files"
+    assert {field.name for field in fields(RunOptions)} <= set(keywords)
+    assert {field.name: field.default for field in fields(RunOptions) if field.name != "device"}.items() <= {
+        name: each.default for name, each in keywords.items()
+    }.items()
+    with pytest.raises(TypeError, match="smothers"):
+        bench(config, out=tmp_path / "out", smothers=["x"])  # type: ignore[call-arg]
+
+
+def test_subsets_replace_the_region_sets_of_the_config(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(api, "execute", lambda prepared: asked.append(prepared.plan.grid.regions) or 1 / 0)
+    for given in ({"subsets": "top,bottom"}, {"subsets": "top", "regions": ["bottom"]}):
+        with pytest.raises(ZeroDivisionError):
+            bench(config, **given)  # type: ignore[arg-type]
+    assert [sorted(",".join(map(str, each)) for each in regions) for regions in asked] == [
+        ["bottom", "top", "top,bottom"],
+        ["bottom", "top"],
+    ]
+
+
+def test_wrong_run_options_are_refused_together(config: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench(config, executor="proceses", workers=-1, cell_timeout=0, memory=1.5, fail_fast="yes")  # type: ignore[arg-type]
+    assert caught.value.problems == [
+        "option executor = 'proceses' must be one of: serial, processes, ray (did you mean 'processes'?)",
+        "option workers = -1 must be at least 0",
+        "option cell_timeout = 0 must be above 0",
+        "option fail_fast = 'yes' must be bool",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fusionkit.Results("nowhere", "boot"), "test = 'boot' must be one of: crossed, bootstrap, permutation"),
+        (lambda: api.report("nowhere", form="word"), "form = 'word' must be one of: html, latex"),
+        (lambda: api.align(["a.png"], detector="yunet", people="big"), "people = 'big' must be one of: all, largest"),
+        (lambda: api.predict("nowhere", "x", ["a.png"], people="big"), "people = 'big' must be one of: all, largest"),
+        (lambda: api.write_views("synthetic", "eye", "x", form="gif"), "form = 'gif' must be one of: same, jpg, png"),
+    ],
+)
+def test_a_word_that_is_none_of_the_choices_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        call()
+
+
 def test_settings_reach_into_the_file(config: str) -> None:
     plan = prepare(config, settings=["recipe.epochs=7", "seeds=3"]).plan
     assert {head.recipe.epochs for head in plan.heads.values()} == {7}
@@ -91,9 +151,9 @@ def test_preparing_writes_nothing(config: str, tmp_path: Path) -> None:
 
 def test_every_mistake_is_reported_and_nothing_is_written(config: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        bench(config, out=tmp_path / "out", fusions=["toy-summ"], regions=["botom"], seeds=0, smothers=["x"])
+        bench(config, out=tmp_path / "out", fusions=["toy-summ"], regions=["botom"], seeds=0, impute="last")  # type: ignore[arg-type]
     text = "\n".join(caught.value.problems)
-    for word in ("toy-summ", "toy-sum", "seeds", "smothers"):
+    for word in ("toy-summ", "toy-sum", "seeds", "impute"):
         assert word in text
     assert not (tmp_path / "out").exists()
 
@@ -117,8 +177,8 @@ def test_if_every_cell_failed_the_call_fails(config: str, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_options_do_not_change_results(config: str, tmp_path: Path) -> None:
-    for name, options in (("a", RunOptions()), ("b", RunOptions(workers=1, retry_failed=True))):
-        execute(prepare(config, out=tmp_path / name, options=options))
+    for name, options in (("a", {}), ("b", {"workers": 1, "retry_failed": True})):
+        execute(prepare(config, out=tmp_path / name, **options))  # type: ignore[arg-type]
     assert (tmp_path / "a" / "results.csv").read_bytes() == (tmp_path / "b" / "results.csv").read_bytes()
 
 

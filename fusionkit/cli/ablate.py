@@ -37,7 +37,9 @@ def ablate(
         found = api.ablate(
             folder,
             cell or (),
-            options=api.AblationOptions(smoothed=smoother == "cell", draws=draws, seed=seed),
+            smoothed=smoother == "cell",
+            draws=draws,
+            seed=seed,
             device=device,
             plugins=plugin or (),
             progress=stage_progress(),

@@ -88,7 +88,12 @@ def bench(
         "plugins": plugin,
     }
     with reporting(debug, interrupted=RESUMABLE):
-        how = api.RunOptions(
+        prepared = api.prepare(
+            config,
+            overrides=api.option_values(given),
+            settings=set_ or (),
+            out=out,
+            device=device,
             executor=executor,
             ray_address=ray_address,
             workers=workers,
@@ -98,8 +103,6 @@ def bench(
             fail_fast=fail_fast,
             retry_failed=retry_failed,
         )
-        overrides = api.option_values(given)
-        prepared = api.prepare(config, overrides=overrides, settings=set_ or (), out=out, device=device, options=how)
         if dry_run:
             for line in api.plan_lines(prepared):
                 print_line(line)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fusionkit.engine.score import Score
-from fusionkit.errors import DataError
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.grid.contrasts import Contrasts, StoredRow, Test
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
+from fusionkit.registry.options import requirement
 from fusionkit.stats.crossed import Estimate
 from fusionkit.stats.intervals import accuracy, holm, uar
 
@@ -74,10 +75,13 @@ class RunResults:
             trained models, over units alone; p swaps the predictions of units.
 
     Raises:
+        ConfigError: if there is no such test.
         DataError: if the folder has no grid.
     """
 
     def __init__(self, folder: RunFolder | Path | str, test: Test = "crossed") -> None:
+        if required := requirement(test, Test):
+            raise ConfigError(f"test = {test!r} must be {required}")
         self.test = test
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
         grid = self.folder.load_grid()

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from fusionkit.contracts.option_types import Natural, NonNegative, Positive
 from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
-from fusionkit.errors import CellError, StorageError, is_interrupted, watched_interrupts
+from fusionkit.errors import CellError, ConfigError, StorageError, is_interrupted, watched_interrupts
 from fusionkit.grid.cleanup import remove_partial_files
 from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn, visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
@@ -21,18 +22,20 @@ from fusionkit.grid.row import StoredHeads
 from fusionkit.grid.scoring import Scoring, ScoringProcess, Step, can_fork
 from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
 from fusionkit.registry import SMOOTHERS
+from fusionkit.registry.options import check_options
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 
 if TYPE_CHECKING:
     from fusionkit.grid.ray_executor import RayExecutor
 
+ExecutorName = Literal["serial", "processes", "ray"]
 _POLL = 0.5  # s between checks of tasks that another run is working on
 _RESUME = "finished work is saved; rerun the command to resume"
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run. None of them changes a result.
+    """Options of a run, checked against type and range. None of them changes a result.
 
     Attributes:
         device: of embedding and training: ``cpu``, ``cuda:0``, or ``cuda`` for all visible GPUs.
@@ -46,17 +49,26 @@ class RunOptions:
             memory, divided by the workers.
         fail_fast: stop at the first failure.
         retry_failed: retry what failed in an earlier run.
+
+    Raises:
+        ConfigError: with every value that is of another type or out of range.
     """
 
+    provided: ClassVar[tuple[str, ...]] = ()
+
     device: str = "cpu"
-    executor: Literal["serial", "processes", "ray"] = "serial"
+    executor: ExecutorName = "serial"
     ray_address: str | None = None
-    workers: int = 0
-    cell_timeout: float | None = None
-    worker_memory: float | None = None
-    memory: float = 0.0
+    workers: Natural = 0
+    cell_timeout: Positive | None = None
+    worker_memory: NonNegative | None = None
+    memory: NonNegative = 0.0
     fail_fast: bool = False
     retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        if problems := check_options(RunOptions, asdict(self)):
+            raise ConfigError(problems)
 
 
 @dataclass

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import compress
+from typing import ClassVar
 
 import numpy as np
 
+from fusionkit.contracts.option_types import Count, Natural
 from fusionkit.engine.perturb import Shuffle, Without, Zero
 from fusionkit.errors import ConfigError
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.results import RunResults
 from fusionkit.predict.model_under_test import ModelUnderTest, Scores, rows_with_regions
+from fusionkit.registry.options import check_options
 from fusionkit.report.ablation import Ablation, Effect, EvaluatedRow, parameter_control
 from fusionkit.stats.crossed import Estimate, estimate
 from fusionkit.stats.shapley import shapley_values
@@ -31,18 +34,18 @@ class AblationOptions:
         seed: random seed of the draws, at least 0.
 
     Raises:
-        ConfigError: if ``draws`` or ``seed`` is out of range.
+        ConfigError: with every value that is of another type or out of range.
     """
+
+    provided: ClassVar[tuple[str, ...]] = ()
 
     device: str = "cpu"
     smoothed: bool = True
-    draws: int = 10
-    seed: int = 0
+    draws: Count = 10
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        problems = [f"option draws = {self.draws} must be at least 1"] if self.draws < 1 else []
-        problems += [f"option seed = {self.seed} must be at least 0"] if self.seed < 0 else []
-        if problems:
+        if problems := check_options(AblationOptions, asdict(self)):
             raise ConfigError(problems)
 
     def open(self, results: RunResults, text: str, progress: Progress, *, predict_empty: bool) -> ModelUnderTest:

@@ -28,7 +28,7 @@ from fusionkit.storage.embeddings import SHARD, EmbeddingStore
 _NONE = Spec("none")  # stands for an extractor or a backbone that is never built
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
     """A trained cell, or the cells of a row over seeds and folds, whose probabilities are averaged.
 
@@ -51,6 +51,9 @@ class Predictor:
     impute: str
     device: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Predictor {self}>"
 
     def __str__(self) -> str:
         if len(self.heads) == 1:

@@ -17,7 +17,7 @@ from fusionkit.report.attribution import main_view_alone
 from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.report.significance import few_seeds_warnings, few_units_warnings
-from fusionkit.report.table import new_table
+from fusionkit.report.table import as_text, new_table
 from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
@@ -114,7 +114,7 @@ class ParameterControl:
     together: Estimate
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ablation:
     """Effect of each view at test time, with 95 % intervals.
 
@@ -131,6 +131,10 @@ class Ablation:
     shapley: dict[str, Estimate]
     nothing: Estimate
     gain: ParameterControl | None = None
+
+    def __repr__(self) -> str:
+        """Return the table, the sentences, the caption and the warnings as text."""
+        return as_text([ablation_table(self)], [*ablation_lines(self), self.tested.caption()], self.tested.warnings())
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of ``attribution.csv`` by column."""

@@ -15,7 +15,7 @@ from fusionkit.grid.lookup import RowMatch, find_row, label
 from fusionkit.grid.results import RunResults
 from fusionkit.report.numbers import p_in_words, p_value, share, share_with_interval, signed_with_interval
 from fusionkit.report.significance import ALPHA, METHODS, ONE_SEED, few_seeds_warnings, few_units_warnings
-from fusionkit.report.table import new_table
+from fusionkit.report.table import as_text, new_table
 from fusionkit.stats.crossed import Estimate
 from fusionkit.stats.intervals import FEW_UNITS, holm
 
@@ -61,7 +61,7 @@ class ClassContrast(Contrast):
     n_frames: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Comparison of two rows, a and b.
 
@@ -86,6 +86,11 @@ class Comparison:
     n_frames: int
     method: str
     limits: list[str]
+
+    def __repr__(self) -> str:
+        """Return the tables, the sentences, the caption and the warnings as text."""
+        lines = [self.sentence(), *self.class_sentences(), caption(self)]
+        return as_text([overall_table(self), class_table(self)], lines, warnings(self))
 
     def sentence(self) -> str:
         """Return the result: which row beats the other, by how much, with p."""

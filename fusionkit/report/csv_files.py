@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -39,10 +39,9 @@ def write_csv_files(results: RunResults) -> None:
         StorageError: if a file cannot be written.
     """
     path = results.folder.path
-    cells = results.cells()
     write_file(path / "results.csv", csv_bytes(result_columns(results), result_lines(results)))
-    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, map(_cell_fields, cells)))
-    write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, _cost_fields(results, cells)))
+    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, cell_lines(results)))
+    write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, cost_lines(results)))
 
 
 def result_columns(results: RunResults) -> tuple[str, ...]:
@@ -88,15 +87,17 @@ def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
     return {name: estimate.value, f"{name}_lo": estimate.low, f"{name}_hi": estimate.high}
 
 
-def _cell_fields(cell: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
-    return {**cell, **cell["axes"], "cell": cell["id"], "weights": weights_text(cell["random_weights"]), **chosen}
+def cell_lines(results: RunResults) -> Iterator[dict[str, Any]]:
+    """Yield the lines of cells.csv by column."""
+    for cell in results.cells():
+        chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
+        yield {**cell, **cell["axes"], "cell": cell["id"], "weights": weights_text(cell["random_weights"]), **chosen}
 
 
-def _cost_fields(results: RunResults, cells: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the cost of each finished cell: its embeddings, and all heads among which its recipe was chosen."""
+def cost_lines(results: RunResults) -> Iterator[dict[str, Any]]:
+    """Yield the lines of costs.csv by column: of each finished cell, its embeddings and all heads of its sweep."""
     head_cost = cache(results.folder.head_cost)  # cells that differ in their smoother share a head
-    for cell in cells:
+    for cell in results.cells():
         if cell["state"] != "done":
             continue
         costs = [cost for cost in map(head_cost, cell["heads"].values()) if cost]

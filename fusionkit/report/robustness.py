@@ -13,7 +13,7 @@ from rich.text import Text
 from fusionkit.report.ablation import Effect, EvaluatedRow
 from fusionkit.report.csv_files import AXES, estimate_fields
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
-from fusionkit.report.table import new_table
+from fusionkit.report.table import as_text, new_table
 from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
@@ -60,7 +60,7 @@ class Curve:
     gain: Estimate | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Robustness:
     """Scores of a row with missing views, with 95 % intervals.
 
@@ -77,6 +77,11 @@ class Robustness:
     reference: str
     subsets: list[tuple[tuple[str, ...], Effect]]
     curves: list[Curve]
+
+    def __repr__(self) -> str:
+        """Return the tables, the caption and the warnings as text."""
+        caption = [curve_caption(self), self.tested.caption()]
+        return as_text([subset_table(self), curve_table(self)], caption, self.tested.warnings())
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of ``robustness.csv`` by column."""

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionkit.errors import FusionKitError
+from fusionkit.errors import ConfigError, FusionKitError
 from fusionkit.grid.results import RunResults
+from fusionkit.registry.options import requirement
 from fusionkit.report.comparison import Comparison, compare
-from fusionkit.report.csv_files import result_columns, result_lines
+from fusionkit.report.frames import FrameName, frame_lines
 from fusionkit.report.page.write import notebook_html, write_report
 from fusionkit.report.run_data import open_run_data
-from fusionkit.report.table import results_table, warnings
+from fusionkit.report.table import as_text, caption, results_table, warnings
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
+
+
+_SHOWN = 50  # rows of the text of a run
 
 
 class Results(RunResults):
@@ -28,6 +32,7 @@ class Results(RunResults):
             ``permutation``: of these trained models, over units alone; p swaps the predictions of units.
 
     Raises:
+        ConfigError: if there is no such test.
         DataError: if the folder holds no grid.
     """
 
@@ -53,17 +58,28 @@ class Results(RunResults):
         """
         return compare(self, a, b)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the rows as a data frame with the columns of ``results.csv``.
+    def to_frame(self, table: FrameName = "rows") -> pd.DataFrame:
+        """Return the numbers of the report as a data frame. Unknown values are missing.
+
+        Args:
+            table: ``rows`` (default): scores and differences of each row with 95 % intervals and p, as in
+                ``results.csv``. ``cells``: one line per seed and fold, as in ``cells.csv``. ``costs``: seconds and
+                memory of each cell, as in ``costs.csv``. ``classes``: F1 of each class in each row with its interval,
+                and the share of test frames that is predicted as this class. ``confusion``: for each row, true class
+                and predicted class, the number of frames (mean over seeds) and its share of the true class.
 
         Raises:
+            ConfigError: if there is no such table.
             FusionKitError: if pandas is not installed.
         """
+        if required := requirement(table, FrameName):
+            raise ConfigError(f"table = {table!r} must be {required}")
         try:
             import pandas as pd
         except ImportError as error:
             raise FusionKitError("to_frame() requires pandas", hint="pip install pandas") from error
-        return pd.DataFrame(result_lines(self), columns=list(result_columns(self)))
+        columns, lines = frame_lines(self, table)
+        return pd.DataFrame(lines, columns=list(columns))
 
     def report(self, path: Path | str | None = None, *, pictures: bool = True) -> Path:
         """Write the report as one HTML page and return its path.
@@ -76,6 +92,11 @@ class Results(RunResults):
             StorageError: if the file cannot be written.
         """
         return write_report(self, open_run_data(self.grid), Path(path) if path else None, pictures=pictures)
+
+    def __repr__(self) -> str:
+        """Return the table, its caption and the warnings as text; of more than 50 rows the best 50."""
+        more = [f"the best {_SHOWN} of {len(self.rows)} rows; table() has all"] if len(self.rows) > _SHOWN else []
+        return as_text([results_table(self, _SHOWN)], [*more, *caption(self)], self.warnings)
 
     def _repr_html_(self) -> str:
         return notebook_html(self)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import math
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,12 +26,18 @@ from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
 CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
+_TEXT_WIDTH, _LEAST_WIDTH = 140, 20  # columns
 _NAMED = 5  # rows in a warning
 _FEW_STEPS = 100  # gradient steps; at the default rate, weights hardly leave their start
 
 
-def results_table(results: RunResults) -> Table:
-    """Return the rows as a table."""
+def results_table(results: RunResults, most: int | None = None) -> Table:
+    """Return the rows as a table, in plan order.
+
+    Args:
+        results: of the run folder.
+        most: number of rows that the table has at most, those with the highest scores. Default: all.
+    """
     rows = results.rows
     context = varying((row.axes for row in rows), CONTEXT)
     if any(row.chosen_recipe != row.axes.recipe for row in rows) and "recipe" not in context:
@@ -45,7 +55,7 @@ def results_table(results: RunResults) -> Table:
     if with_weights:
         table.add_column("weights", no_wrap=True)
     best = max((row.score.value for row in rows if row.score), default=float("nan"))
-    for row in rows:
+    for row in rows if most is None else _best(rows, most):
         axes = [Text(printable(_recipe(row) if name == "recipe" else getattr(row.axes, name))) for name in context]
         extra = [_coverage(row)] if with_coverage else []
         extra += [Text(weights_text(row.random_backbones))] if with_weights else []
@@ -58,6 +68,18 @@ def new_table(title: str = "", caption: str = "") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, caption=caption, expand=bool(caption))
     table.title_justify = table.caption_justify = "left"
     return table
+
+
+def as_text(tables: Iterable[Table], lines: Iterable[str], warned: Iterable[str] = ()) -> str:
+    """Return tables, lines and warnings as plain text, as wide as the terminal, or 140 columns if there is none."""
+    width = max(shutil.get_terminal_size((_TEXT_WIDTH, 24)).columns, _LEAST_WIDTH)
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False)
+    with console.capture() as found:
+        for table in tables:
+            console.print(table)
+        for line in [*lines, *(f"warning: {line}" for line in warned)]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return "\n".join(printable(line.rstrip()) for line in found.get().splitlines())
 
 
 def caption(results: RunResults) -> list[str]:
@@ -116,6 +138,13 @@ def has_incomplete_coverage(rows: list[Row]) -> bool:
 def unfinished_text(row: Row) -> str:
     """Return why a row has no score."""
     return "failed" if row.failures else "not run"
+
+
+def _best(rows: Sequence[Row], most: int) -> list[Row]:
+    """Return the rows with the highest scores, in their order."""
+    ranked = sorted(rows, key=lambda row: -row.score.value if row.score else math.inf)
+    kept = {row.id for row in ranked[:most]}
+    return [row for row in rows if row.id in kept]
 
 
 def _cells(row: Row, best: float) -> list[Text]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kept_frames import frames_kept
 
-from fusionkit.api import RunOptions, bench
+from fusionkit.api import bench
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,7 +24,7 @@ def _bench(out: Path) -> None:
         patch.setenv("FUSIONKIT_CACHE", str(out.parent / "cache"))
         bench(
             out=out,
-            options=RunOptions(executor="serial"),
+            executor="serial",
             datasets=["synthetic:train=8,val=6,test=6,clips=4,clip_length=8"],
             recipe={"epochs": 2},
             seeds=2,

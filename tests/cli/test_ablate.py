@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import output_of, refusal_of
 
-from fusionkit.api import AblationOptions, ablate, robust
+from fusionkit.api import ablate, robust
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
 
 CELL = "face,mouth/plain-concat/none"
@@ -25,7 +25,7 @@ def test_ablate_prints_every_view_and_the_origin_of_the_gain(run_copy: Path) -> 
     text = output_of("ablate", run_copy, "--cell", CELL, "--draws", "2", "--seed", "3")
     assert len((run_copy / "attribution.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2 + 8 + 3
     assert str(run_copy / "attribution.csv") in text.splitlines()[-1]
-    (found,) = ablate(run_copy, [CELL], options=AblationOptions(draws=2, seed=3))
+    (found,) = ablate(run_copy, [CELL], draws=2, seed=3)
     for view in ("face", "mouth"):
         values = [*(effect.difference for effect in found.effects[view].values()), found.shapley[view]]
         assert cells_of(text, view) == [view, *map(signed_with_interval, values)]
@@ -42,7 +42,7 @@ def test_ablate_prints_every_view_and_the_origin_of_the_gain(run_copy: Path) -> 
 @pytest.mark.slow
 def test_robust_prints_subsets_and_a_curve(run_copy: Path) -> None:
     text = output_of("robust", run_copy, "--cell", CELL, "--draws", "2", "--pattern", "run")
-    (found,) = robust(run_copy, [CELL], pattern="run", options=AblationOptions(draws=2))
+    (found,) = robust(run_copy, [CELL], pattern="run", draws=2)
     (curve,) = found.curves
     start = next(number for number, line in enumerate(text.splitlines()) if "75 %" in line)
     subsets, curves = ("\n".join(part) for part in (text.splitlines()[:start], text.splitlines()[start:]))

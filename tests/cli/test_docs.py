@@ -166,7 +166,7 @@ def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
 def test_the_python_of_the_tutorial_runs(
     docs_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = partial(api.bench, datasets=[TINY], seeds=1, recipe={"epochs": 1}, options=api.RunOptions("serial"))
+    small = partial(api.bench, datasets=[TINY], seeds=1, recipe={"epochs": 1}, executor="serial")
     monkeypatch.setattr(api, "bench", small)
     space: dict[str, object] = {}
     exec(blocks("docs/tutorial.md", "python")[-1], space)

@@ -13,7 +13,6 @@ import pytest
 from command_line import call, output_of, refusal_of
 
 from fusionkit import api
-from fusionkit.grid.run import RunOptions
 from fusionkit.report.run import Results
 
 
@@ -125,7 +124,7 @@ def test_a_page_that_cannot_be_written_costs_a_line_and_no_results(
             "smoothers": ["none"],
         },
         out=tmp_path / "run",
-        options=RunOptions(executor="serial"),
+        executor="serial",
     )
     outcome, results = api.execute(prepared)
     assert [note for note in outcome.notes if "report.html" in note] == [

@@ -1,6 +1,7 @@
 """A run after a change of code beside a plugin file gives the numbers of the new code, in worker processes too."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -44,9 +45,10 @@ def data(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["serial", "processes"])
-def test_a_changed_helper_gives_the_score_of_the_new_code(tmp_path: Path, executor: str) -> None:
+def test_a_changed_helper_gives_the_score_of_the_new_code(
+    tmp_path: Path, executor: Literal["serial", "processes"]
+) -> None:
     def score(plugin: str, out: str) -> float:
-        options = api.RunOptions(executor=executor, workers=1)
         results = api.bench(
             datasets=[data(tmp_path)],
             plugins=[plugin],
@@ -58,7 +60,8 @@ def test_a_changed_helper_gives_the_score_of_the_new_code(tmp_path: Path, execut
             reference="none",
             recipe={"lr": 0.1},
             out=tmp_path / out,
-            options=options,
+            executor=executor,
+            workers=1,
         )
         (row,) = results.rows
         assert row.score is not None

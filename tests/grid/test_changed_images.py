@@ -47,7 +47,7 @@ def test_exchanged_images_of_two_classes_turn_a_score_of_1_into_0(tmp_path: Path
             recipe={"lr": 0.1},
             limit=limit,
             out=tmp_path / f"run-{len(list(tmp_path.iterdir()))}",  # a folder holds results of one data set
-            options=api.RunOptions(executor="serial"),
+            executor="serial",
         )
         (row,) = results.rows
         assert row.score is not None

@@ -21,7 +21,7 @@ import fusionkit
 from fusionkit.api import ablate, robust
 from fusionkit.contracts import Fusion, FusionOutput
 from fusionkit.errors import ConfigError, DataError
-from fusionkit.predict.ablation import AblationOptions, check_view_count
+from fusionkit.predict.ablation import check_view_count
 from fusionkit.predict.model_under_test import ModelUnderTest, Scores
 from fusionkit.predict.robustness import ratio
 from fusionkit.registry import FUSIONS
@@ -30,7 +30,7 @@ from fusionkit.report.run import Results
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
-QUICK = AblationOptions(draws=3, seed=5)
+QUICK = {"draws": 3, "seed": 5}
 
 
 class MainOnly(Fusion):
@@ -121,7 +121,7 @@ def records_of(file: Path) -> list[dict[str, str]]:
 def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-main-only", MainOnly):
         benched(tmp_path, fusions=["toy-main-only"], regions=["bottom,top"])
-        (found,) = ablate(tmp_path, options=QUICK)
+        (found,) = ablate(tmp_path, **QUICK)
     for view in ("bottom", "top"):
         for effect in found.effects[view].values():
             assert (effect.difference.value, effect.difference.low, effect.difference.high) == (0, 0, 0)
@@ -133,7 +133,7 @@ def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
     results = benched(tmp_path, smoothers=["toy-plain", "toy-box:width=auto"], fusions=["toy-sum"])
-    for row, found in zip(results.rows, ablate(tmp_path, options=QUICK), strict=True):
+    for row, found in zip(results.rows, ablate(tmp_path, **QUICK), strict=True):
         assert found.tested.intact == row.score
         assert found.tested.notes == ()
         assert found.tested.axes == row.axes
@@ -143,7 +143,7 @@ def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
 def test_drop_zero_and_shuffle_are_what_plain_loops_give(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added"])
-        (found,) = ablate(tmp_path, options=QUICK)
+        (found,) = ablate(tmp_path, **QUICK)
         by_hand = ByHand(tmp_path, "toy-added")
         there = by_hand.there
         frames = np.arange(len(by_hand.rows))
@@ -180,7 +180,7 @@ def _labelled() -> np.ndarray:
 def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added"], regions=["bottom,top"])
-        (found,) = ablate(tmp_path, options=QUICK)
+        (found,) = ablate(tmp_path, **QUICK)
         by_hand = ByHand(tmp_path, "toy-added")
     frames = np.any(list(by_hand.there.values()), axis=0)
     weights = [
@@ -223,7 +223,7 @@ def test_shapley_values_average_over_all_orders(tmp_path: Path) -> None:
 def test_subsets_and_curves_are_what_plain_loops_give(tmp_path: Path) -> None:
     with registered(FUSIONS, "toy-added", Added):
         benched(tmp_path, fusions=["toy-added", "logit-mean"], regions=["bottom,top"])
-        found, late = robust(tmp_path, options=QUICK)
+        found, late = robust(tmp_path, **QUICK)
         rows = {name: ByHand(tmp_path, name) for name in ("toy-added", "logit-mean")}
     everything = np.ones(len(rows["toy-added"].rows), bool)
     names = ("face", "bottom", "top")
@@ -266,7 +266,7 @@ def test_subsets_and_curves_are_what_plain_loops_give(tmp_path: Path) -> None:
 
 def test_undefined_columns_are_empty(tmp_path: Path) -> None:
     benched(tmp_path)
-    robust(tmp_path, options=QUICK)
+    robust(tmp_path, **QUICK)
     records = records_of(tmp_path / "robustness.csv")
     assert [(each["measure"], each["present"], each["missing"], each["level"]) for each in records] == [
         *(("subset", present, "", "") for present in ("", "face", "bottom", "face,bottom")),
@@ -291,7 +291,7 @@ def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> N
     results = benched(tmp_path, split="kfold:k=3", datasets=["toy-blobs:official=false"])
     (row,) = results.rows
     cells = results.grid["rows"][0]["cells"]
-    whole, seed, cell = ablate(tmp_path, ["toy-sum", "toy-sum/toy-plain/1", cells[0]["id"]], options=QUICK)
+    whole, seed, cell = ablate(tmp_path, ["toy-sum", "toy-sum/toy-plain/1", cells[0]["id"]], **QUICK)
     assert whole.tested.intact == row.score
     assert (whole.tested.seeds, seed.tested.seeds, cell.tested.seeds) == ([0, 1], [1], [0])
     assert seed.tested.intact.n_units == whole.tested.intact.n_units > cell.tested.intact.n_units
@@ -304,7 +304,7 @@ def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> N
 def test_unsmoothed_scores_equal_those_of_a_row_without_smoother(tmp_path: Path) -> None:
     results = benched(tmp_path, smoothers=["none", "toy-box:width=3"])
     plain, smoothed = (row.score for row in results.rows)
-    (found,) = ablate(tmp_path, ["toy-box"], options=AblationOptions(draws=1, smoothed=False))
+    (found,) = ablate(tmp_path, ["toy-box"], draws=1, smoothed=False)
     assert found.tested.intact == plain != smoothed
     assert not found.tested.smoothed
 
@@ -313,10 +313,10 @@ def test_unsmoothed_scores_equal_those_of_a_row_without_smoother(tmp_path: Path)
 def test_missing_embeddings_are_recomputed_and_others_are_read(tmp_path: Path, own_cache: Path) -> None:
     benched(tmp_path / "run")
     Blobs.reads.clear()
-    before = ablate(tmp_path / "run", options=QUICK)
+    before = ablate(tmp_path / "run", **QUICK)
     assert Blobs.reads == []
     shutil.rmtree(own_cache)
-    after = ablate(tmp_path / "run", options=QUICK)
+    after = ablate(tmp_path / "run", **QUICK)
     assert Blobs.reads != []
     assert [list(each.lines()) for each in before] == [list(each.lines()) for each in after]
 
@@ -324,9 +324,9 @@ def test_missing_embeddings_are_recomputed_and_others_are_read(tmp_path: Path, o
 @pytest.mark.slow
 def test_features_that_exceed_memory_are_read_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benched(tmp_path, split="kfold:k=2", datasets=["toy-blobs:official=false"])
-    (held,) = ablate(tmp_path, options=QUICK)
+    (held,) = ablate(tmp_path, **QUICK)
     monkeypatch.setattr("fusionkit.predict.model_under_test.feature_limit", lambda *_: 0)
-    (streamed,) = ablate(tmp_path, options=QUICK)
+    (streamed,) = ablate(tmp_path, **QUICK)
     assert list(held.lines()) == list(streamed.lines())
 
 
@@ -335,7 +335,7 @@ def test_the_gain_is_split_if_the_folder_has_the_equal_parameter_control(tmp_pat
     benched(tmp_path, reference="main", regions=["bottom", "face", "bottom,top"])
     results = Results(tmp_path)
     rows = {row.axes.views: row.score for row in results.rows}
-    found = {each.tested.axes.views: each for each in ablate(tmp_path, options=QUICK)}
+    found = {each.tested.axes.views: each for each in ablate(tmp_path, **QUICK)}
     gain = found["face,bottom"].gain
     assert gain is not None
     assert (gain.alone, gain.control) == ("face/linear/toy-plain", "face,face#2/toy-sum/toy-plain")
@@ -348,14 +348,14 @@ def test_the_gain_is_split_if_the_folder_has_the_equal_parameter_control(tmp_pat
     assert found["face,bottom,top"].gain is None
     # the same fusion on the main view alone goes before the linear head
     benched(tmp_path, main="none", regions=["face"])
-    (again,) = ablate(tmp_path, ["face,bottom/toy-sum"], options=QUICK)
+    (again,) = ablate(tmp_path, ["face,bottom/toy-sum"], **QUICK)
     assert again.gain is not None
     assert again.gain.alone == "face/toy-sum/toy-plain"
 
 
 def test_the_file_has_all_results(tmp_path: Path) -> None:
     benched(tmp_path, reference="main", regions=["bottom", "face"])
-    (found,) = ablate(tmp_path, ["face,bottom"], options=QUICK)
+    (found,) = ablate(tmp_path, ["face,bottom"], **QUICK)
     records = records_of(tmp_path / "attribution.csv")
     assert [(each["view"], each["measure"]) for each in records] == [
         ("", "intact"),
@@ -379,13 +379,13 @@ def test_invalid_requests_raise_one_line(tmp_path: Path) -> None:
     benched(tmp_path, reference="main")
     with pytest.raises(ConfigError, match="face/linear/toy-plain has no auxiliary view"):
         robust(tmp_path, ["linear"])
-    with pytest.raises(ConfigError, match="draws = 0 must be at least 1"):
-        AblationOptions(draws=0)
+    with pytest.raises(ConfigError, match=r"draws = 0 must be at least 1\n.*seed = -1 must be at least 0"):
+        ablate(tmp_path, draws=0, seed=-1)
     with pytest.raises(ConfigError, match="no row matches 'nope'"):
         ablate(tmp_path, ["nope"])
     with pytest.raises(ConfigError, match="pattern = 'clip' must be one of: frame, run, unit"):
         robust(tmp_path, pattern="clip")  # type: ignore[arg-type]
-    (alone,) = ablate(tmp_path, ["linear"], options=QUICK)
+    (alone,) = ablate(tmp_path, ["linear"], **QUICK)
     assert alone.shapley["face"].value == pytest.approx(alone.tested.intact.value - alone.nothing.value)
     benched(tmp_path / "alone", regions=["face"], main="none")
     with pytest.raises(DataError, match="has no finished row with an auxiliary view"):

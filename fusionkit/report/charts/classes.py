@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from fusionkit.contracts.task import SingleLabel
-from fusionkit.grid.axes import Axes
-from fusionkit.grid.results import Row, RunResults
+from fusionkit.grid.results import RunResults
 from fusionkit.report.charts.figure import Figure, Tile, heat_map, tooltip
+from fusionkit.report.frames import RowCounts, row_counts
 from fusionkit.report.numbers import share
 from fusionkit.report.row_names import RowNames, by_data
 from fusionkit.stats.intervals import uar
@@ -18,24 +17,10 @@ from fusionkit.stats.intervals import uar
 _ROWS, _MATRICES = 10, 3
 
 
-@dataclass(frozen=True, eq=False)
-class RowCounts:
-    """A row with a score, its counts (S, C, C) over all units, rows truth, and the class names."""
-
-    row: Row
-    counts: np.ndarray
-    classes: list[str]
-
-    @property
-    def axes(self) -> Axes:
-        """Axes of the row."""
-        return self.row.axes
-
-
 def class_figures(results: RunResults) -> Iterator[Figure]:
     """Yield, for each data set, F1 by class of the best rows and the reference, and confusion matrices of the best."""
     names = RowNames(results.rows)
-    groups = by_data(_row_counts(results))
+    groups = by_data(row_counts(results))
     for number, group in enumerate(groups.values(), 1):
         suffix = f" on {names.data(group[0].axes)}" if len(groups) > 1 else ""
         best = sorted(group, key=lambda each: each.row.score.value if each.row.score else 0.0, reverse=True)
@@ -43,14 +28,6 @@ def class_figures(results: RunResults) -> Iterator[Figure]:
         yield _class_f1(f"class-f1-{number}", suffix, shown, names)
         for index, each in enumerate(_best_smoothers(best)[:_MATRICES], 1):
             yield _confusion(f"confusion-{number}-{index}", suffix, each)
-
-
-def _row_counts(results: RunResults) -> Iterator[RowCounts]:
-    for row in results.rows:
-        if row.score:
-            stored = results.stored[row.id]
-            counts = np.stack([counts.sum(0) for counts in stored.counts.values()])
-            yield RowCounts(row, counts, stored.classes)
 
 
 def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:
@@ -94,9 +71,7 @@ def _per_class(each: RowCounts) -> np.ndarray:
 
 
 def _confusion(name: str, suffix: str, each: RowCounts) -> Figure:
-    total = each.counts.mean(0)
-    truth = total.sum(-1, keepdims=True)
-    shares = np.divide(total, truth, out=np.full(total.shape, np.nan), where=truth > 0)
+    total, shares = each.confusion()
     classes = each.classes
     tiles = [
         Tile(
@@ -121,6 +96,6 @@ def _confusion(name: str, suffix: str, each: RowCounts) -> Figure:
         ("truth", *(f"predicted {class_name}" for class_name in classes), "frames"),
         [
             (class_name, *map(share, values.tolist()), f"{frames:,.0f}")
-            for class_name, values, frames in zip(classes, shares, truth[:, 0], strict=True)
+            for class_name, values, frames in zip(classes, shares, total.sum(-1), strict=True)
         ],
     )

@@ -9,7 +9,6 @@ import pytest
 
 from fusionkit.api import bench
 from fusionkit.errors import ConfigError
-from fusionkit.grid.run import RunOptions
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 from fusionkit_synthetic.synthetic import Synthetic
@@ -96,7 +95,7 @@ def test_an_additive_late_fusion_cannot_solve_synergy_and_single_views_solve_red
         reference="none",
         seeds=1,
         out=tmp_path / "run",
-        options=RunOptions(executor="serial"),
+        executor="serial",
     )
     found = {
         ("synergy" if "synergy" in row.axes.dataset else "redundant", row.axes.views, row.axes.fusion): row.score.value
