@@ -371,7 +371,7 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config values of a grid's command-line options, by config key.
 
     Raises:
-        ConfigError: if a text cannot be parsed, or an option that a grid has once was given several times.
+        ConfigError: if an option that a grid has once was given several times.
     """
     from fusionkit.config.config_file import option_values as values
 

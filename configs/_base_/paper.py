@@ -6,8 +6,6 @@ Aff-Wild2 and two fine-tuned MAE-Face take their place by
     --set backbones.0.default=mae-face:checkpoint=eye-mouth.pth
 """
 
-_base_ = ["grid.py"]
-
 datasets = ["synthetic"]
 backbones = [{"face": "hog", "default": "hog"}]
 main = "face"

@@ -1,7 +1,5 @@
 """Every fusion of pooled views on the same embeddings, with what each costs."""
 
-_base_ = ["../_base_/grid.py"]
-
 datasets = ["synthetic"]
 regions = ["eye,mouth"]
 fusions = [

@@ -1,7 +1,5 @@
 """Which regions carry expression: every view alone and in sets, on the same backbone with the same plain fusion."""
 
-_base_ = ["../_base_/grid.py"]
-
 datasets = ["synthetic"]
 main = "none"
 regions = ["face", "eye", "mouth", "nose", "eye+mouth", "eye,mouth", "eye,mouth,nose"]

@@ -3,8 +3,6 @@
 With ``main = "none"`` nothing but the two regions is seen. No method can score more than .9: one label in ten is wrong.
 """
 
-_base_ = ["../_base_/grid.py"]
-
 datasets = [
     "synthetic:interaction=unique,missing=0",
     "synthetic:interaction=redundant,missing=0",

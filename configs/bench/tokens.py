@@ -1,7 +1,5 @@
 """Every fusion of tokens, beside three of pooled views, on a backbone that gives tokens."""
 
-_base_ = ["../_base_/grid.py"]
-
 datasets = ["synthetic"]
 backbones = ["tiny-mae:grid=1"]
 regions = ["eye,mouth"]

@@ -1,7 +1,5 @@
 """Does synthesis without training help? Regions of two rare classes are swapped within a unit, or are not."""
 
-_base_ = ["../_base_/grid.py"]
-
 _swapped = {
     "type": "swapped",
     "source": "synthetic",

@@ -1,23 +1,24 @@
-"""Reading of config files, by path or by the name of a shipped one: Python by mmengine, YAML and JSON as plain data."""
+"""Reading of config files, by path or by the name of a shipped one: Python as code, YAML and JSON as plain data."""
 
 from __future__ import annotations
 
 import ast
+import copy
+import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.errors import ConfigError, cause_of, component_errors
 from fusionkit.registry import did_you_mean
-from fusionkit.registry.spec import Spec, parse_value, split_outside, split_specs
+from fusionkit.registry.spec import parse_value
 
 _DATA = (".yaml", ".yml", ".json")
-_OWN_KEYS = {  # keys that only configs of one command have
-    "bench": {"datasets", "backbones", "main", "regions", "subsets", "fusions"},
-    "finetune": {"dataset", "view", "auxiliary", "backbone", "fusion"},
-    "pretrain": {"data", "encoder", "decoder"},
-}
+_BASE = "_base_"
 
 
 def shipped_folder() -> Path:
@@ -41,19 +42,22 @@ def find_config(name: str) -> Path:
         ConfigError: if it does not exist.
     """
     path = Path(name)
-    if path.is_file():
-        return path
-    shipped = shipped_folder() / f"{name}.py"
-    if shipped.is_file():
-        return shipped
+    return path if path.is_file() else _shipped(name, f"no config {name!r}")
+
+
+def _shipped(name: str, problem: str) -> Path:
+    """Return the file of a shipped config. A path that leaves their folder is not the name of one."""
     known = shipped_names()
-    raise ConfigError(f"no config {name!r}{did_you_mean(name, known)}; shipped configs: {', '.join(known)}")
+    if name not in known:
+        raise ConfigError(f"{problem}{did_you_mean(name, known)}; shipped configs: {', '.join(known)}")
+    return shipped_folder() / f"{name}.py"
 
 
 def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") -> dict[str, Any]:
     """Read a config with its bases, then apply ``key=value`` overrides with dotted keys.
 
-    A ``.py`` config is code and is executed; YAML and JSON are data, bases included.
+    A ``.py`` config is code and is executed; YAML and JSON are data. A base is a path relative to the file, or the name
+    of a shipped config. Bases of data are data or shipped.
 
     Args:
         path: the file.
@@ -63,18 +67,12 @@ def read_config(path: Path, overrides: Iterable[str] = (), command: str = "") ->
     Raises:
         ConfigError: if it cannot be read, is a data config that loads code, or a config of another command.
     """
-    if path.suffix in _DATA:
-        config = _read_data(path, ())
-    elif path.suffix == ".py":
-        config = _read_code(path)
-    else:
-        raise ConfigError(f"{path}: suffix {path.suffix!r} must be one of: .py, .yaml, .yml, .json")
+    config = _read(path, ())
     if command:
         _check_command(path, config, command)
     for text in overrides:
         _override(config, text)
-    # Imports and helper functions of a .py config are not keys.
-    return {key: value for key, value in config.items() if not key.startswith("_") and not callable(value)}
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
         given: config key to the texts of its option, in order, or to another value; None if it was not given.
 
     Raises:
-        ConfigError: if a text cannot be parsed, or an option that a grid has once was given several times.
+        ConfigError: if an option that a grid has once was given several times.
     """
     found = {key: value for key, value in given.items() if value is not None}
     for key in ("split", "main", "reference"):
@@ -92,57 +90,19 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"--{key} is given {len(found[key])} times ({', '.join(found[key])}); a grid has one")
         if key in found:
             (found[key],) = found[key]
-    for key in ("datasets", "extractor", "backbones", "fusions", "smoothers"):
-        if key in found:
-            found[key] = split_specs(found[key])
     if "recipe" in found:
-        items = [item for text in found["recipe"] for item in split_outside(text)]
-        found["recipe"] = dict(Spec.parse(f"recipe:{','.join(items)}").options)
+        found["recipe"] = ",".join(found["recipe"])
     return found
 
 
 def _check_command(path: Path, config: dict[str, Any], command: str) -> None:
-    matches = {name: len(keys & config.keys()) for name, keys in _OWN_KEYS.items()}
-    likely = max(matches, key=lambda name: matches[name])
-    if matches[likely] and not matches[command]:
-        raise ConfigError(f"{path} is a config of fusionkit {likely}, not of {command}")
-
-
-def _read_code(path: Path) -> dict[str, Any]:
-    from mmengine.config import Config
-
-    _check_code_bases(path, ())
-    try:
-        config = Config.fromfile(str(path), lazy_import=False, import_custom_modules=False)
-    except component_errors() as error:
-        raise ConfigError(f"{path}: {cause_of(error)}") from error
-    plain: dict[str, Any] = config.to_dict()
-    return plain
-
-
-def _check_code_bases(path: Path, seen: tuple[Path, ...]) -> None:
-    """Reject data files as bases of code: mmengine would load them itself, and its YAML loader runs Python tags."""
-    path = path.resolve()
-    if path in seen:
-        raise ConfigError(f"{path} is its own base")
-    try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"{path}: {cause_of(error)}") from error
-    for base in _named_bases(tree):
-        if Path(base).suffix in _DATA:
-            raise ConfigError(f"{path}: base {base!r} is not Python", hint="bases of a .py config must be .py files")
-        _check_code_bases(path.parent / base, (*seen, path))
-
-
-def _named_bases(tree: ast.Module) -> Iterator[str]:
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if any(isinstance(target, ast.Name) and target.id == "_base_" for target in targets):
-            assert isinstance(node, ast.Assign)
-            for part in ast.walk(node.value):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str) and "." in part.value:
-                    yield part.value
+    """Reject a config of another command. Keys that resemble keys of this command are left to its resolver."""
+    foreign = [key for key in config if key not in DEFAULTS[command] and not key.startswith("_")]
+    if all(difflib.get_close_matches(key, DEFAULTS[command], n=1) for key in foreign):
+        return
+    for other, keys in DEFAULTS.items():
+        if all(key in keys for key in foreign):
+            raise ConfigError(f"{path} is a config of fusionkit {other}, not of {command}")
 
 
 def _override(config: dict[str, Any], text: str) -> None:
@@ -173,35 +133,103 @@ def _override(config: dict[str, Any], text: str) -> None:
             raise ConfigError(f"--set {text!r}: {where} is {node!r}, which has no keys", hint=f"set {where} itself")
 
 
-def _read_data(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """Return a data config merged into its bases.
+# -- files and their bases ---------------------------------------------------------------------------------------------
 
-    mmengine must not read the file: its loader runs YAML tags, and its substitution of ``{{...}}`` can create a tag in
-    text that has none.
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return a config merged into its bases.
+
+    mmengine merges, but must not read a file: its YAML loader runs tags, and its substitution of ``{{...}}`` can create
+    a tag in text that has none.
     """
     from mmengine.config import Config
 
     path = path.resolve()
     if path in seen:
         raise ConfigError(f"{path} is its own base")
-    data = _parse_data(path)
-    bases = data.pop("_base_", [])
-    merged: dict[str, Any] = {}
-    for base in bases if isinstance(bases, list) else [bases]:
-        if not isinstance(base, str) or Path(base).suffix not in _DATA or "::" in base:
-            raise ConfigError(f"{path}: base {base!r} is not plain data", hint="bases must be YAML or JSON files")
-        inherited = _read_data(path.parent / base, (*seen, path))
-        twice = sorted(inherited.keys() & merged)
+    if path.suffix == ".py":
+        code = _parse_code(path)
+        names = _take_bases(path, code)
+    elif path.suffix in _DATA:
+        data = _parse_data(path)
+        names = data.pop(_BASE, [])
+    else:
+        raise ConfigError(f"{path}: suffix {path.suffix!r} must be one of: .py, {', '.join(_DATA)}")
+    inherited: dict[str, Any] = {}
+    for name in names if isinstance(names, (list, tuple)) else [names]:
+        base = _read(_base(path, name), (*seen, path))
+        twice = sorted(base.keys() & inherited)
         if twice:
             raise ConfigError(f"{path}: two of its bases set {', '.join(twice)}")
-        merged |= inherited
+        inherited |= base
+    values = _execute(path, code, inherited) if path.suffix == ".py" else data
     try:
-        config = Config(merged)
-        config.merge_from_dict(data)
+        config = Config(inherited)
+        config.merge_from_dict(values, allow_list_keys=False)
         plain: dict[str, Any] = config.to_dict()
     except Exception as error:
         raise ConfigError(f"{path}: {cause_of(error)}") from error
     return plain
+
+
+def _base(path: Path, name: object) -> Path:
+    """Return the file of a base, which is relative to the config, or the name of a shipped config."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: base {name!r} must be a path or the name of a shipped config")
+    file = path.parent / name
+    if not file.is_file():
+        return _shipped(name, f"{path}: no base {name!r} beside it")
+    if path.suffix in _DATA and file.suffix not in _DATA:
+        raise ConfigError(
+            f"{path}: base {name!r} is not plain data",
+            hint="its bases must be YAML or JSON files, or shipped",
+        )
+    return file
+
+
+def _parse_code(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{path}: {cause_of(error)}") from error
+
+
+def _take_bases(path: Path, code: ast.Module) -> Any:
+    """Remove the assignment of ``_base_`` from code and return its value."""
+    found: Any = []
+    for node in list(code.body):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == _BASE for target in targets):
+            assert isinstance(node, ast.Assign)
+            code.body.remove(node)
+            try:
+                found = ast.literal_eval(node.value)
+            except ValueError as error:
+                raise ConfigError(f"{path}: {_BASE} must be text or a list of texts, written out") from error
+    return found
+
+
+def _execute(path: Path, code: ast.Module, inherited: dict[str, Any]) -> dict[str, Any]:
+    """Run a config and return what it assigns. In it, ``_base_`` holds the values of its bases."""
+    from mmengine.config import ConfigDict
+
+    names: dict[str, Any] = {
+        "__file__": str(path),
+        "__name__": "__config__",
+        _BASE: ConfigDict(copy.deepcopy(inherited)),
+    }
+    try:
+        exec(compile(code, str(path), "exec"), names)  # noqa: S102  (a config in Python is code)
+    except component_errors() as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise ConfigError(f"{where}: {cause_of(error)}") from error
+    # Modules, functions and classes are not values; nor are names that start with an underscore.
+    return {
+        name: value
+        for name, value in names.items()
+        if not (name.startswith("_") or callable(value) or isinstance(value, ModuleType))
+    }
 
 
 def _parse_data(path: Path) -> dict[str, Any]:

@@ -17,11 +17,6 @@ from fusionkit.registry.options import automatic
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import digest
 
-KEYS = (
-    *("datasets", "split", "extractor", "backbones", "main", "regions", "subsets", "fusions", "smoothers", "recipe"),
-    *("seeds", "reference", "limit", "impute", "plugins", "custom_imports"),
-)
-DEFAULT_SMOOTHERS = ("none", "window:width=auto")
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 
@@ -131,13 +126,19 @@ def resolve(raw: Mapping[str, Any], name: str) -> GridConfig:
     """Check raw config values and freeze them.
 
     Args:
-        raw: the keys of :data:`KEYS`, as read from a file and overridden by the command line.
+        raw: keys of a bench config, as read from a file and overridden by the command line. Missing keys have their
+            defaults.
         name: name of the grid.
 
     Raises:
         ConfigError: with every problem; nothing has run.
     """
-    return _GridResolver(raw, KEYS).resolve(name)
+    values = dict(raw)
+    if "main" in raw and raw["main"] is None:
+        values["main"] = "none"
+    if raw.get("subsets") is not None and raw.get("regions") is None:
+        values["regions"] = []
+    return _GridResolver(values, "bench").resolve(name)
 
 
 class _GridResolver(Resolver):
@@ -156,10 +157,10 @@ class _GridResolver(Resolver):
             fusions=self._fusions(),
             smoothers=self._smoothers(),
             recipe=self._recipe(),
-            seeds=self.seeds(default=5),
+            seeds=self.seeds(),
             reference=self._reference(regions),
-            limit=self.option("limit", Count | None, None),
-            impute=self.option("impute", Imputation, IMPUTE[0]),
+            limit=self.option("limit", Count | None),
+            impute=self.option("impute", Imputation),
             plugins=self.plugins,
             modules=self.modules,
         )
@@ -176,15 +177,13 @@ class _GridResolver(Resolver):
 
     def _smoothers(self) -> tuple[Spec, ...]:
         """Build each smoother, which is cheap, so that values it rejects are reported before anything runs."""
-        specs = self.components("smoothers", SMOOTHERS, DEFAULT_SMOOTHERS)
+        specs = self.components("smoothers", SMOOTHERS)
         for spec in specs:
             self.make("smoothers", mildest(spec), SMOOTHERS.build)
         return specs
 
     def _backbones(self) -> tuple[BackboneChoice, ...]:
-        values = listed(self.raw.get("backbones"))
-        if not values:
-            self.add("backbones", ["no backbone given"])
+        values = self.items("backbones", BACKBONES)
         return self.make_each("backbones", values, self._backbone)
 
     def _backbone(self, value: object) -> BackboneChoice:
@@ -205,11 +204,11 @@ class _GridResolver(Resolver):
         return spec
 
     def _main(self) -> View | None:
-        value = self.raw.get("main", "face")
-        return None if value in (None, "none") else self.make("main", value, View.parse)
+        value = self.raw["main"]
+        return None if value == "none" else self.make("main", value, View.parse)
 
     def _regions(self) -> tuple[RegionSet, ...]:
-        given, to_divide = listed(self.raw.get("regions")), listed(self.raw.get("subsets"))
+        given, to_divide = listed(self.raw["regions"]), listed(self.raw["subsets"])
         if not given and not to_divide:
             self.add("regions", ["no region set given"])
         found = [*self.make_each("regions", given, parse_region_set)]
@@ -218,7 +217,9 @@ class _GridResolver(Resolver):
         return unique(found)
 
     def _recipe(self) -> tuple[tuple[str, Any], ...]:
-        given = self.raw.get("recipe") or {}
+        given = self.raw["recipe"]
+        if isinstance(given, str):  # as --recipe has it
+            given = self.make("recipe", f"recipe:{given}", lambda text: Spec.parse(text).options) or {}
         problems = Recipe.problems(given)
         self.add("recipe", problems)
         values = {} if problems else given
@@ -227,8 +228,8 @@ class _GridResolver(Resolver):
         )
 
     def _reference(self, regions: Sequence[RegionSet]) -> str | RegionSet | None:
-        has_main = self.raw.get("main", "face") not in (None, "none")
-        value = self.raw.get("reference")
+        has_main = self.raw["main"] != "none"
+        value = self.raw["reference"]
         if value == "none":
             return None
         if value is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.section import Section
 from fusionkit.config.splits import split_problems
 from fusionkit.contracts.option_types import Count, Natural
@@ -12,7 +13,7 @@ from fusionkit.errors import ConfigError, FusionKitError
 from fusionkit.registry import EXTRACTORS, ComponentRegistry, did_you_mean
 from fusionkit.registry.options import requirement
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
-from fusionkit.registry.spec import Spec
+from fusionkit.registry.spec import Spec, split_specs
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
@@ -22,22 +23,21 @@ class Resolver:
     """Read the keys of a raw config. A method that reads a key adds its problems to ``problems``.
 
     Args:
-        raw: values by key, as read from a file and overridden on the command line.
-        keys: every known key.
+        raw: values by key, as read from a file and overridden on the command line. A missing key, or None, is the
+            default.
+        command: command whose keys and defaults it has, as in :data:`fusionkit.config.keys.DEFAULTS`.
 
     Attributes:
         plugins: Python files that register components; they are loaded first, so that the other keys can name them.
         modules: importable modules that register components; loaded first too.
     """
 
-    def __init__(self, raw: Mapping[str, Any], keys: Iterable[str]) -> None:
-        keys = tuple(keys)
-        self.raw = raw
-        self.problems = [
-            f"unknown key {key!r}{did_you_mean(key, keys)}; known: {', '.join(keys)}" for key in raw if key not in keys
-        ]
-        self.plugins = self._load(load_plugin_file, raw.get("plugins"))
-        imports = raw.get("custom_imports")
+    def __init__(self, raw: Mapping[str, Any], command: str) -> None:
+        self.defaults = DEFAULTS[command]
+        self.raw = {**self.defaults, **{key: value for key, value in raw.items() if value is not None}}
+        self.problems = [_unknown(key, self.defaults) for key in raw if key not in self.defaults]
+        self.plugins = self._load(load_plugin_file, self.raw["plugins"])
+        imports = self.raw["custom_imports"]
         if isinstance(imports, Mapping) and "imports" not in imports:
             self.problems.append(f"custom_imports: {dict(imports)!r} lacks 'imports', the list of modules")
         self.modules = self._load(load_module, imports.get("imports") if isinstance(imports, Mapping) else imports)
@@ -74,17 +74,17 @@ class Resolver:
         made = [self.make(key, value, make) for value in values]
         return unique(item for item in made if item is not None)
 
-    def option(self, key: str, annotation: Any, default: Any) -> Any:
+    def option(self, key: str, annotation: Any) -> Any:
         """Return a plain value, checked against an annotation; the default if it does not fit."""
-        value = self.raw.get(key, default)
+        value = self.raw[key]
         required = requirement(value, annotation)
         if required:
             self.problems.append(f"{key} = {value!r} must be {required}")
-        return default if required else value
+        return self.defaults[key] if required else value
 
-    def seeds(self, default: int) -> tuple[int, ...]:
+    def seeds(self) -> tuple[int, ...]:
         """Return the seeds: ``seeds`` is their number or a list of them."""
-        value = self.raw.get("seeds", default)
+        value = self.raw["seeds"]
         seeds = list(value) if isinstance(value, range) else value
         required = requirement(seeds, Count | list[Natural]) if seeds not in ([], ()) else "a number or a list of seeds"
         if required:
@@ -94,24 +94,30 @@ class Resolver:
 
     def section(self, key: str, cls: type[S]) -> S | None:
         """Return a section with its defaults filled in; None if it has problems."""
-        value = self.raw.get(key) or {}
+        value = self.raw[key]
         problems = cls.problems(value)
         self.add(key, problems)
         return None if problems else cls.of(value)
 
     def split(self) -> Spec:
         """Return the split."""
-        spec = self.make("split", self.raw.get("split", "auto"), Spec.of) or Spec("auto")
+        spec = self.make("split", self.raw["split"], Spec.of) or Spec("auto")
         self.problems += split_problems(spec)
         return spec
 
-    def components(self, key: str, registry: ComponentRegistry, default: Any = None) -> tuple[Spec, ...]:
-        """Return the components of a key, each once, without those that have problems. None is the default."""
-        values = listed(default if self.raw.get(key) is None else self.raw[key])
-        if not values:
-            self.add(key, [f"no {registry.kind} given"])
-        specs = self.make_each(key, values, Spec.of)
+    def components(self, key: str, registry: ComponentRegistry) -> tuple[Spec, ...]:
+        """Return the components of a key, each once, without those that have problems."""
+        specs = self.make_each(key, self.items(key, registry), Spec.of)
         return tuple(spec for spec in specs if self.check_component(key, registry, spec))
+
+    def items(self, key: str, registry: ComponentRegistry) -> list[Any]:
+        """Return the components of a key as given. A text is a comma list, as on the command line."""
+        found: list[Any] = []
+        for value in listed(self.raw[key]):
+            found += (self.make(key, [value], split_specs) or []) if isinstance(value, str) else [value]
+        if not listed(self.raw[key]):
+            self.add(key, [f"no {registry.kind} given"])
+        return found
 
     def check_component(self, key: str, registry: ComponentRegistry, spec: Spec) -> bool:
         """Add the problems of a component; return whether there are none."""
@@ -131,6 +137,13 @@ class Resolver:
                     for region in sorted(needed - set(built.regions))
                 ),
             )
+
+
+def _unknown(key: object, known: Iterable[str]) -> str:
+    if meant := did_you_mean(key, known):
+        return f"unknown key {key!r}{meant}"
+    helper = f"; if it is a helper, name it _{key}, which is ignored" if isinstance(key, str) else ""
+    return f"unknown key {key!r}; known: {', '.join(known)}{helper}"
 
 
 def listed(value: Any) -> list[Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fusionkit.config.grid_config import DEFAULT_SMOOTHERS, mildest
+from fusionkit.config.grid_config import mildest
+from fusionkit.config.keys import DEFAULT_SMOOTHERS
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.engine.smooth import clip_edges
 from fusionkit.registry import SMOOTHERS

@@ -206,10 +206,6 @@ class FinetuneRunSection(RunSection):
     curves: Natural = 8
 
 
-KEYS = (
-    *("dataset", "split", "limit", "extractor", "view", "auxiliary", "backbone", "init", "fusion", "recipe", "run"),
-    *("smoothers", "seeds", "plugins", "custom_imports"),
-)
 _FUSION_KEYS = ("position", "combine")
 _OF_THE_FILE = ("model", "size", "seed")  # backbone options that a weights file of fusionkit decides
 
@@ -269,24 +265,24 @@ def resolve_finetune(raw: Mapping[str, Any], name: str) -> FinetuneConfig:
     """Check raw config values and freeze them.
 
     Args:
-        raw: the keys of :data:`KEYS`.
+        raw: keys of a fine-tuning config.
         name: name of the fine-tuning.
 
     Raises:
         ConfigError: with every problem; nothing has run.
     """
-    return _FinetuneResolver(raw, KEYS).resolve(name)
+    return _FinetuneResolver(raw, "finetune").resolve(name)
 
 
 class _FinetuneResolver(Resolver):
     def resolve(self, name: str) -> FinetuneConfig:
-        view = self.make("view", self.raw.get("view", "face"), View.parse)
+        view = self.make("view", self.raw["view"], View.parse)
         auxiliary = self.make("auxiliary", self.raw["auxiliary"], parse_region_set) if self._has_auxiliary else ()
         found: dict[str, Any] = {
             "dataset": self._component("dataset", DATASETS),
             "split": self.split(),
-            "limit": self.option("limit", Count | None, None),
-            "extractor": self._component("extractor", EXTRACTORS, "template:layout=emotic"),
+            "limit": self.option("limit", Count | None),
+            "extractor": self._component("extractor", EXTRACTORS),
             "view": view,
             "auxiliary": auxiliary,
             "backbone": self._backbone(),
@@ -294,7 +290,7 @@ class _FinetuneResolver(Resolver):
             "recipe": self.section("recipe", FinetuneRecipe),
             "run": self.section("run", FinetuneRunSection),
             "smoothers": self._smoothers(),
-            "seeds": self.seeds(default=1),
+            "seeds": self.seeds(),
         }
         needed = regions_of([*([view] if view else []), *(auxiliary or ())])
         if needed and found["extractor"]:
@@ -304,13 +300,16 @@ class _FinetuneResolver(Resolver):
 
     @property
     def _has_auxiliary(self) -> bool:
-        return self.raw.get("auxiliary") not in (None, "none", [], ())
+        return self.raw["auxiliary"] not in (None, "none", [], ())
 
-    def _component(self, key: str, registry: ComponentRegistry, default: Any = None) -> Spec | None:
-        return next(iter(self.components(key, registry, default)), None)
+    def _component(self, key: str, registry: ComponentRegistry) -> Spec | None:
+        found = self.components(key, registry)
+        if len(found) > 1:
+            self.add(key, [f"{', '.join(map(str, found))}: a fine-tuning has one {registry.kind}"])
+        return found[0] if found else None
 
     def _smoothers(self) -> tuple[Spec, ...]:
-        found = self.components("smoothers", SMOOTHERS, "none")
+        found = self.components("smoothers", SMOOTHERS)
         self.add(
             "smoothers",
             (
@@ -323,8 +322,10 @@ class _FinetuneResolver(Resolver):
 
     def _backbone(self) -> Spec | None:
         """Return the backbone, with ``init`` as its checkpoint."""
-        spec = self._component("backbone", BACKBONES, "timm" if self.raw.get("init") else None)
-        file = self.raw.get("init")
+        file = self.raw["init"]
+        if file and self.raw["backbone"] is None:
+            self.raw["backbone"] = "timm"
+        spec = self._component("backbone", BACKBONES)
         if spec is None or not file:
             return spec
         if not Path(str(file)).is_file():
@@ -337,7 +338,7 @@ class _FinetuneResolver(Resolver):
         return initialised
 
     def _shapes(self) -> tuple[FusionShape, ...]:
-        given = self.raw.get("fusion") or {}
+        given = self.raw["fusion"]
         if not isinstance(given, Mapping):
             self.add("fusion", [f"{given!r} is not a mapping of options"])
             return ()

@@ -111,7 +111,6 @@ SECTIONS: dict[str, type[Section]] = {
     "recipe": PretrainRecipe,
     "run": PretrainRunSection,
 }
-KEYS = ("data", "split", "limit", "stride", *SECTIONS, "seed", "plugins", "custom_imports")
 
 
 @dataclass(frozen=True)
@@ -160,21 +159,21 @@ def resolve_pretrain(raw: Mapping[str, Any], name: str) -> PretrainConfig:
     """Check raw config values and freeze them.
 
     Args:
-        raw: the keys of :data:`KEYS`.
+        raw: keys of a pre-training config.
         name: name of the run.
 
     Raises:
         ConfigError: with every problem; nothing has run.
     """
-    resolver = Resolver(raw, KEYS)
+    resolver = Resolver(raw, "pretrain")
     sections: dict[str, Any] = {key: resolver.section(key, cls) for key, cls in SECTIONS.items()}
-    data = tuple(map(str, listed(raw.get("data"))))
+    data = tuple(map(str, listed(resolver.raw["data"])))
     resolver.add("data", (line for source in data for line in data_problems(source)))
     if not data:
         resolver.add("data", ["no source given; give a data set or a path (--data)"])
-    split = resolver.option("split", Literal["train", "all"], "train")
-    limit = resolver.option("limit", Count | None, None)
-    stride = resolver.option("stride", Count, 1)
-    seed = resolver.option("seed", Natural, 0)
+    split = resolver.option("split", Literal["train", "all"])
+    limit = resolver.option("limit", Count | None)
+    stride = resolver.option("stride", Count)
+    seed = resolver.option("seed", Natural)
     resolver.raise_problems()
     return PretrainConfig(name=name, data=data, split=split, limit=limit, stride=stride, seed=seed, **sections)

@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from fusionkit.api import bench, prepare
 from fusionkit.config.config_file import find_config, read_config, shipped_names
-from fusionkit.config.grid_config import DEFAULT_SMOOTHERS, KEYS, resolve
+from fusionkit.config.grid_config import resolve
+from fusionkit.config.keys import DEFAULT_SMOOTHERS, DEFAULTS
 from fusionkit.config.recipe import Recipe
 from fusionkit.registry import BACKBONES, FUSIONS
 from fusionkit.testing.catalogue import entries
@@ -55,7 +56,7 @@ def rows_of(results: Any) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_grid_resolves_and_is_described_as_it_is_read(name: str) -> None:
-    assert set(RAW[name]) <= set(KEYS)
+    assert set(RAW[name]) <= set(DEFAULTS["bench"])
     grid = resolved(name)
     assert resolve(grid.describe(), name).describe() == grid.describe()
 
@@ -104,7 +105,7 @@ def test_a_tiny_run_gives_every_row_a_score(
 ) -> None:
     smoothers = RAW[name].get("smoothers", DEFAULT_SMOOTHERS)
     results = bench(name, out=tmp_path / "out", seeds=1, **{"datasets": [TINY], **keys})
-    reference = [] if RAW[name]["main"] == "none" else [("face", "linear")]
+    reference = [] if RAW[name].get("main") == "none" else [("face", "linear")]
     found = [(views, fusion) for views, fusion, _ in rows_of(results)]
     assert found == [row for row in [*reference, *expected] for _ in smoothers]
     assert all(row.score and np.isfinite(row.score.value) for row in results.rows)

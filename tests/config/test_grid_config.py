@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from fusionkit.config.config_file import find_config, read_config
 from fusionkit.config.grid_config import GridConfig, resolve
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.views import View
 from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import Spec
@@ -39,6 +41,24 @@ def test_missing_keys_have_their_defaults() -> None:
     found = grid()
     assert (found.split, found.main, found.reference) == (Spec("auto"), View("face"), "main")
     assert (found.seeds, found.limit, found.recipe) == ((0, 1, 2, 3, 4), None, ())
+
+
+def test_a_config_may_leave_out_every_key() -> None:
+    quickstart = resolve(read_config(find_config("bench/quickstart")), "test")
+    assert resolve({}, "test") == quickstart
+    assert resolve({key: None for key in DEFAULTS["bench"] if key != "main"}, "test") == quickstart
+    assert [len(views) for views in resolve({"subsets": "eye,mouth"}, "test").regions] == [1, 1, 2]
+
+
+def test_a_text_is_a_comma_list_as_on_the_command_line() -> None:
+    found = grid(fusions="mlp:hidden=8,dropout=0.1, concat", backbones="hog,hog:size=48", recipe="lr=[1,2],epochs=3")
+    assert [str(spec) for spec in found.fusions] == ["mlp:dropout=0.1,hidden=8", "concat"]
+    assert [str(choice) for choice in found.backbones] == ["hog", "hog:size=48"]
+    assert found.recipe == (("epochs", 3), ("lr", (1, 2)))
+    assert problems(fusions="hidden=3", recipe="lr") == [
+        "fusions: 'hidden=3' starts with an option (start with a component: name:key=value)",
+        "recipe: 'lr' in 'recipe:lr' is not an option (key=value)",
+    ]
 
 
 def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
@@ -84,7 +104,7 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
     ("changed", "message"),
     [
         ({"datasets": []}, ["datasets: no dataset given"]),
-        ({"fusions": None}, ["fusions: no fusion given"]),
+        ({"fusions": []}, ["fusions: no fusion given"]),
         ({"backbones": []}, ["backbones: no backbone given"]),
         ({"regions": []}, ["regions: no region set given"]),
         ({"regions": [], "recipe": 3}, ["regions: no region set given", "recipe: 3 is not a mapping"]),

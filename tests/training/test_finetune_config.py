@@ -71,6 +71,13 @@ def test_init_replaces_the_model_if_the_file_names_its_own(tmp_path: Path) -> No
     assert "init: missing.pth is not a file" in refused(init="missing.pth")
 
 
+def test_a_fine_tuning_has_one_data_set_extractor_and_backbone() -> None:
+    assert "dataset: synthetic, synthetic:seed=2: a fine-tuning has one dataset" in refused(
+        dataset="synthetic,synthetic:seed=2"
+    )
+    assert "backbone: timm, hog: a fine-tuning has one backbone" in refused(backbone=["timm", "hog"])
+
+
 def test_execution_options_are_not_in_the_identity() -> None:
     plain = resolve_finetune(RAW, "x")
     assert resolve_finetune({**RAW, "run": {"workers": 3}}, "x").digest() == plain.digest()

@@ -1,8 +1,0 @@
-"""What every grid has unless it says otherwise."""
-
-split = "auto"
-extractor = "template:layout=emotic"
-backbones = ["hog"]
-main = "face"
-recipe = {}
-seeds = 5
