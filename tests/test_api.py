@@ -79,10 +79,10 @@ def test_keys_override_those_of_the_file(config: str, tmp_path: Path) -> None:
 
 
 def test_every_config_key_is_an_argument_and_none_leaves_the_config_as_it_is(config: str, tmp_path: Path) -> None:
-    from fusionkit.config.grid_config import KEYS as CONFIG_KEYS
+    from fusionkit.config.keys import DEFAULTS
 
     keywords = inspect.signature(bench).parameters
-    assert set(CONFIG_KEYS) - {"custom_imports"} <= set(keywords), "custom_imports is for files"
+    assert set(DEFAULTS["bench"]) - {"custom_imports"} <= set(keywords), "custom_imports is for files"
     assert {field.name for field in fields(RunOptions)} <= set(keywords)
     assert {field.name: field.default for field in fields(RunOptions) if field.name != "device"}.items() <= {
         name: each.default for name, each in keywords.items()
