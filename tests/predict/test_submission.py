@@ -237,7 +237,7 @@ def test_any_bytes_are_a_template_with_every_row_or_raise(tmp_path: Path, junk: 
         found = read_template(path)
     except DataError:
         return
-    rows = [line for line in path.read_text("utf-8-sig", encoding="utf-8").split("\n")[1:] if line]
+    rows = [line for line in path.read_text(encoding="utf-8-sig").split("\n")[1:] if line]
     assert list(found.locations()) == [line.partition(",")[0] for line in rows]
     write_rows(found, {name: np.zeros(len(own), int) for name, own in found.rows_of.items()}, tmp_path / "out.txt")
     assert list(submission_faults(tmp_path / "out.txt", found)) == []
