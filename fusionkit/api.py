@@ -262,6 +262,19 @@ def bench(
         ConfigError: if the request is wrong; all problems at once.
         DataError: if the data are missing or unusable.
         CellError: if every cell failed.
+
+    Example:
+        >>> results = fusionkit.bench(
+        ...     datasets="synthetic:train=8,val=6,test=6,clips=4,clip_length=8",
+        ...     regions="eye,mouth",
+        ...     fusions="mlp",
+        ...     smoothers="none",
+        ...     recipe={"epochs": 1},
+        ...     seeds=2,
+        ...     out="runs/first",
+        ... )
+        >>> [row.name for row in results.rows]
+        ['face/linear/none', 'face,eye,mouth/mlp/none']
     """
     keys = {
         "datasets": datasets,
@@ -342,6 +355,11 @@ def prepare(
     Raises:
         ConfigError: if the request is wrong; all problems at once.
         DataError: if the data are missing or unusable.
+
+    Example:
+        >>> prepared = api.prepare(overrides={"regions": ["eye", "mouth"], "fusions": "mlp", "smoothers": "none"})
+        >>> [row.axes.views for row in prepared.plan.rows]
+        ['face', 'face,eye', 'face,mouth']
     """
     from fusionkit.config.grid_config import resolve
     from fusionkit.grid.folder import RunFolder
@@ -372,6 +390,10 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ConfigError: if an option that a grid has once was given several times.
+
+    Example:
+        >>> api.option_values({"fusions": ["mlp,concat:heads=4"], "recipe": ["epochs=5"], "seeds": 3})
+        {'fusions': ['mlp,concat:heads=4'], 'recipe': 'epochs=5', 'seeds': 3}
     """
     from fusionkit.config.config_file import option_values as values
 
@@ -383,6 +405,11 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
 
     Raises:
         ConfigError: before the first line, if the run folder holds results of another protocol.
+
+    Example:
+        >>> prepared = api.prepare(overrides={"regions": "eye", "fusions": "mlp", "smoothers": "none", "limit": 9})
+        >>> [line.partition(" ")[0] for line in api.plan_lines(prepared)]
+        ['run', 'embed', 'embed', 'fit', 'fit', 'score', 'score', 'embed:', 'fit:', 'score:', 'total:']
     """
     from fusionkit.report.plan_lines import plan_lines as lines
 
@@ -397,6 +424,13 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     Raises:
         ConfigError: if the folder holds results of another protocol, or cannot be written.
         CellError: at the first failure, with ``fail_fast``.
+
+    Example:
+        >>> request = {"datasets": "synthetic:train=8,val=6,test=6,clips=4,clip_length=8", "recipe": {"epochs": 1}}
+        >>> request |= {"regions": "eye,mouth", "fusions": "mlp", "smoothers": "none", "seeds": 2}
+        >>> outcome, results = api.execute(api.prepare(overrides=request, out="runs/first"))
+        >>> len(results.rows), outcome.failed
+        (2, {})
     """
     from fusionkit.grid.first_checks import failed_checks as first_checks
     from fusionkit.grid.provenance import grid_provenance
@@ -448,6 +482,11 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
         ConfigError: if a folder holds results of another protocol; nothing is changed.
         DataError: if a folder holds no grid; nothing is changed.
         StorageError: if the folder cannot be written; repeat the call to resume.
+
+    Example:
+        >>> merged, results = api.merge(["runs/first"], "runs/all")
+        >>> [row.name for row in results.rows]
+        ['face/linear/none', 'face,eye,mouth/mlp/none']
     """
     from fusionkit.grid.folder import RunFolder
     from fusionkit.grid.merge import merge_folders
@@ -481,6 +520,11 @@ def compare(
     Raises:
         ConfigError: if a name matches no row or several rows, or the rows were not tested on the same frames.
         DataError: if the folder holds no grid, or the rows have no finished seed in common.
+
+    Example:
+        >>> comparison = api.compare("runs/first", "mlp", "linear")
+        >>> comparison.names
+        ('face,eye,mouth/mlp/none', 'face/linear/none')
     """
     from fusionkit.report.comparison import warnings
     from fusionkit.report.run import Results
@@ -515,7 +559,7 @@ def report(
     test: Literal["crossed", "bootstrap", "permutation"] = "crossed",
     plugins: Iterable[str | Path] = (),
 ) -> WrittenReport:
-    """Write the report of a run as one HTML page, or its table for a paper or a script.
+    r"""Write the report of a run as one HTML page, or its table for a paper or a script.
 
     Args:
         folder: run folder.
@@ -532,6 +576,12 @@ def report(
         ConfigError: if ``out`` is a folder or ``figures`` a file.
         DataError: if the folder holds no grid.
         StorageError: if a file cannot be written.
+
+    Example:
+        >>> print(api.report("runs/first", form="latex").text.splitlines()[0])
+        \begin{table}  % needs \usepackage{booktabs}
+        >>> api.report("runs/first", "page.html", pictures=False).path.name
+        'page.html'
     """
     from fusionkit.report.charts.gallery import save_figures
     from fusionkit.report.paper_table import paper_table
@@ -585,6 +635,11 @@ def ablate(
         DataError: if a row is not finished, or its data are missing or have changed.
         StorageError: if the file cannot be written.
         FusionKitError: if a component fails.
+
+    Example:
+        >>> (ablation,) = api.ablate("runs/first", draws=2)
+        >>> list(ablation.shapley)
+        ['face', 'eye', 'mouth']
     """
     from fusionkit.predict.ablation import AblationOptions, ablate_rows
     from fusionkit.report.ablation import write_ablations
@@ -625,6 +680,11 @@ def robust(
     Raises:
         ConfigError: as :func:`ablate`, or if a named row has no auxiliary view.
         FusionKitError: as :func:`ablate`.
+
+    Example:
+        >>> (robustness,) = api.robust("runs/first", draws=1)
+        >>> [curve.missing for curve in robustness.curves]
+        [('eye',), ('mouth',), ('eye', 'mouth')]
     """
     from fusionkit.engine.perturb import Pattern
     from fusionkit.predict.ablation import AblationOptions
@@ -648,14 +708,25 @@ def _open_for_test(folder: str | Path, plugins: Iterable[str | Path]) -> Results
 
 
 def summarize(result: Results | Comparison | Ablation | Robustness) -> Summary:
-    """Return tables, sentences and warnings that describe a result, for a terminal."""
+    """Return tables, sentences and warnings that describe a result, for a terminal.
+
+    Example:
+        >>> summary = api.summarize(api.compare("runs/first", "mlp", "linear"))
+        >>> summary.lines[0] == api.compare("runs/first", "mlp", "linear").sentence()
+        True
+    """
     from fusionkit.report.summary import summarize as summary_of
 
     return summary_of(result)
 
 
 def row_names(folder: str | Path) -> list[str]:
-    """Return the names ``views/fusion/smoother`` in the ``results.csv`` of a folder; none if there is no such file."""
+    """Return the names ``views/fusion/smoother`` in the ``results.csv`` of a folder; none if there is no such file.
+
+    Example:
+        >>> api.row_names("runs/first")
+        ['face/linear/none', 'face,eye,mouth/mlp/none']
+    """
     import csv
 
     try:
@@ -693,6 +764,12 @@ def load(
         ConfigError: if the name matches no row or several rows, or a weights file is missing.
         DataError: if no cell of the row is finished, or a weights file has changed.
         PluginError: if a component is unknown, or does not accept its stored state.
+
+    Example:
+        >>> predictor = fusionkit.load("runs/first", "mlp")
+        >>> frames = [np.zeros((112, 112, 3), np.uint8)] * 2
+        >>> predictor.predict_proba(frames, clip="one clip").shape
+        (2, 8)
     """
     predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
     _warn(predictor.notes)
@@ -707,7 +784,12 @@ def open_predictor(
     impute: str | None = None,
     plugins: Iterable[str | Path] = (),
 ) -> Predictor:
-    """Load a trained row as :func:`load` does, without warnings: the caller shows ``notes`` of the predictor."""
+    """Load a trained row as :func:`load` does, without warnings: the caller shows ``notes`` of the predictor.
+
+    Example:
+        >>> str(api.open_predictor("runs/first", "mlp/none/0"))
+        'face,eye,mouth/mlp/none/0'
+    """
     from fusionkit.grid.folder import RunFolder
     from fusionkit.predict.stored_cell import open_cell
 
@@ -741,6 +823,13 @@ def submit(
         DataError: if the template is malformed, or frames are missing.
         StorageError: if a file cannot be written.
         FusionKitError: if a component fails.
+
+    Example:
+        >>> predictor = fusionkit.load("runs/first", "mlp")
+        >>> dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
+        >>> submission = api.submit(predictor, "per-video", dataset=dataset, per_video=True)
+        >>> len(submission.predicted) == len(list(Path("per-video").iterdir()))
+        True
     """
     from fusionkit.engine.source import open_source
     from fusionkit.predict import submission
@@ -765,7 +854,15 @@ def submit(
 
 
 def submission_warning(predictor: Predictor, result: SubmissionResult) -> str:
-    """Return a warning if clips have no view in any frame, so that their class is a guess; else an empty text."""
+    """Return a warning if clips have no view in any frame, so that their class is a guess; else an empty text.
+
+    Example:
+        >>> predictor = fusionkit.load("runs/first", "mlp")
+        >>> dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
+        >>> submission = api.submit(predictor, "per-clip", dataset=dataset, per_video=True)
+        >>> api.submission_warning(predictor, submission)
+        ''
+    """
     if not result.unseen:
         return ""
     most = predictor.classes[int(predictor.prior.argmax())]
@@ -776,13 +873,21 @@ def submission_warning(predictor: Predictor, result: SubmissionResult) -> str:
 
 
 def check_submission(path: str | Path, template: str | Path) -> tuple[int, Iterator[str]]:
-    """Check a file of predictions against the example file of a challenge.
+    r"""Check a file of predictions against the example file of a challenge.
 
     Returns:
         Number of rows in the template, and an iterator over the faults of the file, one line each.
 
     Raises:
         DataError: if a file cannot be read, or the template is malformed.
+
+    Example:
+        >>> template, answer = Path("template.txt"), Path("answer.txt")
+        >>> _ = template.write_text("image_location,Neutral,Happiness\n1/00001.jpg,0,0\n")
+        >>> _ = answer.write_text("image_location,Neutral,Happiness\n1/00001.jpg,2\n")
+        >>> rows, faults = api.check_submission(answer, template)
+        >>> rows, list(faults)
+        (1, ["answer.txt:2: '2' is not a class number from 0 to 1"])
     """
     from fusionkit.predict.submission import read_template, submission_faults
 
@@ -839,6 +944,12 @@ def align(
     Raises:
         ConfigError: if an input does not exist, or the detector is wrong.
         StorageError: if ``out`` cannot be written.
+
+    Example:
+        >>> detector = "insightface:pack=pack,side=128"
+        >>> (outcome,), unlisted = api.align(["photos/anna.png"], detector=detector, out="aligned")
+        >>> sorted(path.name for path in Path("aligned").iterdir())
+        ['align', 'coverage.csv', 'coverage.png', 'cropped_aligned']
     """
     from fusionkit.media import align as media
     from fusionkit.media.coverage import write_coverage
@@ -921,6 +1032,12 @@ def predict(
         ConfigError: if the request is wrong, or the row cannot be streamed.
         DataError: if no cell of the row is finished, or a weights file has changed.
         PluginError: if a component is unknown, or does not accept its stored state.
+
+    Example:
+        >>> predictions = api.predict("runs/first", "mlp", ["faces"], out="predictions")
+        >>> results = list(predictions.results)
+        >>> len(results), predictions.run.table.name
+        (2, 'predictions.csv')
     """
     from fusionkit.media.face_tracking import DetectionOptions
     from fusionkit.media.inputs import find_inputs, join_numbered_images
@@ -950,7 +1067,14 @@ def _with_alignment_warning(run: VideoRun, results: Iterable[VideoResult]) -> It
 
 
 def prediction_lines(run: VideoRun, result: VideoResult) -> list[str]:
-    """Return the labels of an input in one line, and for a streamed video its speed in another."""
+    """Return the labels of an input in one line, and for a streamed video its speed in another.
+
+    Example:
+        >>> predictions = api.predict("runs/first", "mlp", ["faces"], draw=False)
+        >>> lines = [line for result in predictions.results for line in api.prediction_lines(predictions.run, result)]
+        >>> [line.partition(":")[0] for line in lines]
+        ['faces/ben.png', 'faces/cora.png']
+    """
     from fusionkit.predict.video.summary import speed_line, summary_line
 
     speed = [f"  {speed_line(result)}"] if run.options.stream and not result.source.is_photo else []
@@ -958,7 +1082,13 @@ def prediction_lines(run: VideoRun, result: VideoResult) -> list[str]:
 
 
 def alignment_warning(run: VideoRun, result: VideoResult) -> str:
-    """Return a warning if frames that were used as aligned faces do not look like faces; else an empty text."""
+    """Return a warning if frames that were used as aligned faces do not look like faces; else an empty text.
+
+    Example:
+        >>> predictions = api.predict("runs/first", "mlp", ["faces"], draw=False)
+        >>> [api.alignment_warning(predictions.run, result) for result in predictions.results]
+        ['', '']
+    """
     from fusionkit.predict.video.summary import alignment_warning as warning
 
     return warning(result) if run.assumes_aligned else ""
@@ -995,6 +1125,10 @@ def preview(
         ConfigError: if the request is wrong.
         DataError: if nothing can be shown.
         StorageError: if the file cannot be written.
+
+    Example:
+        >>> api.preview("synthetic:train=8,val=6,test=6,clips=4,clip_length=8", frames=1, out="preview.png")
+        []
     """
     from fusionkit.config.views import parse_region_set
     from fusionkit.data.contact_sheet import write_contact_sheet
@@ -1023,6 +1157,13 @@ def check_data(
     Raises:
         ConfigError: if the data set is unknown or its options are wrong.
         DataError: if the data cannot be opened.
+
+    Example:
+        >>> found = api.check_data("synthetic:train=8,val=6,test=6,clips=4,clip_length=8")
+        >>> [(split.name, split.units) for split in found.splits]
+        [('train', 8), ('val', 6), ('test', 6), ('all', 20)]
+        >>> found.problems
+        []
     """
     from fusionkit.data.check import check_data as check
     from fusionkit.registry import DATASETS
@@ -1058,6 +1199,10 @@ def synthesize(
     Raises:
         ConfigError: if the layout is unknown, there are too few clips, or ``out`` is taken.
         StorageError: if a file cannot be written.
+
+    Example:
+        >>> api.synthesize("drawn", clips=32, frames=6, faults=False) > 100
+        True
     """
     from fusionkit.data.layouts import check_free, find_layout, synthetic_clips, write_layout
 
@@ -1100,6 +1245,12 @@ def write_views(
         ConfigError: if the request is wrong, or ``out`` is taken.
         DataError: if the data cannot be read, or no frame has the view.
         StorageError: if a file cannot be written.
+
+    Example:
+        >>> dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
+        >>> written = api.write_views(dataset, "eye+mouth", "eye-mouth", splits=["train"])
+        >>> written.reader.name
+        'folder'
     """
     from fusionkit.config.views import View
     from fusionkit.data.layouts import Form
@@ -1126,6 +1277,11 @@ def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins:
         ConfigError: if the data set is wrong or composes no frames, or ``out`` is not a PNG.
         DataError: if the data cannot be read.
         StorageError: if the file cannot be written.
+
+    Example:
+        >>> dataset = 'swapped:source="synthetic:train=8,val=6,test=6,clips=4,clip_length=8",classes=Fear'
+        >>> api.write_composites(dataset, "swapped.png", count=2)
+        2
     """
     from fusionkit.data.composite_sheet import write_composite_sheet
     from fusionkit.registry.spec import Spec
@@ -1163,6 +1319,17 @@ def pretrain(
         DataError: if the data are missing or too few, or every checkpoint is damaged.
         CellError: if the loss is not finite.
         StorageError: if the folder cannot be written.
+
+    Example:
+        >>> encoder = {"model": "vit_tiny_patch16_224", "size": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2}
+        >>> pretrained = api.pretrain(
+        ...     "pretrain/tiny",
+        ...     overrides={"encoder": encoder, "data": "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"},
+        ...     settings=["limit=16", "recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch_size=8"],
+        ...     out="runs/encoder",
+        ... )
+        >>> pretrained.encoder.name
+        'encoder.safetensors'
     """
     from fusionkit.grid.provenance import provenance
     from fusionkit.training.pretrain import pretrain as train
@@ -1207,6 +1374,16 @@ def finetune(
         DataError: if the data are missing or too few, or every checkpoint is damaged.
         CellError: if the loss is not finite.
         StorageError: if the folder cannot be written.
+
+    Example:
+        >>> tuned = api.finetune(
+        ...     "finetune/tiny",
+        ...     overrides={"dataset": "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"},
+        ...     settings=["limit=16", "recipe.epochs=1", "recipe.warmup_epochs=0", "backbone.size=32"],
+        ...     out="runs/tuned",
+        ... )
+        >>> [row.name for row in fusionkit.Results("runs/tuned").rows]
+        ['face/finetuned/none']
     """
     from fusionkit.grid.provenance import provenance
     from fusionkit.report.csv_files import write_csv_files
@@ -1228,7 +1405,12 @@ def finetune(
 
 
 def is_main_process() -> bool:
-    """Return whether this process reports to the user: always, except in distributed training."""
+    """Return whether this process reports to the user: always, except in distributed training.
+
+    Example:
+        >>> api.is_main_process()
+        True
+    """
     from fusionkit.training import processes
 
     return processes.is_main_process()
@@ -1238,7 +1420,12 @@ def is_main_process() -> bool:
 
 
 def component_names(kind: str | None = None) -> list[str]:
-    """Return the names of all components, or of one kind (plural, as ``fusions``), sorted. Nothing is imported."""
+    """Return the names of all components, or of one kind (plural, as ``fusions``), sorted. Nothing is imported.
+
+    Example:
+        >>> api.component_names("extractors")
+        ['insightface', 'template', 'yunet']
+    """
     from fusionkit.registry import REGISTRIES
 
     registries = [registry for key, registry in REGISTRIES.items() if kind in (None, key)]
@@ -1246,7 +1433,12 @@ def component_names(kind: str | None = None) -> list[str]:
 
 
 def component_kinds() -> dict[str, str]:
-    """Return the kinds of components: plural to singular."""
+    """Return the kinds of components: plural to singular.
+
+    Example:
+        >>> list(api.component_kinds())
+        ['datasets', 'extractors', 'backbones', 'fusions', 'smoothers']
+    """
     from fusionkit.registry import REGISTRIES
 
     return {key: registry.kind for key, registry in REGISTRIES.items()}
@@ -1265,6 +1457,10 @@ def list_components(
 
     Raises:
         ConfigError: if the kind is unknown.
+
+    Example:
+        >>> [name for _, name, _ in api.list_components("smoothers", "kalman*")]
+        ['kalman', 'kalman-filter']
     """
     from fusionkit.registry import find_components
 
@@ -1279,6 +1475,10 @@ def failed_checks() -> dict[tuple[str, str], list[str]]:
 
     Returns:
         Names of the checks by kind (singular) and target (:attr:`Origin.target`) of the component.
+
+    Example:
+        >>> api.failed_checks()
+        {}
     """
     from fusionkit.storage.check_outcomes import failed_checks as found
 
@@ -1293,6 +1493,10 @@ def catalogue(
     Raises:
         ConfigError: if the kind is unknown.
         PluginError: if a component cannot be imported.
+
+    Example:
+        >>> [(entry.name, entry.tags) for entry in api.catalogue("smoothers", "hmm*")]
+        [('hmm', ('of probs', 'fitted')), ('hmm-filter', ('of probs', 'causal', 'fitted'))]
     """
     from fusionkit.testing.catalogue import entries
 
@@ -1301,7 +1505,12 @@ def catalogue(
 
 
 def markdown_catalogue(found: Sequence[Entry]) -> str:
-    """Return the entries of :func:`catalogue` as Markdown, one table per kind."""
+    """Return the entries of :func:`catalogue` as Markdown, one table per kind.
+
+    Example:
+        >>> print(api.markdown_catalogue(api.catalogue("smoothers", "none")).splitlines()[0])
+        ## Smoothers
+    """
     from fusionkit.testing.catalogue import markdown
 
     return markdown(found)
@@ -1313,6 +1522,11 @@ def describe(name: str, *, plugins: Iterable[str | Path] = ()) -> list[Entry]:
     Raises:
         ConfigError: if there is no such component.
         PluginError: if it cannot be imported.
+
+    Example:
+        >>> (mlp,) = api.describe("mlp")
+        >>> [(option.name, option.default) for option in mlp.options]
+        [('hidden', 256), ('activation', 'relu'), ('dropout', 0.0)]
     """
     from fusionkit.testing.catalogue import entries_named
 
@@ -1321,7 +1535,12 @@ def describe(name: str, *, plugins: Iterable[str | Path] = ()) -> list[Entry]:
 
 
 def describe_recipe() -> Documented:
-    """Describe the training recipe of heads (optimiser, epochs, loss) and its options."""
+    """Describe the training recipe of heads (optimiser, epochs, loss) and its options.
+
+    Example:
+        >>> [option.name for option in api.describe_recipe().options][:3]
+        ['standardize', 'optimizer', 'lr']
+    """
     from fusionkit.testing.catalogue import recipe_entry
 
     return recipe_entry()
@@ -1338,6 +1557,10 @@ def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
     Raises:
         ConfigError: if the kind is unknown, the name is invalid or taken, or the folder exists.
         StorageError: if a file cannot be written.
+
+    Example:
+        >>> sorted(path.name for path in api.new_package("fusion", "doubled-sum", "packages").iterdir())
+        ['README.md', 'pyproject.toml', 'src', 'tests']
     """
     from fusionkit.testing.package_writer import write_package
 
@@ -1357,6 +1580,11 @@ def check_components(
     Raises:
         ConfigError: if a target is unknown, has no component, or names an unknown option.
         PluginError: if a component cannot be imported.
+
+    Example:
+        >>> results = api.check_components(["smoother/none"])
+        >>> [result.check for result in results if result.outcome == "failed"]
+        []
     """
     from fusionkit.testing import check_component
     from fusionkit.testing.targets import components_of
@@ -1374,21 +1602,36 @@ def check_components(
 
 
 def doctor() -> list[Finding]:
-    """Examine versions, machine, folders, plugins and weights. Nothing is written or downloaded."""
+    """Examine versions, machine, folders, plugins and weights. Nothing is written or downloaded.
+
+    Example:
+        >>> [finding.name for finding in api.doctor() if finding.topic == "versions"][:2]
+        ['fusionkit', 'python']
+    """
     from fusionkit.doctor import examine
 
     return list(examine())
 
 
 def cache_folder() -> Path:
-    """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the cache folder of the platform."""
+    """Return the folder of stored embeddings: ``FUSIONKIT_CACHE``, else the cache folder of the platform.
+
+    Example:
+        >>> api.cache_folder().is_dir()
+        True
+    """
     from fusionkit.storage.cache_folder import cache_folder as folder
 
     return folder()
 
 
 def cache_entries(unused_days: float = 0.0) -> list[CacheEntry]:
-    """Return the stored embeddings that were not used for some days, the longest unused first."""
+    """Return the stored embeddings that were not used for some days, the longest unused first.
+
+    Example:
+        >>> api.cache_entries(unused_days=30)
+        []
+    """
     import time
 
     from fusionkit.storage.embeddings import EmbeddingStore
@@ -1404,6 +1647,10 @@ def prune_cache(unused_days: float = 0.0) -> list[CacheEntry]:
 
     Raises:
         StorageError: if one cannot be deleted.
+
+    Example:
+        >>> api.prune_cache(unused_days=30)
+        []
     """
     from fusionkit.storage.embeddings import EmbeddingStore
 
@@ -1420,6 +1667,10 @@ def choose_device(device: str) -> str:
 
     Raises:
         ConfigError: if the device is unknown or not available.
+
+    Example:
+        >>> api.choose_device("cpu")
+        'cpu'
     """
     import torch
 
@@ -1447,14 +1698,25 @@ def choose_device(device: str) -> str:
 
 
 def shipped_configs(command: str = "") -> list[str]:
-    """Return the names of the shipped configs, or of those of one command, as ``bench/quickstart``."""
+    """Return the names of the shipped configs, or of those of one command, as ``bench/quickstart``.
+
+    Example:
+        >>> api.shipped_configs("bench")[:2]
+        ['bench/fusions', 'bench/quickstart']
+    """
     from fusionkit.config.config_file import shipped_names
 
     return [name for name in shipped_names() if name.startswith(command)]
 
 
 def default_folder(config: GridConfig | PretrainConfig | FinetuneConfig, prefix: str = "") -> Path:
-    """Return the default run folder of a checked config, ``runs/<prefix><config name>-<hash8>``."""
+    """Return the default run folder of a checked config, ``runs/<prefix><config name>-<hash8>``.
+
+    Example:
+        >>> grid = api.prepare("bench/regions").plan.grid
+        >>> api.default_folder(grid).name.rpartition("-")[0]
+        'regions'
+    """
     return Path("runs") / f"{prefix}{config.name}-{config.digest()[:8]}"
 
 

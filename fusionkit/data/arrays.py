@@ -56,6 +56,14 @@ def from_arrays(
     Raises:
         DataError: if the arrays do not belong together.
         StorageError: if the file cannot be written.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> views = {"face": rng.normal(size=(60, 8)), "voice": rng.normal(size=(60, 4))}
+        >>> people = [f"person {row // 10}" for row in range(60)]
+        >>> data = fusionkit.from_arrays("arrays.npz", views, label=["calm", "glad"] * 30, subject=people)
+        >>> data["type"]
+        'embeddings'
     """
     file = Path(path).expanduser()
     if file.suffix != ".npz":

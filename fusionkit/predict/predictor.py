@@ -41,6 +41,19 @@ class Predictor:
         impute: imputation of frames without any view: ``nearest``, ``linear`` or ``prior``.
         device: torch device.
         notes: what has changed since the cell was trained, and which cells are left out.
+
+    Example:
+        >>> predictor = fusionkit.load("runs/first", "mlp")
+        >>> predictor
+        <Predictor face,eye,mouth/mlp/none, mean probabilities of 2 heads (seeds 0, 1)>
+        >>> frame = np.full((112, 112, 3), 128, np.uint8)
+        >>> predictor.predict_proba([frame, None]).shape
+        (2, 8)
+        >>> predictor.stream()(frame).shape
+        (8,)
+        >>> dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
+        >>> predictor.predict_dataset(dataset).labels.dtype.kind
+        'U'
     """
 
     name: str

@@ -34,6 +34,17 @@ class Results(RunResults):
     Raises:
         ConfigError: if there is no such test.
         DataError: if the folder holds no grid.
+
+    Example:
+        >>> results = fusionkit.Results("runs/first")
+        >>> results.to_frame()[["views", "fusion", "n_units"]]
+                    views  fusion  n_units
+        0            face  linear        6
+        1  face,eye,mouth     mlp        6
+        >>> results.to_frame("confusion")["truth"].unique().tolist()[:2]
+        ['Neutral', 'Anger']
+        >>> results.compare("mlp", "linear").names
+        ('face,eye,mouth/mlp/none', 'face/linear/none')
     """
 
     @property
