@@ -86,7 +86,5 @@ def _print(done: Finetuned, seconds: float) -> None:
     before = sum(item.resumed for item in done.trained)
     text = f"{steps} steps in {seconds:.1f} s" if steps else "nothing left to train"
     print_line(f"{text}{f', after {before} done before' if steps and before else ''}; results in {done.folder.path}")
-    for best in done.best.values():
-        file = best / "backbone.safetensors"
-        if file.is_file():
-            print_line(f"use it: --backbone timm:checkpoint={file}")
+    for spec in done.backbones.values():
+        print_line(f"use it: --backbone {spec}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -116,7 +117,7 @@ class Backbone(Component, ABC):
             seed: random seed of newly initialised weights.
 
         Returns:
-            A float32 network on the CPU: (B, 3, H, W), normalised by ``mean`` and ``std``, to (B, D).
+            A float32 network on the CPU: (B, 3, H, W), normalised by ``mean`` and ``std``, to the embedding (B, D).
 
         Raises:
             ConfigError: if ``drop_path`` is above 0 and the network does not support it.
@@ -132,6 +133,20 @@ class Backbone(Component, ABC):
                 this file must return its key ``trained_on``.
         """
         raise PluginError(f"backbone {type(self).__name__} cannot be fine-tuned")
+
+    @classmethod
+    def loading(cls, file: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003
+        """Return the options with which this backbone loads a file of :meth:`export`.
+
+        Default: the first name in ``files``, with the file, and no other option.
+
+        Args:
+            file: the file's path.
+            options: those of the backbone that was trained.
+        """
+        if not cls.files:
+            raise PluginError(f"backbone {cls.__name__} has no option in files that could load an exported file")
+        return {cls.files[0]: file}
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -181,6 +183,36 @@ def tokens(subject: Subject) -> None:
     scale = float(np.abs(values).max())
     what = "tokens(): tokens of a view alone differ from those in a batch"
     require_close(backbone.tokens(views[:1]), values[:1], what, atol=1e-5 * scale)
+
+
+@CHECKS.check
+def what_is_trained_is_what_embeds(subject: Subject) -> None:
+    """A network for fine-tuning gives (B, D), and its file, loaded again, embeds like it."""
+    backbone = _ready(subject)
+    if type(backbone).trainable is Backbone.trainable:
+        raise Skipped("it has no trainable()")
+    import torch
+
+    network = backbone.trainable(0.0, 0).eval()
+    views = _views(backbone)
+    mean, std = (np.asarray(values, np.float32) for values in (backbone.mean, backbone.std))
+    images = torch.from_numpy(((views / np.float32(255) - mean) / std).transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.05)  # other weights than those of the backbone
+        trained = network(images).numpy()
+    right = trained.shape == (len(views), backbone.dim)
+    require(right, f"trainable(): expected a network to ({len(views)}, {backbone.dim}), found {trained.shape}")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "backbone.safetensors"
+        file.write_bytes(backbone.export(network, {"trained_on": []}))
+        options = backbone.loading(str(file), subject.given())
+        again = type(backbone)(**options)
+        again.prepare("cpu", "float32")
+        found = again(views)
+    what = f"trainable(): embeddings of the exported file, loaded by {', '.join(options)}, differ from its output"
+    scale = float(np.abs(trained).max())
+    require_close(found, trained, what, rtol=1e-3, atol=1e-3 * scale)
 
 
 @CHECKS.check

@@ -13,13 +13,15 @@ from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
 from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import single_thread
+from fusionkit.registry import BACKBONES
+from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import check_artifact
 from fusionkit.storage.cache_folder import cache_folder
 from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.lease import waiting_lease
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetuneWork, make_finetune_plan
-from fusionkit.training.finetune_run import BEST, FinetuneRun, Trained
+from fusionkit.training.finetune_run import BACKBONE, BEST, FinetuneRun, Trained
 from fusionkit.training.processes import is_main_process
 from fusionkit.training.progress import TrainingProgress
 
@@ -34,12 +36,14 @@ class Finetuned:
         folder: holds runs and results.
         trained: the networks trained by this call.
         best: by name, the folder of each network's best epoch.
+        backbones: by name, the backbone that loads the best epoch, of each network of one view.
         notes: warnings for the user.
     """
 
     folder: RunFolder
     trained: list[Trained]
     best: dict[str, Path]
+    backbones: dict[str, Spec]
     notes: list[str] = field(default_factory=list)
 
 
@@ -94,7 +98,14 @@ def _finetune(
     if is_main_process():
         _score(folder, planned.plan, provenance, progress)
     notes = list(dict.fromkeys([*planned.plan.notes, *(note for item in trained for note in item.notes)]))
-    return Finetuned(folder, trained, {name: path / BEST for name, path in paths.items()}, notes)
+    best = {name: path / BEST for name, path in paths.items()}
+    files = {name: path / BACKBONE for name, path in best.items() if (path / BACKBONE).is_file()}
+    kind = BACKBONES.get(config.backbone.name)
+    backbones = {
+        name: Spec(config.backbone.name, kind.loading(str(file), config.backbone.options))
+        for name, file in files.items()
+    }
+    return Finetuned(folder, trained, best, backbones, notes)
 
 
 def _store_head(config: FinetuneConfig, folder: RunFolder, work: FinetuneWork, trained: Trained) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from fusionkit.errors import PluginError
 from fusionkit_backbones.timm_model import Precision, TimmModel
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WEIGHTS = Path(__file__).with_name("tiny_mae.safetensors")
 
@@ -44,10 +49,7 @@ class TinyMae(TimmModel):
 
     def embed(self, views: np.ndarray) -> np.ndarray:
         """Embed a batch: (B, 64, 64, 3) uint8 RGB to (B, D) float32, field rows, field columns, channels."""
-        tokens = super().tokens(views)
-        side = round(tokens.shape[1] ** 0.5)
-        fields = tokens.reshape(len(views), self.grid, side // self.grid, self.grid, side // self.grid, -1)
-        pooled: np.ndarray = fields.mean((2, 4)).reshape(len(views), -1)
+        pooled: np.ndarray = field_means(super().tokens(views), self.grid)
         return pooled
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
@@ -59,3 +61,28 @@ class TinyMae(TimmModel):
         if self.grid > 1:
             raise PluginError(f"tiny-mae:grid={self.grid} gives no tokens", hint="tiny-mae:grid=1 does")
         return super().tokens(views)
+
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        """Build the model again, to be trained, with fields instead of its own pooling and last norm."""
+        model: Any = super().trainable(drop_path, seed)
+        model.fc_norm.requires_grad_(requires_grad=False)  # kept, since the file has its weights
+        model.forward_head = partial(pooled_in_fields, grid=self.grid, first=model.num_prefix_tokens)
+        return cast("nn.Module", model)
+
+    @classmethod
+    def loading(cls, file: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the file as ``weights``, with the same fields."""
+        return {**{name: options[name] for name in ("grid",) if name in options}, "weights": file}
+
+
+def pooled_in_fields(features: Tensor, pre_logits: bool = False, *, grid: int, first: int) -> Tensor:  # noqa: ARG001
+    """Replace ``forward_head`` of a timm transformer: (B, first + K, D) to (B, grid * grid * D)."""
+    pooled: Tensor = field_means(features[:, first:], grid)
+    return pooled
+
+
+def field_means(tokens: Any, grid: int) -> Any:
+    """Average tokens in ``grid`` x ``grid`` fields: an array or tensor, (B, K, D) to (B, grid * grid * D)."""
+    side = round(tokens.shape[1] ** 0.5)
+    fields = tokens.reshape(len(tokens), grid, side // grid, grid, side // grid, -1)
+    return fields.mean((2, 4)).reshape(len(tokens), -1)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from testing.good_plugins import GoodBackbone, GoodNetwork
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class OtherWidth(GoodBackbone):
@@ -95,9 +95,9 @@ class TupleOrList(GoodBackbone):
 
 
 class SeedsTorch(GoodNetwork):
-    def __init__(self) -> None:
+    def __init__(self, weights: str | None = None) -> None:
         torch.manual_seed(3)
-        super().__init__()
+        super().__init__(weights)
 
 
 class BlueFirst(GoodNetwork):
@@ -132,7 +132,23 @@ class FarFromZero(GoodBackbone):
         return super().embed(views) + np.float32(3e3)
 
 
+class TrainsAnotherPooling(GoodNetwork):
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        return nn.Sequential(*super().trainable(drop_path, seed)[:2], nn.AdaptiveMaxPool2d(2), nn.Flatten())
+
+
+class TrainsOtherWidth(GoodNetwork):
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        return nn.Sequential(*super().trainable(drop_path, seed)[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class LoadsNothing(GoodNetwork):
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__(None)
+
+
 BROKEN: dict[str, type] = {
+    "what_is_trained_is_what_embeds": TrainsAnotherPooling,
     "builds_and_runs": OtherWidth,
     "sizes": WidthOfNumPy,
     "normalisation": NoSpread,
@@ -150,6 +166,8 @@ BROKEN: dict[str, type] = {
     "embeddings_fit_float16": BeyondFloat16,
 }
 MORE: list[tuple[str, type]] = [
+    ("what_is_trained_is_what_embeds", TrainsOtherWidth),
+    ("what_is_trained_is_what_embeds", LoadsNothing),
     ("network_gets_what_is_declared", ColumnsFirst),
     ("network_gets_what_is_declared", DividesTwice),
     ("network_gets_what_is_declared", ForgetsMeanAndStd),

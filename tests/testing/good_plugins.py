@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from fusionkit.contracts import (
@@ -275,18 +277,30 @@ class GoodBackbone(Backbone):
 
 
 class GoodNetwork(Backbone):
-    """A convolution with fixed weights.
+    """A convolution with fixed weights, or those of a file.
+
+    Args:
+        weights: a file of :meth:`export`.
 
     Reference: a toy.
     """
 
     mean = (0.5, 0.4, 0.3)
     std = (0.2, 0.25, 0.3)
+    files: ClassVar[tuple[str, ...]] = ("weights",)
 
-    def __init__(self) -> None:
+    def __init__(self, weights: str | None = None) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             self.network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        if weights:
+            self.network.load_state_dict(load_file(weights))
+
+    def trainable(self, drop_path: float, seed: int) -> nn.Module:
+        return copy.deepcopy(self.network)
+
+    def export(self, network: nn.Module, about: dict[str, Any]) -> bytes:
+        return save(network.state_dict())
 
     @property
     def dim(self) -> int:
