@@ -16,6 +16,7 @@ _DATASET = "Data set with its options, as folder:root=faces."
 _EXTRACTOR = "Region extractor with its options, as template:layout=arcface."
 _REPEAT = "Repeatable."
 _CONFIG = "Default: as in the config."
+_SWEEP = "A list, as [64,128], gives a row per value; with select=dev, one row with the best on the dev set."
 _VIEWS = "face, a region, eye+mouth (stacked), keep:eye+mouth (all else black) or drop:mouth (mouth black)"
 
 # -- options that take a default of their own in each command ----------------------------------------------------------
@@ -211,7 +212,7 @@ Fusions = Annotated[
     typer.Option(
         "--fusion",
         metavar="SPEC",
-        help=f"Fusions of views, as concat,mlp:hidden=128. {_REPEAT} {_CONFIG}",
+        help=f"Fusions of views, as concat,mlp:hidden=128. {_SWEEP} {_REPEAT} {_CONFIG}",
         autocompletion=completion.components("fusions"),
         rich_help_panel=AXES,
     ),
@@ -221,7 +222,7 @@ Smoothers = Annotated[
     typer.Option(
         "--smoother",
         metavar="SPEC",
-        help=f"Temporal smoothers, as none,window:width=25. {_REPEAT} {_CONFIG}",
+        help=f"Temporal smoothers, as none,window:width=25. {_SWEEP} {_REPEAT} {_CONFIG}",
         autocompletion=completion.components("smoothers"),
         rich_help_panel=AXES,
     ),

@@ -13,8 +13,8 @@ from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS
-from fusionkit.registry.options import automatic
 from fusionkit.registry.spec import Spec
+from fusionkit.registry.sweep import dev_candidates, variants
 from fusionkit.storage.identity import digest
 
 Imputation = Literal["nearest", "linear", "prior"]
@@ -179,29 +179,30 @@ class _GridResolver(Resolver):
         """Build each smoother, which is cheap, so that values it rejects are reported before anything runs."""
         specs = self.components("smoothers", SMOOTHERS)
         for spec in specs:
-            self.make("smoothers", mildest(spec), SMOOTHERS.build)
+            self.make_each("smoothers", dev_candidates(SMOOTHERS, spec), SMOOTHERS.build)
         return specs
 
     def _backbones(self) -> tuple[BackboneChoice, ...]:
-        values = self.items("backbones", BACKBONES)
-        return self.make_each("backbones", values, self._backbone)
+        found: list[BackboneChoice] = []
+        for value in self.items("backbones", BACKBONES):
+            if isinstance(value, Mapping) and "type" not in value:
+                found += self.make_each("backbones", [value], self._backbone_per_view)
+            elif spec := self.make("backbones", value, Spec.of):
+                found += [BackboneChoice(each) for each in variants(BACKBONES, spec)]
+        for choice in found:
+            for spec in choice.specs():
+                self.check_component("backbones", BACKBONES, spec)
+        return unique(found)
 
-    def _backbone(self, value: object) -> BackboneChoice:
-        if not isinstance(value, Mapping) or "type" in value:
-            return BackboneChoice(self._backbone_spec(value))
+    def _backbone_per_view(self, value: Mapping[Any, Any]) -> BackboneChoice:
         named: dict[str, Spec] = {}
         for written, item in value.items():
             view = "default" if written == "default" else str(View.parse(written))
             if view in named:
                 raise ConfigError(f"view {view!r} has two backbones")
-            named[view] = self._backbone_spec(item)
+            named[view] = Spec.of(item)
         default = named.pop("default", None)
         return BackboneChoice(default, tuple(sorted(named.items())))
-
-    def _backbone_spec(self, value: object) -> Spec:
-        spec = Spec.of(value)
-        self.check_component("backbones", BACKBONES, spec)
-        return spec
 
     def _main(self) -> View | None:
         value = self.raw["main"]
@@ -253,12 +254,6 @@ class _GridResolver(Resolver):
         views |= {View.parse(view) for choice in grid.backbones for view, _ in choice.per_view}
         for spec in grid.extractors:
             self.check_regions("regions", spec, regions_of(views))
-
-
-def mildest(smoother: Spec) -> Spec:
-    """Return the smoother with the mildest candidate for each option that is ``auto``."""
-    candidates = automatic(SMOOTHERS.get(smoother.name), smoother.options)
-    return Spec(smoother.name, {**smoother.options, **{name: values[0] for name, values in candidates.items()}})
 
 
 def _brings_embeddings(spec: Spec) -> bool:

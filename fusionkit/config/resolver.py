@@ -10,13 +10,15 @@ from fusionkit.config.section import Section
 from fusionkit.config.splits import split_problems
 from fusionkit.contracts.option_types import Count, Natural
 from fusionkit.errors import ConfigError, FusionKitError
-from fusionkit.registry import EXTRACTORS, ComponentRegistry, did_you_mean
+from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
 from fusionkit.registry.options import requirement
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec, split_specs
+from fusionkit.registry.sweep import is_selected, selection_problems, variants
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
+_SELECTED = (FUSIONS, SMOOTHERS)  # of which the dev split can select the value of an option
 
 
 class Resolver:
@@ -106,9 +108,19 @@ class Resolver:
         return spec
 
     def components(self, key: str, registry: ComponentRegistry) -> tuple[Spec, ...]:
-        """Return the components of a key, each once, without those that have problems."""
-        specs = self.make_each(key, self.items(key, registry), Spec.of)
-        return tuple(spec for spec in specs if self.check_component(key, registry, spec))
+        """Return the components of a key, each once, without those that have problems.
+
+        A sweep of an option is one component per value; with ``select=dev`` it is one component.
+        """
+        found: list[Spec] = []
+        for spec in self.make_each(key, self.items(key, registry), Spec.of):
+            if registry in _SELECTED and is_selected(registry, spec):
+                problems = selection_problems(registry, spec)
+                self.add(key, problems)
+                found += [] if problems else [spec]
+            else:
+                found += [each for each in variants(registry, spec) if self.check_component(key, registry, each)]
+        return unique(found)
 
     def items(self, key: str, registry: ComponentRegistry) -> list[Any]:
         """Return the components of a key as given. A text is a comma list, as on the command line."""

@@ -361,7 +361,7 @@ def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]], failed_checks: lis
 
 
 def _cell_entry(row: RowPlan, head: HeadWork) -> dict[str, Any]:
-    heads = {str(each.recipe): each.id for each in row.candidates(head)}
+    heads = {each.candidate: each.id for each in row.candidates(head)}
     return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.fold_data.fold.name}
 
 

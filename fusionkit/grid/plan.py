@@ -21,6 +21,7 @@ from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
 from fusionkit.media.crops import CROPS
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, did_you_mean
 from fusionkit.registry.spec import Spec
+from fusionkit.registry.sweep import dev_candidates
 from fusionkit.storage.identity import digest
 from fusionkit.storage.record import Record, component_record, identity_of
 
@@ -31,6 +32,7 @@ class HeadWork:
 
     Attributes:
         embeddings: by view name, main view first.
+        candidate: its recipe as text, with the fusion if the dev split selects among several.
         swept: whether the recipe is one of a sweep.
         record: what the id depends on, stored with the head.
     """
@@ -41,6 +43,7 @@ class HeadWork:
     fusion: Spec
     recipe: Recipe
     seed: int
+    candidate: str
     swept: bool = False
     record: Record = field(default_factory=dict)
 
@@ -69,7 +72,7 @@ class RowPlan:
     """One row: a configuration over its seeds and folds. Each seed and fold gives one cell.
 
     Attributes:
-        heads: one per recipe, seed and fold. Of a sweep, the cells use the recipe that is chosen on dev.
+        heads: one per candidate (fusion and recipe), seed and fold. The cells use the candidate that is best on dev.
         reference: id of the reference row; None for a reference row itself, or without one.
         record: how cells are made of heads, stored with each cell.
         impute: prediction of frames without any view.
@@ -99,7 +102,8 @@ class RowPlan:
                 found["extractors", embedding.extractor] = embedding.record["extractor"]
             if embedding.backbone:
                 found["backbones", embedding.backbone] = embedding.record["backbone"]
-        found["fusions", head.fusion] = head.record["fusion"]
+        for each in self.heads:
+            found["fusions", each.fusion] = each.record["fusion"]
         found["smoothers", self.smoother] = self.record["smoother"]
         return found
 
@@ -108,7 +112,7 @@ class RowPlan:
         return digest([self.id, *(each.id for each in self.candidates(head))])[:12]
 
     def candidates(self, head: HeadWork) -> list[HeadWork]:
-        """Heads of the same seed and fold, one per recipe."""
+        """Heads of the same seed and fold, one per fusion and recipe of a sweep."""
         return self.groups[head.seed, head.fold_data]
 
     @cached_property
@@ -256,19 +260,23 @@ class _Context:
             region_set = grid.reference if isinstance(grid.reference, tuple) else None
             fusion = grid.fusions[0] if region_set else REFERENCE_FUSION
             heads = self._heads(arrange(grid.main, region_set or ()), fusion)
-            references = {smoother: self._row(heads, smoother, None) for smoother in self.smoothers}
+            references = {smoother: self._row(fusion, heads, smoother, None) for smoother in self.smoothers}
         yield from references.values()
         for regions in grid.regions:
             for fusion in grid.fusions:
                 heads = self._heads(arrange(grid.main, regions), fusion)
                 for smoother in self.smoothers:
                     reference = references.get(smoother)
-                    row = self._row(heads, smoother, reference)
+                    row = self._row(fusion, heads, smoother, reference)
                     if reference is None or row.id != reference.id:
                         yield row
 
-    def _heads(self, views: dict[str, View], fusion: Spec) -> tuple[HeadWork, ...]:
-        """One head per recipe, seed and fold."""
+    def _heads(self, views: dict[str, View], requested: Spec) -> tuple[HeadWork, ...]:
+        """One head per candidate of the fusion, recipe, seed and fold."""
+        fusions = dev_candidates(FUSIONS, requested)
+        return tuple(head for fusion in fusions for head in self._heads_of(views, fusion, named=len(fusions) > 1))
+
+    def _heads_of(self, views: dict[str, View], fusion: Spec, *, named: bool) -> tuple[HeadWork, ...]:
         recipes = Recipe.sweep(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(self.grid.recipe))
         tokens = fit.tokens_needed(fusion)
         embeddings = {
@@ -299,14 +307,16 @@ class _Context:
                 fusion=fusion,
                 recipe=recipe,
                 seed=seed,
+                candidate=f"{fusion} ({recipe})" if named else str(recipe),
                 swept=len(recipes) > 1,
                 record={**record, **own, "fold": {"name": fold.name, "digest": fold.digest}},
             )
 
         return tuple(head(recipe, seed, each) for recipe in recipes for seed in self.grid.seeds for each in self.folds)
 
-    def _row(self, heads: tuple[HeadWork, ...], smoother: Spec, reference: RowPlan | None) -> RowPlan:
-        grid, fusion, embeddings = self.grid, heads[0].fusion, heads[0].embeddings
+    def _row(self, fusion: Spec, heads: tuple[HeadWork, ...], smoother: Spec, reference: RowPlan | None) -> RowPlan:
+        grid, embeddings = self.grid, heads[0].embeddings
+        fusions = [identity_of(record) for record in {head.fusion: head.record["fusion"] for head in heads}.values()]
         recipes = list(dict.fromkeys(head.recipe for head in heads))
         axes = Axes(
             dataset=str(self.source.spec),
@@ -325,7 +335,7 @@ class _Context:
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
             "folds": [fold_data.fold.digest for fold_data in self.folds],
             "recipes": [recipe.describe() for recipe in recipes],
-            "fusion": identity_of(heads[0].record["fusion"]),
+            "fusion": fusions if len(fusions) > 1 else fusions[0],
             "smoother": identity_of(smoother_record),
             "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],
             "impute": grid.impute,

@@ -33,6 +33,7 @@ class Row:
         delta: difference from the reference row, with interval and p; None for the reference, or without common seeds.
         p_holm: p of ``delta``, Holm-corrected over the rows of the table; NaN without one.
         chosen: smoother with the options chosen on dev.
+        chosen_fusion: fusion with the options chosen on dev; the whole sweep if no cell is finished.
         chosen_recipe: recipe chosen on dev; the whole sweep if no cell is finished.
         means: means over cells of scalars without interval.
         failures: message by cell id.
@@ -52,6 +53,7 @@ class Row:
     delta: Estimate | None
     p_holm: float
     chosen: str
+    chosen_fusion: str
     chosen_recipe: str
     means: dict[str, float]
     failures: dict[str, str]
@@ -161,6 +163,7 @@ class RunResults:
             "sd_moderated": sd_moderated,
             "delta": self._delta(own),
             "chosen": chosen["smoother"],
+            "chosen_fusion": chosen["fusion"],
             "chosen_recipe": chosen["recipe"],
             "means": {} if counts is None else _means(infos, counts),
             "failures": own.failures,

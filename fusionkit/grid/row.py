@@ -1,10 +1,9 @@
-"""One row: choose recipe and open smoother options on dev over all seeds, then score its cells."""
+"""One row: choose fusion, recipe and smoother options on dev over all seeds, then score its cells."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property, partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,8 @@ from fusionkit.grid.folder import RunFolder, StoredLogits
 from fusionkit.grid.memory import GIB
 from fusionkit.grid.plan import RowPlan
 from fusionkit.registry import SMOOTHERS
-from fusionkit.registry.options import automatic
 from fusionkit.registry.spec import Spec
+from fusionkit.registry.sweep import dev_candidates
 from fusionkit.stats.intervals import accuracy, macro_f1, uar
 from fusionkit.storage.embeddings import EmbeddingStore
 
@@ -87,13 +86,13 @@ class RowScorer:
         self.store = store
         self.backbone_cost = backbone_cost
         self.memory = memory
-        self.recipes = {str(head.recipe): head.recipe for head in row.heads}
-        # Trained heads by recipe, then by cell.
-        self.heads: dict[str, dict[str, str]] = {recipe: {} for recipe in self.recipes}
+        self.candidates = {head.candidate: head for head in row.heads}  # of each, one of its heads
+        # Trained heads by candidate, then by cell.
+        self.heads: dict[str, dict[str, str]] = {candidate: {} for candidate in self.candidates}
         for cell in entry["cells"]:
-            for recipe, head in cell["heads"].items():
+            for candidate, head in cell["heads"].items():
                 if stored.has(head):
-                    self.heads[recipe][cell["id"]] = head
+                    self.heads[candidate][cell["id"]] = head
         trained = {cell for heads in self.heads.values() for cell in heads}
         self.trained = [cell for cell in entry["cells"] if cell["id"] in trained]
         self.folds = {head.fold_data.fold.name: head.fold_data for head in row.heads}
@@ -111,7 +110,7 @@ class RowScorer:
             elif cell["id"] in self.cells:
                 yield cell["id"], partial(self._score, self.cells[cell["id"]])
             else:
-                self.folder.remove_cell(cell["id"])  # it may hold the score of a recipe that is no longer chosen
+                self.folder.remove_cell(cell["id"])  # it may hold the score of a candidate that is no longer chosen
 
     def _valid(self) -> set[str]:
         """Stored, undamaged cells, with options that were chosen from the same heads as now."""
@@ -124,33 +123,33 @@ class RowScorer:
 
     @cached_property
     def _chosen_over(self) -> list[str]:
-        """Heads from which recipe and smoother options are chosen; empty if there is nothing to choose."""
-        if not self._candidates and len(self.recipes) == 1:
+        """Heads from which fusion, recipe and smoother options are chosen; empty if there is nothing to choose."""
+        if len(self._smoothers) == len(self.candidates) == 1:
             return []
         return sorted(head for heads in self.heads.values() for head in heads.values())
 
     @cached_property
     def cells(self) -> dict[str, dict[str, Any]]:
-        """Cells that can be scored, by id, each with its head of the chosen recipe."""
-        heads = self.heads[self.recipe]
+        """Cells that can be scored, by id, each with its head of the chosen candidate."""
+        heads = self.heads[self.candidate]
         return {cell["id"]: {**cell, "head": heads[cell["id"]]} for cell in self.trained if cell["id"] in heads}
 
     @cached_property
-    def recipe(self) -> str:
-        """Recipe with the best mean dev score over seeds and folds, before smoothing; the first of equal ones."""
-        scores = self._recipe_scores
-        return max(scores, key=lambda recipe: scores[recipe]) if scores else next(iter(self.recipes))
+    def candidate(self) -> str:
+        """Fusion and recipe with the best mean dev score over seeds and folds, before smoothing."""
+        scores = self._candidate_scores
+        return max(scores, key=lambda candidate: scores[candidate]) if scores else next(iter(self.candidates))
 
     @cached_property
-    def _recipe_scores(self) -> dict[str, float]:
-        """Mean dev score by recipe of a sweep, without recipes of which more heads failed than of others."""
-        if len(self.recipes) == 1:
+    def _candidate_scores(self) -> dict[str, float]:
+        """Mean dev score by candidate of a sweep, without those of which more heads failed than of others."""
+        if len(self.candidates) == 1:
             return {}
         most = max(map(len, self.heads.values()))
         folds = {cell["id"]: cell["fold"] for cell in self.trained}
         return {
-            recipe: float(np.mean([self._unsmoothed_score(folds[cell], head) for cell, head in heads.items()]))
-            for recipe, heads in self.heads.items()
+            candidate: float(np.mean([self._unsmoothed_score(folds[cell], head) for cell, head in heads.items()]))
+            for candidate, heads in self.heads.items()
             if len(heads) == most
         }
 
@@ -163,21 +162,16 @@ class RowScorer:
     @cached_property
     def chosen(self) -> Spec:
         """Smoother with every option chosen; the first of equal candidates, which is the mildest."""
-        if not self._candidates:
-            return self.row.smoother
+        if len(self._smoothers) == 1:
+            return self._smoothers[0]
         cells = self.cells.values()
-        scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._candidates]
-        return self._candidates[int(np.argmax(scores))]
+        scores = [np.mean([self._dev_score(cell, spec) for cell in cells]) for spec in self._smoothers]
+        return self._smoothers[int(np.argmax(scores))]
 
     @cached_property
-    def _candidates(self) -> list[Spec]:
-        """Smoother with each combination of values for its ``auto`` options; empty without such options."""
-        spec = self.row.smoother
-        open_options = automatic(SMOOTHERS.get(spec.name), spec.options)
-        if not open_options:
-            return []
-        choices = product(*open_options.values())
-        return [Spec(spec.name, {**spec.options, **dict(zip(open_options, choice, strict=True))}) for choice in choices]
+    def _smoothers(self) -> list[Spec]:
+        """Smoothers among which the dev split selects, the mildest first."""
+        return dev_candidates(SMOOTHERS, self.row.smoother)
 
     def _dev_score(self, cell: dict[str, Any], spec: Spec) -> float:
         """Dev score of a cell, computed once: the chosen smoother is one of the candidates."""
@@ -208,8 +202,9 @@ class RowScorer:
             "fold": cell["fold"],
             "smoother": str(self.chosen),
             "head": cell["head"],
-            "recipe": self.recipe,
-            "recipe_dev_macro_f1": {name: _number(value) for name, value in self._recipe_scores.items()},
+            "fusion": str(self.candidates[self.candidate].fusion),
+            "recipe": str(self.candidates[self.candidate].recipe),
+            "candidate_dev_macro_f1": {name: _number(value) for name, value in self._candidate_scores.items()},
             "chosen_over": self._chosen_over,
             "dev_macro_f1": _number(self._dev_score(cell, self.chosen)),
             "macro_f1": _number(macro_f1(total)),
@@ -278,8 +273,9 @@ class RowScorer:
             return None
         name = fold_data.fold.name
         if name not in self._features:
-            keys = {view: embedding.key for view, embedding in self.row.heads[0].embeddings.items()}
-            standardize = self.recipes[self.recipe].standardize
+            chosen = self.candidates[self.candidate]
+            keys = {view: embedding.key for view, embedding in chosen.embeddings.items()}
+            standardize = chosen.recipe.standardize
             self._features[name] = load_features(
                 self.store, keys, fold_data.rows, standardize=standardize, memory=self.memory // len(self.folds)
             )

@@ -366,8 +366,8 @@ class _Run:
                 if message and self.folder.read_cell(cell) is None:
                     self.outcome.failed[name] = message
                 elif message and not self.heads.has(head.id):
-                    # The cell has the head of another recipe of the sweep, chosen among fewer.
-                    self.outcome.notes.append(f"{name}: recipe {head.recipe} failed and was not compared: {message}")
+                    # The cell has the head of another candidate of the sweep, chosen among fewer.
+                    self.outcome.notes.append(f"{name}: {head.candidate} failed and was not compared: {message}")
 
     def _collect_unreadable(self) -> None:
         keys = {

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fusionkit.config.grid_config import mildest
 from fusionkit.config.keys import DEFAULT_SMOOTHERS
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.engine.smooth import clip_edges
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
+from fusionkit.registry.sweep import dev_candidates
 
 NO_SMOOTHER = Spec("none")
 
@@ -39,7 +39,7 @@ def smoother_warnings(smoothers: Sequence[Spec], table: FrameTable) -> Iterator[
     if idle and tuple(map(str, smoothers)) != DEFAULT_SMOOTHERS:
         yield f"every clip is one frame, where {', '.join(idle)} would change nothing: only rows of none are made"
     length = median_length(table)
-    spans = {spec: SMOOTHERS.build(mildest(spec)).span for spec in acting}
+    spans = {spec: SMOOTHERS.build(dev_candidates(SMOOTHERS, spec)[0]).span for spec in acting}
     wide = [f"{spec} (about {span:,.0f})" for spec, span in spans.items() if span is not None and span > length]
     if wide and length > 1:
         yield (

@@ -14,7 +14,7 @@ from fusionkit.engine.source import Source
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan, RowPlan
 from fusionkit.registry import SMOOTHERS
-from fusionkit.registry.options import automatic
+from fusionkit.registry.sweep import dev_candidates
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore, shard_count
 from fusionkit.storage.lease import held
 from fusionkit.storage.record import Record
@@ -229,9 +229,8 @@ class _Inspection:
         return found
 
     def _chosen_over(self, row: RowPlan) -> list[str]:
-        """Heads from which a run would choose recipe and smoother options; empty if there is nothing to choose."""
-        open_options = automatic(SMOOTHERS.get(row.smoother.name), row.smoother.options)
-        if len({head.recipe for head in row.heads}) == 1 and not open_options:
+        """Heads from which a run would choose fusion, recipe and smoother options; empty without a choice."""
+        if len({head.candidate for head in row.heads}) == len(dev_candidates(SMOOTHERS, row.smoother)) == 1:
             return []
         own = {head.id for head in row.heads}
         earlier = {head for cell in self.cells_by_row.get(row.id, []) for head in cell["heads"].values()} - own

@@ -85,7 +85,7 @@ def _inits(cls: type[Any]) -> Iterator[Callable[..., None]]:
     """Yield the class's ``__init__``, then that of each next base class while the one before has ``**options``."""
     for base in cls.__mro__:
         init = vars(base).get("__init__")
-        if init is not None:
+        if init is not None and base is not object:  # whose signature takes anything
             yield init
             if not _has_var_keyword(init):
                 return
@@ -114,7 +114,8 @@ def _normal(value: Any, annotation: Any) -> Any:
 def automatic(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     """Return the options that are ``auto``, each with the candidates to choose from on dev, the mildest first."""
     filled = defaults_filled(cls, given)
-    return {name: candidates for name, candidates in cls.auto.items() if filled.get(name) == "auto"}
+    known: Mapping[str, Sequence[Any]] = getattr(cls, "auto", {})  # smoothers have it
+    return {name: candidates for name, candidates in known.items() if filled.get(name) == "auto"}
 
 
 def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
@@ -148,7 +149,8 @@ def requirement(value: Any, annotation: Any) -> str:
 
 def _takes_any(cls: type[Any]) -> bool:
     """Return whether the class takes options that it does not name."""
-    return all(map(_has_var_keyword, _inits(cls)))
+    inits = list(_inits(cls))
+    return bool(inits) and all(map(_has_var_keyword, inits))
 
 
 def _as_json(value: Any, annotation: Any) -> str:

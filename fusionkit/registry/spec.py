@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,10 +172,18 @@ def split_specs(texts: Iterable[str]) -> list[str]:
 
 
 def parse_value(text: str) -> Any:
-    """Parse a value of the command line: JSON if it is valid JSON, else text without its quotes.
+    """Parse a value of the command line: JSON, ``[a,b]`` as a list, else text without its quotes.
 
     A backslash is an escape in double quotes, as in JSON, and a plain character in single quotes.
     """
+    value, text = _parse_item(text), text.strip()
+    if isinstance(value, str) and text[:1] == "[" != text[1:2] and text.endswith("]"):
+        with suppress(ConfigError):
+            return [_parse_item(item) for item in split_outside(text[1:-1])]
+    return value
+
+
+def _parse_item(text: str) -> Any:
     text = text.strip()
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)

@@ -22,7 +22,8 @@ RESULT_COLUMNS = (
 )
 CELL_COLUMNS = (
     *AXES,
-    *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "dev_macro_f1", "macro_f1", "accuracy", "uar", "ece"),
+    *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "chosen_fusion", "dev_macro_f1", "macro_f1"),
+    *("accuracy", "uar", "ece"),
     *("best_epoch", "steps", "predicted_classes", "weights", "state", "error"),
 )
 COST_COLUMNS = (
@@ -90,7 +91,7 @@ def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
 def cell_lines(results: RunResults) -> Iterator[dict[str, Any]]:
     """Yield the lines of cells.csv by column."""
     for cell in results.cells():
-        chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe")}
+        chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe", "fusion")}
         yield {**cell, **cell["axes"], "cell": cell["id"], "weights": weights_text(cell["random_weights"]), **chosen}
 
 

@@ -137,7 +137,7 @@ def _texts(
     names = RowNames(results.rows)
     formats = dict(zip(("best", "tied"), marks, strict=True))
     for row in results.rows:
-        chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}
+        chosen = {"smoother": row.chosen, "fusion": row.chosen_fusion, "recipe": row.chosen_recipe}
         chosen["weights"] = weights_text(row.random_backbones)
         settings = [chosen[axis] if axis in chosen else names.part(row.axes, axis) for axis in axes]
         score, *others = (_escaped(text, signs) for text in _numbers(row))

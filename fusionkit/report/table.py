@@ -149,7 +149,8 @@ def _best(rows: Sequence[Row], most: int) -> list[Row]:
 
 def _cells(row: Row, best: float) -> list[Text]:
     smoother = row.chosen if row.chosen == row.axes.smoother else f"{row.chosen} (auto)"
-    axes = [Text(printable(text)) for text in (row.axes.views, row.axes.fusion, smoother)]
+    fusion = row.chosen_fusion if row.chosen_fusion == row.axes.fusion else f"{row.chosen_fusion} (auto)"
+    axes = [Text(printable(text)) for text in (row.axes.views, fusion, smoother)]
     if row.score is None:
         return [*axes, Text(unfinished_text(row), style="red" if row.failures else "yellow"), Text(""), Text("")]
     score = Text(share_with_interval(row.score), style="bold" if row.score.value == best else "")

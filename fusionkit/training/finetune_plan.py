@@ -159,6 +159,7 @@ class _ShapePlan:
                 fusion=spec,
                 recipe=self.config.recipe.as_recipe(),
                 seed=seed,
+                candidate=str(self.config.recipe.as_recipe()),
                 record={**record, "seed": seed, "fold": {"name": fold.name, "digest": fold.digest}},
             )
 

@@ -113,7 +113,12 @@ def test_the_other_files_of_the_page_can_be_read(tmp_path: Path) -> None:
             file = tmp_path / f"{number}.{suffix}"
             file.write_text(text)
             found.append(resolve(read_config(file, command="bench"), "page"))
-    inherited, swept, extended = found
+    inherited, selected, swept, extended = found
+    assert [str(spec) for spec in (*selected.fusions, *selected.smoothers)] == [
+        "mlp:hidden=[64,128],select=dev",
+        "gated",
+        "window:select=dev,width=[5,25,101]",
+    ]
     assert (inherited.seeds, inherited.recipe, len(inherited.regions)) == ((0, 1, 2), (("epochs", 10),), 7)
     assert dict(swept.recipe)["lr"] == (0.001, 0.0003)
     assert str(extended.regions[-1][0]) == "brow"

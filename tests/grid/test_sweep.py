@@ -90,7 +90,7 @@ def test_the_recipe_is_the_best_on_dev_by_the_mean_over_seeds_and_folds(tmp_path
         chosen = best_by_hand(folder, row)
         for info in infos(folder, row):
             assert info["recipe"] == chosen
-            assert info["recipe_dev_macro_f1"] == pytest.approx(means_by_hand(folder, row))
+            assert info["candidate_dev_macro_f1"] == pytest.approx(means_by_hand(folder, row))
         kept = {head.id for head in row.heads if str(head.recipe) == chosen}
         assert {info["head"] for info in infos(folder, row)} == kept
 
@@ -189,6 +189,49 @@ def test_the_recipe_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None
         assert (outcome.fitted, outcome.scored, outcome.reused) == (0, 0, 3)
         changed |= infos(folder, row)[0]["recipe"] != before
     assert changed  # on one of these data at least another recipe is better over three seeds than over one
+
+
+CHOSEN: dict[str, Any] = {
+    "datasets": ["toy-blobs:noise=70.0"],
+    "fusions": ["mlp:hidden=[1,32],select=dev"],
+    "recipe": {"epochs": [1, 3], "lr": 0.02},
+    "smoothers": ["toy-box:width=[1,3,9],select=dev"],
+    "reference": "none",
+}
+
+
+def test_options_of_fusion_and_smoother_are_chosen_on_dev_in_one_row(tmp_path: Path) -> None:
+    plan = toy_plan(**CHOSEN)
+    (row,) = plan.rows
+    outcome, results = carry_out(plan, tmp_path / "run")
+    assert (outcome.fitted, outcome.scored, outcome.failed) == (8, 2, {})
+    folder = RunFolder(tmp_path / "run")
+    means: dict[tuple[str, str], list[float]] = {}
+    for head in row.heads:
+        means.setdefault((str(head.fusion), str(head.recipe)), []).append(dev_f1(folder, head))
+    best = max(means, key=lambda key: np.mean(means[key]))
+    for info in infos(folder, row):
+        assert (info["fusion"], info["recipe"]) == best
+        assert info["candidate_dev_macro_f1"] == {
+            f"{fusion} ({recipe})": pytest.approx(np.mean(scores)) for (fusion, recipe), scores in means.items()
+        }
+    (shown,) = results.rows
+    assert shown.axes.fusion == "mlp:hidden=[1,32],select=dev"
+    assert (shown.chosen_fusion, shown.chosen_recipe) == best
+    # The smoother is the one that dev chooses for the chosen heads alone.
+    epochs = 1 if "epochs=1" in best[1] else 3
+    alone = toy_plan(**{**CHOSEN, "fusions": [best[0]], "recipe": {"epochs": epochs, "lr": 0.02}})
+    carry_out(alone, tmp_path / "alone")
+    assert infos(RunFolder(tmp_path / "alone"), alone.rows[0])[0]["smoother"] == shown.chosen
+    again, _ = carry_out(plan, tmp_path / "run")
+    assert (again.fitted, again.scored, again.reused) == (0, 0, 2)
+
+
+def test_a_sweep_without_selection_is_one_row_per_value() -> None:
+    plan = toy_plan(fusions=["mlp:hidden=[1,32]"], smoothers=["toy-box:width=[1,3]"], reference="none")
+    assert [(row.axes.fusion, row.axes.smoother) for row in plan.rows] == [
+        (f"mlp:hidden={hidden}", f"toy-box:width={width}") for hidden in (1, 32) for width in (1, 3)
+    ]
 
 
 def test_of_equal_points_the_first_is_taken(tmp_path: Path) -> None:
@@ -312,7 +355,7 @@ def test_without_a_sweep_the_recipe_asked_for_is_the_one_chosen(tmp_path: Path) 
     write_csv_files(results)
     for row in read(tmp_path / "run" / "cells.csv"):
         assert row["chosen_recipe"] == row["recipe"] == "lr=0.05,epochs=4"
-    assert all(cell["chosen_over"] == [] and cell["recipe_dev_macro_f1"] == {} for cell in results.cells())
+    assert all(cell["chosen_over"] == [] and cell["candidate_dev_macro_f1"] == {} for cell in results.cells())
 
 
 def test_a_dry_run_tells_the_points_apart(tmp_path: Path) -> None:
@@ -375,7 +418,7 @@ def test_the_command_takes_a_sweep_and_records_the_choice(tmp_path: Path, monkey
     cells = read(Path("out/cells.csv"))
     for row in cells:
         stored = json.loads(Path("out/cells", row["cell"], "cell.json").read_text(encoding="utf-8"))
-        means = stored["recipe_dev_macro_f1"]
+        means = stored["candidate_dev_macro_f1"]
         assert list(means) == ["lr=0.0001,epochs=2", "lr=0.01,epochs=2"]
         assert row["chosen_recipe"] == max(means, key=lambda point: means[point])
         assert json.loads(Path("out/heads", stored["head"], "head.json").read_text(encoding="utf-8"))["recipe"][

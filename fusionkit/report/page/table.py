@@ -91,7 +91,7 @@ def _setting_columns(rows: list[Row], axes: list[str]) -> Iterator[_ColumnOfRows
 
     def entry(row: Row, axis: str) -> Entry:
         given = names.part(row.axes, axis)
-        chosen = {"smoother": row.chosen, "recipe": row.chosen_recipe}.get(axis, given)
+        chosen = {"smoother": row.chosen, "fusion": row.chosen_fusion, "recipe": row.chosen_recipe}.get(axis, given)
         text = given if chosen == given else f"{chosen} (chosen from {given})"
         return Entry(text, getattr(row.axes, axis))
 
