@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-import json
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from fusionkit.config.keys import DEFAULTS
+from fusionkit.config.plain_data import read_plain
+from fusionkit.contracts.regular_file import read_file, special_file
 from fusionkit.errors import ConfigError, cause_of, component_errors
 from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import parse_value
@@ -42,6 +43,8 @@ def find_config(name: str) -> Path:
         ConfigError: if it does not exist.
     """
     path = Path(name)
+    if problem := special_file(path):
+        raise ConfigError(f"config {name!r} cannot be read: {problem}")
     return path if path.is_file() else _shipped(name, f"no config {name!r}")
 
 
@@ -189,7 +192,7 @@ def _base(path: Path, name: object) -> Path:
 
 def _parse_code(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        return ast.parse(read_file(path), filename=str(path))
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"{path}: {cause_of(error)}") from error
 
@@ -233,13 +236,7 @@ def _execute(path: Path, code: ast.Module, inherited: dict[str, Any]) -> dict[st
 
 
 def _parse_data(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not plain data: {cause_of(error)}") from error
+    data = read_plain(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a config must be a mapping of keys, not {type(data).__name__}")
     for key in data:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from fusionkit.config.recipe import Recipe
-from fusionkit.config.resolver import Resolver, listed, unique
+from fusionkit.config.resolver import MOST, Resolver, listed, unique
 from fusionkit.config.views import RegionSet, View, parse_region_set, regions_of, subsets
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.option_types import Count
@@ -17,6 +18,7 @@ from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates, variants
 from fusionkit.storage.identity import digest
 
+MOST_DIVIDED = 12  # views of --subsets; 12 have 4,095 subsets
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 
@@ -165,6 +167,7 @@ class _GridResolver(Resolver):
             modules=self.modules,
         )
         self._check_views(grid)
+        self._check_size(grid)
         self.raise_problems()
         return grid
 
@@ -214,7 +217,11 @@ class _GridResolver(Resolver):
             self.add("regions", ["no region set given"])
         found = [*self.make_each("regions", given, parse_region_set)]
         for views in self.make_each("subsets", to_divide, parse_region_set):
-            found += subsets(views)
+            if len(views) > MOST_DIVIDED:
+                number = f"{len(views)} views have {2 ** len(views) - 1:,} subsets"
+                self.add("subsets", [f"{number}; at most {MOST_DIVIDED} views are divided"])
+            else:
+                found += subsets(views)
         return unique(found)
 
     def _recipe(self) -> tuple[tuple[str, Any], ...]:
@@ -254,6 +261,24 @@ class _GridResolver(Resolver):
         views |= {View.parse(view) for choice in grid.backbones for view, _ in choice.per_view}
         for spec in grid.extractors:
             self.check_regions("regions", spec, regions_of(views))
+
+    def _check_size(self, grid: GridConfig) -> None:
+        axes = {
+            "data sets": grid.datasets,
+            "extractors": grid.extractors,
+            "backbones": grid.backbones,
+            "region sets": grid.regions,
+            "fusions": grid.fusions,
+            "smoothers": grid.smoothers,
+            "seeds": grid.seeds,
+            **{name: value for name, value in grid.recipe if isinstance(value, tuple)},
+        }
+        cells = math.prod(map(len, axes.values()))
+        if cells > MOST:
+            factors = " x ".join(f"{len(values):,} {name}" for name, values in axes.items() if len(values) > 1)
+            self.problems.append(
+                f"the grid has {cells:,} combinations ({factors}); at most {MOST:,}: divide it into several"
+            )
 
 
 def _brings_embeddings(spec: Spec) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -14,6 +15,7 @@ from fusionkit.registry.options import defaults_filled
 
 STEPS_PER_EPOCH = 20  # at least, with batches that fit the data
 SMALLEST_BATCH, LARGEST_BATCH = 8, 256  # frames
+MOST_RECIPES = 1_000  # of a sweep
 BelowOne = Annotated[float, Range(least=0, below=1)]
 
 
@@ -74,6 +76,8 @@ class Recipe(Section):
         if not isinstance(given, Mapping):
             return [f"{given!r} is not a mapping of options"]
         found = [f"option {name} = [] must not be empty" for name, value in given.items() if value in ([], ())]
+        if not found and (points := _count(given)) > MOST_RECIPES:
+            found = [f"the sweep has {points:,} recipes; at most {MOST_RECIPES:,}"]
         if not found:
             for point in _points(given):
                 found += super().problems(point)
@@ -143,6 +147,10 @@ def sweep_text(points: Sequence[Recipe]) -> str:
         elif values != [item.default]:
             changed.append(f"{item.name}={values[0]}")
     return ",".join(changed) or "default"
+
+
+def _count(given: Mapping[str, Any]) -> int:
+    return math.prod(len(value) for value in given.values() if isinstance(value, (list, tuple)))
 
 
 def _points(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,9 @@ from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec, split_specs
 from fusionkit.registry.sweep import is_selected, selection_problems, variants
 
+MOST = 100_000  # combinations of a grid; each takes half a millisecond to plan
+LARGEST_SEED = 2**32 - 1
+
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
 _SELECTED = (FUSIONS, SMOOTHERS)  # of which the dev split can select the value of an option
@@ -87,10 +90,16 @@ class Resolver:
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds: ``seeds`` is their number or a list of them."""
         value = self.raw["seeds"]
-        seeds = list(value) if isinstance(value, range) else value
+        seeds = list(value[: MOST + 1]) if isinstance(value, range) else value
         required = requirement(seeds, Count | list[Natural]) if seeds not in ([], ()) else "a number or a list of seeds"
         if required:
             self.problems.append(f"seeds = {value!r} must be {required}")
+            return ()
+        if (number := seeds if isinstance(seeds, int) else len(seeds)) > MOST:
+            self.problems.append(f"seeds: {number:,} seeds; at most {MOST:,}")
+            return ()
+        if not isinstance(seeds, int) and max(seeds) > LARGEST_SEED:
+            self.problems.append(f"seeds: {max(seeds)} must be at most {LARGEST_SEED}")
             return ()
         return unique(range(seeds) if isinstance(seeds, int) else seeds)
 

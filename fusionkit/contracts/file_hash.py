@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
+from fusionkit.contracts.regular_file import open_file
+
 SIZE = 16  # bytes of a content hash
 ABSENT = bytes(SIZE)  # instead of the hash of a file that is missing or cannot be read
 _SETTLED = 2_000_000_000  # ns; coarser than the clock of any usual file system
@@ -46,7 +48,7 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp | None:
 def content_hash(path: str | os.PathLike[str]) -> bytes:
     """Read a file and return the hash of its bytes; ``ABSENT`` if it cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123  (as above)
+        with open_file(path, buffering=0) as stream:
             return hashlib.file_digest(stream, "sha256").digest()[:SIZE]
     except (OSError, ValueError):
         return ABSENT
@@ -69,7 +71,7 @@ def file_hash(path: str | os.PathLike[str]) -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, "rb") as stream:  # noqa: PTH123
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 

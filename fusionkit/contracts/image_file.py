@@ -10,6 +10,7 @@ import struct
 
 import numpy as np
 
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
 
 MAX_PIXELS = 200_000_000  # a video frame has a few megapixels, a photo up to a hundred: more is broken or malicious
@@ -117,8 +118,8 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
     """
     where = os.fspath(path)
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # creating a Path takes longer than opening it
-            data = file.read()
+        with open_file(path, buffering=0) as file:
+            data: bytes = file.read()
     except (OSError, ValueError) as error:  # a name with a NUL byte is no file's
         raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not data:

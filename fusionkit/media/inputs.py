@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fusionkit.contracts import image_file
 from fusionkit.contracts.image_file import is_image, load_image
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames
@@ -184,7 +185,7 @@ def _is_video(path: Path) -> bool:
     if ending in video.ENDINGS or ending in image_file.ENDINGS:
         return ending in video.ENDINGS
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return not is_image(file.read(16))
     except OSError:
         return True  # the error is reported when the file is read
@@ -251,6 +252,7 @@ def _declared_frames(path: Path) -> int:
     import av
 
     try:
+        open_file(path).close()
         with av.open(str(path)) as container:
             return expected_frames(container, container.streams.video[0]) or 1
     except (av.FFmpegError, OSError, IndexError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusionkit.contracts.image_file import MAX_PIXELS, is_image
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
 
 ENDINGS = frozenset(
@@ -139,7 +140,7 @@ def expected_frames(container: Any, stream: Any) -> int | None:
 def _check(path: Path) -> None:
     """Raise :class:`DataError` for a file that is unreadable, empty or an image: FFmpeg would decode the last."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(16)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.data.layouts import check_free, new_folder
 from fusionkit.engine.smooth import clips
 from fusionkit.engine.source import Source
@@ -205,7 +206,7 @@ def _header(path: Path) -> str:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8-sig") as stream:
+        with open_file(path, "r", encoding="utf-8-sig") as stream:
             for text in stream:
                 yield text.rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -14,8 +14,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
 from fusionkit.registry.source import LONE_FILE, forget_folders, resolved, source_files
+
+_SIZE = 1 << 24  # bytes; largest plugin file
 
 
 def load_plugin_file(path: str) -> None:
@@ -31,7 +34,7 @@ def load_plugin_file(path: str) -> None:
     """
     try:
         file = Path(path).expanduser().resolve(strict=True)
-        file.read_bytes()
+        read_file(file, _SIZE)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"plugin {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if file.suffix != ".py":

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fusionkit.contracts.regular_file import special_file
 from fusionkit.errors import ConfigError, DataError, StorageError, printable
 from fusionkit.storage.identity import canonical
 
@@ -65,6 +66,8 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
+    if problem := special_file(path):  # a rename would replace the device itself
+        raise StorageError(f"{path} cannot be written: {problem}")
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ import numpy as np
 from fusionkit.config.splits import Holdout
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS, read_image
+from fusionkit.contracts.regular_file import open_file, read_file
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import ConfigError, DataError, cause_of
 from fusionkit.media import video
@@ -243,7 +244,7 @@ class ImageFiles(Images):
             DataError: if the file cannot be read or is empty, or none of its paths exists.
         """
         try:
-            names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            names = [line.strip() for line in read_file(path).decode("utf-8").splitlines() if line.strip()]
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as a list of images: {error}") from error
         if not names:
@@ -353,6 +354,7 @@ class VideoFrames(Images):
         import av
 
         times, keys = [], []
+        open_file(self.path).close()
         with av.open(str(self.path)) as container:
             if not container.streams.video:
                 raise ValueError("it has no video stream")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, cause_of
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def _read(path: str) -> Any:
 def _mistaken(path: str) -> tuple[str, str] | None:
     """Return the kind of a file that is not of the kind of its ending, and a hint."""
     file = Path(path)
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         head = stream.read(64)
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not weights", "download the weights again, by the link of the file itself"
@@ -399,6 +400,7 @@ def _metadata(path: str) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_file(path).close()
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except (OSError, SafetensorError):

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import DataError
 from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_folders import class_folders
@@ -289,7 +290,7 @@ def _read_npy(top: Path, folders: dict[str, Path], labels: _Labels) -> Listing:
     for split, folder in folders.items():
         for name in _annotated(folder / "annotations"):
             path = folder / "annotations" / f"{name}{_NPY_ENDING}"
-            data = path.read_bytes()
+            data = read_file(path)
             try:
                 label = labels.label(npy_scalar(data))
             except ValueError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED
+from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.annotation_file import AnnotationFile
@@ -115,7 +116,7 @@ def read_annotations(folder: Path) -> list[LabelFile]:
 
 def _read(path: Path, split: str, other: str) -> LabelFile:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DataError(f"affwild2: {path} cannot be read: {error.strerror}") from error
     label, wrong = parse_labels(data)
@@ -186,7 +187,7 @@ def listed_test_clips(root: Path, annotations: Path) -> list[str] | None:
     path = find_test_list(root, annotations)
     if path is None:
         return None
-    text = path.read_bytes().removeprefix(_BOM).decode(errors="replace")
+    text = read_file(path).removeprefix(_BOM).decode(errors="replace")
     return sorted({line.strip() for line in text.splitlines()} - {""})
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
 
 
@@ -37,7 +38,7 @@ class AnnotationFile:
         """
         self._hash = hashlib.sha256()
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 for number, raw in enumerate(file, start=1):
                     self._hash.update(raw)
                     yield number, self._decoded(number, raw).rstrip("\r\n")

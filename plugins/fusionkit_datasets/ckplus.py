@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fusionkit.contracts import UNLABELLED, Count
 from fusionkit.contracts.image_file import ENDINGS
+from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
@@ -72,7 +73,7 @@ def _listing(top: Path, peak: int, neutral: bool, between: bool) -> Listing:
         if path is None:
             unlabelled += 1
             continue
-        data = path.read_bytes()
+        data = read_file(path)
         state.update(clip.encode(errors="surrogateescape") + data)
         emotion = _emotion(data)
         if emotion is None:

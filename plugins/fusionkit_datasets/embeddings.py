@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
@@ -141,7 +142,7 @@ def bytes_digest(path: str) -> str:
     state = hashlib.sha256()
     for file in sorted(source.glob("*.npy")) if source.is_dir() else [source]:
         state.update(file.name.encode() if source.is_dir() else b"")
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             while block := stream.read(1 << 22):
                 state.update(block)
     return state.hexdigest()[:16]
@@ -149,6 +150,7 @@ def bytes_digest(path: str) -> str:
 
 def _npy(file: Path) -> np.ndarray:
     try:
+        open_file(file).close()
         # Mapped: a view of millions of frames may exceed memory.
         array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -158,7 +160,7 @@ def _npy(file: Path) -> np.ndarray:
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with open_file(file) as stream, np.load(stream, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(file, error) from error
@@ -170,6 +172,7 @@ def _parquet(file: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise ConfigError(f"embeddings: {file} needs pyarrow", hint="pip install 'fusionkit[parquet]'") from error
     try:
+        open_file(file).close()
         table = parquet.read_table(file)
     except (OSError, ArrowException) as error:
         raise _unreadable(file, error) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Export
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_folders import class_folders
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
@@ -76,7 +77,7 @@ def _from_folders(top: Path) -> Listing:
 
 def _is_pixel_table(path: Path) -> bool:
     """Return whether a file begins like the csv of FER2013."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with open_file(path, "r", encoding="utf-8-sig", errors="replace") as file:
         names = {name.strip(' "\r\n').lower() for name in file.readline(200).split(",")}
     return {"emotion", "pixels"} <= names
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
 from fusionkit.registry import did_you_mean
 
@@ -66,7 +67,7 @@ class PixelTable:
         """
         faults: list[str] = []
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 first = file.readline()
                 header = _header(dataset, path, first)
                 rows = list(_rows(path, header, file, len(first), faults))
@@ -81,7 +82,7 @@ class PixelTable:
     def read(self, row: int) -> np.ndarray | None:
         """Return RGB uint8 (48, 48, 3); None if the pixels are not 48 x 48 numbers from 0 to 255."""
         try:
-            with self.path.open("rb") as file:
+            with open_file(self.path) as file:
                 grey = self._grey(file, self.rows[row])
         except OSError:
             return None
@@ -106,7 +107,7 @@ class PixelTable:
 
     def problems(self) -> Iterator[tuple[int, str]]:
         """Yield (row, problem) for each row without a face; all pixels are parsed."""
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             for index, row in enumerate(self.rows):
                 grey = self._grey(file, row)
                 if isinstance(grey, str):
@@ -119,7 +120,7 @@ class PixelTable:
 
     @cached_property
     def _digest(self) -> str:
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 

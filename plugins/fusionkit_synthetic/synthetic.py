@@ -16,6 +16,7 @@ from fusionkit_synthetic.expression import CLASSES
 from fusionkit_synthetic.interaction import CLASSES as TWO
 from fusionkit_synthetic.interaction import Interaction
 
+MOST_FRAMES = 10_000_000
 RENDERER = 1  # raise it when the same options give other pixels than before
 
 
@@ -49,7 +50,8 @@ class Synthetic(FaceDataset):
             one minus it; see :meth:`best`.
 
     Raises:
-        ConfigError: if a split has fewer than 8 clips, or ``label_noise`` is given without an interaction.
+        ConfigError: if a split has fewer than 8 clips, all have more than 10 million frames, or ``label_noise`` is
+            given without an interaction.
 
     Reference:
         P. Ekman, W. V. Friesen, J. C. Hager, Facial Action Coding System, 2002; classes and their skew as in D. Kollias
@@ -83,6 +85,8 @@ class Synthetic(FaceDataset):
             for split, persons in sizes.splits
             if persons * clips < len(CLASSES)
         ]
+        if (frames := sizes.total_clips * clip_length) > MOST_FRAMES:
+            problems.append(f"synthetic: about {frames:,} frames; at most {MOST_FRAMES:,} are drawn")
         if label_noise is not None and interaction == "none":
             problems.append("synthetic: label_noise requires an interaction")
         if problems:

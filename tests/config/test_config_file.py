@@ -16,6 +16,7 @@ from fusionkit.config.grid_config import resolve
 from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import Spec
 
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
 TAG = '!!python/object/apply:os.mkdir ["executed"]'
 
 
@@ -198,12 +199,21 @@ def test_substitution_cannot_create_a_tag(tmp_path: Path) -> None:
         ({"a_py": "_base_ = 'b.py'\n", "b_py": "_base_ = ['a.py']\n"}, "is its own base"),
         ({"a_yaml": "_base_: [b.yaml, c.yaml]\n", "b_yaml": "seeds: 1\n", "c_yaml": "seeds: 2\n"}, "set seeds"),
         ({"a_yaml": "_base_: b.yaml\nrecipe: {lr: 1}\n", "b_yaml": "recipe: 3\n"}, "recipe"),
-        ({"a_yaml": "a: [1\n"}, "not plain data"),
+        ({"a_yaml": "seeds: 3\na: [1\n"}, "a.yaml:3: not plain YAML: while parsing a flow sequence"),
         ({"a_yaml": "[1, 2]\n"}, "must be a mapping of keys, not list"),
         ({"a_yaml": ""}, "must be a mapping of keys, not NoneType"),
         ({"a_yaml": "1: 2\n"}, "key 1 must be str"),
-        ({"a_json": "{'a': 1}"}, "not plain data"),
-        ({"a_json": "[" * 100_000}, "not plain data"),
+        ({"a_json": "{\n'a': 1}"}, "a.json:2: not JSON at column 1: "),
+        ({"a_json": "[" * 100_000}, "a.json: values are nested too deeply"),
+        ({"a_yaml": "[" * 100_000}, "a.yaml: values are nested too deeply"),
+        ({"a_yaml": "seeds: 1\nlimit: 2\nseeds: 3\n"}, "a.yaml:3: key 'seeds' is given twice"),
+        ({"a_yaml": "recipe: {lr: 1, epochs: 2, lr: 3}\n"}, "a.yaml:1: key 'lr' is given twice"),
+        ({"a_json": '{"seeds": 1,\n"limit": 2,\n"seeds": 3}'}, "a.json:3: key 'seeds' is given twice"),
+        ({"a_json": '{"recipe": {"lr": 1, "lr": 3}}'}, "a.json:1: key 'lr' is given twice"),
+        ({"a_json": '{\n"seeds": 1' + "0" * 5_000 + "}"}, "a.json:2: a number of 5,001 digits"),
+        ({"a_yaml": LAUGHS}, "a.yaml: aliases expand to more than 100,000 values"),
+        ({"a_yaml": "datasets: &a [*a]\n"}, "a.yaml:1: a value contains itself by its alias"),
+        ({"a_yaml": "#" * 300_000}, "a.yaml cannot be read: it has 300,000 bytes; at most 262,144 are read"),
         ({"a_toml": "a = 1\n"}, "suffix '.toml' must be one of: .py, .yaml"),
         ({"a_py": "def (:\n"}, "SyntaxError: invalid syntax (a.py, line 1)"),
         ({"a_py": "_base_ = 'b.py'\n", "b_py": "seeds = 3\n\n1 / 0\n"}, "b.py, line 3: ZeroDivisionError"),
@@ -216,8 +226,31 @@ def test_an_unusable_config_is_refused_with_the_reason(tmp_path: Path, files: di
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00\xd8 \x80")
-    assert "not plain data" in refused(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_bytes(b"seeds: 3\n\xff\xfe\x00\xd8 \x80")
+    assert "a.yaml:2: not UTF-8 text" in refused(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.yaml", "seeds: 3\n"), ("a.json", '{"seeds": 3}')])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_config(tmp_path / name) == {"seeds": 3}
+
+
+def test_aliases_and_merged_keys_of_yaml_are_kept(tmp_path: Path) -> None:
+    path = write(tmp_path, a_yaml="recipe: &r {lr: 1, epochs: 2}\nregions: [&e eye, *e]\nother: {<<: *r, lr: 3}\n")
+    assert read_config(path) == {
+        "recipe": {"lr": 1, "epochs": 2},
+        "regions": ["eye", "eye"],
+        "other": {"lr": 3, "epochs": 2},
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_or_device_is_no_config(tmp_path: Path) -> None:
+    for path in (tmp_path / "pipe.yaml", tmp_path / "device.py"):
+        os.mkfifo(path) if path.suffix == ".yaml" else path.symlink_to("/dev/zero")
+        with pytest.raises(ConfigError, match="cannot be read: it is a pipe or a device"):
+            find_config(str(path))
 
 
 def test_a_config_of_another_command_is_refused_naming_it() -> None:

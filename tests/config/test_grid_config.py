@@ -121,6 +121,18 @@ def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
         ({"reference": "noze"}, ["regions: extractor 'template' has no region 'noze' (did you mean 'nose'?)"]),
         ({"fusions": [{"type": "concat", "width": {1}}]}, ["fusions: 'concat': option width = {1} is not plain data"]),
         ({"fusions": [{"typ": "concat"}]}, ["fusions: {'typ': 'concat'} is not a component"]),
+        ({"seeds": 99_999_999_999}, ["seeds: 99,999,999,999 seeds; at most 100,000"]),
+        ({"seeds": range(10**9)}, ["seeds: 100,001 seeds; at most 100,000"]),
+        ({"seeds": [2**32]}, ["seeds: 4294967296 must be at most 4294967295"]),
+        ({"subsets": ",".join(f"r{n}" for n in range(40))}, ["subsets: 40 views have 1,099,511,627,775 subsets"]),
+        (
+            {"seeds": 1_000, "recipe": {"lr": [0.1] * 11, "epochs": [1] * 10}},
+            ["the grid has 220,000 combinations (2 fusions x 1,000 seeds x 10 epochs x 11 lr); at most 100,000"],
+        ),
+        (
+            {"recipe": {name: [1] * 40 for name in ("lr", "epochs")}},
+            ["recipe: the sweep has 1,600 recipes; at most 1,000"],
+        ),
         ({"seeds": [True]}, ["seeds = [True] must be int >= 1 | list[int >= 0]"]),
         ({"seeds": [0, -1]}, ["seeds = [0, -1] must be int >= 1 | list[int >= 0]"]),
         ({"seeds": "3"}, ["seeds = '3' must be int >= 1"]),
