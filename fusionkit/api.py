@@ -918,6 +918,7 @@ def align(
     out: str | Path = "aligned",
     people: People = "all",
     side: int = 112,
+    rotate: Literal["auto", "0", "90", "180", "270"] = "auto",
     min_frames: int = 5,
     patience: int = 30,
     plugins: Iterable[str | Path] = (),
@@ -933,6 +934,7 @@ def align(
         out: folder of the crops.
         people: faces of a frame that are kept: ``all``, or one by size or position.
         side: side of a crop in px.
+        rotate: degrees by which frames are turned clockwise; ``auto``: for each input, as its faces are upright.
         min_frames: faces of a video with fewer frames are dropped, unless all have fewer.
         patience: frames without detection after which a face is a new one.
         plugins: Python files that register components.
@@ -955,6 +957,7 @@ def align(
     from fusionkit.media.coverage import write_coverage
     from fusionkit.media.face_tracking import DetectionOptions
     from fusionkit.media.inputs import find_inputs
+    from fusionkit.media.turns import turn_of
     from fusionkit.registry import EXTRACTORS
     from fusionkit.registry.spec import Spec
     from fusionkit.storage.identity import component_identity
@@ -963,7 +966,7 @@ def align(
     _load_plugins(plugins)
     spec, progress = Spec.parse(detector), progress or AlignProgress()
     chosen = None if people == "all" else people
-    options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience)
+    options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience, turn_of(rotate))
     found, unlisted = find_inputs(inputs)
     media.check_output(Path(out))
     progress.started(len(found))
@@ -1004,6 +1007,7 @@ def predict(
     draw: bool = True,
     people: People = "all",
     side: int = 112,
+    rotate: Literal["auto", "0", "90", "180", "270"] = "auto",
     batch: int | None = None,
     impute: str | None = None,
     device: str = "auto",
@@ -1022,6 +1026,7 @@ def predict(
         draw: write annotated videos and photos.
         people: faces of a frame that are kept: ``all``, or one by size or position.
         side: side of an aligned face in px, as in training.
+        rotate: degrees by which frames are turned clockwise; ``auto``: for each input, as its faces are upright.
         batch: number of faces that are embedded together. Default: 64; 1 with ``stream``.
         impute: imputation of frames without a face: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -1041,6 +1046,7 @@ def predict(
     """
     from fusionkit.media.face_tracking import DetectionOptions
     from fusionkit.media.inputs import find_inputs, join_numbered_images
+    from fusionkit.media.turns import turn_of
     from fusionkit.predict.video.run import VideoOptions, VideoRun, picture_folders
     from fusionkit.registry import EXTRACTORS
     from fusionkit.registry.spec import Spec
@@ -1049,7 +1055,7 @@ def predict(
     found, unlisted = find_inputs(inputs, picture_folders(Path(out)))
     predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
     built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
-    detection = DetectionOptions(built, None if people == "all" else people, side)
+    detection = DetectionOptions(built, None if people == "all" else people, side, rotate=turn_of(rotate))
     run = VideoRun(predictor, VideoOptions(detection, stream, batch, draw), Path(out))
     _warn(predictor.notes)
     results = run(join_numbered_images(found), progress or Progress())

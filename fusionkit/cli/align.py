@@ -21,6 +21,7 @@ def align(
     out: Annotated[Path, options.out_option("DIR", "Folder for the crops.")] = Path("aligned"),
     people: options.People = "all",
     side: options.Side = 112,
+    rotate: options.Rotate = "auto",
     min_frames: Annotated[
         int,
         typer.Option(
@@ -55,6 +56,7 @@ def align(
                 out=out,
                 people=people,
                 side=side,
+                rotate=rotate,
                 min_frames=min_frames,
                 patience=patience,
                 plugins=plugin or (),
@@ -71,7 +73,8 @@ def _print_outcome(outcome: AlignOutcome) -> None:
     print_labelled("fault", outcome.faults)
     if result := outcome.result:
         clips = ", ".join(f"{clip.clip} {clip.frames / result.frames:.1%}" for clip in result.clips) or "no face"
-        note = " (done before)" if outcome.reused else ""
+        note = f" (turned by {result.turn} degrees)" if result.turn else ""
+        note += " (done before)" if outcome.reused else ""
         print_line(f"{outcome.path}: {result.frames:,} frame(s): {clips}{note}")
 
 

@@ -142,6 +142,13 @@ People = Annotated[
 Side = Annotated[
     int, typer.Option(metavar="PX", min=16, max=1024, help="Side of an aligned face in pixels, as in training.")
 ]
+Rotate = Annotated[
+    Literal["auto", "0", "90", "180", "270"],
+    typer.Option(
+        metavar="DEGREES",
+        help="Turn frames clockwise by 0, 90, 180 or 270 degrees. auto: for each input, as its faces are upright.",
+    ),
+]
 
 # -- axes of a grid ----------------------------------------------------------------------------------------------------
 

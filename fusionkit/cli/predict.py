@@ -33,6 +33,7 @@ def predict(
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write annotated videos and photos.")] = True,
     people: options.People = "all",
     side: options.Side = 112,
+    rotate: options.Rotate = "auto",
     batch: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Number of faces embedded together. Default: 64; 1 with --stream."),
@@ -68,6 +69,7 @@ def predict(
             draw=video,
             people=people,
             side=side,
+            rotate=rotate,
             batch=batch,
             impute=impute,
             device=device,

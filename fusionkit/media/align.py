@@ -12,6 +12,7 @@ from fusionkit.errors import DataError, FusionKitError, PluginError, StorageErro
 from fusionkit.media.crops import CROPS, REPORTS, CropFolder
 from fusionkit.media.face_tracking import BoxTracker, DetectionOptions, Track, clip_suffixes
 from fusionkit.media.inputs import MediaInput
+from fusionkit.media.turns import upright
 from fusionkit.media.video import MediaFrame
 from fusionkit.storage.artifact import unwritable, write_file
 
@@ -47,6 +48,7 @@ class AlignedInput:
         dropped: number of them in tracks that were too short.
         clips: by name.
         faults: problems found while reading, one line each.
+        turn: degrees by which its frames were turned clockwise; positions are those of the turned frames.
     """
 
     source: str
@@ -57,6 +59,7 @@ class AlignedInput:
     dropped: int
     clips: list[AlignedClip] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    turn: int = 0
 
     def write(self, out: Path, name: str) -> None:
         """Store the result; from then on the input counts as done.
@@ -134,7 +137,7 @@ def align(
                 yield AlignOutcome(item.path, item.name, before, True, before.faults)
                 continue
             with CropFolder(out, item.name, options.side, state) as crops:
-                result = _Aligner(item, options, crops, on_frame).run(state, owners, before)
+                result = _Aligner(upright(item, options), options, crops, on_frame).run(state, owners, before)
             result.write(out, item.name)
         except StorageError:
             raise
@@ -173,6 +176,7 @@ def _state(path: Path, options: DetectionOptions, identity: Mapping[str, Any]) -
         "side": options.side,
         "min_frames": options.min_frames,
         "patience": options.patience,
+        "rotate": options.rotate,
     }
 
 
@@ -207,6 +211,7 @@ class _Aligner:
             dropped=self.faces - sum(track.frames for track in kept),
             clips=_clips(kept, names),
             faults=faults,
+            turn=self.item.turn,
         )
 
     def _add(self, frame: MediaFrame) -> None:

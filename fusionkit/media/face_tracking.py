@@ -28,6 +28,7 @@ class DetectionOptions:
         side: of a crop in px.
         min_frames: faces of a video with fewer frames are dropped, unless all have fewer.
         patience: frames without detection after which a face is a new one.
+        rotate: degrees by which frames are turned clockwise, 0, 90, 180 or 270; None: found for each input.
 
     Raises:
         ConfigError: if the extractor does not detect faces.
@@ -38,6 +39,7 @@ class DetectionOptions:
     side: int = SIDE
     min_frames: int = 5
     patience: int = 30
+    rotate: int | None = None
 
     def __post_init__(self) -> None:
         if self.detector is not None and not self.detector.finds_faces:

@@ -14,7 +14,7 @@ from fusionkit.contracts.image_file import is_image, load_image
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, file_name
 from fusionkit.media import video
-from fusionkit.media.video import MediaFrame, Video, expected_frames
+from fusionkit.media.video import MediaFrame, Video, expected_frames, turned
 
 
 @dataclass
@@ -24,12 +24,14 @@ class ImageSequence:
     Attributes:
         path: the photo, or the folder of the images.
         files: frame number, ascending, and file of each image.
+        turn: degrees by which images are turned clockwise, a multiple of 90.
         faults: problems found while reading, one line each; complete after the last frame.
         expected: number of images.
     """
 
     path: Path
     files: Sequence[tuple[int, Path]]
+    turn: int = 0
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -52,7 +54,7 @@ class ImageSequence:
             except DataError as error:
                 errors.append(error)
                 continue
-            yield MediaFrame(number, nan, image)
+            yield MediaFrame(number, nan, turned(image, self.turn))
         if errors and len(errors) == len(files):
             raise errors[0]
         if errors:
@@ -70,6 +72,7 @@ class MediaInput:
         name: unique among the files of one call of :func:`find_inputs`.
         is_video: whether it is read as a video.
         images: of a folder, frame number, ascending, and file of each image.
+        turn: degrees by which its frames are turned clockwise, a multiple of 90.
     """
 
     path: Path
@@ -77,6 +80,7 @@ class MediaInput:
     name: str
     is_video: bool
     images: tuple[tuple[int, Path], ...] = ()
+    turn: int = 0
 
     @property
     def clip_name(self) -> str:
@@ -91,7 +95,9 @@ class MediaInput:
 
     def open(self) -> Video | ImageSequence:
         """Return a reader of its frames."""
-        return Video(self.path) if self.is_video else ImageSequence(self.path, self.images or ((1, self.path),))
+        if self.is_video:
+            return Video(self.path, self.turn)
+        return ImageSequence(self.path, self.images or ((1, self.path),), self.turn)
 
     def expected_frames(self) -> int:
         """Return the declared number of frames, at least 1, without reading them."""

@@ -45,11 +45,13 @@ class Video:
 
     Attributes:
         path: the file.
+        turn: degrees by which frames are turned clockwise, a multiple of 90, on top of the display matrix.
         faults: problems found while reading, one line each; complete after the last frame.
         expected: declared number of frames; set with the first frame, None where the file has no such number.
     """
 
     path: Path
+    turn: int = 0
     faults: list[str] = field(default_factory=list)
     expected: int | None = None
 
@@ -93,7 +95,7 @@ class Video:
                     continue
                 # The time of each frame, not number / rate: the rate may vary.
                 seconds = math.nan if item.time is None else float(item.time)
-                yield MediaFrame(count, seconds, convert(item))
+                yield MediaFrame(count, seconds, turned(convert(item), self.turn))
         if not count:
             raise DataError(f"{self.path}: no frame can be decoded", hint="the file is truncated or damaged")
         declared, duration = stream.frames, (container.duration or 0) / 1e6
@@ -200,6 +202,11 @@ class FrameConverter:
             image = cv2.resize(image, (width, size[0]), interpolation=cv2.INTER_LINEAR)
         matrix = self._matrices[size]
         return image if matrix is None else rotate(image, matrix)
+
+
+def turned(image: np.ndarray, degrees: int) -> np.ndarray:
+    """Turn an image (H, W, 3) clockwise by a multiple of 90 degrees."""
+    return np.ascontiguousarray(np.rot90(image, -degrees // 90)) if degrees % 360 else image
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:

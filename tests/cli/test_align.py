@@ -312,9 +312,9 @@ def test_a_run_that_is_stopped_in_the_middle_of_a_video_goes_on(stop: signal.Sig
     frames = [frame_of(place(100 + n, 120, 0.8, n)) for n in range(40)]
     write_video(Path("in/a.mp4"), frames[:6])
     write_video(Path("in/b.mp4"), frames)
-    assert align("--plugin", "stopped.py", detector="stopped").exit_code == 0
+    assert align("--plugin", "stopped.py", "--rotate", "0", detector="stopped").exit_code == 0
     whole = {path.relative_to("out"): path.read_bytes() for path in Path("out").rglob("*.jpg")}
-    words = ["align", "in", "--detector", "stopped", "--plugin", "stopped.py", "--out", "again"]
+    words = ["align", "in", "--detector", "stopped", "--plugin", "stopped.py", "--rotate", "0", "--out", "again"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "STOP": str(int(stop))}
     command = [sys.executable, "-m", "fusionkit", *words]
     process = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -306,7 +306,9 @@ def test_finished_inputs_stay_when_it_is_interrupted(made: Path, monkeypatch: py
         return []
 
     monkeypatch.setattr(Dots, "faces", faces)
-    result = call("predict", "run", "--cell", "mlp/none", "videos", "--detector", "dots", "--out", "out")
+    result = call(
+        "predict", "run", "--cell", "mlp/none", "videos", "--detector", "dots", "--rotate", "0", "--out", "out"
+    )
     assert result.exit_code == 130
     assert "The table holds the finished inputs" in result.output
     assert {clip for clip, _ in rows("out/predictions.csv")} == {"count"}

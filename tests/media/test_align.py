@@ -24,7 +24,7 @@ from fusionkit.media.inputs import find_inputs
 from fusionkit.media.video import Video
 from fusionkit_faces.template import Template
 
-OPTIONS = DetectionOptions(Dots())
+OPTIONS = DetectionOptions(Dots(), rotate=0)
 IDENTITY = {"name": "dots"}
 EMPTY = np.full((240, 320, 3), 128, np.uint8)
 

@@ -13,6 +13,7 @@ from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
 from fusionkit.media.face_tracking import DetectionOptions, FaceTracker, TrackedFace
 from fusionkit.media.inputs import MediaInput
+from fusionkit.media.turns import upright
 from fusionkit.media.video import MediaFrame
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.video.drawing import annotate
@@ -128,8 +129,10 @@ class VideoRun:
     def _read(self, item: MediaInput, progress: Progress) -> tuple[VideoResult, dict[int, str]]:
         result = VideoResult(item, self._faces.regions)
         tracker = FaceTracker(self.options.detection, self.clock, is_photo=item.is_photo)
-        reader = item.open()
         try:
+            with self.clock("detection"):
+                result.source = item = upright(item, self.options.detection)
+            reader = item.open()
             for frame in self.clock.each("decoding", reader.frames()):
                 decoded = perf_counter()
                 self._faces.add(result, frame, _detect(tracker, frame, item), decoded)

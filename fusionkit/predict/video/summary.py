@@ -25,6 +25,7 @@ def summary_line(result: VideoResult, classes: tuple[str, ...]) -> str:
         suffix = result.suffix(clip.clip)
         parts.append(f"{suffix}: {text}" if suffix else text)
     frames = "" if result.source.is_photo else f"{len(result):,} frames; "
+    frames += f"turned by {result.source.turn} degrees; " if result.source.turn else ""
     return f"{result.source.path}: {frames}{' | '.join(parts) or 'no face found'}"
 
 
