@@ -280,7 +280,7 @@ def _has_blank_class_position(state: Mapping[str, Tensor]) -> bool:
 
 
 def _read(path: str) -> Any:
-    if mistaken := _mistaken(path):
+    if mistaken := mistaken_file(path):
         raise DataError(f"checkpoint {path} {mistaken[0]}", hint=mistaken[1])
     try:
         if path.endswith(".safetensors"):
@@ -302,7 +302,7 @@ def _read(path: str) -> Any:
         raise DataError(f"checkpoint {path} cannot be read: {cause_of(error)}") from error
 
 
-def _mistaken(path: str) -> tuple[str, str] | None:
+def mistaken_file(path: str) -> tuple[str, str] | None:
     """Return the kind of a file that is not of the kind of its ending, and a hint."""
     file = Path(path)
     with open_file(file) as stream:
