@@ -29,4 +29,3 @@ recipe = {
     "flip": 0.5,
     "select": "accuracy",
 }
-run = {"workers": 8}

@@ -26,4 +26,3 @@ recipe = {
     "crop": 0.8,
     "select": "macro-f1",
 }
-run = {"workers": 8}

@@ -16,4 +16,4 @@ recipe = {
     "batch_size": 4096,  # over all processes: not confirmed
     "base_lr": 1.5e-4,  # a peak of 0.0024: not confirmed
 }
-run = {"accumulation": 8, "workers": 8, "cache_mb": 0}
+run = {"accumulation": 8, "cache_mb": 0}

@@ -1,14 +1,12 @@
-"""Batches in an order drawn from the seed, read and transformed ahead by threads.
+"""Batches in an order drawn from the seed, read and transformed ahead by worker processes.
 
-The samples of a step depend on the seed and the step alone, not on the number of processes, micro-batches or threads,
+The samples of a step depend on the seed and the step alone, not on the number of processes, micro-batches or workers,
 nor on where a run was resumed.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,20 +15,21 @@ import numpy as np
 import torch
 
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.training.loader import Loader, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Turns what was read (an image, or views with a label) into tensors for the model; the generator is the sample's own.
-Transform = Callable[[Any, np.random.Generator], tuple["Tensor", ...]]
+# Turns what was read (an image, or views with a label) into arrays, images as (H, W, 3) uint8. All samples have the
+# same shapes. The generator is the sample's own.
+Transform = Callable[[Any, np.random.Generator], Sample]
 
 _ORDER, _SAMPLE = 1, 2  # separate streams of random numbers
-_AHEAD = 2  # micro-batches that are read ahead
 _TRIES = 100
 
 
 class Readable(Protocol):
-    """Training data by index. Reading is safe from several threads."""
+    """Training data by index. Forked processes read them too: files are opened by each (:class:`PerProcess`)."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -78,7 +77,8 @@ class Batch:
 
     Attributes:
         rows: (b,) int64: indices of the images, after replacement of unreadable ones.
-        tensors: each (b, ...): output of the transform.
+        tensors: each (b, ...): output of the transform, images as (b, 3, H, W). They are in shared memory, and valid
+            until the next step is asked for.
     """
 
     rows: np.ndarray
@@ -98,7 +98,8 @@ class Batches:
         batch_size: images per step, over all processes.
         seed: of order and samples.
         share: this process's part of each batch.
-        workers: threads that read and transform.
+        workers: processes that read and transform.
+        device: that the tensors are copied to.
         unreadable: names of images found unreadable so far.
 
     Raises:
@@ -112,6 +113,7 @@ class Batches:
     seed: int
     share: Share = field(default_factory=Share)
     workers: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     unreadable: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -137,56 +139,66 @@ class Batches:
         return self._drawn[1][position * self.batch_size : (position + 1) * self.batch_size]
 
     def steps(self, first: int, last: int) -> Iterator[list[Batch]]:
-        """Yield this process's micro-batches of each step from ``first`` to ``last - 1``.
+        """Start the workers, and yield this process's micro-batches of each step from ``first`` to ``last - 1``.
 
         Raises:
+            CellError: if a worker died.
             DataError: if an image and many drawn in its place cannot be read.
         """
-        waiting: deque[list[Future[Batch]]] = deque()
-        with ThreadPoolExecutor(self.workers, "fusionkit-images") as pool:
-            try:
-                submitted = self._submitted(pool, first, last)
-                for _ in range(first, last):
-                    ready: list[Batch] = []
-                    for _ in self._positions:
-                        waiting += islice(submitted, 1 + _AHEAD - len(waiting))
-                        ready.append(_joined(waiting.popleft()))
-                    yield ready
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        if first == last:
+            return iter(())
+        parts = len(self._positions)
+        loader = Loader(
+            self._make,
+            range(first * parts, last * parts),
+            self._sample(first, 0, int(self.rows(first)[0]), set())[1],
+            len(self._positions[0]),
+            self.workers,
+            self.device,
+            held=parts,
+        )
+        loader.start()
+        return self._received(loader, last - first)
 
-    def _submitted(self, pool: ThreadPoolExecutor, first: int, last: int) -> Iterator[list[Future[Batch]]]:
-        """Submit each micro-batch in pieces, one per thread."""
-        for step in range(first, last):
-            rows = self.rows(step)
-            for positions in self._positions:
-                pieces = np.array_split(positions, min(self.workers, len(positions)))
-                yield [pool.submit(self._samples, step, piece, rows[piece]) for piece in pieces]
+    def _received(self, loader: Loader, steps: int) -> Iterator[list[Batch]]:
+        with loader:
+            made = iter(loader)
+            for _ in range(steps):
+                ready = []
+                for (rows, unreadable), tensors in islice(made, len(self._positions)):
+                    self.unreadable |= unreadable
+                    ready.append(Batch(rows, tuple(map(channels_first, tensors))))
+                yield ready
 
-    def _samples(self, step: int, positions: np.ndarray, rows: np.ndarray) -> Batch:
-        found, samples = [], []
-        for position, row in zip(positions.tolist(), rows.tolist(), strict=True):
-            rng = np.random.default_rng([self.seed, _SAMPLE, step, position])
-            readable, image = self._readable(row, rng)
-            found.append(readable)
-            samples.append(self.transform(image, rng))
-        return Batch(np.array(found), tuple(map(torch.stack, zip(*samples, strict=True))))
+    def _make(self, number: int, arrays: list[np.ndarray]) -> tuple[np.ndarray, set[str]]:
+        """Write the samples of a micro-batch; return the rows that are shown, and the names of unreadable images."""
+        step, part = divmod(number, len(self._positions))
+        positions, unreadable = self._positions[part], set[str]()
+        shown = self.rows(step)[positions]
+        for index, position in enumerate(positions.tolist()):
+            shown[index], sample = self._sample(step, position, int(shown[index]), unreadable)
+            for array, value in zip(arrays, sample, strict=True):
+                array[index] = value
+        return shown, unreadable
 
-    def _readable(self, row: int, rng: np.random.Generator) -> tuple[int, Any]:
+    def _sample(self, step: int, position: int, row: int, unreadable: set[str]) -> tuple[int, Sample]:
+        """Return the row that is shown at a position of a step, and its sample."""
+        rng = np.random.default_rng([self.seed, _SAMPLE, step, position])
+        row, image = self._readable(row, rng, unreadable)
+        return row, self.transform(image, rng)
+
+    def _readable(self, row: int, rng: np.random.Generator, unreadable: set[str]) -> tuple[int, Any]:
         """Return a row and its image; if it is unreadable, those of a row drawn in its place."""
         first = row
         for _ in range(_TRIES):
             image = self.images.read(row)
             if image is not None:
                 return row, image
-            self.unreadable.add(self.images.where(row))
+            unreadable.add(self.images.where(row))
             row = int(rng.integers(len(self.images)))
         raise DataError(f"{self.images.where(first)} and {_TRIES - 1} images drawn in its place cannot be read")
 
 
-def _joined(pieces: list[Future[Batch]]) -> Batch:
-    done = [piece.result() for piece in pieces]
-    if len(done) == 1:
-        return done[0]
-    columns = zip(*(batch.tensors for batch in done), strict=True)
-    return Batch(np.concatenate([batch.rows for batch in done]), tuple(map(torch.cat, columns)))
+def channels_first(tensor: Tensor) -> Tensor:
+    """Return images (b, H, W, 3) as (b, 3, H, W), without a copy; other tensors as they are."""
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # Of ImageNet, per RGB channel of values in 0..1, as in MAE and MAE-Face.
 MEAN = (0.485, 0.456, 0.406)
@@ -23,8 +19,7 @@ _TRIES = 10
 class RandomCrop:
     """A random crop of an image, resized to a square and mirrored at random.
 
-    torchvision's transform draws from torch's global generator, which threads would share. Here the box is drawn from
-    the sample's generator, and torchvision resizes.
+    torchvision's transform draws from torch's global generator. Here the box is drawn from the sample's own.
 
     Attributes:
         size: side of the result in pixels.
@@ -42,7 +37,7 @@ class RandomCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Crop, resize and mirror.
 
         Args:
@@ -50,11 +45,11 @@ class RandomCrop:
             rng: draws the box, then the flip.
 
         Returns:
-            (3, size, size) uint8.
+            (size, size, 3) uint8.
         """
         box = self.box(image.shape[0], image.shape[1], rng)
         resized = resize(image, box, self.size)
-        return resized.flip(-1) if rng.random() < self.flip else resized
+        return mirrored(resized) if rng.random() < self.flip else resized
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) of the crop, in pixels."""
@@ -77,14 +72,23 @@ def central_box(height: int, width: int, ratio: tuple[float, float] = (1.0, 1.0)
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def resize(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> Tensor:
-    """Crop a box and resize it bicubically with antialiasing: (3, size, size) uint8."""
-    import torch
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms.v2.functional import resized_crop_image
+def mirrored(image: np.ndarray) -> np.ndarray:
+    """Mirror an image (H, W, 3) left to right."""
+    import cv2
 
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
-    resized: Tensor = resized_crop_image(
-        pixels, *box, [size, size], interpolation=InterpolationMode.BICUBIC, antialias=True
-    )
-    return resized
+    found: np.ndarray = cv2.flip(image, 1)
+    return found
+
+
+def resize(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Crop a box and resize it bicubically with antialiasing: (size, size, 3) uint8."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    top, left, height, width = box
+    # With a batch of one and the channels last, torch neither unpacks the pixels nor packs them again.
+    part = np.require(image[None, top : top + height, left : left + width], requirements=["C", "W"])
+    pixels = torch.from_numpy(part).permute(0, 3, 1, 2)
+    resized = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    found: np.ndarray = resized[0].permute(1, 2, 0).numpy()
+    return found

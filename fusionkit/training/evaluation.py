@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.errors import CellError
 from fusionkit.stats.intervals import accuracy
-from fusionkit.training.views import ViewSamples, ViewTransform
+from fusionkit.training.batches import channels_first
+from fusionkit.training.loader import Loader
+from fusionkit.training.stepper import on_device
+from fusionkit.training.views import ViewSample, ViewSamples, ViewTransform
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import Tensor
 
     from fusionkit.training.joint import Classifier
 
 BATCH = 64
-_AHEAD = 2  # batches that are read ahead
-
-_Views = tuple[tuple[Tensor, ...], bool] | None  # the views of a frame, and whether it has all; None without any
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,71 +45,83 @@ class FrameLogits:
         return there
 
 
-def predict(
-    classifier: Classifier, samples: ViewSamples, transform: ViewTransform, accelerator: Accelerator, workers: int
-) -> FrameLogits:
-    """Compute the logits of all samples. Processes share the frames, and each gets all logits.
+class Evaluator:
+    """Computes the logits of all samples, as often as it is asked to. Processes share the frames, each gets all logits.
 
-    Raises:
-        CellError: if a logit is not finite.
+    Args:
+        samples: frames.
+        transform: its plain form is used.
+        accelerator: processes and device.
+        workers: processes that read.
     """
-    from accelerate.utils import broadcast, gather_object
 
-    classifier.eval()
-    for buffer in classifier.buffers():  # the running statistics of norms differ between processes
-        broadcast(buffer)
-    share = np.arange(accelerator.process_index, len(samples), accelerator.num_processes)
-    classes = classifier.network.head.out_features
-    found = np.full((len(samples), classes), np.nan, np.float32)
-    complete = np.zeros(len(samples), dtype=bool)
-    own = [
-        (rows, *_predict_batch(classifier, views, accelerator, classes))
-        for rows, views in _read(samples, transform, share, workers)
-    ]
-    for rows, logits, flags in gather_object(own):
-        found[rows], complete[rows] = logits, flags
-    return FrameLogits(found, complete)
+    def __init__(self, samples: ViewSamples, transform: ViewTransform, accelerator: Accelerator, workers: int) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.accelerator = accelerator
+        self._share = np.arange(accelerator.process_index, len(samples), accelerator.num_processes)
+        numbers = range(-(-len(self._share) // BATCH))
+        blank = transform.plain(ViewSample((None,) * len(samples.cuts), 0))
+        self._loader = Loader(self._make, numbers, blank, BATCH, workers, accelerator.device)
 
+    def start(self) -> None:
+        """Start the workers before the first call, see :meth:`Loader.start`."""
+        self._loader.start()
 
-def _read(
-    samples: ViewSamples, transform: ViewTransform, rows: np.ndarray, workers: int
-) -> Iterator[tuple[np.ndarray, list[_Views]]]:
-    """Yield batches of rows with their views."""
+    def close(self) -> None:
+        """End the workers."""
+        self._loader.close()
 
-    def read(row: int) -> _Views:
-        sample = samples.read(row)
-        return None if sample is None else (transform.plain(sample), sample.complete)
+    def __call__(self, classifier: Classifier) -> FrameLogits:
+        """Compute the logits.
 
-    waiting: deque[tuple[np.ndarray, list[Future[_Views]]]] = deque()
-    with ThreadPoolExecutor(workers, "fusionkit-images") as pool:
-        for start in range(0, len(rows), BATCH):
-            batch = rows[start : start + BATCH]
-            waiting.append((batch, [pool.submit(read, row) for row in batch.tolist()]))
-            if len(waiting) > _AHEAD:
-                first, futures = waiting.popleft()
-                yield first, [future.result() for future in futures]
-        for first, futures in waiting:
-            yield first, [future.result() for future in futures]
+        Raises:
+            CellError: if a logit is not finite.
+        """
+        from accelerate.utils import broadcast, gather_object
 
+        classifier.eval()
+        for buffer in classifier.buffers():  # the running statistics of norms differ between processes
+            broadcast(buffer)
+        classes = classifier.network.head.out_features
+        found = np.full((len(self.samples), classes), np.nan, np.float32)
+        complete = np.zeros(len(self.samples), dtype=bool)
+        own = [
+            (rows, flags, self._logits(classifier, views, len(rows)))
+            for (rows, flags), views in self._loader
+            if len(rows)
+        ]
+        for rows, flags, logits in gather_object(own):
+            found[rows], complete[rows] = logits, flags
+        return FrameLogits(found, complete)
 
-def _predict_batch(
-    classifier: Classifier, frames: list[_Views], accelerator: Accelerator, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits, and which frames are complete.
+    def _make(self, number: int, arrays: list[np.ndarray]) -> tuple[list[int], list[bool]]:
+        """Write the views of the frames that have any; return their rows, and whether each has all its views.
 
-    The batch is padded to its full size: the logits of a row do not depend on the number of rows in its batch.
-    """
-    logits = np.full((len(frames), classes), np.nan, np.float32)
-    there = [index for index, frame in enumerate(frames) if frame is not None]
-    if there:
-        views = list(zip(*(frame[0] for frame in frames if frame is not None), strict=True))
-        padded = [torch.stack([*view, *[torch.zeros_like(view[0])] * (BATCH - len(view))]) for view in views]
-        with torch.inference_mode(), accelerator.autocast():
-            values = classifier.logits([view.to(accelerator.device) for view in padded])
-        logits[there] = values[: len(there)].float().cpu().numpy()
-        if not np.isfinite(logits[there]).all():
+        The batch is padded with black to its full size: the logits of a row do not depend on the number of rows in its
+        batch.
+        """
+        rows: list[int] = []
+        complete: list[bool] = []
+        for row in self._share[number * BATCH : (number + 1) * BATCH].tolist():
+            sample = self.samples.read(row)
+            if sample is not None:
+                for array, view in zip(arrays, self.transform.plain(sample), strict=True):
+                    array[len(rows)] = view
+                rows.append(row)
+                complete.append(sample.complete)
+        for array in arrays:
+            array[len(rows) :] = 0
+        return rows, complete
+
+    def _logits(self, classifier: Classifier, views: Sequence[Tensor], count: int) -> np.ndarray:
+        device = self.accelerator.device
+        with torch.inference_mode(), self.accelerator.autocast():
+            values = classifier.logits([on_device(channels_first(view), device) for view in views])
+        logits: np.ndarray = values[:count].float().cpu().numpy()
+        if not np.isfinite(logits).all():
             raise CellError("a logit is not finite", hint="choose a lower learning rate, or more warm-up")
-    return logits, np.array([frame is not None and frame[1] for frame in frames])
+        return logits
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from fusionkit.storage.artifact import write_artifact, write_file
 from fusionkit.storage.identity import component_identity
 from fusionkit.training.batches import Batches, Share
 from fusionkit.training.checkpoints import Checkpoint, with_prefix, without_prefix
-from fusionkit.training.evaluation import EpochScore, FrameLogits, best_of, epochs_csv, predict
+from fusionkit.training.evaluation import EpochScore, Evaluator, FrameLogits, best_of, epochs_csv
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetuneWork
 from fusionkit.training.joint import Classifier, build_network, parameter_groups
@@ -93,8 +94,9 @@ class FinetuneRun(TrainingRun):
         self.dev_samples = self._samples(rows.dev[labelled], rows.dev_label[labelled], budget)
         self.transform = ViewTransform.of(self.backbone, recipe.crop, recipe.flip)
         share = Share(accelerator.process_index, accelerator.num_processes, options.accumulation)
+        self.workers, on = options.workers_of(accelerator), accelerator.device
         batches = Batches(
-            self.train_samples, self.transform.drawn, recipe.batch_size, work.seed, share, options.workers
+            self.train_samples, self.transform.drawn, recipe.batch_size, work.seed, share, self.workers, on
         )
         self.classifier = self._classifier(accelerator.device)
         groups = parameter_groups(self.classifier.network, recipe.weight_decay, recipe.layer_decay)
@@ -103,6 +105,7 @@ class FinetuneRun(TrainingRun):
         schedule = recipe.schedule_of(batches.steps_per_epoch)
         stepper = Stepper(accelerator, self.classifier, optimizer, schedule, work.seed, recipe.clip)
         super().__init__(folder, self.classifier.network, stepper, batches, recipe.epochs, options)
+        self._evaluate_dev = self._evaluator(self.dev_samples)
         self.scores: list[EpochScore] = []
         self.best: dict[str, Tensor] = {}
 
@@ -131,7 +134,9 @@ class FinetuneRun(TrainingRun):
         """
         self.resume(provenance)
         resumed = self.step
-        self.train(progress)
+        with closing(self._evaluate_dev):
+            self._evaluate_dev.start()
+            self.train(progress)
         self.network.load_state_dict(self.best)
         self.accelerator.wait_for_everyone()
         if self.main:
@@ -172,7 +177,7 @@ class FinetuneRun(TrainingRun):
 
     def end_epoch(self, epoch: int, progress: TrainingProgress) -> None:
         """Score the epoch on dev, and keep its weights if it is the best so far."""
-        predicted = self._predict(self.dev_samples)
+        predicted = self._evaluate_dev(self.classifier)
         if not predicted.seen.any():
             raise CellError("no labelled dev frame has a view, so no epoch can be selected")
         losses = self.losses[-self.batches.steps_per_epoch :]
@@ -197,8 +202,13 @@ class FinetuneRun(TrainingRun):
             self.scores = [EpochScore(**score) for score in checkpoint.notes["scores"]]
         return checkpoint
 
-    def _predict(self, samples: ViewSamples) -> FrameLogits:
-        return predict(self.classifier, samples, self.transform, self.accelerator, self.config.run.workers)
+    def _evaluator(self, samples: ViewSamples) -> Evaluator:
+        return Evaluator(samples, self.transform, self.accelerator, self.workers)
+
+    def _predicted(self, rows: np.ndarray) -> FrameLogits:
+        """Return the logits of rows, whose labels are not read."""
+        with closing(self._evaluator(self._samples(rows, np.full(len(rows), UNLABELLED)))) as evaluate:
+            return evaluate(self.classifier)
 
     def _write_best(self) -> None:
         """Write the best epoch, atomically.
@@ -233,9 +243,7 @@ class FinetuneRun(TrainingRun):
     def _head(self) -> Head:
         """Return the network as the report needs it: its logits on dev and test. Test labels are not read."""
         rows = self.work.fold_data.rows
-        dev, test = (
-            self._predict(self._samples(part, np.full(len(part), UNLABELLED))) for part in (rows.dev, rows.test)
-        )
+        dev, test = self._predicted(rows.dev), self._predicted(rows.test)
         network, device = self.classifier.network, self.accelerator.device
         views = [torch.zeros(1, 3, *self.backbone.input_size, dtype=torch.uint8, device=device)] * len(self.work.views)
         return Head(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -27,13 +27,14 @@ from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.file_index import kept_hashes
 from fusionkit.storage.identity import digest
+from fusionkit.training.loader import PerProcess, shared_array, shared_lock
 
 LISTS = frozenset({".txt", ".lst"})
 _KINDS = "a data set, a folder of images or videos, a .txt list of image paths, an image or a video"
 
 
 class Images(ABC):
-    """Images by index. Reading is safe from several threads."""
+    """Images by index. Forked processes read them too: files are opened by each."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -167,32 +168,49 @@ class JoinedImages(Images):
 
 
 class CachedImages(Images):
-    """Keeps decoded images in memory until a budget is used up; the others are read each time.
+    """Keeps decoded images in memory that forked processes share, until it is full; the others are read each time.
 
     Args:
         images: the source.
-        budget: bytes of memory.
+        budget: bytes of memory; it is taken page by page.
+
+    Raises:
+        ConfigError: if the system refuses so much memory.
     """
 
     def __init__(self, images: Images, budget: int) -> None:
         self.images = images
-        self.left = budget
-        self.kept: dict[int, np.ndarray] = {}
-        self.lock = threading.Lock()
+        self.budget = budget
+        try:
+            self._pixels = shared_array((budget,), np.uint8)
+        except OSError as error:
+            raise ConfigError(
+                f"run: {budget / 2**20:.0f} MB for decoded images are more than the system gives",
+                hint="choose a smaller run.cache_mb",
+            ) from error
+        self._kept = shared_array((len(images) if budget else 0, 3), np.int64)  # end in the pixels, height, width
+        self._used = shared_array((1,), np.int64)
+        self._lock = shared_lock()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, index: int) -> np.ndarray | None:
         """Read an image, from memory if it is there."""
-        if index in self.kept:
-            return self.kept[index]
+        if not self.budget:
+            return self.images.read(index)
+        with self._lock:  # it also orders what other processes have written
+            end, height, width = self._kept[index].tolist()
+        if end:
+            return self._pixels[end - height * width * 3 : end].reshape(height, width, 3)
         image = self.images.read(index)
-        if image is not None and image.nbytes <= self.left:
-            with self.lock:
-                if index not in self.kept and image.nbytes <= self.left:
-                    self.kept[index] = image
-                    self.left -= image.nbytes
+        if image is not None and image.nbytes <= self.budget - self._used[0]:
+            with self._lock:
+                start, end = int(self._used[0]), int(self._used[0]) + image.nbytes
+                if not self._kept[index, 0] and end <= self.budget:
+                    self._pixels[start:end] = image.reshape(-1)
+                    self._kept[index] = end, *image.shape[:2]
+                    self._used[0] = end
         return image
 
     def where(self, index: int) -> str:
@@ -297,7 +315,7 @@ class VideoFrames(Images):
     def __init__(self, path: Path, stride: int = 1) -> None:
         self.path = path
         self.stride = stride
-        self._own = threading.local()  # a decoder has a position: one per thread
+        self._own = PerProcess(self._opened)  # a decoder has a position
         try:
             times, self._keys = self._indexed()
         except (OSError, ValueError) as error:  # PyAV's errors are of these kinds
@@ -319,17 +337,17 @@ class VideoFrames(Images):
                 if image is not None:
                     return image
         except (OSError, ValueError):
-            self._own.container = None
+            self._own.reset()
         return None
 
     def _decoded(self, start: int, target: int) -> np.ndarray | None:
         """Decode the frame shown at ``target`` from a key frame; None if the seek ended behind it."""
-        container = self._container()
+        container, upright = self._own.value
         container.seek(start, stream=container.streams.video[0], backward=True)
         earlier = False
         for frame in container.decode(video=0):
             if frame.pts is not None and frame.pts >= target:
-                image: np.ndarray = self._own.upright(frame)
+                image: np.ndarray = upright(frame)
                 return image if earlier or frame.pts == target else None
             earlier = True
         return None
@@ -366,13 +384,11 @@ class VideoFrames(Images):
                         keys.append((shown, shown if packet.dts is None else packet.dts))
         return np.sort(np.array(times, np.int64)), np.array(sorted(keys), np.int64).reshape(-1, 2)
 
-    def _container(self) -> Any:
-        if getattr(self._own, "container", None) is None:
-            import av
+    def _opened(self) -> tuple[Any, FrameConverter]:
+        import av
 
-            self._own.container = av.open(str(self.path))
-            self._own.upright = FrameConverter(self._own.container.streams.video[0].sample_aspect_ratio)
-        return self._own.container
+        container = av.open(str(self.path))
+        return container, FrameConverter(container.streams.video[0].sample_aspect_ratio)
 
 
 class DatasetImages(Images):
@@ -391,15 +407,15 @@ class DatasetImages(Images):
             raise ConfigError(f"data set {source.spec} has ready embeddings and no images")
         self.source = source
         self.rows = rows
-        self._lock = threading.Lock()  # the contract of data sets does not require thread safety
+        self._process = os.getpid()
+        self._own = PerProcess(self._opened)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def read(self, index: int) -> np.ndarray | None:
         """Read the image of a row."""
-        with self._lock:
-            return self.source.images(self.rows[index : index + 1])[0]
+        return self._own.value.images(self.rows[index : index + 1])[0]
 
     def where(self, index: int) -> str:
         """Return the name given by the data set."""
@@ -409,3 +425,9 @@ class DatasetImages(Images):
     def fingerprint(self) -> str:
         """Identity of the data and of the rows."""
         return digest([self.source.fingerprint, self.rows.tolist()])
+
+    def _opened(self) -> Source:
+        """Return the source with a data set of this process: a built one may hold open files."""
+        if os.getpid() == self._process:
+            return self.source
+        return replace(self.source, dataset=DATASETS.build(self.source.spec))

@@ -217,6 +217,6 @@ def patches_kept(count: int, mask_ratio: float) -> int:
     return count - round(count * mask_ratio)
 
 
-def draw_order(count: int, rng: np.random.Generator) -> Tensor:
+def draw_order(count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw (count,) int64: the patches of one image in random order; the first ones are visible."""
-    return torch.from_numpy(rng.permutation(count))
+    return rng.permutation(count)

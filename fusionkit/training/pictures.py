@@ -84,8 +84,8 @@ class Faces:
         found = [image for image in map(images.read, rows.tolist()) if image is not None]
         cropped = [resize(image, central_box(*image.shape[:2]), size) for image in found]
         orders = [draw_order(patches, np.random.default_rng([seed, _FACES, face])) for face in range(len(found))]
-        self.pixels = torch.stack(cropped) if cropped else None
-        self.orders = torch.stack(orders) if orders else None
+        self.pixels = torch.from_numpy(np.stack(cropped)).permute(0, 3, 1, 2).contiguous() if cropped else None
+        self.orders = torch.from_numpy(np.stack(orders)) if orders else None
 
     def drawn(self, model: MaskedAutoencoder) -> bytes | None:
         """Draw a row per face: visible patches, reconstruction, original; as PNG. None if there is no face."""

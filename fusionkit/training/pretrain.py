@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fusionkit.errors import ConfigError
 from fusionkit.grid.tasks import single_thread
@@ -17,6 +16,7 @@ from fusionkit.training.batches import Batches, Share
 from fusionkit.training.crop import RandomCrop
 from fusionkit.training.encoder import build_encoder, write_encoder
 from fusionkit.training.images import CachedImages, open_images
+from fusionkit.training.loader import Sample
 from fusionkit.training.mae import Decoder, MaskedAutoencoder, draw_order, initialize
 from fusionkit.training.pictures import Faces, is_due, loss_curve
 from fusionkit.training.pretrain_config import PretrainConfig
@@ -97,11 +97,12 @@ class _PretrainRun(TrainingRun):
         patches = int(self.model.encoder.patch_embed.num_patches)
         crop = RandomCrop(int(self.model.encoder.patch_embed.img_size[0]), (recipe.crop, 1.0), flip=recipe.flip)
 
-        def sample(image: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        def sample(image: np.ndarray, rng: np.random.Generator) -> Sample:
             return crop(image, rng), draw_order(patches, rng)
 
         share = Share(accelerator.process_index, accelerator.num_processes, options.accumulation)
-        batches = Batches(self.images, sample, recipe.batch_size, config.seed, share, options.workers)
+        workers, on = options.workers_of(accelerator), accelerator.device
+        batches = Batches(self.images, sample, recipe.batch_size, config.seed, share, workers, on)
         per_epoch = batches.steps_per_epoch
         schedule = WarmupCosine(recipe.lr, recipe.epochs * per_epoch, recipe.warmup_epochs * per_epoch, recipe.min_lr)
         groups = param_groups_weight_decay(self.model, recipe.weight_decay)

@@ -24,14 +24,21 @@ class RunSection(Section):
     Args:
         accumulation: micro-batches per step; more need less memory.
         save_every: steps between checkpoints; one is also written after each epoch.
-        workers: threads per process that read and crop images.
-        cache_mb: megabytes per process for decoded images; 0: none are kept.
+        workers: worker processes per training process, which read and crop images; 0: one per core that no training
+            process uses, at least one and at most 16. Only on Linux; elsewhere the training process reads.
+        cache_mb: megabytes per training process for decoded images; 0: none are kept.
     """
 
     accumulation: Count = 1
     save_every: Count = 500
-    workers: Count = 2
+    workers: Natural = 0
     cache_mb: Natural = 512
+
+    def workers_of(self, accelerator: Accelerator) -> int:
+        """Return the number of workers of a training process."""
+        from fusionkit.training.loader import workers_here
+
+        return self.workers or workers_here(_from("LOCAL_WORLD_SIZE", default=accelerator.num_processes))
 
 
 def start_processes(device: str, precision: str) -> Accelerator:

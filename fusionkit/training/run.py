@@ -128,12 +128,13 @@ class TrainingRun(ABC):
         """Take the remaining steps."""
         per_epoch, first = self.batches.steps_per_epoch, self.step
         path = self.folder.losses if self.main else None
+        batches_of_steps = self.batches.steps(first, self.steps)
         began = time.monotonic() - self.seconds
         with (
             loss_log(path, self.stepper.schedule, per_epoch, self.losses) as add_loss,
             progress.stage("train", self.steps - first, "steps"),
         ):
-            for step, batches in enumerate(self.batches.steps(first, self.steps), start=first):
+            for step, batches in enumerate(batches_of_steps, start=first):
                 add_loss(self.stepper.take(step, batches))
                 self.step = step + 1
                 epoch_ends = self.step % per_epoch == 0

@@ -16,7 +16,7 @@ from fusionkit.training.schedule import Schedule
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
 _DRAWS = 3  # torch's stream of random numbers in a step; those of batches are others
@@ -86,7 +86,7 @@ class Stepper:
             last = number == len(batches) - 1
             # Processes exchange gradients once per step, with the last micro-batch.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self.model(*(tensor.to(self.accelerator.device) for tensor in batch.tensors))
+                loss = self.model(*(on_device(tensor, self.accelerator.device) for tensor in batch.tensors))
                 self.accelerator.backward(loss * share)
             parts.append(loss.detach() * share)
         return float(self.accelerator.reduce(sum(parts[1:], parts[0]), "mean"))
@@ -99,3 +99,12 @@ class Stepper:
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of a batch to a device, and bring it into the order of its axes there.
+
+    From page-locked memory the copy overlaps with what the device computes. The memory may be written again once a
+    result was waited for.
+    """
+    return tensor.to(device, non_blocking=True).contiguous()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fusionkit.config.views import FACE, View, cut
 from fusionkit.contracts.backbone import Backbone, Interpolation
@@ -17,8 +14,9 @@ from fusionkit.engine.embed import locate, resized
 from fusionkit.engine.source import Source
 from fusionkit.registry import EXTRACTORS
 from fusionkit.registry.spec import Spec
-from fusionkit.training.crop import RandomCrop
+from fusionkit.training.crop import RandomCrop, mirrored
 from fusionkit.training.images import CachedImages, DatasetImages
+from fusionkit.training.loader import PerProcess, Sample, shared_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class ViewSample:
 
 
 class ViewSamples:
-    """Frames by index, cut like in the embed stage of a bench. Reading is safe from several threads.
+    """Frames by index, cut like in the embed stage of a bench. Forked processes read them too.
 
     Args:
         source: the data set.
@@ -66,11 +64,13 @@ class ViewSamples:
         self.frames = CachedImages(DatasetImages(source, rows), budget)
         self.labels = labels
         self.cuts = tuple(views)
-        self._extractor: Extractor | None = None
+        self._extractor: PerProcess[Extractor] | None = None
+        self._boxes: np.ndarray | None = None  # (n, R, 5)
         if any(view != FACE for view in views):
-            self._extractor = EXTRACTORS.build(extractor)
-        self._boxes: dict[int, dict[str, np.ndarray]] | None = {} if budget else None
-        self._lock = threading.Lock()  # the contract of extractors does not require thread safety
+            self._extractor = PerProcess(lambda: EXTRACTORS.build(extractor))
+            regions = len(self._extractor.value.regions)
+            self._located = shared_array((len(rows),), bool)
+            self._boxes = shared_array((len(rows), regions, 5), np.float32) if budget else None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -91,14 +91,17 @@ class ViewSamples:
         return self.frames.where(index)
 
     def _boxes_of(self, index: int, frame: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the boxes of a frame, located once."""
-        with self._lock:
-            known = self._boxes.get(index) if self._boxes is not None else None
-            if known is None:
-                (known,) = locate(self._extractor, [frame]).boxes
-                if self._boxes is not None:
-                    self._boxes[index] = known
-            return known
+        """Return the boxes of a frame, located once, or by two processes at the same time to the same values."""
+        if self._extractor is None:
+            return {}
+        extractor = self._extractor.value
+        if self._boxes is not None and self._located[index]:
+            return dict(zip(extractor.regions, self._boxes[index], strict=True))
+        (boxes,) = locate(extractor, [frame]).boxes
+        if self._boxes is not None:
+            self._boxes[index] = list(boxes.values())
+            self._located[index] = True
+        return boxes
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,16 @@ class ViewTransform:
         size = backbone.input_size
         return cls(size, backbone.interpolation, (red, green, blue), RandomCrop(size[0], (least, 1.0), flip=flip))
 
-    def drawn(self, sample: ViewSample, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Return the tensors for training: (3, H, W) uint8 per view, then the label."""
+    def drawn(self, sample: ViewSample, rng: np.random.Generator) -> Sample:
+        """Return the arrays for training: (H, W, 3) uint8 per view, then the label."""
         boxes = [self.crop.box(*self.size, rng) for _ in sample.views]
-        mirrored = rng.random() < self.crop.flip
+        flipped = rng.random() < self.crop.flip
         views = [self._cropped(view, box) for view, box in zip(sample.views, boxes, strict=True)]
-        shown = [view[:, ::-1] if mirrored else view for view in views]
-        return (*map(_tensor, shown), torch.tensor(sample.label))
+        return (*(mirrored(view) if flipped else view for view in views), np.array(sample.label))
 
-    def plain(self, sample: ViewSample) -> tuple[Tensor, ...]:
-        """Return the tensors without cropping and mirroring, as in a bench: (3, H, W) uint8 per view."""
-        return tuple(_tensor(self._resized(view)) for view in sample.views)
+    def plain(self, sample: ViewSample) -> Sample:
+        """Return the arrays without cropping and mirroring, as in a bench: (H, W, 3) uint8 per view."""
+        return tuple(self._resized(view) for view in sample.views)
 
     def _cropped(self, view: np.ndarray | None, box: tuple[int, int, int, int]) -> np.ndarray:
         if view is None:
@@ -159,7 +161,3 @@ class ViewTransform:
         if view is None:
             return np.broadcast_to(np.array(self.empty, np.uint8), (*self.size, 3))
         return resized(view, self.size, self.interpolation)
-
-
-def _tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)).copy())

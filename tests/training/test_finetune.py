@@ -110,7 +110,7 @@ def test_the_exported_backbone_gives_the_features_of_the_network_that_was_traine
     (work,) = make_finetune_plan(config, "cpu").works
     run = FinetuneRun(config, work, tmp_path / "other", "cpu")
     views = [run.dev_samples.read(index) for index in range(len(run.dev_samples))]
-    shown = np.stack([run.transform.plain(view)[0].numpy().transpose(1, 2, 0) for view in views if view])
+    shown = np.stack([run.transform.plain(view)[0] for view in views if view])
     head = load_file(tmp_path / "run" / "best" / "head.safetensors")
     features = backbone(shown)
     logits = features @ head["weight"].numpy().T + head["bias"].numpy()

@@ -31,7 +31,7 @@ def pixels_of(count: int = 3, seed: int = 0) -> torch.Tensor:
 
 
 def orders(count: int = 3, seed: int = 5) -> torch.Tensor:
-    return torch.stack([draw_order(N, np.random.default_rng([seed, image])) for image in range(count)])
+    return torch.from_numpy(np.stack([draw_order(N, np.random.default_rng([seed, image])) for image in range(count)]))
 
 
 @pytest.mark.parametrize("normalize", [True, False])
