@@ -1,4 +1,4 @@
-"""Batches in an order drawn from the seed, read and transformed ahead by worker processes.
+"""Batches in an order drawn from the seed, read and transformed ahead by workers.
 
 The samples of a step depend on the seed and the step alone, not on the number of processes, micro-batches or workers,
 nor on where a run was resumed.
@@ -29,7 +29,7 @@ _TRIES = 100
 
 
 class Readable(Protocol):
-    """Training data by index. Forked processes read them too: files are opened by each (:class:`PerProcess`)."""
+    """Training data by index. Several workers read them."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -98,7 +98,7 @@ class Batches:
         batch_size: images per step, over all processes.
         seed: of order and samples.
         share: this process's part of each batch.
-        workers: processes that read and transform.
+        workers: how many read and transform.
         device: that the tensors are copied to.
         unreadable: names of images found unreadable so far.
 

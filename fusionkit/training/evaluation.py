@@ -52,7 +52,7 @@ class Evaluator:
         samples: frames.
         transform: its plain form is used.
         accelerator: processes and device.
-        workers: processes that read.
+        workers: how many read.
     """
 
     def __init__(self, samples: ViewSamples, transform: ViewTransform, accelerator: Accelerator, workers: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -27,14 +28,14 @@ from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.file_index import kept_hashes
 from fusionkit.storage.identity import digest
-from fusionkit.training.loader import PerProcess, shared_array, shared_lock
+from fusionkit.training.loader import PerWorker, shared_array, shared_lock
 
 LISTS = frozenset({".txt", ".lst"})
 _KINDS = "a data set, a folder of images or videos, a .txt list of image paths, an image or a video"
 
 
 class Images(ABC):
-    """Images by index. Forked processes read them too: files are opened by each."""
+    """Images by index. Several workers read them: each opens files for itself (:class:`PerWorker`)."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -168,7 +169,7 @@ class JoinedImages(Images):
 
 
 class CachedImages(Images):
-    """Keeps decoded images in memory that forked processes share, until it is full; the others are read each time.
+    """Keeps decoded images in memory that workers share, until it is full; the others are read each time.
 
     Args:
         images: the source.
@@ -315,7 +316,7 @@ class VideoFrames(Images):
     def __init__(self, path: Path, stride: int = 1) -> None:
         self.path = path
         self.stride = stride
-        self._own = PerProcess(self._opened)  # a decoder has a position
+        self._own = PerWorker(self._opened)  # a decoder has a position
         try:
             times, self._keys = self._indexed()
         except (OSError, ValueError) as error:  # PyAV's errors are of these kinds
@@ -407,8 +408,8 @@ class DatasetImages(Images):
             raise ConfigError(f"data set {source.spec} has ready embeddings and no images")
         self.source = source
         self.rows = rows
-        self._process = os.getpid()
-        self._own = PerProcess(self._opened)
+        self._opener = _caller()
+        self._own = PerWorker(self._opened)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -427,7 +428,12 @@ class DatasetImages(Images):
         return digest([self.source.fingerprint, self.rows.tolist()])
 
     def _opened(self) -> Source:
-        """Return the source with a data set of this process: a built one may hold open files."""
-        if os.getpid() == self._process:
+        """Return the source with a data set of this worker: a built one may hold open files."""
+        if _caller() == self._opener:
             return self.source
         return replace(self.source, dataset=DATASETS.build(self.source.spec))
+
+
+def _caller() -> tuple[int, int]:
+    """Return the process and the thread that call."""
+    return os.getpid(), threading.get_ident()

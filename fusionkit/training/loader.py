@@ -1,8 +1,8 @@
-"""Batches made ahead by worker processes, in memory that they share with the training process.
+"""Batches made ahead by workers, in memory that they share with the training process.
 
-A batch is written once, by the worker that makes it, and read from there: nothing is sent but its number. Workers are
-those of torch's ``DataLoader``, forked on Linux; other systems cannot fork safely once torch is loaded, and make each
-batch when it is asked for.
+A batch is written once, by the worker that makes it, and read from there: only its number is sent. On Linux, workers
+are the forked processes of torch's ``DataLoader``. Windows cannot fork, and macOS not safely once torch is loaded:
+there, workers are threads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -32,17 +35,20 @@ Sample = tuple[np.ndarray, ...]
 Make = Callable[[int, list[np.ndarray]], Any]
 
 FORKS = sys.platform == "linux"
-_MOST = 16  # workers per process
+_LEAST, _MOST = 2, 16  # workers per training process, by default
 _FEW = 4  # up to so many workers make two batches ahead each, more make one
 
 
 def workers_here(processes: int) -> int:
-    """Return the default number of workers of each process: one per core that no training process uses.
+    """Return the default number of workers of each process: one per core that no training process uses, at least two.
+
+    Two keep both cores of a small machine busy where a sample costs more than its training. Threads are two: more would
+    wait for each other.
 
     Args:
         processes: training processes on this machine.
     """
-    return max(1, min(cores_here() // processes - 1, _MOST))
+    return min(max(cores_here() // processes - 1, _LEAST), _MOST) if FORKS else _LEAST
 
 
 def cores_here() -> int:
@@ -67,8 +73,10 @@ def shared_lock() -> Lock:
     return get_context("fork" if FORKS else None).Lock()
 
 
-class PerProcess(Generic[T]):
-    """A value that a forked process builds again: open files and native libraries are not usable after a fork.
+class PerWorker(Generic[T]):
+    """A value that each forked process and each thread builds for itself.
+
+    Open files and native libraries are not usable after a fork, and need not be safe in several threads.
 
     Args:
         build: makes the value.
@@ -79,16 +87,17 @@ class PerProcess(Generic[T]):
         self.reset()
 
     def reset(self) -> None:
-        """Build the value again when it is next asked for."""
-        self._process = 0
+        """Build the values again when they are next asked for."""
+        self._own = threading.local()
 
     @property
     def value(self) -> T:
-        """This process's own value."""
-        if self._process != os.getpid():
-            self._value = self.build()
-            self._process = os.getpid()
-        return self._value
+        """The value of this process and thread."""
+        if getattr(self._own, "process", None) != os.getpid():
+            self._own.value = self.build()
+            self._own.process = os.getpid()
+        found: T = self._own.value
+        return found
 
 
 class Loader:
@@ -96,11 +105,11 @@ class Loader:
 
     Args:
         make: writes the samples of a batch into arrays of shape (size, ...), and returns what else is to be known of
-            the batch. It is called in a worker.
+            the batch. A worker calls it.
         numbers: of the batches.
         like: a sample; those of all batches have its shapes and types.
         size: samples per batch.
-        workers: processes, at most one per core.
+        workers: processes, or threads where there is no fork; at most one per core.
         device: that the batches are copied to. For a GPU their memory is page-locked, so that copies overlap.
         held: batches that stay valid when the next is asked for, that one included.
     """
@@ -108,24 +117,29 @@ class Loader:
     def __init__(
         self, make: Make, numbers: range, like: Sample, size: int, workers: int, device: torch.device, held: int = 1
     ) -> None:
-        workers = min(workers, cores_here()) if FORKS else 0
+        workers = min(workers, cores_here())
         ahead = 2 if workers <= _FEW else 1
+        self._numbers, self._ahead = numbers, workers * ahead
         self._slots = [
-            [shared_array((size, *value.shape), value.dtype) for value in like] for _ in range(workers * ahead + held)
+            [shared_array((size, *value.shape), value.dtype) for value in like] for _ in range(self._ahead + held)
         ]
+        self._making = _Made(make, self._slots)
         self._on_card = device.type == "cuda"
         self._locked = ExitStack()
-        self._loader: DataLoader[Any] | None = DataLoader(
-            _Made(make, self._slots),
-            batch_size=None,
-            sampler=numbers,
-            num_workers=workers,
-            collate_fn=_unchanged,
-            multiprocessing_context="fork" if workers else None,
-            prefetch_factor=ahead if workers else None,
-            persistent_workers=bool(workers),
-            generator=torch.Generator(),  # torch draws a seed from it, and none from the run's own stream
-        )
+        self._threads = ThreadPoolExecutor(workers, "fusionkit-images")  # no thread starts without work
+        self._processes: DataLoader[Any] | None = None
+        if FORKS:
+            self._processes = DataLoader(
+                self._making,
+                batch_size=None,
+                sampler=numbers,
+                num_workers=workers,
+                collate_fn=_unchanged,
+                multiprocessing_context="fork",
+                prefetch_factor=ahead,
+                persistent_workers=True,
+                generator=torch.Generator(),  # torch draws a seed from it, and none from the run's own stream
+            )
         self._started: Iterator[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -136,15 +150,15 @@ class Loader:
 
     def close(self) -> None:
         """End the workers."""
-        self._loader = self._started = None
+        self._processes = self._started = None
+        self._threads.shutdown(cancel_futures=True)
         self._locked.close()
 
     def start(self) -> None:
-        """Start the workers now: before other threads start, whose locks a forked process would find as they are."""
-        assert self._loader is not None
+        """Fork now: before other threads start, whose locks a forked process would find as they are."""
         if self._started is None:
             with blocked_interrupts():  # the workers leave interrupts to this process
-                self._started = iter(self._loader)
+                self._started = iter(self._processes) if self._processes is not None else self._by_threads()
             if self._on_card:
                 self._lock_pages()
 
@@ -167,11 +181,25 @@ class Loader:
                 if "DataLoader worker" not in str(error):
                     raise
                 raise CellError(
-                    f"a process that reads images died: {cause_of(error)}", hint="its memory may have run out; rerun"
+                    f"a worker process that reads images died: {cause_of(error)}",
+                    hint="memory may have run out: choose fewer run.workers; rerun to resume from the last checkpoint",
                 ) from error
             if isinstance(about, FusionKitError):
                 raise about
             yield about, tuple(map(torch.from_numpy, self._slots[number % len(self._slots)]))
+
+    def _by_threads(self) -> Iterator[tuple[int, Any]]:
+        """Yield what :class:`_Made` returns, made ahead by threads, in order."""
+        waiting: deque[Future[tuple[int, Any]]] = deque()
+        try:
+            for number in self._numbers:
+                waiting.append(self._threads.submit(self._making.__getitem__, number))
+                if len(waiting) > self._ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            wait([future for future in waiting if not future.cancel()])  # those that are running write into the memory
 
     def _lock_pages(self) -> None:
         """Lock the pages of all slots, after the workers were forked. Without it, copies are slower but right."""

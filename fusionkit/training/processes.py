@@ -25,7 +25,7 @@ class RunSection(Section):
         accumulation: micro-batches per step; more need less memory.
         save_every: steps between checkpoints; one is also written after each epoch.
         workers: worker processes per training process, which read and crop images; 0: one per core that no training
-            process uses, at least one and at most 16. Only on Linux; elsewhere the training process reads.
+            process uses, at least 2 and at most 16. Threads on Windows and macOS, by default 2.
         cache_mb: megabytes per training process for decoded images; 0: none are kept.
     """
 

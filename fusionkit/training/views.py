@@ -16,7 +16,7 @@ from fusionkit.registry import EXTRACTORS
 from fusionkit.registry.spec import Spec
 from fusionkit.training.crop import RandomCrop, mirrored
 from fusionkit.training.images import CachedImages, DatasetImages
-from fusionkit.training.loader import PerProcess, Sample, shared_array
+from fusionkit.training.loader import PerWorker, Sample, shared_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class ViewSample:
 
 
 class ViewSamples:
-    """Frames by index, cut like in the embed stage of a bench. Forked processes read them too.
+    """Frames by index, cut like in the embed stage of a bench. Several workers read them.
 
     Args:
         source: the data set.
@@ -64,10 +64,10 @@ class ViewSamples:
         self.frames = CachedImages(DatasetImages(source, rows), budget)
         self.labels = labels
         self.cuts = tuple(views)
-        self._extractor: PerProcess[Extractor] | None = None
+        self._extractor: PerWorker[Extractor] | None = None
         self._boxes: np.ndarray | None = None  # (n, R, 5)
         if any(view != FACE for view in views):
-            self._extractor = PerProcess(lambda: EXTRACTORS.build(extractor))
+            self._extractor = PerWorker(lambda: EXTRACTORS.build(extractor))
             regions = len(self._extractor.value.regions)
             self._located = shared_array((len(rows),), bool)
             self._boxes = shared_array((len(rows), regions, 5), np.float32) if budget else None
@@ -91,7 +91,7 @@ class ViewSamples:
         return self.frames.where(index)
 
     def _boxes_of(self, index: int, frame: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the boxes of a frame, located once, or by two processes at the same time to the same values."""
+        """Return the boxes of a frame, located once, or by two workers at the same time to the same values."""
         if self._extractor is None:
             return {}
         extractor = self._extractor.value

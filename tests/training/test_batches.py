@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import CellError, ConfigError, DataError
+from fusionkit.training import loader
 from fusionkit.training.batches import Batches, Share
 from fusionkit.training.images import CachedImages, Images, JoinedImages
-from fusionkit.training.loader import shared_array, shared_lock
+from fusionkit.training.loader import PerWorker, shared_array, shared_lock
 
 
 class SharedList:
@@ -80,9 +86,51 @@ def test_a_step_is_the_same_wherever_the_run_was_resumed() -> None:
     assert len({draw for step in whole for _, draw in step}) == 7 * 8  # nobody draws the same
 
 
+@pytest.mark.parametrize("forks", [True, False])
 @pytest.mark.parametrize("workers", [1, 3, 16])
-def test_a_step_is_the_same_with_any_number_of_workers(workers: int) -> None:
-    assert [flat(s) for s in batches(workers=workers).steps(0, 3)] == [flat(s) for s in batches().steps(0, 3)]
+def test_a_step_is_the_same_with_any_number_of_workers(
+    workers: int, forks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [flat(s) for s in batches().steps(0, 7)]
+    monkeypatch.setattr(loader, "FORKS", loader.FORKS and forks)
+    assert [flat(s) for s in batches(workers=workers).steps(0, 7)] == whole
+
+
+@pytest.mark.skipif(not loader.FORKS, reason="workers are threads here")
+def test_a_worker_that_is_killed_ends_the_run_with_a_line() -> None:
+    def deadly(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        if os.getpid() != here and image[0, 0, 0] == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sample(image, rng)
+
+    here = os.getpid()
+    with pytest.raises(CellError, match="worker process that reads images died") as caught:
+        list(Batches(Numbers(16), deadly, 8, seed=3, workers=2).steps(0, 40))
+    assert "\n" not in str(caught.value)
+    del caught  # its traceback holds the workers
+    gc.collect()
+    assert not multiprocessing.active_children()
+
+
+def test_threads_end_with_the_run_and_pass_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "FORKS", False)
+    with pytest.raises(DataError, match="cannot be read"):
+        list(batches(bad=frozenset(range(20)), workers=2).steps(0, 9))
+    running = batches(workers=2).steps(0, 100)
+    next(running)
+    running.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fusionkit-images")]
+
+
+def test_each_thread_builds_its_own_value_and_builds_it_again_after_a_reset() -> None:
+    own = PerWorker(object)
+    first = own.value
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(lambda: own.value).result()
+        assert pool.submit(lambda: own.value).result() is other
+    assert own.value is first is not other
+    own.reset()
+    assert own.value is not first
 
 
 @pytest.mark.parametrize(("world", "accumulation"), [(2, 1), (1, 4), (2, 2)])

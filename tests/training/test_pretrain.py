@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import TINY, InterruptAt, tiny_run, write_pictures
 
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import CellError, ConfigError, DataError
+from fusionkit.training import loader
+from fusionkit.training.crop import RandomCrop
 from fusionkit.training.mae import patchify
 from fusionkit.training.pretrain import Pretrained, build_model, pretrain
 from fusionkit.training.progress import TrainingProgress
@@ -73,6 +77,37 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(
     assert done.resumed == {2: 0, 5: 4, 8: 8}[last]
     for name in FILES:
         assert (tmp_path / "cut" / name).read_bytes() == (whole.encoder.parent / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not loader.FORKS, reason="workers are threads here")
+def test_a_run_whose_worker_was_killed_resumes_to_the_same_bits(
+    faces: Path, whole: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deadly(crop: RandomCrop, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if os.getpid() != here and len(losses(tmp_path / "run")) >= 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(crop, image, rng)
+
+    here, original = os.getpid(), RandomCrop.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomCrop, "__call__", deadly)
+        with pytest.raises(CellError, match="worker process that reads images died"):
+            pretrain(tiny_run(faces), tmp_path / "run")
+    done = pretrain(tiny_run(faces), tmp_path / "run")
+    assert done.resumed in {4, 8}
+    for name in FILES:
+        assert (tmp_path / "run" / name).read_bytes() == (whole.encoder.parent / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_threads_give_the_bits_of_processes(
+    faces: Path, whole: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "FORKS", False)
+    pretrain(tiny_run(faces), tmp_path / "run")
+    for name in FILES:
+        assert (tmp_path / "run" / name).read_bytes() == (whole.encoder.parent / name).read_bytes()
 
 
 def test_a_finished_run_has_nothing_left_to_do(faces: Path, whole: Pretrained, copy: Path) -> None:
