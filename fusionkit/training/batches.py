@@ -142,7 +142,7 @@ class Batches:
         """Start the workers, and yield this process's micro-batches of each step from ``first`` to ``last - 1``.
 
         Raises:
-            CellError: if a worker died.
+            CellError: if a sample cannot be made.
             DataError: if an image and many drawn in its place cannot be read.
         """
         if first == last:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,24 +43,43 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of one run: a folder each, written atomically; the last two are kept.
 
+    A thread writes them while training goes on, one at a time.
+
     Args:
         folder: holds the checkpoints.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._thread = ThreadPoolExecutor(1, "fusionkit-checkpoint")
+        self._writing: Future[None] | None = None
 
     def save(self, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        """Write a checkpoint, and remove all but the last two.
+        """Copy the state, which may change afterwards, and begin to write it. Wait for the checkpoint before it.
 
         Raises:
-            StorageError: if it cannot be written.
+            StorageError: if the checkpoint before it could not be written.
         """
+        self.finish()
+        # Safetensors keeps no strides.
+        flat = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        self._writing = self._thread.submit(self._write, step, flat, json.dumps(dict(notes)).encode())
+
+    def finish(self) -> None:
+        """Wait until the newest checkpoint is written.
+
+        Raises:
+            StorageError: if it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, step: int, tensors: dict[str, Tensor], notes: bytes) -> None:
+        """Write a checkpoint, and remove all but the last two."""
         from safetensors.torch import save
 
-        # Safetensors keeps no strides.
-        flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        files = {_TENSORS: save(flat), _NOTES: json.dumps(dict(notes)).encode()}
+        files = {_TENSORS: save(tensors), _NOTES: notes}
         write_artifact(self.folder / f"{_PREFIX}{step:09d}", files, {"step": step})
         kept = set(self._paths()[:KEPT])
         for path in self.folder.iterdir():  # hidden ones are partial files of a killed process
@@ -71,9 +91,11 @@ class Checkpoints:
 
         Raises:
             DataError: if every checkpoint is damaged.
+            StorageError: if the newest could not be written.
         """
         from safetensors.torch import load
 
+        self.finish()
         damaged: list[str] = []
         for path in self._paths():
             files = read_artifact(path)

@@ -29,6 +29,7 @@ from fusionkit.training.evaluation import EpochScore, Evaluator, FrameLogits, be
 from fusionkit.training.finetune_config import FinetuneConfig
 from fusionkit.training.finetune_plan import FinetuneWork
 from fusionkit.training.joint import Classifier, build_network, parameter_groups
+from fusionkit.training.loader import reported_deaths
 from fusionkit.training.pictures import is_due, score_curve
 from fusionkit.training.processes import start_processes
 from fusionkit.training.progress import TrainingProgress
@@ -124,6 +125,7 @@ class FinetuneRun(TrainingRun):
         loss = frame_loss(recipe.as_recipe(), labels, classes)
         return Classifier(network, self.backbone.mean, self.backbone.std, loss)
 
+    @reported_deaths()
     def carry_out(self, provenance: dict[str, Any], progress: TrainingProgress) -> Trained:
         """Take the remaining steps, write the best epoch, and predict dev and test with it.
 

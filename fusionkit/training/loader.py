@@ -11,10 +11,11 @@ import mmap
 import os
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
@@ -100,6 +101,24 @@ class PerWorker(Generic[T]):
         return found
 
 
+@contextmanager
+def reported_deaths() -> Iterator[None]:
+    """Report the death of a worker process. torch raises it wherever this process is, by a signal.
+
+    Raises:
+        CellError: if a worker process died.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise CellError(
+            f"a worker process that reads images died: {cause_of(error)}",
+            hint="memory may have run out: choose fewer run.workers; rerun to resume from the last checkpoint",
+        ) from error
+
+
 class Loader:
     """Batches by number, made in order and ahead. Iterating again makes them again, by the same workers.
 
@@ -167,23 +186,12 @@ class Loader:
 
         Raises:
             FusionKitError: that ``make`` raised.
-            CellError: if a worker died.
+            CellError: if ``make`` raised another error.
         """
         self.start()
         made, self._started = self._started, None
         assert made is not None
-        while True:
-            try:
-                number, about = next(made)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise CellError(
-                    f"a worker process that reads images died: {cause_of(error)}",
-                    hint="memory may have run out: choose fewer run.workers; rerun to resume from the last checkpoint",
-                ) from error
+        for number, about in made:
             if isinstance(about, FusionKitError):
                 raise about
             yield about, tuple(map(torch.from_numpy, self._slots[number % len(self._slots)]))
@@ -221,6 +229,10 @@ class _Made(Dataset[Any]):
             return number, self.make(number, self.slots[number % len(self.slots)])
         except FusionKitError as error:
             return number, error
+        except Exception as error:  # noqa: BLE001  (of a component; torch would put its traceback into the message)
+            failed = CellError(f"making a training sample failed: {cause_of(error)}")
+            failed.add_note(traceback.format_exc())
+            return number, failed
 
 
 def _unchanged(made: T) -> T:

@@ -16,7 +16,7 @@ from fusionkit.training.batches import Batches, Share
 from fusionkit.training.crop import RandomCrop
 from fusionkit.training.encoder import build_encoder, write_encoder
 from fusionkit.training.images import CachedImages, open_images
-from fusionkit.training.loader import Sample
+from fusionkit.training.loader import Sample, reported_deaths
 from fusionkit.training.mae import Decoder, MaskedAutoencoder, draw_order, initialize
 from fusionkit.training.pictures import Faces, is_due, loss_curve
 from fusionkit.training.pretrain_config import PretrainConfig
@@ -72,7 +72,7 @@ def pretrain(
     Raises:
         ConfigError: if options do not fit together, or the folder holds another run or is in use.
         DataError: if the data are missing or too few, or every checkpoint is damaged.
-        CellError: if the loss is not finite.
+        CellError: if the loss is not finite, a sample cannot be made, or a worker process died.
         StorageError: if the folder cannot be written.
     """
     undo = single_thread()
@@ -111,6 +111,7 @@ class _PretrainRun(TrainingRun):
         super().__init__(folder, self.model, stepper, batches, recipe.epochs, options)
         self.faces: Faces | None = None
 
+    @reported_deaths()
     def carry_out(self, provenance: dict[str, Any], progress: TrainingProgress) -> Pretrained:
         """Take the remaining steps and write the encoder."""
         self.resume(provenance)

@@ -133,6 +133,7 @@ class TrainingRun(ABC):
         with (
             loss_log(path, self.stepper.schedule, per_epoch, self.losses) as add_loss,
             progress.stage("train", self.steps - first, "steps"),
+            _finished(self._checkpoints),
         ):
             for step, batches in enumerate(batches_of_steps, start=first):
                 add_loss(self.stepper.take(step, batches))
@@ -147,6 +148,7 @@ class TrainingRun(ABC):
                 progress.advance()
 
     def _save(self) -> None:
+        """Begin to write a checkpoint."""
         from accelerate.utils import gather_object
 
         self.batches.unreadable.update(gather_object(sorted(self.batches.unreadable)))
@@ -158,3 +160,12 @@ class TrainingRun(ABC):
         tensors[_LOSSES] = torch.tensor(self.losses, dtype=torch.float64)
         notes |= {"unreadable": sorted(self.batches.unreadable), "seconds": self.seconds}
         self._checkpoints.save(self.step, tensors, notes)
+
+
+@contextmanager
+def _finished(checkpoints: Checkpoints) -> Iterator[None]:
+    """Wait for the newest checkpoint in the end, also when training was interrupted."""
+    try:
+        yield
+    finally:
+        checkpoints.finish()

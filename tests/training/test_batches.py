@@ -15,7 +15,7 @@ from fusionkit.errors import CellError, ConfigError, DataError
 from fusionkit.training import loader
 from fusionkit.training.batches import Batches, Share
 from fusionkit.training.images import CachedImages, Images, JoinedImages
-from fusionkit.training.loader import PerWorker, shared_array, shared_lock
+from fusionkit.training.loader import PerWorker, reported_deaths, shared_array, shared_lock
 
 
 class SharedList:
@@ -104,12 +104,30 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_line() -> None:
         return sample(image, rng)
 
     here = os.getpid()
-    with pytest.raises(CellError, match="worker process that reads images died") as caught:
+    with pytest.raises(CellError, match="worker process that reads images died") as caught, reported_deaths():
         list(Batches(Numbers(16), deadly, 8, seed=3, workers=2).steps(0, 40))
     assert "\n" not in str(caught.value)
     del caught  # its traceback holds the workers
     gc.collect()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_an_error_of_a_component_is_a_line_with_its_traceback_as_a_note(
+    forks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        if shown[0]:
+            raise LookupError("no such clip")
+        shown[0] = True
+        return sample(image, rng)
+
+    shown = shared_array((1,), bool)
+    monkeypatch.setattr(loader, "FORKS", loader.FORKS and forks)
+    with pytest.raises(CellError) as caught:
+        list(Batches(Numbers(16), wrong, 8, seed=3).steps(0, 2))
+    assert str(caught.value) == "making a training sample failed: LookupError: no such clip"
+    assert "in wrong" in caught.value.__notes__[0]
 
 
 def test_threads_end_with_the_run_and_pass_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
