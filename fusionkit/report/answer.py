@@ -58,6 +58,7 @@ class Finding:
         pairs: number of pairs of rows behind each difference.
         tests: number of tests that p is corrected over.
         left_out: choices without rows that can be paired with those of the other choices.
+        unpaired: number of rows of the compared choices that have no partner in every other choice.
     """
 
     axis: str
@@ -67,6 +68,7 @@ class Finding:
     pairs: int
     tests: int
     left_out: list[str]
+    unpaired: int
 
     @property
     def subject(self) -> str:
@@ -81,7 +83,8 @@ class Finding:
         """Return the finding: ``mlp beats concat by .074 [.051, .097]; it is not significantly different from ...``."""
         if not any(each.is_tested for each in self.rivals):
             others = _listed([f"{each.name} ({signed_with_interval(each.difference)})" for each in self.rivals])
-            return f"{self.best} is the highest, with a difference to {others}; one trained model each, so no claim"
+            text = f"{self.best} is the highest, with a difference to {others}; one trained model each, so no claim"
+            return "; ".join([text, *self._omissions()])
         beaten = [f"{each.name} by {share_with_interval(each.difference)}" for each in self.rivals if each.is_beaten]
         tied = [f"{each.name} ({signed_with_interval(each.difference)})" for each in self.rivals if not each.is_beaten]
         parts = [f"{self.best} beats {_listed(beaten)}"] if beaten else []
@@ -91,8 +94,17 @@ class Finding:
         notes = [f"mean over {self.pairs} pairs of rows equal in every other setting"] if self.pairs > 1 else []
         if any(excludes_zero(each.difference) for each in self.rivals if not each.is_beaten):
             notes.append(f"after the correction over {self.tests} pairs of choices")
-        notes += [f"{_listed(self.left_out)} left out, without rows to pair"] if self.left_out else []
+        notes += self._omissions()
         return "; ".join(parts) + (f" ({'; '.join(notes)})" if notes else "")
+
+    def _omissions(self) -> list[str]:
+        """Return what the comparison leaves out."""
+        rows = "1 row" if self.unpaired == 1 else f"{self.unpaired} rows"
+        notes = [f"{_listed(self.left_out)} left out, without rows to pair"] if self.left_out else []
+        return [
+            *notes,
+            *([f"{rows} left out, not equal in every other setting to a row of each"] if self.unpaired else []),
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,23 +203,25 @@ def _findings(results: RunResults) -> list[Finding]:
     names = RowNames(results.rows)
     groups = by_data(results.scored)
     tables = [
-        (axis, names.data(group[0].axes) if len(groups) > 1 else "", *_pairable(group, axis))
+        (axis, names.data(group[0].axes) if len(groups) > 1 else "", group, *_pairable(group, axis))
         for group in groups.values()
         for axis in COMPARED
     ]
-    tests = sum(len(choices) * (len(choices) - 1) // 2 for _, _, choices, _ in tables)
+    tests = sum(len(choices) * (len(choices) - 1) // 2 for _, _, _, choices, _ in tables)
     drafts = [
-        (axis, data, *_against_best(results, choices), left) for axis, data, choices, left in tables if len(choices) > 1
+        (axis, data, *_against_best(results, choices), left, _unpaired(group, axis, choices))
+        for axis, data, group, choices, left in tables
+        if len(choices) > 1
     ]
-    differences = list(chain.from_iterable(found.values() for _, _, _, _, found, _ in drafts))
+    differences = list(chain.from_iterable(found.values() for _, _, _, _, found, _, _ in drafts))
     corrected = iter(corrected_p(differences, tests))
     findings = []
-    for axis, data, best, pairs, found, left_out in drafts:
+    for axis, data, best, pairs, found, left_out, unpaired in drafts:
         marks = _random_choices(results, axis)
         rivals = [Rival(marks.get(name, name), difference, next(corrected)) for name, difference in found.items()]
         rivals.sort(key=lambda rival: rival.difference.value)
         if rivals:
-            findings.append(Finding(axis, data, marks.get(best, best), rivals, pairs, tests, left_out))
+            findings.append(Finding(axis, data, marks.get(best, best), rivals, pairs, tests, left_out, unpaired))
     return findings
 
 
@@ -236,6 +250,11 @@ def _pairable(group: Sequence[StoredRow], axis: str) -> tuple[dict[str, list[Sto
         left_out.append(fewest)
         del table[fewest]
     return {}, left_out
+
+
+def _unpaired(group: Sequence[StoredRow], axis: str, choices: dict[str, list[StoredRow]]) -> int:
+    """Return the number of rows of some choices that are not paired."""
+    return sum(getattr(row.axes, axis) in choices for row in group) - sum(map(len, choices.values()))
 
 
 def _against_best(results: RunResults, choices: dict[str, list[StoredRow]]) -> tuple[str, int, dict[str, Estimate]]:

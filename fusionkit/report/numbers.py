@@ -6,7 +6,7 @@ import math
 
 from fusionkit.stats.crossed import Estimate
 
-_UNITS = ("", "k", "M", "G", "T")
+_UNITS = ("", "k", "M", "G", "T", "P")
 
 
 def share(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Protocol, TypeVar
 
@@ -39,6 +39,22 @@ def varying(axes: Iterable[Axes], names: Iterable[str] = _AXES) -> list[str]:
     """
     rows = list(axes)
     return [name for name in names if len({getattr(row, name) for row in rows}) > 1]
+
+
+def settings_in_common(shown: Sequence[Axes], rows: Sequence[Axes]) -> str:
+    """Return a sentence on the settings that vary between rows and are equal in those shown; empty if there are none.
+
+    Args:
+        shown: axes of the rows shown, whose names leave such settings out.
+        rows: axes of all rows.
+    """
+    names = dataset_names(each.dataset for each in rows)
+    common = [
+        f"{axis} {names.get(value, value)}"
+        for axis in varying(rows)
+        if axis not in varying(shown) and (value := getattr(shown[0], axis))
+    ]
+    return f" All with {', '.join(common)}." if common and len(shown) > 1 else ""
 
 
 class _Row(_HasAxes, Protocol):

@@ -108,6 +108,15 @@ def test_a_choice_that_shares_no_row_with_the_others_is_not_compared(tmp_path: P
     assert views.sentence().endswith("every other setting; face left out, without rows to pair)")
 
 
+def test_rows_without_a_partner_are_counted(tmp_path: Path, rows: dict[str, Toy]) -> None:
+    more = [toy("face,mouth", "concat", 0.6, 9), toy("face,eye", "gated", 0.6, 8), toy("face,nose", "late", 0.6, 7)]
+    views = next(
+        each for each in answer(write_folder(tmp_path, [*more, *rows.values()])).findings if each.axis == "views"
+    )
+    assert (views.pairs, views.unpaired, views.left_out) == (1, 4, [])  # concat is the only fusion of all three
+    assert views.sentence().endswith("(4 rows left out, not equal in every other setting to a row of each)")
+
+
 def test_the_headline_names_the_best_row_and_its_test_against_the_reference(
     tmp_path: Path, rows: dict[str, Toy]
 ) -> None:

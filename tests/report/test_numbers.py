@@ -67,7 +67,8 @@ def test_intervals_follow_their_value() -> None:
         (7_208, "7.21 k"),
         (999_999, "1 M"),
         (85.8e6, "85.8 M"),
-        (4e15, "4e+03 T"),
+        (4e15, "4 P"),
+        (4e18, "4e+03 P"),
         (NAN, "-"),
     ],
 )

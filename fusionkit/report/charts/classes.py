@@ -11,7 +11,7 @@ from fusionkit.grid.results import RunResults
 from fusionkit.report.charts.figure import Figure, Tile, heat_map, tooltip
 from fusionkit.report.frames import RowCounts, row_counts
 from fusionkit.report.numbers import share
-from fusionkit.report.row_names import RowNames, by_data
+from fusionkit.report.row_names import RowNames, by_data, settings_in_common
 from fusionkit.stats.intervals import uar
 
 _ROWS, _MATRICES = 10, 3
@@ -25,7 +25,8 @@ def class_figures(results: RunResults) -> Iterator[Figure]:
         suffix = f" on {names.data(group[0].axes)}" if len(groups) > 1 else ""
         best = sorted(group, key=lambda each: each.row.score.value if each.row.score else 0.0, reverse=True)
         shown = best[:_ROWS] + [each for each in best[_ROWS:] if each.row.is_reference][:1]
-        yield _class_f1(f"class-f1-{number}", suffix, shown, names)
+        common = settings_in_common([each.axes for each in shown], [each.axes for each in group])
+        yield _class_f1(f"class-f1-{number}", suffix, shown, common)
         for index, each in enumerate(_best_smoothers(best)[:_MATRICES], 1):
             yield _confusion(f"confusion-{number}-{index}", suffix, each)
 
@@ -39,7 +40,8 @@ def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:
     return list(found.values())
 
 
-def _class_f1(name: str, suffix: str, shown: list[RowCounts], names: RowNames) -> Figure:
+def _class_f1(name: str, suffix: str, shown: list[RowCounts], common: str) -> Figure:
+    names = RowNames([each.row for each in shown])
     f1 = [_per_class(each).mean(axis=0) for each in shown]
     labels = [names(each.axes, without="dataset") for each in shown]
     classes = shown[0].classes
@@ -54,7 +56,7 @@ def _class_f1(name: str, suffix: str, shown: list[RowCounts], names: RowNames) -
     return Figure(
         name,
         f"F1 by class{suffix}",
-        "Mean over seeds; rows by falling macro-F1. Empty: the class is not in the test frames.",
+        f"Mean over seeds; rows by falling macro-F1. Empty: the class is not in the test frames.{common}",
         f"Best row: highest F1 for {classes[best]} ({share(top[best])}), lowest for {classes[worst]} "
         f"({share(top[worst])}).",
         heat_map(tiles, "", "class", (0.0, 1.0)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fusionkit.errors import printable
 from fusionkit.report.numbers import share
+from fusionkit.report.wrapping import wrapped
 
 if TYPE_CHECKING:
     import altair as alt
@@ -28,8 +29,11 @@ _DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [1, 3], [10, 4], [4, 1])
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _SCHEME: Literal["cividis"] = "cividis"  # uniform in lightness, also for the colour-blind
 _WHITE_TEXT_BELOW = 0.473  # of the scale: here black and white text have the same contrast, 4.6
-_TILE_HEIGHT, _TILE_WIDTH = 22, 46  # px
-_WIDTH, _HEIGHT, _STEP, _OFFSET = 460, 260, 18, 5  # px
+# A figure fits a phone of 390 px without being scaled down.
+WIDTH, HEIGHT = 300, 220  # px
+_TILE_HEIGHT, _TILE_WIDTH = 22, 36  # px
+_STEP, _OFFSET, _LINE, _GAP, _SPARE = 18, 5, 13, 6, 30  # px
+_BESIDE, _ABOVE = 18, 48  # characters of a name beside its marks, and of a line of a name above them
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,8 @@ class Figure:
         chart: the chart.
         columns: headings of the table of its numbers; empty for none.
         rows: lines of the table, with as many texts as columns.
+        switch: position of the switch at which this figure is shown; consecutive figures with one are shown in one
+            place. Empty for a figure that is always shown.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Figure:
     chart: AnyChart
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
+    switch: str = ""
 
     def svg(self) -> str:
         """Return the chart as SVG with a transparent background, in the colour of the surrounding text."""
@@ -120,30 +127,42 @@ def heat_map(
     known = [tile for tile in tiles if not math.isnan(tile.value)]
     low, high = span or (min(tile.value for tile in known), max(tile.value for tile in known))
     high = high if high > low else low + 1e-9
+    rows = list(dict.fromkeys(tile.row for tile in tiles))
+    columns = list(dict.fromkeys(tile.column for tile in tiles))
+    above = _names_above(rows, _TILE_HEIGHT) if max(map(len, rows)) > _BESIDE else None
     values = [
         {
             **asdict(tile),
             "text": share(tile.value),
             "light": (tile.value - low) / (high - low) > _WHITE_TEXT_BELOW,
+            **({"top": above.top[tile.row], "bottom": above.top[tile.row] + _TILE_HEIGHT} if above else {}),
         }
         for tile in known
     ]
-    rows = list(dict.fromkeys(tile.row for tile in tiles))
-    columns = list(dict.fromkeys(tile.column for tile in tiles))
     base = alt.Chart(alt.InlineData(values=values)).encode(
         x=alt.X("column:N", sort=columns, title=column_title, scale=alt.Scale(domain=columns)).axis(
-            orient="top", labelAngle=-40, grid=False
+            orient="top", labelAngle=-40, labelBound=False, labelOverlap=False, grid=False
         ),
-        y=alt.Y("row:N", sort=rows, title=row_title, scale=alt.Scale(domain=rows)).axis(grid=False),
         description="tooltip:N",
     )
-    shaded = base.mark_rect().encode(
-        color=alt.Color("value:Q", legend=None, scale=alt.Scale(scheme=_SCHEME, domain=[low, high]))
-    )
-    text = base.mark_text(fontSize=11).encode(
-        text="text:N", color=alt.condition("datum.light", alt.value("#000000"), alt.value("#ffffff"))
-    )
-    return alt.layer(shaded, text).properties(width=alt.Step(_TILE_WIDTH), height=alt.Step(_TILE_HEIGHT))
+    colour = alt.Color("value:Q", legend=None, scale=alt.Scale(scheme=_SCHEME, domain=[low, high]))
+    ink = alt.condition("datum.light", alt.value("#000000"), alt.value("#ffffff"))
+    shaded, text = base.mark_rect().encode(color=colour), base.mark_text(fontSize=11).encode(text="text:N", color=ink)
+    if above is None:
+        # A title beside the names would collide with the longest.
+        axis = alt.Axis(grid=False, titleAngle=0, titleAlign="right", titleX=-8, titleY=-8, titleBaseline="bottom")
+        vertical = alt.Y("row:N", sort=rows, title=row_title, scale=alt.Scale(domain=rows), axis=axis)
+        layers: list[Any] = [shaded.encode(y=vertical), text.encode(y=vertical)]
+        return alt.layer(*layers).properties(width=alt.Step(_TILE_WIDTH), height=alt.Step(_TILE_HEIGHT))
+    base.encoding.x.axis.domain = False  # it would strike through the first name
+    middle = text.transform_calculate(middle="(datum.top + datum.bottom) / 2").encode(y=above.axis("middle"))
+    layers = [shaded.encode(y=above.axis("top"), y2="bottom"), middle, above.texts()]
+    return alt.layer(*layers).properties(width=alt.Step(_TILE_WIDTH), height=above.height)
+
+
+def heat_map_width(columns: Sequence[str]) -> float:
+    """Return the approximate width in px of a heat map with these columns, without the names of its rows."""
+    return _TILE_WIDTH * len(columns) + 4.5 * max(map(len, columns))
 
 
 def line_plot(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
@@ -164,7 +183,7 @@ def line_plot(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
     for index, name in enumerate(series):
         offset = _OFFSET * (index - (len(series) - 1) / 2)  # px: the intervals of several series must not overlap
         base = alt.Chart(alt.InlineData(values=[value for value in values if value["series"] == name])).encode(
-            x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=14)),
+            x=alt.X("at:Q", title=x, scale=alt.Scale(zero=False, nice=False, padding=14)).axis(labelSeparation=6),
             color=_colour(series, legend),
             description="tooltip:N",
         )
@@ -174,11 +193,11 @@ def line_plot(marks: Sequence[Mark], x: str, y: str, legend: str) -> AnyChart:
         bars = base.mark_rule(xOffset=offset, x2Offset=offset).encode(y=alt.Y("low:Q", title=y), y2="high:Q")
         points = base.mark_point(filled=True, size=60, opacity=1, xOffset=offset)
         layers += [line, bars, points.encode(y=vertical, shape=_shape(series, legend))]
-    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
 def interval_plot(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: bool) -> AnyChart:
-    """Return points with intervals, one line per name; several series are below each other within a name.
+    """Return points with intervals, below each other; a long name is above its points.
 
     Args:
         marks: marks at names.
@@ -192,33 +211,84 @@ def interval_plot(marks: Sequence[Mark], x: str, y: str, legend: str, *, zero: b
     values, series = _values(marks)
     names = list(dict.fromkeys(str(mark.at) for mark in marks))
     several = len(series) > 1
-    horizontal = alt.X("value:Q", title=x, scale=alt.Scale(zero=zero))
+    above = _names_above(names, _LINE * len(series)) if max(map(len, names)) > _BESIDE else None
+    scale = alt.Scale(zero=zero)
     base = alt.Chart(alt.InlineData(values=values)).encode(
-        y=alt.Y("at:N", sort=names, title=y, axis=alt.Axis(grid=several)),
-        color=_colour(series, legend) if several else alt.value(PALETTE[0]),
-        description="tooltip:N",
+        color=_colour(series, legend) if several else alt.value(PALETTE[0]), description="tooltip:N"
     )
-    if several:
-        base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
-    bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q", title=x, scale=alt.Scale(zero=zero)), x2="high:Q")
+    if above:
+        for value in values:
+            value["y"] = above.top[str(value["at"])] + _LINE * (series.index(value["series"]) + 0.5)
+        base = base.encode(y=above.axis("y"))
+    else:
+        base = base.encode(y=alt.Y("at:N", sort=names, title=y, axis=alt.Axis(grid=several)))
+        if several:
+            base = base.encode(yOffset=alt.YOffset("series:N", sort=series))
+    bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q", title=x, scale=scale), x2="high:Q")
     points = base.mark_point(filled=True, size=60, opacity=1).encode(
-        x=horizontal, shape=_shape(series, legend) if several else alt.value("circle")
+        x=alt.X("value:Q", title=x, scale=scale).axis(labelSeparation=6),
+        shape=_shape(series, legend) if several else alt.value("circle"),
     )
     layers: list[Any] = [bars, points]
     if zero:
         origin = alt.Chart(alt.InlineData(values=[{"zero": 0}]))
         layers.insert(0, origin.mark_rule(strokeDash=[3, 3], aria=False).encode(x="zero:Q"))
-    height: Any = len(names) * (len(series) * 13 + 8) if several else alt.Step(_STEP)
-    return alt.layer(*layers).properties(width=_WIDTH, height=height)
+    if above:
+        return alt.layer(*layers, above.texts()).properties(width=WIDTH + _SPARE, height=above.height)
+    height: Any = len(names) * (len(series) * _LINE + 8) if several else alt.Step(_STEP)
+    return alt.layer(*layers).properties(width=WIDTH, height=height)
+
+
+@dataclass(frozen=True)
+class _NamesAbove:
+    """Names in lines above their marks.
+
+    Attributes:
+        top: by name, where its marks begin, in px from the top.
+        lines: texts with the middle of each in px from the top.
+        height: height of all in px.
+    """
+
+    top: dict[str, float]
+    lines: list[dict[str, Any]]
+    height: float
+
+    def axis(self, field: str) -> alt.Y:
+        """Return the vertical position of a field that is in px from the top."""
+        import altair as alt
+
+        scale = alt.Scale(domain=[self.height, 0], nice=False, zero=False)
+        return alt.Y(f"{field}:Q", scale=scale, axis=None)
+
+    def texts(self) -> alt.Chart:
+        """Return the layer of the names."""
+        import altair as alt
+
+        chart = alt.Chart(alt.InlineData(values=self.lines))
+        text = chart.mark_text(align="left", baseline="middle", fontSize=11, color=INK, aria=False)
+        named: alt.Chart = text.encode(x=alt.value(0), y=self.axis("y"), text="text:N")
+        return named
+
+
+def _names_above(names: Sequence[str], height: int) -> _NamesAbove:
+    """Return the names above marks of this height in px."""
+    top, lines, y = {}, [], float(_GAP)
+    for name in names:
+        for line in wrapped(name, _ABOVE).split("\n"):
+            lines.append({"text": line, "y": y + _LINE / 2})
+            y += _LINE
+        top[name] = y
+        y += height + _GAP
+    return _NamesAbove(top, lines, y)
 
 
 def _values(marks: Sequence[Mark]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the values of the chart, NaN bounds replaced by the value, and the series in order."""
+    """Return the values of the chart, NaN bounds replaced by the value, and the series in order, in lines."""
     values = []
     for mark in marks:
         bounds = {"low": mark.value, "high": mark.value} if math.isnan(mark.low) else {}
-        values.append({**asdict(mark), **bounds})
-    return values, list(dict.fromkeys(mark.series for mark in marks))
+        values.append({**asdict(mark), **bounds, "series": wrapped(mark.series, _ABOVE)})
+    return values, list(dict.fromkeys(str(value["series"]) for value in values))
 
 
 def _colour(series: list[str], legend: str) -> alt.Color:
@@ -240,7 +310,8 @@ def _legend(series: list[str]) -> alt.Legend | None:
 
     if len(series) == 1:
         return None
-    return alt.Legend(orient="bottom", direction="vertical", symbolSize=80, symbolOpacity=1)
+    lines = r"split(datum.label, '\n')"
+    return alt.Legend(orient="bottom", direction="vertical", symbolSize=80, symbolOpacity=1, labelExpr=lines)
 
 
 def _printable(value: Any) -> Any:

@@ -15,14 +15,15 @@ from fusionkit.report.charts.figure import (
     Mark,
     Tile,
     heat_map,
+    heat_map_width,
     interval_plot,
     line_plot,
     tooltip,
 )
 from fusionkit.report.numbers import share, share_with_interval
-from fusionkit.report.row_names import RowNames, varying
+from fusionkit.report.row_names import RowNames, settings_in_common, varying
 
-_ROWS, _MAPS = 40, 4
+_ROWS, _MAPS = 20, 4
 _CONTEXT = ("dataset", "split", "extractor", "backbone")
 _BEST_ONLY = ("recipe", "smoother")
 _OptionKey = tuple[str, str]  # smoother with its other options, name of the varied option
@@ -35,8 +36,9 @@ def score_figure(results: RunResults) -> Iterator[Figure]:
         return
     scored.sort(key=lambda item: -item[1].value)
     shown = scored[:_ROWS]
-    name_of = RowNames(results.rows)
+    name_of = RowNames([row for row, _ in shown])
     names = [name_of(row.axes) for row, _ in shown]
+    common = settings_in_common([row.axes for row, _ in shown], [row.axes for row in results.rows])
     marks = [
         Mark.of("", name, score, tooltip(name, share_with_interval(score), row=row.id))
         for name, (row, score) in zip(names, shown, strict=True)
@@ -46,7 +48,7 @@ def score_figure(results: RunResults) -> Iterator[Figure]:
         "scores",
         "Rows by macro-F1",
         "With 95 % intervals of single rows. Whether two rows differ significantly is decided by the paired tests."
-        f"{selection}",
+        f"{selection}{common}",
         f"From {share(shown[0][1].value)} for {names[0]} down to {share(shown[-1][1].value)} for {names[-1]}.",
         interval_plot(marks, "macro-F1", "", "", zero=False),
         ("row", "macro-F1 [95 %]"),
@@ -98,7 +100,13 @@ def _is_map(rows: list[Row]) -> bool:
 def _map(name: str, title: str, rows: list[Row], similar: int) -> Figure:
     scores = {(row.axes.views, row.axes.fusion): row for row in rows}
     views, fusions = (list(dict.fromkeys(getattr(row.axes, axis) for row in rows)) for axis in ("views", "fusion"))
-    tiles = [_tile(scores[v, f]) if (v, f) in scores else Tile(v, f, float("nan")) for v in views for f in fusions]
+    tiles = [
+        _tile(scores[v, f], v, f) if (v, f) in scores else Tile(v, f, float("nan")) for v in views for f in fusions
+    ]
+    row_title, column_title = "region set", "fusion"
+    if heat_map_width(views) < heat_map_width(fusions):  # names have more room beside rows than above columns
+        tiles = [replace(tile, row=tile.column, column=tile.row) for f in fusions for tile in tiles if tile.column == f]
+        row_title, column_title = column_title, row_title
     best = max(rows, key=_score)
     selection = f" Of {similar} such maps, the one with the best row." if similar > 1 else ""
     return Figure(
@@ -106,16 +114,15 @@ def _map(name: str, title: str, rows: list[Row], similar: int) -> Figure:
         "Region set by fusion" + (f": {title}" if title else ""),
         f"Macro-F1; lighter is higher. Empty: not in the grid, or not finished.{selection}",
         f"Highest: {share(_score(best))}, {best.axes.views} with {best.axes.fusion}.",
-        heat_map(tiles, "region set", "fusion"),
+        heat_map(tiles, row_title, column_title),
         ("views", "fusion", "macro-F1 [95 %]"),
         [(row.axes.views, row.axes.fusion, share_with_interval(row.score)) for row in rows if row.score],
     )
 
 
-def _tile(row: Row) -> Tile:
+def _tile(row: Row, views: str, fusion: str) -> Tile:
     number = share_with_interval(row.score) if row.score else ""
-    text = tooltip(f"{row.axes.views} with {row.axes.fusion}", number, row=row.id)
-    return Tile(row.axes.views, row.axes.fusion, _score(row), text)
+    return Tile(views, fusion, _score(row), tooltip(f"{views} with {fusion}", number, row=row.id))
 
 
 def _varied_options(rows: list[Row]) -> Mapping[_OptionKey, dict[Axes, dict[float, Row]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from fusionkit.report.charts.figure import AnyChart
 
-_CLIPS, _MAX_FRAMES, _MIN_FRAMES = 3, 300, 8
+_MAX_FRAMES, _MIN_FRAMES = 300, 8
+_MIN_WIDTH, _MAX_WIDTH, _FRAME = 280, 500, 1.7  # px
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,28 @@ class Timeline:
     truth: np.ndarray
     raw: np.ndarray
     smoothed: np.ndarray
+
+    @property
+    def accuracy(self) -> tuple[float, float]:
+        """Share of the annotated frames that are correct, without and with smoothing; NaN if none is annotated."""
+        known = self.truth != UNLABELLED
+        if not known.any():
+            return float("nan"), float("nan")
+        return float((self.raw == self.truth)[known].mean()), float((self.smoothed == self.truth)[known].mean())
+
+    @property
+    def gain(self) -> float:
+        """Accuracy with smoothing minus accuracy without."""
+        raw, smoothed = self.accuracy
+        return smoothed - raw
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A clip with the reason why it is shown."""
+
+    line: Timeline
+    reason: str
 
 
 def timeline_figures(results: RunResults, data: RunData) -> Iterator[Figure]:
@@ -60,19 +83,18 @@ def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldD
     fold_data = folds.get(fold)
     if fold_data is None:
         return
-    for index, line in enumerate(_selected(_timelines(results, cell, fold_data)), 1):
-        known = line.truth != UNLABELLED
-        correct = [
-            float((values == line.truth)[known].mean()) if known.any() else float("nan")
-            for values in (line.raw, line.smoothed)
-        ]
+    lines = list(_timelines(results, cell, fold_data))
+    for index, choice in enumerate(chosen_clips(lines, smoothed=row.chosen != "none"), 1):
+        raw, smoothed = choice.line.accuracy
+        line = f"; line: prediction smoothed by {row.chosen}" if row.chosen != "none" else ""
         yield Figure(
             f"{name}-{index}",
-            f"Clip {line.clip}",
-            f"Wide pale band: annotation; dots: prediction of each frame; line: prediction smoothed by {row.chosen}. "
-            f"{row.name}, seed {seed}.",
-            f"Accuracy on annotated frames: {100 * correct[0]:.0f} % without, {100 * correct[1]:.0f} % with smoothing.",
-            timeline_chart(line, fold_data.source.classes),
+            f"Clip {choice.line.clip}",
+            f"{choice.reason} Wide pale band: annotation; dots: prediction of each frame{line}. {row.name}, "
+            f"seed {seed}.",
+            f"Accuracy on annotated frames: {100 * raw:.0f} %"
+            + (f" without, {100 * smoothed:.0f} % with smoothing." if line else "."),
+            timeline_chart(choice.line, fold_data.source.classes, smoothed=bool(line)),
         )
 
 
@@ -108,24 +130,71 @@ def _smoother(cell: StoredCell) -> Smoother:
     return smoother
 
 
-def _selected(lines: Iterator[Timeline]) -> list[Timeline]:
-    """Return the clips with the most changes of annotation in their first frames, without very short clips."""
-    cut = [
+def chosen_clips(lines: Iterable[Timeline], *, smoothed: bool) -> list[Choice]:
+    """Return the clip whose accuracy smoothing raises most, the one it lowers most, and the one of median change.
+
+    Clips are compared by their first frames. Of clips with the same change, the one with the most changes of annotation
+    is taken. Very short clips and clips without annotation are left out. If the row is not smoothed, clips are compared
+    by their accuracy.
+
+    Args:
+        lines: clips of the test set.
+        smoothed: whether the row is smoothed.
+    """
+    given = list(lines)
+    starts = [
         Timeline(line.clip, *(values[:_MAX_FRAMES] for values in (line.number, line.truth, line.raw, line.smoothed)))
-        for line in lines
+        for line in given
     ]
-    long = [line for line in cut if len(line.number) >= _MIN_FRAMES]
-    return sorted(long, key=lambda line: -int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum()))[:_CLIPS]
+    usable = [line for line in starts if len(line.number) >= _MIN_FRAMES and (line.truth != UNLABELLED).any()]
+    if not usable:
+        return []
+    value = {line: line.gain if smoothed else line.accuracy[0] for line in usable}
+    middle = sorted(value.values())[(len(usable) - 1) // 2]
+    best = max(usable, key=lambda line: (value[line], _changes(line)))
+    worst = max(usable, key=lambda line: (-value[line], _changes(line)))
+    median = max(usable, key=lambda line: (-abs(value[line] - middle), line not in (best, worst), _changes(line)))
+    if smoothed:
+        raised, lowered = sum(each > 0 for each in value.values()), sum(each < 0 for each in value.values())
+        rule = f"Smoothing raises the accuracy of {raised} and lowers that of {lowered} of {len(usable)} clips; "
+        reasons = {
+            best: "it rises most in this one" if raised else "this one has the highest change",
+            worst: "it falls most in this one" if lowered else "this one has the lowest change",
+            median: "this one has the median change",
+        }
+    else:
+        rule = f"Of {len(usable)} clips, this one has the "
+        reasons = {best: "highest accuracy", worst: "lowest accuracy", median: "median accuracy"}
+    cut = (
+        f" Only the first {_MAX_FRAMES} frames of a clip count."
+        if any(len(line.number) > _MAX_FRAMES for line in given)
+        else ""
+    )
+    return [Choice(line, f"{rule}{reason}.{cut}") for line, reason in reasons.items()]
 
 
-def timeline_chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
-    """Return a chart of a clip: annotation as bands, predictions as dots, smoothed predictions as a line."""
+def _changes(line: Timeline) -> int:
+    """Return the number of changes of annotation."""
+    return int((np.diff(line.truth[line.truth != UNLABELLED]) != 0).sum())
+
+
+def timeline_chart(line: Timeline, classes: tuple[str, ...], *, smoothed: bool = True) -> AnyChart:
+    """Return a chart of a clip: annotation as bands, predictions as dots, smoothed predictions as a line.
+
+    Args:
+        line: the clip.
+        classes: names of the classes.
+        smoothed: whether the smoothed predictions are shown.
+    """
     import altair as alt
 
     names = list(classes)
     vertical = alt.Y("class:N", sort=names, scale=alt.Scale(domain=names), title=None).axis(grid=True)
     scale = alt.Scale(nice=False, zero=False)
-    centre, band = alt.X("frame:Q", title="frame", scale=scale), alt.X("from:Q", title="frame", scale=scale)
+    centre, band = (
+        alt.X(f"{name}:Q", title="frame", scale=scale).axis(labelSeparation=6, tickMinStep=1)
+        for name in ("frame", "from")
+    )
 
     def texts(labels: np.ndarray) -> list[str]:
         return [names[label] if label != UNLABELLED else "not annotated" for label in labels.tolist()]
@@ -143,16 +212,19 @@ def timeline_chart(line: Timeline, classes: tuple[str, ...]) -> AnyChart:
         {
             "from": frame - 0.5,
             "to": frame + 0.5,
-            "tooltip": tooltip(f"frame {frame}", f"truth: {truth}", f"predicted: {raw}", f"smoothed: {smoothed}"),
+            "tooltip": tooltip(
+                *(f"frame {frame}", f"truth: {truth}", f"predicted: {raw}"),
+                *([f"smoothed: {after}"] if smoothed else []),
+            ),
         }
-        for frame, truth, raw, smoothed in frames
+        for frame, truth, raw, after in frames
     ]
     hover = alt.Chart(alt.InlineData(values=tooltips)).mark_rect(opacity=0)
+    shown = layer(line.smoothed).mark_line(interpolate="step", aria=False, color=PALETTE[1], strokeWidth=1.6)
+    width = min(max(_FRAME * len(line.number), _MIN_WIDTH), _MAX_WIDTH)
     return alt.layer(
         layer(line.truth).mark_rect(color=PALETTE[5], opacity=0.5, aria=False).encode(x=band, x2="to:Q"),
-        layer(line.smoothed)
-        .mark_line(interpolate="step", aria=False, color=PALETTE[1], strokeWidth=1.6)
-        .encode(x=centre, order="frame:Q"),
+        *([shown.encode(x=centre, order="frame:Q")] if smoothed else []),
         layer(line.raw).mark_point(color=INK, filled=True, size=18, opacity=1, aria=False).encode(x=centre),
         hover.encode(x=band, x2="to:Q", description="tooltip:N"),
-    ).properties(width=500, height=alt.Step(20))
+    ).properties(width=width, height=alt.Step(20))

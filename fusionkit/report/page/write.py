@@ -26,6 +26,7 @@ from fusionkit.report.ranks import ranks
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.run_data import RunData
 from fusionkit.report.table import caption, warnings
+from fusionkit.report.wrapping import breakable
 from fusionkit.storage.artifact import write_file
 from fusionkit.storage.identity import digest
 
@@ -33,9 +34,16 @@ if TYPE_CHECKING:
     import jinja2
 
 _SHOWN_FAILURES = 50
+_PRINTED_ROWS = 60  # as in page.css
 _NOTEBOOK_ROWS = 50
 _UNOPENED = RunData(notes=("the data sets, which were not opened",))
 _SHOWN_TABLES = ("attribution.csv", "costs.csv", "robustness.csv")
+_UNUSED = re.compile(
+    r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none"|opacity="1")'
+    r'|<path class="(?:back|fore)ground" [^>]*/>'
+)
+_POSITIONS = re.compile(r' (?:d|transform|[xy]2?)="[^"]*"')
+_DECIMALS = re.compile(r"(\.\d\d)\d+")  # of a px
 _HEAD = 2_000  # bytes of a page that hold its head
 
 
@@ -132,6 +140,7 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
         "answer_rule": answer.rule(results),
         "significance_rule": significance.rule(results),
         "table": page_table(results, significance.row_significance(results)),
+        "printed_rows": _PRINTED_ROWS,
         "caption": caption(results),
         "warnings": warnings(results),
         "sections": _sections(results, data, left_out),
@@ -204,14 +213,26 @@ def _coverage(results: RunResults, names: RowNames) -> list[tuple[str, str, str,
 
 
 def _drawing(figure: Figure) -> dict[str, Any]:
-    """Return the SVG of a figure as markup, and its width in px."""
+    """Return the SVG of a figure as markup, without what the page does not use, and its width in px."""
     from markupsafe import Markup
 
     svg = figure.svg()
     width = round(float(svg.partition('width="')[2].partition('"')[0]))
     # The figure around it has the name and the description.
-    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    svg = _UNUSED.sub("", svg).replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    svg = _POSITIONS.sub(lambda found: _DECIMALS.sub(r"\1", found[0]), svg)
     return {"svg": Markup(svg), "width": width}  # noqa: S704  (made here, from escaped text)
+
+
+def _switched(figures: list[Figure]) -> list[list[Figure]]:
+    """Return the figures in groups: those of one switch together, any other alone."""
+    groups: list[list[Figure]] = []
+    for figure in figures:
+        if figure.switch and groups and groups[-1][0].switch:
+            groups[-1].append(figure)
+        else:
+            groups.append([figure])
+    return groups
 
 
 def _environment() -> jinja2.Environment:
@@ -225,7 +246,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["drawing"] = _drawing
+    environment.filters.update(drawing=_drawing, switched=_switched, breakable=breakable)
     return environment
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from drawn_counts import drawn
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, f1_score
 from toy_folder import Toy, write_folder
 
 from fusionkit.report.charts.classes import class_figures
-from fusionkit.report.charts.cost import RowCost, pareto
-from fusionkit.report.charts.figure import Figure, Tile, heat_map
+from fusionkit.report.charts.cost import RowCost, pareto, ticks
+from fusionkit.report.charts.figure import Figure, Mark, Tile, heat_map, interval_plot, line_plot
 from fusionkit.report.charts.gallery import figures
-from fusionkit.report.charts.scores import smoothing_figures
+from fusionkit.report.charts.scores import score_figure, smoothing_figures
 from fusionkit.report.charts.view_values import ablation_figures, robustness_figures
 from fusionkit.report.numbers import share, share_with_interval
 from fusionkit.report.run import Results
@@ -155,6 +158,70 @@ def test_pareto_keeps_rows_without_a_better_one_at_less_cost() -> None:
     ]
     assert pareto(rows) == sorted(kept, key=lambda one: one.cost)
     assert [one.name for one in pareto(rows)] == ["cheap", "mid", "best"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (6e3, 7e5, [1e4, 2e4, 5e4, 1e5, 2e5, 5e5]),
+        (1e3, 2e9, [1e3, 1e5, 1e7, 1e9]),
+        (0.9, 6, [1, 2, 5]),
+        (86.0e6, 86.9e6, [86.0e6, 86.2e6, 86.4e6, 86.6e6, 86.8e6]),
+        (3, 8, [3, 4, 5, 6, 7, 8]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_round(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+@given(st.floats(-6, 14), st.floats(0.001, 12))
+def test_ticks_are_few_within_the_range_and_apart(start: float, decades: float) -> None:
+    low, high = 10**start, 10 ** (start + decades)
+    found = ticks(low, high)
+    assert 2 <= len(found) <= 6
+    assert all(low * (1 - 1e-9) <= value <= high * (1 + 1e-9) for value in found)
+    places = [300 * (math.log10(value) - start) / decades for value in found]  # px
+    assert min(after - before for before, after in pairwise(places)) > 20
+
+
+LONG = "timm:model=vit_base_patch16_clip_224.openai,pretrained=true / face,keep:eye+mouth+nose / mlp:hidden=[512,256]"
+
+
+def shown_texts(svg: str) -> str:
+    """Texts of the SVG, without line breaks and spaces."""
+    return "".join("".join(element.itertext()) for element in ET.fromstring(svg).iter(f"{SVG}text")).replace(" ", "")
+
+
+@pytest.mark.slow
+def test_long_names_are_shown_whole_and_figures_fit_a_phone() -> None:
+    names = [f"{LONG} / {width}" for width in (5, 25)]
+    classes = ["Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other"]
+    marks = [Mark(name, x, 0.4, 0.3, 0.5, "") for name in names for x in (1, 2)]
+    charts = {
+        "rows": interval_plot([Mark("", name, 0.4, 0.3, 0.5, "") for name in names], "macro-F1", "", "", zero=False),
+        "several": interval_plot([Mark(name, LONG, 0.4, 0.3, 0.5, "") for name in names], "", "", "row", zero=True),
+        "lines": line_plot(marks, "width", "macro-F1", "row"),
+        "by class": heat_map([Tile(name, each, 0.5) for name in names for each in classes], "", "class", (0, 1)),
+    }
+    for kind, chart in charts.items():
+        svg = Figure(kind, "", "", "", chart).svg()
+        texts = shown_texts(svg)
+        assert all(name.replace(" ", "") in texts for name in names), kind
+        assert "…" not in texts
+        assert float(ET.fromstring(svg).attrib["width"]) <= 364, kind  # px, of a phone of 390 px without margins
+    confusion = heat_map([Tile(one, other, 0.5) for one in classes for other in classes], "truth", "prediction")
+    assert float(ET.fromstring(Figure("c", "", "", "", confusion).svg()).attrib["width"]) <= 370
+
+
+def test_names_of_the_best_rows_leave_out_what_they_share(tmp_path: Path) -> None:
+    toys = [
+        Toy({"backbone": backbone, "fusion": fusion}, drawn(skill, draw=index))
+        for index, fusion in enumerate(f"f{number:02d}" for number in range(20))
+        for backbone, skill in (("best", 0.9), ("other", 0.1))
+    ]
+    (figure,) = score_figure(write_folder(tmp_path, toys))
+    assert sorted(name for name, _ in figure.rows) == sorted(f"f{number:02d}" for number in range(20))
+    assert figure.caption.endswith("The best 20 of 40 rows. All with backbone best.")
 
 
 def test_files_of_other_commands_are_shown_if_they_exist(tmp_path: Path) -> None:

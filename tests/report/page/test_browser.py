@@ -22,7 +22,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     skills = {"concat": 0.3, "mlp": 0.9, "gated": 0.6}
     toys = [
-        Toy({"views": views, "fusion": fusion}, drawn(skill, units=24, seeds=3, draw=index))
+        Toy({"views": views, "fusion": fusion}, drawn(skill, units=24, seeds=3, draw=index), cost=10.0 + index)
         for views in ("face,eye", "face,mouth")
         for index, (fusion, skill) in enumerate(skills.items())
     ]
@@ -108,6 +108,28 @@ def test_filtered_rows_fade_in_the_figures_and_a_mark_highlights_its_row(page: P
 def test_only_rows_tied_with_the_best_can_be_shown(page: Path, tmp_path: Path) -> None:
     document, _ = opened(page, "#top=1", tmp_path)
     assert [name for name, hidden in rows_of(document) if not hidden] == ["mlp", "mlp"]
+
+
+def test_on_a_narrow_screen_the_score_is_in_sight_and_nothing_sticks_out(page: Path, tmp_path: Path) -> None:
+    script = """
+        Object.assign(document.body.style, { width: "390px", margin: "0" });
+        const box = document.querySelector("#rows ~ .scroll").getBoundingClientRect();
+        const found = [];
+        for (const left of [0, 9999]) {
+            document.querySelector("#rows ~ .scroll").scrollLeft = left;
+            const score = document.querySelector("td.score").getBoundingClientRect();
+            found.push(score.left >= box.left - 1 && score.right <= box.right + 1);
+        }
+        const wide = [...document.querySelectorAll("#scores svg, #confusion-1-1 svg")].map(
+            (svg) => svg.getBoundingClientRect().right > 391);
+        const shown = () => [...document.querySelectorAll(".switched figure")].map((each) => each.offsetHeight > 0);
+        const before = shown();
+        document.querySelectorAll(".switched input")[1]?.click();
+        document.title = JSON.stringify([found, wide.some(Boolean), before, shown()]);
+    """
+    document, console = acted(page, script, tmp_path)
+    assert console == ""
+    assert re.findall("<title>(.*)</title>", document) == ["[[true,true],false,[true,false],[false,true]]"]
 
 
 def test_it_follows_the_dark_mode_of_the_screen(page: Path, tmp_path: Path) -> None:
