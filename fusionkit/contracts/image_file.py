@@ -5,8 +5,15 @@ Shared by data sets and the kernel, so decoding is identical.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import PurePath
 
 import numpy as np
 
@@ -14,12 +21,29 @@ from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
 
 MAX_PIXELS = 200_000_000  # a video frame has a few megapixels, a photo up to a hundred: more is broken or malicious
-ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_HEIF_ENDINGS = (".heic", ".heif", ".hif")  # with pillow-heif
+ENDINGS = frozenset(
+    {
+        *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".mpo", ".dib"),  # OpenCV
+        *(".gif", ".avif", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm", *_HEIF_ENDINGS),  # Pillow
+    }
+)
+_NOTES = frozenset(  # endings of files that lie beside images and are none
+    {
+        *("", ".txt", ".md", ".rst", ".html", ".pdf", ".csv", ".tsv", ".xls", ".xlsx", ".json", ".xml", ".yaml"),
+        *(".yml", ".db", ".ini", ".log", ".pts", ".npy", ".npz", ".mat", ".pkl", ".lnk", ".url", ".py", ".wav"),
+        *(".mp3", ".srt"),
+    }
+)
+_HEIF_HINT = "pip install 'fusionkit[heif]'"
 
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
-_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")
+_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")  # read by OpenCV
+_PILLOW_STARTS = (b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_PILLOW_FORMATS = ("GIF", "AVIF", "JPEG2000", "PPM")
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
@@ -31,11 +55,11 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray | None:
 
 
 def load_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Decode a JPEG, PNG, BMP, WebP or TIFF file. The content decides the format, not the name.
+    """Decode a JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, JPEG 2000, PBM, PGM or PPM file, or HEIF with pillow-heif.
 
-    Grey and CMYK become RGB. Transparency is dropped and the stored colours stay, except in TIFF, which is composited
-    on black. 16 bits become 8 by scaling (65535 becomes 255). The EXIF orientation is applied, so faces are upright (in
-    WebP from OpenCV 4.13 on). Of several pages the first is read.
+    The content decides the format, not the name. Grey and CMYK become RGB. Transparency is dropped and the stored
+    colours stay, except in TIFF, which is composited on black. 16 bits become 8 by scaling (65535 becomes 255). The
+    EXIF orientation is applied, so faces are upright (in WebP from OpenCV 4.13 on). Of several pages the first is read.
 
     Args:
         path: the file.
@@ -62,6 +86,8 @@ def decoded(data: bytes, where: str) -> np.ndarray:
     """
     import cv2
 
+    if _needs_pillow(data):
+        return _read_by_pillow(data, where)
     # IMREAD_UNCHANGED would ignore the orientation; without ANYDEPTH, 16 bits are truncated or rounded, by format.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -78,8 +104,94 @@ def decoded(data: bytes, where: str) -> np.ndarray:
 
 
 def is_image(data: bytes) -> bool:
-    """Return whether the bytes begin like a JPEG, PNG, BMP, WebP or (classic) TIFF file."""
-    return data.startswith(_STARTS) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP")
+    """Return whether the bytes, at least 16 of them, begin like an image that :func:`load_image` knows."""
+    return data.startswith(_STARTS) or (data.startswith(b"RIFF") and data[8:12] == b"WEBP") or _needs_pillow(data)
+
+
+def is_animated(path: str | os.PathLike[str]) -> bool:
+    """Return whether a GIF file has several frames; False for any other file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["GIF"]) as image:
+            return bool(image.is_animated)  # type: ignore[attr-defined]
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return False
+
+
+def library_needed(name: str) -> str:
+    """Return how to install what reads a file with this ending; empty if it can be read."""
+    heif = PurePath(name).suffix.lower() in _HEIF_ENDINGS
+    return _HEIF_HINT if heif and find_spec("pillow_heif") is None else ""
+
+
+def unread_files(names: Iterable[str]) -> str:
+    """Return number, ending and first name of files that are neither images nor usual notes, for a message.
+
+    Args:
+        names: of files.
+
+    Returns:
+        Such as ``2 .cr2 (the first: a/b.cr2), 1 .xyz (the first: c.xyz)``; empty without such a file.
+    """
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        ending = PurePath(name).suffix.lower()
+        if ending not in ENDINGS and ending not in _NOTES:
+            found[ending].append(name)
+    return ", ".join(f"{len(files):,} {ending} (the first: {files[0]})" for ending, files in sorted(found.items()))
+
+
+def _needs_pillow(data: bytes) -> bool:
+    """Return whether the bytes begin like a format that OpenCV does not read in every build."""
+    if data[4:8] == b"ftyp":
+        return data[8:12] in {b"avif", b"avis"} | _HEIF_BRANDS
+    plain = data[:1] == b"P" and data[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and data[2:3].isspace()
+    return plain or data.startswith(_PILLOW_STARTS)
+
+
+def _read_by_pillow(data: bytes, where: str) -> np.ndarray:
+    """Decode as :func:`decoded` does.
+
+    Raises:
+        DataError: if the image cannot be decoded, is too large, or needs a library that is not installed.
+    """
+    from PIL import Image, ImageOps
+
+    Image.init()
+    formats = [each for each in _PILLOW_FORMATS if each in Image.OPEN]
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        try:
+            heif = import_module("pillow_heif")
+        except ImportError as error:
+            raise DataError(f"{where} is a HEIF image, which needs pillow-heif", hint=_HEIF_HINT) from error
+        heif.register_heif_opener()
+        formats.append("HEIF")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=formats) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise _too_large(where, width * height)
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode == "F":
+                    raise DataError(f"{where} holds float32 pixels; a frame has 8 or 16 bits without a sign")
+                if upright.mode.startswith("I"):  # 16 bits
+                    grey = np.rint(np.asarray(upright, np.float64) * (255 / 65535)).clip(0, 255).astype(np.uint8)
+                    return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+                # A copy: a frame of a data set may be changed by its owner, an array of Pillow may not.
+                return np.array(upright.convert("RGB"))
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{where} claims more than {MAX_PIXELS / 1e6:,.0f} megapixels, which are refused") from error
+    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, EOFError and others
+        raise DataError(f"{where} is cut short or broken") from error
+
+
+def _too_large(where: str, pixels: int) -> DataError:
+    return DataError(f"{where} claims {pixels / 1e6:,.0f} megapixels; more than {MAX_PIXELS / 1e6:,.0f} are refused")
 
 
 def claimed_pixels(data: bytes) -> int | None:
@@ -125,12 +237,14 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
     if not data:
         raise DataError(f"{where} is empty")
     if not is_image(data):
-        raise DataError(f"{where} is no JPEG, PNG, BMP, WebP or TIFF image")
+        raise DataError(f"{where} is no image of a known format, such as JPEG or PNG")
+    if _needs_pillow(data):
+        return data  # Pillow checks the header before it decodes
     pixels = claimed_pixels(data)
     if not pixels:
         raise DataError(f"{where} is cut short or broken")
     if pixels > MAX_PIXELS:
-        raise DataError(f"{where} claims {pixels / 1e6:,.0f} megapixels; more than {MAX_PIXELS / 1e6:,.0f} are refused")
+        raise _too_large(where, pixels)
     return data
 
 

@@ -14,6 +14,7 @@ from fusionkit.grid.progress import Progress
 
 _BATCH = 64
 _ALL = "all"
+_MANY = 10  # classes of one frame each from which the folders are doubted
 _SPLITS = ("train", "val", "test")
 
 
@@ -114,6 +115,7 @@ def check_data(dataset: FaceDataset, *, read: bool, progress: Progress) -> DataC
     if len(splits) > 1:
         splits.append(_counts(_ALL, table, np.ones(len(table), bool), dataset.classes, available))
     train = next((split for split in splits if split.name == "train"), splits[-1])
+    problems += _singles(train)
     problems += [
         f"class {name!r} has no labelled frame in {train.name}"
         for name, count in zip(dataset.classes, train.counts, strict=True)
@@ -159,6 +161,17 @@ def _units_in_several_splits(table: FrameTable) -> Iterator[str]:
     units, counts = np.unique(pairs[0], return_counts=True)
     for unit in units[counts > 1]:
         yield f"unit {str(unit)!r} is in several splits: {', '.join(pairs[1][pairs[0] == unit].tolist())}"
+
+
+def _singles(split: SplitCounts) -> Iterator[str]:
+    """Yield a problem if most classes have one labelled frame: their names are rather those of images or people."""
+    used = [count for count in split.counts if count]
+    single = sum(count == 1 for count in used)
+    if len(used) >= _MANY and 2 * single > len(used):
+        yield (
+            f"{single:,} of {len(used):,} classes have a single labelled frame in {split.name}: the folders are "
+            "probably not those of classes"
+        )
 
 
 def _runs(columns: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from math import nan
 from pathlib import Path
 
 from fusionkit.contracts import image_file
-from fusionkit.contracts.image_file import is_image, load_image
+from fusionkit.contracts.image_file import is_animated, is_image, load_image, unread_files
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, file_name
 from fusionkit.media import video
@@ -108,7 +108,8 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
     """Find photos and videos.
 
     Folders are searched with their sub-folders, each real folder once, so links cannot loop. Hidden names and files
-    with other endings are skipped; a file that is given itself is read whatever its ending. An input is named as its
+    with other endings are skipped, and counted in a message unless they are usual notes (texts, tables, sound). A GIF
+    with several frames is a video; a file that is given itself is read whatever its ending. An input is named as its
     file without the ending; names that are equal keep the ending, then also the folders. Names are made safe for file
     systems and tables (:func:`fusionkit.errors.file_name`).
 
@@ -117,7 +118,7 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
         exclude: folders that are not searched, such as the output of an earlier run.
 
     Returns:
-        The inputs, and a message for each folder that cannot be listed.
+        The inputs, and a message for each folder that cannot be listed or holds files that are not read.
 
     Raises:
         ConfigError: if a path does not exist or holds neither photo nor video, all of them at once; or if two inputs
@@ -129,9 +130,13 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
     for text in paths:
         path = Path(text).expanduser()
         if path.is_dir():
-            inside = _search(path, unlisted, {os.path.realpath(folder) for folder in exclude})
+            others: list[str] = []
+            inside = _search(path, unlisted, others, {os.path.realpath(folder) for folder in exclude})
+            unread = unread_files(others)
             if not inside and not unlisted:
-                problems.append(f"{path} contains no photo or video")
+                problems.append(f"{path} contains no photo or video" + (f"; not read: {unread}" if unread else ""))
+            elif unread:
+                unlisted.append(f"{path}: files that are neither photo nor video are not read: {unread}")
             found += inside
         elif path.exists():
             found.append(MediaInput(path, path.name, "", _is_video(path)))
@@ -161,7 +166,8 @@ def join_numbered_images(inputs: Sequence[MediaInput]) -> list[MediaInput]:
     return _with_folder_names(joined)
 
 
-def _search(top: Path, unlisted: list[str], exclude: set[str]) -> list[MediaInput]:
+def _search(top: Path, unlisted: list[str], others: list[str], exclude: set[str]) -> list[MediaInput]:
+    """Return the files of a folder; add messages on its folders to ``unlisted``, other files to ``others``."""
     seen: set[tuple[int, int]] = set()
     found = []
 
@@ -178,16 +184,22 @@ def _search(top: Path, unlisted: list[str], exclude: set[str]) -> list[MediaInpu
         if exclude:
             folders[:] = [name for name in folders if os.path.realpath(Path(folder, name)) not in exclude]
         for name in sorted(files):
-            ending = Path(name).suffix.lower()
-            if not name.startswith(".") and ending in video.ENDINGS | image_file.ENDINGS:
-                path = Path(folder, name)
-                found.append(MediaInput(path, path.relative_to(top).as_posix(), "", ending in video.ENDINGS))
+            path = Path(folder, name)
+            below = path.relative_to(top).as_posix()
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in video.ENDINGS | image_file.ENDINGS:
+                found.append(MediaInput(path, below, "", _is_video(path)))
+            else:
+                others.append(below)
     return found
 
 
 def _is_video(path: Path) -> bool:
     """Decide by the ending; for other endings, by whether the file begins like an image."""
     ending = path.suffix.lower()
+    if ending == ".gif":
+        return is_animated(path)
     if ending in video.ENDINGS or ending in image_file.ENDINGS:
         return ending in video.ENDINGS
     try:

@@ -148,7 +148,7 @@ def _check(path: Path) -> None:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if not start:
         raise DataError(f"{path} is empty")
-    if is_image(start):
+    if is_image(start) and not start.startswith(b"GIF8"):  # which may be animated
         raise DataError(f"{path} is an image, not a video", hint="give it the ending of an image, such as .jpg")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import DataError
 from fusionkit_datasets.affwild2_labels import LAYOUT
 
@@ -128,6 +129,8 @@ def _files_and_folders(
             unusual[number] = name
         elif name.lower().endswith(_IMAGE):
             problems.append(f"{folder}/{name}: the name of an image must be a frame number")
+        elif Path(name).suffix.lower() in ENDINGS:
+            problems.append(f"{folder}/{name}: not read; crops are {', '.join(_IMAGE)}")
         elif os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112  # ten times faster than Path
             folders.append(name)
     if 0 in known or 0 in unusual:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionkit.contracts.image_file import ENDINGS
+from fusionkit.contracts.image_file import ENDINGS, unread_files
 from fusionkit.errors import DataError, printable
 from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import Spec
@@ -53,7 +53,14 @@ class ImageFile:
         return "/".join(part for part in (self.split, self.label, self.name) if part)
 
 
-def find_images(root: str, dataset: str = "folder", sought: Sequence[str] = (), spec: str = "") -> list[ImageFile]:
+def find_images(
+    root: str,
+    dataset: str = "folder",
+    sought: Sequence[str] = (),
+    spec: str = "",
+    *,
+    problems: list[str] | None = None,
+) -> list[ImageFile]:
     """Return all images of a data set, in no particular order. Only names and sizes are read.
 
     Args:
@@ -61,14 +68,16 @@ def find_images(root: str, dataset: str = "folder", sought: Sequence[str] = (), 
         dataset: its name, for messages.
         sought: files or folders of its other layouts, which the root does not have.
         spec: SPEC that reads the root, if it is known.
+        problems: receives a line on the files beside the images that are not read, if there are any.
 
     Raises:
         DataError: if the root is not a folder, or the folders below it have another layout.
     """
     top = root_folder(dataset, root, LAYOUT)
+    others: list[str] = []
     try:
         splits = _splits(top)
-        images = [image for split, folder in splits.items() for image in _images_of_split(top, folder, split)]
+        images = [image for split, folder in splits.items() for image in _images_of_split(top, folder, split, others)]
     except OSError as error:
         raise DataError(f"folder: cannot list {error.filename}: {error.strerror}") from error
     if not images:
@@ -80,6 +89,8 @@ def find_images(root: str, dataset: str = "folder", sought: Sequence[str] = (), 
         if not any(image.split == split for image in images):
             raise DataError(f"folder: split {split} ({splits[split]}) has no class folder with images", hint=LAYOUT)
     _check_classes(images)
+    if problems is not None and (unread := unread_files(others)):
+        problems.append(f"{top}: files that are no images are not read: {unread}")
     return images
 
 
@@ -110,7 +121,8 @@ def class_folders(
     meaning = {name: name for name in classes} | dict(digits or {})
     stills, names = [], []
     dropped = Counter[str]()
-    for file in sorted(find_images(str(root), dataset, sought, spec), key=lambda file: file.key):
+    problems: list[str] = []
+    for file in sorted(find_images(str(root), dataset, sought, spec, problems=problems), key=lambda file: file.key):
         if reason := (left_out or {}).get(file.label.casefold()):
             dropped[reason] += 1
             continue
@@ -123,7 +135,7 @@ def class_folders(
             )
         stills.append(Still(file.key, classes.index(name), file.split))
         names.append(Path(file.path).relative_to(root).as_posix())
-    return Listing(stills, FileImages(root, names), dropped=dropped)
+    return Listing(stills, FileImages(root, names), dropped=dropped, problems=problems)
 
 
 def _splits(top: Path) -> dict[str, Path]:
@@ -148,14 +160,19 @@ def _splits(top: Path) -> dict[str, Path]:
     return splits if len(splits) > 1 else {"": splits["train"]}
 
 
-def _images_of_split(top: Path, folder: Path, split: str) -> Iterator[ImageFile]:
+def _images_of_split(top: Path, folder: Path, split: str, others: list[str]) -> Iterator[ImageFile]:
     for class_folder in folders_in(folder):
-        for name, path, size in _images_below(class_folder, above=(top, folder)):
+        for name, path, size in _images_below(class_folder, (top, folder), others):
             yield ImageFile(split, printable(class_folder.name), name, path, size)
 
 
-def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str, int]]:
-    """Yield name below the folder, path and size of every image; each real folder once, so links cannot loop."""
+def _images_below(
+    folder: Path, above: tuple[Path, ...] = (), others: list[str] | None = None
+) -> Iterator[tuple[str, str, int]]:
+    """Yield name below the folder, path and size of every image; each real folder once, so links cannot loop.
+
+    The paths of other files are added to ``others``.
+    """
     seen = {_identity(each) for each in (folder, *above)}
     waiting = [("", str(folder))]
     while waiting:
@@ -170,6 +187,8 @@ def _images_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[
                         waiting.append((f"{prefix}{entry.name}/", entry.path))
                 elif os.path.splitext(entry.name)[1].lower() in ENDINGS:  # noqa: PTH122  # ten times faster than Path
                     yield prefix + entry.name, entry.path, _size(entry)
+                elif others is not None:
+                    others.append(entry.path)
 
 
 def _identity(path: str | Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts import Export, FaceDataset, FrameTable
-from fusionkit.contracts.image_file import read_image
+from fusionkit.contracts.image_file import library_needed, read_image
 from fusionkit.errors import ConfigError, DataError, printable
 from fusionkit_datasets.class_folders import ImageFile, find_images
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
@@ -22,8 +22,10 @@ class Folder(FaceDataset):
     ``ROOT/{train,val[,test]}/<class>/<images>`` has official splits (``training``, ``valid``, ``validation`` and
     ``testing`` are accepted; case does not matter); ``ROOT/<class>/<images>``, or ``train`` alone, has none: dev and
     test are then split off by unit (subject or clip). Classes are the folder names of all splits, sorted. Sub-folders
-    of a class folder are searched too; hidden files, and files that are not .jpg, .jpeg, .png, .bmp, .webp, .tif or
-    .tiff, are ignored. A file that cannot be decoded is a frame without an image.
+    of a class folder are searched too. Images are .jpg, .jpeg, .jfif, .jpe, .mpo, .png, .bmp, .webp, .tif, .gif, .avif,
+    .jp2, .ppm and the like, and .heic with ``pip install 'fusionkit[heif]'``. Hidden files and usual notes (texts,
+    tables) are ignored; other files are a problem of ``fusionkit data check``. A file that cannot be decoded is a frame
+    without an image.
 
     ``subject``, ``clip`` and ``number`` are regular expressions, searched in the path below the class folder. The
     result is the group of that name (``(?P<clip>...)``), else the first group, else the whole match.
@@ -61,7 +63,8 @@ class Folder(FaceDataset):
         self._subject = _compiled("subject", subject)
         self._clip = _compiled("clip", clip)
         self._number = _compiled("number", number)
-        files = find_images(root)
+        self._problems: list[str] = []
+        files = find_images(root, problems=self._problems)
         own = tuple(sorted({file.label for file in files}))
         self._map = ClassMap.of(own, class_map)
         self._codes = {label: code for code, label in enumerate(own)}
@@ -95,8 +98,12 @@ class Folder(FaceDataset):
         return Export([self._files[row].key for row in rows.tolist()], np.zeros(len(rows), bool))
 
     def problems(self) -> Iterable[str]:
-        """Return each empty file and each broken link."""
-        return [f"{file.path}: empty file or broken link" for file in self._files if not file.size]
+        """Return each empty file, broken link and file that needs another library, and a line on other files."""
+        empty = [f"{file.path}: empty file or broken link" for file in self._files if not file.size]
+        unread = [
+            f"{file.path} is not read without {need}" for file in self._files if (need := library_needed(file.path))
+        ]
+        return [*self._problems, *empty, *unread]
 
     def _table(self, files: Iterable[ImageFile]) -> FrameTable:
         """Sort the files, and make the table."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable
-from fusionkit.contracts.image_file import ENDINGS, read_image
+from fusionkit.contracts.image_file import ENDINGS, library_needed, read_image
 from fusionkit.errors import DataError, printable
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap
@@ -121,6 +121,8 @@ class FileImages:
         for row, size in enumerate(self.sizes):
             if size <= 0:
                 yield row, f"{self.where(row)} is {'empty' if size == 0 else 'missing'}"
+            elif needed := library_needed(self.where(row)):
+                yield row, f"{self.where(row)} is not read without {needed}"
             elif self._lacks_box(row):
                 yield row, f"{self.where(row)} has no usable face box, so the frame has no image"
 
@@ -138,6 +140,7 @@ class Listing:
         annotation: hash of the annotation; empty if folder names are the annotation.
         dropped: reason to the number of images that are left out.
         faults: errors in the annotation, ``path:line: problem``; with any of them the table is refused.
+        problems: other problems, one line each.
     """
 
     stills: Sequence[Still]
@@ -145,6 +148,7 @@ class Listing:
     annotation: str = ""
     dropped: Mapping[str, int] = field(default_factory=dict)
     faults: Sequence[str] = ()
+    problems: Sequence[str] = ()
 
 
 class Stills(FaceDataset):
@@ -215,6 +219,7 @@ class Stills(FaceDataset):
     def problems(self) -> Iterable[str]:
         """Yield each error of the annotation, and each missing or empty image with its annotation line."""
         yield from self._faults
+        yield from self._listing.problems
         for row, problem in self._listing.images.problems():
             origin = self._listing.stills[row].origin
             yield f"{origin}: {problem}" if origin else problem

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 
 from fusionkit.contracts import image_file
-from fusionkit.contracts.image_file import read_image
+from fusionkit.contracts.image_file import library_needed, load_image, read_image, unread_files
+from fusionkit.errors import DataError
 
 LOSSLESS = [".png", ".bmp", ".webp", ".tif", ".tiff"]
 ALL = [".jpg", ".jpeg", *LOSSLESS]
@@ -217,3 +219,55 @@ def test_a_header_with_too_many_pixels_is_refused_before_decoding(tmp_path, monk
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b""))
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     assert read_image(tmp_path / "a.png") is None
+
+
+@pytest.mark.parametrize("ending", [".jfif", ".jpe", ".gif", ".avif", ".jp2", ".ppm"])
+def test_formats_that_pillow_knows_are_read(tmp_path, ending):
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".gif": "GIF", ".avif": "AVIF", ".jp2": "JPEG2000", ".ppm": "PPM"}
+    path = tmp_path / f"face{ending}"
+    options = {} if ending in (".ppm", ".gif", ".jp2") else {"quality": 95}
+    Image.fromarray(picture()).save(path, format=kinds[ending], **options)
+    found = read_image(path)
+    assert found.shape == (40, 56, 3)
+    assert np.abs(found.astype(int) - picture()).mean() < (0.01 if ending in (".ppm", ".jp2") else 8)
+    found[0, 0] = 7  # an array of its own
+    path.write_bytes(path.read_bytes()[:60])
+    assert read_image(path) is None
+
+
+def test_a_portable_map_of_16_bits_is_scaled(tmp_path):
+    values = np.array([[0, 257, 65535], [32896, 514, 1]], ">u2")
+    path = tmp_path / "deep.pgm"
+    path.write_bytes(b"P5\n3 2\n65535\n" + values.tobytes())
+    np.testing.assert_array_equal(read_image(path)[..., 0], [[0, 1, 255], [128, 2, 0]])
+
+
+@pytest.mark.parametrize("side", [15_000, 60_000])
+def test_a_large_image_is_refused_by_its_header(tmp_path, side):
+    path = tmp_path / "vast.ppm"
+    path.write_bytes(f"P6\n{side} {side}\n255\n".encode() + bytes(300))
+    with pytest.raises(DataError, match=r"claims .*megapixels"):
+        load_image(path)
+
+
+def test_a_heif_file_is_read_or_names_its_library(tmp_path):
+    path = tmp_path / "phone.heic"
+    if find_spec("pillow_heif") is None:
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(DataError, match=r"is a HEIF image, which needs pillow-heif") as caught:
+            load_image(path)
+        assert caught.value.hint == "pip install 'fusionkit[heif]'"
+        assert library_needed("a/B.HEIC") == "pip install 'fusionkit[heif]'"
+        return
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.fromarray(picture(64, 64)).save(path, format="HEIF", quality=95)
+    assert np.abs(load_image(path).astype(int) - picture(64, 64)).mean() < 8
+    assert library_needed("a/B.HEIC") == ""
+
+
+def test_unread_files_are_counted_by_their_ending():
+    assert unread_files(["a/b.jpg", "notes.txt", "c.JFIF", "Thumbs.db", "README"]) == ""
+    found = unread_files(["a/2.cr2", "a/1.CR2", "x.jxl", "y.gif"])
+    assert found == "2 .cr2 (the first: a/2.cr2), 1 .jxl (the first: x.jxl)"

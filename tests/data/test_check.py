@@ -180,3 +180,14 @@ def test_the_table_shows_counts_and_shares(width: int) -> None:
     assert ["unlabelled", "1", "1", "2"] in lines
     assert ["units", "1", "1", "2"] in lines
     assert ["longest", "gap", "4", "1", "4"] in lines
+
+
+def test_many_classes_of_one_frame_are_doubted() -> None:
+    names = [f"face{number}" for number in range(12)]
+    doubted = Toy(FrameTable.of(names, [1] * 12, [*range(10), 0, 0]))
+    doubted.classes = tuple(names[:10])
+    (problem,) = checked(doubted).problems
+    assert problem.startswith("9 of 10 classes have a single labelled frame in no split")
+    fine = Toy(FrameTable.of([*names, *"abcdefgh"], [1] * 20, [*range(10), *range(10)]))
+    fine.classes = tuple(names[:10])
+    assert checked(fine).problems == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fusionkit.errors import ConfigError
 from fusionkit.media.inputs import MediaInput, find_inputs
@@ -117,3 +118,23 @@ def test_all_paths_without_inputs_are_reported_at_once(tmp_path: Path):
         f"{tmp_path}/empty contains no photo or video",
         f"{tmp_path}/gone.mp4 does not exist",
     ]
+
+
+def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path):
+    files(tmp_path, "a.png", "b/c.raw", "b/d.raw", "e.jxl", "notes.txt")
+    found, messages = find_inputs([tmp_path])
+    assert [item.relative_path for item in found] == ["a.png"]
+    unread = "1 .jxl (the first: e.jxl), 2 .raw (the first: b/c.raw)"
+    assert messages == [f"{tmp_path}: files that are neither photo nor video are not read: {unread}"]
+    with pytest.raises(ConfigError, match=r"b contains no photo or video; not read: 2 \.raw"):
+        find_inputs([tmp_path / "b"])
+
+
+def test_a_gif_is_a_photo_or_a_video(tmp_path: Path):
+    pictures = [Image.fromarray(np.full((8, 8, 3), grey, np.uint8)) for grey in (0, 128, 255)]
+    pictures[0].save(tmp_path / "still.gif")
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:], duration=40)
+    moving, still = find_inputs([tmp_path])[0]
+    assert (moving.is_video, still.is_video) == (True, False)
+    assert [int(frame.image[4, 4, 0]) for frame in moving.open().frames()] == [0, 128, 255]
+    assert [int(frame.image[4, 4, 0]) for frame in still.open().frames()] == [0]

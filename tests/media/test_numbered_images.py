@@ -77,7 +77,7 @@ def test_an_image_that_cannot_be_read_is_skipped_and_reported(tmp_path: Path) ->
     assert [frame.number for frame in reader.frames()] == [1, 3, 5]
     (fault,) = reader.faults
     assert f"{tmp_path}/c: 2 of 5 images" in fault
-    assert f"{tmp_path}/c/00002.png is no JPEG" in fault
+    assert f"{tmp_path}/c/00002.png is no image" in fault
     for number in (1, 3, 5):
         (tmp_path / f"c/{number:05d}.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"00001\.png is empty"):

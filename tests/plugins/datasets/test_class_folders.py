@@ -52,7 +52,7 @@ def test_train_alone_is_no_split(tmp_path):
 
 def test_every_ending_counts_in_any_case_and_other_and_hidden_files_do_not(tmp_path):
     images = ["1.jpg", "2.JPEG", "3.Png", "4.bmp", "5.webp", "6.tif", "7.TIFF", "two words ü.jpg", "a.b.jpg"]
-    others = ["a.txt", "b.gif", "jpg", "Thumbs.db", ".hidden.jpg", "._1.jpg", ".cache/1.jpg", "deep/.git/1.jpg"]
+    others = ["a.txt", "b.cr2", "jpg", "Thumbs.db", ".hidden.jpg", "._1.jpg", ".cache/1.jpg", "deep/.git/1.jpg"]
     fill(tmp_path, *(f"a/{name}" for name in images + others), "b/1.jpg", ".git/1.jpg", "labels.csv")
     assert keys(tmp_path) == sorted([f"a/{name}" for name in images] + ["b/1.jpg"])
 

@@ -1,6 +1,7 @@
 """The table, the images and the identity of a folder data set."""
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -270,3 +271,15 @@ def test_fer2013_loads_with_its_classes_and_splits():
     expected = cv2.imread(data.where(0), cv2.IMREAD_GRAYSCALE)
     assert image.shape == (48, 48, 3)
     np.testing.assert_array_equal(image, np.repeat(expected[..., None], 3, axis=2))
+
+
+def test_files_that_are_not_read_are_a_problem_with_their_number(tmp_path):
+    root = fill(tmp_path, "a/1.png", "a/2.JFIF", "b/1.gif", "b/2.heic")
+    for name in ("a/3.cr2", "b/s/4.cr2", "b/notes.txt"):
+        fill(tmp_path, name)
+    data = Folder(root)
+    assert [row[3] for row in rows(data)] == ["1.png", "2.JFIF", "1.gif", "2.heic"]
+    problems = list(data.problems())
+    assert problems[0] == f"{root}: files that are no images are not read: 2 .cr2 (the first: {root}/a/3.cr2)"
+    if find_spec("pillow_heif") is None:
+        assert problems[1:] == [f"{root}/b/2.heic is not read without pip install 'fusionkit[heif]'"]
