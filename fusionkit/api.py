@@ -418,8 +418,15 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
 
 
 @watched_interrupts()
-def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outcome, Results]:
+def execute(
+    prepared: Prepared, progress: Progress | None = None, *, scored: Callable[[Results], None] | None = None
+) -> tuple[Outcome, Results]:
     """Run a prepared grid, then write its CSV files and its report.
+
+    Args:
+        prepared: checked request.
+        progress: receives the finished work.
+        scored: receives the results before the page is drawn.
 
     Raises:
         ConfigError: if the folder holds results of another protocol, or cannot be written.
@@ -448,6 +455,8 @@ def execute(prepared: Prepared, progress: Progress | None = None) -> tuple[Outco
     outcome = run(prepared.plan, prepared.folder, prepared.store, prepared.options, progress or Progress())
     results = Results(prepared.folder)
     write_csv_files(results)
+    if scored is not None:
+        scored(results)
     outcome.notes += [*prepared.plan.backbone_notes, *report_or_line(results, RunData.of(prepared.plan))]
     return outcome, results
 

@@ -17,6 +17,7 @@ from fusionkit.cli import console
 from fusionkit.errors import file_name, printable
 from fusionkit.media.inputs import find_inputs
 from fusionkit.predict.video.table import PredictionTable
+from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, Tile, heat_map
 from fusionkit.storage.artifact import csv_bytes
 
@@ -117,7 +118,8 @@ def test_a_narrow_terminal_cuts_no_score(capsys: pytest.CaptureFixture[str], mon
 def test_a_chart_with_control_characters_in_a_class_name_is_drawn() -> None:
     names = ["sa\x1b[31md\x00", "\udcff", "fear"]
     tiles = [Tile(row, column, 0.5, f"{row}\n{column}") for row in names for column in names]
-    svg = Figure("x", "x", "x", "x", heat_map(tiles, "truth", "prediction")).svg()
+    svg = draw_figures([Figure("x", "x", "x", "x", heat_map(tiles, "truth", "prediction"))])[0]
+    assert svg
     assert r"sa\x1b[31md\x00" in svg
     assert r"\xff" in svg
     assert not has_control(svg.replace("\n", ""))

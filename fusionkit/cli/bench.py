@@ -114,8 +114,7 @@ def _run(prepared: api.Prepared) -> None:
     from fusionkit.cli.progress import stage_progress
 
     started = time.monotonic()
-    outcome, results = api.execute(prepared, stage_progress())
-    print_summary(api.summarize(results))
+    outcome, _ = api.execute(prepared, stage_progress(), scored=lambda found: print_summary(api.summarize(found)))
     _print_outcome(outcome, prepared.folder.path, time.monotonic() - started)
     if outcome.failed:
         raise typer.Exit(FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,8 @@ import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import print_note, reporting
+from fusionkit.cli.console import print_labelled, print_note, reporting
+from fusionkit.errors import FusionKitWarning
 
 
 def report(
@@ -49,15 +51,18 @@ def report(
       fusionkit report runs/regions --format latex --out table.tex --figures figures
     """
     with reporting(debug):
-        written = api.report(
-            folder,
-            out,
-            form=form,
-            figures=figures,
-            pictures=pictures,
-            test=test,
-            plugins=plugin or (),
-        )
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", FusionKitWarning)
+            written = api.report(
+                folder,
+                out,
+                form=form,
+                figures=figures,
+                pictures=pictures,
+                test=test,
+                plugins=plugin or (),
+            )
+        print_labelled("warning", (str(each.message) for each in found if each.category is FusionKitWarning))
         if written.path is None:
             typer.echo(written.text, nl=False)
         else:

@@ -61,13 +61,10 @@ class Figure:
     rows: Sequence[Sequence[str]] = ()
     switch: str = ""
 
-    def svg(self) -> str:
-        """Return the chart as SVG with a transparent background, in the colour of the surrounding text."""
-        import vl_convert
-
+    def specification(self) -> dict[str, Any]:
+        """Return the chart in Vega-Lite, on a transparent background, in the colour of the surrounding text."""
         spec: dict[str, Any] = _printable({**self.chart.to_dict(validate=False), "config": _config()})
-        svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-        return svg
+        return spec
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fusionkit.errors import FusionKitError
 from fusionkit.grid.results import RunResults
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import cost_figures
+from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure
 from fusionkit.report.charts.scores import grid_maps, score_figure, smoothing_figures
 from fusionkit.report.charts.timelines import timeline_figures
@@ -43,6 +44,8 @@ def save_figures(results: RunResults, folder: Path) -> int:
     found = [figure for _, section in figures(results) for figure in section]
     with suppress(FusionKitError):  # the page states the reason
         found += timeline_figures(results, open_run_data(results.grid))
-    for figure in found:
-        write_file(folder / f"{figure.name}.svg", figure.svg().encode())
-    return len(found)
+    svgs = draw_figures(found)
+    for figure, svg in zip(found, svgs, strict=True):
+        if svg is not None:
+            write_file(folder / f"{figure.name}.svg", svg.encode())
+    return sum(svg is not None for svg in svgs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.config.views import FACE, View
+from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.data.contact_sheet import draw_contact_sheet
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
@@ -26,7 +27,7 @@ class Picture:
 
 
 def picture(grid: dict[str, Any], data: RunData, dataset: str) -> Picture | None:
-    """Return a contact sheet of the views of a data set; None if it could not be opened.
+    """Return a contact sheet of the views of a data set; None if it could not be opened or has no images.
 
     Args:
         grid: content of ``grid.json``.
@@ -40,7 +41,7 @@ def picture(grid: dict[str, Any], data: RunData, dataset: str) -> Picture | None
     import cv2
 
     source = data.source(dataset)
-    if source is None:
+    if source is None or type(source.dataset).read is FaceDataset.read:  # features without images
         return None
     axes = [entry["axes"] for entry in grid["rows"] if entry["axes"]["dataset"] == dataset]
     views = list(dict.fromkeys(view for each in axes for view in _cut_views(each["views"])))

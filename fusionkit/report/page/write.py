@@ -8,13 +8,15 @@ import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter, warn
 
 from fusionkit._version import __version__
-from fusionkit.errors import FusionKitError, cause_of, printable
+from fusionkit.errors import FusionKitError, FusionKitWarning, cause_of, first_of, printable
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.output import bounded_output
 from fusionkit.grid.results import RunResults
 from fusionkit.report import answer, significance
+from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
@@ -44,6 +46,7 @@ _UNUSED = re.compile(
 )
 _POSITIONS = re.compile(r' (?:d|transform|[xy]2?)="[^"]*"')
 _DECIMALS = re.compile(r"(\.\d\d)\d+")  # of a px
+_LOST = "whose drawing process ended (a memory limit such as ulimit -v ends it)"
 _HEAD = 2_000  # bytes of a page that hold its head
 
 
@@ -68,7 +71,7 @@ def write_report(
 
 
 def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
-    """Write the report of a run folder unless it shows these results already; return a message if that fails.
+    """Write the report of a run folder unless it shows these results already; return messages on what is missing.
 
     Args:
         results: results of the run folder.
@@ -77,11 +80,13 @@ def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
     try:
         if _content_of(results.folder.path / "report.html") == _content(results, data or _UNOPENED, with_pictures=True):
             return []
-        with bounded_output():  # timelines call data sets and smoothers
+        # Timelines call data sets and smoothers.
+        with bounded_output(), catch_warnings(record=True) as lost:
+            simplefilter("always", FusionKitWarning)
             write_report(results, data)
     except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
         return [f"report.html was not written: {cause_of(error)}; see fusionkit report --debug"]
-    return []
+    return [str(each.message) for each in lost if issubclass(each.category, FusionKitWarning)]
 
 
 def notebook_html(results: RunResults) -> str:
@@ -143,7 +148,8 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
         "printed_rows": _PRINTED_ROWS,
         "caption": caption(results),
         "warnings": warnings(results),
-        "sections": _sections(results, data, left_out),
+        "sections": (sections := _sections(results, data, left_out)),
+        "drawings": _drawings([figure for _, figures in sections for figure in figures], left_out),
         "ranks": ranks(results),
         "name_of": names,
         "pictures": _pictures(results, data, left_out) if with_pictures else [],
@@ -172,6 +178,15 @@ def _sections(results: RunResults, data: RunData, left_out: list[str]) -> list[t
             timelines = []
             left_out.append(f"timelines: {error}")
     return [*sections, ("Clips over time", timelines)] if timelines else sections
+
+
+def _drawings(figures: list[Figure], left_out: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the drawings by name of their figure; append how many cannot be drawn to ``left_out``."""
+    svgs = {figure.name: svg for figure, svg in zip(figures, draw_figures(figures), strict=True)}
+    if missing := [name for name, svg in svgs.items() if svg is None]:
+        left_out.append(f"{len(missing)} of {len(svgs)} charts, {_LOST}: {first_of(missing)}")
+        warn(f"not on the page: {left_out[-1]}", FusionKitWarning, stacklevel=2)
+    return {name: _drawing(svg) for name, svg in svgs.items() if svg is not None}
 
 
 def _pictures(results: RunResults, data: RunData, left_out: list[str]) -> list[Picture]:
@@ -212,11 +227,10 @@ def _coverage(results: RunResults, names: RowNames) -> list[tuple[str, str, str,
     return list(found.values())
 
 
-def _drawing(figure: Figure) -> dict[str, Any]:
-    """Return the SVG of a figure as markup, without what the page does not use, and its width in px."""
+def _drawing(svg: str) -> dict[str, Any]:
+    """Return an SVG as markup, without what the page does not use, and its width in px."""
     from markupsafe import Markup
 
-    svg = figure.svg()
     width = round(float(svg.partition('width="')[2].partition('"')[0]))
     # The figure around it has the name and the description.
     svg = _UNUSED.sub("", svg).replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
@@ -246,7 +260,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(drawing=_drawing, switched=_switched, breakable=breakable)
+    environment.filters.update(switched=_switched, breakable=breakable)
     return environment
 
 

@@ -18,6 +18,7 @@ from toy_folder import Toy, write_folder
 
 from fusionkit.report.charts.classes import class_figures
 from fusionkit.report.charts.cost import RowCost, pareto, ticks
+from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, Mark, Tile, heat_map, interval_plot, line_plot
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.scores import score_figure, smoothing_figures
@@ -53,7 +54,7 @@ def test_every_figure_is_a_valid_chart_that_is_drawn_as_svg(results: Results) ->
     assert len(set(names)) == len(names)
     for figure in (figure for section in sections.values() for figure in section):
         figure.chart.to_dict()  # altair refuses what its schema does not allow
-        root = ET.fromstring(figure.svg())
+        root = ET.fromstring(draw_figures([figure])[0] or "")
         assert root.tag.endswith("svg")
         assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "foreignObject"))]
         assert all(len(row) == len(figure.columns) for row in figure.rows)
@@ -74,22 +75,23 @@ def labels_of(svg: str) -> list[str]:
 @pytest.mark.slow
 def test_tooltips_have_the_numbers_and_the_row(results: Results) -> None:
     rows = {row.id[:7]: row for row in results.rows}
-    drawn = {figure.name: figure.svg() for _, section in figures(results) for figure in section}
+    found = [figure for _, section in figures(results) for figure in section]
+    drawings = {figure.name: svg or "" for figure, svg in zip(found, draw_figures(found), strict=True)}
     for name in ("scores", "regions-by-fusion-1", "cost-params", "smoothing-1"):
-        labels = labels_of(drawn[name])
+        labels = labels_of(drawings[name])
         assert labels, name
         for label in labels:
             *_, number, row = re.sub(r"\n[\d.]+ k? ?parameters", "", label).split("\n")
             score = rows[row.removeprefix("row ")].score
             assert score is not None
             assert number.endswith(share_with_interval(score))
-    assert set(labels_of(drawn["class-f1-1"])) != set()
+    assert set(labels_of(drawings["class-f1-1"])) != set()
 
 
 @pytest.mark.slow
 def test_numbers_on_tiles_have_enough_contrast() -> None:
     values = [Tile("row", f"{step}", step / 50) for step in range(51)]
-    svg = Figure("tiles", "", "", "", heat_map(values, "", "", (0.0, 1.0))).svg()
+    svg = draw_figures([Figure("tiles", "", "", "", heat_map(values, "", "", (0.0, 1.0)))])[0] or ""
     grounds = re.findall(r'<path [^>]*fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
     inks = re.findall(r'<text [^>]*fill="(#0{6}|#f{6})"', svg)
     assert len(grounds) == len(inks) == 51
@@ -108,7 +110,7 @@ def test_names_in_a_figure_are_escaped(tmp_path: Path) -> None:
     ]
     for _, section in figures(write_folder(tmp_path, toys)):
         for figure in section:
-            root = ET.fromstring(figure.svg())
+            root = ET.fromstring(draw_figures([figure])[0] or "")
             assert not [element for element in root.iter() if element.tag.endswith("script")]
 
 
@@ -204,13 +206,13 @@ def test_long_names_are_shown_whole_and_figures_fit_a_phone() -> None:
         "by class": heat_map([Tile(name, each, 0.5) for name in names for each in classes], "", "class", (0, 1)),
     }
     for kind, chart in charts.items():
-        svg = Figure(kind, "", "", "", chart).svg()
+        svg = draw_figures([Figure(kind, "", "", "", chart)])[0] or ""
         texts = shown_texts(svg)
         assert all(name.replace(" ", "") in texts for name in names), kind
         assert "…" not in texts
         assert float(ET.fromstring(svg).attrib["width"]) <= 364, kind  # px, of a phone of 390 px without margins
     confusion = heat_map([Tile(one, other, 0.5) for one in classes for other in classes], "truth", "prediction")
-    assert float(ET.fromstring(Figure("c", "", "", "", confusion).svg()).attrib["width"]) <= 370
+    assert float(ET.fromstring(draw_figures([Figure("c", "", "", "", confusion)])[0] or "").attrib["width"]) <= 370
 
 
 def test_names_of_the_best_rows_leave_out_what_they_share(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure
 from fusionkit.report.charts.timelines import Timeline, chosen_clips, timeline_chart
 
@@ -19,11 +20,11 @@ def drawn(smoothed: list[int]) -> str:
     truth = np.full(len(smoothed), 2)
     truth[1] = -1
     line = Timeline("clip", frames, truth, raw, np.array(smoothed))
-    return Figure("t", "", "", "", timeline_chart(line, CLASSES)).svg()
+    return draw_figures([Figure("t", "", "", "", timeline_chart(line, CLASSES))])[0] or ""
 
 
 def test_the_smoothed_line_is_in_the_order_of_frames() -> None:
-    (path,) = re.findall(r'<path d="([^"]+)" stroke="#D55E00"', drawn([1, 0, 1, 1, 2, 0]))
+    (path,) = re.findall(r'<path d="([^"]+)" stroke="#D55E00"', draw_figures([1, 0, 1, 1, 2, 0]))
     points = [tuple(map(float, point.split(","))) for point in re.findall(r"-?[\d.]+,-?[\d.]+", path)]
     across = [x for x, _ in points]
     assert across == sorted(across)
@@ -31,7 +32,7 @@ def test_the_smoothed_line_is_in_the_order_of_frames() -> None:
 
 
 def test_tooltips_have_annotation_and_predictions() -> None:
-    labels = re.findall(r'aria-label="(frame[^"]+)"', drawn([1, 0, 2]))
+    labels = re.findall(r'aria-label="(frame[^"]+)"', draw_figures([1, 0, 2]))
     assert labels == [
         "frame 10&#xA;truth: c&#xA;predicted: a&#xA;smoothed: b",
         "frame 11&#xA;truth: not annotated&#xA;predicted: a&#xA;smoothed: a",
@@ -87,6 +88,6 @@ def test_clips_of_a_row_that_is_not_smoothed_are_compared_by_accuracy() -> None:
 
 def test_a_row_that_is_not_smoothed_has_no_line() -> None:
     line = clip("clip", [0, 1, 2], [0, 1, 1], [2, 2, 2])
-    svg = Figure("t", "", "", "", timeline_chart(line, CLASSES, smoothed=False)).svg()
+    svg = draw_figures([Figure("t", "", "", "", timeline_chart(line, CLASSES, smoothed=False))])[0] or ""
     assert "#D55E00" not in svg
     assert "smoothed" not in svg

@@ -6,14 +6,20 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from drawn_counts import drawn
 from toy_folder import Toy, write_folder
 
+from fusionkit.engine.source import open_source
+from fusionkit.registry.spec import Spec
 from fusionkit.report.page import write as write_module
+from fusionkit.report.page.pictures import picture
 from fusionkit.report.page.write import write_report
 from fusionkit.report.run import Results
+from fusionkit.report.run_data import RunData
 
 VOID = {"meta", "link", "img", "input", "br", "wbr"}
 
@@ -216,3 +222,25 @@ def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monk
     write_module.report_or_line(Results(tmp_path), None)
     assert len(drawings) == 5
     assert "late" in page.read_text(encoding="utf-8")
+
+
+def test_features_named_like_regions_have_no_pictures(tmp_path: Path) -> None:
+    names = ("face", "eye")
+    np.savez(
+        tmp_path / "f.npz", **{name: np.ones((4, 2), np.float32) for name in names}, label=np.array(["a", "b"] * 2)
+    )
+    source = open_source(Spec("embeddings", {"path": str(tmp_path / "f.npz")}), None)
+    axes = {"dataset": "x", "views": "face,eye", "extractor": "template"}
+    opened = RunData({"x": {"": SimpleNamespace(source=source)}})
+    assert picture({"rows": [{"axes": axes}]}, opened, "x") is None
+
+
+def test_a_page_without_charts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = small(tmp_path)
+    monkeypatch.setattr(write_module, "draw_figures", lambda figures: [None] * len(figures))
+    (line,) = write_module.report_or_line(results, None)
+    assert re.match(r"not on the page: (\d+) of \1 charts, whose drawing process ended", line)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<svg" not in text
+    assert "<figcaption>" in text
+    assert line.removeprefix("not on the page: ") in text
