@@ -46,18 +46,19 @@ class _StageProgress(Progress):
     """Counts of a stage."""
 
     def __init__(self) -> None:
-        self.done = 0
+        self.done = self.total = 0
         self.started = 0.0
         self._counter: Counter[str] = Counter()
 
-    def begin(self) -> None:
+    def begin(self, total: int) -> None:
         """Start a stage."""
-        self.done, self.started = 0, time.monotonic()
+        self.done, self.total, self.started = 0, total, time.monotonic()
         self._counter.clear()
 
     def advance(self, count: int = 1) -> None:
-        """Count steps."""
+        """Count steps. More steps than announced are added to the total."""
         self.done += count
+        self.total = max(self.total, self.done)
 
     def reused(self, count: int, unit: str) -> None:
         """Count work that was stored."""
@@ -82,8 +83,8 @@ def _rate(done: float, seconds: float) -> str:
 
 
 def _left(done: float, total: float, seconds: float) -> float:
-    """Return the remaining seconds at the present rate."""
-    return seconds / done * (total - done)
+    """Return the remaining seconds at the present rate; none are negative."""
+    return seconds / done * max(total - done, 0)
 
 
 class _Pace(ProgressColumn):
@@ -129,7 +130,7 @@ class BarProgress(_StageProgress):
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Draw a bar during a stage."""
-        self.begin()
+        self.begin(total)
         self.task = self.bars.add_task(name, total=total, unit=unit, counts="")
         self.bars.start()
         try:
@@ -144,7 +145,7 @@ class BarProgress(_StageProgress):
         """Move the bar."""
         super().advance(count)
         if self.task is not None:
-            self.bars.advance(self.task, count)
+            self.bars.update(self.task, completed=self.done, total=self.total)
 
     def reused(self, count: int, unit: str) -> None:
         """Show the count beside the bar."""
@@ -175,14 +176,14 @@ class LineProgress(_StageProgress):
     def __init__(self, console: Console, *, brief: bool = False) -> None:
         super().__init__()
         self.console, self.brief = console, brief
-        self.name, self.total, self.unit = "", 0, ""
+        self.name, self.unit = "", ""
         self._printed = 0.0  # time of the last line
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Print the duration at the end of a stage."""
-        self.begin()
-        self.name, self.total, self.unit, self._printed = name, total, unit, self.started
+        self.begin(total)
+        self.name, self.unit, self._printed = name, unit, self.started
         yield
         if self.brief and self._printed == self.started:
             return
@@ -269,7 +270,7 @@ class FrameLines(_FrameProgress):
         if now - self._printed < self.EVERY:
             return
         self._printed = now
-        of = f" of about {expected:,}" if expected else ""
+        of = f" of about {max(expected, number):,}" if expected else ""
         text = f"{item.path}: frame {number:,}{of}, {self._rate.at(number):.0f} frames/s"
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -26,6 +26,7 @@ from fusionkit.storage.artifact import patiently, unwritable
 
 HEARTBEAT = 5.0  # s between touches of a held lease
 STALE = 60.0  # s without a touch after which a holder counts as dead; many heartbeats, since a busy machine may stall
+AHEAD = 2 * HEARTBEAT  # s in the future beyond which a touch is no running holder's
 
 _File = tuple[int, int]  # inode and time of the last touch: an inode alone is soon reused by another file
 
@@ -113,7 +114,8 @@ def _claim(path: Path) -> bool:
 def _dead(path: Path) -> _File | None:
     """Return the file of a lease whose holder is dead; None if the holder runs or has just released it.
 
-    A holder is dead if it has not touched the lease for long, or was a process of this machine that has ended.
+    A holder is dead if it has not touched the lease for long, or was a process of this machine that has ended. A touch
+    in the future is of a clock that has been set back since; a running holder would have corrected it.
     """
     try:
         state, holder = _read(path)
@@ -121,7 +123,7 @@ def _dead(path: Path) -> _File | None:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return None
         raise
-    stale = _ended(holder) or folder_time(path.parent) - state.st_mtime > STALE
+    stale = _ended(holder) or not -AHEAD <= folder_time(path.parent) - state.st_mtime <= STALE
     return _file(state) if stale else None
 
 

@@ -52,6 +52,22 @@ def test_lines_come_at_the_end_of_a_stage_and_once_in_a_while_before(clock: Cloc
     ]
 
 
+@pytest.mark.parametrize("kind", [LineProgress, BarProgress])
+def test_repeated_steps_are_added_to_the_total_and_no_time_is_negative(
+    kind: type[LineProgress | BarProgress], clock: Clock
+) -> None:
+    screen = StringIO()
+    progress = kind(Console(file=screen, width=80, force_terminal=kind is BarProgress))
+    with progress.stage("fit", 12, "heads"):
+        for _ in range(13):
+            clock.now += 15
+            progress.advance()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "13/13 heads" in text
+    assert "13/12" not in text
+    assert not re.search(r"-\d", text)
+
+
 def test_a_bar_has_its_counts_pace_and_time_left_beside_it_within_eighty_columns(clock: Clock) -> None:
     screen = StringIO()
     progress = BarProgress(Console(file=screen, width=80, force_terminal=True))

@@ -85,7 +85,9 @@ def test_a_forked_process_leaves_the_lease_of_its_parent(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("age", "free"), [(leases_module.STALE + 5, True), (leases_module.STALE - 30, False)])
+@pytest.mark.parametrize(
+    ("age", "free"), [(leases_module.STALE + 5, True), (leases_module.STALE - 30, False), (-200, True)]
+)
 def test_the_lease_of_another_machine_is_taken_over_once_it_is_no_longer_touched(
     tmp_path: Path, age: float, free: bool
 ) -> None:

@@ -24,7 +24,7 @@ def drawn(smoothed: list[int]) -> str:
 
 
 def test_the_smoothed_line_is_in_the_order_of_frames() -> None:
-    (path,) = re.findall(r'<path d="([^"]+)" stroke="#D55E00"', draw_figures([1, 0, 1, 1, 2, 0]))
+    (path,) = re.findall(r'<path d="([^"]+)" stroke="#D55E00"', drawn([1, 0, 1, 1, 2, 0]))
     points = [tuple(map(float, point.split(","))) for point in re.findall(r"-?[\d.]+,-?[\d.]+", path)]
     across = [x for x, _ in points]
     assert across == sorted(across)
@@ -32,7 +32,7 @@ def test_the_smoothed_line_is_in_the_order_of_frames() -> None:
 
 
 def test_tooltips_have_annotation_and_predictions() -> None:
-    labels = re.findall(r'aria-label="(frame[^"]+)"', draw_figures([1, 0, 2]))
+    labels = re.findall(r'aria-label="(frame[^"]+)"', drawn([1, 0, 2]))
     assert labels == [
         "frame 10&#xA;truth: c&#xA;predicted: a&#xA;smoothed: b",
         "frame 11&#xA;truth: not annotated&#xA;predicted: a&#xA;smoothed: a",

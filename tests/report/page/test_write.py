@@ -226,9 +226,8 @@ def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monk
 
 def test_features_named_like_regions_have_no_pictures(tmp_path: Path) -> None:
     names = ("face", "eye")
-    np.savez(
-        tmp_path / "f.npz", **{name: np.ones((4, 2), np.float32) for name in names}, label=np.array(["a", "b"] * 2)
-    )
+    views = {name: np.ones((4, 2), np.float32) for name in names}
+    np.savez(tmp_path / "f.npz", **views, label=np.array(["a", "b"] * 2))
     source = open_source(Spec("embeddings", {"path": str(tmp_path / "f.npz")}), None)
     axes = {"dataset": "x", "views": "face,eye", "extractor": "template"}
     opened = RunData({"x": {"": SimpleNamespace(source=source)}})
