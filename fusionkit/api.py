@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusionkit.grid.run import ExecutorName, Outcome, RunOptions
     from fusionkit.media.align import AlignOutcome
     from fusionkit.media.inputs import MediaInput
+    from fusionkit.predict.export.write import ExportedCell
     from fusionkit.predict.predictor import Predictor
     from fusionkit.predict.submission import SubmissionResult
     from fusionkit.predict.video.result import VideoResult
@@ -63,6 +64,7 @@ __all__ = [
     "Documented",
     "Entry",
     "EpochScore",
+    "ExportedCell",
     "Finding",
     "FinetuneRecipe",
     "Finetuned",
@@ -104,6 +106,7 @@ __all__ = [
     "describe_recipe",
     "doctor",
     "execute",
+    "export",
     "failed_checks",
     "finetune",
     "from_arrays",
@@ -145,6 +148,7 @@ _LAZY = {
     "Documented": "testing.catalogue",
     "Entry": "testing.catalogue",
     "EpochScore": "training.evaluation",
+    "ExportedCell": "predict.export.write",
     "Finding": "doctor.environment",
     "FinetuneRecipe": "training.finetune_config",
     "Finetuned": "training.finetune",
@@ -751,7 +755,7 @@ def row_names(folder: str | Path) -> list[str]:
 
 def load(
     folder: str | Path,
-    cell: str,
+    cell: str | None = None,
     *,
     device: str = "auto",
     impute: str | None = None,
@@ -759,12 +763,13 @@ def load(
 ) -> Predictor:
     """Load a trained row or cell for prediction on new frames.
 
-    It needs the run folder and the weights of the backbones, not the data.
+    It needs the run folder and the weights of the backbones, not the data. An exported cell needs its folder alone, and
+    runs in ONNX Runtime without torch.
 
     Args:
-        folder: run folder.
+        folder: run folder, or folder of an exported cell.
         cell: short id, name ``views/fusion/smoother[/seed]``, or an unambiguous part of a name. Without a seed, the
-            probabilities of all seeds and folds of the row are averaged.
+            probabilities of all seeds and folds of the row are averaged. None for an exported cell.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         impute: imputation of frames without any view: ``nearest``, ``linear`` or ``prior``. Default: as in the run.
         plugins: Python files that register components.
@@ -787,7 +792,7 @@ def load(
 
 def open_predictor(
     folder: str | Path,
-    cell: str,
+    cell: str | None = None,
     *,
     device: str = "auto",
     impute: str | None = None,
@@ -799,11 +804,52 @@ def open_predictor(
         >>> str(api.open_predictor("runs/first", "mlp/none/0"))
         'face,eye,mouth/mlp/none/0'
     """
+    from fusionkit.predict.export.manifest import is_exported
+
+    _load_plugins(plugins)
+    path = Path(folder)
+    if is_exported(path):
+        from fusionkit.predict.export.exported import open_exported
+
+        if cell is not None:
+            raise ConfigError(f"{path} is an exported cell, of which no row can be chosen", hint="leave cell out")
+        return open_exported(path, device, impute)
+    if cell is None:
+        raise ConfigError(f"{path} is no exported cell: cell is missing", hint="give a row, as in results.csv")
     from fusionkit.grid.folder import RunFolder
     from fusionkit.predict.stored_cell import open_cell
 
+    return open_cell(RunFolder(path), cell, choose_device(device), impute)
+
+
+def export(folder: str | Path, cell: str, out: str | Path, *, plugins: Iterable[str | Path] = ()) -> ExportedCell:
+    """Export a trained row or cell as ONNX and as a ``torch.export`` program, with a manifest and a model card.
+
+    The exported model is run on frames, and its probabilities are compared with those of the cell. Backbones that
+    cannot be written as a network stay code, which the manifest names.
+
+    Args:
+        folder: run folder.
+        cell: row or cell, as :func:`load` takes it.
+        out: folder that receives ``model.onnx``, ``model.pt2``, ``manifest.json`` and ``model-card.md``; new or empty.
+        plugins: Python files that register components.
+
+    Raises:
+        ConfigError: if the name matches no row or several, a library is missing, or the folder is not empty.
+        DataError: if no cell of the row is finished.
+        PluginError: if a component cannot be exported, or the exported model gives other probabilities.
+        StorageError: if the folder cannot be written.
+
+    Example:
+        >>> exported = api.export("runs/first", "mlp/none/0", "exported")
+        >>> exported.check["probabilities_differ_by"] < 0.001
+        True
+    """
+    from fusionkit.grid.folder import RunFolder
+    from fusionkit.predict.export.write import export_cell
+
     _load_plugins(plugins)
-    return open_cell(RunFolder(Path(folder)), cell, choose_device(device), impute)
+    return export_cell(RunFolder(Path(folder)), cell, Path(out))
 
 
 def submit(
@@ -1007,7 +1053,7 @@ class VideoPredictions:
 
 def predict(
     folder: str | Path,
-    cell: str,
+    cell: str | None,
     inputs: Sequence[str | Path],
     *,
     detector: str | None = None,
@@ -1026,7 +1072,7 @@ def predict(
     """Run a trained row or cell on photos and videos.
 
     Args:
-        folder: run folder.
+        folder: run folder, or folder of an exported cell.
         cell: row or cell, as :func:`load` takes it.
         inputs: photos, videos and folders of them.
         detector: extractor that detects faces, as ``yunet:model=FILE``. Default: the inputs are aligned faces.

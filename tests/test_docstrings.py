@@ -67,6 +67,8 @@ def test_every_public_call_has_an_example() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_examples_give_what_they_say(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "export":
+        pytest.importorskip("onnxscript")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("FUSIONKIT_CACHE", str(folder / "cache"))
     assert run_examples(name) == ""

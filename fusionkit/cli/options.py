@@ -69,6 +69,9 @@ Settings = Annotated[
 # -- run folders -------------------------------------------------------------------------------------------------------
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Run folder.")]
+RunOrExport = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Run folder, or folder of an exported cell.", show_default=False)
+]
 Row = Annotated[str, typer.Argument(metavar="A", help=_ROW, autocompletion=completion.rows)]
 Baseline = Annotated[
     str, typer.Argument(metavar="B", help="Row or cell that A is compared with.", autocompletion=completion.rows)
@@ -84,6 +87,12 @@ Cell = Annotated[str, typer.Option(metavar="ROW", help=_ROW, autocompletion=comp
 OptionalCell = Annotated[
     str | None,
     typer.Option("--cell", metavar="ROW", help=f"{_ROW} Default: none, with --check.", autocompletion=completion.rows),
+]
+CellUnlessExported = Annotated[
+    str | None,
+    typer.Option(
+        "--cell", metavar="ROW", help=f"{_ROW} Default: none, of an exported cell.", autocompletion=completion.rows
+    ),
 ]
 Cells = Annotated[
     list[str] | None,

@@ -19,9 +19,9 @@ _INTERRUPTED = "The table holds the finished inputs."
 
 
 def predict(
-    folder: options.Folder,
+    folder: options.RunOrExport,
     inputs: options.Inputs,
-    cell: options.Cell,
+    cell: options.CellUnlessExported = None,
     detector: options.OptionalDetector = None,
     out: Annotated[Path, options.out_option("DIR", "Folder for the table, timelines, and annotated pictures.")] = Path(
         "predictions"
@@ -55,6 +55,8 @@ def predict(
       fusionkit predict runs/mine --cell face,eye/concat/exponential clip.mp4 --detector yunet:model=yunet.onnx --stream
 
       fusionkit predict runs/mine --cell mlp/none aligned/cropped_aligned
+
+      fusionkit predict exported clip.mp4 --detector yunet:model=yunet.onnx
     """
     with reporting(debug, interrupted=_INTERRUPTED):
         from fusionkit.cli.progress import stage_progress

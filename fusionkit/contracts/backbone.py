@@ -148,6 +148,25 @@ class Backbone(Component, ABC):
             raise PluginError(f"backbone {cls.__name__} has no option in files that could load an exported file")
         return {cls.files[0]: file}
 
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Return the backbone as a network that computes what :meth:`embed` does, for ``fusionkit export``. Optional.
+
+        Args:
+            tokens: compute what :meth:`tokens` does instead.
+
+        Returns:
+            A float32 network on the CPU, for inference: (B, H, W, 3) uint8 to (B, D), or (B, K, D) tokens.
+
+        Raises:
+            PluginError: if the backbone has none: an exported cell then keeps the backbone as code.
+        """
+        raise PluginError(f"backbone {type(self).__name__} cannot be written as a network")
+
+    @classmethod
+    def gives_network(cls) -> bool:
+        """Return whether :meth:`network` is implemented."""
+        return cls.network is not Backbone.network
+
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
     def __call__(self, views: np.ndarray, tokens: int = 0) -> np.ndarray:

@@ -154,7 +154,7 @@ class Fusion(Component, nn.Module):
             output = FusionOutput(embedding=output)
         if not isinstance(output, FusionOutput):
             raise PluginError(f"{self._on(views)} gave {type(output).__name__}, not a tensor or a FusionOutput")
-        rows = len(next(iter(views.values())))
+        rows = next(iter(views.values())).shape[0]  # not len(): an exported network keeps it free
         if output.logits is not None:
             self._expect(output.logits, (rows, self.num_classes), "logits", views)
         elif output.embedding is not None:
@@ -259,3 +259,16 @@ class FittedFusion(Component, ABC):
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Load the learned state from :meth:`state`."""
+
+    def network(self) -> nn.Module:
+        """Return the fitted fusion as a network that predicts the same, for ``fusionkit export``. Optional.
+
+        Returns:
+            A network on the CPU, for inference: a dict of (N, D_v) float32, by view, to (N, C) probabilities.
+
+        Raises:
+            PluginError: if the fusion has none: its cells cannot be exported.
+        """
+        raise PluginError(
+            f"fusion {type(self).__name__} cannot be written as a network", hint="its class must implement network()"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,10 +200,14 @@ class Predictor:
         Raises:
             ConfigError: if the data set of the cell provides its views ready-made.
         """
+        self.require_images()
+        return FrameEmbedder([source.embedding() for source in self.views.values()], self.device, size)
+
+    def require_images(self) -> None:
+        """Raise :class:`ConfigError` if the data set of the cell provides a view ready-made."""
         ready = [name for name, source in self.views.items() if source.backbone is None]
         if ready:
             raise ConfigError(f"{self.name}: view {ready[0]!r} is ready-made by its data set, not computed from images")
-        return FrameEmbedder([source.embedding() for source in self.views.values()], self.device, size)
 
     def by_view(self, values: Arrays) -> Arrays:
         """Return the values of :meth:`embedder` by view instead of key, main view first."""
@@ -442,7 +447,13 @@ def check_frame(frame: np.ndarray | None, number: int) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread, as a benchmark does: with more threads the last bits differ."""
+    """Compute on one thread, as a benchmark does: with more threads the last bits differ.
+
+    Without torch in the process the cell is an exported one, and ONNX Runtime has its own threads.
+    """
+    if "torch" not in sys.modules:
+        yield
+        return
     undo = single_thread()
     try:
         yield

@@ -18,7 +18,7 @@ from fusionkit.grid.folder import RunFolder, StoredCell
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
-from fusionkit.predict.trained_head import TrainedHead
+from fusionkit.predict.trained_head import FusionHead
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
@@ -88,12 +88,13 @@ def _read(folder: RunFolder, match: RowMatch) -> tuple[list[_CellFiles], list[st
     return [_CellFiles(cell, *folder.read_head(cell.info["head"])) for cell in finished], notes
 
 
-def _head(item: _CellFiles, device: str) -> TrainedHead:
+def _head(item: _CellFiles, device: str) -> FusionHead:
     info, state = item.head, item.state
     fusion = Spec.parse(info["fusion"])
     widths = {name: len(state[f"mean.{name}"]) for name in info["views"]}
     counts = np.array(info["train_counts"])
-    return TrainedHead(
+    smoother = Spec.parse(item.cell.info["smoother"])
+    return FusionHead(
         seed=info["seed"],
         fold=item.cell.info["fold"],
         fusion=fusion,
@@ -102,7 +103,8 @@ def _head(item: _CellFiles, device: str) -> TrainedHead:
             name: Scaling(state[f"mean.{name}"], state[f"scale.{name}"], info["recipe"]["standardize"])
             for name in info["views"]
         },
-        smoother=restored_smoother(Spec.parse(item.cell.info["smoother"]), item.cell.smoother),
+        smoother_spec=smoother,
+        smoother=restored_smoother(smoother, item.cell.smoother),
         prior=counts / counts.sum(),
         device=device,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import numpy as np
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import Embeddings, FrameFeatures, Scaling
-from fusionkit.engine.fit import evaluate, evaluate_fitted
 from fusionkit.engine.smooth import ConcatenatedViews, smooth, smoother_input, softmax
 from fusionkit.registry.spec import Spec
 
@@ -19,28 +19,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedHead:
+class TrainedHead(ABC):
     """A head with its smoother.
 
     Attributes:
         seed: seed of its training.
         fold: name of the fold that it was trained in.
-        fusion: spec of the model.
-        model: the trained model.
         scaling: of the features, by view, main view first.
         smoother: of the cell, fitted.
         prior: (C,) class shares of the training frames.
-        device: torch device.
     """
 
     seed: int
     fold: str
-    fusion: Spec
-    model: Fusion | FittedFusion
     scaling: dict[str, Scaling]
     smoother: Smoother
     prior: np.ndarray
-    device: str
 
     def logits(self, views: Embeddings) -> np.ndarray:
         """Return (n, C) float32; rows of NaN for frames without any view."""
@@ -86,9 +80,31 @@ class TrainedHead:
             return softmax(outputs)
         return outputs.astype(np.float64)
 
+    @abstractmethod
+    def _logits(self, features: FrameFeatures) -> np.ndarray:
+        """Return (n, C) float32 of scaled features; rows of NaN for frames without any view."""
+
+
+@dataclass(frozen=True, eq=False)
+class FusionHead(TrainedHead):
+    """A head in torch, from a run folder.
+
+    Attributes:
+        fusion: spec of the model.
+        model: the trained model.
+        smoother_spec: spec of the smoother, with the options chosen on dev.
+        device: torch device.
+    """
+
+    fusion: Spec
+    model: Fusion | FittedFusion
+    smoother_spec: Spec
+    device: str
+
     def _logits(self, features: FrameFeatures) -> np.ndarray:
         from fusionkit.contracts.fusion import FittedFusion
         from fusionkit.engine.features import batches_of
+        from fusionkit.engine.fit import evaluate, evaluate_fitted
 
         if isinstance(self.model, FittedFusion):
             return evaluate_fitted(self.model, features, self.fusion)

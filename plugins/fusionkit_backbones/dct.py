@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from fusionkit.contracts import Backbone
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Dct(Backbone):
@@ -59,6 +63,16 @@ class Dct(Backbone):
         spectrum = dctn(blocks, axes=(3, 4), norm="ortho").reshape(len(views), count, count, -1)
         kept: np.ndarray = spectrum[..., self._zigzag].reshape(len(views), -1)
         return kept
+
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Return the transform as a network; there are no tokens."""
+        from scipy.fft import dctn
+
+        from fusionkit_backbones.networks import DctNetwork
+
+        pixels = np.eye(self.block**2).reshape(-1, self.block, self.block)
+        spectra = dctn(pixels, axes=(1, 2), norm="ortho").reshape(len(pixels), -1)
+        return DctNetwork(self.block, spectra[:, self._zigzag].astype(np.float32))
 
     @cached_property
     def _zigzag(self) -> np.ndarray:

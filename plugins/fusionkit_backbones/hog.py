@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from fusionkit.contracts import Backbone
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LEVELS = 256  # of a uint8 channel: each component of a gradient is one of 511 integers
 CLIP = 0.2
@@ -87,6 +92,20 @@ class Hog(Backbone):
             chunk = np.ascontiguousarray(views[start : start + step])
             _normalise(voting.histograms(chunk, self.colour), self.block_size, out[start : start + step])
         return out
+
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Return the descriptor as a network; there are no tokens."""
+        from fusionkit_backbones.networks import HogNetwork
+
+        return HogNetwork(
+            cell_size=self.cell_size,
+            block_size=self.block_size,
+            orientations=self.orientations,
+            colour=self.colour,
+            bin_of_gradient=self._bin_of_gradient,
+            clip=CLIP,
+            epsilon=EPSILON,
+        )
 
 
 class _Voting:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import numpy as np
 
 from fusionkit.contracts import Backbone
 from fusionkit.contracts.option_types import Count, Natural, Range
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class RandomFeatures(Backbone):
@@ -52,6 +55,12 @@ class RandomFeatures(Backbone):
         # Row by row: a matrix product of a batch may sum in another order than that of a row.
         projected: np.ndarray = np.maximum(np.stack([row @ self._projection for row in pixels]), 0)
         return projected
+
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Return the projection as a network; there are no tokens."""
+        from fusionkit_backbones.networks import ProjectionNetwork
+
+        return ProjectionNetwork(self._projection)
 
     def cost(self) -> tuple[int, float]:
         """Return (parameters, GFLOP of one view)."""

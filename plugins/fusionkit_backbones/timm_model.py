@@ -198,19 +198,25 @@ class TimmModel(Backbone):
         import torch
 
         with torch.inference_mode():
-            features = self._model.forward_features(self._normalised(views))
-            if not isinstance(features, torch.Tensor):
-                raise PluginError(
-                    f"timm: model {self.name} has no tokens: its features are of type {type(features).__name__}"
-                )
-            tokens = _as_tokens(features, self._model)
-            if tokens.ndim != 3 or tokens.shape[-1] != self._dim:
-                raise PluginError(
-                    f"timm: model {self.name} has no tokens of width D={self._dim}: its features are "
-                    f"{tuple(features.shape)}",
-                    hint="use its pooled embedding, or another model",
-                )
-            return tokens.float().cpu().numpy()
+            return self._read_tokens(self._model, self._normalised(views)).float().cpu().numpy()
+
+    def _read_tokens(self, model: Any, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W), normalised, to (B, K, D) tokens."""
+        import torch
+
+        features = model.forward_features(pixels)
+        if not isinstance(features, torch.Tensor):
+            raise PluginError(
+                f"timm: model {self.name} has no tokens: its features are of type {type(features).__name__}"
+            )
+        tokens = _as_tokens(features, model)
+        if tokens.ndim != 3 or tokens.shape[-1] != self._dim:
+            raise PluginError(
+                f"timm: model {self.name} has no tokens of width D={self._dim}: its features are "
+                f"{tuple(features.shape)}",
+                hint="use its pooled embedding, or another model",
+            )
+        return tokens
 
     def cost(self) -> tuple[int, float]:
         """Return (parameters, GFLOP of one view), counted by :func:`fusionkit.contracts.flops.gflops`."""
@@ -265,6 +271,13 @@ class TimmModel(Backbone):
         )
         state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         return save(state, metadata=header.dump())
+
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Build the model again in float32, behind the normalisation of its input."""
+        from fusionkit_backbones.networks import Normalised
+
+        read = {"read": self._read_tokens} if tokens else {}
+        return Normalised(self._build(), self.mean, self.std, **read)
 
     def _build(self, seed: int | None = None, drop_path: float = 0.0) -> nn.Module:
         """Build the model in float32 on the CPU, with its weights, ready for inference."""

@@ -52,6 +52,19 @@ class TinyMae(TimmModel):
         pooled: np.ndarray = field_means(super().tokens(views), self.grid)
         return pooled
 
+    def network(self, *, tokens: bool) -> nn.Module:
+        """Build the encoder again in float32, with the means over fields unless tokens are wanted."""
+        from fusionkit_backbones.networks import Normalised
+
+        if tokens:
+            return super().network(tokens=True)
+        return Normalised(
+            self._build(),
+            self.mean,
+            self.std,
+            lambda model, pixels: cast("Tensor", field_means(self._read_tokens(model, pixels), self.grid)),
+        )
+
     def tokens(self, views: np.ndarray) -> np.ndarray:
         """Return the patch tokens, (B, 64, 128) float32, row by row; only with ``grid=1`` is the embedding as wide.
 
@@ -84,5 +97,5 @@ def pooled_in_fields(features: Tensor, pre_logits: bool = False, *, grid: int, f
 def field_means(tokens: Any, grid: int) -> Any:
     """Average tokens in ``grid`` x ``grid`` fields: an array or tensor, (B, K, D) to (B, grid * grid * D)."""
     side = round(tokens.shape[1] ** 0.5)
-    fields = tokens.reshape(len(tokens), grid, side // grid, grid, side // grid, -1)
-    return fields.mean((2, 4)).reshape(len(tokens), -1)
+    fields = tokens.reshape(tokens.shape[0], grid, side // grid, grid, side // grid, -1)
+    return fields.mean((2, 4)).reshape(tokens.shape[0], -1)

@@ -43,7 +43,7 @@ class Bottleneck(TokenFusion):
     def fuse(self, views: Views, present: Views) -> Tensor:
         """Return the mean of the class tokens: (B, D)."""
         tokens, visible = self.tokens(views), self.readable(present)
-        rows = len(tokens)
+        rows = tokens.shape[0]
         sequences = [
             torch.cat([self.summaries[view].expand(rows, 1, -1), tokens[:, view]], 1)
             for view in range(len(self.in_dims))

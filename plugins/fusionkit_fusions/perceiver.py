@@ -41,7 +41,7 @@ class Perceiver(TokenFusion):
         """Return the mean of the latents: (B, D)."""
         tokens = self.norm_tokens(self.tokens(views) + self.marks).flatten(1, 2)
         hidden = ~self.readable(present).repeat_interleave(self.token_count, 1)
-        latents = self.latents.expand(len(tokens), -1, -1)
+        latents = self.latents.expand(tokens.shape[0], -1, -1)
         attended, _ = self.read(self.norm_latents(latents), tokens, tokens, key_padding_mask=hidden, need_weights=False)
         latents = latents + attended
         for layer in self.layers:

@@ -38,7 +38,7 @@ class SelfAttention(TokenFusion):
         """Return the class token: (B, D)."""
         tokens = (self.tokens(views) + self.marks).flatten(1, 2)
         hidden = ~self.readable(present).repeat_interleave(self.token_count, 1)
-        sequence = torch.cat([self.summary.expand(len(tokens), 1, -1), tokens], 1)
+        sequence = torch.cat([self.summary.expand(tokens.shape[0], 1, -1), tokens], 1)
         hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)
         for layer in self.layers:
             sequence = layer(sequence, src_key_padding_mask=hidden)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from fusionkit.contracts import FittedFusion
 from fusionkit.contracts.option_types import Positive, Range
 from fusionkit.errors import CellError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Stacking(FittedFusion):
@@ -67,6 +70,12 @@ class Stacking(FittedFusion):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Restore what :meth:`state` returned."""
         self._state = dict(state)
+
+    def network(self) -> nn.Module:
+        """Return both stages as a network, which computes in float64 as they do."""
+        from fusionkit_fusions.stacking_network import StackingNetwork
+
+        return StackingNetwork({name: self._kept(name) for name in (*self.in_dims, "together")})
 
     def _fitted(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fit weights (C, D) and biases (C,) of a logistic regression; -30 is the bias of a class without a frame."""

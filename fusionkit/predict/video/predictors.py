@@ -131,7 +131,7 @@ class BatchPredictor(FacePredictor):
         self._faces, self._bytes = [], 0
 
     def _run_heads(self) -> None:
-        views = {name: np.concatenate([part[name] for part in self._values]) for name in self._predictor.views}
+        views = {name: np.concatenate([part[name] for part in self._values]) for name in self._values[0]}
         with self._clock("heads"):
             outputs = [head.outputs(EmbeddingsInMemory(views)) for head in self._predictor.heads]
         for index, (result, face) in enumerate(self._rows):

@@ -1,0 +1,97 @@
+"""A trained cell as one network: the views of a frame to the logits of each head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views
+from fusionkit.engine.features import Scaling
+
+_LEAST = 1e-12  # least probability of a fitted fusion, as where heads are evaluated
+
+
+class CellNetwork(nn.Module):
+    """Backbones, fusions and heads of a cell.
+
+    Args:
+        backbones: network of each view, main view first; None where the input is an embedding.
+        tokens: number K of tokens of each view; 0 for one pooled embedding.
+        heads: the S heads.
+    """
+
+    def __init__(
+        self, backbones: Mapping[str, nn.Module | None], tokens: Mapping[str, int], heads: Sequence[HeadNetwork]
+    ) -> None:
+        super().__init__()
+        self.names = tuple(backbones)
+        self.tokens = tuple(tokens[name] for name in self.names)
+        self.backbones = nn.ModuleList([module or nn.Identity() for module in backbones.values()])
+        self.embeds = tuple(module is not None for module in backbones.values())
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, present: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute logits and probabilities.
+
+        Args:
+            present: (B, V) bool: whether a frame has a view, in the order of ``inputs``.
+            inputs: of each view (B, H, W, 3) uint8 RGB, or its embedding (B, D) or (B, K, D) float32.
+
+        Returns:
+            (B, S, C) logits of each head, and (B, C) probabilities, their mean over heads; both float32, not smoothed.
+        """
+        values: Views = {}
+        for column, (name, view) in enumerate(zip(self.names, inputs, strict=True)):
+            value = view
+            if self.embeds[column]:
+                value = self.backbones[column](view)
+                value = _pooled(value, self.tokens[column]) if self.tokens[column] else value
+                value = value.half().float()  # embeddings are stored as float16, and heads trained on them
+            values[name] = value
+        there = {name: present[:, column] for column, name in enumerate(self.names)}
+        logits = torch.stack([head(values, there) for head in self.heads], 1)
+        return logits, logits.softmax(2).mean(1)
+
+
+class HeadNetwork(nn.Module):
+    """Scaling, fusion and linear head of one seed.
+
+    Args:
+        model: the trained fusion; of a fitted one the network.
+        scaling: of the features, by view, main view first.
+    """
+
+    def __init__(self, model: Fusion | FittedFusion, scaling: Mapping[str, Scaling]) -> None:
+        super().__init__()
+        self.is_fitted = isinstance(model, FittedFusion)
+        self.model = model.network() if isinstance(model, FittedFusion) else model
+        self.names = tuple(scaling)
+        self.standardize = tuple(item.standardize for item in scaling.values())
+        for index, item in enumerate(scaling.values()):
+            self.register_buffer(f"mean_{index}", torch.from_numpy(np.array(item.mean, np.float32)))
+            self.register_buffer(f"scale_{index}", torch.from_numpy(np.array(item.scale, np.float32)))
+
+    def forward(self, values: Views, present: Views) -> Tensor:
+        """Return the logits (B, C) of unscaled embeddings."""
+        scaled: Views = {}
+        for index, name in enumerate(self.names):
+            mean, scale = self.get_buffer(f"mean_{index}"), self.get_buffer(f"scale_{index}")
+            there = present[name].reshape(-1, *[1] * (values[name].ndim - 1))
+            value = torch.where(there, values[name], mean)
+            scaled[name] = (value - mean) / scale if self.standardize[index] else value
+        if self.is_fitted:
+            probs: Tensor = self.model(scaled)
+            return probs.clamp(min=_LEAST).log().float()
+        output: FusionOutput = self.model(scaled, {name: present[name] for name in self.names})
+        assert output.logits is not None
+        return output.logits.float()
+
+
+def _pooled(tokens: Tensor, count: int) -> Tensor:
+    """Average runs of neighbouring tokens, as :func:`fusionkit.contracts.backbone.pool_tokens` does."""
+    edges = np.linspace(0, tokens.shape[1], count + 1).round().astype(int).tolist()
+    return torch.stack([tokens[:, start:stop].mean(1) for start, stop in pairwise(edges)], 1)
