@@ -228,11 +228,11 @@ def _traced(
                 (torch.ones(_EXAMPLE, len(inputs), dtype=torch.bool), *given),
                 dynamic_shapes=({0: frames}, tuple({0: frames} for _ in inputs)),
             )
-        except FusionKitError:
-            raise
         except component_errors() as error:
+            # The contract of fusions wraps what fails inside.
+            cause = error.__cause__ if isinstance(error, FusionKitError) and error.__cause__ else error
             raise PluginError(
-                f"{what} cannot be exported: torch.export cannot trace it: {_first_line(error)}",
+                f"{what} cannot be exported: torch.export cannot trace it: {_first_line(cause)}",
                 hint="control flow must not depend on values, and the batch size is x.shape[0], not len(x)",
             ) from error
     for node in program.graph.nodes:  # it holds paths of this machine
@@ -288,7 +288,7 @@ def _program_bytes(program: torch.export.ExportedProgram) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the progress and the warnings of the exporters."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
