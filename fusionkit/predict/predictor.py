@@ -451,7 +451,7 @@ def one_thread() -> Iterator[None]:
 
     Without torch in the process the cell is an exported one, and ONNX Runtime has its own threads.
     """
-    if "torch" not in sys.modules:
+    if sys.modules.get("torch") is None:
         yield
         return
     undo = single_thread()

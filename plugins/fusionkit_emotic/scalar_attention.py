@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 TERMS = {torch.float32: 8, torch.float64: 16}  # P, terms of a series in a cell
@@ -33,8 +34,8 @@ def scalar_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Equal to ``scaled_dot_product_attention`` of tokens of one channel, to the rounding of float32. Plain attention is
     used for rows whose scores are not finite, reach more than 512 to either side of their middle or less than 2^-20,
-    where there are fewer than 64 keys or 2^20 pairs, for other types than float32 and float64, and on other devices
-    than a CPU, where the order of sums would not be fixed.
+    where there are fewer than 64 keys or 2^20 pairs, for other types than float32 and float64, on other devices than
+    a CPU, where the order of sums would not be fixed, and in an exported graph, which cannot choose by value.
 
     Args:
         query: (B, M).
@@ -48,7 +49,7 @@ def scalar_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         (https://doi.org/10.1016/j.jcp.2009.08.031); convergence of ``f``: Trefethen, Approximation Theory and
         Approximation Practice, SIAM 2013, theorem 8.2.
     """
-    if query.dtype not in TERMS or query.device.type != "cpu" or key.shape[1] < _FEW_KEYS:
+    if query.dtype not in TERMS or query.device.type != "cpu" or key.shape[1] < _FEW_KEYS or is_exporting():
         return plain_attention(query, key, value)
     reach = (query.detach().abs().amax(1, keepdim=True) * _range(key.detach())[1])[:, 0]
     level = torch.bucketize(reach, torch.tensor((_LEAST, *SCALES), dtype=reach.dtype))  # NaN is above all

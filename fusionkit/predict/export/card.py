@@ -133,5 +133,5 @@ def _licences(row: Row, manifest: Manifest) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Return a text that Markdown shows as it is."""
+    """Escape the marks of Markdown in a text."""
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|" else sign for sign in text)

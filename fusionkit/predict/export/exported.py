@@ -36,6 +36,7 @@ from fusionkit.registry import EXTRACTORS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import SHARD
 
+_PIECE = 16  # frames that the model gets together: attention between channels takes D * D values for each
 LOGITS = "logits"  # the one "view" of an exported cell: (n, S, C), of which each head takes its own
 
 
@@ -144,7 +145,11 @@ class ExportedEmbedder:
             there = feeds["present"].any(1)
             if there.any():
                 called = perf_counter()
-                found = self._model({name: value[there] for name, value in feeds.items()})
+                rows = np.flatnonzero(there)
+                pieces = [rows[first : first + _PIECE] for first in range(0, len(rows), _PIECE)]
+                found = np.concatenate(
+                    [self._model({name: value[piece] for name, value in feeds.items()}) for piece in pieces]
+                )
                 self.embedding_seconds += perf_counter() - called
                 if found.shape != (int(there.sum()), *self._output) or not np.isfinite(found).all():
                     raise DataError(f"the exported model gave {found.shape} logits, or some that are not finite")
@@ -214,7 +219,7 @@ class ExportedPredictor(Predictor):
         return ExportedEmbedder(self.inputs, extractor, self.model, len(self.heads), len(self.classes), size)
 
     def by_view(self, values: Arrays) -> Arrays:
-        """Return the logits as they are: each head takes its own."""
+        """Return the logits unchanged: each head takes its own."""
         return values
 
     def embed_dataset(

@@ -176,7 +176,10 @@ def test_a_changed_file_of_an_exported_cell_is_refused(tmp_path: Path) -> None:
 def test_predict_runs_without_torch(tmp_path: Path) -> None:
     data = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
     fusionkit.bench(
-        overrides={"datasets": [data], "backbones": ["hog"], "seeds": 1, "smoothers": ["exponential"]},
+        datasets=[data],
+        backbones=["hog"],
+        seeds=1,
+        smoothers=["exponential"],
         executor="serial",
         out=tmp_path / "run",
     )
