@@ -5,7 +5,9 @@ Built by ``python -m sphinx --fail-on-warning docs build/docs``, without a netwo
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionkit._version import __version__
@@ -72,7 +74,17 @@ def show_commands(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n```text\n" + "\n".join(lines) + "\n```\n"
 
 
+def show_notebook(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the cells of the notebook into the page that is for it."""
+    if page != "notebook":
+        return
+    for cell in json.loads((Path(app.srcdir) / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        source[0] += f"\n```python\n{text}\n```\n" if cell["cell_type"] == "code" else f"\n{text}\n"
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", mend_links)
     app.connect("source-read", show_commands)
+    app.connect("source-read", show_notebook)
