@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.cache_folder import cache_folder
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NONE = Spec("none")  # stands for an extractor or a backbone that is never built
 
@@ -53,8 +57,8 @@ class Predictor:
         >>> predictor.stream()(frame).shape
         (8,)
         >>> dataset = "synthetic:train=8,val=6,test=6,clips=4,clip_length=8"
-        >>> predictor.predict_dataset(dataset).labels.dtype.kind
-        'U'
+        >>> predictor.predict_dataset(dataset).to_frame().columns[:5].tolist()
+        ['clip', 'frame', 'prediction', 'seen', 'p_Neutral']
     """
 
     name: str
@@ -286,6 +290,22 @@ class Predictions:
         """Return the most probable class of each frame, (n,) str."""
         found: np.ndarray = np.asarray(self.classes)[self.probs.argmax(1)]
         return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one line per frame: ``clip``, ``frame``, ``prediction``, ``seen``, and the probability of each class.
+
+        The order is that of :attr:`table`, which may differ from that of arrays from which the data set was made: join
+        by clip and frame.
+
+        Raises:
+            FusionKitError: if pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise FusionKitError("to_frame() requires pandas", hint="pip install 'fusionkit[pandas]'") from error
+        columns = {"clip": self.table.clip, "frame": self.table.number, "prediction": self.labels, "seen": self.seen}
+        return pd.DataFrame(columns).join(pd.DataFrame(self.probs, columns=[f"p_{name}" for name in self.classes]))
 
     def has_view(self, clip: str) -> bool:
         """Whether a frame of the clip has a view."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from docs_folder import ROOT
 
@@ -46,5 +47,9 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     alone, *both = (float(line.split()[3]) for line in rows[1:4])
     assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"
     assert "face,voice/mlp/none beats face/linear/none" in shown['results.compare("mlp", "linear")']["text/plain"]
+    predicted = next(data["text/plain"] for line, data in shown.items() if line.startswith("pd.crosstab"))
+    shares = np.array([line.split()[1:] for line in predicted.splitlines()[2:]], np.float64)
+    assert shares.shape == (4, 4)
+    assert shares.diagonal().min() > 0.7, "predictions belong to the lines of the table"
     assert "report.html" in shown["results.report()"]["text/plain"]
     assert (tmp_path / "runs/notebook/report.html").stat().st_size > 100_000
