@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,6 +35,7 @@ LONE_FILE = "fusionkit_plugin_"  # prefix of the packages that stand for folders
 _KERNEL = "fusionkit"
 _STDLIB = Path(os.__file__).parent
 _PLAIN = (int, float, str, bytes, bool, type(None), tuple, list, dict)
+_BLOCKS = frozenset({"body", "orelse", "finalbody", "handlers", "cases"})  # fields of a tree that hold statements
 _IMPORTED: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()  # hash of a module's file when first seen
 
 
@@ -260,10 +262,23 @@ def _import_statements(file: Path, hash_: str) -> list[tuple[str, tuple[str, ...
     if file.suffix != ".py":
         return []
     try:
-        tree = ast.parse(file.read_bytes())
+        source = file.read_bytes()
+        tree = ast.parse(source)
     except (OSError, SyntaxError, ValueError):
         return []
-    return [found for node in ast.walk(tree) for found in _imported_by(node)]
+    calls = b"import_module" in source or b"__import__" in source
+    return [found for node in (ast.walk(tree) if calls else _statements(tree)) for found in _imported_by(node)]
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a tree's statements in the order of :func:`ast.walk`, without their expressions, which are most of it."""
+    waiting = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        for field in node._fields:
+            if field in _BLOCKS and isinstance(below := getattr(node, field), list):  # a lambda's body is no list
+                waiting += below
+        yield node
 
 
 def _imported_by(node: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:

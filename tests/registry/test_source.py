@@ -10,7 +10,7 @@ import pytest
 
 from fusionkit.errors import ConfigError
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS, ComponentRegistry
-from fusionkit.registry.source import _plugin_packages, changed_files, source_digest, source_files
+from fusionkit.registry.source import _import_statements, _plugin_packages, changed_files, source_digest, source_files
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import component_record
 
@@ -274,3 +274,32 @@ def test_a_class_without_a_file_counts_with_the_modules_that_it_uses(make: Calla
 
     assert digest("") == digest("fk_pkg/stranger.py")
     assert digest("") != digest("fk_pkg/far.py")
+
+
+def test_imports_in_every_kind_of_statement_are_found(tmp_path: Path) -> None:
+    """Each name is imported in another kind of block; the list is by hand."""
+    (tmp_path / "blocks.py").write_text(
+        """
+import a
+if 1: import b
+else: from .c import d
+for _ in (): import e
+else: import f
+while 0: import g
+try: import h
+except ValueError: import i
+else: import j
+finally: import k
+with open(0): import l
+match 1:
+    case 1: import m
+class C:
+    async def run(self):
+        async for _ in self: import n
+        async with self: import o
+        return lambda: [each for each in ()]
+""",
+        encoding="utf-8",
+    )
+    found = {name for name, _ in _import_statements(tmp_path / "blocks.py", "")}
+    assert found == set("abefghijklmno") | {".c"}
