@@ -859,6 +859,7 @@ def submit(
     template: str | Path | None = None,
     dataset: str | Spec | None = None,
     per_video: bool = False,
+    missing_classes: bool = False,
     progress: Progress | None = None,
 ) -> SubmissionResult:
     """Write the predictions of a challenge's test set.
@@ -871,6 +872,7 @@ def submit(
             frame in the data set.
         dataset: data set with the frames. Default: that of the row, with its test clips.
         per_video: write the format of the editions before the sixth.
+        missing_classes: allow classes of the template that the row lacks; they are never predicted.
         progress: receives frames.
 
     Raises:
@@ -895,11 +897,15 @@ def submit(
     rows = submission.read_template(Path(template)) if template is not None else None
     submission.check_output(Path(out), rows, per_video=per_video)
     classes = rows.classes if rows else predictor.classes
-    submission.class_order(predictor.classes, classes)  # checked before the data are opened
+    submission.class_order(
+        predictor.classes, classes, missing_classes=missing_classes
+    )  # checked before the data are opened
     spec = submission.with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
     source = open_source(spec, None)
     frames = (rows.whole_clips() if per_video else rows.frames()) if rows else submission.all_test_frames(source)
-    found = submission.predict_clips(predictor, classes, frames, source, progress or Progress())
+    found = submission.predict_clips(
+        predictor, classes, frames, source, progress or Progress(), missing_classes=missing_classes
+    )
     if per_video or rows is None:
         submission.write_per_video(classes, found.predicted, Path(out))
     else:

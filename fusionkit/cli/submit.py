@@ -39,6 +39,10 @@ def submit(
         Literal["single", "per-video"],
         typer.Option("--format", help="One file with all rows, or one file per video, as before the sixth edition."),
     ] = "single",
+    missing_classes: Annotated[
+        bool,
+        typer.Option("--missing-classes", help="Allow template classes that the row lacks; they are never predicted."),
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Check this file against the template and stop. Default: write predictions."),
@@ -74,6 +78,7 @@ def submit(
             template=template,
             dataset=dataset,
             per_video=layout == "per-video",
+            missing_classes=missing_classes,
             progress=stage_progress(),
         )
         _print(result, predictor, out)

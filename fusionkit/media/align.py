@@ -10,7 +10,7 @@ from typing import Any
 
 from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
 from fusionkit.media.crops import CROPS, REPORTS, CropFolder
-from fusionkit.media.face_tracking import BoxTracker, DetectionOptions, Track, clip_suffixes
+from fusionkit.media.face_tracking import NO_FACE_HINT, BoxTracker, DetectionOptions, Track, clip_suffixes
 from fusionkit.media.inputs import MediaInput
 from fusionkit.media.turns import upright
 from fusionkit.media.video import MediaFrame
@@ -201,7 +201,7 @@ class _Aligner:
         self.crops.publish(names, [clip.clip for clip in before.clips] if before else [])
         faults = list(self.reader.faults)
         if not self.faces:
-            faults.append(f"{self.item.path}: no face found in {self.frames:,} frame(s)")
+            faults.append(f"{self.item.path}: no face found in {self.frames:,} frame(s) ({NO_FACE_HINT})")
         return AlignedInput(
             source=str(self.item.path),
             state=state,

@@ -14,6 +14,7 @@ from fusionkit.media.clock import Clock
 from fusionkit.media.crops import align_face, encode_jpeg, to_crop
 from fusionkit.media.video import MediaFrame
 
+NO_FACE_HINT = "frames are shrunk to side= of the detector, where a face needs about 10 px: raise side= for small faces"
 _MIN_OVERLAP = 0.3  # intersection over union of the boxes of one face in two frames
 _MAX_DISTANCE = 0.5  # of the centres, in box sizes, for boxes that overlap less
 

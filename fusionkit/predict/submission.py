@@ -116,8 +116,13 @@ def _check_duplicates(template: Template) -> None:
         raise DataError(f"{template.path}:{second}: duplicate of the frame in line {first}")
 
 
-def class_order(own: Sequence[str], template: Sequence[str]) -> np.ndarray:
+def class_order(own: Sequence[str], template: Sequence[str], *, missing_classes: bool = False) -> np.ndarray:
     """Return the index of each of our C classes in those of a template; upper and lower case are equal.
+
+    Args:
+        own: classes of the cell.
+        template: classes of the template.
+        missing_classes: allow classes of the template that the cell lacks; they are never predicted.
 
     Raises:
         ConfigError: if one has a class that the other lacks.
@@ -126,10 +131,11 @@ def class_order(own: Sequence[str], template: Sequence[str]) -> np.ndarray:
     folded = {name.casefold() for name in own}
     missing = [name for name in template if name.casefold() not in folded]
     extra = [name for name in own if name.casefold() not in indices]
-    if missing or extra:
+    if extra or (missing and not missing_classes):
         parts = [f"only in the template: {', '.join(missing)}"] if missing else []
         parts += [f"only in the cell: {', '.join(extra)}"] if extra else []
-        raise ConfigError(f"the classes of the cell and of the template differ; {'; '.join(parts)}")
+        hint = "" if extra else "--missing-classes writes the file without ever predicting them"
+        raise ConfigError(f"the classes of the cell and of the template differ; {'; '.join(parts)}", hint=hint)
     return np.array([indices[name.casefold()] for name in own])
 
 
@@ -296,6 +302,8 @@ def predict_clips(
     wanted: Mapping[str, np.ndarray],
     source: Source,
     progress: Progress,
+    *,
+    missing_classes: bool = False,
 ) -> SubmissionResult:
     """Predict frames of clips.
 
@@ -307,16 +315,20 @@ def predict_clips(
         wanted: (T,) frame numbers by clip, in any order.
         source: data set of the clips.
         progress: counts frames.
+        missing_classes: allow classes that the cell lacks.
 
     Raises:
         ConfigError: if the cell has other classes.
         DataError: if the data set has none of the clips.
         FusionKitError: if a component fails.
     """
-    order = class_order(predictor.classes, classes)
+    order = class_order(predictor.classes, classes, missing_classes=missing_classes)
     spans = [span for span in clips(source.table) if str(source.table.clip[span.start]) in wanted]
     if not spans:
-        raise DataError(f"data set {source.spec} has none of the requested clips, such as {next(iter(wanted))!r}")
+        raise DataError(
+            f"data set {source.spec} has none of the requested clips, such as {next(iter(wanted))!r}",
+            hint=_test_hint(source),
+        )
     rows = np.concatenate([np.arange(span.start, span.stop) for span in spans])
     found = predictor.predict_dataset(source.take(rows), progress=progress)
     predicted, imputed, unseen = {}, 0, 0
@@ -343,5 +355,13 @@ def all_test_frames(source: Source) -> dict[str, np.ndarray]:
         if table.split[span.start] == "test"
     }
     if not found:
-        raise DataError(f"data set {source.spec} has no test split", hint="give --template")
+        raise DataError(f"data set {source.spec} has no test split", hint=_test_hint(source) or "give --template")
     return found
+
+
+def _test_hint(source: Source) -> str:
+    """Return the data set with its test clips, for a hint; empty if it has no such option, or has them."""
+    option = options_of(DATASETS.get(source.spec.name)).get("test")
+    if option is None or not isinstance(option.default, bool) or source.spec.options.get("test", option.default):
+        return ""
+    return f"test=true adds the clips of the test set: {with_test_clips(source.spec)}"

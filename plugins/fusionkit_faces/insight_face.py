@@ -18,19 +18,21 @@ from fusionkit_faces.template import Layout
 
 PACKS = "https://github.com/deepinsight/insightface/tree/master/model_zoo"
 HOME = "~/.insightface"
-_TASKS = ("detection", "landmark_2d_106")
-_LANDMARKS = 106
+_TASKS = ("detection", "landmark_2d_106", "landmark_3d_68")
+_LANDMARKS = {"landmark_2d_106": 106, "landmark_3d_68": 68}  # the first one of a pack is used
 _SLIMMEST = 64  # a frame with a larger aspect ratio has no face, and no width left after shrinking
 # The pupils, the tip of the nose and the corners of the mouth among the 106.
 FIVE_OF_106 = (38, 88, 86, 52, 61)
+_EYES_OF_68 = (slice(36, 42), slice(42, 48))  # their middle is the pupil's place
+_REST_OF_68 = (30, 48, 54)
 
 
 class InsightFace(Detector):
     """Regions of faces that a model pack of insightface detects. Needs ``pip install 'fusionkit[faces]'``.
 
-    A pack is a folder of ONNX files: an SCRFD detector and usually ``2d106det``. If the pack has 106 landmarks, five of
-    them align the face, else the detector's five points do. The published packs are for non-commercial research only,
-    and are downloaded only with ``allow_download``.
+    A pack is a folder of ONNX files: an SCRFD detector and usually ``2d106det`` or ``1k3d68``. Five points of the 106
+    landmarks align the face, else of the 68, else the detector's five points do. The published packs are for
+    non-commercial research only, and are downloaded only with ``allow_download``.
 
     Args:
         pack: the folder, or the name of a pack below ``root/models``.
@@ -71,7 +73,10 @@ class InsightFace(Detector):
             raise ConfigError(f"insightface: side={side} must be a multiple of 32")
         self._app = _loaded(_folder(pack, root, allow_download))
         self._app.prepare(ctx_id=0, det_thresh=score, det_size=(side, side) if side else None)
-        self._dense = "landmark_2d_106" in self._app.models
+        found = [task for task in _LANDMARKS if task in self._app.models]
+        for task in found[1:]:
+            del self._app.models[task]
+        self._dense = found[0] if found else ""
 
     @classmethod
     def files_of(cls, option: str, options: Mapping[str, Any]) -> list[str]:
@@ -85,8 +90,8 @@ class InsightFace(Detector):
 
     @property
     def point_count(self) -> int:
-        """106, or 5 if the pack has no more."""
-        return _LANDMARKS if self._dense else super().point_count
+        """106, or 68, or 5 if the pack has no more."""
+        return _LANDMARKS.get(self._dense, super().point_count)
 
     def faces(self, frame: np.ndarray) -> list[Face]:
         """Return every face of one frame, highest score first."""
@@ -97,14 +102,23 @@ class InsightFace(Detector):
         return sorted(faces, key=lambda face: -face.score)
 
     def _face(self, item: Any) -> Face:
-        dense = np.asarray(item.landmark_2d_106, np.float64) if self._dense else None
-        points = np.asarray(item.kps, np.float64) if dense is None else dense[list(FIVE_OF_106)]
+        dense = np.asarray(item[self._dense], np.float64)[:, :2] if self._dense else None
+        points = np.asarray(item.kps, np.float64) if dense is None else _five(dense)
         return Face(np.asarray(item.bbox, np.float64), float(np.clip(item.det_score, 0, 1)), points, dense)
+
+
+def _five(dense: np.ndarray) -> np.ndarray:
+    """Return eyes, tip of the nose and corners of the mouth (5, 2) of 106 or 68 landmarks (K, 2)."""
+    if len(dense) == _LANDMARKS["landmark_2d_106"]:
+        return dense[list(FIVE_OF_106)]
+    return np.array([*(dense[eye].mean(0) for eye in _EYES_OF_68), *dense[list(_REST_OF_68)]])
 
 
 def _folder(pack: str, root: str, allow_download: bool) -> Path:
     """Return the folder with the ONNX files of a pack; it is searched here, since insightface would download it."""
     named = Path(root).expanduser() / "models" / pack
+    if Path(pack).expanduser().is_file():
+        raise ConfigError(f"insightface: pack={pack!r} is a file", hint=f"give its folder: pack={Path(pack).parent}")
     for folder in (Path(pack).expanduser(), named):
         if found := _with_models(folder):
             return found
@@ -139,14 +153,28 @@ def _loaded(folder: Path) -> Any:
     """Return ``FaceAnalysis`` of a folder with one thread, so that results do not depend on the load of the machine."""
     app = _insightface("insightface.app")
     onnxruntime = _insightface("onnxruntime")
-    session = onnxruntime.SessionOptions()
-    session.intra_op_num_threads = session.inter_op_num_threads = 1
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        return app.FaceAnalysis(str(folder), allowed_modules=list(_TASKS), sess_options=session)
+        return app.FaceAnalysis(str(folder), allowed_modules=list(_TASKS), sess_options=options)
     except AssertionError as error:
         raise DataError(f"insightface: pack {folder} has no detector (SCRFD)", hint=f"packs: {PACKS}") from error
     except Exception as error:
-        raise DataError(f"insightface: pack {folder} cannot be loaded: {cause_of(error)}") from error
+        foreign = _unknown_file(folder, options)
+        found = f"{foreign} is no model of insightface, or is damaged: " if foreign else ""
+        hint = f"keep only the models of one pack in the folder ({PACKS})" if foreign else ""
+        raise DataError(f"insightface: pack {folder} cannot be loaded: {found}{cause_of(error)}", hint=hint) from error
+
+
+def _unknown_file(folder: Path, options: Any) -> str:
+    """Return the name of the first ONNX file that insightface fails to open; empty if it opens each alone."""
+    zoo = _insightface("insightface.model_zoo")
+    for path in sorted(folder.glob("*.onnx")):
+        try:
+            zoo.get_model(str(path), sess_options=options)
+        except Exception:  # noqa: BLE001  # onnxruntime and insightface raise errors of many kinds
+            return path.name
+    return ""
 
 
 def _insightface(module: str) -> Any:

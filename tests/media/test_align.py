@@ -19,7 +19,7 @@ from fusionkit.contracts import Face
 from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import ConfigError, StorageError
 from fusionkit.media.align import AlignOutcome, align, check_output
-from fusionkit.media.face_tracking import DetectionOptions
+from fusionkit.media.face_tracking import NO_FACE_HINT, DetectionOptions
 from fusionkit.media.inputs import find_inputs
 from fusionkit.media.video import Video
 from fusionkit_faces.template import Template
@@ -242,7 +242,7 @@ def test_a_detector_that_fails_on_one_input_is_a_fault_and_the_others_go_on(tmp_
         cv2.imwrite(str(tmp_path / f"{name}.png"), frame)
 
     outcomes = run(tmp_path, tmp_path / "out", detector=Stopping(1, ZeroDivisionError))
-    assert outcomes["a"].faults == [f"{tmp_path}/a.png: no face found in 1 frame(s)"]
+    assert outcomes["a"].faults == [f"{tmp_path}/a.png: no face found in 1 frame(s) ({NO_FACE_HINT})"]
     (fault,) = outcomes["b"].faults
     assert all(fact in fault for fact in (f"{tmp_path}/b.png frame 1", "Stopping", "320 x 240 px", "ZeroDivisionError"))
     assert not (tmp_path / "out/.partial").exists()

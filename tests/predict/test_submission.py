@@ -97,8 +97,11 @@ def test_classes_are_matched_by_name() -> None:
     assert class_order(["Anger", "happiness", "neutral"], ["Neutral", "Anger", "Happiness"]).tolist() == [1, 2, 0]
     with pytest.raises(ConfigError, match=r"template differ; only in the template: Other; only in the cell: Contempt$"):
         class_order(["Anger", "Contempt"], ["Anger", "Other"])
-    with pytest.raises(ConfigError, match=r"only in the template: Other$"):
+    with pytest.raises(ConfigError, match=r"only in the template: Other \(--missing-classes writes"):
         class_order(["Anger"], ["Anger", "Other"])
+    assert class_order(["Anger", "Fear"], ["Other", "Fear", "Anger"], missing_classes=True).tolist() == [2, 1]
+    with pytest.raises(ConfigError, match=r"only in the cell: Contempt$"):
+        class_order(["Contempt"], ["Other"], missing_classes=True)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(25))

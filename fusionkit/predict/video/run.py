@@ -11,7 +11,7 @@ from fusionkit.engine.embed import BATCH
 from fusionkit.errors import ConfigError, DataError, PluginError, StorageError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
-from fusionkit.media.face_tracking import DetectionOptions, FaceTracker, TrackedFace
+from fusionkit.media.face_tracking import NO_FACE_HINT, DetectionOptions, FaceTracker, TrackedFace
 from fusionkit.media.inputs import MediaInput
 from fusionkit.media.turns import upright
 from fusionkit.media.video import MediaFrame
@@ -156,7 +156,8 @@ class VideoRun:
                 result.fail(f"{path}: input {owner.path} already has a clip {clip.clip!r} (rename one of the files)")
                 return
         if not any(clip.seen.any() for clip in result.clips):
-            result.faults.append(f"{path}: no face found in {len(result):,} frame(s)")
+            hint = f" ({NO_FACE_HINT})" if self.options.detection.detector else ""
+            result.faults.append(f"{path}: no face found in {len(result):,} frame(s){hint}")
 
     def _draw(self, result: VideoResult, progress: Progress) -> None:
         classes = self.predictor.classes

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from skimage.transform import SimilarityTransform
 from tiny_pack import SIDE, Said, constant, write_pack
@@ -45,6 +46,25 @@ def test_the_detectors_own_points_align_where_a_pack_has_no_landmarks(tmp_path: 
     located = extractor([FRAME])
     assert located.landmarks.shape == (1, 5, 2)
     assert located.boxes[0, :, 4] == pytest.approx(20, abs=0.01)
+
+
+def test_68_landmarks_align_where_a_pack_has_no_106(tmp_path: Path):
+    face = said(60, 70, 0.5, 20)
+    rng = np.random.default_rng(0)
+    marks = rng.uniform(face.box[:2], face.box[2:], (68, 2))
+    marks[[30, 48, 54]] = face.points[2:]
+    for eye, pupil in ((slice(36, 42), face.points[0]), (slice(42, 48), face.points[1])):
+        marks[eye] += pupil - marks[eye].mean(0)
+    half = (face.box[2:] - face.box[:2]).max() * 1.5 / 2
+    given = np.zeros((1103, 3))  # of the 3D model, the last 68 are the landmarks
+    given[-68:] = np.column_stack([(marks - (face.box[:2] + face.box[2:]) / 2) / half, rng.uniform(-1, 1, 68)])
+    pack = write_pack(tmp_path, [Said(face.box, rng.uniform(40, 90, (5, 2)))])
+    onnx.save(constant([1, 3, 192, 192], [given.reshape(1, -1)]), str(pack / "1k3d68.onnx"))
+    extractor = InsightFace(str(pack), side=SIDE)
+    (found,) = extractor.detect(FRAME)
+    np.testing.assert_allclose(found.points, face.points, atol=1e-2)
+    np.testing.assert_allclose(found.landmarks, marks, atol=1e-2)
+    assert extractor([FRAME]).landmarks.shape == (1, 68, 2)
 
 
 def test_boxes_follow_the_landmarks_and_are_those_of_template_on_the_aligned_face(tmp_path: Path):
@@ -167,14 +187,21 @@ def test_what_is_no_pack_is_told(tmp_path: Path):
         InsightFace(str(tmp_path / "empty"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/det.onnx").write_bytes(b"no model")
-    with pytest.raises(DataError, match="broken cannot be loaded: "):
+    with pytest.raises(
+        DataError, match=r"broken cannot be loaded: det\.onnx is no model of insightface, or is damaged"
+    ):
         InsightFace(str(tmp_path / "broken"))
-    import onnx
-
+    with pytest.raises(ConfigError, match=r"det\.onnx' is a file") as caught:
+        InsightFace(str(tmp_path / "broken/det.onnx"))
+    assert caught.value.hint == f"give its folder: pack={tmp_path / 'broken'}"
     (tmp_path / "landmarks").mkdir()
     onnx.save(constant([1, 3, 192, 192], [np.zeros((1, 212))]), str(tmp_path / "landmarks/2d106.onnx"))
     with pytest.raises(DataError, match=r"landmarks has no detector \(SCRFD\)"):
         InsightFace(str(tmp_path / "landmarks"))
+    pack = write_pack(tmp_path / "foreign", [])
+    onnx.save(constant([7], [np.zeros(3)]), str(pack / "style.onnx"))
+    with pytest.raises(DataError, match=r"style\.onnx is no model of insightface"):
+        InsightFace(str(pack), side=SIDE)
 
 
 def test_insightface_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
