@@ -32,7 +32,7 @@ _WHITE_TEXT_BELOW = 0.473  # of the scale: here black and white text have the sa
 # A figure fits a phone of 390 px without being scaled down.
 WIDTH, HEIGHT = 300, 220  # px
 _TILE_HEIGHT, _TILE_WIDTH = 22, 36  # px
-_STEP, _OFFSET, _LINE, _GAP, _SPARE = 18, 5, 13, 6, 30  # px
+_STEP, _OFFSET, _LINE, _GAP, _SPARE = 18, 5, 13, 6, 24  # px
 _BESIDE, _ABOVE = 18, 48  # characters of a name beside its marks, and of a line of a name above them
 
 
@@ -327,7 +327,15 @@ def _config() -> dict[str, Any]:
     return {
         "background": None,
         "view": {"stroke": None},
-        "axis": {**labels, **lines, "gridOpacity": 0.15, "domainOpacity": 0.5, "tickOpacity": 0.5, "labelLimit": 460},
+        "axis": {
+            **labels,
+            **lines,
+            "gridOpacity": 0.15,
+            "domainOpacity": 0.5,
+            "tickOpacity": 0.5,
+            "labelLimit": 460,
+            "labelFlush": False,  # moved inwards, the last label would touch the one before
+        },
         "legend": {**labels, "labelLimit": 460, "symbolStrokeColor": INK},
         "header": {**labels, "labelFontSize": 12},
         "title": {"color": INK, "fontSize": 12, "anchor": "start"},
