@@ -74,6 +74,19 @@ def load_image(path: str | os.PathLike[str]) -> np.ndarray:
     return decoded(_bytes(path), os.fspath(path))
 
 
+def decode_image(data: bytes, where: str) -> np.ndarray:
+    """Decode the bytes of an image file as :func:`load_image` does, after the same check of its header.
+
+    Args:
+        data: the bytes.
+        where: name of the file in error messages.
+
+    Raises:
+        DataError: as :func:`load_image`.
+    """
+    return decoded(_checked(data, where), where)
+
+
 def decoded(data: bytes, where: str) -> np.ndarray:
     """Decode the bytes of an image file as :func:`load_image` does.
 
@@ -234,6 +247,15 @@ def _bytes(path: str | os.PathLike[str]) -> bytes:
             data: bytes = file.read()
     except (OSError, ValueError) as error:  # a name with a NUL byte is no file's
         raise DataError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return _checked(data, where)
+
+
+def _checked(data: bytes, where: str) -> bytes:
+    """Return the bytes of an image file after checking its header.
+
+    Raises:
+        DataError: if they are no image, are cut short, or state too many pixels.
+    """
     if not data:
         raise DataError(f"{where} is empty")
     if not is_image(data):

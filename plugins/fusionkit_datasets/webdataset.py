@@ -1,0 +1,324 @@
+"""Images with labels in tar files, as WebDataset names them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts.image_file import ENDINGS, decode_image
+from fusionkit.contracts.regular_file import open_file
+from fusionkit.errors import ConfigError, DataError, cause_of, printable
+from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+
+_SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS |= {"test": "test", "testing": "test"}
+_MOST = 2**20  # bytes of a label or of a JSON member
+_BLOCK = 512  # bytes of a tar header
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Members of one key: where the image lies, and what is said of it."""
+
+    shard: int
+    key: str
+    image: str = ""
+    offset: int = 0
+    size: int = 0
+    label: str | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class WebDataset(FaceDataset):
+    """Images with labels in uncompressed tar files: the WebDataset layout, for sets that are too large for files.
+
+    Members of one sample share the name up to the first dot: ``p01/0007.jpg`` with ``p01/0007.cls`` (a class name or
+    number) or ``p01/0007.json``. Tars are read in place: their headers once, and an image when it is needed. Nothing is
+    extracted. A sample without an image is a frame without one; other members are ignored.
+
+    A tar that is cut short, or has links, devices, sparse members or names that lead out of it, is refused.
+
+    Args:
+        root: a tar file, or a folder that is searched for ``*.tar``; ``~`` is the home folder.
+        label: field of the JSON members with the class. Default: the ``.cls`` member.
+        classes: class names in the order of the numbers, where classes are numbers. Default: the names, sorted.
+        subject: field of the JSON members with the person, so that each person is in one part of a split. Default:
+            unknown.
+        clip: field with the name of the clip, for frames of videos. Default: every image is a clip.
+        number: field with the frame number in the clip. Default: the order in the tars, from 1.
+        split: field with ``train``, ``val`` or ``test``. Default: the beginning of the tars' names
+            (``train-0000.tar``) or of their folders', if all have one.
+        class_map: rename, merge or remove classes, as for ``folder``.
+
+    Raises:
+        ConfigError: if classes are numbers and ``classes`` is missing, or the class map is invalid.
+        DataError: if a tar cannot be read or is refused, or a member or field is missing or wrong.
+
+    Reference: the format of WebDataset (https://github.com/webdataset/webdataset).
+    """
+
+    places: ClassVar[tuple[str, ...]] = ("root",)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # a tar is needed to build it
+
+    def __init__(
+        self,
+        root: str,
+        label: str = "",
+        classes: list[str] | None = None,
+        subject: str = "",
+        clip: str = "",
+        number: str = "",
+        split: str = "",
+        class_map: ClassMapOption = None,
+    ) -> None:
+        self._label, self._subject, self._clip, self._number, self._split = label, subject, clip, number, split
+        self._shards = _shards(root)
+        self._shard_splits = [""] * len(self._shards) if split else _splits_of(Path(root).expanduser(), self._shards)
+        found = [sample for index, shard in enumerate(self._shards) for sample in _samples(index, shard)]
+        if not found:
+            raise DataError(f"webdataset: no sample in {len(self._shards)} tar file(s) below {root}")
+        labels = [self._label_of(sample) for sample in found]
+        own = self._own_classes([text for text in labels if text is not None], classes)
+        self._map = ClassMap.of(own, class_map)
+        codes = {name: code for code, name in enumerate(own)}
+        numbers = [self._code(sample, text, codes, own) for sample, text in zip(found, labels, strict=True)]
+        self._frames = self._table(found, np.array(numbers, np.int64))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The given or found names, then mapped."""
+        return self._map.classes
+
+    @property
+    def frames(self) -> FrameTable:
+        """One row per sample, by clip in order of first appearance."""
+        return self._frames
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
+        """Return images, RGB uint8 (H, W, 3); None where there is no image or it cannot be decoded."""
+        return [self._image(row) for row in rows.tolist()]
+
+    def where(self, row: int) -> str:
+        """Return tar and member."""
+        sample = self._samples[row]
+        return f"{self._shards[sample.shard]}: {sample.image or sample.key}"
+
+    def has_image(self) -> np.ndarray:
+        """Return (N,) bool: rows with an image member that is not empty."""
+        return np.array([sample.size > 0 for sample in self._samples], dtype=bool)
+
+    def image_files(self, rows: np.ndarray) -> Iterable[str]:
+        """Return the tars of the rows."""
+        return [str(self._shards[index]) for index in sorted({self._samples[row].shard for row in rows.tolist()})]
+
+    def problems(self) -> Iterable[str]:
+        """Return each sample without an image."""
+        return [f"{self.where(row)}: no image" for row, sample in enumerate(self._samples) if not sample.size]
+
+    def _image(self, row: int) -> np.ndarray | None:
+        sample = self._samples[row]
+        if not sample.size:
+            return None
+        try:
+            with open_file(self._shards[sample.shard]) as file:
+                file.seek(sample.offset)
+                data = file.read(sample.size)
+            return decode_image(data, self.where(row))
+        except (OSError, DataError):
+            return None
+
+    def _label_of(self, sample: _Sample) -> str | None:
+        """Return the class as text; None if there is none."""
+        if not self._label:
+            return sample.label
+        value = sample.about.get(self._label)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise DataError(f"{self._at(sample)}: field {self._label!r} is {value!r}, not a class name or number")
+        return str(value).strip()
+
+    def _own_classes(self, labels: list[str], given: list[str] | None) -> tuple[str, ...]:
+        if given is not None:
+            if len(given) < 2 or len(set(given)) < len(given) or not all(isinstance(name, str) for name in given):
+                raise ConfigError(f"webdataset: classes = {given!r} must be at least two different names")
+            return tuple(given)
+        names = sorted(set(labels))
+        if not names:
+            hint = "label=FIELD for a field of the JSON members" if not self._label else ""
+            raise DataError("webdataset: no sample has a class", hint=hint)
+        if all(name.isascii() and name.isdigit() for name in names):
+            raise ConfigError(
+                f"webdataset: classes are numbers ({', '.join(names[:8])}), and their names are not known",
+                hint="classes=[NAME_OF_0,NAME_OF_1,...]",
+            )
+        return tuple(map(printable, names))
+
+    def _code(self, sample: _Sample, text: str | None, codes: dict[str, int], own: tuple[str, ...]) -> int:
+        if text is None:
+            return UNLABELLED
+        name = printable(text)
+        if name in codes:
+            return codes[name]
+        if text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(own):
+            return int(text)
+        raise DataError(f"{self._at(sample)}: class {name[:40]!r} is not one of: {', '.join(own)}")
+
+    def _table(self, found: list[_Sample], labels: np.ndarray) -> FrameTable:
+        clips: dict[str, list[int]] = {}
+        for index, sample in enumerate(found):
+            name = self._field(sample, self._clip) if self._clip else sample.key
+            clips.setdefault(printable(name), []).append(index)
+        order, names, numbers = [], [], []
+        for name, members in clips.items():
+            if not self._clip and len(members) > 1:
+                first, second = (self._at(found[index]) for index in members[:2])
+                raise DataError(f"webdataset: two samples have one key: {first} and {second}")
+            pairs = list(enumerate(members, 1))
+            if self._number:
+                pairs = sorted((self._whole(found[index]), index) for index in members)
+            for (number, index), (following, other) in pairwise(pairs):
+                if number == following:
+                    first, second = self._at(found[index]), self._at(found[other])
+                    raise DataError(f"webdataset: clip {name!r} has frame {number} twice: {first} and {second}")
+            order += [index for _, index in pairs]
+            numbers += [number for number, _ in pairs]
+            names += [name] * len(pairs)
+        self._samples = [found[index] for index in order]
+        return FrameTable.of(
+            names,
+            numbers,
+            self._map.apply(labels[order]),
+            subject=[printable(self._field(item, self._subject)) if self._subject else "" for item in self._samples],
+            split=[self._split_of(item) for item in self._samples],
+        )
+
+    def _split_of(self, sample: _Sample) -> str:
+        if not self._split:
+            return self._shard_splits[sample.shard]
+        value = self._field(sample, self._split)
+        if value.lower() not in _SPLITS:
+            raise DataError(f"{self._at(sample)}: split {value[:40]!r} is not train, val or test")
+        return _SPLITS[value.lower()]
+
+    def _field(self, sample: _Sample, name: str) -> str:
+        value = sample.about.get(name)
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            fields = printable(", ".join(sample.about))[:120]
+            known = f"; its fields: {fields}" if fields else "; it has no JSON member"
+            raise DataError(f"{self._at(sample)}: field {name!r} is missing or neither text nor number{known}")
+        return str(value)
+
+    def _whole(self, sample: _Sample) -> int:
+        value = sample.about.get(self._number)
+        if type(value) is not int or not 0 <= value < 2**62:
+            raise DataError(f"{self._at(sample)}: frame number {value!r} must be an integer of at least 0")
+        return value
+
+    def _at(self, sample: _Sample) -> str:
+        return f"{self._shards[sample.shard]}: {printable(sample.key)}"
+
+
+def _shards(root: str) -> list[Path]:
+    """Return the tar files, in order of their names."""
+    top = Path(root).expanduser()
+    if top.is_file():
+        return [top]
+    if not top.is_dir():
+        raise DataError(f"webdataset: root {root} is neither a folder nor a tar file")
+    found = sorted(path for path in top.rglob("*.tar") if path.is_file() and not path.name.startswith("."))
+    if found:
+        return found
+    packed = next((path for path in top.rglob("*") if path.name.endswith(_COMPRESSED)), None)
+    hint = f"unpack the compression only, such as with gunzip: {packed.name}" if packed else "expected ROOT/*.tar"
+    raise DataError(f"webdataset: no .tar file below {root}", hint=hint)
+
+
+def _splits_of(top: Path, shards: list[Path]) -> list[str]:
+    """Return the split that the name of each tar, or of the first folder above it, begins with."""
+    base = top if top.is_dir() else top.parent
+    found = []
+    for shard in shards:
+        parts = shard.relative_to(base).parts
+        match = _SPLIT.match(parts[-1]) or _SPLIT.match(parts[0])
+        found.append(_SPLITS.get(match[0].lower(), "") if match else "")
+    if any(found) and not all(found):
+        odd = shards[found.index("")]
+        raise DataError(f"webdataset: the name of {odd} begins with no split, as those of other tars do")
+    return found
+
+
+def _samples(index: int, shard: Path) -> Iterator[_Sample]:
+    """Yield the samples of a tar, in order of first appearance. Image bytes are not read."""
+    samples: dict[str, _Sample] = {}
+    try:
+        with open_file(shard) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                for member in tar:
+                    _check(member, shard, size)
+                    folder, _, base = member.name.rpartition("/")
+                    stem, _, ending = base.partition(".")
+                    if member.isfile() and stem:  # hidden files have no stem
+                        key = f"{folder}/{stem}".removeprefix("./").lstrip("/")
+                        sample = samples.setdefault(key, _Sample(index, key))
+                        _add(sample, member, ending.lower(), tar, shard)
+                    tar.members.clear()  # tarfile keeps every header
+                file.seek(tar.offset)
+                if tar.offset + _BLOCK > size or file.read(_BLOCK).strip(b"\0"):
+                    raise DataError(f"webdataset: {shard} has no end mark: it is cut short")
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, OverflowError, tarfile.TarError) as error:
+        raise DataError(f"webdataset: {shard} cannot be read as an uncompressed tar: {cause_of(error)}") from error
+    yield from samples.values()
+
+
+def _check(member: tarfile.TarInfo, shard: Path, size: int) -> None:
+    """Raise unless a member is a plain file or folder inside the tar."""
+    name = printable(member.name)[:120]
+    if not (member.isfile() or member.isdir()) or member.issparse():
+        raise DataError(f"webdataset: {shard}: member {name!r} is a link, a device or sparse, not a plain file")
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        raise DataError(f"webdataset: {shard}: member {name!r} leads out of the tar")
+    if member.size < 0 or member.offset_data + member.size > size:
+        raise DataError(f"webdataset: {shard}: member {name!r} claims {member.size:,} bytes, beyond the end of the tar")
+
+
+def _add(sample: _Sample, member: tarfile.TarInfo, ending: str, tar: tarfile.TarFile, shard: Path) -> None:
+    """Note an image, or read a label or JSON member."""
+    if f".{ending}" in ENDINGS:
+        if sample.image:
+            raise DataError(f"webdataset: {shard}: sample {printable(sample.key)!r} has two images")
+        sample.image, sample.offset, sample.size = printable(member.name), member.offset_data, member.size
+        return
+    if ending not in ("cls", "json"):
+        return
+    at = f"webdataset: {shard}: {printable(member.name)}"
+    if member.size > _MOST:
+        raise DataError(f"{at} has {member.size:,} bytes; at most {_MOST:,} are read")
+    file = tar.extractfile(member)
+    assert file is not None
+    try:
+        text = file.read().decode()
+        if ending == "cls":
+            sample.label = text.strip() or None
+            return
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{at} is not {'text' if ending == 'cls' else 'JSON'} in UTF-8: {cause_of(error)}") from error
+    if not isinstance(about, dict):
+        raise DataError(f"{at} must be a JSON object")
+    sample.about = about
