@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -144,9 +145,20 @@ def rafdb(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def webdataset(root: Path) -> dict[str, Any]:
+    for split in ("train", "val", "test"):
+        for number in range(4):
+            picture(root / "p" / f"{split}{number}.png", 50 * number)
+            text(root / "p" / f"{split}{number}.cls", ("calm", "glad")[number % 2])
+        with tarfile.open(root / f"{split}.tar", "w") as shard:
+            for path in sorted((root / "p").glob(f"{split}*")):
+                shard.add(path, path.name)
+    return {"root": str(root)}
+
+
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     writer.__name__: writer
-    for writer in (affectnet, affwild2, ckplus, embeddings, expw, fer2013, ferplus, folder, rafdb)
+    for writer in (affectnet, affwild2, ckplus, embeddings, expw, fer2013, ferplus, folder, rafdb, webdataset)
 }
 
 
