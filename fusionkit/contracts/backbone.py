@@ -148,7 +148,7 @@ class Backbone(Component, ABC):
             raise PluginError(f"backbone {cls.__name__} has no option in files that could load an exported file")
         return {cls.files[0]: file}
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Return the backbone as a network that computes what :meth:`embed` does, for ``fusionkit export``. Optional.
 
         Args:
@@ -164,8 +164,8 @@ class Backbone(Component, ABC):
 
     @classmethod
     def gives_network(cls) -> bool:
-        """Return whether :meth:`network` is implemented."""
-        return cls.network is not Backbone.network
+        """Return whether :meth:`as_network` is implemented."""
+        return cls.as_network is not Backbone.as_network
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 

@@ -260,7 +260,7 @@ class FittedFusion(Component, ABC):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Load the learned state from :meth:`state`."""
 
-    def network(self) -> nn.Module:
+    def as_network(self) -> nn.Module:
         """Return the fitted fusion as a network that predicts the same, for ``fusionkit export``. Optional.
 
         Returns:
@@ -270,5 +270,5 @@ class FittedFusion(Component, ABC):
             PluginError: if the fusion has none: its cells cannot be exported.
         """
         raise PluginError(
-            f"fusion {type(self).__name__} cannot be written as a network", hint="its class must implement network()"
+            f"fusion {type(self).__name__} cannot be written as a network", hint="its class must implement as_network()"
         )

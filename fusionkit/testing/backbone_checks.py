@@ -216,6 +216,22 @@ def what_is_trained_is_what_embeds(subject: Subject) -> None:
 
 
 @CHECKS.check
+def exported_network_is_what_embeds(subject: Subject) -> None:
+    """A network for export gives the embeddings of uint8 views."""
+    backbone = _ready(subject)
+    if not backbone.gives_network():
+        raise Skipped("it has no as_network()")
+    import torch
+
+    views = _views(backbone)
+    with torch.no_grad():
+        found = backbone.as_network(tokens=False).eval()(torch.from_numpy(views)).numpy()
+    expected = backbone(views)
+    scale = float(np.abs(expected).max())
+    require_close(found, expected, "as_network(): its output differs from embed()", rtol=1e-3, atol=1e-3 * scale)
+
+
+@CHECKS.check
 def cost_is_known(subject: Subject) -> None:
     """``cost`` gives parameters and the GFLOP of one view, both >= 0; ``weights`` and ``notes`` give text."""
     backbone = _ready(subject)

@@ -64,7 +64,7 @@ class Dct(Backbone):
         kept: np.ndarray = spectrum[..., self._zigzag].reshape(len(views), -1)
         return kept
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Return the transform as a network; there are no tokens."""
         from scipy.fft import dctn
 

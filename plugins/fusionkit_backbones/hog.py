@@ -93,7 +93,7 @@ class Hog(Backbone):
             _normalise(voting.histograms(chunk, self.colour), self.block_size, out[start : start + step])
         return out
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Return the descriptor as a network; there are no tokens."""
         from fusionkit_backbones.networks import HogNetwork
 

@@ -56,7 +56,7 @@ class RandomFeatures(Backbone):
         projected: np.ndarray = np.maximum(np.stack([row @ self._projection for row in pixels]), 0)
         return projected
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Return the projection as a network; there are no tokens."""
         from fusionkit_backbones.networks import ProjectionNetwork
 

@@ -272,7 +272,7 @@ class TimmModel(Backbone):
         state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         return save(state, metadata=header.dump())
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Build the model again in float32, behind the normalisation of its input."""
         from fusionkit_backbones.networks import Normalised
 

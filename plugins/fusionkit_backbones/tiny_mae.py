@@ -52,12 +52,12 @@ class TinyMae(TimmModel):
         pooled: np.ndarray = field_means(super().tokens(views), self.grid)
         return pooled
 
-    def network(self, *, tokens: bool) -> nn.Module:
+    def as_network(self, *, tokens: bool) -> nn.Module:
         """Build the encoder again in float32, with the means over fields unless tokens are wanted."""
         from fusionkit_backbones.networks import Normalised
 
         if tokens:
-            return super().network(tokens=True)
+            return super().as_network(tokens=True)
         return Normalised(
             self._build(),
             self.mean,

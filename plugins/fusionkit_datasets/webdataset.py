@@ -29,7 +29,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 
 @dataclass(slots=True)
 class _Sample:
-    """Members of one key: where the image lies, and what is said of it."""
+    """Members of one key: place of the image, label, and fields of the JSON member."""
 
     shard: int
     key: str

@@ -71,7 +71,7 @@ class Stacking(FittedFusion):
         """Restore what :meth:`state` returned."""
         self._state = dict(state)
 
-    def network(self) -> nn.Module:
+    def as_network(self) -> nn.Module:
         """Return both stages as a network, which computes in float64 as they do."""
         from fusionkit_fusions.stacking_network import StackingNetwork
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from testing.good_plugins import GoodBackbone, GoodNetwork
+from testing.good_plugins import FromBytes, GoodBackbone, GoodNetwork
 from torch import Tensor, nn
 
 
@@ -142,6 +142,11 @@ class TrainsOtherWidth(GoodNetwork):
         return nn.Sequential(*super().trainable(drop_path, seed)[:2], nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class ExportsWithoutMean(GoodNetwork):
+    def as_network(self, *, tokens: bool) -> nn.Module:
+        return FromBytes(self.network, (0.0, 0.0, 0.0), self.std)
+
+
 class LoadsNothing(GoodNetwork):
     def __init__(self, weights: str | None = None) -> None:
         super().__init__(None)
@@ -149,6 +154,7 @@ class LoadsNothing(GoodNetwork):
 
 BROKEN: dict[str, type] = {
     "what_is_trained_is_what_embeds": TrainsAnotherPooling,
+    "exported_network_is_what_embeds": ExportsWithoutMean,
     "builds_and_runs": OtherWidth,
     "sizes": WidthOfNumPy,
     "normalisation": NoSpread,

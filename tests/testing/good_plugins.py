@@ -319,6 +319,32 @@ class GoodNetwork(Backbone):
             return self.network(self.normalised(views)).numpy()
 
 
+class GoodExport(GoodNetwork):
+    """A convolution that can be exported.
+
+    Args:
+        weights: a file of :meth:`export`.
+
+    Reference: a toy.
+    """
+
+    def as_network(self, *, tokens: bool) -> nn.Module:
+        return FromBytes(copy.deepcopy(self.network), self.mean, self.std)
+
+
+class FromBytes(nn.Module):
+    """A network behind the normalisation of uint8 views."""
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.mean, self.std = network, torch.tensor(mean), torch.tensor(std)
+
+    def forward(self, views: Tensor) -> Tensor:
+        pixels = (views.float() / 255 - self.mean) / self.std
+        found: Tensor = self.network(pixels.permute(0, 3, 1, 2))
+        return found
+
+
 class GoodDataset(FaceDataset):
     """Images in files named ``<split>_<clip>_<frame>_<class>.bmp``; an empty file is not an image.
 
@@ -422,6 +448,6 @@ GOOD = {
     "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodFitted),
     "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
     "extractor": (GoodExtractor, GoodDetector),
-    "backbone": (GoodBackbone, GoodNetwork),
+    "backbone": (GoodBackbone, GoodNetwork, GoodExport),
     "dataset": (GoodDataset, GoodEmbeddings),
 }

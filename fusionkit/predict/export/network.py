@@ -68,7 +68,7 @@ class HeadNetwork(nn.Module):
     def __init__(self, model: Fusion | FittedFusion, scaling: Mapping[str, Scaling]) -> None:
         super().__init__()
         self.is_fitted = isinstance(model, FittedFusion)
-        self.model = model.network() if isinstance(model, FittedFusion) else model
+        self.model = model.as_network() if isinstance(model, FittedFusion) else model
         self.names = tuple(scaling)
         self.standardize = tuple(item.standardize for item in scaling.values())
         for index, item in enumerate(scaling.values()):

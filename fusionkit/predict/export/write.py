@@ -157,11 +157,11 @@ def _backbone_network(source: ViewSource) -> nn.Module | None:
     if not backbone.gives_network():
         return None
     try:
-        network = backbone.network(tokens=bool(source.tokens))
+        network = backbone.as_network(tokens=bool(source.tokens))
     except FusionKitError:
         return None
     except component_errors() as error:
-        raise PluginError(f"backbone {source.backbone}: network() failed: {cause_of(error)}") from error
+        raise PluginError(f"backbone {source.backbone}: as_network() failed: {cause_of(error)}") from error
     return network.eval()
 
 

@@ -24,7 +24,7 @@ def test_networks_equal_their_backbones(spec: str) -> None:
     views = np.random.default_rng(0).integers(0, 256, (3, *backbone.input_size, 3), dtype=np.uint8)
     views[1] = views[1] // 128 * 255  # saturated: gradients and ties
     with torch.no_grad():
-        found = backbone.network(tokens=False).eval()(torch.from_numpy(views))
+        found = backbone.as_network(tokens=False).eval()(torch.from_numpy(views))
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), backbone(views), rtol=1e-4, atol=1e-5)
 
@@ -34,7 +34,7 @@ def test_networks_give_tokens(spec: str) -> None:
     backbone = BACKBONES.build(Spec.parse(spec))
     views = np.random.default_rng(0).integers(0, 256, (2, *backbone.input_size, 3), dtype=np.uint8)
     with torch.no_grad():
-        found = backbone.network(tokens=True).eval()(torch.from_numpy(views)).numpy()
+        found = backbone.as_network(tokens=True).eval()(torch.from_numpy(views)).numpy()
     np.testing.assert_allclose(found, backbone.tokens(views), rtol=1e-4, atol=1e-5)
 
 
