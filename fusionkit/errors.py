@@ -126,6 +126,26 @@ def cause_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {shortened(message, _CAUSE)}" if message else type(error).__name__
 
 
+@contextmanager
+def extra(name: str, use: str) -> Iterator[None]:
+    """Import packages of an optional extra inside; if one is missing, the error names the extra.
+
+    Args:
+        name: of the extra, as in ``pip install 'fusionkit[name]'``.
+        use: what needs it, as the beginning of a sentence.
+
+    Raises:
+        ConfigError: if an import fails.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "a package").partition(".")[0]
+        raise ConfigError(f"{use}: {missing} is not installed", hint=f"pip install 'fusionkit[{name}]'") from error
+    except ImportError as error:
+        raise ConfigError(f"{use}: {cause_of(error)}") from error
+
+
 # -- interrupts --------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,7 @@
-"""Windows and macOS, as far as Linux can show them: what they lack is hidden from every process of a run."""
+"""Other installations, as far as this one can show them.
+
+What Windows and macOS lack, and the packages of optional extras, are hidden from every process of a run.
+"""
 
 import os
 import subprocess
@@ -10,7 +13,10 @@ import pytest
 
 # Python imports it when it starts, in the processes that a run spawns too.
 HIDING = """
-import builtins, ctypes, faulthandler, os, signal
+import builtins, ctypes, faulthandler, os, signal, sys
+
+for name in ("accelerate", "av", "pandas", "pyarrow", "ray"):  # of extras
+    sys.modules[name] = None
 
 real_import = builtins.__import__
 

@@ -28,11 +28,15 @@ from fusionkit.storage.embeddings import EmbeddingStore
 
 State = Literal["ok", "absent", "warning", "broken"]
 
-_DEVELOPMENT_EXTRAS = ("test", "docs", "dev")
+_UNLISTED_EXTRAS = ("all", "test", "docs", "dev")
 # Distributions of the same module: two of them overwrite each other's files.
-_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+_ALTERNATIVES = (
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    ("onnxruntime", "onnxruntime-gpu"),
+)
 _IMPORT_ADVICE = {
     "torch": "reinstall it: pip install --force-reinstall torch",
+    "torchvision": "install torch and torchvision together, from one index: both for the CPU, or both for CUDA",
     "cv2": "if a shared library such as libGL is missing: pip uninstall opencv-python, "
     "then pip install opencv-python-headless",
 }
@@ -74,16 +78,16 @@ def versions() -> Iterator[Finding]:
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield _requirement(requirement)
     for extra in own.get_all("Provides-Extra") or ():
-        if extra not in _DEVELOPMENT_EXTRAS:
+        if extra not in _UNLISTED_EXTRAS:
             yield _extra(extra, requirements)
 
 
 def machine() -> Iterator[Finding]:
-    """Check processor, cores and memory, import torch and OpenCV, and list the devices with their precisions."""
+    """Check processor, cores and memory, import torch and OpenCV, name the build of torch, and list the devices."""
     yield Finding("machine", "processor", cpu_model())
     yield _cores()
     yield _memory()
-    for module in ("cv2", "torch"):
+    for module in ("cv2", "torch", "torchvision"):
         try:
             importlib.import_module(module)
         except Exception as error:  # noqa: BLE001 - a broken library may raise anything
@@ -148,7 +152,7 @@ def _extra(extra: str, requirements: list[Requirement]) -> Finding:
 def _installed(name: str) -> dict[str, str]:
     """Return the version by distribution: of the named one, and of others with the same module."""
     found = {}
-    for each in _OPENCV if name in _OPENCV else (name,):
+    for each in next((group for group in _ALTERNATIVES if name in group), (name,)):
         try:
             found[each] = version(each)
         except PackageNotFoundError:
@@ -180,7 +184,10 @@ def _memory() -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
+    yield Finding("machine", "torch build", _build())
     yield Finding("machine", "device cpu", f"float32{_bfloat16('cpu')}")
+    if torch.backends.mps.is_built():
+        yield _mps()
     count = torch.cuda.device_count()
     for index in range(count):
         gpu = torch.cuda.get_device_properties(index)
@@ -189,11 +196,35 @@ def _devices() -> Iterator[Finding]:
     if count:
         return
     if torch.version.cuda is None:
-        yield Finding("machine", "device cuda", "this torch is built without CUDA", "absent")
         return
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
-    advice = "CUDA_VISIBLE_DEVICES is empty and hides every GPU" if hidden else "check that nvidia-smi lists a GPU"
+    advice = (
+        "CUDA_VISIBLE_DEVICES is empty and hides every GPU"
+        if hidden
+        else "check that nvidia-smi lists a GPU; without one, a CPU build of torch is smaller by gigabytes"
+    )
     yield Finding("machine", "device cuda", f"torch (CUDA {torch.version.cuda}) finds no GPU", "absent", advice)
+
+
+def _build() -> str:
+    """Return what the installed torch is built for, from its version file."""
+    import torch
+
+    if torch.version.cuda:
+        return f"CUDA {torch.version.cuda}"
+    if torch.version.hip:
+        return f"ROCm {torch.version.hip}"
+    return "CPU and MPS" if torch.backends.mps.is_built() else "CPU"
+
+
+def _mps() -> Finding:
+    import torch
+
+    if torch.backends.mps.is_available():
+        return Finding("machine", "device mps", "float32; only with --device mps")
+    return Finding(
+        "machine", "device mps", "torch finds no Apple GPU", "absent", "it needs macOS on an Apple processor"
+    )
 
 
 def _bfloat16(device: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError, cause_of, component_errors, watched_interrupts
+from fusionkit.errors import ConfigError, DataError, cause_of, component_errors, extra, watched_interrupts
 from fusionkit.grid.executors import ONE_THREAD, OUT_OF_MEMORY, environment, load_libraries
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
@@ -129,12 +129,8 @@ def ray_module() -> Any:
     Raises:
         ConfigError: if it cannot be imported.
     """
-    try:
+    with extra("ray", "--executor ray"):
         return importlib.import_module("ray")
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "ray":
-            raise ConfigError("--executor ray: Ray is not installed", hint="pip install 'fusionkit[ray]'") from error
-        raise ConfigError(f"--executor ray: Ray cannot be imported: {cause_of(error)}") from error
 
 
 def _check_address(address: str) -> None:

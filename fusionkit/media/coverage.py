@@ -73,9 +73,9 @@ def _gaps(runs: Iterable[Sequence[int]], frames: int) -> Iterator[int]:
 
 
 def _label(name: str) -> str:
-    """Return the name of a clip for the chart: a long one is cut, and ``$`` does not start a formula."""
+    """Return the name of a clip for the chart; a long one is cut."""
     text = printable(name)
-    return (text if len(text) <= _LABEL else f"{text[: _LABEL - 3]}...").replace("$", r"\$")
+    return text if len(text) <= _LABEL else f"{text[: _LABEL - 3]}..."
 
 
 def _chart(outcomes: Sequence[AlignOutcome]) -> bytes:
@@ -100,7 +100,7 @@ def _chart(outcomes: Sequence[AlignOutcome]) -> bytes:
         axes.broken_barh([(0, 1)], (y - 0.35, 0.7), facecolors="#e8e8e8")
         axes.broken_barh(spans, (y - 0.35, 0.7), facecolors="#0072b2")
         axes.text(1.01, y, f"{share:.1%}", va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), [_label(name) for name, _, _ in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [_label(name) for name, _, _ in shown], fontsize=8, parse_math=False)
     axes.set(xlim=(0, 1.1), xlabel="share of the video", ylim=(len(shown) - 0.5, -0.5) if shown else (1, 0))
     axes.spines[["top", "right", "left"]].set_visible(False)
     note = f"; the {len(shown)} clips of {len(bars)} with the lowest coverage" if len(bars) > len(shown) else ""

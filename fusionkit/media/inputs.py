@@ -12,7 +12,7 @@ from pathlib import Path
 from fusionkit.contracts import image_file
 from fusionkit.contracts.image_file import is_animated, is_image, load_image, unread_files
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import ConfigError, DataError, file_name
+from fusionkit.errors import ConfigError, DataError, extra, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames, turned
 
@@ -267,7 +267,8 @@ def _are_frames_of_a_clip(items: Sequence[MediaInput]) -> bool:
 
 def _declared_frames(path: Path) -> int:
     """Return the declared number of frames of a video; 1 where there is none or the file cannot be opened."""
-    import av
+    with extra("video", f"{path}"):
+        import av
 
     try:
         open_file(path).close()

@@ -13,7 +13,7 @@ import numpy as np
 
 from fusionkit.contracts.image_file import MAX_PIXELS, is_image
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, extra
 
 ENDINGS = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
@@ -62,9 +62,11 @@ class Video:
             after: skip the frames up to this number. They are decoded, but not converted.
 
         Raises:
+            ConfigError: if PyAV is not installed.
             DataError: if the file is not a video, or no frame can be decoded.
         """
-        import av
+        with extra("video", f"{self.path}"):
+            import av
 
         _check(self.path)
         try:

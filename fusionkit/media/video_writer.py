@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from fusionkit.errors import StorageError
+from fusionkit.errors import StorageError, extra
 from fusionkit.storage.artifact import unwritable
 
 _TIME_BASE = Fraction(1, 90_000)  # s, fine enough for any rate
@@ -27,10 +27,13 @@ class VideoWriter:
         path: of the file; an existing file is replaced.
 
     Raises:
+        ConfigError: if PyAV is not installed.
         StorageError: if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
+        with extra("video", f"{path}"):
+            import av  # noqa: F401
         self._path = path
         self._partial = path.with_name(f".{path.name}.partial")
         self._container: Any = None

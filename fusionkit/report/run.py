@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionkit.errors import ConfigError, FusionKitError
+from fusionkit.errors import ConfigError, extra
 from fusionkit.grid.results import RunResults
 from fusionkit.registry.options import requirement
 from fusionkit.report.comparison import Comparison, compare
@@ -80,15 +80,12 @@ class Results(RunResults):
                 and predicted class, the number of frames (mean over seeds) and its share of the true class.
 
         Raises:
-            ConfigError: if there is no such table.
-            FusionKitError: if pandas is not installed.
+            ConfigError: if there is no such table, or pandas is not installed.
         """
         if required := requirement(table, FrameName):
             raise ConfigError(f"table = {table!r} must be {required}")
-        try:
+        with extra("pandas", "to_frame()"):
             import pandas as pd
-        except ImportError as error:
-            raise FusionKitError("to_frame() requires pandas", hint="pip install pandas") from error
         columns, lines = frame_lines(self, table)
         return pd.DataFrame(lines, columns=list(columns))
 

@@ -21,7 +21,7 @@ from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS, read_image
 from fusionkit.contracts.regular_file import open_file, read_file
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import ConfigError, DataError, cause_of
+from fusionkit.errors import ConfigError, DataError, cause_of, extra
 from fusionkit.media import video
 from fusionkit.media.video import FrameConverter
 from fusionkit.registry import DATASETS, did_you_mean
@@ -370,7 +370,8 @@ class VideoFrames(Images):
             (N,) int64: presentation time of each frame, ascending; (K, 2) int64: presentation time and decoding time of
             each key frame. Containers are searched by decoding time.
         """
-        import av
+        with extra("video", f"{self.path}"):
+            import av
 
         times, keys = [], []
         open_file(self.path).close()

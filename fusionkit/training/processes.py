@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fusionkit.config.section import Section
 from fusionkit.contracts.backbone import has_native_bfloat16
 from fusionkit.contracts.option_types import Count, Natural
+from fusionkit.errors import extra
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,10 +48,15 @@ def start_processes(device: str, precision: str) -> Accelerator:
     Args:
         device: ``cpu``, ``mps`` or ``cuda:N``; each of several processes uses its own card.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on cards with native bfloat16.
+
+    Raises:
+        ConfigError: if accelerate is not installed.
     """
     import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
+
+    with extra("train", "training"):
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
     on_card = device.startswith("cuda")
     if precision == "auto":

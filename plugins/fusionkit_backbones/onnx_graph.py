@@ -32,7 +32,7 @@ def onnx_library() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise PluginError("onnx: the libraries are not installed", hint="pip install 'fusionkit[onnx]'") from error
+        raise PluginError("onnx: the libraries are not installed", hint="pip install onnx onnxruntime") from error
     return onnx
 
 

@@ -24,7 +24,7 @@ _MOST_DIMS = 2**20
 
 
 class OnnxModel(Backbone):
-    """Any ONNX model of faces, by its file. Needs ``pip install 'fusionkit[onnx]'``.
+    """Any ONNX model of faces, by its file.
 
     The file does not say how images were prepared in training: ``size``, ``mean``, ``std``, ``scale`` and ``channels``
     must be those of its authors' code. The model gets ``(pixel / scale - mean) / std``. Models of ArcFace's geometry
@@ -278,7 +278,7 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise PluginError("onnx: ONNX Runtime is not installed", hint="pip install 'fusionkit[onnx]'") from error
+        raise PluginError("onnx: ONNX Runtime is not installed", hint="pip install onnx onnxruntime") from error
     return onnxruntime
 
 

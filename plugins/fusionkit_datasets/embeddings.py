@@ -15,7 +15,7 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, extra
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _COLUMNS = ("label", "clip", "frame", "subject", "split", "video")
@@ -167,10 +167,8 @@ def _npz(file: Path) -> dict[str, np.ndarray]:
 
 
 def _parquet(file: Path) -> dict[str, np.ndarray]:
-    try:
+    with extra("parquet", f"embeddings: {file}"):
         from pyarrow import ArrowException, parquet, types
-    except ImportError as error:
-        raise ConfigError(f"embeddings: {file} needs pyarrow", hint="pip install 'fusionkit[parquet]'") from error
     try:
         open_file(file).close()
         table = parquet.read_table(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -28,7 +28,7 @@ _REST_OF_68 = (30, 48, 54)
 
 
 class InsightFace(Detector):
-    """Regions of faces that a model pack of insightface detects. Needs ``pip install 'fusionkit[faces]'``.
+    """Regions of faces that a model pack of insightface detects.
 
     A pack is a folder of ONNX files: an SCRFD detector and usually ``2d106det`` or ``1k3d68``. Five points of the 106
     landmarks align the face, else of the 68, else the detector's five points do. The published packs are for
@@ -44,7 +44,7 @@ class InsightFace(Detector):
 
     Raises:
         ConfigError: if a box or ``side`` is invalid, or the pack is missing.
-        PluginError: if insightface is not installed.
+        PluginError: if insightface or ONNX Runtime cannot be imported.
         DataError: if the pack has no detector, or cannot be loaded or downloaded.
 
     Reference: J. Guo et al., Sample and Computation Redistribution for Efficient Face Detection, 2021 (SCRFD),
@@ -129,7 +129,8 @@ def _folder(pack: str, root: str, allow_download: bool) -> Path:
             f"insightface: pack={pack!r} is neither a folder nor in {named.parent}, and download is not allowed",
             hint=f"unpack it there from {PACKS}, or set allow_download=true",
         )
-    utils = _insightface("insightface.utils")
+    with _importing():
+        from insightface import utils
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             downloaded = Path(utils.ensure_available("models", pack, root=root))
@@ -151,8 +152,9 @@ def _with_models(folder: Path) -> Path | None:
 
 def _loaded(folder: Path) -> Any:
     """Return ``FaceAnalysis`` of a folder with one thread, so that results do not depend on the load of the machine."""
-    app = _insightface("insightface.app")
-    onnxruntime = _insightface("onnxruntime")
+    with _importing():
+        import onnxruntime
+        from insightface import app
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
@@ -168,22 +170,22 @@ def _loaded(folder: Path) -> Any:
 
 def _unknown_file(folder: Path, options: Any) -> str:
     """Return the name of the first ONNX file that insightface fails to open; empty if it opens each alone."""
-    zoo = _insightface("insightface.model_zoo")
+    from insightface import model_zoo
+
     for path in sorted(folder.glob("*.onnx")):
         try:
-            zoo.get_model(str(path), sess_options=options)
+            model_zoo.get_model(str(path), sess_options=options)
         except Exception:  # noqa: BLE001  # onnxruntime and insightface raise errors of many kinds
             return path.name
     return ""
 
 
-def _insightface(module: str) -> Any:
-    import importlib
-
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
     try:
-        return importlib.import_module(module)
+        yield
     except ImportError as error:
         raise PluginError(
             f"insightface: {cause_of(error)}",
-            hint="pip install 'fusionkit[faces]'",
+            hint="pip install --force-reinstall insightface onnxruntime",
         ) from error

@@ -144,14 +144,6 @@ def test_rows_as_a_data_frame_and_in_a_notebook(finished_run: Path) -> None:
     assert frame["macro_f1"].tolist() == [row.score.value for row in results.rows if row.score]
 
 
-def test_without_pandas_the_error_is_one_line(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fusionkit.errors import FusionKitError
-
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(FusionKitError, match=r"^to_frame\(\) requires pandas \(pip install pandas\)$"):
-        Results(finished_run).to_frame()
-
-
 @pytest.mark.parametrize(("words", "fact"), [(["--out", "."], "is a folder"), (["--figures", "f"], "is a file")])
 def test_an_unusable_path_is_refused_before_anything_is_written(
     finished_run: Path, elsewhere: Path, words: list[str], fact: str

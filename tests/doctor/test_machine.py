@@ -67,5 +67,40 @@ def test_an_environment_variable_that_hides_gpus_is_named(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES" in found()["device cuda"].advice
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert "without CUDA" in found()["device cuda"].value
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hip", "mps", "value"),
+    [
+        ("13.0", None, False, "CUDA 13.0"),
+        (None, "7.1", False, "ROCm 7.1"),
+        (None, None, False, "CPU"),
+        (None, None, True, "CPU and MPS"),
+    ],
+)
+def test_the_build_of_torch_is_named_and_only_its_devices_are_missed(
+    cuda: str | None, hip: str | None, mps: bool, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.backends.mps, "is_built", lambda: mps)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    listed = found()
+    assert listed["torch build"] == Finding("machine", "torch build", value)
+    assert ("device mps" in listed) is mps
+    assert ("device cuda" in listed) is (cuda is not None)
+
+
+def test_torchvision_of_another_build_than_torch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.import_module
+
+    def mixed(name: str) -> object:
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name)
+
+    monkeypatch.setattr(module.importlib, "import_module", mixed)
+    finding = found()["import torchvision"]
+    assert finding.state == "broken"
+    assert "both for the CPU" in finding.advice

@@ -427,13 +427,6 @@ def test_an_address_without_a_ray_is_refused_at_once(
     assert re.fullmatch(message, str(caught.value)), str(caught.value)
 
 
-def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError) as caught:
-        RayExecutor(None, 0, None, NOTHING).connect()
-    assert str(caught.value) == "--executor ray: Ray is not installed (pip install 'fusionkit[ray]')"
-
-
 # -- kills -------------------------------------------------------------------------------------------------------------
 
 

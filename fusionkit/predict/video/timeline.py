@@ -46,12 +46,12 @@ def write_timeline(clip: ClipPredictions, result: VideoResult, classes: tuple[st
     labels = np.nan_to_num(probs).argmax(1).astype(float)
     labels[np.isnan(probs[:, 0])] = np.nan
     axes.stairs(labels, edges, baseline=None, color="#d55e00", linewidth=1.4)
-    axes.set_yticks(range(len(classes)), [printable(name).replace("$", r"\$") for name in classes], fontsize=9)
+    axes.set_yticks(range(len(classes)), [printable(name) for name in classes], fontsize=9, parse_math=False)
     axes.set(ylim=(len(classes) - 0.5, -0.5), xlim=(edges[0], edges[-1]), xlabel=unit)
     figure.colorbar(shade, cax=scale, label="probability")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in label_shares(clip, classes)[:3])
     title = f"{clip.clip}: face in {clip.seen.mean():.1%} of {len(clip.frames):,} frames; {shares}"
-    strip.set_title(printable(title).replace("$", r"\$"), fontsize=10, loc="left")
+    strip.set_title(printable(title), fontsize=10, loc="left", parse_math=False)
     for part in (strip, axes):
         part.spines[["top", "right"]].set_visible(False)
     data = io.BytesIO()

@@ -205,8 +205,8 @@ def test_what_is_no_pack_is_told(tmp_path: Path):
 
 
 def test_insightface_that_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "insightface.app", None)
-    with pytest.raises(PluginError, match=r"pip install 'fusionkit\[faces\]'"):
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    with pytest.raises(PluginError, match="pip install --force-reinstall insightface"):
         InsightFace(str(write_pack(tmp_path, [])))
 
 
