@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")  # ONNX Runtime has their operators
 MOST_BYTES = 2**31 - 1  # what protobuf can hold
 MOST_VALUES = 2**28  # of one tensor for one view: 1 GiB in float32
+_COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _DIMENSION = "dim_value"
 Shape = tuple[int | None, ...]
 
@@ -84,6 +85,22 @@ class Graph:
                 )
         return found
 
+    def showing(self, names: Iterable[str]) -> bytes:
+        """Return the model with further tensors as its outputs."""
+        onnx = onnx_library()
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def unknown(self, dims: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Return the tensors of unknown shape that :meth:`cost` needs."""
+        counted = [node for node in self.model.graph.node if node.op_type in _COUNTED]
+        needed = dict.fromkeys(name for node in counted for name in [*node.input[:2], node.output[0]])
+        return [name for name in needed if name not in dims]
+
     def cost(self, dims: Mapping[str, tuple[int, ...]]) -> tuple[int, float]:
         """Return (values of all weights, GFLOP of a batch: matrix products and convolutions of known shape)."""
         weights = sum(math.prod(tensor.dims) for tensor in self.model.graph.initializer if len(tensor.dims))
@@ -92,7 +109,7 @@ class Graph:
 
 def _operations(node: onnx.NodeProto, dims: Mapping[str, tuple[int, ...]]) -> int:
     """Return the operations of a node, a multiplication and an addition being two; 0 for other kinds of nodes."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.output[0] not in dims:
+    if node.op_type not in _COUNTED or node.output[0] not in dims:
         return 0
     first, second = (dims.get(name) for name in node.input[:2])
     if not first or not second:

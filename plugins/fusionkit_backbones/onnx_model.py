@@ -89,8 +89,9 @@ class OnnxModel(Backbone):
         spread = np.asarray(std, np.float64)
         self._gain = (1 / (scale * spread)).astype(np.float32)
         self._shift = (-np.asarray(mean, np.float64) / spread).astype(np.float32)
-        self._cost = self._counted(graph)  # before a huge tensor is made
-        self._session = self._open(graph, "cpu")
+        dims = graph.dims(self._whole())  # raises before a huge tensor is made
+        self._session = self._open(graph.model.SerializeToString(), "cpu")
+        self._cost = self._counted(graph, dims)
         self._dim = self._probed()
         self.mean = tuple(value * scale / 255 for value in mean)
         self.std = tuple(value * scale / 255 for value in std)
@@ -113,7 +114,8 @@ class OnnxModel(Backbone):
     def prepare(self, device: str, precision: str) -> None:
         """Open the model on a device, unless ``providers`` are given."""
         if not self._providers and device != "cpu":
-            self._session = self._open(read_graph(self.model, self._input, self._output), device)
+            graph = read_graph(self.model, self._input, self._output)
+            self._session = self._open(graph.model.SerializeToString(), device)
 
     def weights(self) -> str:
         """Return the name of the file and the program that wrote it."""
@@ -180,25 +182,32 @@ class OnnxModel(Backbone):
             raise DataError(f"{self.model}: output {self._output!r} has {found.shape[1]:,} values per view")
         return int(found.shape[1])
 
-    def _counted(self, graph: Graph) -> tuple[int, float]:
+    def _counted(self, graph: Graph, dims: dict[str, tuple[int, ...]]) -> tuple[int, float]:
+        """Return the cost of one view; shapes that cannot be inferred are those of a run."""
         batch = self._batch or 1
-        weights, gflop = graph.cost(graph.dims(self._whole(batch)))
+        if unknown := graph.unknown(dims):
+            inputs = self._prepared(np.full((batch, *self._input_size, 3), 128, np.uint8))
+            try:
+                shown = self._open(graph.showing(unknown), "cpu").run(None, {self._input: inputs})
+            except Exception as error:
+                raise DataError(f"{self.model} cannot embed {inputs.shape}: {_line(error)}") from error
+            dims = {**dims, **{name: tuple(values.shape) for name, values in zip(unknown, shown, strict=True)}}
+        weights, gflop = graph.cost(dims)
         return weights, gflop / batch
 
-    def _whole(self, batch: int) -> dict[int, int]:
-        """Return the dimensions of an input of ``batch`` views by index."""
+    def _whole(self) -> dict[int, int]:
+        """Return the dimensions of an input of one view, or of the fixed batch, by index."""
         rows, columns = (2, 3) if self._is_nchw else (1, 2)
         channel = 1 if self._is_nchw else 3
-        return {0: batch, channel: 3, rows: self._input_size[0], columns: self._input_size[1]}
+        return {0: self._batch or 1, channel: 3, rows: self._input_size[0], columns: self._input_size[1]}
 
-    def _open(self, graph: Graph, device: str) -> Any:
+    def _open(self, content: bytes, device: str) -> Any:
         """Return a session of one thread, so that results do not depend on the load of the machine."""
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors are raised
         try:
-            content = graph.model.SerializeToString()
             return runtime.InferenceSession(content, options, providers=self._chosen_providers(runtime, device))
         except (ConfigError, PluginError):
             raise

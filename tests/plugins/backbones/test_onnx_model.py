@@ -392,3 +392,20 @@ def test_the_conformance_kit_has_nothing_to_say(resnet: tuple[TimmModel, Path]) 
     results = check_component("backbone", spec)
     assert [f"{each.check}: {each.message}" for each in results if each.outcome == "failed"] == []
     assert sum(each.outcome == "passed" for each in results) > 5
+
+
+def test_operations_are_counted_where_shapes_are_known_only_in_a_run(tmp_path: Path) -> None:
+    weights = np.ones((5, 3, 3, 3), np.float32)
+    pads = [
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Mod", ["shape", "divisors"], ["rest"]),  # padding that depends on the size of the image
+        helper.make_node("Concat", ["rest", "rest"], ["pads"], axis=0),
+        helper.make_node("Pad", ["image", "pads"], ["padded"]),
+        helper.make_node("Conv", ["padded", "weights"], ["maps"]),
+        helper.make_node("ReduceMean", ["maps"], ["out"], axes=[2, 3], keepdims=0),
+    ]
+    divisors = np.array([1, 3, 5, 4])  # 8 x 6 px get 3 and 2 on every side, and the convolution takes 2
+    file = save(tmp_path / "m.onnx", pads, [1, 3, 8, 6], {"divisors": divisors, "weights": weights})
+    parameters, gflop = OnnxModel(str(file)).cost()
+    assert parameters == weights.size + divisors.size
+    assert gflop == pytest.approx(2 * 5 * (8 + 6 - 2) * (6 + 4 - 2) * 27 / 1e9)
