@@ -101,6 +101,7 @@ __all__ = [
     "compare",
     "component_kinds",
     "component_names",
+    "component_options",
     "default_folder",
     "describe",
     "describe_recipe",
@@ -890,7 +891,7 @@ def submit(
     """
     from fusionkit.engine.source import open_source
     from fusionkit.predict import submission
-    from fusionkit.registry.spec import Spec
+    from fusionkit.registry import DATASETS
 
     if template is None and not per_video:
         raise ConfigError("a submission in one file needs a template")
@@ -900,7 +901,7 @@ def submit(
     submission.class_order(
         predictor.classes, classes, missing_classes=missing_classes
     )  # checked before the data are opened
-    spec = submission.with_test_clips(predictor.dataset) if dataset is None else Spec.of(dataset)
+    spec = submission.with_test_clips(predictor.dataset) if dataset is None else DATASETS.spec(dataset)
     source = open_source(spec, None)
     frames = (rows.whole_clips() if per_video else rows.frames()) if rows else submission.all_test_frames(source)
     found = submission.predict_clips(
@@ -1200,13 +1201,14 @@ def preview(
     from fusionkit.config.views import parse_region_set
     from fusionkit.data.contact_sheet import write_contact_sheet
     from fusionkit.data.media_sheet import write_media_sheet
+    from fusionkit.registry import DATASETS
     from fusionkit.registry.spec import Spec
 
     _load_plugins(plugins)
     views = parse_region_set(regions)
     if inputs:
         return write_media_sheet(inputs, Spec.parse(extractor), views, frames, Path(out))
-    write_contact_sheet(Spec.parse(dataset), Spec.parse(extractor), views, frames, Path(out))
+    write_contact_sheet(DATASETS.spec(dataset), Spec.parse(extractor), views, frames, Path(out))
     return []
 
 
@@ -1234,10 +1236,9 @@ def check_data(
     """
     from fusionkit.data.check import check_data as check
     from fusionkit.registry import DATASETS
-    from fusionkit.registry.spec import Spec
 
     _load_plugins(plugins)
-    return check(DATASETS.build(Spec.parse(dataset)), read=read, progress=progress or Progress())
+    return check(DATASETS.build(dataset), read=read, progress=progress or Progress())
 
 
 def synthesize(
@@ -1323,11 +1324,12 @@ def write_views(
     from fusionkit.data.layouts import Form
     from fusionkit.data.views import ViewRequest
     from fusionkit.data.views import write_views as write
+    from fusionkit.registry import DATASETS
     from fusionkit.registry.spec import Spec
 
     _check("form", form, Form)
     _load_plugins(plugins)
-    request = ViewRequest(Spec.parse(dataset), View.parse(view), Spec.parse(extractor), tuple(splits), size, form)
+    request = ViewRequest(DATASETS.spec(dataset), View.parse(view), Spec.parse(extractor), tuple(splits), size, form)
     return write(request, Path(out), progress or Progress())
 
 
@@ -1351,10 +1353,10 @@ def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins:
         2
     """
     from fusionkit.data.composite_sheet import write_composite_sheet
-    from fusionkit.registry.spec import Spec
+    from fusionkit.registry import DATASETS
 
     _load_plugins(plugins)
-    return write_composite_sheet(Spec.parse(dataset), count, Path(out))
+    return write_composite_sheet(DATASETS.spec(dataset), count, Path(out))
 
 
 # -- training of backbones ---------------------------------------------------------------------------------------------
@@ -1497,6 +1499,27 @@ def component_names(kind: str | None = None) -> list[str]:
 
     registries = [registry for key, registry in REGISTRIES.items() if kind in (None, key)]
     return sorted({name for registry in registries for name in registry.names()})
+
+
+def component_options(kind: str, name: str) -> dict[str, list[str] | None]:
+    """Return the options of a component, each with the values to offer, the default first; None for a path.
+
+    Args:
+        kind: plural, as ``fusions``.
+        name: of the component; one that cannot be imported has no options.
+
+    Example:
+        >>> api.component_options("extractors", "template")["layout"][:2]
+        ['emotic', 'arcface']
+    """
+    from fusionkit.errors import FusionKitError
+    from fusionkit.registry import REGISTRIES
+    from fusionkit.registry.options import offered_values
+
+    try:
+        return offered_values(REGISTRIES[kind].get(name))
+    except FusionKitError:
+        return {}
 
 
 def component_kinds() -> dict[str, str]:

@@ -14,6 +14,7 @@ from fusionkit.cli import (
     cache,
     check,
     compare,
+    completion,
     data,
     doctor,
     export,
@@ -90,4 +91,5 @@ app.command("finetune", rich_help_panel=TRAIN)(finetune.finetune)
 def main() -> None:
     """Run the command line."""
     prepare_streams()
-    app()
+    with completion.whole_words_of_bash():
+        app()

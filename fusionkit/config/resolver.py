@@ -122,7 +122,7 @@ class Resolver:
         A sweep of an option is one component per value; with ``select=dev`` it is one component.
         """
         found: list[Spec] = []
-        for spec in self.make_each(key, self.items(key, registry), Spec.of):
+        for spec in self.make_each(key, self.items(key, registry), registry.spec):
             if registry in _SELECTED and is_selected(registry, spec):
                 problems = selection_problems(registry, spec)
                 self.add(key, problems)

@@ -22,7 +22,7 @@ from fusionkit.errors import ConfigError, DataError, FusionKitError
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.tasks import single_thread
 from fusionkit.predict.trained_head import TrainedHead
-from fusionkit.registry import SMOOTHERS
+from fusionkit.registry import DATASETS, SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.cache_folder import cache_folder
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
@@ -132,7 +132,7 @@ class Predictor:
             table = dataset.table()
             chosen = np.arange(len(table)) if rows is None else np.asarray(rows)
             return self._predict(self._embed_instance(dataset, chosen), table.take(chosen))
-        source = dataset if isinstance(dataset, Source) else open_source(Spec.of(dataset), None)
+        source = dataset if isinstance(dataset, Source) else open_source(DATASETS.spec(dataset), None)
         chosen = np.arange(len(source.table)) if rows is None else np.asarray(rows)
         return self._predict(self.embed_dataset(source, chosen, progress), source.table.take(chosen))
 

@@ -147,6 +147,20 @@ def requirement(value: Any, annotation: Any) -> str:
     return _type_name(annotation) + (_as_json(value, annotation) or _nearest(value, annotation))
 
 
+def offered_values(cls: type[Any]) -> dict[str, list[str] | None]:
+    """Return the values of each option that shell completion offers, the default first; None for a path."""
+    found: dict[str, list[str] | None] = {}
+    for name, option in options_of(cls).items():
+        choices = _choices(option.annotation)
+        literals = [each for choice in choices if get_origin(choice) is Literal for each in get_args(choice)]
+        values = [*([] if option.required or option.default is None else [option.default]), *literals]
+        values += [*([False, True] if bool in choices else []), *(["auto"] if name in getattr(cls, "auto", {}) else [])]
+        texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
+        is_path = name in (*cls.files, *getattr(cls, "places", ()))
+        found[name] = None if is_path else list(dict.fromkeys(texts))
+    return found
+
+
 def _takes_any(cls: type[Any]) -> bool:
     """Return whether the class takes options that it does not name."""
     inits = list(_inits(cls))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
@@ -50,12 +51,14 @@ class ComponentRegistry:
     Args:
         kind: singular name, as in messages: ``fusion``.
         contract_names: classes of :mod:`fusionkit.contracts`; a component must implement one of them.
+        folder_option: component and option that take a folder, for the hint to those who give a folder alone.
     """
 
-    def __init__(self, kind: str, *contract_names: str) -> None:
+    def __init__(self, kind: str, *contract_names: str, folder_option: tuple[str, str] | None = None) -> None:
         self.kind = kind
         self.group = f"fusionkit.{kind}s"
         self._contract_names = contract_names
+        self._folder_option = folder_option
         self._registered: dict[str, Origin] = {}
 
     @cached_property
@@ -182,6 +185,17 @@ class ComponentRegistry:
             names = " or ".join(self._contract_names)
             raise PluginError(f"{self.kind} {name!r} must be a subclass of {names}, not {cls!r}")
 
+    def spec(self, value: object) -> Spec:
+        """Return the spec of a value, as :meth:`Spec.of`.
+
+        Raises:
+            ConfigError: if it is none, with the right spec if it is the path of a folder.
+        """
+        if self._folder_option and isinstance(value, str) and value not in self.names() and _is_folder(value):
+            name, option = self._folder_option
+            raise ConfigError(f"{value!r} is a folder, not a {self.kind}", hint=f"write {Spec(name, {option: value})}")
+        return Spec.of(value)
+
     def problems(self, spec: Spec) -> list[str]:
         """List everything that is wrong with a spec's name and options, including nested components."""
         try:
@@ -205,7 +219,7 @@ class ComponentRegistry:
             ConfigError: if name or options are wrong, or the component rejects them.
             PluginError: if the component fails otherwise.
         """
-        spec = Spec.of(spec)
+        spec = self.spec(spec)
         problems = self.problems(spec)
         if problems:
             raise ConfigError(problems)
@@ -222,6 +236,13 @@ def _nested_problems(kind: str, value: Any) -> list[str]:
         return REGISTRIES[f"{kind}s"].problems(Spec.of(value))
     except ConfigError as error:
         return [str(error)]
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def kebab(name: str) -> str:
@@ -257,7 +278,7 @@ def _describe(origin: Origin) -> str:
     return f"{origin.target} ({origin.provider})"
 
 
-DATASETS = ComponentRegistry("dataset", "FaceDataset")
+DATASETS = ComponentRegistry("dataset", "FaceDataset", folder_option=("folder", "root"))
 EXTRACTORS = ComponentRegistry("extractor", "Extractor")
 BACKBONES = ComponentRegistry("backbone", "Backbone")
 FUSIONS = ComponentRegistry("fusion", "Fusion", "FittedFusion")

@@ -15,7 +15,7 @@ from command_line import call
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from fusionkit.cli import app, completion
+from fusionkit.cli import app, completion, main
 from fusionkit.cli.console import plain
 from fusionkit.registry import EXTRACTORS, REGISTRIES
 
@@ -134,6 +134,56 @@ def complete(*words: str | Path) -> list[str]:
 def test_the_shell_completes_commands_and_components_after_the_last_comma() -> None:
     assert complete("rep") == ["report"]
     assert complete("bench", "--fusion", "mlp,plain-c") == ["mlp,plain-concat"]
+
+
+def test_options_of_components_and_their_values_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces/train").mkdir(parents=True)
+    (tmp_path / "fable.txt").touch()
+    extractors, datasets = completion.components("extractors"), completion.components("datasets")
+    assert extractors("template:") == ["template:layout=", "template:layout=emotic", "template:boxes="]
+    assert extractors("template:layout=a") == ["template:layout=arcface"]
+    assert datasets("synthetic,folder:ro") == ["synthetic,folder:root=", "synthetic,folder:root=./"]
+    assert datasets("folder:root=fa") == ["folder:root=fable.txt", "folder:root=faces/"]
+    assert datasets("folder:root=faces/") == ["folder:root=faces/train/"]
+    assert datasets("folder:root=nowhere/") == []
+    assert datasets("folder:root=faces,syn") == ["folder:root=faces,synthetic"]
+    assert datasets("synthetic:seed=2,tra")[0] == "synthetic:seed=2,train="
+    assert datasets("nothing:ro") == []
+    assert completion.components("smoothers")("window:width=a") == ["window:width=auto"]
+    assert completion.components("fusions")("mlp:hidden=[64,128],sele") == ["mlp:hidden=[64,128],select=dev"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["--extractor", "template", ":", "lay"], ["layout=", "layout=emotic"]),
+        (["--extractor", "template", ":", "layout", "=", "a"], ["arcface"]),
+        (["--extractor", "template", ":", "layout", "="], ["emotic", "arcface"]),
+        (["--extractor", "=", "template", ":", "lay"], ["layout=", "layout=emotic"]),
+        (["--executor", "=", "ser"], ["serial"]),
+        (["--regions", "eye,keep", ":", "mo"], ["mouth"]),
+        (["--fusion", "plain-c"], ["plain-concat"]),
+        (["--dataset", "folder", ":", "root", "=", "fa"], []),  # a single folder: bash completes it without a space
+    ],
+)
+def test_bash_which_splits_at_colons_and_equals_signs_gets_the_rest_of_the_word(
+    words: list[str],
+    offered: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").mkdir()
+    line = ["fusionkit", "bench", *words]
+    monkeypatch.setenv("_FUSIONKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(line))
+    monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
+    monkeypatch.setattr(sys, "argv", ["fusionkit"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capfd.readouterr().out.split() == offered
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from fusionkit.config.grid_config import resolve
 from fusionkit.contracts import Smoother
 from fusionkit.errors import ConfigError, PluginError
-from fusionkit.registry import REGISTRIES, SMOOTHERS, ComponentRegistry, did_you_mean, kebab
+from fusionkit.registry import DATASETS, FUSIONS, REGISTRIES, SMOOTHERS, ComponentRegistry, did_you_mean, kebab
 from fusionkit.registry.spec import Spec
 
 CONTRACT = "Smoother"
@@ -211,3 +212,32 @@ def test_did_you_mean_takes_any_key() -> None:
     assert did_you_mean("seedz", ["seeds"]) == " (did you mean 'seeds'?)"
     assert did_you_mean(3, ["seeds"]) == ""
     assert SMOOTHERS.group == "fusionkit.smoothers"
+
+
+@pytest.mark.parametrize("path", ["faces", "./faces", "faces/", "deep/er faces"])
+def test_a_folder_in_place_of_a_data_set_is_answered_with_its_spec(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / path).mkdir(parents=True)
+    with pytest.raises(ConfigError) as refused:
+        DATASETS.spec(path)
+    written = refused.value.hint.removeprefix("write ")
+    assert Spec.parse(written) == Spec("folder", {"root": path})
+    with pytest.raises(ConfigError, match="is a folder, not a dataset"):
+        DATASETS.build(path)
+    with pytest.raises(ConfigError, match=r"^datasets: .* is a folder, not a dataset \(write folder:root="):
+        resolve({"datasets": [path]}, "x")
+
+
+def test_a_data_set_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "synthetic").mkdir()
+    (tmp_path / "mlp").mkdir()
+    assert DATASETS.spec("synthetic") == Spec("synthetic")
+    assert FUSIONS.spec("mlp") == Spec("mlp")
+
+
+def test_a_component_without_options_takes_none() -> None:
+    (problem,) = SMOOTHERS.problems(Spec("none", {"x": 1}))
+    assert problem == "smoother 'none': unknown option 'x' (known options: none)"
