@@ -15,7 +15,7 @@ from command_line import call
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from fusionkit.cli import app, completion, main
+from fusionkit.cli import app, completion
 from fusionkit.cli.console import plain
 from fusionkit.registry import EXTRACTORS, REGISTRIES
 
@@ -180,9 +180,8 @@ def test_bash_which_splits_at_colons_and_equals_signs_gets_the_rest_of_the_word(
     monkeypatch.setenv("_FUSIONKIT_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "\n".join(line))
     monkeypatch.setenv("COMP_CWORD", str(len(line) - 1))
-    monkeypatch.setattr(sys, "argv", ["fusionkit"])
-    with pytest.raises(SystemExit):
-        main()
+    with pytest.raises(SystemExit), completion.whole_words_of_bash():
+        app(prog_name="fusionkit")
     assert capfd.readouterr().out.split() == offered
 
 
