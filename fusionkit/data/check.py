@@ -170,7 +170,7 @@ def _singles(split: SplitCounts) -> Iterator[str]:
     if len(used) >= _MANY and 2 * single > len(used):
         yield (
             f"{single:,} of {len(used):,} classes have a single labelled frame in {split.name}: the folders are "
-            "probably not those of classes"
+            "probably not those of classes (folder: label=REGEX reads the class from the file name)"
         )
 
 

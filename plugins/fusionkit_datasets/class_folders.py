@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import own_spelling
 from fusionkit_datasets.stills import FileImages, Listing, Still, folders_in, root_folder, wrong_root
 
-LAYOUT = "expected ROOT/<class>/<images> or ROOT/{train,val[,test]}/<class>/<images>"
+LAYOUT = "expected ROOT/<class>/<images> or ROOT/{train,val[,test]}/<class>/<images>; classes in names: label=REGEX"
 
 _SPLITS = {
     "train": "train",
@@ -60,6 +60,7 @@ def find_images(
     spec: str = "",
     *,
     problems: list[str] | None = None,
+    label: Callable[[str, str], str] | None = None,
 ) -> list[ImageFile]:
     """Return all images of a data set, in no particular order. Only names and sizes are read.
 
@@ -68,6 +69,8 @@ def find_images(
         dataset: its name, for messages.
         sought: files or folders of its other layouts, which the root does not have.
         spec: SPEC that reads the root, if it is known.
+        label: function of the path below the root or the folder of a split, and of the path to open, that returns the
+            class. Default: the class is the first folder.
         problems: receives a line on the files beside the images that are not read, if there are any.
 
     Raises:
@@ -77,7 +80,9 @@ def find_images(
     others: list[str] = []
     try:
         splits = _splits(top)
-        images = [image for split, folder in splits.items() for image in _images_of_split(top, folder, split, others)]
+        images = [
+            image for split, folder in splits.items() for image in _images_of_split(top, folder, split, others, label)
+        ]
     except OSError as error:
         raise DataError(f"folder: cannot list {error.filename}: {error.strerror}") from error
     if not images:
@@ -160,7 +165,13 @@ def _splits(top: Path) -> dict[str, Path]:
     return splits if len(splits) > 1 else {"": splits["train"]}
 
 
-def _images_of_split(top: Path, folder: Path, split: str, others: list[str]) -> Iterator[ImageFile]:
+def _images_of_split(
+    top: Path, folder: Path, split: str, others: list[str], label: Callable[[str, str], str] | None
+) -> Iterator[ImageFile]:
+    if label is not None:
+        for name, path, size in _images_below(folder, (top,), others):
+            yield ImageFile(split, printable(label(name, path)), name, path, size)
+        return
     for class_folder in folders_in(folder):
         for name, path, size in _images_below(class_folder, (top, folder), others):
             yield ImageFile(split, printable(class_folder.name), name, path, size)

@@ -27,8 +27,9 @@ class Folder(FaceDataset):
     tables) are ignored; other files are a problem of ``fusionkit data check``. A file that cannot be decoded is a frame
     without an image.
 
-    ``subject``, ``clip`` and ``number`` are regular expressions, searched in the path below the class folder. The
-    result is the group of that name (``(?P<clip>...)``), else the first group, else the whole match.
+    ``subject``, ``clip``, ``number`` and ``label`` are regular expressions, searched in the path below the class
+    folder; with ``label``, below the root or the folder of a split, as there are no class folders. The result is the
+    group of that name (``(?P<clip>...)``), else the first group, else the whole match.
 
     Args:
         root: the folder; ``~`` is the home folder.
@@ -37,6 +38,7 @@ class Folder(FaceDataset):
             in two splits. Default: every image is a clip.
         number: finds the frame number in the clip. Default: the last digits of the file name; if a file of the clip has
             none, the position in natural order (``f2`` before ``f10``), from 1.
+        label: finds the class in the path, for images whose names hold it. Default: the class is the folder.
         class_map: rename, merge or remove classes: ``{contempt:Other,unsure:null}``; ``abaw`` maps the usual spellings
             of expressions to the names of the ABAW challenge. Default: unchanged.
 
@@ -59,12 +61,14 @@ class Folder(FaceDataset):
         clip: str = "",
         number: str = "",
         class_map: ClassMapOption = None,
+        label: str = "",
     ) -> None:
         self._subject = _compiled("subject", subject)
         self._clip = _compiled("clip", clip)
         self._number = _compiled("number", number)
         self._problems: list[str] = []
-        files = find_images(root, problems=self._problems)
+        self._label = _compiled("label", label)
+        files = find_images(root, problems=self._problems, label=self._class_of if self._label else None)
         own = tuple(sorted({file.label for file in files}))
         self._map = ClassMap.of(own, class_map)
         self._codes = {label: code for code, label in enumerate(own)}
@@ -95,7 +99,14 @@ class Folder(FaceDataset):
 
     def export(self, rows: np.ndarray) -> Export:
         """Return the same class folders and file names, below the usual names of the splits."""
-        return Export([self._files[row].key for row in rows.tolist()], np.zeros(len(rows), bool))
+        return Export(
+            [self._files[row].key for row in rows.tolist()], np.zeros(len(rows), bool), options=self._in_folders
+        )
+
+    @property
+    def _in_folders(self) -> dict[str, None]:
+        """Options to read class folders with."""
+        return {"label": None} if self._label else {}
 
     def problems(self) -> Iterable[str]:
         """Return each empty file, broken link and file that needs another library, and a line on other files."""
@@ -109,7 +120,9 @@ class Folder(FaceDataset):
         """Sort the files, and make the table."""
         clips: dict[str, list[ImageFile]] = {}
         for file in files:
-            clips.setdefault(_found("clip", self._clip, file) if self._clip else file.key, []).append(file)
+            clips.setdefault(_found("clip", self._clip, file.name, file.path) if self._clip else file.key, []).append(
+                file
+            )
         names, numbers, subjects = [], [], []
         for name in sorted(clips, key=_natural):
             members = clips[name]
@@ -126,9 +139,13 @@ class Folder(FaceDataset):
             split=[file.split for file in self._files],
         )
 
+    def _class_of(self, name: str, path: str) -> str:
+        assert self._label is not None, "called with label only"
+        return _found("label", self._label, name, path)
+
     def _subject_of(self, clip: str, members: list[ImageFile]) -> str:
         """Return the subject of a clip; all frames must have the same subject and split."""
-        subjects = [_found("subject", self._subject, file) if self._subject else "" for file in members]
+        subjects = [_found("subject", self._subject, file.name, file.path) if self._subject else "" for file in members]
         for file, subject in zip(members, subjects, strict=True):
             if file.split != members[0].split:
                 raise DataError(f"folder: clip {clip!r} is in two splits: {members[0].path} and {file.path}")
@@ -142,7 +159,7 @@ class Folder(FaceDataset):
     def _in_order(self, clip: str, members: list[ImageFile]) -> list[tuple[int, ImageFile]]:
         """Return the frames of a clip with their numbers, in ascending order."""
         if self._number:
-            numbers = [_whole(_found("number", self._number, file), file) for file in members]
+            numbers = [_whole(_found("number", self._number, file.name, file.path), file) for file in members]
         elif self._clip and all(digits := [re.findall(r"\d+", _stem(file)) for file in members]):
             numbers = [_whole(each[-1], file) for each, file in zip(digits, members, strict=True)]
         else:
@@ -161,13 +178,13 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str] | None:
         raise ConfigError(f"folder: {option}={pattern!r} must be a regular expression: {error}") from error
 
 
-def _found(option: str, pattern: re.Pattern[str], file: ImageFile) -> str:
-    """Return the result of a pattern in the path below the class folder."""
-    match = pattern.search(file.name)
+def _found(option: str, pattern: re.Pattern[str], name: str, path: str) -> str:
+    """Return the result of a pattern in the path below the class folder, or below the root."""
+    match = pattern.search(name)
     group = option if option in pattern.groupindex else min(1, pattern.groups)
     found = match.group(group) if match else ""
     if not found:
-        raise DataError(f"folder: {option}={pattern.pattern!r} finds nothing in {file.name!r} ({file.path})")
+        raise DataError(f"folder: {option}={pattern.pattern!r} finds nothing in {name!r} ({path})")
     return found
 
 

@@ -283,3 +283,28 @@ def test_files_that_are_not_read_are_a_problem_with_their_number(tmp_path):
     assert problems[0] == f"{root}: files that are no images are not read: 2 .cr2 (the first: {root}/a/3.cr2)"
     if find_spec("pillow_heif") is None:
         assert problems[1:] == [f"{root}/b/2.heic is not read without pip install 'fusionkit[heif]'"]
+
+
+def test_the_class_can_be_in_the_file_name(tmp_path):
+    root = fill(tmp_path, "KA.AN1.39.tiff", "KA.HA2.4.tiff", "s/YM.AN1.61.tiff")
+    data = Folder(root, subject=r"(\w\w)\.", label=r"\.([A-Z]{2})\d")
+    assert data.classes == ("AN", "HA")
+    assert rows(data) == [
+        ("AN/KA.AN1.39.tiff", 1, "AN", "KA.AN1.39.tiff"),
+        ("AN/s/YM.AN1.61.tiff", 1, "AN", "YM.AN1.61.tiff"),
+        ("HA/KA.HA2.4.tiff", 1, "HA", "KA.HA2.4.tiff"),
+    ]
+    assert data.frames.subject.tolist() == ["KA", "YM", "KA"]
+    export = data.export(np.arange(3))
+    assert (list(export.paths)[1], export.options) == ("AN/s/YM.AN1.61.tiff", {"label": None})
+    with pytest.raises(DataError, match=r"label='X' finds nothing in 'KA"):
+        Folder(root, label="X")
+    with pytest.raises(ConfigError, match=r"label='\(' must be a regular expression"):
+        Folder(root, label="(")
+
+
+def test_classes_in_file_names_keep_official_splits(tmp_path):
+    data = Folder(fill(tmp_path, "train/1_sad.png", "train/2_glad.png", "val/3_sad.png"), label="_(?P<label>[a-z]+)")
+    assert list(zip(data.frames.split.tolist(), data.frames.label.tolist(), strict=True)) == [
+        ("train", 0), ("train", 1), ("val", 1),
+    ]  # fmt: skip
