@@ -296,7 +296,7 @@ def bench(
         "reference": reference,
         "limit": limit,
         "impute": impute,
-        "plugins": None if plugins is None else [str(path) for path in plugins],
+        "plugins": None if plugins is None else [str(path) for path in _listed(plugins)],
     }
     prepared = prepare(
         config,
@@ -509,7 +509,7 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
     from fusionkit.report.run import Results
 
     folder = RunFolder(Path(out))
-    merged = merge_folders(folder, [RunFolder(Path(other)) for other in others])
+    merged = merge_folders(folder, [RunFolder(Path(other)) for other in _listed(others)])
     results = Results(folder)
     write_csv_files(results)
     merged.notes += report_or_line(results, None)
@@ -660,7 +660,7 @@ def ablate(
 
     how = AblationOptions(choose_device(device), smoothed, draws, seed)
     results = _open_for_test(folder, plugins)
-    found = ablate_rows(results, list(cells), how, progress or Progress())
+    found = ablate_rows(results, _listed(cells), how, progress or Progress())
     write_ablations(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
     return found
@@ -708,7 +708,7 @@ def robust(
     _check("pattern", pattern, Pattern)
     how = AblationOptions(choose_device(device), smoothed, draws, seed)
     results = _open_for_test(folder, plugins)
-    found = robust_rows(results, list(cells), how, pattern, progress or Progress())
+    found = robust_rows(results, _listed(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
     return found
@@ -1029,7 +1029,7 @@ def align(
     spec, progress = Spec.parse(detector), progress or AlignProgress()
     chosen = None if people == "all" else people
     options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience, turn_of(rotate))
-    found, unlisted = find_inputs(inputs)
+    found, unlisted = find_inputs(_listed(inputs))
     media.check_output(Path(out))
     progress.started(len(found))
     outcomes: list[AlignOutcome] = []
@@ -1114,7 +1114,7 @@ def predict(
     from fusionkit.registry.spec import Spec
 
     _check("people", people, People)
-    found, unlisted = find_inputs(inputs, picture_folders(Path(out)))
+    found, unlisted = find_inputs(_listed(inputs), picture_folders(Path(out)))
     predictor = open_predictor(folder, cell, device=device, impute=impute, plugins=plugins)
     built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
     detection = DetectionOptions(built, None if people == "all" else people, side, rotate=turn_of(rotate))
@@ -1207,7 +1207,7 @@ def preview(
     _load_plugins(plugins)
     views = parse_region_set(regions)
     if inputs:
-        return write_media_sheet(inputs, Spec.parse(extractor), views, frames, Path(out))
+        return write_media_sheet(_listed(inputs), Spec.parse(extractor), views, frames, Path(out))
     write_contact_sheet(DATASETS.spec(dataset), Spec.parse(extractor), views, frames, Path(out))
     return []
 
@@ -1329,7 +1329,9 @@ def write_views(
 
     _check("form", form, Form)
     _load_plugins(plugins)
-    request = ViewRequest(DATASETS.spec(dataset), View.parse(view), Spec.parse(extractor), tuple(splits), size, form)
+    request = ViewRequest(
+        DATASETS.spec(dataset), View.parse(view), Spec.parse(extractor), tuple(_listed(splits)), size, form
+    )
     return write(request, Path(out), progress or Progress())
 
 
@@ -1681,7 +1683,7 @@ def check_components(
 
     _load_plugins(plugins)
     results = []
-    for kind, spec in dict.fromkeys(found for target in targets for found in components_of(target)):
+    for kind, spec in dict.fromkeys(found for target in _listed(targets) for found in components_of(target)):
         if started:
             started(kind, spec)
         results += check_component(kind, spec)
@@ -1823,7 +1825,7 @@ def _read_config(
     from fusionkit.config.config_file import find_config, read_config
 
     path = find_config(str(config))
-    return {**read_config(path, settings, command), **(overrides or {})}, path.stem
+    return {**read_config(path, _listed(settings), command), **(overrides or {})}, path.stem
 
 
 def _check(name: str, value: object, annotation: object) -> None:
@@ -1834,8 +1836,13 @@ def _check(name: str, value: object, annotation: object) -> None:
         raise ConfigError(f"{name} = {value!r} must be {required}")
 
 
+def _listed(given: Any) -> list[Any]:
+    """Return several values as a list; a text or a path is one value, not its letters."""
+    return [given] if isinstance(given, str | Path) else list(given)
+
+
 def _load_plugins(paths: Iterable[str | Path]) -> None:
     from fusionkit.registry.plugin_file import load_plugin_file
 
-    for path in paths:
+    for path in _listed(paths):
         load_plugin_file(str(path))

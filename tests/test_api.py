@@ -17,7 +17,7 @@ from toy_components import toy_grid, toy_house  # noqa: F401
 import fusionkit
 from fusionkit import api
 from fusionkit.api import bench, choose_device, default_folder, execute, prepare
-from fusionkit.errors import CellError, ConfigError
+from fusionkit.errors import CellError, ConfigError, FusionKitError
 from fusionkit.grid.run import RunOptions
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -127,6 +127,23 @@ def test_wrong_run_options_are_refused_together(config: str) -> None:
 def test_a_word_that_is_none_of_the_choices_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         call()
+
+
+def test_a_single_text_is_one_value_and_not_its_letters(config: str, tmp_path: Path) -> None:
+    assert {head.recipe.epochs for head in prepare(config, settings="recipe.epochs=7").plan.heads.values()} == {7}
+    nowhere = str(tmp_path / "xyz")
+    calls: list[Callable[[], object]] = [
+        lambda: bench(config, plugins=f"{nowhere}.py"),  # type: ignore[arg-type]
+        lambda: api.describe("mlp", plugins=f"{nowhere}.py"),
+        lambda: api.merge(nowhere, tmp_path / "out"),
+        lambda: api.preview(inputs=nowhere),
+        lambda: api.predict(tmp_path, "mlp", nowhere),
+        lambda: api.check_components("xyz"),
+    ]
+    for call in calls:
+        with pytest.raises(FusionKitError, match="xyz") as caught:
+            call()
+        assert "\n" not in str(caught.value)
 
 
 def test_settings_reach_into_the_file(config: str) -> None:
