@@ -7,21 +7,19 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.image_file import ENDINGS, decode_image
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import ConfigError, DataError, cause_of, printable
+from fusionkit.errors import DataError, cause_of, printable
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.columns import SPLITS, class_names, class_numbers, clip_order
 
 _SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLITS |= {"test": "test", "testing": "test"}
 _MOST = 2**20  # bytes of a label or of a JSON member
 _BLOCK = 512  # bytes of a tar header
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
@@ -89,11 +87,9 @@ class WebDataset(FaceDataset):
         if not found:
             raise DataError(f"webdataset: no sample in {len(self._shards)} tar file(s) below {root}")
         labels = [self._label_of(sample) for sample in found]
-        own = self._own_classes([text for text in labels if text is not None], classes)
+        own = class_names("webdataset", labels, classes)
         self._map = ClassMap.of(own, class_map)
-        codes = {name: code for code, name in enumerate(own)}
-        numbers = [self._code(sample, text, codes, own) for sample, text in zip(found, labels, strict=True)]
-        self._frames = self._table(found, np.array(numbers, np.int64))
+        self._frames = self._table(found, class_numbers(labels, own, lambda index: self._at(found[index])))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -149,56 +145,23 @@ class WebDataset(FaceDataset):
             raise DataError(f"{self._at(sample)}: field {self._label!r} is {value!r}, not a class name or number")
         return str(value).strip()
 
-    def _own_classes(self, labels: list[str], given: list[str] | None) -> tuple[str, ...]:
-        if given is not None:
-            if len(given) < 2 or len(set(given)) < len(given) or not all(isinstance(name, str) for name in given):
-                raise ConfigError(f"webdataset: classes = {given!r} must be at least two different names")
-            return tuple(given)
-        names = sorted(set(labels))
-        if not names:
-            hint = "label=FIELD for a field of the JSON members" if not self._label else ""
-            raise DataError("webdataset: no sample has a class", hint=hint)
-        if all(name.isascii() and name.isdigit() for name in names):
-            raise ConfigError(
-                f"webdataset: classes are numbers ({', '.join(names[:8])}), and their names are not known",
-                hint="classes=[NAME_OF_0,NAME_OF_1,...]",
-            )
-        return tuple(map(printable, names))
-
-    def _code(self, sample: _Sample, text: str | None, codes: dict[str, int], own: tuple[str, ...]) -> int:
-        if text is None:
-            return UNLABELLED
-        name = printable(text)
-        if name in codes:
-            return codes[name]
-        if text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(own):
-            return int(text)
-        raise DataError(f"{self._at(sample)}: class {name[:40]!r} is not one of: {', '.join(own)}")
-
     def _table(self, found: list[_Sample], labels: np.ndarray) -> FrameTable:
-        clips: dict[str, list[int]] = {}
-        for index, sample in enumerate(found):
-            name = self._field(sample, self._clip) if self._clip else sample.key
-            clips.setdefault(printable(name), []).append(index)
-        order, names, numbers = [], [], []
-        for name, members in clips.items():
-            if not self._clip and len(members) > 1:
-                first, second = (self._at(found[index]) for index in members[:2])
-                raise DataError(f"webdataset: two samples have one key: {first} and {second}")
-            pairs = list(enumerate(members, 1))
-            if self._number:
-                pairs = sorted((self._whole(found[index]), index) for index in members)
-            for (number, index), (following, other) in pairwise(pairs):
-                if number == following:
-                    first, second = self._at(found[index]), self._at(found[other])
-                    raise DataError(f"webdataset: clip {name!r} has frame {number} twice: {first} and {second}")
-            order += [index for _, index in pairs]
-            numbers += [number for number, _ in pairs]
-            names += [name] * len(pairs)
-        self._samples = [found[index] for index in order]
+        def where(index: int) -> str:
+            return self._at(found[index])
+
+        if not self._clip:
+            seen: dict[str, int] = {}
+            for index, sample in enumerate(found):
+                if seen.setdefault(sample.key, index) != index:
+                    both = f"{where(seen[sample.key])} and {where(index)}"
+                    raise DataError(f"webdataset: two samples have one key: {both}")
+        clips = [printable(self._field(sample, self._clip) if self._clip else sample.key) for sample in found]
+        numbers = [self._whole(sample) for sample in found] if self._number else None
+        order, ordered = clip_order("webdataset", clips, numbers, where)
+        self._samples = [found[index] for index in order.tolist()]
         return FrameTable.of(
-            names,
-            numbers,
+            np.array(clips)[order],
+            ordered,
             self._map.apply(labels[order]),
             subject=[printable(self._field(item, self._subject)) if self._subject else "" for item in self._samples],
             split=[self._split_of(item) for item in self._samples],
@@ -208,9 +171,9 @@ class WebDataset(FaceDataset):
         if not self._split:
             return self._shard_splits[sample.shard]
         value = self._field(sample, self._split)
-        if value.lower() not in _SPLITS:
+        if value.lower() not in SPLITS:
             raise DataError(f"{self._at(sample)}: split {value[:40]!r} is not train, val or test")
-        return _SPLITS[value.lower()]
+        return SPLITS[value.lower()]
 
     def _field(self, sample: _Sample, name: str) -> str:
         value = sample.about.get(name)
@@ -252,7 +215,7 @@ def _splits_of(top: Path, shards: list[Path]) -> list[str]:
     for shard in shards:
         parts = shard.relative_to(base).parts
         match = _SPLIT.match(parts[-1]) or _SPLIT.match(parts[0])
-        found.append(_SPLITS.get(match[0].lower(), "") if match else "")
+        found.append(SPLITS.get(match[0].lower(), "") if match else "")
     if any(found) and not all(found):
         odd = shards[found.index("")]
         raise DataError(f"webdataset: the name of {odd} begins with no split, as those of other tars do")

@@ -156,9 +156,14 @@ def webdataset(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def hub(root: Path) -> dict[str, Any]:
+    pytest.importorskip("datasets")
+    return {"path": folder(root)["root"]}
+
+
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     writer.__name__: writer
-    for writer in (affectnet, affwild2, ckplus, embeddings, expw, fer2013, ferplus, folder, rafdb, webdataset)
+    for writer in (affectnet, affwild2, ckplus, embeddings, expw, fer2013, ferplus, folder, hub, rafdb, webdataset)
 }
 
 
