@@ -20,6 +20,7 @@ from fusionkit.report.run import Results
 from fusionkit.training.images import VideoFrames
 from fusionkit.training.processes import start_processes
 from fusionkit_datasets.embeddings import Embeddings
+from fusionkit_datasets.hub import Hub
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -75,6 +76,7 @@ CALLS = [
     ("av", "video", "{}", lambda path: list(Video(path).frames())),
     ("av", "video", "{}", VideoWriter),
     ("av", "video", "{}", lambda path: len(VideoFrames(path))),
+    ("datasets", "hub", "hub: {}", lambda path: Hub(path=str(path))),
     ("pandas", "pandas", r"to_frame\(\)", lambda _: Results.to_frame(SimpleNamespace())),
     ("pyarrow", "parquet", "embeddings: {}", lambda path: Embeddings(path=path.with_suffix(".parquet"))),
     ("ray", "ray", "--executor ray", lambda _: ray_module()),

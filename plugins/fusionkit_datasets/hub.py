@@ -188,7 +188,7 @@ def _opened(path: str, config: str | None, revision: str | None, download: bool)
         import datasets
     except ImportError as error:
         hint = "pip install 'fusionkit[hub]'"
-        raise ConfigError("hub needs the library datasets, not installed here", hint=hint) from error
+        raise ConfigError(f"hub: {path}: datasets is not installed", hint=hint) from error
     local = Path(path).expanduser()
     if not local.exists() and (local.suffix in _FILES or not _ID.fullmatch(path)):
         raise DataError(f"hub: there is no file or folder {path}", hint="a local path, or owner/name on the hub")

@@ -229,7 +229,7 @@ def _samples(index: int, shard: Path) -> Iterator[_Sample]:
         with open_file(shard) as file:
             size = file.seek(0, 2)
             file.seek(0)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
+            with tarfile.TarFile(fileobj=file, mode="r") as tar:
                 for member in tar:
                     _check(member, shard, size)
                     folder, _, base = member.name.rpartition("/")

@@ -58,7 +58,7 @@ class Model:
             import onnxruntime as ort
         except ImportError as error:
             raise ConfigError(
-                "exported cells run in ONNX Runtime, which is not installed", hint="pip install 'fusionkit[onnx]'"
+                "exported cells run in ONNX Runtime, which is not installed", hint="pip install onnxruntime"
             ) from error
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors, which are raised as well
