@@ -6,18 +6,31 @@ import ast
 import difflib
 import inspect
 import json
+import re
 import sys
 import types
 import typing
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from math import isfinite
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from fusionkit.contracts.option_types import Range
+from fusionkit.errors import ConfigError
+from fusionkit.registry.spec import parse_value, split_outside
 
+_LISTS = frozenset({list, tuple, Sequence})
+_BRACKETS = re.compile(r"\[.*[^\s\[].*\]", re.DOTALL)
+_WORDS = (
+    (("true", "yes", "on", 1), True),
+    (("false", "no", "off", 0), False),
+    (("none", "null", ""), None),
+)
 _UNIONS = (Union, types.UnionType)
 
 
@@ -106,9 +119,66 @@ def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _normal(value, known[name].annotation) if name in known else value for name, value in filled.items()}
 
 
+def given_options(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return given options as ``__init__`` gets them: a ``Path``, an enum or a tuple where the annotation says so."""
+    known = options_of(cls)
+    return {
+        name: _typed(_normal(value, known[name].annotation), known[name].annotation) if name in known else value
+        for name, value in given.items()
+    }
+
+
 def _normal(value: Any, annotation: Any) -> Any:
-    kinds = [_base(choice) for choice in _choices(annotation)] if type(value) is int else []
-    return float(value) if float in kinds and int not in kinds else value
+    """Return a value as plain data of the annotation's type, if it can be written otherwise on the command line.
+
+    An int where only a float is possible becomes a float; an int or bool where only text is, the text that was written
+    (``root=2024``); and ``[a,b]`` without quotes a list.
+    """
+    kinds = [get_origin(kind) or kind for kind in map(_base, _choices(annotation))]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if type(value) is int and float in kinds and int not in kinds:
+        return float(value) if _finite(value) else value
+    is_text = bool({str, Path}.intersection(kinds))
+    if isinstance(value, int) and is_text and not {int, float, bool, Any}.intersection(kinds):
+        return json.dumps(value)
+    if isinstance(value, str) and not is_text and _LISTS.intersection(kinds):
+        return _list_of(value) or value
+    return value
+
+
+def _list_of(text: str) -> list[Any]:
+    """Return the items of ``[a,b]``; an empty list for any other text."""
+    try:
+        return [parse_value(item) for item in split_outside(text[1:-1])] if _BRACKETS.fullmatch(text) else []
+    except ConfigError:  # an open bracket or quote
+        return []
+
+
+def _typed(value: Any, annotation: Any) -> Any:
+    """Return plain data as an object of the annotation's type; the value itself for plain types."""
+    for choice in _choices(_base(annotation)):
+        kind, items = get_origin(choice) or choice, get_args(choice)
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+        if _is_enum(kind) and value in _values(kind):
+            return value if isinstance(value, kind) else kind(value)
+        if kind is tuple and isinstance(value, list):
+            of = items if len(items) == len(value) and ... not in items else items[:1] * len(value)
+            return tuple(map(_typed, value, of)) if of else tuple(value)
+        if kind in (list, Sequence) and isinstance(value, list) and items:
+            return [_typed(item, items[0]) for item in value]
+    return value
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _values(kind: type[Enum]) -> list[Any]:
+    return [member.value for member in kind]
 
 
 def automatic(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
@@ -124,7 +194,9 @@ def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
     problems = [f"option {name!r} is missing" for name, each in known.items() if each.required and name not in given]
     for name, value in given.items():
         if name in known:
-            required = requirement(value, known[name].annotation)
+            annotation = known[name].annotation
+            fits = _fits(_normal(value, annotation), annotation)
+            required = "" if fits else requirement(value, annotation)
             problems += [f"option {name} = {value!r} must be {required}"] if required else []
         elif name in cls.provided or not _takes_any(cls):
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
@@ -168,18 +240,35 @@ def _takes_any(cls: type[Any]) -> bool:
 
 
 def _as_json(value: Any, annotation: Any) -> str:
-    """Return `` (write true)`` for ``'True'``, `` (write 0.5)`` for ``'.5'``: values that fit if Python parses them."""
-    try:
-        parsed = ast.literal_eval(value) if isinstance(value, str) else value
-        return f" (write {json.dumps(parsed)})" if parsed != value and _fits(parsed, annotation) else ""
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
-        return ""
+    """Return `` (write true)`` for ``'True'``, `` (write [3])`` for ``3``: the first of its ways that fits."""
+    for other in _ways(value):
+        if (type(other), other) != (type(value), value) and _fits(other, annotation):
+            return f" (write {json.dumps(other)})"
+    return ""
+
+
+def _ways(value: Any) -> Iterator[Any]:
+    """Yield what a value may have been meant to be."""
+    with suppress(SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        yield ast.literal_eval(value) if isinstance(value, str) else value
+    word = value.lower() if isinstance(value, str) else value
+    yield from (meant for words, meant in _WORDS for each in words if type(each) is type(word) and each == word)
+    yield word
+    if isinstance(value, (str, int, float)):
+        yield [value]
+    if isinstance(value, (int, float)):
+        yield json.dumps(value)
+    items = _list_of(value) if isinstance(value, str) else value
+    if isinstance(items, list):
+        yield [json.dumps(item) if isinstance(item, (int, float)) else item for item in items]
 
 
 def _nearest(value: Any, annotation: Any) -> str:
     """Return `` (did you mean 'linear'?)`` if a text resembles one that the annotation names."""
     literals = [choice for choice in _choices(annotation) if get_origin(choice) is Literal]
+    enums = [_base(choice) for choice in _choices(annotation) if _is_enum(_base(choice))]
     names = [name for choice in literals for name in get_args(choice) if isinstance(name, str)]
+    names += [name for kind in enums for name in _values(kind) if isinstance(name, str)]
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.5) if isinstance(value, str) else []
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -232,6 +321,10 @@ def _scalar_fits(value: Any, kind: Any) -> bool:
         return value is None
     if kind is bool or kind is str:
         return isinstance(value, kind)
+    if kind is Path:
+        return isinstance(value, (str, Path))
+    if _is_enum(kind):
+        return isinstance(value, kind) or value in _values(kind)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if kind is float:
@@ -256,6 +349,8 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(map(_type_name, arguments))
     if annotation is Any:
         return "any"
+    if _is_enum(annotation):
+        return " | ".join(map(repr, _values(annotation)))
     if annotation is None or annotation is type(None):
         return "null"
     name = "..." if annotation is ... else getattr(annotation, "__name__", str(annotation))

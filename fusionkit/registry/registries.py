@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
-from fusionkit.registry.options import check_options
+from fusionkit.registry.options import check_options, given_options
 from fusionkit.registry.source import LONE_FILE, installed_entry_points, source_digest
 from fusionkit.registry.spec import Spec
 
@@ -224,7 +224,7 @@ class ComponentRegistry:
         if problems:
             raise ConfigError(problems)
         try:
-            return self.get(spec.name)(**provided, **spec.options)
+            return self.get(spec.name)(**provided, **given_options(self.get(spec.name), spec.options))
         except FusionKitError:
             raise
         except component_errors() as error:

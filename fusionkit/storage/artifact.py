@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -241,7 +242,18 @@ def _sync_folder(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> StorageError:
     """Return the error of a path that cannot be written."""
     reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-    return StorageError(f"{path} cannot be written: {reason}")
+    denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return StorageError(f"{path} cannot be written: {reason}", hint=_permissions(path) if denied else "")
+
+
+def _permissions(path: Path) -> str:
+    """Return owner, group and mode of the folder in which a path would be made, and what would be right."""
+    nearest = next(each for each in path.absolute().parents if each.exists())
+    try:
+        state = f"{nearest} is {nearest.owner()}:{nearest.group()} {stat.filemode(nearest.stat().st_mode)}"
+    except (OSError, KeyError, NotImplementedError):  # a user without a name, or a system without owners
+        state = f"{nearest} is {stat.filemode(nearest.stat().st_mode)}"
+    return f"{state}; make it writable for you or your group, or choose another folder by --out or FUSIONKIT_CACHE"
 
 
 def csv_bytes(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -99,7 +99,7 @@ def abandoned(path: Path) -> bool:
 
 def _claim(path: Path) -> bool:
     try:
-        handle = patiently(lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        handle = patiently(lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
         return False
     try:

@@ -4,13 +4,16 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 from torch import nn
 
 from fusionkit.contracts import Count, NonNegative, Positive, Probability, Range
-from fusionkit.registry.options import check_options, defaults_filled, options_of, requirement
+from fusionkit.registry.options import check_options, defaults_filled, given_options, options_of, requirement
+from fusionkit.registry.spec import Spec
 from fusionkit.training.finetune_config import FinetuneRunSection
 
 
@@ -114,7 +117,7 @@ def test_type_names_are_plain_and_state_the_range(name: str, text: str) -> None:
 GOOD: dict[str, list[Any]] = {
     "count": [0, -3, 10**30],
     "rate": [0, 1.5, -2],
-    "name": ["x", "", None],
+    "name": ["x", "", None, 3, True],
     "flag": [True, False],
     "mode": ["a", "b", 3],
     "width": [7, "auto"],
@@ -131,7 +134,7 @@ GOOD: dict[str, list[Any]] = {
 BAD: dict[str, list[Any]] = {
     "count": [1.0, "1", True, None, [1]],
     "rate": ["1", True, None, {}, 10**400],
-    "name": [3, True, ["x"]],
+    "name": [1.5, ["x"]],
     "flag": [0, 1, "true", None],
     "width": ["Auto", 1.5, True, None],
     "sizes": [3, "1,2", ["a"], [1, True], {"a": 1}],
@@ -311,3 +314,80 @@ def test_a_dataclass_checks_the_fields_of_a_base_from_another_module() -> None:
 )
 def test_the_nearest_choice_is_named(value: object, annotation: Any, required: str) -> None:
     assert requirement(value, annotation) == required
+
+
+class Mode(Enum):
+    FAST = "fast"
+    SLOW = "slow"
+
+
+class Typed:
+    """Options whose values are objects, or are written like another type."""
+
+    provided: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        root: str = "x",
+        path: Path | None = None,
+        names: list[str] | None = None,
+        pair: tuple[int, int] = (1, 2),
+        mode: Mode = Mode.FAST,
+        flag: bool = False,
+        number: int | None = None,
+        either: str | int = "a",
+        views: tuple[str, ...] = (),
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "plain"),
+    [
+        ("root=2024", "2024", "2024"),
+        ("root=true", "true", "true"),
+        ("path=a/b", Path("a/b"), "a/b"),
+        ("path=2024", Path("2024"), "2024"),
+        ("path=null", None, None),
+        ("names=[eye,mouth]", ["eye", "mouth"], ["eye", "mouth"]),
+        ("names=[]", [], []),
+        ("pair=[3,4]", (3, 4), [3, 4]),
+        ("mode=slow", Mode.SLOW, "slow"),
+        ("either=3", 3, 3),
+        ("views=[eye,drop:mouth]", ("eye", "drop:mouth"), ["eye", "drop:mouth"]),
+    ],
+)
+def test_options_arrive_as_their_annotation_says_and_are_plain_in_identities(text: str, value: Any, plain: Any) -> None:
+    options = Spec.parse(f"typed:{text}").options
+    name = text.partition("=")[0]
+    assert check_options(Typed, options) == []
+    arrived = given_options(Typed, options)[name]
+    assert (arrived, type(arrived)) == (value, type(value))
+    assert defaults_filled(Typed, options)[name] == plain
+    assert defaults_filled(Typed, {})["mode"] == "fast"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("root=1.5", 'must be str (write "1.5")'),
+        ("names=eye", 'must be list[str] | null (write ["eye"])'),
+        ("names=[eye,1]", 'must be list[str] | null (write ["eye", "1"])'),
+        ("mode=FAST", "must be 'fast' | 'slow' (write \"fast\")"),
+        ("mode=slw", "must be 'fast' | 'slow' (did you mean 'slow'?)"),
+        ("flag=True", "must be bool (write true)"),
+        ("flag=no", "must be bool (write false)"),
+        ("flag=1", "must be bool (write true)"),
+        ("number=None", "must be int | null (write null)"),
+        ("number=none", "must be int | null (write null)"),
+        ("pair=3", "must be tuple[int, int]"),
+        ("number=[a,b]", "must be int | null"),
+    ],
+)
+def test_a_text_with_an_open_bracket_is_refused() -> None:
+    (problem,) = check_options(Typed, {"names": "[a,(]"})
+    assert problem == "option names = '[a,(]' must be list[str] | null (write [\"[a,(]\"])"
+
+
+def test_a_refused_value_shows_how_to_write_it(text: str, expected: str) -> None:
+    (problem,) = check_options(Typed, Spec.parse(f"typed:{text}").options)
+    assert problem.endswith(expected), problem

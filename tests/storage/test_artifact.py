@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from fusionkit.errors import DataError
 from fusionkit.storage import artifact
-from fusionkit.storage.artifact import MARKER, read_artifact, read_meta, write_artifact, write_file
+from fusionkit.storage.artifact import MARKER, read_artifact, read_meta, unwritable, write_artifact, write_file
+from fusionkit.storage.lease import lease
 
 OLD = {"a.bin": b"old a", "b.bin": b"old b" * 50}
 NEW = {"a.bin": b"new a!", "b.bin": b""}
@@ -287,3 +288,25 @@ def test_a_file_below_a_file_is_one_clear_error(tmp_path: Path) -> None:
         write_file(tmp_path / "x" / "y", b"new")
     with pytest.raises(DataError, match="x/y cannot be written"):
         write_artifact(tmp_path / "x" / "y", NEW)
+
+
+def test_a_missing_permission_is_told_with_owner_group_and_mode_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o755)
+    error = unwritable(tmp_path / "cache" / "new" / "file", PermissionError(errno.EACCES, "Permission denied"))
+    group = (tmp_path / "cache").group()
+    assert f"cache is {tmp_path.owner()}:{group} drwxr-xr-x; make it writable for you or your group" in str(error)
+    assert "make it" not in str(unwritable(tmp_path / "x", OSError(errno.ENOSPC, "No space left on device")))
+
+
+def test_files_and_folders_have_the_permissions_that_the_umask_allows(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        write_file(tmp_path / "a" / "file", b"x")
+        write_artifact(tmp_path / "b" / "folder", {"file": b"x"})
+        with lease(tmp_path / "c" / "lease"):
+            found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    finally:
+        os.umask(before)
+    folders = {name: found.pop(name) for name in ("a", "b", "c", "folder")}
+    assert set(folders.values()) == {0o775}
+    assert set(found.values()) == {0o664}
