@@ -383,11 +383,11 @@ def test_options_arrive_as_their_annotation_says_and_are_plain_in_identities(tex
         ("number=[a,b]", "must be int | null"),
     ],
 )
-def test_a_text_with_an_open_bracket_is_refused() -> None:
-    (problem,) = check_options(Typed, {"names": "[a,(]"})
-    assert problem == "option names = '[a,(]' must be list[str] | null (write [\"[a,(]\"])"
-
-
 def test_a_refused_value_shows_how_to_write_it(text: str, expected: str) -> None:
     (problem,) = check_options(Typed, Spec.parse(f"typed:{text}").options)
     assert problem.endswith(expected), problem
+
+
+def test_a_text_with_an_open_bracket_is_refused() -> None:
+    (problem,) = check_options(Typed, {"names": "[a,(]"})
+    assert problem == "option names = '[a,(]' must be list[str] | null (write [\"[a,(]\"])"
