@@ -185,10 +185,10 @@ def test_building_checks_options_and_puts_other_errors_on_one_line(registry: Any
     found = registry(entry("still", f"{__name__}:Still"), entry("abstract", f"{__name__}:Abstract"))
     assert found.build(Spec("still", {"width": 5})).width == 5
     with pytest.raises(ConfigError) as wrong:
-        found.build(Spec("still", {"widht": 5, "mode": 3}))
+        found.build(Spec("still", {"widht": 5, "mode": []}))
     assert wrong.value.problems == [
         "smoother 'still': unknown option 'widht' (did you mean 'width'?)",
-        "smoother 'still': option mode = 3 must be str",
+        "smoother 'still': option mode = [] must be str",
     ]
     with pytest.raises(ConfigError, match=r"^width=-1 is below 0$"):
         found.build(Spec("still", {"width": -1}))
