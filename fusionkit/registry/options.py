@@ -120,7 +120,7 @@ def defaults_filled(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def given_options(cls: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return given options as ``__init__`` gets them: a ``Path``, an enum or a tuple where the annotation says so."""
+    """Return given options as ``__init__`` gets them: a ``Path``, an enum or a tuple if annotated."""
     known = options_of(cls)
     return {
         name: _typed(_normal(value, known[name].annotation), known[name].annotation) if name in known else value
