@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fusionkit.grid.run import ExecutorName, Outcome, RunOptions
     from fusionkit.media.align import AlignOutcome
     from fusionkit.media.inputs import MediaInput
+    from fusionkit.predict.demo.page import DemoPage
     from fusionkit.predict.export.write import ExportedCell
     from fusionkit.predict.predictor import Predictor
     from fusionkit.predict.submission import SubmissionResult
@@ -61,6 +62,7 @@ __all__ = [
     "CheckResult",
     "Comparison",
     "DataCheck",
+    "DemoPage",
     "Documented",
     "Entry",
     "EpochScore",
@@ -165,6 +167,7 @@ _LAZY = {
     "SubmissionResult": "predict.submission",
     "Summary": "report.summary",
     "TrainingProgress": "training.progress",
+    "DemoPage": "predict.demo.page",
     "VideoResult": "predict.video.result",
     "VideoRun": "predict.video.run",
     "WrittenViews": "data.views",
@@ -1122,6 +1125,52 @@ def predict(
     _warn(predictor.notes)
     results = run(join_numbered_images(found), progress or Progress())
     return VideoPredictions(run, _with_alignment_warning(run, results), unlisted)
+
+
+def demo(
+    folder: str | Path,
+    cell: str,
+    *,
+    detector: str | None = None,
+    side: int = 112,
+    port: int | None = None,
+    device: str = "auto",
+    plugins: Iterable[str | Path] = (),
+) -> DemoPage:
+    """Serve a page on the loopback address that shows what a trained row or cell sees and predicts.
+
+    Args:
+        folder: run folder.
+        cell: row or cell, as :func:`load` takes it.
+        detector: extractor that detects faces, as ``yunet:model=FILE``. Default: pictures are aligned faces.
+        side: side of an aligned face in px, as in training.
+        port: TCP port. Default: the first free one from 7860.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        plugins: Python files that register components.
+
+    Returns:
+        The running page: ``url``, ``wait()`` and ``close()``.
+
+    Raises:
+        ConfigError: if Gradio is not installed, the port is in use, or the row cannot be used on pictures.
+        DataError: if no cell of the row is finished, or a weights file has changed.
+        PluginError: if a component is unknown, or does not accept its stored state.
+
+    Example:
+        >>> page = api.demo("runs/first", "mlp")
+        >>> page.url.startswith("http://127.0.0.1:")
+        True
+        >>> page.close()
+    """
+    from fusionkit.media.face_tracking import DetectionOptions
+    from fusionkit.predict.demo.page import DemoPage
+    from fusionkit.registry import EXTRACTORS
+    from fusionkit.registry.spec import Spec
+
+    predictor = open_predictor(folder, cell, device=device, plugins=plugins)
+    built = EXTRACTORS.build(Spec.parse(detector)) if detector is not None else None
+    _warn(predictor.notes)
+    return DemoPage(predictor, DetectionOptions(built, "largest", side), port)
 
 
 def _with_alignment_warning(run: VideoRun, results: Iterable[VideoResult]) -> Iterator[VideoResult]:

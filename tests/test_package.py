@@ -99,7 +99,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_each_extra_holds_what_is_imported_under_its_name() -> None:
-    tested_elsewhere = {"heif", "onnx"}  # with the reading of images, and with export
+    tested_elsewhere = {"demo", "heif", "onnx"}  # with the page, the reading of images, and export
     assert {name for _, name, _, _ in CALLS} | tested_elsewhere == EXTRAS.keys() - {"all", "test", "docs", "dev"}
     assert all(module in named(EXTRAS[name]) for module, name, _, _ in CALLS)
     assert not named(PROJECT["dependencies"]) & {module for module, *_ in CALLS}
@@ -108,7 +108,7 @@ def test_each_extra_holds_what_is_imported_under_its_name() -> None:
 
 
 TEXT_FILE = {"read_text", "write_text", "fdopen"}
-OTHER_OPENERS = ("os", "av", "archive", "item", "options", "result.source", "PixelTable", "Image")
+OTHER_OPENERS = ("os", "av", "archive", "item", "options", "result.source", "webbrowser", "PixelTable", "Image")
 
 
 def without_encoding(call: ast.Call) -> bool:

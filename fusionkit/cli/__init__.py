@@ -16,6 +16,7 @@ from fusionkit.cli import (
     compare,
     completion,
     data,
+    demo,
     doctor,
     export,
     finetune,
@@ -69,6 +70,7 @@ app.command("robust", rich_help_panel=RUN)(robust.robust)
 app.command("merge", rich_help_panel=RUN)(merge.merge)
 app.command("predict", rich_help_panel=RUN)(predict.predict)
 app.command("export", rich_help_panel=RUN)(export.export)
+app.command("demo", rich_help_panel=RUN)(demo.demo)
 app.command("submit", rich_help_panel=RUN)(submit.submit)
 app.command("list", rich_help_panel=INSPECT)(listing.list_components)
 app.command("info", rich_help_panel=INSPECT)(info.info)

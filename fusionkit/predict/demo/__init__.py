@@ -1,0 +1,1 @@
+"""A page on this machine that shows what a trained cell sees and predicts."""

@@ -1,0 +1,124 @@
+"""What a trained cell sees in one face and predicts from it, with all regions or some of them covered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from fusionkit.config.views import cut
+from fusionkit.engine.features import EmbeddingsInMemory
+from fusionkit.media.clock import Clock
+from fusionkit.media.face_tracking import DetectionOptions, FaceTracker
+from fusionkit.media.video import MediaFrame
+from fusionkit.predict.predictor import ClipStream, Predictor, frame_table, one_thread
+from fusionkit.predict.video.drawing import corners
+
+_UPRIGHT = np.eye(2, 3)  # corners of boxes are in px of the face itself
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFace:
+    """One face as a cell sees it.
+
+    Attributes:
+        face: RGB uint8 (H, W, 3), with the covered regions painted.
+        boxes: (5,) by region: centre x, y, width, height in px, and angle in degrees; NaN if not found.
+        views: by name, main view first: RGB uint8 (h, w, 3), before the backbone's resizing; None if not found.
+        probs: (C,) float64, the mean over the heads of the cell; None if the face has no view.
+    """
+
+    face: np.ndarray
+    boxes: dict[str, np.ndarray]
+    views: dict[str, np.ndarray | None]
+    probs: np.ndarray | None
+
+
+class FaceModel:
+    """A trained cell for single faces. Backbones are loaded once; calls from several threads take turns.
+
+    Args:
+        predictor: of the cell.
+        detection: how the face of a picture is found.
+
+    Raises:
+        ConfigError: if the data set of the cell provides its views ready-made.
+    """
+
+    def __init__(self, predictor: Predictor, detection: DetectionOptions) -> None:
+        self.predictor, self._detection = predictor, detection
+        self._embedder = predictor.embedder(1)
+        self._lock = Lock()
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the smoother of the cell needs no later frames."""
+        return self.predictor.heads[0].smoother.causal
+
+    def find(self, picture: np.ndarray) -> np.ndarray | None:
+        """Return the aligned face of a picture, the largest of several; None without a face.
+
+        Args:
+            picture: RGB uint8 (H, W, 3). Without a detector it is the aligned face itself.
+        """
+        with self._lock:
+            found = FaceTracker(self._detection, Clock(), is_photo=True)(MediaFrame(1, float("nan"), picture))
+        return found[0].crop if found else None
+
+    def predict(self, face: np.ndarray, covered: Iterable[str] = ()) -> SeenFace:
+        """Predict one face as a still image.
+
+        Args:
+            face: RGB uint8 (H, W, 3), aligned.
+            covered: regions that are painted with the mean colour of the face before anything is located or cut.
+        """
+        if names := list(covered):
+            face = cover(face, self._run(face)[0], names)
+        boxes, views = self._run(face)
+        outputs = self._outputs(views)
+        table, impute = frame_table(1, None, None), self.predictor.impute
+        probs = None
+        if not np.isnan(outputs[0][0]).any():
+            heads = zip(self.predictor.heads, outputs, strict=True)
+            probs = np.mean([head.smooth_outputs(out, table, impute)[0] for head, out in heads], axis=0)
+        cuts = {name: cut(face, boxes, source.view) for name, source in self.predictor.views.items()}
+        return SeenFace(face, boxes, cuts, probs)
+
+    def effects(self, face: np.ndarray, regions: Iterable[str]) -> dict[str, SeenFace]:
+        """Return the prediction with each region covered alone."""
+        return {region: self.predict(face, [region]) for region in regions}
+
+    def live(self) -> Callable[[np.ndarray, int], np.ndarray | None]:
+        """Return a function from a face and its frame number to (C,) probabilities, or None without a view.
+
+        A causal smoother of the cell sees the frames before; other smoothers see each frame as a still image.
+        """
+        if not self.is_causal:
+            return lambda face, _: self.predict(face).probs
+        stream = ClipStream(self.predictor.heads)
+        return lambda face, number: stream([out[0] for out in self._outputs(self._run(face)[1])], number)
+
+    def _run(self, face: np.ndarray) -> tuple[dict[str, np.ndarray], EmbeddingsInMemory]:
+        with self._lock, one_thread():
+            found = self._embedder([face])
+            return dict(found.boxes[0] or {}), EmbeddingsInMemory(self.predictor.by_view(found.values))
+
+    def _outputs(self, views: EmbeddingsInMemory) -> list[np.ndarray]:
+        """Return the outputs of each head, (1, C) or (1, D)."""
+        with self._lock, one_thread():
+            return [head.outputs(views) for head in self.predictor.heads]
+
+
+def cover(face: np.ndarray, boxes: Mapping[str, np.ndarray], regions: Iterable[str]) -> np.ndarray:
+    """Return a face with regions painted in its mean colour; regions that were not found are left as they are."""
+    import cv2
+
+    painted = face.copy()
+    colour = [round(value) for value in face.mean((0, 1)).tolist()]
+    for region in regions:
+        if region in boxes:
+            for polygon in corners(boxes[region][None], _UPRIGHT):
+                cv2.fillConvexPoly(painted, np.rint(polygon - 0.5).astype(np.int32), colour)
+    return painted
