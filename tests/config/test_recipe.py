@@ -62,7 +62,7 @@ def test_every_wrong_value_is_reported() -> None:
         "option patience = -1 must be at least 0",
         "option optimizer = 'sgd' must be one of: adamw, adam",
         "option class_weights = True must be one of: balanced, none",
-        "option standardize = 'yes' must be bool",
+        "option standardize = 'yes' must be bool (write true)",
         f"unknown option 'learning_rate' (known options: {', '.join(Recipe().describe())})",
         f"unknown option 3 (known options: {', '.join(Recipe().describe())})",
     ]
