@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 
 def test_saying_the_default_changes_no_name() -> None:
-    plain, explicit = toy_plan(), toy_plan(impute="nearest")
+    plain, explicit = toy_plan(impute=None), toy_plan(impute="nearest")
     assert [row.id for row in plain.rows] == [row.id for row in explicit.rows]
     assert plain.protocol == explicit.protocol
     assert plain.grid.digest() == explicit.grid.digest()
@@ -33,11 +33,10 @@ def test_another_way_has_names_of_its_own_on_the_same_heads() -> None:
     assert other.grid.describe()["impute"] == "linear"
 
 
-@pytest.mark.parametrize("value", ["linaer", None])
-def test_an_unknown_method_is_refused(value: str | None) -> None:
+def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
-        toy_grid(impute=value)
-    for fact in ("impute", repr(value), "nearest, linear, prior"):
+        toy_grid(impute="linaer")
+    for fact in ("impute", "'linaer'", "nearest, linear, prior"):
         assert fact in str(caught.value)
 
 
