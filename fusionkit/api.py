@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -1709,14 +1710,26 @@ def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
 
 
 def check_components(
-    targets: Iterable[str], *, plugins: Iterable[str | Path] = (), started: Callable[[str, str], object] | None = None
+    targets: Iterable[str],
+    *,
+    plugins: Iterable[str | Path] = (),
+    timeout: float = 120.0,
+    started: Callable[[str, str, str], object] | None = None,
+    finished: Callable[[CheckResult], object] | None = None,
 ) -> list[CheckResult]:
     """Check components against the contract of their kind, with each of their example option sets.
+
+    The checks of a component run in a process of their own, on one thread. A check that exceeds the time limit, or ends
+    the process, has failed, and the later ones of its component are skipped. Checks of a fusion or smoother may use
+    2 GiB of memory, others 90 % of what is available; only Linux enforces it. What a component prints goes to standard
+    error.
 
     Args:
         targets: names, ``kind/name``, ``name:key=value,...``, packages, or Python files.
         plugins: Python files that register components; for targets that name one of them.
-        started: called with kind and name of each component before its checks.
+        timeout: time limit of one check, in seconds.
+        started: called with kind, SPEC and name of the check before each check.
+        finished: called with each result.
 
     Raises:
         ConfigError: if a target is unknown, has no component, or names an unknown option.
@@ -1727,16 +1740,21 @@ def check_components(
         >>> [result.check for result in results if result.outcome == "failed"]
         []
     """
-    from fusionkit.testing import check_component
+    from fusionkit.grid.check_process import check_apart
+    from fusionkit.grid.tasks import Code
     from fusionkit.testing.targets import components_of
 
-    _load_plugins(plugins)
-    results = []
-    for kind, spec in dict.fromkeys(found for target in _listed(targets) for found in components_of(target)):
-        if started:
-            started(kind, spec)
-        results += check_component(kind, spec)
-    return results
+    if not timeout > 0:
+        raise ConfigError(f"timeout = {timeout!r} must be a number of seconds above 0")
+    targets, files = _listed(targets), [str(file) for file in plugins]
+    _load_plugins(files)
+    components = dict.fromkeys(found for target in targets for found in components_of(target))
+    code = Code((*files, *(target for target in targets if target.endswith(".py"))), ())
+    return [
+        result
+        for kind, spec in components
+        for result in check_apart(kind, spec, code, timeout, started and partial(started, kind, spec), finished)
+    ]
 
 
 # -- this machine ------------------------------------------------------------------------------------------------------

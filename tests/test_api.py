@@ -110,7 +110,7 @@ def test_wrong_run_options_are_refused_together(config: str) -> None:
         "option executor = 'proceses' must be one of: serial, processes, ray (did you mean 'processes'?)",
         "option workers = -1 must be at least 0",
         "option cell_timeout = 0 must be above 0",
-        "option fail_fast = 'yes' must be bool",
+        "option fail_fast = 'yes' must be bool (write true)",
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,16 @@ from rich.table import Table
 
 from fusionkit import api
 from fusionkit.cli import completion, options
-from fusionkit.cli.console import FAILED, err, is_interactive, out, print_table, reporting
+from fusionkit.cli.console import (
+    FAILED,
+    err,
+    is_interactive,
+    out,
+    print_labelled,
+    print_note,
+    print_table,
+    reporting,
+)
 
 if TYPE_CHECKING:
     from fusionkit.api import CheckResult
@@ -29,11 +40,15 @@ def check(
         ),
     ],
     plugin: options.Plugins = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit of one check.", show_default=True)
+    ] = 120.0,
     debug: options.Debug = False,
 ) -> None:
     """Check components against the contract of their kind, with each of their example option sets.
 
-    The exit code is 1 if a check fails. Skipped checks and expected failures are listed with the reason.
+    The exit code is 1 if a check fails. Skipped checks and expected failures are listed with the reason. Each component
+    is checked in a process of its own with limited memory, so a component that is too large or hangs fails one check.
 
     Examples:
 
@@ -45,16 +60,10 @@ def check(
 
       fusionkit check --plugin gated_sum.py fusions/gated-sum
     """
-    with reporting(debug):
-        if is_interactive():
-            with err.status("") as status:
-                results = api.check_components(
-                    targets,
-                    plugins=plugin or (),
-                    started=lambda kind, spec: status.update(f"{kind} {escape(spec)}"),
-                )
-        else:
-            results = api.check_components(targets, plugins=plugin or ())
+    with reporting(debug), _progress() as (started, finished):
+        results = api.check_components(
+            targets, plugins=plugin or (), timeout=timeout, started=started, finished=finished
+        )
     _print_counts(results)
     for outcome in ("skipped", "expected failure", "failed"):
         _print_reasons([result for result in results if result.outcome == outcome], outcome)
@@ -63,6 +72,26 @@ def check(
     out.print(f"\n{len(results)} checks: {', '.join(parts)}")
     if counts["failed"]:
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str, str, str], object], Callable[[CheckResult], object]]]:
+    """Yield functions that show, on stderr, each component or check when it starts and each failure at once."""
+    with err.status("") if is_interactive() else nullcontext() as status:
+        seen: set[tuple[str, str]] = set()
+
+        def started(kind: str, spec: str, check: str) -> None:
+            if status is not None:
+                status.update(f"{kind} {escape(spec)}: {check}")
+            elif (kind, spec) not in seen:
+                seen.add((kind, spec))
+                print_note(f"checking {kind} {spec}")
+
+        def finished(result: CheckResult) -> None:
+            if result.outcome == "failed":
+                print_labelled("failed", [f"{result.component}: {result.check}: {result.message}"])
+
+        yield started, finished
 
 
 def _print_counts(results: list[CheckResult]) -> None:

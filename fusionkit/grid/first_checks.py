@@ -6,27 +6,19 @@ and its results have the same bits. The outcome is kept in the cache by the comp
 
 from __future__ import annotations
 
-import faulthandler
-import multiprocessing
-import os
 import shlex
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import watched_interrupts
-from fusionkit.grid.executors import FORKS, ONE_THREAD, can_spawn, environment
+from fusionkit.grid.check_process import CheckProcess, ProcessEnded
 from fusionkit.grid.memory import share
 from fusionkit.grid.plan import Plan, RowPlan
-from fusionkit.grid.scoring import forking, set_up_fork
-from fusionkit.grid.tasks import Code, single_thread
+from fusionkit.grid.tasks import Code
 from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
 from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import component_files
@@ -38,14 +30,10 @@ from fusionkit.testing.case import Case, Outcome
 from fusionkit.testing.run import first_cases
 
 _OURS = "fusionkit"  # the distribution
-_STARTING = 60.0  # s in which a process begins with the first check; a spawned one imports torch
 _PATIENCE = 10.0  # s for one check
 _SECONDS = 2.0  # s of computing for the checks of a component, after its first one, which may load libraries
 _WAITING = 10.0  # s, the same by the clock
 _FRAMES = 50_000  # a larger data set is not built again
-_TICK = 1.0  # s between checks whether the process has ended
-_DIED = None
-_METHOD = "fork" if FORKS else "spawn"
 
 Plain = dict[str, Any]
 
@@ -183,79 +171,27 @@ class _Checked:
 
 def _checked(kind: str, spec: Spec, code: Code, *, built: bool) -> _Checked | None:
     """Run the checks of a component in a process of their own; None if it ends before the first check."""
-    if _METHOD == "spawn" and not can_spawn():
+    cases = partial(_affordable_cases, built=built)
+    process = CheckProcess(cases, code, _PATIENCE, share(1), silent=True)
+    if not process.is_possible():
         return None
-    context: Any = multiprocessing.get_context(_METHOD)
-    receiver, sender = context.Pipe(duplex=False)
-    arguments = (kind, spec, built, code, sender, os.getpid())
-    process = context.Process(target=_run_checks, args=arguments, name="fusionkit-check")
-    with ExitStack() as stack:
-        stack.callback(single_thread())  # threads of libraries do not outlast a fork
-        with forking(), environment(ONE_THREAD):
-            process.start()
-        sender.close()
-        try:
-            return _received(receiver, process)
-        finally:
-            process.kill()
-            process.join()
-            receiver.close()
-
-
-def _received(receiver: Connection, process: BaseProcess) -> _Checked | None:
-    """Collect the outcomes that a process sends until it has ended, or is stuck in a check."""
-    checked, current = _Checked(), ""
-    deadline = time.monotonic() + _STARTING
-    while time.monotonic() < deadline:
-        if not receiver.poll(_TICK) and process.exitcode is None:
-            continue
-        try:
-            message = receiver.recv() if receiver.poll() else _DIED
-        except (EOFError, OSError):
-            message = _DIED
-        if message == _DIED:
-            process.join(_TICK)
-            return _ended(checked, current, f"its process ended with {_how(process.exitcode)}")
-        current, outcome = message
-        if not current:
-            return checked
-        if outcome:
-            checked.add(current, outcome)
-        deadline = time.monotonic() + _PATIENCE
-    return _ended(checked, current, f"took longer than {_PATIENCE:g} s")
-
-
-def _ended(checked: _Checked, check: str, cause: str) -> _Checked | None:
-    """Return the outcomes with the check that ended the process as a failed one; the later ones do not run."""
-    if not check:
-        return None
-    checked.names.add(check)
-    checked.failed.append(f"{check} ({cause})")
+    checked = _Checked()
+    try:
+        for result in process.run(kind, spec):
+            checked.add(result.check, result.outcome)
+    except ProcessEnded as end:
+        if not end.check:
+            return None
+        checked.names.add(end.check)
+        checked.failed.append(f"{end.check} ({end.cause})")  # the later ones do not run
     return checked
-
-
-def _how(exitcode: int | None) -> str:
-    return f"signal {-exitcode}" if exitcode and exitcode < 0 else f"exit code {exitcode}"
 
 
 # -- in the process of the checks --------------------------------------------------------------------------------------
 
 
-def _run_checks(kind: str, spec: Spec, built: bool, code: Code, sender: Connection, parent: int) -> None:
-    """Run checks and send the name of each, then its outcome. Never returns: nothing of the parent's end runs here."""
-    try:
-        if _METHOD == "fork":
-            set_up_fork(parent, share(1))
-        _silence()
-        single_thread()
-        code.load()
-        with watched_interrupts():  # the parent gets those of the user; any exception here is of the component
-            for case in _affordable(first_cases(kind, spec, built=built)):
-                sender.send((case.check.name, ""))
-                sender.send((case.check.name, case.result().outcome))
-        sender.send(("", ""))
-    finally:
-        os._exit(0)
+def _affordable_cases(kind: str, spec: Spec, *, built: bool) -> Iterator[Case]:
+    return _affordable(first_cases(kind, spec, built=built))
 
 
 def _affordable(cases: Iterable[Case]) -> Iterator[Case]:
@@ -269,13 +205,3 @@ def _affordable(cases: Iterable[Case]) -> Iterator[Case]:
         if case.check.gate and not passed_gate:
             passed_gate = True
             began = time.process_time(), time.monotonic()
-
-
-def _silence() -> None:
-    """Discard what a component prints, and its warnings: ``fusionkit check`` shows them."""
-    faulthandler.disable()
-    stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
-    os.dup2(stream.fileno(), 1)
-    os.dup2(stream.fileno(), 2)
-    sys.stdout = sys.stderr = stream
-    warnings.simplefilter("ignore")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from fusionkit.errors import ConfigError, FusionKitError, cause_of, component_errors
+from fusionkit.errors import ConfigError, FusionKitError, cause_of, component_errors, out_of_memory
 from fusionkit.registry.options import check_options, options_of
 from fusionkit.registry.spec import Spec
 
@@ -58,6 +58,7 @@ class Subject:
         number: index of the option set.
         expected: expected failures: name of the check to the reason.
         errors: results of the gates and root checks that ran: name of the check to the error, empty if there is none.
+        failed_inputs: inputs on which the component failed; another check reports it, the others do not try them again.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Subject:
     number: int
     expected: Mapping[str, str]
     errors: dict[str, str] = field(default_factory=dict)
+    failed_inputs: set[str] = field(default_factory=set)
 
     @property
     def text(self) -> str:
@@ -250,11 +252,16 @@ def _error(subject: Subject, check: Check) -> str:
 
 
 def _message(error: BaseException) -> str:
-    return (
-        " ".join(str(error).split())
-        if isinstance(error, (CheckFailed, FusionKitError)) and str(error)
-        else cause_of(error)
-    )
+    purposeful = isinstance(error, (CheckFailed, FusionKitError)) and str(error)
+    message = " ".join(str(error).split()) if purposeful else cause_of(error)
+    return f"ran out of memory: {message}" if any(map(out_of_memory, _chain(error))) else message
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def require(condition: object, message: str) -> None:

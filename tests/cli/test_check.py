@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,36 @@ class StayAsYouAre(Smoother):
         return x
 '''
 KNOWN = '    expected_failures = {"constant_clip_stays": "it is made to forget"}\n\n    def smooth('
+TENSOR = '''"""A plugin."""
+import torch
+from torch import nn
+
+from fusionkit.contracts import Fusion
+from fusionkit.registry import FUSIONS
 
 
-def check(*words: str) -> tuple[int, str]:
+@FUSIONS.register_module()
+class OuterProduct(Fusion):
+    """Outer product of all views.
+
+    Reference: Zadeh et al., Tensor fusion network, EMNLP 2017.
+    """
+
+    def __init__(self, in_dims, num_classes):
+        super().__init__(in_dims, num_classes)
+        self.project = nn.ModuleDict({name: nn.Linear(width, 6) for name, width in in_dims.items()})
+        self.post = nn.Linear(7 ** len(in_dims), 8)
+
+    def fuse(self, views, present):
+        joint = torch.ones_like(views[self.main][:, :1])
+        for name, layer in self.project.items():
+            one = nn.functional.pad(layer(views[name]), (1, 0), value=1)
+            joint = (joint.unsqueeze(2) * one.unsqueeze(1)).flatten(1)
+        return self.post(joint)
+'''
+
+
+def check(*words: str | Path) -> tuple[int, str]:
     result = call("check", *words)
     return result.exit_code, result.output
 
@@ -86,6 +114,29 @@ def test_an_expected_failure_that_does_not_fail_is_one(tmp_path: Path) -> None:
     assert code == 1
     assert "constant_clip_stays: expected_failures: expected this check to fail; it passes" in text
     assert "20 passed, 1 failed, 0 expected failure" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_a_fusion_too_large_for_twelve_views_fails_one_check(tmp_path: Path) -> None:
+    """It asks for 7 ** 12 * 8 weights: 413 GiB."""
+    (tmp_path / "mine.py").write_text(TENSOR, encoding="utf-8")
+    code, text = check(str(tmp_path / "mine.py"))
+    assert code == 1
+    assert "twelve_views: ran out of memory: RuntimeError" in text
+    assert "35 checks: 30 passed, 1 failed" in text
+
+
+def test_a_check_that_hangs_or_ends_its_process_fails_and_the_next_component_is_checked(tmp_path: Path) -> None:
+    for name, change in {"hangs": "time.sleep(60)", "ends": "os._exit(3)"}.items():
+        source = GOOD.replace("StayAsYouAre", name.capitalize()).replace("return x", f"{change}\n        return x")
+        (tmp_path / f"{name}.py").write_text(f"import os\nimport time\n{source}", encoding="utf-8")
+    code, text = check(tmp_path / "hangs.py", tmp_path / "ends.py", "smoothers/none", "--timeout", "0.5")
+    assert code == 1
+    rows = {line.split()[1]: line.split()[2:5] for line in text.splitlines() if line.startswith("smoother")}
+    assert [rows[name][1] for name in ("hangs", "ends", "none")] == ["1", "1", "0"]
+    assert "failed: hangs: builds_and_runs: took longer than 0.5 s" in text
+    assert "failed: ends: builds_and_runs: its process ended with exit code 3" in text
+    assert "builds_and_runs took longer than 0.5 s (hangs)" in text  # the reason why the later checks are skipped
 
 
 def test_a_missing_method_is_named(tmp_path: Path) -> None:
