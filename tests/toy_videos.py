@@ -88,6 +88,19 @@ def turn(path: Path, degrees: int) -> Path:
     return path
 
 
+def trim(path: Path, start: int, count: int, rate: int = 25) -> Path:
+    """Write into an MP4 file's edit list that only ``count`` frames are shown, from frame ``start``, counted from 0."""
+    with av.open(str(path)) as container:
+        second = container.streams.video[0].time_base.denominator
+    data = bytearray(path.read_bytes())
+    (scale,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    at = data.index(b"elst") + 12  # version 0: flags and number of edits, then duration and start of the first
+    _, before = struct.unpack_from(">Ii", data, at)
+    struct.pack_into(">Ii", data, at, count * scale // rate, before + start * second // rate)
+    path.write_bytes(data)
+    return path
+
+
 def announce(path: Path, frames: int) -> Path:
     """Write another number of frames into an AVI file's header."""
     data = bytearray(path.read_bytes())

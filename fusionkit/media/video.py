@@ -1,11 +1,14 @@
-"""Decode a video frame by frame with PyAV: in display order, upright, with the time of each frame."""
+"""Decode a video with PyAV, frame by frame or by number: in display order, upright, with the time of each frame."""
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ ENDINGS = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
 )
 _TOLERANCE = 0.5  # s by which the decoded frames may end before the declared duration
+_UNKNOWN = np.iinfo(np.int64).min
+_STEADY = 0.9  # share of the steps between frames that are equal where the rate is constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +45,15 @@ class MediaFrame:
 class Video:
     """A video file.
 
-    Frames are numbered over the frames that can be decoded, whatever their rate; ``seconds`` is the time in the file.
+    Frames are numbered over the frames that are shown and can be decoded, whatever their rate; ``seconds`` is the time
+    in the file. What a trim (edit list) hides is not shown.
     Frames are rotated as the display matrix of the file says, and resized where pixels are not square.
 
     Attributes:
         path: the file.
         turn: degrees by which frames are turned clockwise, a multiple of 90, on top of the display matrix.
         faults: problems found while reading, one line each; complete after the last frame.
-        expected: declared number of frames; set with the first frame, None where the file has no such number.
+        expected: declared number of shown frames; set with the first frame, None where the file has no such number.
     """
 
     path: Path
@@ -65,80 +71,246 @@ class Video:
             ConfigError: if PyAV is not installed.
             DataError: if the file is not a video, or no frame can be decoded.
         """
-        with extra("video", f"{self.path}"):
-            import av
+        with _opened(self.path) as (container, stream):
+            yield from self._decoded(container, stream, after)
 
-        _check(self.path)
-        try:
-            container = av.open(str(self.path))
-        except (av.FFmpegError, OSError) as error:
-            raise DataError(
-                f"{self.path} cannot be read as a video: {_ffmpeg_message(error)}",
-                hint="the file is damaged or not a video",
-            ) from error
-        with container:
-            yield from self._decoded(container, after)
-
-    def _decoded(self, container: Any, after: int) -> Iterator[MediaFrame]:
-        stream = _video_stream(container, self.path)
-        stream.thread_type = "AUTO"
+    def _decoded(self, container: Any, stream: Any, after: int) -> Iterator[MediaFrame]:
         self.faults, self.expected = [], expected_frames(container, stream)
         convert = FrameConverter(stream.sample_aspect_ratio)
-        count = damaged = 0
-        end = 0.0
-        for item in _items(container, stream):
-            if isinstance(item, float):
-                end = max(end, item)
-            elif isinstance(item, str):
-                damaged += 1
-            else:
-                count += 1
-                if count <= after:
-                    continue
+        reading = _Reading()
+        for frame in reading.frames(container, stream):
+            if len(reading.times) > after:
                 # The time of each frame, not number / rate: the rate may vary.
-                seconds = math.nan if item.time is None else float(item.time)
-                yield MediaFrame(count, seconds, turned(convert(item), self.turn))
-        if not count:
+                yield MediaFrame(len(reading.times), reading.times[-1], turned(convert(frame), self.turn))
+        if not reading.times:
             raise DataError(f"{self.path}: no frame can be decoded", hint="the file is truncated or damaged")
-        declared, duration = stream.frames, (container.duration or 0) / 1e6
-        if damaged:
-            self.faults.append(f"{self.path}: {damaged} packet(s) cannot be decoded; {count} frames were read")
+        self.faults = [f"{self.path}{fault}" for fault in reading.faults(container, stream)]
+
+
+@dataclass
+class _Reading:
+    """What is seen while a stream is decoded from its start.
+
+    Attributes:
+        times: s of each frame; NaN where unknown.
+        end: of the last packet of any stream, in s.
+        undecoded: packets that raise an error.
+        corrupt: packets that the container calls damaged.
+        before_key: packets before the first key frame, if it is not the first.
+        has_key: whether a key frame was met.
+        skip: whether packets before the first key frame are not decoded.
+    """
+
+    times: array[float] = field(default_factory=lambda: array("d"))
+    end: float = 0.0
+    undecoded: int = 0
+    corrupt: int = 0
+    before_key: int = 0
+    has_key: bool = False
+    skip: bool = False
+
+    def frames(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Yield the frames, as ``av.VideoFrame``."""
+        import av
+
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError):
+                self.undecoded += 1
+                return
+            if packet.pts is not None and packet.time_base is not None:
+                self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == stream.index:
+                self._note(packet)
+                if self.skip and not self.has_key:
+                    continue
+                for frame in self._frames_of(packet):
+                    self.times.append(math.nan if frame.time is None else float(frame.time))
+                    yield frame
+
+    def _note(self, packet: Any) -> None:
+        self.corrupt += bool(packet.is_corrupt)
+        self.has_key |= bool(packet.is_keyframe)
+        if packet.size and not self.has_key and not packet.is_discard:
+            self.before_key += 1
+
+    def _frames_of(self, packet: Any) -> list[Any]:
+        import av
+
+        try:
+            decoded: list[Any] = packet.decode()
+        except (av.FFmpegError, OSError):
+            self.undecoded += 1
+            return []
+        return decoded
+
+    def faults(self, container: Any, stream: Any) -> list[str]:
+        """Return what is wrong with the stream, after its last frame: how each line goes on after the path."""
+        faults, count = [], len(self.times)
+        declared, duration = _shown(container, stream), (container.duration or 0) / 1e6
+        gap = self._longest_gap() if not declared or count < declared else None
+        shift = f"; a gap of {gap[1] - gap[0]:.2f} s at {gap[0]:.2f} s lowers later frame numbers" if gap else ""
+        if self.before_key and self.has_key:
+            first = next((time for time in self.times if not math.isnan(time)), 0.0)
+            cut = f"{self.before_key} packet(s) before the first key frame cannot be decoded, or only in part"
+            faults.append(f" starts between key frames: {cut}; frame 1 is that at {first:.2f} s")
+        if lost := max(self.undecoded, self.corrupt):
+            faults.append(f": {lost} packet(s) are damaged; {count} frames were read{shift}")
         elif declared and declared != count:
-            self.faults.append(f"{self.path}: the header declares {declared} frames; {count} were read")
-        elif end < duration - _TOLERANCE:
-            lengths = f"the header declares {duration:.1f} s; the frames end at {end:.1f} s"
-            self.faults.append(f"{self.path} is truncated: {lengths}; {count} frames were read")
+            shift = shift or ("; a missing frame lowers the numbers of later ones" if count < declared else "")
+            faults.append(f": the header declares {declared} frames; {count} were read{shift}")
+        elif self.end < duration - _TOLERANCE:
+            lengths = f"the header declares {duration:.1f} s; the frames end at {self.end:.1f} s"
+            faults.append(f" is truncated: {lengths}; {count} frames were read")
+        elif gap and gap[1] - gap[0] > _TOLERANCE:
+            faults.append(f": {count} frames were read{shift}")
+        return faults
+
+    def _longest_gap(self) -> tuple[float, float] | None:
+        """Return the times around the longest gap between frames; None where the rate varies or no frame is missing."""
+        times = np.array(self.times)
+        times = np.sort(times[~np.isnan(times)])
+        steps = np.diff(times)
+        if len(steps) < 2:
+            return None
+        usual, longest = float(np.median(steps)), int(steps.argmax())
+        if steps[longest] < 1.5 * usual or np.mean(np.abs(steps - usual) <= 0.1 * usual) < _STEADY:
+            return None
+        return float(times[longest]), float(times[longest + 1])
 
 
-def _items(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the frames of a stream, the end of every packet of any stream in s, and the messages of decoding errors."""
-    import av
+class FrameIndex:
+    """The frames of :class:`Video`, by number: the file is decoded once, and no image is kept.
 
-    packets = container.demux()
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError) as error:
-            yield _ffmpeg_message(error)
-            return
-        if packet.pts is not None and packet.time_base is not None:
-            yield float((packet.pts + (packet.duration or 0)) * packet.time_base)
-        if packet.stream.index != stream.index:
-            continue
-        try:
-            yield from packet.decode()
-        except (av.FFmpegError, OSError) as error:
-            yield _ffmpeg_message(error)
+    Only decoding tells which frames there are: trims, damage and streams that start between key frames hide some, and
+    some codecs have packets without a picture.
+
+    Attributes:
+        pts: (N,) int64 presentation time of each frame; the lowest int64 where it is unknown or that of several frames.
+        damaged: whether some of the file cannot be decoded or is corrupt.
+        keys: (K,) int64 indices of the key frames to which the file can be searched, ascending.
+
+    Args:
+        path: the video.
+
+    Raises:
+        ConfigError: if PyAV is not installed.
+        DataError: if the file is not a video, or no frame can be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        pts, keys, reading = array("q"), array("B"), _Reading()
+        self.damaged = False
+        with _opened(path) as (container, stream):
+            for frame in reading.frames(container, stream):
+                pts.append(_UNKNOWN if frame.pts is None else frame.pts)
+                keys.append(frame.key_frame and not frame.is_corrupt)
+                self.damaged |= bool(frame.is_corrupt)
+        self.damaged |= bool(reading.undecoded or reading.corrupt)
+        if not pts:
+            raise DataError(f"{path}: no frame can be decoded", hint="the file is truncated or damaged")
+        self.pts = np.array(pts, np.int64)
+        values, counts = np.unique(self.pts, return_counts=True)
+        self.pts[np.isin(self.pts, values[counts > 1])] = _UNKNOWN
+        self.keys = np.flatnonzero(np.array(keys, bool) & (self.pts != _UNKNOWN))
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+class FrameReader:
+    """Read single frames of a video; a frame is decoded from a key frame before it.
+
+    Args:
+        path: the video.
+        index: of the same file.
+
+    Raises:
+        DataError: if the file cannot be opened any more.
+    """
+
+    def __init__(self, path: Path, index: FrameIndex) -> None:
+        self._path, self._index = path, index
+        # How damage is concealed depends on the threads; without damage, one frame needs no threads.
+        self._container, self._stream = _open(path, threads="AUTO" if index.damaged else "SLICE")
+        self._convert = FrameConverter(self._stream.sample_aspect_ratio)
+
+    def read(self, number: int) -> np.ndarray | None:
+        """Return the image of frame ``number``, from 1, as :class:`Video` does; None if the file has changed.
+
+        Raises:
+            DataError: if the file cannot be read any more.
+        """
+        pts = int(self._index.pts[number - 1])
+        before = self._index.keys[self._index.keys < number]
+        if pts != _UNKNOWN:
+            for key in before[-2:][::-1].tolist():
+                self._container.seek(int(self._index.pts[key]), stream=self._stream, backward=True)
+                for frame in _Reading(skip=True).frames(self._container, self._stream):
+                    if frame.pts == pts:
+                        return self._convert(frame)
+                    if frame.pts is None or frame.pts > pts:
+                        break  # the search ended behind the key frame
+        with _opened(self._path) as (container, stream):
+            frames = _Reading().frames(container, stream)
+            frame = next(islice(frames, number - 1, None), None)
+            return None if frame is None else self._convert(frame)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Open a video for reading from its start."""
+    container, stream = _open(path, threads="AUTO")
+    with container:
+        yield container, stream
+
+
+def _open(path: Path, threads: str) -> tuple[Any, Any]:
+    """Return the container of a video and its stream of pictures.
+
+    Raises:
+        ConfigError: if PyAV is not installed.
+        DataError: if the file is not a video that can be decoded.
+    """
+    with extra("video", f"{path}"):
+        import av
+
+    _check(path)
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as a video: {_ffmpeg_message(error)}", hint="the file is damaged or not a video"
+        ) from error
+    try:
+        stream = _video_stream(container, path)
+    except DataError:
+        container.close()
+        raise
+    stream.thread_type = threads
+    return container, stream
 
 
 def expected_frames(container: Any, stream: Any) -> int | None:
-    """Return the number of frames in the header, else duration times mean rate; None where the file has neither."""
-    if stream.frames:
-        return int(stream.frames)
+    """Return the number of shown frames in the header, else duration times mean rate; None where there is neither."""
+    if declared := _shown(container, stream):
+        return declared
     rate = stream.average_rate or 0
     return round((container.duration or 0) / 1e6 * float(rate)) or None
+
+
+def _shown(container: Any, stream: Any) -> int:
+    """Return the number of frames in the header that an edit list does not hide; 0 where there is no number.
+
+    Reference: ISO/IEC 14496-12, ``elst``. FFmpeg marks in its index what the list hides.
+    """
+    if stream.frames and "mp4" in container.format.name.split(","):
+        return sum(not entry.is_discard for entry in stream.index_entries)
+    return int(stream.frames)
 
 
 def _check(path: Path) -> None:

@@ -12,18 +12,17 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fusionkit.config.splits import Holdout
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS, read_image
-from fusionkit.contracts.regular_file import open_file, read_file
+from fusionkit.contracts.regular_file import read_file
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import ConfigError, DataError, cause_of, extra
+from fusionkit.errors import ConfigError, DataError
 from fusionkit.media import video
-from fusionkit.media.video import FrameConverter
+from fusionkit.media.video import FrameIndex, FrameReader
 from fusionkit.registry import DATASETS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.file_index import kept_hashes
@@ -300,10 +299,10 @@ def _ending(name: str) -> str:
 
 
 class VideoFrames(Images):
-    """Every ``stride``-th frame of a video.
+    """Every ``stride``-th frame of a video, as :class:`fusionkit.media.video.Video` numbers and shows them.
 
-    A frame is decoded from the key frame before it, so random access decodes the frames between. For long training on
-    long videos, frames in files are faster.
+    The file is decoded once when it is opened. Then a frame is decoded from the key frame before it, so random access
+    decodes the frames between. For long training on long videos, frames in files are faster.
 
     Args:
         path: the video.
@@ -316,81 +315,29 @@ class VideoFrames(Images):
     def __init__(self, path: Path, stride: int = 1) -> None:
         self.path = path
         self.stride = stride
-        self._own = PerWorker(self._opened)  # a decoder has a position
-        try:
-            times, self._keys = self._indexed()
-        except (OSError, ValueError) as error:  # PyAV's errors are of these kinds
-            raise DataError(f"{path} cannot be read as a video: {cause_of(error)}") from error
-        if not len(times) or not len(self._keys):
-            raise DataError(f"{path} has no frames")
-        self._times = times[::stride]
+        self._frames = FrameIndex(path)
+        self._own = PerWorker(lambda: FrameReader(path, self._frames))  # a decoder has a position
 
     def __len__(self) -> int:
-        return len(self._times)
+        return len(range(0, len(self._frames), self.stride))
 
     def read(self, index: int) -> np.ndarray | None:
         """Decode one frame."""
-        target = int(self._times[index])
-        before = max(int(np.searchsorted(self._keys[:, 0], target, side="right")) - 1, 0)
         try:
-            for start in (before, 0):
-                image = self._decoded(int(self._keys[start, 1]), target)
-                if image is not None:
-                    return image
-        except (OSError, ValueError):
+            return self._own.value.read(index * self.stride + 1)
+        except (OSError, ValueError, DataError):  # PyAV's errors are of the first two kinds
             self._own.reset()
-        return None
-
-    def _decoded(self, start: int, target: int) -> np.ndarray | None:
-        """Decode the frame shown at ``target`` from a key frame; None if the seek ended behind it."""
-        container, upright = self._own.value
-        container.seek(start, stream=container.streams.video[0], backward=True)
-        earlier = False
-        for frame in container.decode(video=0):
-            if frame.pts is not None and frame.pts >= target:
-                image: np.ndarray = upright(frame)
-                return image if earlier or frame.pts == target else None
-            earlier = True
-        return None
+            return None
 
     def where(self, index: int) -> str:
-        """Return the path and the frame number, from 0."""
-        return f"{self.path} frame {index * self.stride}"
+        """Return the path and the frame number, from 1."""
+        return f"{self.path} frame {index * self.stride + 1}"
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the file's name and content, and of the stride; an unchanged file is not read."""
+        """Identity of the file's name and content, of its number of frames, and of the stride."""
         (hash_,) = kept_hashes(str(self.path.parent), [str(self.path)])
-        return digest([self.path.name, hash_.hex(), self.stride])
-
-    def _indexed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Index the frames; packets are read and not decoded.
-
-        Returns:
-            (N,) int64: presentation time of each frame, ascending; (K, 2) int64: presentation time and decoding time of
-            each key frame. Containers are searched by decoding time.
-        """
-        with extra("video", f"{self.path}"):
-            import av
-
-        times, keys = [], []
-        open_file(self.path).close()
-        with av.open(str(self.path)) as container:
-            if not container.streams.video:
-                raise ValueError("it has no video stream")
-            for packet in container.demux(video=0):
-                shown = packet.dts if packet.pts is None else packet.pts
-                if shown is not None:
-                    times.append(shown)
-                    if packet.is_keyframe:
-                        keys.append((shown, shown if packet.dts is None else packet.dts))
-        return np.sort(np.array(times, np.int64)), np.array(sorted(keys), np.int64).reshape(-1, 2)
-
-    def _opened(self) -> tuple[Any, FrameConverter]:
-        import av
-
-        container = av.open(str(self.path))
-        return container, FrameConverter(container.streams.video[0].sample_aspect_ratio)
+        return digest([self.path.name, hash_.hex(), len(self._frames), self.stride])
 
 
 class DatasetImages(Images):

@@ -1,16 +1,17 @@
 """Videos: every frame, upright, with its time; a fault of a file is one line."""
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from toy_videos import announce, turn, write_sound, write_video
+from toy_videos import announce, trim, turn, write_sound, write_video
 
 from fusionkit.errors import DataError
 from fusionkit.media import video
-from fusionkit.media.video import MediaFrame, Video, rotate
+from fusionkit.media.video import FrameIndex, FrameReader, MediaFrame, Video, rotate
 
 TIMES = [0, 0.04, 0.08, 0.5, 0.54, 1.2, 1.3, 1.4, 1.8, 2.0]
 
@@ -121,7 +122,8 @@ def test_a_truncated_video_is_read_as_far_as_possible_and_reported(tmp_path: Pat
 def test_a_wrong_number_of_frames_in_the_header_is_reported(tmp_path: Path, count: int):
     frames, faults = read(announce(write_video(tmp_path / "a.avi", greys(10)), count))
     assert len(frames) == 10
-    assert faults == [f"{tmp_path}/a.avi: the header declares {count} frames; 10 were read"]
+    lost = "; a missing frame lowers the numbers of later ones" if count > 10 else ""
+    assert faults == [f"{tmp_path}/a.avi: the header declares {count} frames; 10 were read{lost}"]
 
 
 def test_damage_in_the_middle_is_reported_and_the_rest_is_read(tmp_path: Path):
@@ -132,6 +134,108 @@ def test_damage_in_the_middle_is_reported_and_the_rest_is_read(tmp_path: Path):
     frames, faults = read(path)
     assert 8 < len(frames) <= 20
     assert len(faults) == 1
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 7), (3, 7), (5, 5), (4, 6)])
+@pytest.mark.parametrize("between", ["0", "2"])
+def test_a_trimmed_video_shows_what_its_edit_list_shows(tmp_path: Path, start: int, count: int, between: str):
+    """Thirty frames announced, of which a trim hides some, is no fault."""
+    options = {"g": "4", "bf": between}
+    path = trim(write_video(tmp_path / "a.mp4", greys(12), codec="libx264", options=options), start, count)
+    one = Video(path)
+    frames = list(one.frames())
+    assert [round(frame.image.mean() / 20) for frame in frames] == list(range(start, start + count))
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(count) / 25, atol=0.002)
+    assert (one.faults, one.expected) == ([], count)
+
+
+def test_a_trimmed_video_that_is_truncated_is_reported(tmp_path: Path):
+    path = write_video(tmp_path / "a.mp4", noise(20), container_options={"movflags": "faststart"})
+    frames, faults = read(cut_short(trim(path, 0, 18)))
+    assert len(frames) < 18
+    assert f"{len(frames)} " in faults[0]
+
+
+MOVING = [np.roll(np.random.default_rng(0).integers(0, 200, (48, 64, 3)), n, 1).astype(np.uint8) + n for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.ts", "libx264"), ("a.ts", "mpeg2video"), ("a.webm", "libvpx")]
+)
+def test_a_damaged_middle_that_shifts_frame_numbers_is_told(tmp_path: Path, name: str, codec: str):
+    path = write_video(tmp_path / name, MOVING, codec=codec, options={"g": "10"})
+    assert read(path)[1] == []
+    data = bytearray(path.read_bytes())
+    start, end = len(data) * 2 // 5, len(data) * 3 // 5
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    frames, faults = read(path)
+    times = np.sort([frame.seconds for frame in frames])
+    steps = np.diff(times)
+    (fault,) = faults
+    gap = f"a gap of {steps.max():.2f} s at {times[steps.argmax()]:.2f} s lowers later frame numbers"
+    assert fault.endswith(f" {len(frames)} frames were read; {gap}")
+
+
+def test_a_start_between_key_frames_is_told(tmp_path: Path):
+    path = write_video(tmp_path / "a.ts", MOVING, codec="libx264", options={"g": "10", "bf": "0"})
+    with av.open(str(path)) as container:
+        start = [packet.pos for packet in container.demux(video=0) if packet.size][6]
+    data = path.read_bytes()
+    path.write_bytes(data[: 188 * 3] + data[start:])  # the tables of the stream, and all from the seventh frame
+    frames, faults = read(path)
+    before = "4 packet(s) before the first key frame cannot be decoded, or only in part"
+    whole = np.arange(40) / 25
+    assert len(frames) == 30
+    first = frames[0].seconds
+    assert faults == [f"{path} starts between key frames: {before}; frame 1 is that at {first:.2f} s"]
+    np.testing.assert_allclose([frame.seconds - first for frame in frames], whole[:30], atol=0.002)
+
+
+def trimmed(path: Path) -> None:
+    trim(write_video(path, MOVING, codec="libx264", options={"g": "10", "bf": "2"}), 5, 28)
+
+
+def damaged(path: Path) -> None:
+    write_video(path, MOVING, codec="libx264", options={"g": "4"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+
+
+def variable(path: Path) -> None:
+    write_video(path, MOVING[:10], times=TIMES, options={"g": "4"})
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("trimmed.mp4", trimmed),
+        ("variable.mkv", variable),
+        ("variable.mp4", variable),
+        ("damaged.mp4", damaged),
+        *[
+            (f"between.{ending}", partial(write_video, frames=MOVING[:25], codec=codec, options=options))
+            for ending, codec, options in [
+                ("mp4", "libx264", {"g": "10", "bf": "3", "x264-params": "open-gop=1"}),
+                ("mkv", "libx264", {"g": "2", "bf": "2"}),
+                ("mov", "mpeg4", {"g": "7", "bf": "2"}),
+                ("avi", "mpeg4", {"g": "7", "bf": "2"}),
+                ("ts", "mpeg2video", {"g": "7", "bf": "2"}),
+                ("ts", "libx264", {"g": "7", "bf": "2"}),
+                ("webm", "libvpx", {"g": "10", "auto-alt-ref": "1", "lag-in-frames": "8"}),
+            ]
+        ],
+    ],
+)
+def test_a_frame_by_number_is_that_of_the_frames_in_order(tmp_path: Path, name: str, make):
+    make(tmp_path / name)
+    frames, _ = read(tmp_path / name)
+    index = FrameIndex(tmp_path / name)
+    reader = FrameReader(tmp_path / name, index)
+    assert len(index) == len(frames)
+    for at in np.random.default_rng(1).permutation(len(frames)).tolist():
+        np.testing.assert_array_equal(reader.read(at + 1), frames[at].image, err_msg=f"frame {at + 1}")
 
 
 def empty(path: Path) -> None:
