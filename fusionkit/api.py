@@ -1022,7 +1022,7 @@ def align(
     from fusionkit.media import align as media
     from fusionkit.media.coverage import write_coverage
     from fusionkit.media.face_tracking import DetectionOptions
-    from fusionkit.media.inputs import find_inputs
+    from fusionkit.media.inputs import find_inputs, join_numbered_images
     from fusionkit.media.turns import turn_of
     from fusionkit.registry import EXTRACTORS
     from fusionkit.registry.spec import Spec
@@ -1034,6 +1034,7 @@ def align(
     chosen = None if people == "all" else people
     options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience, turn_of(rotate))
     found, unlisted = find_inputs(_listed(inputs))
+    found = join_numbered_images(found)
     media.check_output(Path(out))
     progress.started(len(found))
     outcomes: list[AlignOutcome] = []

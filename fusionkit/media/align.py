@@ -17,7 +17,7 @@ from fusionkit.media.video import MediaFrame
 from fusionkit.storage.artifact import unwritable, write_file
 
 OnFrame = Callable[[MediaInput, int, "int | None"], None]
-"""Called after each frame with the input, the frame number, and the declared number of frames or None."""
+"""Called after each frame with the input, the number of frames read, and the declared number of frames or None."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class AlignedInput:
     Attributes:
         source: path of the file, as it was given.
         state: of file and options; where it differs, the input is aligned again.
-        frames: number of frames read.
+        frames: number of frames read; the share of frames with a face is of these.
         seconds: time of the last frame; 0 for a photo.
         faces: number of faces detected in all frames.
         dropped: number of them in tracks that were too short.
         clips: by name.
         faults: problems found while reading, one line each.
         turn: degrees by which its frames were turned clockwise; positions are those of the turned frames.
+        first: number of the first frame.
+        last: number of the last frame, by default of a video; of a folder of images, some between may be missing.
     """
 
     source: str
@@ -60,6 +62,13 @@ class AlignedInput:
     clips: list[AlignedClip] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     turn: int = 0
+    first: int = 1
+    last: int | None = None
+
+    @property
+    def end(self) -> int:
+        """Return the number of the last frame."""
+        return self.frames if self.last is None else self.last
 
     def write(self, out: Path, name: str) -> None:
         """Store the result; from then on the input counts as done.
@@ -114,7 +123,7 @@ def align(
     """Align inputs one after the other; an input that fails does not stop the others.
 
     Args:
-        inputs: photos and videos with different names.
+        inputs: photos, videos and folders of images, with different names.
         options: of detection, with a detector.
         identity: of the detector, as JSON; crops of another detector are not reused.
         out: the crops go to ``cropped_aligned/<folder>/<clip>/00001.jpg`` and the reports to ``align/`` below it, where
@@ -131,23 +140,23 @@ def align(
     owners = {clip.clip: name for name, result in AlignedInput.read_all(out).items() for clip in result.clips}
     for item in inputs:
         try:
-            state = _state(item.path, options, identity)
-            before = AlignedInput.read(out / REPORTS / f"{item.name}.json")
+            state = _state(item, options, identity)
+            before = AlignedInput.read(out / REPORTS / f"{item.report_name}.json")
             if before and before.state == state and all((out / CROPS / clip.clip).is_dir() for clip in before.clips):
-                yield AlignOutcome(item.path, item.name, before, True, before.faults)
+                yield AlignOutcome(item.path, item.report_name, before, True, before.faults)
                 continue
-            with CropFolder(out, item.name, options.side, state) as crops:
+            with CropFolder(out, item.report_name, options.side, state) as crops:
                 result = _Aligner(upright(item, options), options, crops, on_frame).run(state, owners, before)
-            result.write(out, item.name)
+            result.write(out, item.report_name)
         except StorageError:
             raise
         except FusionKitError as error:
-            yield AlignOutcome(item.path, item.name, None, False, [str(error)])
+            yield AlignOutcome(item.path, item.report_name, None, False, [str(error)])
         except OSError as error:
             fault = f"{item.path} cannot be read: {error.strerror or error}"
-            yield AlignOutcome(item.path, item.name, None, False, [fault])
+            yield AlignOutcome(item.path, item.report_name, None, False, [fault])
         else:
-            yield AlignOutcome(item.path, item.name, result, False, result.faults)
+            yield AlignOutcome(item.path, item.report_name, result, False, result.faults)
 
 
 def check_output(out: Path) -> None:
@@ -165,12 +174,14 @@ def check_output(out: Path) -> None:
         raise unwritable(out, error) from error
 
 
-def _state(path: Path, options: DetectionOptions, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the crops of a file, as JSON."""
-    status = path.stat()
+def _state(item: MediaInput, options: DetectionOptions, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the crops of an input, as JSON."""
+    status = [path.stat() for path in ([path for _, path in item.images] or [item.path])]
+    images = {"images": [number for number, _ in item.images]} if item.images else {}
     return {
-        "size": status.st_size,
-        "changed": status.st_mtime_ns,
+        **images,
+        "size": sum(one.st_size for one in status),
+        "changed": max(one.st_mtime_ns for one in status),
         "detector": dict(identity),
         "people": options.people,
         "side": options.side,
@@ -187,31 +198,38 @@ class _Aligner:
         self.item, self.options, self.crops, self.on_frame = item, options, crops, on_frame
         self.reader = item.open()
         self.tracker = BoxTracker(options.patience)
-        self.frames, self.faces, self.seconds = 0, 0, 0.0
+        self.last, self.faces, self.seconds = -1, 0, 0.0
 
     def run(self, state: dict[str, Any], owners: dict[str, str], before: AlignedInput | None) -> AlignedInput:
         """Read the frames that an interrupted run has not read, and publish the crops."""
         for number, seconds, boxes in self.crops.resumed_frames():
             self.tracker.follow(number, boxes)
             self._count(number, seconds, len(boxes))
-        for frame in self.reader.frames(after=self.frames):
+        for frame in self.reader.frames(after=self.last):
             self._add(frame)
         names = self._clip_names(owners)
         kept = [track for track in self.tracker.tracks if track.number in names]
         self.crops.publish(names, [clip.clip for clip in before.clips] if before else [])
         faults = list(self.reader.faults)
+        frames = self.reader.count
         if not self.faces:
-            faults.append(f"{self.item.path}: no face found in {self.frames:,} frame(s) ({NO_FACE_HINT})")
+            faults.append(f"{self.item.path}: no face found in {frames:,} frame(s) ({NO_FACE_HINT})")
+        if self.item.images and (left := _frames(self.tracker.tracks) - _frames(kept)):
+            seen = f"{len(left)} of {frames} images have faces, but in too few images for a clip, and get no crop"
+            faults.append(f"{self.item.path}: {seen}; the first is number {min(left)} (--min-frames 1 keeps them)")
+        first, last = self.reader.span
         return AlignedInput(
             source=str(self.item.path),
             state=state,
-            frames=self.frames,
+            frames=frames,
             seconds=self.seconds,
             faces=self.faces,
             dropped=self.faces - sum(track.frames for track in kept),
             clips=_clips(kept, names),
             faults=faults,
             turn=self.item.turn,
+            first=first,
+            last=last,
         )
 
     def _add(self, frame: MediaFrame) -> None:
@@ -223,10 +241,10 @@ class _Aligner:
         for face, track in zip(faces, tracks, strict=True):
             self.crops.add(track, frame, face)
         self._count(frame.number, frame.seconds, len(faces))
-        self.on_frame(self.item, frame.number, self.reader.expected)
+        self.on_frame(self.item, self.reader.count, self.reader.expected)
 
     def _count(self, number: int, seconds: float, faces: int) -> None:
-        self.frames, self.faces = number, self.faces + faces
+        self.last, self.faces = number, self.faces + faces
         self.seconds = max(self.seconds, seconds)  # in this order, max ignores NaN
 
     def _clip_names(self, owners: dict[str, str]) -> dict[int, str]:
@@ -235,15 +253,20 @@ class _Aligner:
         Raises:
             DataError: if another input has a clip of this name.
         """
-        suffixes = clip_suffixes(self.tracker.tracks, self.options.min_frames if self.item.is_video else 1)
+        suffixes = clip_suffixes(self.tracker.tracks, 1 if self.item.is_photo else self.options.min_frames)
         names = {number: f"{self.item.clip_name}{suffix}" for number, suffix in suffixes.items()}
         for clip in names.values():
-            if owners.setdefault(clip, self.item.name) != self.item.name:
+            if owners.setdefault(clip, self.item.report_name) != self.item.report_name:
                 raise DataError(
                     f"{self.item.path}: input {owners[clip]!r} already has a clip {clip!r}",
                     hint="rename one of the files",
                 )
         return names
+
+
+def _frames(tracks: Sequence[Track]) -> set[int]:
+    """Return the numbers of the frames that have a face of a track."""
+    return {number for track in tracks for first, last in track.runs for number in range(first, last + 1)}
 
 
 def _clips(tracks: list[Track], names: Mapping[int, str]) -> list[AlignedClip]:

@@ -51,7 +51,7 @@ def _rows(outcome: AlignOutcome) -> Iterator[Mapping[str, Any]]:
     row |= {"frames_read": result.frames, "seconds": round(result.seconds, 3), "turned": result.turn}
     row |= {"faces_found": result.faces, "faces_dropped": result.dropped}
     if not result.clips:
-        yield {**row, "frames_with_face": 0, "coverage": 0.0, "longest_gap": result.frames}
+        yield {**row, "frames_with_face": 0, "coverage": 0.0, "longest_gap": result.end - result.first + 1}
     for clip in result.clips:
         yield {
             **row,
@@ -60,16 +60,16 @@ def _rows(outcome: AlignOutcome) -> Iterator[Mapping[str, Any]]:
             "coverage": round(clip.frames / result.frames, 4),
             "first": clip.runs[0][0],
             "last": clip.runs[-1][1],
-            "longest_gap": max(_gaps(clip.runs, result.frames)),
+            "longest_gap": max(_gaps(clip.runs, result.first, result.end)),
         }
 
 
-def _gaps(runs: Iterable[Sequence[int]], frames: int) -> Iterator[int]:
-    end = 0
+def _gaps(runs: Iterable[Sequence[int]], start: int, last_frame: int) -> Iterator[int]:
+    end = start - 1
     for first, last in runs:
         yield first - end - 1
         end = last
-    yield frames - end
+    yield last_frame - end
 
 
 def _label(name: str) -> str:
@@ -91,7 +91,8 @@ def _chart(outcomes: Sequence[AlignOutcome]) -> bytes:
         if not result.clips:
             bars.append((outcome.name, 0.0, []))
         for clip in result.clips:
-            spans = [((first - 1) / result.frames, (last - first + 1) / result.frames) for first, last in clip.runs]
+            length = result.end - result.first + 1
+            spans = [((first - result.first) / length, (last - first + 1) / length) for first, last in clip.runs]
             bars.append((clip.clip, clip.frames / result.frames, spans))
     shown = sorted(bars, key=lambda bar: bar[1])[:_MAX_BARS]
     figure = Figure(figsize=(8, 1.2 + 0.24 * max(len(shown), 1)), layout="constrained")

@@ -9,12 +9,20 @@ from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
 
+import numpy as np
+
 from fusionkit.contracts import image_file
 from fusionkit.contracts.image_file import is_animated, is_image, load_image, unread_files
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, extra, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames, turned
+
+_DIGITS = 3  # at least, of a number that names a frame
+_PAIRS = 8  # of images that are compared
+_THUMB = 32  # px to which they are reduced
+# The median correlation of 8 pairs of faces in FER2013 is below .44 in each of 375 draws; frames of a clip exceed .8.
+_ALIKE = 0.6
 
 
 @dataclass
@@ -27,38 +35,48 @@ class ImageSequence:
         turn: degrees by which images are turned clockwise, a multiple of 90.
         faults: problems found while reading, one line each; complete after the last frame.
         expected: number of images.
+        count: number of images read so far.
     """
 
     path: Path
     files: Sequence[tuple[int, Path]]
     turn: int = 0
     faults: list[str] = field(default_factory=list)
+    count: int = 0
 
     @property
     def expected(self) -> int:
         """Return the number of images."""
         return len(self.files)
 
-    def frames(self, after: int = 0) -> Iterator[MediaFrame]:
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the number of the first and of the last image."""
+        return self.files[0][0], self.files[-1][0]
+
+    def frames(self, after: int = -1) -> Iterator[MediaFrame]:
         """Yield the images numbered above ``after``; an image that cannot be read is skipped.
+
+        Those up to ``after`` are read, too, so that ``count`` and ``faults`` do not depend on it.
 
         Raises:
             DataError: if no image can be read.
         """
-        self.faults = []
+        self.faults, self.count = [], 0
         errors: list[DataError] = []
-        files = [item for item in self.files if item[0] > after]
-        for number, path in files:
+        for number, path in self.files:
             try:
                 image = load_image(path)
             except DataError as error:
                 errors.append(error)
                 continue
-            yield MediaFrame(number, nan, turned(image, self.turn))
-        if errors and len(errors) == len(files):
+            self.count += 1
+            if number > after:
+                yield MediaFrame(number, nan, turned(image, self.turn))
+        if errors and not self.count:
             raise errors[0]
         if errors:
-            unread = f"{len(errors)} of {len(files)} images cannot be read and are skipped"
+            unread = f"{len(errors)} of {len(self.files)} images cannot be read and are skipped"
             self.faults.append(f"{self.path}: {unread}; the first: {errors[0]}")
 
 
@@ -73,6 +91,7 @@ class MediaInput:
         is_video: whether it is read as a video.
         images: of a folder, frame number, ascending, and file of each image.
         turn: degrees by which its frames are turned clockwise, a multiple of 90.
+        report: name of the reports of a folder of images, unique as ``name`` is of files.
     """
 
     path: Path
@@ -81,6 +100,12 @@ class MediaInput:
     is_video: bool
     images: tuple[tuple[int, Path], ...] = ()
     turn: int = 0
+    report: str = ""
+
+    @property
+    def report_name(self) -> str:
+        """Return the name of its reports, without folders."""
+        return self.report or self.name
 
     @property
     def clip_name(self) -> str:
@@ -149,9 +174,9 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
 
 
 def join_numbered_images(inputs: Sequence[MediaInput]) -> list[MediaInput]:
-    """Replace the images of a folder by one input if all of them are named as ``fusionkit align`` names crops.
+    """Replace the images of a folder by one input if they are the frames of a clip, as :func:`_are_frames_of_a_clip`.
 
-    That is ``00001.jpg``: at least five digits, padded with zeros. Other photos stay inputs of their own.
+    Other photos stay inputs of their own.
     """
     joined: list[MediaInput] = []
     folders: dict[Path, list[MediaInput]] = {}
@@ -241,6 +266,7 @@ def _named(inputs: list[MediaInput]) -> list[MediaInput]:
 def _with_folder_names(inputs: list[MediaInput]) -> list[MediaInput]:
     """Name folders of images by their path below the given folder, with parents before it until names differ."""
     taken = {item.clip_name for item in inputs if item.name}
+    reports = {item.name for item in inputs if item.name}
     named = []
     for item in inputs:
         if item.name:
@@ -251,18 +277,60 @@ def _with_folder_names(inputs: list[MediaInput]) -> list[MediaInput]:
         paths = ["/".join(parts[-length:]) for length in range(shortest, len(parts) + 1)]
         path = next((path for path in paths if path not in taken), "/".join(parts))
         taken.add(path)
-        named.append(replace(item, relative_path=path, name=file_name(path.rpartition("/")[2])))
+        report = file_name(path.replace("/", "_"))
+        while report in reports:
+            report += "_"
+        reports.add(report)
+        named.append(replace(item, relative_path=path, name=file_name(path.rpartition("/")[2]), report=report))
     return named
 
 
 def _are_frames_of_a_clip(items: Sequence[MediaInput]) -> bool:
-    """Whether photos are numbered as frames: padded with zeros, or with few numbers missing."""
+    """Whether photos of a folder are numbered as frames, and look like frames of one clip.
+
+    Numbered as frames: all names are numbers of equal length, at least three digits, of which at most half are missing
+    between the first and the last; or named as ``fusionkit align`` names crops, ``00001.jpg``, some with a zero before,
+    however many are missing.
+    """
     stems = [item.path.stem for item in items]
-    if not all(stem.isdecimal() and stem.isascii() and stem == f"{int(stem):05d}" for stem in stems):
+    if not all(stem.isdecimal() and stem.isascii() for stem in stems):
         return False
     numbers = {int(stem) for stem in stems}
     dense = max(numbers) - min(numbers) < 2 * len(numbers) and len(numbers) > 1
-    return len(numbers) == len(stems) and (dense or any(stem.startswith("0") for stem in stems))
+    crops = all(stem == f"{int(stem):05d}" for stem in stems)
+    equal = len({len(stem) for stem in stems}) == 1 and len(stems[0]) >= _DIGITS
+    as_frames = (crops and (dense or any(stem.startswith("0") for stem in stems))) or (equal and dense)
+    return as_frames and len(numbers) == len(stems) and _look_alike(items)
+
+
+def _look_alike(items: Sequence[MediaInput]) -> bool:
+    """Whether images that follow each other resemble each other; True where none can be compared."""
+    files = [item.path for item in sorted(items, key=lambda item: int(item.path.stem))]
+    found = []
+    last = len(files) - 2
+    for at in sorted({round(part * last / (_PAIRS - 1)) for part in range(_PAIRS)}) if last >= 0 else ():
+        try:
+            found.append(_resemblance(load_image(files[at]), load_image(files[at + 1])))
+        except DataError:
+            continue
+    return not found or float(np.median(found)) >= _ALIKE
+
+
+def _resemblance(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the correlation of two images at 32 x 32 px; 1 for images of one colour, 0 for those of unequal size."""
+    if one.shape != other.shape:
+        return 0.0
+    small = [_grey(image).ravel() - _grey(image).mean() for image in (one, other)]
+    norms = np.linalg.norm(small[0]) * np.linalg.norm(small[1])
+    return float(small[0] @ small[1] / norms) if norms > 0 else 1.0
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    small = cv2.resize(image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
+    grey: np.ndarray = small.mean(2, dtype=np.float64)
+    return grey
 
 
 def _declared_frames(path: Path) -> int:

@@ -54,12 +54,19 @@ class Video:
         turn: degrees by which frames are turned clockwise, a multiple of 90, on top of the display matrix.
         faults: problems found while reading, one line each; complete after the last frame.
         expected: declared number of shown frames; set with the first frame, None where the file has no such number.
+        count: number of frames read so far, skipped ones included.
     """
 
     path: Path
     turn: int = 0
     faults: list[str] = field(default_factory=list)
     expected: int | None = None
+    count: int = 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the number of the first and of the last frame read so far."""
+        return 1, self.count
 
     def frames(self, after: int = 0) -> Iterator[MediaFrame]:
         """Yield the frames; only a few are in memory at a time.
@@ -75,13 +82,14 @@ class Video:
             yield from self._decoded(container, stream, after)
 
     def _decoded(self, container: Any, stream: Any, after: int) -> Iterator[MediaFrame]:
-        self.faults, self.expected = [], expected_frames(container, stream)
+        self.faults, self.expected, self.count = [], expected_frames(container, stream), 0
         convert = FrameConverter(stream.sample_aspect_ratio)
         reading = _Reading()
         for frame in reading.frames(container, stream):
-            if len(reading.times) > after:
+            self.count += 1
+            if self.count > after:
                 # The time of each frame, not number / rate: the rate may vary.
-                yield MediaFrame(len(reading.times), reading.times[-1], turned(convert(frame), self.turn))
+                yield MediaFrame(self.count, reading.times[-1], turned(convert(frame), self.turn))
         if not reading.times:
             raise DataError(f"{self.path}: no frame can be decoded", hint="the file is truncated or damaged")
         self.faults = [f"{self.path}{fault}" for fault in reading.faults(container, stream)]

@@ -19,8 +19,9 @@ from fusionkit.contracts import Face
 from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.errors import ConfigError, StorageError
 from fusionkit.media.align import AlignOutcome, align, check_output
+from fusionkit.media.coverage import write_coverage
 from fusionkit.media.face_tracking import NO_FACE_HINT, DetectionOptions
-from fusionkit.media.inputs import find_inputs
+from fusionkit.media.inputs import find_inputs, join_numbered_images
 from fusionkit.media.video import Video
 from fusionkit_faces.template import Template
 
@@ -34,6 +35,7 @@ def run(
 ) -> dict[str, AlignOutcome]:
     found, _ = find_inputs([source])
     options = replace(options, detector=detector or Dots())
+    found = join_numbered_images(found)
     return {outcome.name: outcome for outcome in align(found, options, IDENTITY, out)}
 
 
@@ -77,6 +79,52 @@ def test_every_frame_of_a_video_is_counted(tmp_path: Path):
     assert {clip.clip: clip.frames for clip in result.clips} == {"story_left": 16, "story_right": 14}
     assert result.clips[0].runs == [[1, 8], [13, 20]]
     assert result.seconds == pytest.approx(25 / 25, abs=0.01)
+
+
+def extracted(folder: Path) -> Path:
+    """A clip of CK+ style: images 10 to 29 with a face, of which 14 has none, 17 is damaged and 20 is missing."""
+    folder.mkdir(parents=True)
+    for number in range(10, 30):
+        image = EMPTY if number == 14 else frame_of(place(100 + number, 120))
+        cv2.imwrite(str(folder / f"{number:08d}.png"), image[..., ::-1])
+    (folder / f"{17:08d}.png").write_bytes(b"no image")
+    (folder / f"{20:08d}.png").unlink()
+    return folder
+
+
+def test_extracted_frames_are_one_clip_with_their_numbers(tmp_path: Path):
+    folder = extracted(tmp_path / "in/S130/012")
+    outcome = run(tmp_path / "in", tmp_path / "out")["S130_012"]
+    numbers = [number for number in range(10, 30) if number not in {14, 17, 20}]
+    assert clips(tmp_path / "out") == {"S130/012": numbers}
+    assert outcome.result is not None
+    result = outcome.result
+    assert (result.frames, result.clips[0].frames, result.first, result.end) == (18, 17, 10, 29)
+    (fault,) = outcome.faults
+    assert fault.startswith(f"{folder}: 1 of 19 images cannot be read")
+    write_coverage([outcome], tmp_path / "out")
+    with (tmp_path / "out/coverage.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["frames_read"], row["coverage"], row["first"], row["longest_gap"]) == ("18", "0.9444", "10", "1")
+    assert run(tmp_path / "in", tmp_path / "out")["S130_012"].reused
+    cv2.imwrite(str(folder / f"{14:08d}.png"), frame_of(place(114, 120))[..., ::-1])
+    assert not run(tmp_path / "in", tmp_path / "out")["S130_012"].reused
+    assert 14 in clips(tmp_path / "out")["S130/012"]
+
+
+def test_an_image_that_gets_no_crop_since_its_face_is_in_few_is_told(tmp_path: Path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(20):
+        at = place(60, 60, 0.6) if number in {12, 13} else place(240, 160, 0.9)
+        cv2.imwrite(str(folder / f"{number:03d}.png"), frame_of(at)[..., ::-1])
+    outcome = run(folder, tmp_path / "out")["in"]
+    assert clips(tmp_path / "out") == {"in": [number for number in range(20) if number not in {12, 13}]}
+    told = "2 of 20 images have faces, but in too few images for a clip, and get no crop; the first is number 12"
+    assert outcome.faults == [f"{folder}: {told} (--min-frames 1 keeps them)"]
+    outcome = run(folder, tmp_path / "all", replace(OPTIONS, min_frames=1))["in"]
+    assert outcome.faults == []
+    assert sum(map(len, clips(tmp_path / "all").values())) == 20
 
 
 def test_crops_are_faces_on_the_template(tmp_path: Path):

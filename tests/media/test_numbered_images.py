@@ -50,13 +50,46 @@ def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
         (["00001", "a"], False),
         (["00001"], True),
         (["10001"], False),
-        (["000001", "000002"], False),
+        (["000001", "000002"], True),
+        (["010", "011", "013"], True),
+        (["000", "001"], True),
+        (["010", "011", "016"], False),  # more than half are missing
+        (["010", "011", "0012"], False),
+        (["08", "09"], False),
     ],
 )
 def test_only_images_numbered_as_frames_are_a_clip(tmp_path: Path, names: list[str], clip: bool) -> None:
     for name in names:
         write(tmp_path / f"in/{name}.png")
     assert sorted(found(tmp_path / "in")) == (["in"] if clip else sorted(names))
+
+
+def faces(folder: Path, numbers: range, step: float) -> None:
+    """Smooth pictures, of which each is turned by ``step`` radians of phase from the one before."""
+    y, x = np.mgrid[:24, :32] / 24
+    folder.mkdir(parents=True)
+    for number in numbers:
+        wave = np.sin(6 * x + step * number) * np.cos(5 * y - 2 * step * number)
+        cv2.imwrite(str(folder / f"{number:04d}.png"), np.repeat((127 + 120 * wave).astype(np.uint8)[..., None], 3, 2))
+
+
+def test_photos_that_differ_stay_photos_however_they_are_named(tmp_path: Path) -> None:
+    faces(tmp_path / "clip", range(20), 0.1)
+    faces(tmp_path / "happy", range(30, 50), 2.0)
+    write(tmp_path / "sizes/001.png")
+    cv2.imwrite(str(tmp_path / "sizes/002.png"), np.zeros((4, 5, 3), np.uint8))
+    got = found(tmp_path)
+    assert sorted(got) == ["clip", *[f"happy/{number:04d}" for number in range(30, 50)], "sizes/001", "sizes/002"]
+    assert [frame.number for frame in got["clip"].open().frames()] == list(range(20))
+
+
+def test_folders_of_frames_have_different_reports(tmp_path: Path) -> None:
+    for folder in ("a/x", "b/x", "a_x"):
+        write(tmp_path / folder / "001.png")
+        write(tmp_path / folder / "002.png")
+    got = found(tmp_path)
+    assert sorted(got) == ["a/x", "a_x", "b/x"]
+    assert len({item.report_name for item in got.values()}) == 3
 
 
 def test_folders_with_the_same_name_get_different_clip_names(tmp_path: Path) -> None:

@@ -133,6 +133,10 @@ class VideoResult:
         """Drop the predictions: the input cannot be used."""
         self.failed, self.faults, self.clips = True, [fault], []
 
+    def coverage(self, clip: ClipPredictions) -> float:
+        """Return the share of the input's frames in which the clip has a face, as ``align`` reports it."""
+        return float(clip.seen.sum()) / len(self)
+
     def suffix(self, clip: str) -> str:
         """Return what tells a clip of the input from the others: ``left``, ``2``, or nothing."""
         return clip[len(self.source.clip_name) :].lstrip("_")

@@ -21,7 +21,7 @@ def summary_line(result: VideoResult, classes: tuple[str, ...]) -> str:
             text = f"{classes[best]}, probability {clip.probs[0, best]:.2f}"
         else:
             shares = ", ".join(f"{label} {share:.0%}" for label, share in label_shares(clip, classes)[:3])
-            text = f"face in {clip.seen.mean():.1%} of frames, labelled {shares}"
+            text = f"face in {result.coverage(clip):.1%} of frames, labelled {shares}"
         suffix = result.suffix(clip.clip)
         parts.append(f"{suffix}: {text}" if suffix else text)
     frames = "" if result.source.is_photo else f"{len(result):,} frames; "

@@ -50,7 +50,7 @@ def write_timeline(clip: ClipPredictions, result: VideoResult, classes: tuple[st
     axes.set(ylim=(len(classes) - 0.5, -0.5), xlim=(edges[0], edges[-1]), xlabel=unit)
     figure.colorbar(shade, cax=scale, label="probability")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in label_shares(clip, classes)[:3])
-    title = f"{clip.clip}: face in {clip.seen.mean():.1%} of {len(clip.frames):,} frames; {shares}"
+    title = f"{clip.clip}: face in {result.coverage(clip):.1%} of {len(result):,} frames; {shares}"
     strip.set_title(printable(title), fontsize=10, loc="left", parse_math=False)
     for part in (strip, axes):
         part.spines[["top", "right"]].set_visible(False)
