@@ -48,6 +48,7 @@ class Backbone(Component, ABC):
         std: standard deviation of each RGB channel, of values scaled to 0..1.
         interpolation: interpolation by which the kernel resizes views.
         random_weights: whether weights are random, all or some: a control. Reports mark the rows of such a backbone.
+        loaded_by: registered name of the backbone that loads files of :meth:`export`. Default: this one.
     """
 
     kind: ClassVar[str] = "backbone"
@@ -55,6 +56,7 @@ class Backbone(Component, ABC):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     interpolation: Interpolation = "linear"
     random_weights: bool = False
+    loaded_by: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -136,7 +138,7 @@ class Backbone(Component, ABC):
 
     @classmethod
     def loading(cls, file: str, options: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003
-        """Return the options with which this backbone loads a file of :meth:`export`.
+        """Return the options with which ``loaded_by`` loads a file of :meth:`export`.
 
         Default: the first name in ``files``, with the file, and no other option.
 

@@ -361,7 +361,7 @@ def all_test_frames(source: Source) -> dict[str, np.ndarray]:
 
 def _test_hint(source: Source) -> str:
     """Return the data set with its test clips, for a hint; empty if it has no such option, or has them."""
-    option = options_of(DATASETS.get(source.spec.name)).get("test")
+    option = options_of(type(source.dataset)).get("test")
     if option is None or not isinstance(option.default, bool) or source.spec.options.get("test", option.default):
         return ""
     return f"test=true adds the clips of the test set: {with_test_clips(source.spec)}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.errors import PluginError
+from fusionkit.registry import BACKBONES
 from fusionkit.testing.case import (
     Skipped,
     Subject,
@@ -207,7 +208,7 @@ def what_is_trained_is_what_embeds(subject: Subject) -> None:
         file = Path(folder) / "backbone.safetensors"
         file.write_bytes(backbone.export(network, {"trained_on": []}))
         options = backbone.loading(str(file), subject.given())
-        again = type(backbone)(**options)
+        again = (BACKBONES.get(backbone.loaded_by) if backbone.loaded_by else type(backbone))(**options)
         again.prepare("cpu", "float32")
         found = again(views)
     what = f"trainable(): embeddings of the exported file, loaded by {', '.join(options)}, differ from its output"

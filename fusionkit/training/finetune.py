@@ -102,7 +102,7 @@ def _finetune(
     files = {name: path / BACKBONE for name, path in best.items() if (path / BACKBONE).is_file()}
     kind = BACKBONES.get(config.backbone.name)
     backbones = {
-        name: Spec(config.backbone.name, kind.loading(str(file), config.backbone.options))
+        name: Spec(kind.loaded_by or config.backbone.name, kind.loading(str(file), config.backbone.options))
         for name, file in files.items()
     }
     return Finetuned(folder, trained, best, backbones, notes)

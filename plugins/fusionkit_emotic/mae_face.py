@@ -55,6 +55,7 @@ class MaeFace(TimmModel):
     """
 
     examples = ()  # there is none without a file
+    loaded_by = "timm"  # a fine-tuned file is in the format of fusionkit
 
     def __init__(
         self,

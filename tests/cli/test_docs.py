@@ -32,7 +32,7 @@ COMMANDS = fusionkit_commands()
 GROUP = get_command(app)
 # They name weights, frames that a detector finds, a run, or a challenge's file that only the reader has.
 PARSED_ONLY = re.compile(
-    r"\.\.\.|\.pth|weights\.safetensors|best/backbone|yunet|insightface|onnx:|cropped_aligned|every=10|\bsubmit\b|\$head"
+    r"\.\.\.|\.pth|weights\.safetensors|best/backbone|yunet|insightface|onnx:|cropped_aligned|every=10|\bsubmit\b|\bexport\b|\$head"
     r"|compare swaps A B|fer-fusions"
 )
 

@@ -51,7 +51,7 @@ class WrongExample(GoodFusion):
     Reference: a toy.
     """
 
-    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"title": 3},)
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"title": None},)
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, title: str = "") -> None:
         super().__init__(in_dims, num_classes)

@@ -95,7 +95,7 @@ def test_a_run_whose_worker_was_killed_resumes_to_the_same_bits(
         with pytest.raises(CellError, match="worker process that reads images died"):
             pretrain(tiny_run(faces), tmp_path / "run")
     done = pretrain(tiny_run(faces), tmp_path / "run")
-    assert done.resumed in {4, 8}
+    assert 4 <= done.resumed < 12  # workers read ahead, so it is not known at which step the training hears of it
     for name in FILES:
         assert (tmp_path / "run" / name).read_bytes() == (whole.encoder.parent / name).read_bytes()
 
