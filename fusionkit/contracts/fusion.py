@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.inputs import WatchedTensors, input_changed
 from fusionkit.contracts.option_types import Count
-from fusionkit.errors import PluginError, cause_of, component_errors
+from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
 
 Views = dict[str, Tensor]
 
@@ -35,6 +35,25 @@ class FusionOutput:
     view_logits: Views | None = None
 
 
+def view_problem(cls: type, names: Iterable[str]) -> str:
+    """Return why a class of a fusion refuses a number of views, or an empty text.
+
+    Args:
+        cls: a :class:`Fusion` or :class:`FittedFusion`.
+        names: of the views.
+    """
+    names, least, most = list(names), cls.min_views, cls.max_views  # type: ignore[attr-defined]
+    if least <= len(names) and (most is None or len(names) <= most):
+        return ""
+    takes = f"{least} to {most}" if most not in (None, least) else f"{least}{' or more' if most is None else ''}"
+    return f"{cls.__name__} takes {takes} view{'' if takes == '1' else 's'}, not {len(names)} ({', '.join(names)})"
+
+
+def _require_views(fusion: Fusion | FittedFusion) -> None:
+    if problem := view_problem(type(fusion), fusion.in_dims):
+        raise ConfigError(problem)
+
+
 class Fusion(Component, nn.Module):
     """Fuses the views of a frame. It is trained together with the head behind it.
 
@@ -45,7 +64,12 @@ class Fusion(Component, nn.Module):
         in_dims: width D_v of each view's embedding, main view first.
         num_classes: C.
 
+    Raises:
+        ConfigError: if it does not take this number of views.
+
     Attributes:
+        min_views: least number of views that it takes; ``min_views = max_views = 2`` for a fusion of two views.
+        max_views: largest number of views; None for any.
         needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``.
         missing: ``masked`` if :meth:`fuse` reads ``present``, so that the values of a missing auxiliary view have no
             effect; ``imputed`` if it relies on the training mean.
@@ -58,6 +82,8 @@ class Fusion(Component, nn.Module):
 
     kind: ClassVar[str] = "fusion"
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
+    min_views: ClassVar[int] = 1
+    max_views: ClassVar[int | None] = None
     needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
     missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
     symmetric: bool | None = None
@@ -67,6 +93,7 @@ class Fusion(Component, nn.Module):
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         super().__init__()
         self.in_dims = dict(in_dims)
+        _require_views(self)
         self.num_classes = num_classes
         self.criterion: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
         self.head: nn.Module | None = None
@@ -85,8 +112,9 @@ class Fusion(Component, nn.Module):
         """Fuse a batch.
 
         Args:
-            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``. Do not write to them.
-            present: (B,) bool of each view. Do not write to them.
+            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``; in the order of ``in_dims``.
+                Do not write to them.
+            present: (B,) bool of each view, in the same order. Do not write to them.
 
         Returns:
             (B, out_dim), to which a linear head is added; or a :class:`FusionOutput`.
@@ -123,16 +151,17 @@ class Fusion(Component, nn.Module):
         """Call :meth:`fuse`, check input and result, and apply the head, so that the output always has logits.
 
         Args:
-            views: as for :meth:`fuse`, one for each of ``in_dims``.
+            views: as for :meth:`fuse`, one for each of ``in_dims``, in any order.
             present: as for :meth:`fuse`; None: all views are present.
 
         Raises:
-            PluginError: if anything fails inside, or changes the input; it names the fusion, the views and their
-                shapes.
+            PluginError: if the views are not those of ``in_dims``, or anything fails inside, or changes the input; it
+                names the fusion, the views and their shapes.
         """
         if present is None:
             first = next(iter(views.values()))
             present = dict.fromkeys(views, torch.ones(len(first), dtype=torch.bool, device=first.device))
+        views, present = self._ordered(views, "views"), self._ordered(present, "presence")
         output = self._fused(views, present)
         if output.logits is not None:
             return output
@@ -141,6 +170,12 @@ class Fusion(Component, nn.Module):
                 f"fusion {type(self).__name__} gives an embedding and has no head yet", hint="call attach_head() first"
             )
         return replace(output, logits=self.head(output.embedding))
+
+    def _ordered(self, given: Views, what: str) -> Views:
+        if given.keys() != self.in_dims.keys():
+            names, wanted = ", ".join(given), ", ".join(self.in_dims)
+            raise PluginError(f"fusion {type(self).__name__} got {what} of {names or 'nothing'}; expected {wanted}")
+        return {name: given[name] for name in self.in_dims}
 
     def _fused(self, views: Views, present: Views, *, content: bool = False) -> FusionOutput:
         given = WatchedTensors(named_inputs(views, present), content=content)
@@ -225,13 +260,23 @@ class FittedFusion(Component, ABC):
     Args:
         in_dims: width D_v of each view's embedding, main view first.
         num_classes: C.
+
+    Raises:
+        ConfigError: if it does not take this number of views.
+
+    Attributes:
+        min_views: least number of views that it takes.
+        max_views: largest number of views; None for any.
     """
 
     kind: ClassVar[str] = "fusion"
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
+    min_views: ClassVar[int] = 1
+    max_views: ClassVar[int | None] = None
 
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         self.in_dims = dict(in_dims)
+        _require_views(self)
         self.num_classes = num_classes
 
     @abstractmethod

@@ -11,6 +11,7 @@ from typing import Any
 from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.views import FACE, View, arrange
+from fusionkit.contracts.fusion import view_problem
 from fusionkit.engine import fit, score, smooth
 from fusionkit.engine.embed import Embedding, backbone_fact, embedding_of
 from fusionkit.engine.fold import FoldData, open_folds
@@ -357,7 +358,7 @@ class _Context:
 
 
 def _check_fusions(plan: Plan) -> None:
-    """Build every fusion once for each set of widths, and check that a fusion of tokens gets tokens.
+    """Build every fusion once for each set of widths, and check that each gets the views and tokens that it takes.
 
     Only a ConfigError is a problem of the request; any other failure will be that of its cell.
 
@@ -370,6 +371,9 @@ def _check_fusions(plan: Plan) -> None:
     seen: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
     with torch.random.fork_rng(devices=[]):
         for head in plan.heads.values():
+            if problem := view_problem(FUSIONS.get(head.fusion.name), head.embeddings):
+                problems.append(f"fusions: {problem}")
+                continue
             problems += _without_tokens(head)
             # The width of a ready view is known only when the view is read.
             widths = {name: item.width for name, item in head.embeddings.items() if item.width is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusionkit.contracts.fusion import FittedFusion
+from fusionkit.errors import ConfigError
 from fusionkit.testing.case import (
     Skipped,
     Subject,
@@ -15,26 +16,26 @@ from fusionkit.testing.case import (
     require_same,
     require_state,
 )
+from fusionkit.testing.fusion_checks import standard_views
 from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
-_CLASSES, _ROWS, _UNITS = 3, 60, 12
-_STANDARD = {"face": 4, "eye": 4, "mouth": 4}
+_CLASSES, _ROWS, _UNITS, _WIDTH = 3, 60, 12, 4
 
 
 @CHECKS.gate
 def fits_and_predicts(subject: Subject) -> None:
-    """It is built for three views of one width, is fitted, and predicts."""
+    """It is built for three views of one width, or as many as it takes, is fitted, and predicts."""
     _predicted(_fitted(subject))
 
 
 @CHECKS.root
 def input_is_not_changed(subject: Subject) -> None:
     """Views, labels and groups are unchanged after fitting and predicting."""
-    views, y, groups = _training()
+    model = _built(subject)
+    views, y, groups = _training(model.in_dims)
     given = {**views, "y": y, "groups": groups}
     before = {name: value.copy() for name, value in given.items()}
-    model = _built(subject)
     model.fit(views, y, groups, 0)
     model.predict_proba(views)
     for name, value in before.items():
@@ -66,26 +67,26 @@ def global_seed_is_not_set(subject: Subject) -> None:
 @CHECKS.check
 def one_view(subject: Subject) -> None:
     """It works with the main view only; the reference row of a grid may have no other."""
-    _predicted(_fitted(subject, {"face": 4}))
+    _runs_unless_refused(subject, {"face": 4})
 
 
 @CHECKS.check
 def views_of_different_widths(subject: Subject) -> None:
     """It works with views of different widths, as different backbones give."""
-    _predicted(_fitted(subject, {"face": 5, "eye": 3}))
+    _runs_unless_refused(subject, {"face": 5, "eye": 3})
 
 
 @CHECKS.check
 def twelve_views(subject: Subject) -> None:
     """It works with many views."""
-    _predicted(_fitted(subject, {f"view{number}": 3 for number in range(12)}))
+    _runs_unless_refused(subject, {f"view{number}": 3 for number in range(12)})
 
 
 @CHECKS.check
 def class_without_frames(subject: Subject) -> None:
     """A class without training frames keeps its column; a fold may lack a class."""
     model = _built(subject)
-    views, y, groups = _training()
+    views, y, groups = _training(model.in_dims)
     model.fit(views, np.where(y == 1, 0, y), groups, 0)
     _require_probabilities(_predicted(model), "predict_proba() after a fit without class 1")
 
@@ -94,8 +95,8 @@ def class_without_frames(subject: Subject) -> None:
 def second_fit_replaces_the_first(subject: Subject) -> None:
     """A second fit gives the same as a single one."""
     _skip_unless_seeded(subject)
-    views, y, groups = _training()
     model = _built(subject)
+    views, y, groups = _training(model.in_dims)
     model.fit({name: value[::-1].copy() for name, value in views.items()}, y, groups, 0)
     model.fit(views, y, groups, 0)
     require_same(_predicted(model), _predicted(_fitted(subject)), "fit(): an earlier fit changes the predictions")
@@ -105,7 +106,7 @@ def second_fit_replaces_the_first(subject: Subject) -> None:
 def row_alone_is_row_in_batch(subject: Subject) -> None:
     """The probabilities of a frame do not depend on the other frames."""
     model = _fitted(subject)
-    views, whole = _training()[0], _predicted(model)
+    views, whole = _training(model.in_dims)[0], _predicted(model)
     for row in range(5):
         alone = model.predict_proba({name: value[row : row + 1] for name, value in views.items()})
         what = f"predict_proba(): row {row} alone differs from that in a batch"
@@ -116,8 +117,8 @@ def row_alone_is_row_in_batch(subject: Subject) -> None:
 def order_of_given_views(subject: Subject) -> None:
     """Views are identified by name: their order in the dict does not matter."""
     _skip_unless_seeded(subject)
-    views, y, groups = _training()
     model = _built(subject)
+    views, y, groups = _training(model.in_dims)
     model.fit(dict(reversed(views.items())), y, groups, 0)
     reordered = model.predict_proba(dict(reversed(views.items())))
     what = "fit() or predict_proba(): the order of the views in the dict changes the predictions"
@@ -128,7 +129,7 @@ def order_of_given_views(subject: Subject) -> None:
 def every_view_is_used(subject: Subject) -> None:
     """Other values in any view change the probabilities."""
     model = _fitted(subject)
-    views, whole = _training()[0], _predicted(model)
+    views, whole = _training(model.in_dims)[0], _predicted(model)
     for name in views:
         changed = model.predict_proba({**views, name: np.flip(views[name], 0) * 3})
         same = np.array_equal(changed, whole)
@@ -148,8 +149,8 @@ def state_round_trip(subject: Subject) -> None:
 def spec_round_trip(subject: Subject) -> None:
     """Options written as a SPEC and parsed again build the same fusion; workers get it that way."""
     _skip_unless_seeded(subject)
-    again = subject.build_from_text(in_dims=dict(_STANDARD), num_classes=_CLASSES)
-    again.fit(*_training(), 0)
+    again = subject.build_from_text(in_dims=standard_views(subject.cls, _WIDTH), num_classes=_CLASSES)
+    again.fit(*_training(again.in_dims), 0)
     require_same(_predicted(again), _predicted(_fitted(subject)), f"built from {subject.text}: predictions differ")
 
 
@@ -163,8 +164,21 @@ def _skip_unless_seeded(subject: Subject) -> None:
         raise Skipped("same_seed_same_probabilities fails")
 
 
+def _runs_unless_refused(subject: Subject, dims: dict[str, int]) -> None:
+    """Fit and predict.
+
+    Raises:
+        Skipped: if the fusion refuses these views when it is built.
+    """
+    try:
+        _built(subject, dims)
+    except ConfigError as refusal:
+        raise Skipped(f"it refuses these views: {refusal}") from refusal
+    _predicted(_fitted(subject, dims))
+
+
 def _built(subject: Subject, dims: dict[str, int] | None = None) -> FittedFusion:
-    model: FittedFusion = subject.build(in_dims=dict(dims or _STANDARD), num_classes=_CLASSES)
+    model: FittedFusion = subject.build(in_dims=dims or standard_views(subject.cls, _WIDTH), num_classes=_CLASSES)
     return model
 
 
@@ -178,12 +192,12 @@ def _predicted(model: FittedFusion) -> np.ndarray:
     return np.asarray(model.predict_proba(_training(model.in_dims)[0]))
 
 
-def _training(dims: dict[str, int] | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _training(dims: dict[str, int]) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return views, labels and units of frames whose classes are partly separable."""
     rng = np.random.default_rng(4)
     y = np.arange(_ROWS) % _CLASSES
     views = {}
-    for name, width in (dims or _STANDARD).items():
+    for name, width in dims.items():
         centres = rng.normal(size=(_CLASSES, width))
         views[name] = (centres[y] + rng.normal(size=(_ROWS, width))).astype(np.float32)
     return views, y.astype(np.int64), np.array([f"unit{row // (_ROWS // _UNITS)}" for row in range(_ROWS)])

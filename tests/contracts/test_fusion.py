@@ -1,5 +1,6 @@
 """The fusion base class: heads, stacking, projections, and one wrapped error for any failure."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionkit.contracts import FusionOutput, StackedFusion
 from fusionkit.contracts.fusion import Fusion, Views
-from fusionkit.errors import PluginError
+from fusionkit.errors import ConfigError, PluginError
 from fusionkit.registry.options import check_options
 
 DIMS = {"face": 5, "eye": 3}
@@ -137,6 +138,57 @@ def test_any_failure_is_reported_once_with_views_and_shapes(result: Any, message
 def test_a_fusion_that_fails_is_found_when_its_head_is_attached() -> None:
     with pytest.raises(PluginError, match=r"fusion Given on views face \(2, 5\), eye \(2, 3\) failed: KeyError"):
         Given(lambda views: views["nose"]).attach_head()
+
+
+def test_views_come_in_the_order_of_in_dims_whatever_the_caller_gives() -> None:
+    orders: list[tuple[list[str], list[str]]] = []
+
+    class Ordered(Fusion):
+        def fuse(self, views: Views, present: Views) -> Tensor:
+            orders.append((list(views), list(present)))
+            return torch.cat(list(views.values()), 1)
+
+    fusion = Ordered(DIMS, C)
+    fusion.attach_head()
+    there = torch.ones(6, dtype=torch.bool)
+    straight = fusion(VIEWS, {"face": there, "eye": there})
+    turned = fusion({"eye": VIEWS["eye"], "face": VIEWS["face"]}, {"eye": there, "face": there})
+    torch.testing.assert_close(turned.logits, straight.logits, rtol=0, atol=0)
+    assert orders == [(["face", "eye"], ["face", "eye"])] * 3
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["face"], "face"), (["face", "eye", "nose"], "face, eye, nose"), (["face", "nose"], "face, nose")],
+)
+def test_other_views_than_it_was_built_for_are_named(names: list[str], found: str) -> None:
+    fusion = Joined(DIMS, C)
+    fusion.attach_head()
+    with pytest.raises(PluginError, match=f"^fusion Joined got views of {found}; expected face, eye$"):
+        fusion({name: torch.zeros(6, 3) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "refused", "takes"),
+    [
+        (2, 2, {1, 3, 4}, "2 views"),
+        (1, 1, {2, 3, 4}, "1 view"),
+        (2, None, {1}, "2 or more views"),
+        (2, 3, {1, 4}, "2 to 3 views"),
+    ],
+)
+def test_a_fusion_declares_how_many_views_it_takes(least: int, most: int | None, refused: set[int], takes: str) -> None:
+    class Few(Sum):
+        min_views, max_views = least, most
+
+    for count in (1, 2, 3, 4):
+        names = ["face", "eye", "nose", "mouth"][:count]
+        if count not in refused:
+            Few(dict.fromkeys(names, 3), C).attach_head()
+            continue
+        text = f"Few takes {takes}, not {count} ({', '.join(names)})"
+        with pytest.raises(ConfigError, match=f"^{re.escape(text)}$"):
+            Few(dict.fromkeys(names, 3), C)
 
 
 def test_views_of_equal_width_are_stacked_without_projection() -> None:

@@ -15,7 +15,7 @@ from toy_components import Blobs, Colours, registered, toy_grid, toy_house, toy_
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.plan import Plan, make_plan
-from fusionkit.registry import BACKBONES, DATASETS
+from fusionkit.registry import BACKBONES, DATASETS, FUSIONS
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -40,6 +40,15 @@ def test_the_reference_row_comes_first_and_once() -> None:
     reference = plan.rows[0]
     assert reference.reference is None
     assert {row.reference for row in plan.rows[1:]} == {reference.id}
+
+
+def test_a_number_of_views_that_a_fusion_does_not_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FUSIONS.get("toy-sum"), "max_views", 2)
+    toy_plan(regions=["top", "bottom"], fusions=["toy-sum"])
+    with pytest.raises(ConfigError) as caught:
+        toy_plan(regions=["top", "top,bottom"], fusions=["toy-sum", "toy-recorder"])
+    name = FUSIONS.get("toy-sum").__name__
+    assert caught.value.problems == [f"fusions: {name} takes 1 to 2 views, not 3 (face, bottom, top)"]
 
 
 def test_smoothers_share_their_heads() -> None:

@@ -93,14 +93,6 @@ class FactorInAList(GoodFusion):
         return super().combine(views, present) * self.factors[0]
 
 
-class ByPosition(GoodFusion):
-    symmetric = None
-
-    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Any:
-        weighted = {name: value * (index + 1) for index, (name, value) in enumerate(views.items())}
-        return super().fuse(weighted, present)
-
-
 class SymmetricUnawares(GoodFusion):
     symmetric = False
 
@@ -209,7 +201,6 @@ BROKEN: dict[str, type] = {
     "same_input_same_output": TiresAfterFourBatches,
     "row_alone_is_row_in_batch": LessTheBatchMean,
     "every_tensor_is_registered": FactorInAList,
-    "order_of_given_views": ByPosition,
     "symmetry_is_as_declared": SymmetricUnawares,
     "content_of_an_absent_view": MaskedInNameOnly,
     "presence_of_an_imputed_view": ImputedInNameOnly,

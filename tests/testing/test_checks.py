@@ -95,6 +95,22 @@ def test_good_toys_pass_every_check_and_no_check_is_skipped_by_all(kind: str, tm
     assert {check.name for check in checks_of(kind)} == made
 
 
+@pytest.mark.parametrize("cls", [GoodFusion, GoodFitted])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_fusion_of_a_fixed_number_of_views_passes(
+    cls: type[Any], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other numbers are refused when it is built, which is no failure."""
+    monkeypatch.setattr(cls, "min_views", count)
+    monkeypatch.setattr(cls, "max_views", count)
+    results = check_component("fusion", cls)
+    assert messages(results, "failed") == {}
+    skipped = messages(results, "skipped")
+    assert f"{cls.__name__} takes {count} view" in skipped["twelve_views"]
+    assert ("one_view" in skipped) == (count != 1)
+    assert ("views_of_different_widths" in skipped) == (count != 2)
+
+
 class LowRankWithLists(GoodFusion):
     """Products of projections with factors in a plain list, as in two well-known toolboxes."""
 
