@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -106,7 +106,7 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
         interrupted: last line after Ctrl-C.
     """
     try:
-        with watched_interrupts(), warnings.catch_warnings():
+        with watched_interrupts(), warnings.catch_warnings(), _stdout_of_commands():
             warnings.simplefilter("ignore", FusionKitWarning)  # the command prints them with a label
             yield
     except KeyboardInterrupt:
@@ -121,6 +121,17 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
         raise typer.Exit(FAILED if isinstance(error, (CellError, StorageError)) else REFUSED) from None
 
 
+@contextmanager
+def _stdout_of_commands() -> Iterator[None]:
+    """Send what plugins print to stderr: stdout has the output of the command only."""
+    out.file = out.file
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        out.file = None  # type: ignore[assignment]  # stdout, whatever it is then
+
+
 def print_error(error: FusionKitError) -> None:
     """Print one line per problem, the hint at the end of the last."""
     problems = error.problems if isinstance(error, ConfigError) else [Exception.__str__(error)]
@@ -132,6 +143,11 @@ def print_error(error: FusionKitError) -> None:
 def print_line(text: str) -> None:
     """Print plain text to stdout, on one line however long it is."""
     out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """Print a text to stdout unchanged, such as a LaTeX table."""
+    typer.echo(text, file=out.file, nl=False)
 
 
 def print_note(text: str) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fusionkit import api
 from fusionkit.cli import completion, options
-from fusionkit.cli.console import plain, print_table, reporting
+from fusionkit.cli.console import plain, print_table, print_text, reporting
 
 
 def list_components(
@@ -53,7 +53,7 @@ def list_components(
     with reporting(debug):
         if form == "markdown":
             entries = api.catalogue(kind, pattern, package=package, plugins=plugin or ())
-            typer.echo(api.markdown_catalogue(entries), nl=False)
+            print_text(api.markdown_catalogue(entries))
         elif long:
             print_table(_long_table(api.catalogue(kind, pattern, package=package, plugins=plugin or ())))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -287,7 +286,6 @@ class FrameBars(_FrameProgress):
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
-            redirect_stdout=sys.stdout.isatty(),  # output to a file is not drawn above the bars
         )
         self._inputs = self.bars.add_task("all", total=None, of="?", unit="inputs", rate="")
         self._video = self.bars.add_task("", visible=False, of="", unit="frames", rate="")

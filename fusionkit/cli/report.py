@@ -10,7 +10,7 @@ import typer
 
 from fusionkit import api
 from fusionkit.cli import options
-from fusionkit.cli.console import print_labelled, print_note, reporting
+from fusionkit.cli.console import print_labelled, print_note, print_text, reporting
 from fusionkit.errors import FusionKitWarning
 
 
@@ -64,7 +64,7 @@ def report(
             )
         print_labelled("warning", (str(each.message) for each in found if each.category is FusionKitWarning))
         if written.path is None:
-            typer.echo(written.text, nl=False)
+            print_text(written.text)
         else:
             print_note(f"wrote {written.path}")
         if figures is not None:

@@ -23,6 +23,7 @@ from typing import Any
 from fusionkit.errors import watched_interrupts
 from fusionkit.grid.executors import FORKS, ONE_THREAD, can_spawn, environment
 from fusionkit.grid.memory import set_ceiling, share
+from fusionkit.grid.output import stdout_to_stderr
 from fusionkit.grid.scoring import forking, set_up_fork
 from fusionkit.grid.tasks import Code, single_thread
 from fusionkit.registry.spec import Spec
@@ -218,8 +219,7 @@ def _redirect(silent: bool) -> None:
     """Send what is printed to standard error, or discard it together with warnings."""
     faulthandler.disable()
     if not silent:
-        os.dup2(_STDERR, _STDOUT)
-        sys.stdout = sys.stderr
+        stdout_to_stderr()
         return
     stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (open until the process ends)
     os.dup2(stream.fileno(), _STDOUT)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fusionkit.errors import interrupted, watched_interrupts
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
-from fusionkit.grid.output import is_abandoned, read_stderr, recorded_stderr
+from fusionkit.grid.output import is_abandoned, read_stderr, recorded_stderr, stdout_to_stderr
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, single_thread
 from fusionkit.storage.lease import lease
 
@@ -397,6 +397,7 @@ def load_libraries(variables: Mapping[str, str] | None = None) -> None:
     """
     if not hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stdout_to_stderr()
     if variables is not None:
         os.environ.clear()
         os.environ.update(variables)

@@ -14,7 +14,7 @@ from typing import Any
 from fusionkit.storage.lease import abandoned, lease
 
 SHOWN = 2_000  # characters that a task may print to each stream
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 _TAIL = 64 * 1024  # bytes of stderr that say how a process died
 _HELD = 64 * 2**20  # characters of a stream that are held for a failure file
 
@@ -91,6 +91,12 @@ def bounded_output() -> Iterator[Callable[[], str]]:
 
 def _more(count: int) -> str:
     return f"\n... ({count:,} more characters of output are not shown)\n"
+
+
+def stdout_to_stderr() -> None:
+    """Send all that this process prints to standard error: standard output is that of its parent's command."""
+    with suppress(OSError):  # one of them is closed
+        os.dup2(_STDERR, _STDOUT)
 
 
 # -- standard error of a worker ----------------------------------------------------------------------------------------

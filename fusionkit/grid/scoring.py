@@ -29,7 +29,7 @@ from fusionkit.engine.embed import backbone_fact
 from fusionkit.errors import StorageError, component_errors, watched_interrupts
 from fusionkit.grid.executors import FORKS, OUT_OF_MEMORY, blocked_interrupts, can_spawn
 from fusionkit.grid.memory import feature_limit, headroom, memory_exhausted, set_ceiling, share
-from fusionkit.grid.output import bounded_output, read_stderr, recorded_stderr
+from fusionkit.grid.output import bounded_output, read_stderr, recorded_stderr, stdout_to_stderr
 from fusionkit.grid.plan import HeadWork, RowPlan
 from fusionkit.grid.row import RowScorer, StoredHeads
 from fusionkit.grid.tasks import Failure, one_line
@@ -351,6 +351,7 @@ def set_up_fork(parent: int, memory: float | None) -> None:
         os._exit(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, _interrupt)
+    stdout_to_stderr()
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not through the parent's progress bar
     set_ceiling(memory)
     feature_limit.cache_clear()  # it depends on the ceiling

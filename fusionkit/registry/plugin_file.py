@@ -16,7 +16,7 @@ from typing import Any
 
 from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
-from fusionkit.registry.source import LONE_FILE, forget_folders, resolved, source_files
+from fusionkit.registry.source import LONE_FILE, forget_folders, line_of, resolved, source_files
 
 _SIZE = 1 << 24  # bytes; largest plugin file
 
@@ -73,7 +73,8 @@ def _execute(name: str, package: str, file: Path, path: str) -> None:
     except component_errors() as error:
         for added in [each for each in set(sys.modules) - before if each.startswith(f"{package}.")]:
             del sys.modules[added]
-        raise PluginError(f"plugin {path!r} cannot be imported: {cause_of(error)}") from error
+        where = line_of(error, package)
+        raise PluginError(f"plugin {path!r} cannot be imported: {cause_of(error)}{where}") from error
     source_files(name)  # notes the state of each file now, so that later changes are seen
 
 
@@ -128,6 +129,6 @@ def load_module(name: str) -> None:
         importlib.import_module(name)
     except component_errors() as error:
         raise PluginError(
-            f"custom_imports: {name!r} cannot be imported: {cause_of(error)}",
+            f"custom_imports: {name!r} cannot be imported: {cause_of(error)}{line_of(error, name.partition('.')[0])}",
             hint="install it, or add its folder to PYTHONPATH",
         ) from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
 from fusionkit.registry.options import check_options, given_options
-from fusionkit.registry.source import LONE_FILE, installed_entry_points, source_digest
+from fusionkit.registry.source import LONE_FILE, installed_entry_points, line_of, source_digest
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ class ComponentRegistry:
         try:
             cls = point.load()
         except component_errors() as error:
-            raise PluginError(
-                f"{self.kind} {name!r} from {_distribution(point)} cannot be imported: {cause_of(error)}"
-            ) from error
+            what = f"{self.kind} {name!r} from {_distribution(point)}"
+            where = line_of(error, point.module.partition(".")[0])
+            raise PluginError(f"{what} cannot be imported: {cause_of(error)}{where}") from error
         self._check_contract(name, cls)
         return cls  # type: ignore[no-any-return]
 

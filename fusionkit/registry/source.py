@@ -20,6 +20,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import accumulate
 from pathlib import Path
+from traceback import walk_tb
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
@@ -150,6 +151,24 @@ def _is_beside(package: str, top: str) -> bool:
         return top not in sys.modules and _spec(top) is None
     other = _file(top)
     return other is None or not other.samefile(spec.origin)
+
+
+def line_of(error: BaseException, package: str) -> str:
+    """Return the line of a package where an import failed, as `` (FILE, line N)``; empty if it is unknown.
+
+    Args:
+        error: raised by the import.
+        package: top-level package of the component; of the frames of its code the innermost counts.
+    """
+    frames = [
+        (frame.f_globals.get("__name__", ""), frame.f_code.co_filename, line)
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    own = [(file, line) for name, file, line in frames if str(name).partition(".")[0] == package]
+    if not own:
+        return ""
+    file, line = own[-1]
+    return f" ({file}, line {line})"
 
 
 def forget_folders() -> None:

@@ -139,6 +139,20 @@ def test_a_check_that_hangs_or_ends_its_process_fails_and_the_next_component_is_
     assert "builds_and_runs took longer than 0.5 s (hangs)" in text  # the reason why the later checks are skipped
 
 
+def test_what_a_plugin_prints_is_not_in_stdout(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = f"import os\nprint('imported')\n{GOOD}".replace("return x", "print('smoothed')\n        return x")
+    source = source.replace("print('smoothed')", "print('smoothed')\n        os.write(1, b'written')")
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    result = call("check", tmp_path / "mine.py")
+    shown = capfd.readouterr()
+    assert result.stdout.splitlines()[0].split()[:2] == ["kind", "component"]
+    assert "imported" not in result.stdout + shown.out
+    assert "imported" in result.stderr
+    assert ("smoothed" in shown.out + result.stdout, "written" in shown.out) == (False, False)
+    assert "smoothed" in shown.err
+    assert "written" in shown.err
+
+
 def test_a_missing_method_is_named(tmp_path: Path) -> None:
     head = "from fusionkit.contracts import Fusion, StackedFusion\nfrom fusionkit.registry import FUSIONS\n\n\n"
     bodies = "@FUSIONS.register_module()\nclass Short(StackedFusion):\n    pass\n\n\n"

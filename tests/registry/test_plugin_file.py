@@ -212,6 +212,14 @@ def test_a_file_with_the_name_of_a_library_imports_the_library(tmp_path: Path) -
     assert SMOOTHERS.get("lone-test").answer == 1
 
 
+def test_the_innermost_line_of_the_plugin_is_named_not_that_of_a_library(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import os\nimport beside_it\n", encoding="utf-8")
+    (tmp_path / "beside_it.py").write_text("import json\n\njson.loads('{')\n", encoding="utf-8")
+    with pytest.raises(PluginError) as refused:
+        load_plugin_file(str(tmp_path / "mine.py"))
+    assert str(refused.value).endswith(f" ({tmp_path / 'beside_it.py'}, line 3)")
+
+
 @pytest.mark.parametrize(
     ("source", "cause"),
     [
@@ -230,6 +238,7 @@ def test_a_file_that_fails_is_reported_on_one_line_with_its_cause_and_may_be_cor
     with pytest.raises(PluginError) as refused:
         load_plugin_file(str(path))
     assert f"plugin {str(path)!r} cannot be imported: {cause}" in str(refused.value)
+    assert str(refused.value).endswith("mine.py, line 1)")
     assert "\n" not in str(refused.value)
     write(path)
     load_plugin_file(str(path))
