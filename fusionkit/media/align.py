@@ -217,6 +217,8 @@ class _Aligner:
         if self.item.images and (left := _frames(self.tracker.tracks) - _frames(kept)):
             seen = f"{len(left)} of {frames} images have faces, but in too few images for a clip, and get no crop"
             faults.append(f"{self.item.path}: {seen}; the first is number {min(left)} (--min-frames 1 keeps them)")
+        if doubts := self.tracker.doubts(names):
+            faults.append(f"{self.item.path}: {doubts}")
         first, last = self.reader.span
         return AlignedInput(
             source=str(self.item.path),

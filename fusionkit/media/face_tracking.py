@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,6 +106,10 @@ class FaceTracker:
             return {0: ""}
         return clip_suffixes(self._tracker.tracks, 1 if self._is_photo else self._options.min_frames)
 
+    def doubts(self, clip_name: str) -> str:
+        """Return :meth:`BoxTracker.doubts` of the clips of an input with this name."""
+        return self._tracker.doubts({track: f"{clip_name}{suffix}" for track, suffix in self.clip_suffixes().items()})
+
     def _cropped(self, frame: MediaFrame, face: Face, track: int) -> TrackedFace:
         side = self._options.side
         crop = decoded(encode_jpeg(align_face(frame.image, face, side)), "a crop")
@@ -164,10 +168,13 @@ class BoxTracker:
     Attributes:
         patience: in frames.
         tracks: all tracks in order of appearance.
+        overlaps: by the numbers of two tracks, ascending, the first frame in which the box of one overlaps the last box
+            of the other so much that it could continue it: from there, they may be swapped.
     """
 
     patience: int = 30
     tracks: list[Track] = field(default_factory=list)
+    overlaps: dict[tuple[int, int], int] = field(default_factory=dict)
     _active: list[Track] = field(default_factory=list)
 
     def follow(self, frame: int, boxes: Sequence[np.ndarray]) -> list[int]:
@@ -178,13 +185,38 @@ class BoxTracker:
             boxes: (4,) left, top, right, bottom each.
         """
         self._active = [track for track in self._active if frame - track.last <= self.patience]
-        matches = _match([track.box for track in self._active], boxes)
+        before = [(track.number, track.box) for track in self._active]
+        matches = _match([old for _, old in before], boxes)
         numbers = []
         for index, box in enumerate(boxes):
             track = self._active[matches[index]] if index in matches else self._start(frame, box)
             track.add(frame, box)
             numbers.append(track.number)
+            for number, old in before:
+                if number != track.number and _overlap(old, box) >= _MIN_OVERLAP:
+                    pair = min(number, track.number), max(number, track.number)
+                    self.overlaps.setdefault(pair, frame)
         return numbers
+
+    def doubts(self, clips: Mapping[int, str]) -> str:
+        """Return which clips may have swapped faces since two overlapped; an empty text where none did.
+
+        Two people who change places at a cut leave no such sign.
+
+        Args:
+            clips: clip name by track; other tracks are dropped.
+        """
+        frames: dict[tuple[str, str], int] = {}
+        for pair, frame in self.overlaps.items():
+            if all(number in clips for number in pair):
+                first, second = sorted(clips[number] for number in pair)
+                if first != second:
+                    frames[first, second] = min(frame, frames.get((first, second), frame))
+        if not frames:
+            return ""
+        (first, second), frame = min(frames.items(), key=lambda item: item[1])
+        more = f", and in {len(frames) - 1} other pair(s) of clips" if len(frames) > 1 else ""
+        return f"faces of {first} and {second} overlap in frame {frame}{more}; from there they may be swapped"
 
     def _start(self, frame: int, box: np.ndarray) -> Track:
         track = Track(len(self.tracks), box, [[frame, frame]])

@@ -13,7 +13,7 @@ from fusionkit.contracts.extractor import TEMPLATE
 from fusionkit.contracts.image_file import load_image
 from fusionkit.media.align import align
 from fusionkit.media.clock import Clock
-from fusionkit.media.face_tracking import DetectionOptions, FaceTracker
+from fusionkit.media.face_tracking import BoxTracker, DetectionOptions, FaceTracker
 from fusionkit.media.inputs import find_inputs
 from fusionkit.media.video import Video
 
@@ -36,6 +36,32 @@ def test_crops_and_tracks_are_those_of_align(tmp_path: Path, side: int) -> None:
         points = (TEMPLATE + 0.5) * side / 112 - 0.5
         expected = moved(TEMPLATE, PLACES[number - 1][suffixes[face.track] == "_right"])
         np.testing.assert_allclose(moved(points, face.to_frame), expected, atol=0.5)
+
+
+@pytest.mark.parametrize("apart", [0, 90])
+def test_people_who_pass_each_other_closely_may_be_swapped(apart: int) -> None:
+    """Boxes of side 60 and distance d on one line overlap by (60 - d) / (60 + d), .3 or more where d is at most 32."""
+    tracker = BoxTracker()
+    for number in range(1, 22):
+        left, right = 10 * number, 200 - 10 * number  # frame 9: 30 px from the last; frame 8: 50
+        boxes = [np.array([x, y, x + 60, y + 60]) for x, y in ((left, 0), (right, apart))]
+        tracker.follow(number, boxes[:1] if number == 10 else boxes)
+    told = tracker.doubts({0: "v_left", 1: "v_right"})
+    line = "faces of v_left and v_right overlap in frame 9; from there they may be swapped"
+    assert told == ("" if apart else line)
+    assert tracker.doubts({0: "v", 1: "v"}) == tracker.doubts({0: "v"}) == ""
+
+
+def test_align_names_clips_that_may_be_swapped(tmp_path: Path) -> None:
+    paths = [(place(70 + 12 * n, 100, 0.7), place(250 - 12 * n, 140, 0.7)) for n in range(16)]
+    video = write_video(tmp_path / "v.mkv", (frame_of(*faces) for faces in paths), codec="ffv1")
+    options = DetectionOptions(Dots(), rotate=0)
+    (outcome,) = align(find_inputs([video])[0], options, {}, tmp_path / "out")
+    tracker = FaceTracker(options, Clock(), is_photo=False)
+    for frame in Video(video).frames():
+        tracker(frame)
+    assert outcome.faults == [f"{video}: {tracker.doubts('v')}"]
+    assert "overlap in frame" in outcome.faults[0]
 
 
 def test_one_of_several_is_chosen(tmp_path: Path) -> None:

@@ -142,7 +142,9 @@ class VideoRun:
         except OSError as error:
             result.fail(f"{item.path} cannot be read: {error.strerror or error}")
         else:
-            result.faults = reader.faults
+            result.faults = list(reader.faults)
+            if doubts := tracker.doubts(item.clip_name):
+                result.faults.append(f"{item.path}: {doubts}")
         return result, tracker.clip_suffixes()
 
     def _make_clips(self, result: VideoResult, suffixes: Mapping[int, str]) -> None:
