@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -166,11 +167,13 @@ class _Reading:
             first = next((time for time in self.times if not math.isnan(time)), 0.0)
             cut = f"{self.before_key} packet(s) before the first key frame cannot be decoded, or only in part"
             faults.append(f" starts between key frames: {cut}; frame 1 is that at {first:.2f} s")
-        if lost := max(self.undecoded, self.corrupt):
-            faults.append(f": {lost} packet(s) are damaged; {count} frames were read{shift}")
+        if self.undecoded:
+            faults.append(f": {self.undecoded} packet(s) cannot be decoded; {count} frames were read{shift}")
         elif declared and declared != count:
             shift = shift or ("; a missing frame lowers the numbers of later ones" if count < declared else "")
             faults.append(f": the header declares {declared} frames; {count} were read{shift}")
+        elif self.corrupt:
+            faults.append(f": {self.corrupt} packet(s) are damaged; {count} frames were read{shift}")
         elif self.end < duration - _TOLERANCE:
             lengths = f"the header declares {duration:.1f} s; the frames end at {self.end:.1f} s"
             faults.append(f" is truncated: {lengths}; {count} frames were read")
@@ -199,7 +202,7 @@ class FrameIndex:
 
     Attributes:
         pts: (N,) int64 presentation time of each frame; the lowest int64 where it is unknown or that of several frames.
-        damaged: whether some of the file cannot be decoded or is corrupt.
+        sums: (N,) uint64 checksum of each frame, as decoded.
         keys: (K,) int64 indices of the key frames to which the file can be searched, ascending.
 
     Args:
@@ -211,17 +214,15 @@ class FrameIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        pts, keys, reading = array("q"), array("B"), _Reading()
-        self.damaged = False
+        pts, keys, sums = array("q"), array("B"), array("L")
         with _opened(path) as (container, stream):
-            for frame in reading.frames(container, stream):
+            for frame in _Reading().frames(container, stream):
                 pts.append(_UNKNOWN if frame.pts is None else frame.pts)
-                keys.append(frame.key_frame and not frame.is_corrupt)
-                self.damaged |= bool(frame.is_corrupt)
-        self.damaged |= bool(reading.undecoded or reading.corrupt)
+                keys.append(frame.key_frame)
+                sums.append(_checksum(frame))
         if not pts:
             raise DataError(f"{path}: no frame can be decoded", hint="the file is truncated or damaged")
-        self.pts = np.array(pts, np.int64)
+        self.pts, self.sums = np.array(pts, np.int64), np.array(sums, np.uint64)
         values, counts = np.unique(self.pts, return_counts=True)
         self.pts[np.isin(self.pts, values[counts > 1])] = _UNKNOWN
         self.keys = np.flatnonzero(np.array(keys, bool) & (self.pts != _UNKNOWN))
@@ -233,6 +234,9 @@ class FrameIndex:
 class FrameReader:
     """Read single frames of a video; a frame is decoded from a key frame before it.
 
+    Where a search of the file does not lead to the same image, as in an MPEG program stream or after damage, the frame
+    is decoded from the start.
+
     Args:
         path: the video.
         index: of the same file.
@@ -243,8 +247,7 @@ class FrameReader:
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
         self._path, self._index = path, index
-        # How damage is concealed depends on the threads; without damage, one frame needs no threads.
-        self._container, self._stream = _open(path, threads="AUTO" if index.damaged else "SLICE")
+        self._container, self._stream = _open(path, threads="SLICE")  # one frame needs no threads for others
         self._convert = FrameConverter(self._stream.sample_aspect_ratio)
 
     def read(self, number: int) -> np.ndarray | None:
@@ -259,14 +262,21 @@ class FrameReader:
             for key in before[-2:][::-1].tolist():
                 self._container.seek(int(self._index.pts[key]), stream=self._stream, backward=True)
                 for frame in _Reading(skip=True).frames(self._container, self._stream):
-                    if frame.pts == pts:
+                    if frame.pts == pts and _checksum(frame) == self._index.sums[number - 1]:
                         return self._convert(frame)
-                    if frame.pts is None or frame.pts > pts:
-                        break  # the search ended behind the key frame
+                    if frame.pts is None or frame.pts >= pts:
+                        break  # the search ended behind the key frame, or gives other times or images
         with _opened(self._path) as (container, stream):
             frames = _Reading().frames(container, stream)
             frame = next(islice(frames, number - 1, None), None)
             return None if frame is None else self._convert(frame)
+
+
+def _checksum(frame: Any) -> int:
+    """Return a checksum of the first plane of an ``av.VideoFrame``: of its luma, or part of it above 8 bits."""
+    plane = frame.planes[0]
+    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]  # the rest is padding
+    return zlib.crc32(lines.tobytes())
 
 
 @contextmanager

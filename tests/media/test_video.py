@@ -223,6 +223,8 @@ def variable(path: Path) -> None:
                 ("avi", "mpeg4", {"g": "7", "bf": "2"}),
                 ("ts", "mpeg2video", {"g": "7", "bf": "2"}),
                 ("ts", "libx264", {"g": "7", "bf": "2"}),
+                ("mpg", "mpeg1video", {"g": "10"}),
+                ("mkv", "ffv1", {}),
                 ("webm", "libvpx", {"g": "10", "auto-alt-ref": "1", "lag-in-frames": "8"}),
             ]
         ],
