@@ -49,6 +49,7 @@ def write_package(kind: str, name: str, folder: Path) -> Path:
         "pyproject.toml": rendered("pyproject.toml", kind, name),
         "README.md": rendered("README.md", kind, name),
         f"src/{package}/__init__.py": f'"""{kind.capitalize()} {name} for fusionkit."""\n',
+        f"src/{package}/py.typed": "",
         f"src/{package}/{kind}.py": rendered(f"{kind}.py", kind, name),
         f"tests/test_{package}.py": rendered(f"test_{kind}.py", kind, name),
     }

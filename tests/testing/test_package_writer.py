@@ -145,6 +145,7 @@ def test_a_package_has_its_files_and_nothing_else_is_left(tmp_path: Path) -> Non
         "README.md",
         "pyproject.toml",
         "src/slow_mean/__init__.py",
+        "src/slow_mean/py.typed",
         "src/slow_mean/smoother.py",
         "tests/test_slow_mean.py",
     ]

@@ -23,7 +23,7 @@ class ExampleGate(StackedFusion):
     (https://arxiv.org/abs/1802.04712).
     """
 
-    missing: ClassVar[str] = "masked"
+    missing = "masked"
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"width": 8, "temperature": 0.5})
 
     def __init__(
