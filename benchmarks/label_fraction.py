@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="labelled, with official splits")
     parser.add_argument("--unlabelled", help="pre-trained on: the train images of a data set, or a folder")
     parser.add_argument("--size", type=int, default=64, help="side of the images, a multiple of 8")
-    parser.add_argument("--seeds", type=int, default=2, help="fine-tunings of each share and arm")
+    parser.add_argument("--seeds", type=int, default=3, help="fine-tunings of each share and arm")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
