@@ -126,6 +126,7 @@ def test_the_page_shows_faces_and_is_served_to_this_machine_only(page: DemoPage,
     assert effects["data"][0] == ["nothing", top, f"{probs.max():.2f}", ""]
     assert [row[0] for row in effects["data"][1:]] == [name for name, _ in regions.choices]
     assert message == ""
+    assert "must be an aligned face" in page._about()
     state: LiveState | None = None
     for frame in faces():
         *_, course, state = page.show_live(frame, state)

@@ -57,6 +57,11 @@ class FaceModel:
         """Whether the smoother of the cell needs no later frames."""
         return self.predictor.heads[0].smoother.causal
 
+    @property
+    def takes_scenes(self) -> bool:
+        """Whether faces are found in a picture, by the detector or by the extractor of the cell."""
+        return self._detection.detector is not None or self._embedder.finds_faces
+
     def find(self, picture: np.ndarray) -> np.ndarray | None:
         """Return the aligned face of a picture, the largest of several; None without a face.
 

@@ -131,7 +131,7 @@ class DemoPage:
                 self._label(whole),
                 gradio.Label(self._label(shown) if covered else None, visible=bool(covered)),
                 self._effects(whole, self.model.effects(face, regions)) if regions else None,
-                "",
+                "" if whole.probs is not None else NO_FACE,
             )
 
     def show_live(
@@ -232,7 +232,7 @@ class DemoPage:
         return blocks
 
     def _about(self) -> str:
-        aligned = "" if self._detection.detector else " Without a detector, a picture must be an aligned face."
+        aligned = "" if self.model.takes_scenes else " Without a detector, a picture must be an aligned face."
         dataset = printable(str(self.model.predictor.dataset))
         return (
             f"Trained on {dataset}.{aligned} Pictures stay on this machine and are deleted when the demo ends. "
