@@ -1,4 +1,4 @@
-"""Output of a task: what components print is bounded; standard error of a worker is recorded until a task has ended."""
+"""Output of a task: what components print is bounded; what a worker prints is recorded until a task has ended."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class BoundedStream:
 
 @contextmanager
 def bounded_output() -> Iterator[Callable[[], str]]:
-    """Bound what Python code prints. Standard error that is recorded is bounded when the recording ends.
+    """Bound what Python code prints. What is recorded is bounded when the recording ends.
 
     Yields:
         A function that returns what was printed, if it was not shown whole; for a failure file.
     """
-    names = ["stdout"] if _Recording.path else ["stdout", "stderr"]
+    names = [] if _Recording.path else ["stdout", "stderr"]
     before = {name: getattr(sys, name) for name in names}
     streams = {name: BoundedStream(stream) for name, stream in before.items() if stream is not None}
     for name, stream in streams.items():
@@ -104,14 +104,16 @@ def stdout_to_stderr() -> None:
 
 @contextmanager
 def recorded_stderr(path: Path) -> Iterator[None]:
-    """Record standard error in a file, with the Python stack if the process crashes or gets SIGTERM.
+    """Record both streams in a file, with the Python stack if the process crashes or gets SIGTERM.
 
     A lease beside the file is held meanwhile. At the end its beginning goes to the real standard error, and the file is
     removed.
     """
-    before = os.dup(_STDERR)
+    before = {stream: os.dup(stream) for stream in (_STDOUT, _STDERR)}
     with lease(_lease(path)), path.open("w+b") as file:
-        os.dup2(file.fileno(), _STDERR)
+        _flush()
+        for stream in before:
+            os.dup2(file.fileno(), stream)
         faulthandler.enable(_STDERR)
         if hasattr(faulthandler, "register"):  # not on Windows
             faulthandler.register(signal.SIGTERM, _STDERR, all_threads=True, chain=True)
@@ -120,18 +122,19 @@ def recorded_stderr(path: Path) -> Iterator[None]:
             yield
         finally:
             _Recording.path = None
-            _flush_stderr()
+            _flush()
             if hasattr(faulthandler, "unregister"):
                 faulthandler.unregister(signal.SIGTERM)
             faulthandler.disable()
-            os.dup2(before, _STDERR)
-            os.close(before)
+            for stream, real in before.items():
+                os.dup2(real, stream)
+                os.close(real)
             with suppress(PermissionError):  # Windows keeps a file that is open
                 path.unlink(missing_ok=True)
             file.seek(0)
             shown, size = file.read(SHOWN), os.fstat(file.fileno()).st_size
-            with os.fdopen(os.dup(_STDERR), "wb") as stream, suppress(OSError):
-                stream.write(shown + (_more(size - SHOWN).encode() if size > SHOWN else b""))
+            with os.fdopen(os.dup(_STDERR), "wb") as error, suppress(OSError):
+                error.write(shown + (_more(size - SHOWN).encode() if size > SHOWN else b""))
 
 
 def read_stderr(path: Path) -> str:
@@ -152,10 +155,10 @@ def _lease(path: Path) -> Path:
 
 
 def _long_record() -> str:
-    """Recorded standard error of this process, if it will not be shown whole; else an empty text."""
+    """What was recorded of this process, if it will not be shown whole; else an empty text."""
     if _Recording.path is None:
         return ""
-    _flush_stderr()
+    _flush()
     if os.fstat(_STDERR).st_size <= SHOWN:
         return ""
     try:
@@ -165,6 +168,7 @@ def _long_record() -> str:
         return ""
 
 
-def _flush_stderr() -> None:
-    with suppress(OSError, ValueError):  # a component may have closed it
-        sys.stderr.flush()
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # a component may have closed or removed it
+            stream.flush()
