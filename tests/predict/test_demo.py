@@ -87,7 +87,7 @@ def test_predictions_are_those_of_the_cell_and_covering_is_painting(predictor: P
     np.testing.assert_allclose(seen.probs, predictor.predict_proba([face])[0], rtol=1e-6)
     assert list(seen.views) == list(predictor.views)
     assert all(view is not None for view in seen.views.values())
-    effects = model.effects(face, seen.boxes)
+    effects = model.effects(seen)
     assert list(effects) == list(seen.boxes)
     for region, covered in effects.items():
         painted = cover(face, seen.boxes, [region])
@@ -100,7 +100,7 @@ def test_predictions_are_those_of_the_cell_and_covering_is_painting(predictor: P
 def test_the_webcam_is_smoothed_by_a_causal_smoother_only(run: Path, smoother: str) -> None:
     predictor = fusionkit.load(run, f"toy-sum/{smoother}")
     live = FaceModel(predictor, DetectionOptions()).live()
-    found = [live(face, number) for number, face in enumerate(faces(), 1)]
+    found = [live(face, number).probs for number, face in enumerate(faces(), 1)]
     causal = smoother == "exponential"
     stream = predictor.stream() if causal else lambda face: predictor.predict_proba([face])[0]
     for face, probs in zip(faces(), found, strict=True):

@@ -72,48 +72,46 @@ class FaceModel:
             found = FaceTracker(self._detection, Clock(), is_photo=True)(MediaFrame(1, float("nan"), picture))
         return found[0].crop if found else None
 
-    def predict(self, face: np.ndarray, covered: Iterable[str] = ()) -> SeenFace:
-        """Predict one face as a still image.
+    def predict(self, face: np.ndarray) -> SeenFace:
+        """Predict one face, RGB uint8 (H, W, 3), aligned, as a still image."""
+        return self._seen(face, self._still)
 
-        Args:
-            face: RGB uint8 (H, W, 3), aligned.
-            covered: regions that are painted with the mean colour of the face before anything is located or cut.
-        """
-        if names := list(covered):
-            face = cover(face, self._run(face)[0], names)
-        boxes, views = self._run(face)
-        outputs = self._outputs(views)
-        table, impute = frame_table(1, None, None), self.predictor.impute
-        probs = None
-        if not np.isnan(outputs[0][0]).any():
-            heads = zip(self.predictor.heads, outputs, strict=True)
-            probs = np.mean([head.smooth_outputs(out, table, impute)[0] for head, out in heads], axis=0)
-        cuts = {name: cut(face, boxes, source.view) for name, source in self.predictor.views.items()}
-        return SeenFace(face, boxes, cuts, probs)
+    def covered(self, whole: SeenFace, regions: Iterable[str]) -> SeenFace:
+        """Predict a face with regions painted in its mean colour before anything is located or cut."""
+        return self.predict(cover(whole.face, whole.boxes, regions))
 
-    def effects(self, face: np.ndarray, regions: Iterable[str]) -> dict[str, SeenFace]:
+    def effects(self, whole: SeenFace) -> dict[str, SeenFace]:
         """Return the prediction with each region covered alone."""
-        return {region: self.predict(face, [region]) for region in regions}
+        return {region: self.covered(whole, [region]) for region in whole.boxes}
 
-    def live(self) -> Callable[[np.ndarray, int], np.ndarray | None]:
-        """Return a function from a face and its frame number to (C,) probabilities, or None without a view.
+    def live(self) -> Callable[[np.ndarray, int], SeenFace]:
+        """Return a function from a face and its frame number to the prediction.
 
         A causal smoother of the cell sees the frames before; other smoothers see each frame as a still image.
         """
         if not self.is_causal:
-            return lambda face, _: self.predict(face).probs
+            return lambda face, _: self.predict(face)
         stream = ClipStream(self.predictor.heads)
-        return lambda face, number: stream([out[0] for out in self._outputs(self._run(face)[1])], number)
+        return lambda face, number: self._seen(face, lambda outputs: stream([out[0] for out in outputs], number))
 
-    def _run(self, face: np.ndarray) -> tuple[dict[str, np.ndarray], EmbeddingsInMemory]:
+    def _seen(self, face: np.ndarray, smooth: Callable[[list[np.ndarray]], np.ndarray | None]) -> SeenFace:
+        """Locate, cut, embed and predict a face; ``smooth`` takes the outputs of each head, (1, C) or (1, D)."""
         with self._lock, one_thread():
             found = self._embedder([face])
-            return dict(found.boxes[0] or {}), EmbeddingsInMemory(self.predictor.by_view(found.values))
+            views = EmbeddingsInMemory(self.predictor.by_view(found.values))
+            outputs = [head.outputs(views) for head in self.predictor.heads]
+        boxes = dict(found.boxes[0] or {})
+        cuts = {name: cut(face, boxes, source.view) for name, source in self.predictor.views.items()}
+        return SeenFace(face, boxes, cuts, smooth(outputs))
 
-    def _outputs(self, views: EmbeddingsInMemory) -> list[np.ndarray]:
-        """Return the outputs of each head, (1, C) or (1, D)."""
-        with self._lock, one_thread():
-            return [head.outputs(views) for head in self.predictor.heads]
+    def _still(self, outputs: list[np.ndarray]) -> np.ndarray | None:
+        """Return (C,) probabilities of a still image; None without a view."""
+        if np.isnan(outputs[0][0]).any():
+            return None
+        table, impute = frame_table(1, None, None), self.predictor.impute
+        heads = zip(self.predictor.heads, outputs, strict=True)
+        mean: np.ndarray = np.mean([head.smooth_outputs(out, table, impute)[0] for head, out in heads], axis=0)
+        return mean
 
 
 def cover(face: np.ndarray, boxes: Mapping[str, np.ndarray], regions: Iterable[str]) -> np.ndarray:

@@ -41,12 +41,12 @@ class LiveState:
     """Predictions of one visitor's webcam so far.
 
     Attributes:
-        predict: function of a face and its frame number.
+        predict: function from a face and its frame number to the prediction.
         number: of the last frame.
         history: (frame number, probabilities) of the last frames with a face.
     """
 
-    predict: Callable[[np.ndarray, int], np.ndarray | None]
+    predict: Callable[[np.ndarray, int], SeenFace]
     number: int = 0
     history: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
@@ -123,14 +123,14 @@ class DemoPage:
             whole = self.model.predict(face)
             regions = list(whole.boxes)
             covered = [region for region in covered if region in regions]
-            shown = self.model.predict(face, covered) if covered else whole
+            shown = self.model.covered(whole, covered) if covered else whole
             return (
                 with_boxes(shown.face, shown.boxes, tile=_TILE),
                 self._views(shown),
                 gradio.CheckboxGroup(choices=regions, value=covered, visible=bool(regions)),
                 self._label(whole),
                 gradio.Label(self._label(shown) if covered else None, visible=bool(covered)),
-                self._effects(whole, self.model.effects(face, regions)) if regions else None,
+                self._effects(whole, self.model.effects(whole)) if regions else None,
                 "" if whole.probs is not None else NO_FACE,
             )
 
@@ -144,14 +144,12 @@ class DemoPage:
         with self._errors():
             state.number += 1
             face = self.model.find(picture)
-            probs = None if face is None else state.predict(face, state.number)
-            drawn = None
-            if face is not None:
-                seen = self.model.predict(face)
-                drawn = with_boxes(face, seen.boxes, tile=_TILE)
-            if probs is not None:
-                state.history = [*state.history, (state.number, probs)][-_HISTORY:]
-            return drawn, None if probs is None else self._named(probs), self._course(state), state
+            if face is None:
+                return None, None, self._course(state), state
+            seen = state.predict(face, state.number)
+            if seen.probs is not None:
+                state.history = [*state.history, (state.number, seen.probs)][-_HISTORY:]
+            return with_boxes(face, seen.boxes, tile=_TILE), self._label(seen), self._course(state), state
 
     def show_video(self, path: str | None, progress: Progress) -> tuple[list[str], str]:
         """Return the timelines of a video, one per face, and the summary and faults as text."""
@@ -167,11 +165,8 @@ class DemoPage:
             timelines = sorted(str(file) for file in (out / TIMELINES).glob("*.png"))
             return timelines, "\n\n".join(line.replace(str(Path(path).parent), "").lstrip("/") for line in lines)
 
-    def _named(self, probs: np.ndarray) -> dict[str, float]:
-        return dict(zip(self.classes, probs.tolist(), strict=True))
-
     def _label(self, seen: SeenFace) -> dict[str, float] | None:
-        return None if seen.probs is None else self._named(seen.probs)
+        return None if seen.probs is None else dict(zip(self.classes, seen.probs.tolist(), strict=True))
 
     def _views(self, seen: SeenFace) -> list[tuple[np.ndarray, str]]:
         import cv2
