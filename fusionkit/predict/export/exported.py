@@ -233,19 +233,16 @@ class ExportedPredictor(Predictor):
             progress: counts frames.
         """
         chosen = np.arange(len(dataset.table)) if rows is None else np.asarray(rows)
-        embedder, parts = self.embedder(), []
-        with (progress or Progress()).stage("embed", len(chosen), "frames"):
-            for start in range(0, len(chosen), SHARD):
-                parts.append(embedder(dataset.images(chosen[start : start + SHARD])).values[LOGITS])
-                if progress:
-                    progress.advance(len(parts[-1]))
-        return EmbeddingsInMemory({LOGITS: np.concatenate(parts)})
+        progress = progress or Progress()
+        with progress.stage("embed", len(chosen), "frames"):
+            return self._embed_instance(dataset, chosen, progress)
 
-    def _embed_instance(self, dataset: Any, rows: np.ndarray) -> EmbeddingsInMemory:
-        embedder = self.embedder()
-        parts = [
-            embedder(dataset.images(rows[start : start + SHARD])).values[LOGITS] for start in range(0, len(rows), SHARD)
-        ]
+    def _embed_instance(self, dataset: Any, rows: np.ndarray, progress: Progress | None = None) -> EmbeddingsInMemory:
+        embedder, parts = self.embedder(), []
+        for start in range(0, len(rows), SHARD):
+            parts.append(embedder(dataset.images(rows[start : start + SHARD])).values[LOGITS])
+            if progress:
+                progress.advance(len(parts[-1]))
         return EmbeddingsInMemory({LOGITS: np.concatenate(parts)})
 
 
