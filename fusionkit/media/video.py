@@ -247,7 +247,7 @@ class FrameReader:
 
     def __init__(self, path: Path, index: FrameIndex) -> None:
         self._path, self._index = path, index
-        self._container, self._stream = _open(path, threads="SLICE")  # one frame needs no threads for others
+        self._container, self._stream = _open(path)
         self._convert = FrameConverter(self._stream.sample_aspect_ratio)
 
     def read(self, number: int) -> np.ndarray | None:
@@ -273,21 +273,26 @@ class FrameReader:
 
 
 def _checksum(frame: Any) -> int:
-    """Return a checksum of the first plane of an ``av.VideoFrame``: of its luma, or part of it above 8 bits."""
-    plane = frame.planes[0]
-    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]  # the rest is padding
-    return zlib.crc32(lines.tobytes())
+    """Return a checksum of all planes of an ``av.VideoFrame``: after damage, colours can differ where luma does not.
+
+    Above 8 bits a sample, part of each line is left out.
+    """
+    checksum = 0
+    for plane in frame.planes:
+        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width]  # the rest is padding
+        checksum = zlib.crc32(lines.tobytes(), checksum)
+    return checksum
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a video for reading from its start."""
-    container, stream = _open(path, threads="AUTO")
+    container, stream = _open(path)
     with container:
         yield container, stream
 
 
-def _open(path: Path, threads: str) -> tuple[Any, Any]:
+def _open(path: Path) -> tuple[Any, Any]:
     """Return the container of a video and its stream of pictures.
 
     Raises:
@@ -309,7 +314,8 @@ def _open(path: Path, threads: str) -> tuple[Any, Any]:
     except DataError:
         container.close()
         raise
-    stream.thread_type = threads
+    # Threads for frames show a frame of a damaged stream before its repair is over: one file, several images.
+    stream.thread_type = "SLICE"
     return container, stream
 
 
