@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
     from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
     from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
-    from fusionkit.contracts.task import SingleLabel
+    from fusionkit.contracts.task import Labels, LossOptions, SingleLabel, Task
 
 __all__ = [
     "UNLABELLED",
@@ -29,7 +29,9 @@ __all__ = [
     "FrameTable",
     "Fusion",
     "FusionOutput",
+    "Labels",
     "Located",
+    "LossOptions",
     "Natural",
     "NonNegative",
     "Positive",
@@ -39,6 +41,7 @@ __all__ = [
     "Smoother",
     "StackedFusion",
     "Stream",
+    "Task",
 ]
 
 _NAMES = {
@@ -49,7 +52,7 @@ _NAMES = {
     "fusion": ("FittedFusion", "Fusion", "FusionOutput", "StackedFusion"),
     "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
     "smoother": ("CausalSmoother", "Smoother", "Stream"),
-    "task": ("SingleLabel",),
+    "task": ("Labels", "LossOptions", "SingleLabel", "Task"),
 }
 
 

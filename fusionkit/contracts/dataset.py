@@ -15,6 +15,7 @@ import numpy as np
 from fusionkit.contracts.component import Component
 from fusionkit.contracts.file_hash import file_hashes
 from fusionkit.contracts.inputs import errors_of, read_only
+from fusionkit.contracts.task import Labels
 from fusionkit.errors import DataError
 
 UNLABELLED = -1
@@ -109,6 +110,16 @@ class FaceDataset(Component, ABC):
     @abstractmethod
     def frames(self) -> FrameTable:
         """The table of all frames, including those without label or image. Compute it once."""
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the labels of a task for all frames of the table, in its order; None if the data have none.
+
+        Default: the classes and the column ``label`` for the task ``expression``, nothing for others.
+
+        Args:
+            task: name of the task, as registered.
+        """
+        return Labels(self.classes, self.frames.label) if task == "expression" else None
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Read the images of some rows.
@@ -216,6 +227,26 @@ class FaceDataset(Component, ABC):
         if len(wrong):
             raise DataError(f"{name}: {self.where(int(wrong[0]) + 1)}: frame numbers must rise within a clip")
         return FrameTable(**{item.name: read_only(getattr(frames, item.name)) for item in fields(frames)})
+
+    def task_labels(self, task: str) -> Labels | None:
+        """Call :meth:`labels` and check its result.
+
+        Raises:
+            PluginError: if it fails.
+            DataError: if names repeat, or the values do not have one row per frame and the right type.
+        """
+        with errors_of(f"data set {type(self).__name__}: labels of task {task}"):
+            found = self.labels(task)
+        if found is None:
+            return None
+        values, count = found.values, len(self.frames)
+        where = f"{type(self).__name__}: labels of task {task}"
+        if len(set(found.names)) != len(found.names):
+            raise DataError(f"{where}: names repeat: {', '.join(found.names)}")
+        if not isinstance(values, np.ndarray) or values.shape not in ((count,), (count, len(found.names))):
+            shape = getattr(values, "shape", type(values).__name__)
+            raise DataError(f"{where} are {shape}, not ({count},) or ({count}, {len(found.names)})")
+        return Labels(found.names, read_only(values.astype(np.int64 if values.ndim == 1 else np.float32, copy=False)))
 
     def images(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Call :meth:`read` and check its result.

@@ -1,0 +1,1 @@
+"""Tasks: what is predicted of a frame, and how it is scored."""
