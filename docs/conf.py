@@ -74,6 +74,20 @@ def show_commands(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] += "\n```text\n" + "\n".join(lines) + "\n```\n"
 
 
+def show_components(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the tables of all components into the page that is for them."""
+    if page != "components":
+        return
+    from typer.testing import CliRunner
+
+    from fusionkit.cli import app as commands
+
+    shown = CliRunner().invoke(commands, ["list", "--from", "fusionkit", "--format", "markdown"])
+    if shown.exit_code:
+        raise RuntimeError(shown.output)
+    source[0] += f"\n{shown.stdout}"
+
+
 def show_notebook(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the cells of the notebook into the page that is for it."""
     if page != "notebook":
@@ -87,4 +101,5 @@ def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", mend_links)
     app.connect("source-read", show_commands)
+    app.connect("source-read", show_components)
     app.connect("source-read", show_notebook)
