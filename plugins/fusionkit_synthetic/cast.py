@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -10,16 +10,18 @@ import numpy as np
 
 from fusionkit.contracts import FrameTable
 from fusionkit_synthetic.action import Pose
+from fusionkit_synthetic.affect import valence_arousal
 from fusionkit_synthetic.camera import Camera, draw_camera, film
 from fusionkit_synthetic.expression import CLASSES
 from fusionkit_synthetic.face import Face
 from fusionkit_synthetic.identity import draw_identity
-from fusionkit_synthetic.motion import draw_actions, draw_habit, draw_poses
+from fusionkit_synthetic.motion import draw_actions, draw_expressive, draw_habit, draw_poses
 from fusionkit_synthetic.occluder import Occluder, draw_occluder, draw_occlusion
 from fusionkit_synthetic.script import Script, draw_script
 
 # Fraction of clips per class: skewed as in real data, but less, so that a small set has the rare classes too.
 SHARES = (0.15, 0.10, 0.10, 0.09, 0.17, 0.12, 0.11, 0.16)
+ACTIVE = 0.3  # least intensity of an active unit; habits and chance add up to less in most frames
 CASTING, PERSON, HABIT, SCRIPT, CLIP = range(5)  # parts of the data set that have their own random numbers
 
 
@@ -115,6 +117,29 @@ class Cast:
         canvas = face.draw(drawn.actions[index], pose)
         draw_occlusion(canvas, face.person, drawn.occluder, index, pose)
         return film(canvas, drawn.camera, index, pose)
+
+    @cached_property
+    def action_units(self) -> np.ndarray:
+        """(N, A) float32: 1 if a unit has ``ACTIVE`` or more on either side, else 0; NaN in unlabelled frames."""
+        clips = [self._intensity(clip, draw_actions).max(1) >= ACTIVE for clip in range(len(self.scripts))]
+        return self._labelled(np.concatenate(clips))
+
+    @cached_property
+    def affect(self) -> np.ndarray:
+        """(N, 2) float32: valence and arousal; NaN in unlabelled frames."""
+        clips = [self._intensity(clip, draw_expressive) for clip in range(len(self.scripts))]
+        return self._labelled(valence_arousal(np.clip(np.concatenate(clips), 0.0, 1.0)))
+
+    def _intensity(self, clip: int, draw: Callable[..., np.ndarray]) -> np.ndarray:
+        """Return the intensities (T, 2, A) of a clip, drawn as for its images."""
+        number = clip // self.sizes.clips
+        person = draw_identity(generator(self.seed, PERSON, number))
+        habit = draw_habit(generator(self.seed, HABIT, number), self.difficulty)
+        return draw(generator(self.seed, CLIP, clip), person, self.scripts[clip], habit, self.difficulty)
+
+    def _labelled(self, values: np.ndarray) -> np.ndarray:
+        known = np.concatenate([script.label for script in self.scripts]) >= 0
+        return np.where(known[:, None], values, np.nan).astype(np.float32)
 
     def _labels(self) -> list[int]:
         """Return the class of each clip: fixed numbers per class and split, in random order."""

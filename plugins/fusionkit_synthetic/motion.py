@@ -25,7 +25,18 @@ def wander(rng: np.random.Generator, length: int, pace: float) -> np.ndarray:
 def draw_actions(
     rng: np.random.Generator, person: Identity, script: Script, habit: np.ndarray, blur: float
 ) -> np.ndarray:
-    """Draw the intensities (T, 2, A) of one clip, 0..1: sum of habit, expressions, speech and blinks.
+    """Draw the intensities (T, 2, A) of one clip, 0..1: :func:`draw_expressive`, speech and blinks."""
+    total = draw_expressive(rng, person, script, habit, blur)
+    _speak(rng, total, blur)
+    _blink(rng, total)
+    bounded: np.ndarray = np.clip(total, 0.0, 1.0)
+    return bounded
+
+
+def draw_expressive(
+    rng: np.random.Generator, person: Identity, script: Script, habit: np.ndarray, blur: float
+) -> np.ndarray:
+    """Draw the intensities (T, 2, A) of one clip, 0 or more: habit and expressions, without speech and blinks.
 
     Args:
         rng: random numbers.
@@ -46,10 +57,7 @@ def draw_actions(
         tremor = 1 + 0.09 * wander(rng, length, 3.5)
         share = episode.envelope(length) * tremor
         total = np.maximum(total * (1 - 0.6 * np.clip(share, 0, 1)[:, None, None]), share[:, None, None] * apex)
-    _speak(rng, total, blur)
-    _blink(rng, total)
-    bounded: np.ndarray = np.clip(total, 0.0, 1.0)
-    return bounded
+    return total
 
 
 def draw_habit(rng: np.random.Generator, blur: float) -> np.ndarray:

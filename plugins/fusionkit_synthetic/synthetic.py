@@ -9,8 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionkit.contracts import Count, FaceDataset, FrameTable, Natural, Range
+from fusionkit.contracts import Count, FaceDataset, FrameTable, Labels, Natural, Range
 from fusionkit.errors import ConfigError
+from fusionkit_synthetic.action import UNITS
+from fusionkit_synthetic.affect import DIMENSIONS
 from fusionkit_synthetic.cast import Cast, Sizes
 from fusionkit_synthetic.expression import CLASSES
 from fusionkit_synthetic.interaction import CLASSES as TWO
@@ -27,6 +29,11 @@ class Synthetic(FaceDataset):
     expressions that overlap between classes, on different persons, with speech, blinks, pose, light, blur, noise and
     occlusions. Splits share no person. The label of a frame is the current expression if it is at 40 % of its apex or
     more, else Neutral; some spans are unlabelled and some frames have no image.
+
+    Labels of ``action-units``: the 21 drawn units, ``AU1`` to ``AU43``, active from an intensity of 0.3 on either side,
+    speech and blinks included. Labels of ``valence-arousal``: places of the six expressions on Russell's circle, mixed
+    by the intensities of the drawn units without speech and blinks, so that they rise and fall with an expression, and
+    compound expressions lie between. Frames without a label have none for any task.
 
     A frame depends only on the options and its row: it is the same in any order of reading, in any process and with any
     number of threads. Other major versions of OpenCV draw a few pixels slightly differently.
@@ -45,7 +52,7 @@ class Synthetic(FaceDataset):
         unlabelled: fraction of frames without a label.
         interaction: ``none``: the eight expressions, as above. Otherwise two classes, with eyes and mouth drawn open or
             shut for every frame, all labelled: the label depends on the mouth alone (``unique``), equally on eyes and
-            mouth (``redundant``), or only on whether they differ (``synergy``).
+            mouth (``redundant``), or only on whether they differ (``synergy``). It has no labels of other tasks.
         label_noise: fraction of wrong labels with an interaction. Default: 0.1. The accuracy of any method is at most
             one minus it; see :meth:`best`.
 
@@ -55,7 +62,8 @@ class Synthetic(FaceDataset):
 
     Reference:
         P. Ekman, W. V. Friesen, J. C. Hager, Facial Action Coding System, 2002; classes and their skew as in D. Kollias
-        et al., The 6th Affective Behavior Analysis in-the-wild (ABAW) Competition, CVPRW 2024, arXiv:2402.19344.
+        et al., The 6th Affective Behavior Analysis in-the-wild (ABAW) Competition, CVPRW 2024, arXiv:2402.19344; J. A.
+        Russell, A circumplex model of affect, Journal of Personality and Social Psychology 39 (1980), 1161-1178.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
@@ -107,6 +115,14 @@ class Synthetic(FaceDataset):
     def frames(self) -> FrameTable:
         """The table; no image is drawn for it."""
         return self._cast.table()
+
+    def labels(self, task: str) -> Labels | None:
+        """Return expressions, ``action-units`` or ``valence-arousal``; no image is drawn for them."""
+        if task == "action-units" and isinstance(self._cast, Cast):
+            return Labels(tuple(f"AU{unit}" for unit in UNITS), self._cast.action_units)
+        if task == "valence-arousal" and isinstance(self._cast, Cast):
+            return Labels(DIMENSIONS, self._cast.affect)
+        return super().labels(task)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Draw frames: each (112, 112, 3), or None if the frame has no image."""
