@@ -31,6 +31,7 @@ _WORDS = (
     (("false", "no", "off", 0), False),
     (("none", "null", ""), None),
 )
+SELECT = "select"  # `select=dev` in a SPEC: one row, with the value that is best on the dev split
 _UNIONS = (Union, types.UnionType)
 
 
@@ -199,10 +200,16 @@ def check_options(cls: type[Any], given: Mapping[str, Any]) -> list[str]:
             required = "" if fits else requirement(value, annotation)
             problems += [f"option {name} = {value!r} must be {required}"] if required else []
         elif name in cls.provided or not _takes_any(cls):
-            near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-            meant = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(known) or 'none'}"
-            problems.append(f"unknown option {name!r} ({meant})")
+            problems.append(_unknown_option(name, known))
     return problems
+
+
+def _unknown_option(name: object, known: Mapping[str, Any]) -> str:
+    if name == SELECT:
+        return f"option {SELECT}: dev selects values of fusions, smoothers and recipes only; else each value is a row"
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    meant = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(known) or 'none'}"
+    return f"unknown option {name!r} ({meant})"
 
 
 def requirement(value: Any, annotation: Any) -> str:

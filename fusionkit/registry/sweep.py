@@ -9,11 +9,9 @@ from itertools import product
 from typing import Any
 
 from fusionkit.errors import FusionKitError
-from fusionkit.registry.options import automatic, options_of, requirement
+from fusionkit.registry.options import SELECT, automatic, options_of, requirement
 from fusionkit.registry.registries import ComponentRegistry
 from fusionkit.registry.spec import Spec
-
-SELECT = "select"  # `select=dev` in a SPEC: one row, with the value that is best on the dev split
 
 
 def variants(registry: ComponentRegistry, spec: Spec) -> list[Spec]:

@@ -10,7 +10,7 @@ from toy_components import registered
 
 from fusionkit.contracts import StackedFusion
 from fusionkit.contracts.option_types import Count
-from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates, selection_problems, variants
 
@@ -80,3 +80,16 @@ def test_dev_chooses_among_the_listed_values_and_those_of_auto() -> None:
 def test_a_wrong_selection_is_named(spec: str, problem: str) -> None:
     (found,) = selection_problems(FUSIONS, Spec.parse(spec))
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("registry", "spec"),
+    [
+        (BACKBONES, "hog:cell_size=8,select=dev"),
+        (DATASETS, "synthetic:select=dev"),
+        (EXTRACTORS, "template:select=dev"),
+    ],
+)
+def test_a_selection_of_other_components_is_refused_with_what_has_one(registry: ComponentRegistry, spec: str) -> None:
+    (problem,) = registry.problems(Spec.parse(spec))
+    assert "option select: dev selects values of fusions, smoothers and recipes only" in problem
