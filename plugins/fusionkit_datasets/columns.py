@@ -1,4 +1,4 @@
-"""Columns of samples in any order: classes of their labels, names of splits, and the order of frames within clips."""
+"""Columns of samples in any order: their values, classes of their labels, and the order of frames within clips."""
 
 from __future__ import annotations
 
@@ -12,8 +12,85 @@ from fusionkit.errors import ConfigError, DataError, printable
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
+_MOST = 2**62  # frame numbers are int64
 
 Where = Callable[[int], str]  # name of a sample for messages
+
+
+def read_texts(values: Sequence[object], name: str, where: Where) -> list[str]:
+    """Return text or whole numbers as texts of one line.
+
+    Args:
+        values: (N,) as read from the file.
+        name: of the column or field, for messages.
+        where: names a sample for messages.
+
+    Raises:
+        DataError: if a value is neither, or empty.
+    """
+    for index, value in enumerate(values):
+        if value is None or value == "":
+            raise DataError(f"{where(index)}: {name} is missing")
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise DataError(f"{where(index)}: {name} = {_shown(value)} must be text or a whole number")
+    return [printable(str(value)) for value in values]
+
+
+def read_labels(values: Sequence[object], name: str, where: Where) -> list[str | None]:
+    """Return class names or numbers as texts; None for an empty value or a number below 0.
+
+    Args:
+        values: (N,) as read from the file.
+        name: of the column or field, for messages.
+        where: names a sample for messages.
+
+    Raises:
+        DataError: if a value is neither.
+    """
+    found: list[str | None] = []
+    for index, value in enumerate(values):
+        if isinstance(value, bool) or not (value is None or isinstance(value, (str, int))):
+            raise DataError(f"{where(index)}: {name} = {_shown(value)} must be a class name or number")
+        is_absent = value is None or (isinstance(value, int) and value < 0)
+        found.append(None if is_absent else str(value).strip() or None)
+    return found
+
+
+def read_numbers(values: Sequence[object], name: str, where: Where) -> list[int]:
+    """Return whole numbers of at least 0.
+
+    Args:
+        values: (N,) as read from the file.
+        name: of the column or field, for messages.
+        where: names a sample for messages.
+
+    Raises:
+        DataError: if a value is none.
+    """
+    found: list[int] = []
+    for index, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
+            raise DataError(f"{where(index)}: {name} = {_shown(value)} must be a whole number of at least 0")
+        found.append(value)
+    return found
+
+
+def read_splits(values: Sequence[object], name: str, where: Where) -> list[str]:
+    """Return each value as ``train``, ``val`` or ``test``.
+
+    Args:
+        values: (N,) as read from the file.
+        name: of the column or field, for messages.
+        where: names a sample for messages.
+
+    Raises:
+        DataError: if a value names no split.
+    """
+    found = [SPLITS.get(text.lower(), "") for text in read_texts(values, name, where)]
+    if "" in found:
+        index = found.index("")
+        raise DataError(f"{where(index)}: {name} = {_shown(values[index])} must be train, val or test")
+    return found
 
 
 def class_names(dataset: str, labels: Sequence[str | None], given: Sequence[str] | None) -> tuple[str, ...]:
@@ -91,3 +168,7 @@ def clip_order(
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 9
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value)[:60])

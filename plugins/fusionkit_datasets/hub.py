@@ -15,7 +15,16 @@ from fusionkit.contracts.image_file import decode_image, read_image
 from fusionkit.errors import ConfigError, DataError, cause_of, printable
 from fusionkit.registry import did_you_mean
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.columns import SPLITS, class_names, class_numbers, clip_order
+from fusionkit_datasets.columns import (
+    SPLITS,
+    class_names,
+    class_numbers,
+    clip_order,
+    read_labels,
+    read_numbers,
+    read_splits,
+    read_texts,
+)
 
 _FILES = {".parquet": "parquet", ".arrow": "arrow"}
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -84,16 +93,17 @@ class Hub(FaceDataset):
         values = {
             use: [value for part in parts.values() for value in part[column]] for use, column in asked.items() if column
         }
-        labels, known = _labels(values["label"], columns[label])
-        own = class_names("hub", labels, classes or known)
+        labels = read_labels(values["label"], f"label {label!r}", self.where)
+        own = class_names("hub", labels, classes or _known_classes(columns[label]))
         self._map = ClassMap.of(own, class_map)
         codes = class_numbers(labels, own, self.where)
-        clips = [self._text(values, "clip", row) if clip else self._key(row) for row in self._order.tolist()]
-        numbers = [self._whole(values, row) for row in self._order.tolist()] if number else None
+        rows = self._order.tolist()
+        clips = read_texts(values["clip"], f"clip {clip!r}", self.where) if clip else list(map(self._key, rows))
+        numbers = read_numbers(values["number"], f"number {number!r}", self.where) if number else None
         splits = np.repeat(names, np.diff(self._first)).tolist()
         if split:
-            splits = [self._split_of(values, row) for row in self._order.tolist()]
-        subjects = [self._text(values, "subject", row) if subject else "" for row in self._order.tolist()]
+            splits = read_splits(values["split"], f"split {split!r}", self.where)
+        subjects = read_texts(values["subject"], f"subject {subject!r}", self.where) if subject else [""] * len(rows)
         order, found = clip_order("hub", clips, numbers, self.where)
         self._frames = FrameTable.of(
             np.array(clips)[order],
@@ -161,25 +171,6 @@ class Hub(FaceDataset):
     def _key(self, row: int) -> str:
         part, index = self._at(row)
         return f"{printable(self._part_names[part])}/{index:08d}"
-
-    def _text(self, values: dict[str, list[Any]], use: str, row: int) -> str:
-        value = values[use][row]
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            raise DataError(f"{self._path}: {self._key(row)}: {use} {value!r} is neither text nor number")
-        return printable(str(value))
-
-    def _whole(self, values: dict[str, list[Any]], row: int) -> int:
-        value = values["number"][row]
-        if type(value) is not int or not 0 <= value < 2**62:
-            raise DataError(f"{self._path}: {self._key(row)}: number {value!r} must be an integer of at least 0")
-        return value
-
-    def _split_of(self, values: dict[str, list[Any]], row: int) -> str:
-        found = SPLITS.get(self._text(values, "split", row).lower())
-        if found is None:
-            value = str(values["split"][row])[:40]
-            raise DataError(f"{self._path}: {self._key(row)}: split {value!r} is not train, val or test")
-        return found
 
 
 def _opened(path: str, config: str | None, revision: str | None, download: bool) -> dict[str, Any]:
@@ -264,16 +255,9 @@ def _check_columns(asked: dict[str, str], columns: Any) -> None:
         raise ConfigError("hub: option label is missing: the column of the classes")
 
 
-def _labels(values: list[Any], feature: Any) -> tuple[list[str | None], list[str] | None]:
-    """Return labels as text, and the names of the numbers that the file states."""
-    known = list(feature.names) if type(feature).__name__ == "ClassLabel" else None
-    found: list[str | None] = []
-    for row, value in enumerate(values):
-        if isinstance(value, bool) or not (value is None or isinstance(value, (str, int))):
-            raise DataError(f"hub: label {value!r} of row {row} is neither a class name nor a number")
-        absent = value is None or value == "" or (isinstance(value, int) and value < 0)
-        found.append(None if absent else str(value).strip())
-    return found, known
+def _known_classes(feature: Any) -> list[str] | None:
+    """Return the names of the class numbers that the file states."""
+    return list(feature.names) if type(feature).__name__ == "ClassLabel" else None
 
 
 def _split_name(name: str, names: list[str]) -> str:

@@ -17,7 +17,16 @@ from fusionkit.contracts.image_file import ENDINGS, decode_image
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError, cause_of, printable
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.columns import SPLITS, class_names, class_numbers, clip_order
+from fusionkit_datasets.columns import (
+    SPLITS,
+    class_names,
+    class_numbers,
+    clip_order,
+    read_labels,
+    read_numbers,
+    read_splits,
+    read_texts,
+)
 
 _SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
 _MOST = 2**20  # bytes of a label or of a JSON member
@@ -80,16 +89,30 @@ class WebDataset(FaceDataset):
         split: str = "",
         class_map: ClassMapOption = None,
     ) -> None:
-        self._label, self._subject, self._clip, self._number, self._split = label, subject, clip, number, split
         self._shards = _shards(root)
-        self._shard_splits = [""] * len(self._shards) if split else _splits_of(Path(root).expanduser(), self._shards)
-        found = [sample for index, shard in enumerate(self._shards) for sample in _samples(index, shard)]
-        if not found:
+        shard_splits = [""] * len(self._shards) if split else _splits_of(Path(root).expanduser(), self._shards)
+        self._samples = [sample for index, shard in enumerate(self._shards) for sample in _samples(index, shard)]
+        if not self._samples:
             raise DataError(f"webdataset: no sample in {len(self._shards)} tar file(s) below {root}")
-        labels = [self._label_of(sample) for sample in found]
+        labels = read_labels(self._values(label), f"field {label!r}", self._at) if label else self._own_labels()
         own = class_names("webdataset", labels, classes)
         self._map = ClassMap.of(own, class_map)
-        self._frames = self._table(found, class_numbers(labels, own, lambda index: self._at(found[index])))
+        codes = self._map.apply(class_numbers(labels, own, self._at))
+        clips = self._texts(clip) if clip else self._keys()
+        numbers = read_numbers(self._required(number), f"field {number!r}", self._at) if number else None
+        subjects = self._texts(subject) if subject else [""] * len(clips)
+        splits = [shard_splits[sample.shard] for sample in self._samples]
+        if split:
+            splits = read_splits(self._required(split), f"field {split!r}", self._at)
+        order, found = clip_order("webdataset", clips, numbers, self._at)
+        self._samples = [self._samples[index] for index in order.tolist()]
+        self._frames = FrameTable.of(
+            np.array(clips)[order],
+            found,
+            codes[order],
+            subject=np.array(subjects)[order],
+            split=np.array(splits)[order],
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -134,62 +157,36 @@ class WebDataset(FaceDataset):
         except (OSError, DataError):
             return None
 
-    def _label_of(self, sample: _Sample) -> str | None:
-        """Return the class as text; None if there is none."""
-        if not self._label:
-            return sample.label
-        value = sample.about.get(self._label)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise DataError(f"{self._at(sample)}: field {self._label!r} is {value!r}, not a class name or number")
-        return str(value).strip()
+    def _own_labels(self) -> list[str | None]:
+        return [sample.label for sample in self._samples]
 
-    def _table(self, found: list[_Sample], labels: np.ndarray) -> FrameTable:
-        def where(index: int) -> str:
-            return self._at(found[index])
+    def _keys(self) -> list[str]:
+        """Return the keys, which name the clips, as texts of one line."""
+        seen: dict[str, int] = {}
+        for index, sample in enumerate(self._samples):
+            if seen.setdefault(sample.key, index) != index:
+                both = f"{self._at(seen[sample.key])} and {self._at(index)}"
+                raise DataError(f"webdataset: two samples have one key: {both}")
+        return list(map(printable, seen))
 
-        if not self._clip:
-            seen: dict[str, int] = {}
-            for index, sample in enumerate(found):
-                if seen.setdefault(sample.key, index) != index:
-                    both = f"{where(seen[sample.key])} and {where(index)}"
-                    raise DataError(f"webdataset: two samples have one key: {both}")
-        clips = [printable(self._field(sample, self._clip) if self._clip else sample.key) for sample in found]
-        numbers = [self._whole(sample) for sample in found] if self._number else None
-        order, ordered = clip_order("webdataset", clips, numbers, where)
-        self._samples = [found[index] for index in order.tolist()]
-        return FrameTable.of(
-            np.array(clips)[order],
-            ordered,
-            self._map.apply(labels[order]),
-            subject=[printable(self._field(item, self._subject)) if self._subject else "" for item in self._samples],
-            split=[self._split_of(item) for item in self._samples],
-        )
+    def _values(self, name: str) -> list[Any]:
+        """Return a field of the JSON members; None where it is missing."""
+        return [sample.about.get(name) for sample in self._samples]
 
-    def _split_of(self, sample: _Sample) -> str:
-        if not self._split:
-            return self._shard_splits[sample.shard]
-        value = self._field(sample, self._split)
-        if value.lower() not in SPLITS:
-            raise DataError(f"{self._at(sample)}: split {value[:40]!r} is not train, val or test")
-        return SPLITS[value.lower()]
+    def _required(self, name: str) -> list[Any]:
+        for index, sample in enumerate(self._samples):
+            if name not in sample.about:
+                fields = printable(", ".join(sample.about))[:120]
+                hint = f"its fields: {fields}" if fields else "it has no JSON member"
+                raise DataError(f"{self._at(index)}: field {name!r} is missing", hint=hint)
+        return self._values(name)
 
-    def _field(self, sample: _Sample, name: str) -> str:
-        value = sample.about.get(name)
-        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-            fields = printable(", ".join(sample.about))[:120]
-            known = f"; its fields: {fields}" if fields else "; it has no JSON member"
-            raise DataError(f"{self._at(sample)}: field {name!r} is missing or neither text nor number{known}")
-        return str(value)
+    def _texts(self, name: str) -> list[str]:
+        return read_texts(self._required(name), f"field {name!r}", self._at)
 
-    def _whole(self, sample: _Sample) -> int:
-        value = sample.about.get(self._number)
-        if type(value) is not int or not 0 <= value < 2**62:
-            raise DataError(f"{self._at(sample)}: frame number {value!r} must be an integer of at least 0")
-        return value
-
-    def _at(self, sample: _Sample) -> str:
+    def _at(self, index: int) -> str:
+        """Return tar and key of a sample."""
+        sample = self._samples[index]
         return f"{self._shards[sample.shard]}: {printable(sample.key)}"
 
 
