@@ -58,7 +58,10 @@ def fusionkit(data: str, epochs: int, fusion: str, frames: int = TRAIN) -> Work:
         part(given.train), part(given.dev), part(given.test), {n: 0 * v for n, v in ones.items()}, ones
     )
     places = [np.arange(len(x)) for x in (given.train, given.dev, given.test)]
-    rows = FoldRows(places[0], given.train_label, places[0].astype(str), places[1], given.dev_label, places[2])
+    number = np.arange(max(map(len, places)))
+    rows = FoldRows(
+        places[0], given.train_label, places[0].astype(str), places[1], given.dev_label, places[2], number, number
+    )
     recipe = Recipe(epochs=epochs, patience=0)
     return lambda: fit(features, rows, CLASSES, Spec.parse(fusion), recipe, 0, "cpu")
 

@@ -171,7 +171,8 @@ class Fitted:
 def fitted(draw: Draw, fusion: str, recipe: Recipe, seed: int) -> Fitted:
     """Train a head."""
     train, dev, test = (np.arange(len(draw.label[part])) for part in ("train", "dev", "test"))
-    rows = FoldRows(train, draw.label["train"], train.astype(str), dev, draw.label["dev"], test)
+    number = np.arange(max(map(len, (train, dev, test))))
+    rows = FoldRows(train, draw.label["train"], train.astype(str), dev, draw.label["dev"], test, number, number)
     classes = int(max(label.max() for label in draw.label.values())) + 1
     started = time.process_time()
     head = fit(draw.features, rows, classes, Spec(fusion), recipe, seed, "cpu")

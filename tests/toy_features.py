@@ -33,6 +33,8 @@ def made(seed: int = 0, spread: float = 1.4, missing: float = 0.1, skew: bool = 
         dev=np.arange(300, 420),
         dev_label=dev_label,
         test=np.arange(420, 510),
+        clip=np.arange(510) // 10,
+        number=np.arange(510) % 10 + 1,
     )
     zeros = {"face": np.zeros(4, np.float32), "eye": np.zeros(3, np.float32)}
     return FoldFeatures(parts["train"], parts["dev"], parts["test"], zeros, zeros), rows

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fusionkit.contracts.component import Component
     from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
     from fusionkit.contracts.extractor import Extractor, Face, Located
-    from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, StackedFusion
+    from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, FusionOutput, ParameterGroup, StackedFusion
     from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
     from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
     from fusionkit.contracts.task import Labels, LossOptions, SingleLabel, Task
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNLABELLED",
     "Backbone",
+    "Batch",
     "CausalSmoother",
     "Component",
     "Count",
@@ -34,6 +35,7 @@ __all__ = [
     "LossOptions",
     "Natural",
     "NonNegative",
+    "ParameterGroup",
     "Positive",
     "Probability",
     "Range",
@@ -49,7 +51,7 @@ _NAMES = {
     "component": ("Component",),
     "dataset": ("UNLABELLED", "Export", "FaceDataset", "FrameTable"),
     "extractor": ("Extractor", "Face", "Located"),
-    "fusion": ("FittedFusion", "Fusion", "FusionOutput", "StackedFusion"),
+    "fusion": ("Batch", "FittedFusion", "Fusion", "FusionOutput", "ParameterGroup", "StackedFusion"),
     "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
     "smoother": ("CausalSmoother", "Smoother", "Stream"),
     "task": ("Labels", "LossOptions", "SingleLabel", "Task"),

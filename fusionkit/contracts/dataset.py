@@ -75,6 +75,11 @@ class FrameTable:
         """(N,) str: the unit that statistics resample: the subject if known, else the raw video, else the clip."""
         return np.where(self.subject != "", self.subject, np.where(self.video != "", self.video, self.clip))
 
+    @cached_property
+    def clip_index(self) -> np.ndarray:
+        """(N,) int64: number of each frame's clip, from 0, in the order of the table."""
+        return np.cumsum(np.r_[False, self.clip[1:] != self.clip[:-1]]) if len(self) else np.zeros(0, np.int64)
+
     def take(self, rows: np.ndarray) -> FrameTable:
         """Return the table of the given rows (indices or a mask), in that order."""
         return FrameTable(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})

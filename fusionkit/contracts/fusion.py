@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -33,6 +36,62 @@ class FusionOutput:
     embedding: Tensor | None = None
     logits: Tensor | None = None
     view_logits: Views | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The training frames of one step, for a loss that uses more than their labels.
+
+    Attributes:
+        views: (B, D_v) of each view, or (B, K, D_v) with ``needs = 'tokens'``, main view first.
+        present: (B,) bool of each view.
+        target: the labels: (B,) int64 in 0..C-1.
+        clip: (B,) int64; equal for the frames of one clip.
+        number: (B,) int64 number of each frame in its clip.
+        row: (B,) int64 row of each frame in the table of the data set, the same in every epoch.
+        epoch: number of the epoch, from 1.
+    """
+
+    views: Views
+    present: Views
+    target: Tensor
+    clip: Tensor
+    number: Tensor
+    row: Tensor
+    epoch: int
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of a fusion that are trained in their own way.
+
+    Attributes:
+        parameters: of the fusion; each is in one group at most.
+        lr: factor on the learning rate of the recipe, > 0.
+        weight_decay: in place of that of the recipe, >= 0; None: that of the recipe.
+        first_epoch: first epoch in which they are trained, from 1; they are frozen before.
+        last_epoch: last epoch in which they are trained; None: to the end.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr: float = 1.0
+    weight_decay: float | None = None
+    first_epoch: int = 1
+    last_epoch: int | None = None
+
+    def trained_in(self, epoch: int) -> bool:
+        """Return whether the parameters are trained in an epoch, counted from 1."""
+        return self.first_epoch <= epoch and (self.last_epoch is None or epoch <= self.last_epoch)
+
+    def problem(self) -> str:
+        """Return what is wrong with the values, or an empty text."""
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            return f"lr = {self.lr!r} must be above 0"
+        if self.weight_decay is not None and not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            return f"weight_decay = {self.weight_decay!r} must be at least 0"
+        if self.first_epoch < 1 or (self.last_epoch is not None and self.last_epoch < self.first_epoch):
+            return f"epochs {self.first_epoch} to {self.last_epoch} are none (first_epoch is at least 1)"
+        return ""
 
 
 def view_problem(cls: type, names: Iterable[str]) -> str:
@@ -121,13 +180,25 @@ class Fusion(Component, nn.Module):
         """
         raise NotImplementedError("fuse() is not written")
 
-    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
-        """Return the training loss, a scalar. Default: ``criterion`` on the logits."""
+    def loss(self, output: FusionOutput, target: Any, /) -> Tensor:
+        """Return the training loss, a scalar. Default: ``criterion`` on the logits.
+
+        Args:
+            output: of a batch, with logits.
+            target: the labels, (B,) int64. If an override names this argument ``batch``, it gets the :class:`Batch`.
+        """
         assert output.logits is not None
         return self.criterion(output.logits, target)
 
     def after_backward(self) -> None:
         """Run between the backward pass and the optimiser's step. Default: do nothing."""
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Return the parameters with a learning rate, a weight decay or epochs of their own. Default: none.
+
+        All other parameters, those of the head too, are trained as the recipe says.
+        """
+        return ()
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
@@ -171,6 +242,33 @@ class Fusion(Component, nn.Module):
             )
         return replace(output, logits=self.head(output.embedding))
 
+    def training_loss(self, output: FusionOutput, batch: Batch) -> Tensor:
+        """Call :meth:`loss` with the batch, or with its labels alone, as its signature asks."""
+        return self.loss(output, batch if _asks_for_batch(type(self).loss) else batch.target)
+
+    def all_parameter_groups(self) -> list[ParameterGroup]:
+        """Return :meth:`parameter_groups`, and first, if there are any, a group of all other parameters.
+
+        Raises:
+            PluginError: if a group is wrong, or a parameter is in two groups or not one of the fusion.
+        """
+        groups = list(self.parameter_groups())
+        names = {id(value): name for name, value in self.named_parameters()}
+        where = f"fusion {type(self).__name__}: parameter_groups()"
+        for number, group in enumerate(groups, start=1):
+            if not isinstance(group, ParameterGroup):
+                raise PluginError(f"{where} gave {type(group).__name__}, not a ParameterGroup")
+            if problem := group.problem():
+                raise PluginError(f"{where}: group {number}: {problem}")
+            for value in group.parameters:
+                if id(value) not in names:
+                    raise PluginError(f"{where}: group {number} has a tensor that is no parameter of the fusion")
+                if not names[id(value)]:
+                    raise PluginError(f"{where}: group {number} has a parameter that is in another group, too")
+                names[id(value)] = ""
+        others = [value for value in self.parameters() if names[id(value)]]
+        return [ParameterGroup(others), *groups] if others or not groups else groups
+
     def _ordered(self, given: Views, what: str) -> Views:
         if given.keys() != self.in_dims.keys():
             names, wanted = ", ".join(given), ", ".join(self.in_dims)
@@ -208,6 +306,12 @@ class Fusion(Component, nn.Module):
     def _on(self, views: Views) -> str:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
         return f"fusion {type(self).__name__} on views {shapes}"
+
+
+@cache
+def _asks_for_batch(loss: Callable[..., Tensor]) -> bool:
+    """Return whether the argument after ``self`` and ``output`` is called ``batch``."""
+    return list(inspect.signature(loss).parameters)[2:3] == ["batch"]
 
 
 def named_inputs(views: Views, present: Views) -> Views:

@@ -43,6 +43,8 @@ class FoldRows:
         dev: (m,) rows, unlabelled ones too.
         dev_label: (m,) int64, -1 unlabelled.
         test: (k,) rows, unlabelled ones too.
+        clip: (N,) int64 of all rows of the table; equal for the frames of one clip.
+        number: (N,) int64 of all rows: number of the frame in its clip.
     """
 
     train: np.ndarray
@@ -51,6 +53,8 @@ class FoldRows:
     dev: np.ndarray
     dev_label: np.ndarray
     test: np.ndarray
+    clip: np.ndarray
+    number: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

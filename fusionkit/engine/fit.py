@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,15 @@ from torch.nn import functional
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.flops import gflops
-from fusionkit.contracts.fusion import FittedFusion, Fusion, FusionOutput, Views, named_inputs
+from fusionkit.contracts.fusion import (
+    Batch,
+    FittedFusion,
+    Fusion,
+    FusionOutput,
+    ParameterGroup,
+    Views,
+    named_inputs,
+)
 from fusionkit.contracts.inputs import WatchedTensors, errors_of, input_changed, read_only
 from fusionkit.contracts.task import SingleLabel
 from fusionkit.engine.features import (
@@ -137,6 +145,9 @@ class _Training:
         kept = np.flatnonzero(features.train.seen)
         self.kept = torch.from_numpy(kept)
         self.target = torch.from_numpy(rows.train_label[kept]).to(device)
+        self.row = torch.from_numpy(rows.train[kept]).to(device)
+        self.clip = torch.from_numpy(rows.clip[rows.train[kept]]).to(device)
+        self.number = torch.from_numpy(rows.number[rows.train[kept]]).to(device)
         self.batch_size = recipe.batch_of(len(kept))
         self.train = batches_of(features.train, device)
         self.dev = batches_of(features.dev, device)
@@ -148,18 +159,19 @@ class _Training:
         self.steps = 0
 
     def run(self) -> Head:
-        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-        optimizer = kinds[self.recipe.optimizer](
-            self.fusion.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay, fused=True
-        )
+        with errors_of(f"fusion {self.spec}: parameter_groups()"):
+            groups = self.fusion.all_parameter_groups()
+        optimizer = self._optimizer(groups)
+        last_change = max(epoch for group in groups for epoch in (group.first_epoch, (group.last_epoch or 0) + 1))
         history: list[float] = []
         best, best_state = -1.0, self._state()
-        for epoch in range(self.recipe.epochs):
+        for epoch in range(1, self.recipe.epochs + 1):
+            _freeze(groups, epoch)
             self._epoch(optimizer, epoch)
             history.append(self._dev_score())
             if history[-1] > best or not self.recipe.patience:
-                best, best_epoch, best_state = history[-1], epoch + 1, self._state()
-            elif epoch + 1 - best_epoch >= self.recipe.patience:
+                best, best_epoch, best_state = history[-1], epoch, self._state()
+            elif epoch - max(best_epoch, last_change) >= self.recipe.patience:
                 break
         self.fusion.load_state_dict(best_state)
         test = self.features.test
@@ -175,32 +187,49 @@ class _Training:
             steps=self.steps,
         )
 
+    def _optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+        found: torch.optim.Optimizer = kinds[recipe.optimizer](
+            [
+                {
+                    "params": list(group.parameters),
+                    "lr": recipe.lr * group.lr,
+                    "weight_decay": recipe.weight_decay if group.weight_decay is None else group.weight_decay,
+                }
+                for group in groups
+            ],
+            fused=True,
+        )
+        return found
+
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
         order = torch.randperm(len(self.target), generator=self.generator)
         size = self.batch_size
         if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
             order = order[:-1]  # batch normalisation cannot learn from one row
-        targets = torch.split(self.target[order.to(self.device)], size)
-        with errors_of(f"fusion {self.spec}: training in epoch {epoch + 1}"):
-            for target, (views, present) in zip(targets, self._batches(self.kept[order], size), strict=True):
-                self._step(optimizer, views, present, target, epoch)
+        batches = torch.split(order.to(self.device), size)
+        with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
+            for drawn, (views, present) in zip(batches, self._batches(self.kept[order], size), strict=True):
+                about = self.target[drawn], self.clip[drawn], self.number[drawn], self.row[drawn]
+                self._step(optimizer, Batch(views, present, *about, epoch))
 
-    def _step(self, optimizer: torch.optim.Optimizer, views: Views, present: Views, target: Tensor, epoch: int) -> None:
-        given = WatchedTensors({**named_inputs(views, present), "target": target}, content=not self.steps)
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+        inputs = {**named_inputs(batch.views, batch.present), "target": batch.target}
+        given = WatchedTensors(inputs, content=not self.steps)
         self.steps += 1
-        output = self.fusion(views, present)
-        loss = self.fusion.loss(output, target)
+        output = self.fusion(batch.views, batch.present)
+        loss = self.fusion.training_loss(output, batch)
+        shapes = _batch_shapes(batch.views)
         if not math.isfinite(loss.item()):
-            raise CellError(
-                f"fusion {self.spec}: the loss is {loss.item()} in epoch {epoch + 1} on views {_batch_shapes(views)}"
-            )
+            raise CellError(f"fusion {self.spec}: the loss is {loss.item()} in epoch {batch.epoch} on views {shapes}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.fusion.after_backward()
         optimizer.step()
         if names := given.changed():
-            raise input_changed(f"fusion {self.spec} in training on views {_batch_shapes(views)}", ", ".join(names))
+            raise input_changed(f"fusion {self.spec} in training on views {shapes}", ", ".join(names))
 
     def _batches(self, order: Tensor, size: int) -> Iterator[Tensors]:
         share = self.recipe.view_dropout
@@ -219,6 +248,14 @@ class _Training:
     def _gflops(self) -> float:
         views, present = next(self.dev.drawn(torch.zeros(1, dtype=torch.long), 1))
         return gflops(lambda: self.fusion(views, present))
+
+
+def _freeze(groups: list[ParameterGroup], epoch: int) -> None:
+    """Let gradients reach the parameters that are trained in an epoch, and no other that has epochs of its own."""
+    for group in groups:
+        if group.first_epoch > 1 or group.last_epoch is not None:
+            for parameter in group.parameters:
+                parameter.requires_grad_(group.trained_in(epoch))
 
 
 def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, spec: Spec, seed: int) -> Head:
@@ -404,6 +441,7 @@ class WithViewHeads(Fusion):
         self.needs, self.missing, self.token_count = inner.needs, inner.missing, inner.token_count  # type: ignore[misc]
         self.adapters = nn.ModuleList([_zero_linear(dim) for dim in self.in_dims.values()])
         self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
+        self._adapted: Views = {}
         self._inner_output: FusionOutput | None = None
         self._ratios: list[float] = []
 
@@ -412,22 +450,27 @@ class WithViewHeads(Fusion):
         adapted = {
             name: views[name] + layer(views[name]) for name, layer in zip(self.in_dims, self.adapters, strict=True)
         }
-        self._inner_output = self.inner(adapted, present)
+        self._adapted, self._inner_output = adapted, self.inner(adapted, present)
         own = {
             name: layer(value.mean(1) if value.ndim == 3 else value)
             for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)
         }
         return FusionOutput(logits=self._inner_output.logits, view_logits=own)
 
-    def loss(self, output: FusionOutput, target: Tensor) -> Tensor:
+    def loss(self, output: FusionOutput, batch: Batch, /) -> Tensor:
         """Return the fusion's loss plus the weighted mean loss of the view classifiers."""
         assert self._inner_output is not None
         assert output.view_logits is not None
         self.inner.criterion = self.criterion
-        own = [self.criterion(logits, target) for logits in output.view_logits.values()]
+        own = [self.criterion(logits, batch.target) for logits in output.view_logits.values()]
         if self.modulation:
-            self._ratios = dominance([logits.detach() for logits in output.view_logits.values()], target)
-        return self.inner.loss(self._inner_output, target) + self.weight * torch.stack(own).mean()
+            self._ratios = dominance([logits.detach() for logits in output.view_logits.values()], batch.target)
+        inner = self.inner.training_loss(self._inner_output, replace(batch, views=self._adapted))
+        return inner + self.weight * torch.stack(own).mean()
+
+    def parameter_groups(self) -> Sequence[ParameterGroup]:
+        """Return those of the fusion."""
+        return self.inner.parameter_groups()
 
     def after_backward(self) -> None:
         """Call the fusion's hook, then modulate the gradients of the adapters."""

@@ -45,6 +45,8 @@ class FoldData:
             dev=dev,
             dev_label=table.label[dev],
             test=self.fold.rows("test"),
+            clip=table.clip_index,
+            number=table.number,
         )
 
     @cached_property

@@ -167,8 +167,9 @@ class RunFolder:
     def write_fold(self, name: str, rows: FoldRows) -> None:
         """Store the frames of a fold, without test labels, unless they are stored."""
         folder = self.path / "folds" / name
-        if read_artifact(folder) is None:
-            write_artifact(folder, {f"{item.name}.npy": _npy(getattr(rows, item.name)) for item in fields(rows)})
+        files = {f"{item.name}.npy": _npy(getattr(rows, item.name)) for item in fields(rows)}
+        if (read_artifact(folder) or {}).keys() != files.keys():  # an earlier version stored fewer
+            write_artifact(folder, files)
 
     def read_fold(self, name: str) -> FoldRows:
         """Return the frames of a fold.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from fusionkit.contracts.fusion import Fusion, FusionOutput
+from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput
 from fusionkit.errors import ConfigError, PluginError
 from fusionkit.testing.case import (
     CheckFailed,
@@ -258,9 +258,8 @@ def all_views_missing(subject: Subject) -> None:
     for where, model in _heads(subject):
         absent = {name: torch.zeros(_ROWS, dtype=torch.bool) for name in model.in_dims}
         blank = {name: torch.zeros_like(value).requires_grad_() for name, value in _batch(model).items()}
-        output = model(blank, absent)
-        require_finite(output.logits, f"fuse() {where}: logits of frames without any view")
-        _scalar(model.loss(output, torch.arange(_ROWS) % model.num_classes)).backward()  # type: ignore[no-untyped-call]
+        require_finite(_logits_in(model(blank, absent)), f"fuse() {where}: logits of frames without any view")
+        _scalar(_loss(model, blank, absent)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 require_finite(parameter.grad, f"fuse() {where}: gradient of {name} for frames without any view")
@@ -282,7 +281,7 @@ def gradient_reaches_every_view(subject: Subject) -> None:
     for where, model in _heads(subject):
         views = {name: value.requires_grad_() for name, value in _batch(model, _TRAINING_ROWS).items()}
         with _seeded(0):
-            _scalar(model.loss(model(views), _target())).backward()  # type: ignore[no-untyped-call]
+            _scalar(_loss(model, views)).backward()  # type: ignore[no-untyped-call]
         unused = [name for name, value in views.items() if value.grad is None or not value.grad.any()]
         require(not unused, f"fuse() {where}: expected a gradient for every view, none for {', '.join(unused)}")
 
@@ -307,6 +306,12 @@ def every_parameter_learns(subject: Subject) -> None:
             value.copy_(before[name])
     stuck = [name for name in still if _matters(model, parameters[name])]
     require(not stuck, f"loss(): depends on {', '.join(stuck)}, but a training step does not change it")
+
+
+@CHECKS.check
+def parameter_groups_can_be_used(subject: Subject) -> None:
+    """Each parameter group has valid values and parameters of the fusion, each in one group at most."""
+    _build(subject).all_parameter_groups()
 
 
 @CHECKS.on_request
@@ -502,11 +507,16 @@ def _skip_unless_missing(model: Fusion, missing: str) -> None:
 def _training_loss(model: Fusion) -> Tensor:
     """Return the loss of a batch in training mode, with the same dropout each time."""
     with _seeded(0):
-        return model.train().loss(model(_batch(model, _TRAINING_ROWS)), _target())
+        return _loss(model.train(), _batch(model, _TRAINING_ROWS))
 
 
-def _target() -> Tensor:
-    return torch.arange(_TRAINING_ROWS) % _CLASSES
+def _loss(model: Fusion, views: Views, present: Views | None = None) -> Tensor:
+    """Return the training loss of frames of several clips; all views are present by default."""
+    row = torch.arange(len(views[model.main]))
+    if present is None:
+        present = {name: torch.ones_like(row, dtype=torch.bool) for name in views}
+    batch = Batch(views, present, row % model.num_classes, clip=row // 4, number=row % 4 + 1, row=row, epoch=1)
+    return model.training_loss(model(views, present), batch)
 
 
 def _scalar(loss: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ def fold(train: list[int], dev: list[int], test: list[int]) -> FoldRows:
         dev=np.array(dev),
         dev_label=np.zeros(len(dev), int),
         test=np.array(test),
+        clip=np.zeros(ROWS, int),
+        number=np.arange(ROWS),
     )
 
 

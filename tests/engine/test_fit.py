@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
 from toy_features import made
 
 from fusionkit.config.recipe import Recipe
-from fusionkit.contracts.fusion import Fusion
+from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, ParameterGroup
 from fusionkit.engine import features as features_module
-from fusionkit.engine.features import FeaturesInMemory, FoldRows, load_features
+from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
 from fusionkit.engine.fit import Head, criterion, fit, tokens_needed
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
@@ -152,6 +152,119 @@ def test_a_last_batch_of_one_row_is_left_out() -> None:
     with registered(FUSIONS, "toy-normed", Normed):
         head = trained("toy-normed", recipe=Recipe(epochs=1, batch_size=299), missing=0.0)
     assert np.isfinite(head.test_logits).all()
+
+
+class TwoPaces(Recorder):
+    """Two layers with their own learning rate, decay and epochs; its loss keeps the batches."""
+
+    batches: ClassVar[list[Batch]] = []
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.slow, self.late = torch.nn.Linear(7, 7), torch.nn.Linear(7, 7)
+        self.seen: list[list[Tensor]] = []
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        return self.late(self.slow(super().fuse(views, present)))
+
+    def loss(self, output: FusionOutput, batch: Batch, /) -> Tensor:
+        TwoPaces.batches.append(batch)
+        return super().loss(output, batch.target)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup(list(self.slow.parameters()), lr=0.5, weight_decay=0.0),
+            ParameterGroup(list(self.late.parameters()), first_epoch=2, last_epoch=2),
+        ]
+
+
+def by_plain_torch(features: FoldFeatures, batches: list[Batch], recipe: Recipe, order: np.ndarray) -> dict[str, Any]:
+    """Train the layers of TwoPaces on the batches that it got, each group by an optimiser of its own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        slow, late, head = torch.nn.Linear(7, 7), torch.nn.Linear(7, 7), torch.nn.Linear(7, 3)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    adam = torch.optim.AdamW
+    optimizers = {
+        "slow": adam(slow.parameters(), lr=0.5 * recipe.lr, weight_decay=0.0),
+        "late": adam(late.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay),
+        "head": adam(head.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay),
+    }
+    loss = criterion(recipe, torch.from_numpy(order), 3)
+    for batch in batches:
+        for layer in (slow, late, head):
+            layer.zero_grad()
+        x = torch.cat([batch.views["face"], batch.views["eye"]], 1)
+        loss(head(late(slow(x))), batch.target).backward()
+        for name, optimizer in optimizers.items():
+            if name != "late" or batch.epoch == 2:
+                optimizer.step()
+    return {"fusion.slow.weight": slow.weight, "fusion.late.weight": late.weight, "fusion.head.weight": head.weight}
+
+
+def test_parameter_groups_have_their_own_rate_decay_and_epochs_and_the_loss_gets_its_batch() -> None:
+    TwoPaces.batches.clear()
+    features, rows = made()
+    recipe = Recipe(epochs=3, lr=0.02, weight_decay=0.3, patience=0)
+    with registered(FUSIONS, "toy-two-paces", TwoPaces):
+        head = trained("toy-two-paces", recipe)
+    kept = features.train.seen
+    expected = by_plain_torch(features, TwoPaces.batches, recipe, rows.train_label[kept])
+    for name, value in expected.items():
+        np.testing.assert_allclose(head.state[name], value.detach().numpy(), rtol=2e-4, atol=2e-6)
+    assert [batch.epoch for batch in TwoPaces.batches] == sorted([1, 2, 3] * (head.steps // 3))
+    for batch in TwoPaces.batches:
+        row = batch.row.numpy()
+        np.testing.assert_array_equal(batch.target.numpy(), rows.train_label[row])
+        np.testing.assert_array_equal(batch.clip.numpy(), row // 10)
+        np.testing.assert_array_equal(batch.number.numpy(), row % 10 + 1)
+        np.testing.assert_array_equal(batch.views["face"].numpy(), features.train.take(row).views["face"])
+        np.testing.assert_array_equal(batch.present["eye"].numpy(), features.train.present["eye"][row])
+
+
+class Thaws(Recorder):
+    """Its head is trained from the sixth epoch on; until then nothing gets better."""
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.idle = torch.nn.Parameter(torch.ones(1))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup(list(self.head.parameters()), first_epoch=6)]
+
+    def loss(self, output: FusionOutput, target: Any, /) -> Tensor:
+        return super().loss(output, target) + 0 * self.idle.sum()
+
+
+def test_early_stopping_waits_for_the_last_parameters_to_thaw() -> None:
+    with registered(FUSIONS, "toy-thaws", Thaws):
+        head = trained("toy-thaws", recipe=Recipe(epochs=30, lr=0.05, patience=3))
+    assert len(set(head.history[:5])) == 1
+    assert head.best_epoch >= 6
+    assert len(head.history) == min(head.best_epoch + 3, 30)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (lambda model: [model.head.weight], "gave Parameter, not a ParameterGroup"),
+        (lambda _model: [ParameterGroup([torch.ones(3)])], "group 1 has a tensor that is no parameter"),
+        (lambda model: [ParameterGroup([model.head.weight])] * 2, "group 2 has a parameter that is in another group"),
+        (lambda model: [ParameterGroup([model.head.weight], lr=0.0)], r"group 1: lr = 0.0 must be above 0"),
+        (lambda model: [ParameterGroup([model.head.weight], weight_decay=-1.0)], r"weight_decay = -1.0"),
+        (lambda model: [ParameterGroup([model.head.weight], first_epoch=3, last_epoch=2)], "epochs 3 to 2 are none"),
+    ],
+)
+def test_wrong_parameter_groups_are_refused(groups: Any, message: str) -> None:
+    class Grouped(Recorder):
+        """Gives these groups."""
+
+        def parameter_groups(self) -> Any:
+            return groups(self)
+
+    with registered(FUSIONS, "toy-grouped", Grouped), pytest.raises(PluginError, match=message):
+        trained("toy-grouped")
 
 
 def test_parameters_and_flops_are_counted() -> None:
@@ -290,7 +403,9 @@ def on_disk(folder: Path, tokens: int = 0) -> tuple[EmbeddingStore, dict[str, st
     part = rng.choice(3, size, p=[0.6, 0.2, 0.2])
     train, dev, test = (np.flatnonzero(part == index) for index in range(3))
     dev_label = np.where(rng.random(len(dev)) < 0.2, -1, label[dev])
-    rows = FoldRows(train, label[train], np.array([f"u{row // 9}" for row in train]), dev, dev_label, test)
+    unit = np.array([f"u{row // 9}" for row in train])
+    clip, number = np.divmod(np.arange(size), 9)
+    rows = FoldRows(train, label[train], unit, dev, dev_label, test, clip, number)
     return store, {"face": "a", "eye": "b"}, rows
 
 

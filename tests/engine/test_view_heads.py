@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.contracts import Fusion
+from fusionkit.contracts import Batch, Fusion, FusionOutput
 from fusionkit.engine.fit import WithViewHeads, dominance, drop_views
 
 DIMS = {"face": 4, "eye": 3}
@@ -39,6 +39,12 @@ def rows() -> tuple[dict[str, Tensor], Tensor]:
     ) % CLASSES
 
 
+def loss(model: Fusion, views: dict[str, Tensor], target: Tensor) -> Tensor:
+    row = torch.arange(ROWS)
+    present = dict.fromkeys(views, torch.ones(ROWS, dtype=torch.bool))
+    return model.training_loss(model(views), Batch(views, present, target, row, row, row, epoch=1))
+
+
 def test_it_starts_as_the_fusion_itself() -> None:
     model, (views, _) = wrapped(), rows()
     torch.testing.assert_close(model(views).logits, model.inner(views).logits, rtol=0, atol=0)
@@ -58,7 +64,24 @@ def test_the_loss_is_the_fusions_plus_the_mean_of_the_views_own() -> None:
         functional.cross_entropy(adapted[name] @ layer.weight.T + layer.bias, target)
         for name, layer in zip(DIMS, model.classifiers, strict=True)
     ]
-    torch.testing.assert_close(model.loss(model(views), target), together + 0.5 * (own[0] + own[1]) / 2)
+    torch.testing.assert_close(loss(model, views, target), together + 0.5 * (own[0] + own[1]) / 2)
+
+
+class OfTheBatch(Sides):
+    """Its loss is the mean of what its fusion got of the face."""
+
+    def loss(self, output: FusionOutput, batch: Batch, /) -> Tensor:
+        return batch.views["face"].mean()
+
+
+def test_the_loss_of_the_fusion_gets_the_adapted_views() -> None:
+    inner = OfTheBatch(DIMS, CLASSES)
+    inner.attach_head()
+    model, (views, target) = WithViewHeads(inner, 0.5, 0.0), rows()
+    torch.nn.init.constant_(model.adapters[0].bias, 2.0)
+    own = [layer(value) for layer, value in zip(model.classifiers, [views["face"] + 2.0, views["eye"]], strict=True)]
+    expected = views["face"].mean() + 2.0 + 0.5 * sum(functional.cross_entropy(each, target) for each in own) / 2
+    torch.testing.assert_close(loss(model, views, target), expected)
 
 
 def test_dominance_is_the_ratio_of_true_class_probabilities() -> None:
@@ -84,7 +107,7 @@ def test_gradients_of_a_dominant_view_are_reduced_and_noise_has_their_spread(
         model.classifiers[0].weight.copy_(torch.eye(CLASSES, DIMS["face"]))
     views["face"] = 3 * functional.one_hot(target, DIMS["face"]).float() + 0.1 * views["face"]  # tells the class
     monkeypatch.setattr(torch, "randn_like", torch.ones_like)
-    model.loss(model(views), target).backward()
+    loss(model, views, target).backward()
     ahead = dominance([model(views).view_logits[name].detach() for name in DIMS], target)  # type: ignore[index]
     assert ahead[0] > 1 > ahead[1]
     before = [parameter.grad.clone() for layer in model.adapters for parameter in layer.parameters()]

@@ -10,7 +10,7 @@ import torch
 from testing.good_plugins import GoodFusion, GoodLogits, GoodTokenFusion
 from torch import Tensor, nn
 
-from fusionkit.contracts import FusionOutput
+from fusionkit.contracts import FusionOutput, ParameterGroup
 
 
 class CannotBeBuilt(GoodFusion):
@@ -125,6 +125,11 @@ class WithoutTheLast(GoodFusion):
         return super().combine(views[:, :end], present[:, :end])
 
 
+class InTwoGroups(GoodFusion):
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [ParameterGroup([self.gain], lr=0.1), ParameterGroup([self.gain], first_epoch=3)]
+
+
 class DetachedGain(GoodFusion):
     def combine(self, views: Tensor, present: Tensor) -> Tensor:
         return self.mean(views, present) * self.gain.detach()
@@ -186,6 +191,7 @@ class GivesADistribution(GoodLogits):
 
 
 BROKEN: dict[str, type] = {
+    "parameter_groups_can_be_used": InTwoGroups,
     "global_seed_is_not_set": SeedsTorch,
     "logits_are_not_probabilities": GivesADistribution,
     "builds_and_runs": CannotBeBuilt,
