@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import fusionkit
+from fusionkit.api import Results
 from fusionkit.registry import DATASETS
 from fusionkit.stats.crossed import Estimate
 
@@ -21,6 +25,24 @@ SMALL = "synthetic:train=10,val=3,test=3,clips=4,clip_length=8"
 @pytest.fixture
 def curve(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
     return load_benchmark("label_fraction")
+
+
+@pytest.fixture(scope="module")
+def small_heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Results]:
+    """Two runs of the same rows on different features."""
+    return {
+        arm: fusionkit.bench(
+            datasets="synthetic:train=12,val=6,test=8,clips=4,clip_length=6",
+            backbones=backbone,
+            regions="eye",
+            fusions="plain-concat",
+            smoothers="none",
+            recipe={"epochs": 3},
+            seeds=3,
+            out=tmp_path_factory.mktemp(arm) / "run",
+        )
+        for arm, backbone in (("scratch", "hog:size=16"), ("pretrained", "hog:size=32"))
+    }
 
 
 def labelled(curve: ModuleType, share: float, split: str = "train") -> set[str]:
@@ -47,20 +69,34 @@ def test_the_first_units_show_every_class(curve: ModuleType) -> None:
 
 
 def test_few_labels_do_not_mean_few_steps(curve: ModuleType) -> None:
-    request = curve.Request(SMALL, SMALL, 64, 2, Path())
-    sizes = [request.labels(share) for share in (0.3, 1.0)]
-    assert [size.units for size in sizes] == [3, 10]
-    for size in sizes:
-        assert size.epochs == min(max(round(curve.STEPS * curve.BATCH / size.frames), 4), 64)
+    request = curve.Request(SMALL, [SMALL], 64, Path(), shares=(0.3, 1.0), seeds=(3, 1), steps=100, epochs=(5, 16))
+    few, all_ = request.labels.values()
+    assert (few.units, few.frames, few.epochs, few.seeds) == (3, 88, 16, 3)  # 100 * 16 / 88 = 18.2
+    assert (all_.units, all_.frames, all_.epochs, all_.seeds) == (10, 292, 5, 1)
+
+
+def test_pretraining_reads_every_source_and_later_options_win(
+    curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: ran.append(words[3:]))
+    request = curve.Request(SMALL, ["faces", "more"], 48, tmp_path, pretrain=["recipe.epochs=2"])
+    assert request.pretrained() == tmp_path / "pretrained/encoder.safetensors"
+    (words,) = ran
+    pairs = list(zip(words[2::2], words[3::2], strict=True))
+    assert [value for name, value in pairs if name == "--data"] == ["faces", "more"]
+    sets = [value for name, value in pairs if name == "--set"]
+    assert sets == ["encoder.size=48", "recipe.epochs=20", "recipe.epochs=2"]
 
 
 @pytest.mark.slow
-def test_a_fine_tuning_gives_the_counts_of_all_test_frames(
-    curve: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(curve, "EPOCHS", (2, 2))
-    request = curve.Request(SMALL, SMALL, 16, 1, tmp_path)
-    counts = curve.counts_of(request.labels(0.3), request.random(0), 0, tmp_path / "run")
+def test_a_fine_tuning_gives_the_counts_of_all_test_frames(curve: ModuleType, tmp_path: Path) -> None:
+    request = curve.Request(SMALL, [SMALL], 16, tmp_path, shares=(0.3,), epochs=(2, 2))
+    counts = request.counts_of(("eye+mouth", "scratch", 0.3), 0, request.random(0))
+    assert (
+        json.loads((tmp_path / "eye+mouth-scratch-0.3-0/grid.json").read_text())["rows"][0]["axes"]["views"]
+        == "eye+mouth"
+    )
     table = DATASETS.build(SMALL).frames
     tested = (table.split == "test") & (table.label >= 0)
     truth = [
@@ -71,12 +107,31 @@ def test_a_fine_tuning_gives_the_counts_of_all_test_frames(
 
 def test_the_table_holds_both_arms_and_their_difference(curve: ModuleType) -> None:
     good, bad = np.tile(np.diag([6, 6]), (2, 9, 1, 1)), np.tile([[3, 3], [3, 3]], (2, 9, 1, 1))
-    sizes = {0.5: curve.Labels({}, 4, 40, 7), 1.0: curve.Labels({}, 8, 80, 4)}
-    counts = {("pretrained", share): good for share in sizes} | {("scratch", share): bad for share in sizes}
+    sizes = {0.5: curve.Labels({}, 4, 40, 7, 2), 1.0: curve.Labels({}, 8, 80, 4, 1)}
+    counts = {("face", "pretrained", share): good[: size.seeds] for share, size in sizes.items()}
+    counts |= {("face", "scratch", share): bad[: size.seeds] for share, size in sizes.items()}
     head, rule, *rows = curve.table(counts, sizes)
-    assert head.count("|") == rule.count("|") == 9
-    assert rows[0].startswith("| 50% | 4 | 40 | 7 | .500 [.500, .500] | 1.000 [1.000, 1.000] | +.500 [+.500, +.500] | ")
-    assert rows[0].split("|")[8].strip() == "<.001"  # no unit and no seed differs
+    assert {line.count("|") for line in (head, rule, *rows)} == {12}
+    first = [cell.strip() for cell in rows[0].split("|")[1:-1]]
+    assert first[:6] == ["face", "50%", "4", "40", "7", "2"]
+    assert first[6:9] == [".500 [.500, .500]", "1.000 [1.000, 1.000]", "+.500 [+.500, +.500]"]
+    assert first[9:] == ["<.001", ".500, 1.000"]  # no unit and no seed differs
+    assert rows[1].split("|")[10].strip() == ""  # one seed has no p
+
+
+@pytest.mark.slow
+def test_heads_stand_beside_each_other_by_backbone(curve: ModuleType, small_heads: dict[str, Results]) -> None:
+    head, rule, *rows = curve.head_table(small_heads)
+    assert {line.count("|") for line in (head, rule, *rows)} == {7}
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert [each[:2] for each in cells] == [["face", "linear"], ["face,eye", "plain-concat"]]
+    for each, random, trained in zip(cells, small_heads["scratch"].rows, small_heads["pretrained"].rows, strict=True):
+        assert each[2].startswith(curve.score_text(random.score))
+        assert each[3].startswith(curve.score_text(trained.score))
+        gain = trained.score.value - random.score.value
+        assert each[4].startswith(curve.number(gain, "+"))
+    assert "] +" in cells[1][2] or "] -" in cells[1][2]
+    assert cells[0][2].endswith("]")  # the reference has no difference to itself
 
 
 def test_the_picture_has_a_line_an_arm_with_its_intervals(
@@ -86,7 +141,7 @@ def test_the_picture_has_a_line_an_arm_with_its_intervals(
     monkeypatch.setattr(Axes, "errorbar", lambda _, x, y, error, **how: drawn.update({how["label"]: (x, y, error)}))
     monkeypatch.setattr(Figure, "legend", lambda *_, **__: None)
     rising = [Estimate(value, low, high, 0.1, 9, 2) for value, low, high in ((0.2, 0.1, 0.4), (0.5, 0.3, 0.6))]
-    curve.draw({"scratch": rising[:1] * 2, "pretrained": rising}, (0.05, 1.0), tmp_path / "curve.png")
+    curve.draw({"from random weights": rising[:1] * 2, "pre-trained": rising}, (0.05, 1.0), tmp_path / "curve.png")
     x, y, error = drawn["pre-trained"]
     assert x == pytest.approx([0.05, 1.0], rel=0.05)
     assert y.tolist() == [0.2, 0.5]
