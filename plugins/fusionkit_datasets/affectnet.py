@@ -15,12 +15,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from fusionkit.contracts import Labels
 from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import DataError
 from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_folders import class_folders
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
-from fusionkit_datasets.stills import Box, FileImages, Listing, Still, Stills, root_folder, usable_box
+from fusionkit_datasets.stills import Box, FileImages, Listing, Still, Stills, TaskLabels, root_folder, usable_box
 
 LAYOUT = (
     "Manually_Annotated_file_lists/{training,validation}.csv with Manually_Annotated_Images, "
@@ -45,6 +46,8 @@ _COLUMNS = (
     "valence",
     "arousal",
 )
+_AFFECT = ("valence", "arousal")
+_NO_AFFECT = -2.0
 _LIST_NAMES = ("{}_annotations_8class.txt", "{}_annotations.txt")
 _LIST_PREFIXES = {"train": ("train",), "val": ("valid", "val")}
 _NPY_FOLDERS = {"train": ("train_set",), "val": ("val_set", "valid_set")}
@@ -54,6 +57,7 @@ _SOUGHT = (
     "train_set/train_annotations_8class.txt",
 )
 _NPY_ENDING = "_exp.npy"
+_NPY_AFFECT = ("_val.npy", "_aro.npy")
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # Errors of the parsers that NumPy uses; SystemError is raised for text beyond Unicode.
 _NPY_ERRORS = (
@@ -84,6 +88,9 @@ class AffectNet(Stills):
 
     Images with the label None, Uncertain or Non-face are left out and counted in ``dropped``; so is contempt if
     ``classes`` is 7.
+
+    The layouts ``csv`` and ``npy`` (``<id>_val.npy`` and ``<id>_aro.npy``) have labels of the task ``valence-arousal``:
+    -1 to 1, and -2 where there is none.
 
     Args:
         classes: 8, or 7 to leave contempt out.
@@ -189,21 +196,50 @@ def _read_csv(top: Path, files: dict[str, Path], labels: _Labels, crop: bool) ->
         DataError: if a file cannot be read or has no column ``expression``.
     """
     images = next((folder for folder in _CSV_IMAGES if (top / folder).is_dir()), _CSV_IMAGES[0])
-    stills, names, boxes, digests, faults = [], [], [], [], list[str]()
+    stills, names, boxes, affects, digests, faults = [], [], [], [], [], list[str]()
     for split, path in files.items():
         file = AnnotationFile("affectnet", path)
-        for line, name, label, box in _csv_rows(file, labels, crop):
+        for line, name, label, box, affect in _csv_rows(file, labels, crop):
             stills.append(Still(name, label, split, line, file.name))
             names.append(f"{images}/{name}")
             boxes.append(box)
+            affects.append(affect)
         digests.append(f"{split} {file.digest()}")
         faults += file.faults
     found = FileImages(top, names, boxes if crop else ())
-    return Listing(stills, found, "\n".join(digests), labels.dropped, faults)
+
+    def affect_labels() -> TaskLabels | None:
+        origins = [(still.origin, still.origin) for still in stills]
+        return None if None in affects else _affect_labels([found for found in affects if found], origins)
+
+    tasks = {"valence-arousal": affect_labels}
+    return Listing(stills, found, "\n".join(digests), labels.dropped, faults, tasks=tasks)
 
 
-def _csv_rows(file: AnnotationFile, labels: _Labels, crop: bool) -> Iterator[tuple[int, str, int, Box | None]]:
-    """Yield line, path, class and face box of each expression; a header is optional."""
+def _affect_labels(texts: Sequence[tuple[str, ...]], origins: Sequence[tuple[str, ...]]) -> TaskLabels:
+    """Return valence and arousal of texts, (N, 2) float32 in -1..1, NaN for -2; other texts are faults."""
+    values = np.full((len(texts), len(_AFFECT)), np.nan, np.float32)
+    faults = []
+    for row, (pair, origin) in enumerate(zip(texts, origins, strict=True)):
+        for column, (name, text) in enumerate(zip(_AFFECT, pair, strict=True)):
+            try:
+                value = float(text)
+            except ValueError:
+                value = np.nan
+            if -1 <= value <= 1:
+                values[row, column] = value
+            elif value != _NO_AFFECT:
+                faults.append(f"{origin[column]}: {name} {text[:40]!r} must be -1 to 1, or -2 if it is unknown")
+    return TaskLabels(Labels(_AFFECT, values), faults)
+
+
+def _csv_rows(
+    file: AnnotationFile, labels: _Labels, crop: bool
+) -> Iterator[tuple[int, str, int, Box | None, tuple[str, ...] | None]]:
+    """Yield line, path, class, face box, and valence and arousal of each expression; a header is optional.
+
+    Valence and arousal are texts; None if there is no such column.
+    """
     columns: Sequence[str] = _COLUMNS
     for index, (line, fields) in enumerate(file.rows()):
         if index == 0 and _COLUMNS[0] in fields:
@@ -219,7 +255,8 @@ def _csv_rows(file: AnnotationFile, labels: _Labels, crop: bool) -> Iterator[tup
         row = dict(zip(columns, fields, strict=True))
         label = _label(file, line, row["expression"], labels)
         if label is not None:
-            yield line, row[_COLUMNS[0]], label, _box([row.get(name, "") for name in _COLUMNS[1:5]])
+            affect = tuple(row[name] for name in _AFFECT) if row.keys() >= set(_AFFECT) else None
+            yield line, row[_COLUMNS[0]], label, _box([row.get(name, "") for name in _COLUMNS[1:5]]), affect
 
 
 def _box(fields: list[str]) -> Box | None:
@@ -300,7 +337,25 @@ def _read_npy(top: Path, folders: dict[str, Path], labels: _Labels) -> Listing:
             if label is not None:
                 stills.append(Still(f"{split}/{name}", label, split, 0, str(path)))
                 names.append(f"{folder.name}/images/{name}.jpg")
-    return Listing(stills, FileImages(top, names), state.hexdigest(), labels.dropped, faults)
+    tasks = {"valence-arousal": lambda: _npy_affect([still.source for still in stills])}
+    return Listing(stills, FileImages(top, names), state.hexdigest(), labels.dropped, faults, tasks=tasks)
+
+
+def _npy_affect(expressions: Sequence[str]) -> TaskLabels | None:
+    """Return valence and arousal beside the files of expressions; None if none of them has such files."""
+    stems = [path.removesuffix(_NPY_ENDING) for path in expressions]
+    paths = [tuple(f"{stem}{ending}" for ending in _NPY_AFFECT) for stem in stems]
+    if not any(Path(path).exists() for pair in paths for path in pair):
+        return None
+    return _affect_labels([tuple(map(_npy_text, pair)) for pair in paths], paths)
+
+
+def _npy_text(path: str) -> str:
+    """Return the value of a file; empty if it is missing or does not have exactly one value."""
+    try:
+        return npy_scalar(read_file(Path(path)))
+    except (OSError, ValueError):
+        return ""
 
 
 def _annotated(folder: Path) -> list[str]:

@@ -102,6 +102,18 @@ class ClassMap:
         """
         return self._codes[np.asarray(label, dtype=np.int64)]
 
+    def merge(self, votes: np.ndarray) -> np.ndarray:
+        """Add up the votes for classes that are merged, without those for classes that are removed.
+
+        Args:
+            votes: (N, C) votes for the own classes.
+
+        Returns:
+            (N, C') float64.
+        """
+        kept = self._codes[:-1] >= 0
+        return votes[:, kept] @ np.eye(len(self.classes))[self._codes[:-1][kept]]
+
 
 def spelled(word: str) -> str | None:
     """Return the name of an expression (Anger for ``angry``, ``Anger`` and ``ANGER``); None for another word."""

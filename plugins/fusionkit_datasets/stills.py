@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts import FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import ENDINGS, library_needed, read_image
 from fusionkit.errors import DataError, printable
 from fusionkit.registry.spec import Spec
@@ -130,6 +130,19 @@ class FileImages:
         return bool(self.boxes) and self.boxes[row] is None
 
 
+@dataclass(frozen=True, eq=False)
+class TaskLabels:
+    """Labels of another task than expression, for all rows.
+
+    Attributes:
+        labels: the labels.
+        faults: errors in them, ``path:line: problem``; with any of them the labels are refused.
+    """
+
+    labels: Labels
+    faults: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Listing:
     """The rows of a data set, before classes are mapped.
@@ -141,6 +154,7 @@ class Listing:
         dropped: reason to the number of images that are left out.
         faults: errors in the annotation, ``path:line: problem``; with any of them the table is refused.
         problems: other problems, one line each.
+        tasks: task to a function that reads its labels; None if the data have none.
     """
 
     stills: Sequence[Still]
@@ -149,6 +163,7 @@ class Listing:
     dropped: Mapping[str, int] = field(default_factory=dict)
     faults: Sequence[str] = ()
     problems: Sequence[str] = ()
+    tasks: Mapping[str, Callable[[], TaskLabels | None]] = field(default_factory=dict)
 
 
 class Stills(FaceDataset):
@@ -170,6 +185,7 @@ class Stills(FaceDataset):
         self.dropped = dict(listing.dropped)
         self._listing = listing
         self._map = class_map
+        self._read_labels: dict[str, TaskLabels | None] = {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -193,6 +209,25 @@ class Stills(FaceDataset):
             split=[still.split for still in stills],
             video=[printable(still.video) for still in stills],
         )
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the labels of a task; those of other tasks than expression are read when they are needed.
+
+        Raises:
+            DataError: if one of them has an error.
+        """
+        if task not in self._listing.tasks:
+            return super().labels(task)
+        found = self._labels_of(task)
+        if found is None:
+            return None
+        self._refuse(found.faults)
+        return found.labels
+
+    def _labels_of(self, task: str) -> TaskLabels | None:
+        if task not in self._read_labels:
+            self._read_labels[task] = self._listing.tasks[task]()
+        return self._read_labels[task]
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Return images, RGB uint8 (H, W, 3); None for a missing or broken one."""
@@ -220,6 +255,8 @@ class Stills(FaceDataset):
         """Yield each error of the annotation, and each missing or empty image with its annotation line."""
         yield from self._faults
         yield from self._listing.problems
+        for found in map(self._labels_of, self._listing.tasks):
+            yield from found.faults if found else ()
         for row, problem in self._listing.images.problems():
             origin = self._listing.stills[row].origin
             yield f"{origin}: {problem}" if origin else problem
@@ -236,12 +273,16 @@ class Stills(FaceDataset):
                 faults.append(f"{one}: {still.clip!r} is also annotated at {two}")
         return faults
 
+    def _refuse(self, faults: Sequence[str]) -> None:
+        """Raise DataError with the first fault, if there is one."""
+        if faults:
+            more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+            hint = "fusionkit data check lists all" if more else ""
+            raise DataError(f"{type(self).__name__.lower()}: {faults[0]}{more}", hint=hint)
+
     def _check(self) -> None:
         name, images = type(self).__name__.lower(), self._listing.images
-        if self._faults:
-            more = f"; and {len(self._faults) - 1} more" if len(self._faults) > 1 else ""
-            hint = "fusionkit data check lists all" if more else ""
-            raise DataError(f"{name}: {self._faults[0]}{more}", hint=hint)
+        self._refuse(self._faults)
         if not self._listing.stills:
             dropped = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
             raise DataError(f"{name}: no annotated image{f'; left out: {dropped}' if dropped else ''}")

@@ -176,10 +176,10 @@ def small(root: Path, train: dict[str, object], val: dict[str, object]) -> str:
     for folder, saved in (("train_set", train), ("val_set", val)):
         for name, expression in saved.items():
             image(root / folder / "images" / f"{name}.jpg", int(name))
-            file = io.BytesIO()
-            np.save(file, expression)
-            write(root / folder / "annotations" / f"{name}_exp.npy", file.getvalue())
-            write(root / folder / "annotations" / f"{name}_val.npy", b"not looked at")
+            for ending, value in (("exp", expression), ("val", np.array("0.25")), ("aro", np.float64(-2))):
+                file = io.BytesIO()
+                np.save(file, value)
+                write(root / folder / "annotations" / f"{name}_{ending}.npy", file.getvalue())
     return str(root)
 
 
@@ -339,3 +339,49 @@ def test_npy_scalar_raises_only_value_errors(junk, kept):
     for data in (junk, saved(np.array("5"))[:kept] + junk):
         with contextlib.suppress(ValueError):
             npy_scalar(data)
+
+
+def test_valence_and_arousal_of_a_csv_are_those_of_its_lines(tmp_path):
+    pairs = [("0.5", "-1"), ("-2", "-2"), ("-2", "0.125"), ("0.9", "0.9"), ("-1.0", "1")]
+    expressions = [3, 0, 7, 8, 1]  # the fourth is no expression
+    rows = [f"10/{i}.jpg,0,0,9,9,1;2,{e},{v},{a}" for i, (e, (v, a)) in enumerate(zip(expressions, pairs, strict=True))]
+    root = full(tmp_path, expressions, [2])
+    write(tmp_path / LISTS / "training.csv", "\n".join([HEADER, *rows]))
+    found = AffectNet(root).task_labels("valence-arousal")
+    assert found.names == ("valence", "arousal")
+    nan = np.nan
+    np.testing.assert_array_equal(found.values, np.float32([(0.5, -1), (nan, nan), (nan, 0.125), (-1, 1), (0.1, nan)]))
+
+
+@pytest.mark.parametrize(("valence", "shown"), [("1.5", "'1.5'"), ("", "''"), ("nan", "'nan'"), ("-3", "'-3'")])
+def test_a_wrong_valence_is_named_and_does_not_stop_expressions(tmp_path, valence, shown):
+    root = full(tmp_path, [3, 4], [2])
+    write(tmp_path / LISTS / "training.csv", f"{HEADER}\n10/0.jpg,0,0,9,9,1,3,0,0\n10/1.jpg,0,0,9,9,1,4,{valence},0\n")
+    data = AffectNet(root)
+    line = f"{tmp_path / LISTS / 'training.csv'}:3: valence {shown} must be -1 to 1, or -2 if it is unknown"
+    assert labels(data) == ["Surprise", "Fear", "Sad"]
+    assert line in list(data.problems())
+    with pytest.raises(DataError) as caught:
+        data.task_labels("valence-arousal")
+    assert line in str(caught.value)
+
+
+def test_a_csv_without_the_columns_has_no_valence_and_arousal(tmp_path):
+    root = full(tmp_path, [3], [2])
+    for name, folder in (("training", "10"), ("validation", "7")):
+        write(tmp_path / LISTS / f"{name}.csv", f"subDirectory_filePath,expression,valence\n{folder}/0.jpg,1,0.5\n")
+    assert AffectNet(root, crop=False).task_labels("valence-arousal") is None
+
+
+def test_valence_and_arousal_of_the_small_edition_lie_beside_the_expression(tmp_path):
+    root = small(tmp_path, {"0": "1", "10": "8", "2": "3"}, {"1": "6"})
+    folder = tmp_path / "train_set/annotations"
+    np.save(folder / "2_aro.npy", np.array([-0.5]))
+    found = AffectNet(root).task_labels("valence-arousal")
+    np.testing.assert_array_equal(found.values, np.float32([(0.25, np.nan), (0.25, -0.5), (0.25, np.nan)]))
+    (folder / "0_val.npy").unlink()
+    with pytest.raises(DataError, match=r"0_val.npy: valence '' must be -1 to 1"):
+        AffectNet(root).task_labels("valence-arousal")
+    for path in tmp_path.rglob("*_[va]*.npy"):
+        path.unlink()
+    assert AffectNet(root).task_labels("valence-arousal") is None

@@ -220,3 +220,47 @@ def test_majority_equals_the_rules_written_as_loops(table):
 def test_unknown_is_the_column_of_that_name():
     assert COLUMNS[UNKNOWN] == "unknown"
     assert COLUMNS[NF] == "NF"
+
+
+def counted(line: str) -> list[int]:
+    """The votes for the eight classes, without single votes."""
+    return [votes if votes > 1 else 0 for votes in map(int, line.split(",")[:8])]
+
+
+@pytest.mark.parametrize("make", [beside, folders])
+def test_votes_are_those_for_classes_without_single_ones(tmp_path, make):
+    data = FerPlus(make(tmp_path))
+    found = data.task_labels("votes")
+    assert found.names == data.classes
+    assert found.values.tolist() == [counted(VOTES[at]) for at in (0, 4, 5)]
+    assert found.values.argmax(1).tolist() == data.table().label.tolist()
+
+
+@pytest.mark.parametrize("make", [beside, folders])
+def test_ambiguous_images_are_unlabelled_and_have_votes(tmp_path, make):
+    data = FerPlus(make(tmp_path), ambiguous=True)
+    assert labels(data) == ["happiness", None, "sadness", "contempt"]
+    assert greys(data) == [0, 1, 4, 5]
+    assert data.task_labels("votes").values.tolist() == [counted(VOTES[at]) for at in (0, 1, 4, 5)]
+    assert data.dropped == {"no name": 1, "NF": 1} if make is beside else {"NF": 1}
+
+
+def test_images_with_most_votes_for_unknown_or_with_single_votes_only_are_left_out(tmp_path):
+    faces(tmp_path, ["Training"] * 4)
+    votes = ["2,0,0,0,0,0,0,0,4,2", "3,0,0,3,0,0,0,0,2,2", "1,1,1,1,1,1,1,1,1,1", "4,0,0,0,0,0,0,0,4,0"]
+    rows = [f"Training,fer{at}.png,{line}" for at, line in enumerate(votes)]
+    write(tmp_path / "fer2013new.csv", "\n".join([HEADER, *rows]))
+    data = FerPlus(str(tmp_path), ambiguous=True)
+    assert data.task_labels("votes").values.tolist() == [[3, 0, 0, 3, 0, 0, 0, 0]]
+    assert data.dropped == {"unknown": 3}
+
+
+def test_votes_of_merged_classes_are_added_and_those_of_removed_ones_left_out(tmp_path):
+    root = beside(tmp_path)
+    data = FerPlus(root, class_map={"sadness": "low", "fear": "low", "contempt": None, "happiness": "low"})
+    found = data.task_labels("votes")
+    assert found.names == data.classes == ("neutral", "low", "surprise", "anger", "disgust")
+    assert found.values[:2].tolist() == [[0, 9, 0, 0, 0], [0, 9, 0, 0, 0]]
+    assert found.values[2].tolist() == [0, 0, 0, 0, 2]
+    only = FerPlus(root, class_map={"disgust": None, "contempt": None}).task_labels("votes")
+    assert np.isnan(only.values[2]).all()
