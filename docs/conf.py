@@ -56,6 +56,14 @@ def mend_links(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"\[([^]]*)\]\((\.\./[^)#]*)(#[^)]*)?\)", mended, source[0])
 
 
+def show_readme(app: Sphinx, page: str, source: list[str]) -> None:
+    """Begin the first page with the README up to its list of pages, which the site has at its side."""
+    if page != "index":
+        return
+    text = (Path(app.srcdir).parent / "README.md").read_text(encoding="utf-8").partition("\n## Documentation")[0]
+    source[0] = f"{text.replace('](docs/', '](').replace('](benchmarks/README.md', '](benchmarks.md')}\n{source[0]}"
+
+
 def show_commands(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the help of every command into the page that is for it."""
     if page != "reference/commands":
@@ -100,6 +108,7 @@ def show_notebook(app: Sphinx, page: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", mend_links)
+    app.connect("source-read", show_readme)
     app.connect("source-read", show_commands)
     app.connect("source-read", show_components)
     app.connect("source-read", show_notebook)
