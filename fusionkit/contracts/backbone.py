@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -82,6 +82,22 @@ class Backbone(Component, ABC):
     def tokens(self, views: np.ndarray) -> np.ndarray:
         """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``. Optional."""
         raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="choose a fusion of pooled views")
+
+    def launch(self, views: np.ndarray, *, tokens: bool) -> Callable[[], np.ndarray]:
+        """Begin to embed a batch. Optional, for a device that computes by itself, such as a GPU.
+
+        While it computes, the kernel prepares and launches the next batch. Default: compute at once.
+
+        Args:
+            views: as in :meth:`embed`. They stay unchanged until the values are returned. For a GPU their memory is
+                page-locked.
+            tokens: compute what :meth:`tokens` does instead of :meth:`embed`.
+
+        Returns:
+            A function that waits for the values and returns them.
+        """
+        values = self.tokens(views) if tokens else self.embed(views)
+        return lambda: values
 
     @classmethod
     def gives_tokens(cls) -> bool:
@@ -180,11 +196,30 @@ class Backbone(Component, ABC):
         Raises:
             PluginError: if a shape or type breaks the contract, or the views are changed.
         """
-        name = type(self).__name__
-        if views.dtype != np.uint8 or views.shape[1:] != (*self.input_size, 3):
-            raise PluginError(f"backbone {name} takes uint8 (B, {self.input_size}, 3), not {views.dtype} {views.shape}")
+        self._check_views(views)
         watched = WatchedFrames(views)  # not read-only: PyTorch would warn
-        values = np.asarray(self.tokens(views) if tokens else self.embed(views), dtype=np.float32)
+        return self._checked(self.tokens(views) if tokens else self.embed(views), views, watched, tokens)
+
+    def launched(self, views: np.ndarray, tokens: int = 0) -> Callable[[], np.ndarray]:
+        """Call :meth:`launch`, and return a function that waits and returns what :meth:`__call__` would.
+
+        Raises:
+            PluginError: as :meth:`__call__`, at once or when the values are awaited.
+        """
+        self._check_views(views)
+        watched = WatchedFrames(views)
+        wait = self.launch(views, tokens=bool(tokens))
+        return lambda: self._checked(wait(), views, watched, tokens)
+
+    def _check_views(self, views: np.ndarray) -> None:
+        if views.dtype != np.uint8 or views.shape[1:] != (*self.input_size, 3):
+            raise PluginError(
+                f"backbone {type(self).__name__} takes uint8 (B, {self.input_size}, 3), not {views.dtype} {views.shape}"
+            )
+
+    def _checked(self, found: np.ndarray, views: np.ndarray, watched: WatchedFrames, tokens: int) -> np.ndarray:
+        name = type(self).__name__
+        values = np.asarray(found, dtype=np.float32)
         if watched.changed():
             raise input_changed(f"backbone {name}", "a view")
         expected = "(B, K, D)" if tokens else "(B, D)"

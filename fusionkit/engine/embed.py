@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from time import perf_counter
 from typing import TypeVar
 
@@ -34,7 +35,9 @@ from fusionkit.storage.identity import component_identity, digest
 from fusionkit.storage.record import Record, component_record, identity_of
 
 REVISION = 1  # raise when the same components give other embeddings than before
-BATCH = 64  # frames
+BATCH = 64  # frames that are read together, and embedded together on a CPU
+GPU_BATCH = 256  # frames that are embedded together on a GPU
+_SLOTS = 3  # batches in memory: one is being cut, one begins to be embedded, the values of one are awaited
 
 T = TypeVar("T")
 Boxes = list[dict[str, np.ndarray] | None]
@@ -183,14 +186,23 @@ def _embed_shard(
     embedders = [ViewEmbedder(item, len(rows), device) for item in wanted]
     unreadable: list[str] = []
     began, locating = perf_counter(), 0.0
-    for start, images in read_batches(source, rows):
-        called = perf_counter()
-        batch = locate(extractor, images)
-        locating += perf_counter() - called
-        for embedder in embedders:
-            embedder.add(start, batch)
-        unreadable += [source.where(int(rows[start + i])) for i, image in enumerate(images) if image is None]
-        advance(len(images))
+
+    def collect(batch: PreparedBatch, waiting: Sequence[Callable[[], None]]) -> None:
+        for wait in waiting:
+            wait()
+        advance(batch.frames)
+
+    with closing(ahead(prepared_batches(source, rows, extractor, embedders, device))) as batches:
+        running: tuple[PreparedBatch, list[Callable[[], None]]] | None = None
+        for batch in batches:
+            locating += batch.locating
+            unreadable += [source.where(int(rows[row])) for row in batch.unreadable]
+            launched = [view.embedder.launch(batch.start, view) for view in batch.views]
+            if running:
+                collect(*running)
+            running = batch, launched
+        if running:
+            collect(*running)
     costs = _seconds(embedders, locating, perf_counter() - began)
     for embedder, seconds in zip(embedders, costs, strict=True):
         values = embedder.result(lambda i: source.where(int(rows[i])))
@@ -201,14 +213,14 @@ def _seconds(embedders: Sequence[ViewEmbedder], locating: float, total: float) -
     """Divide the seconds of a pass among its views.
 
     Each view has its own cutting and embedding. Cut views share the locating of regions. All share the rest, which is
-    the wait for images.
+    the wait for images. Threads overlap: where the parts exceed the whole, each is reduced in proportion.
     """
     cropped = [embedder for embedder in embedders if embedder.embedding.view != FACE]
-    rest = total - locating - sum(embedder.seconds for embedder in embedders)
-    return [
-        embedder.seconds + rest / len(embedders) + (locating / len(cropped) if embedder in cropped else 0.0)
-        for embedder in embedders
-    ]
+    own = [embedder.seconds + (locating / len(cropped) if embedder in cropped else 0.0) for embedder in embedders]
+    rest = total - sum(own)
+    if rest < 0:
+        return [seconds * total / sum(own) for seconds in own]
+    return [seconds + rest / len(own) for seconds in own]
 
 
 def _write(
@@ -244,20 +256,21 @@ class FrameEmbedder:
     Args:
         wanted: embeddings by backbones, all with the same extractor.
         device: where backbones run.
-        size: frames per batch. Default: that of a benchmark, which gives exactly the stored embeddings. A smaller one
-            lowers the latency.
+        size: frames per batch; None: as in a benchmark, which gives exactly the stored embeddings. A smaller one lowers
+            the latency.
 
     Raises:
         ConfigError: if a component cannot be built.
     """
 
-    def __init__(self, wanted: Sequence[Embedding], device: str, size: int = BATCH) -> None:
+    def __init__(self, wanted: Sequence[Embedding], device: str, size: int | None = None) -> None:
         unique = list({item.key: item for item in wanted}.values())
-        self.size = size
+        self.size = size or batch_size(device)
         self._views = [item.view for item in unique]
         cropped = [item for item in unique if item.view != FACE]
         self._extractor: Extractor | None = EXTRACTORS.build(cropped[0].extractor) if cropped else None
-        self._embedders = [ViewEmbedder(item, 0, device, size) for item in unique]
+        self._embedders = [ViewEmbedder(item, 0, device) for item in unique]
+        self._batches = [ViewBatch(embedder, self.size, device) for embedder in self._embedders]
 
     @property
     def embedding_seconds(self) -> float:
@@ -290,8 +303,8 @@ class FrameEmbedder:
         boxes: Boxes = [None] * len(frames)
         for start in range(0, len(frames), self.size):
             batch = locate(self._extractor, frames[start : start + self.size])
-            for embedder in self._embedders:
-                embedder.add(start, batch)
+            for view in self._batches:
+                view.embed(start, batch)
             for position, found in zip(batch.positions, batch.boxes, strict=True):
                 boxes[start + position] = found
         values = {
@@ -308,14 +321,13 @@ class ViewEmbedder:
         embedding: view and backbone.
         rows: number of rows.
         device: where the backbone runs.
-        size: rows per batch.
 
     Attributes:
         seconds: spent so far on cutting, resizing and embedding.
         embedding_seconds: spent by the backbone alone.
     """
 
-    def __init__(self, embedding: Embedding, rows: int, device: str, size: int = BATCH) -> None:
+    def __init__(self, embedding: Embedding, rows: int, device: str) -> None:
         assert embedding.backbone is not None
         self.embedding = embedding
         self.backbone = shared_backbone(embedding.backbone)
@@ -324,8 +336,6 @@ class ViewEmbedder:
         self.parts = 1
         self.seconds = 0.0
         self.embedding_seconds = 0.0
-        # Always a whole batch, padded with black: the values of a row do not depend on the number of rows in its batch.
-        self.batch = np.zeros((size, *self.backbone.input_size, 3), np.uint8)
         self.reset(rows)
 
     def reset(self, rows: int) -> None:
@@ -334,38 +344,71 @@ class ViewEmbedder:
         self.values = np.full((rows, tokens, dim) if tokens else (rows, dim), np.nan, np.float32)
         self.present = np.zeros(rows, dtype=bool)
 
-    def add(self, start: int, batch: LocatedBatch) -> None:
-        """Cut and embed the view of a batch whose first row is ``start``."""
-        began = perf_counter()
-        self.batch[:] = 0
-        there = []
-        for position, view in batch.views(self.embedding.view).items():
-            if view is not None:
-                self.batch[position] = resized(view, self.backbone.input_size, self.backbone.interpolation)
-                there.append(position)
-        if there:
-            called = perf_counter()
-            values = self._embedded()
-            self.embedding_seconds += perf_counter() - called
+    def launch(self, start: int, batch: ViewBatch) -> Callable[[], None]:
+        """Begin to embed a batch whose first row is ``start``.
+
+        Returns:
+            A function that waits for the values and keeps them. Until then the batch must not be changed.
+        """
+        self.seconds += batch.seconds
+        there = batch.there.copy()
+        if not there:
+            return lambda: None
+        batch.blank()
+        parts = self._timed(lambda: self._launched(batch.pixels))
+
+        def wait() -> None:
+            values = self._timed(lambda: self._awaited(batch.pixels, parts))
             self.values[start + np.array(there)] = values[there]
             self.present[start + np.array(there)] = True
-        self.seconds += perf_counter() - began
 
-    def _embedded(self) -> np.ndarray:
-        """Embed the batch. If memory runs out, embed it in halves, then quarters, down to single views."""
+        return wait
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = perf_counter()
+        found = work()
+        spent = perf_counter() - began
+        self.seconds += spent
+        self.embedding_seconds += spent
+        return found
+
+    def _launched(self, pixels: np.ndarray) -> list[Callable[[], np.ndarray]]:
+        """Begin to embed a batch. If memory runs out, try halves, then quarters, down to single views."""
+
+        def launch() -> list[Callable[[], np.ndarray]]:
+            parts = np.array_split(pixels, self.parts)
+            return [self.backbone.launched(part, self.embedding.tokens) for part in parts]
+
+        return self._in_memory(launch, len(pixels))
+
+    def _awaited(self, pixels: np.ndarray, parts: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
+        """Wait for the values. If memory runs out only then, begin again with smaller parts."""
+        waiting = [parts]
+
+        def wait() -> np.ndarray:
+            begun = waiting.pop() if waiting else self._launched(pixels)
+            return np.concatenate([part() for part in begun])
+
+        return self._in_memory(wait, len(pixels))
+
+    def _in_memory(self, work: Callable[[], T], most: int) -> T:
+        """Return what work returns. Where memory runs out, it is done again with twice as many parts, up to ``most``.
+
+        Raises:
+            PluginError: if the backbone fails, or memory does not suffice for a single view.
+        """
         while True:
             try:
-                parts = [self.backbone(part, self.embedding.tokens) for part in np.array_split(self.batch, self.parts)]
-                return np.concatenate(parts)
+                return work()
             except FusionKitError:
                 raise
             except component_errors() as error:
-                if not out_of_memory(error) or self.parts == len(self.batch):
+                if not out_of_memory(error) or self.parts == most:
                     raise PluginError(
                         f"backbone {self.embedding.backbone} failed on view {str(self.embedding.view)!r}: "
                         f"{cause_of(error)}"
                     ) from error
-                self.parts = min(2 * self.parts, len(self.batch))
+                self.parts = min(2 * self.parts, most)
 
     def result(self, where: Callable[[int], str]) -> np.ndarray:
         """Return the values of all rows, float16; a missing view is a row of NaN.
@@ -387,6 +430,64 @@ class ViewEmbedder:
                 f"of {len(bad)} frame(s), the first is {where(int(bad[0]))}"
             )
         return stored
+
+
+class ViewBatch:
+    """One view of a batch of rows, cut and resized as its backbone takes it.
+
+    It always holds a whole batch, padded with black: the values of a row do not depend on the number of rows.
+
+    Args:
+        embedder: of the view.
+        size: rows per batch.
+        device: of the backbone. For a GPU the memory is page-locked, so that copies to it overlap.
+
+    Attributes:
+        pixels: (size, H, W, 3) uint8.
+        there: positions of the rows that have the view.
+        seconds: spent on cutting and resizing.
+    """
+
+    def __init__(self, embedder: ViewEmbedder, size: int, device: str) -> None:
+        self.embedder = embedder
+        self.pixels = _zeros((size, *embedder.backbone.input_size, 3), device)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin another batch."""
+        self.there: list[int] = []
+        self.seconds = 0.0
+
+    def add(self, offset: int, batch: LocatedBatch) -> None:
+        """Cut the view from rows whose first is at position ``offset``."""
+        began = perf_counter()
+        backbone = self.embedder.backbone
+        for position, view in batch.views(self.embedder.embedding.view).items():
+            if view is not None:
+                self.pixels[offset + position] = resized(view, backbone.input_size, backbone.interpolation)
+                self.there.append(offset + position)
+        self.seconds += perf_counter() - began
+
+    def embed(self, start: int, batch: LocatedBatch) -> None:
+        """Cut and embed a batch whose first row is ``start``."""
+        self.clear()
+        self.add(0, batch)
+        self.embedder.launch(start, self)()
+
+    def blank(self) -> None:
+        """Black out the rows without the view, which may hold those of an earlier batch."""
+        missing = np.ones(len(self.pixels), dtype=bool)
+        missing[self.there] = False
+        self.pixels[missing] = 0
+
+
+def _zeros(shape: tuple[int, ...], device: str) -> np.ndarray:
+    if device.startswith("cuda"):
+        import torch
+
+        with suppress(RuntimeError):  # the system locks no more pages: copies are slower, but right
+            return torch.zeros(shape, dtype=torch.uint8, pin_memory=True).numpy()
+    return np.zeros(shape, np.uint8)
 
 
 _FLAGS: dict[Interpolation, int] = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3, "lanczos": 4}  # OpenCV's numbers
@@ -439,15 +540,69 @@ def locate(extractor: Extractor | None, images: Sequence[np.ndarray | None]) -> 
     return LocatedBatch([i for i, image in enumerate(images) if image is not None], frames, boxes)
 
 
-def read_batches(source: Source, rows: np.ndarray) -> Iterator[tuple[int, list[np.ndarray | None]]]:
+@dataclass(eq=False)
+class PreparedBatch:
+    """A batch of rows, cut for each embedder.
+
+    Attributes:
+        start: its first row.
+        views: one for each embedder.
+        frames: number of rows.
+        unreadable: rows without an image.
+        locating: seconds spent on locating regions.
+    """
+
+    start: int
+    views: Sequence[ViewBatch]
+    frames: int = 0
+    unreadable: list[int] = field(default_factory=list)
+    locating: float = 0.0
+
+
+def prepared_batches(
+    source: Source, rows: np.ndarray, extractor: Extractor | None, embedders: Sequence[ViewEmbedder], device: str
+) -> Generator[PreparedBatch]:
+    """Read rows, locate their regions and cut their views. A batch is valid until the second one after it is taken."""
+    size = batch_size(device)
+    slots = cycle([[ViewBatch(embedder, size, device) for embedder in embedders] for _ in range(_SLOTS)])
+    batch: PreparedBatch | None = None
+    with closing(read_batches(source, rows)) as chunks:
+        for start, images in chunks:
+            if batch and start % size == 0:
+                yield batch
+                batch = None
+            if not batch:
+                batch = PreparedBatch(start, next(slots))
+                for view in batch.views:
+                    view.clear()
+            began = perf_counter()
+            located = locate(extractor, images)
+            batch.locating += perf_counter() - began
+            for view in batch.views:
+                view.add(start - batch.start, located)
+            batch.unreadable += [start + i for i, image in enumerate(images) if image is None]
+            batch.frames += len(images)
+    if batch:
+        yield batch
+
+
+def read_batches(source: Source, rows: np.ndarray) -> Generator[tuple[int, list[np.ndarray | None]]]:
     """Yield batches of images with the position of their first row. A thread reads the next batch ahead."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(source.images, rows[:BATCH])
-        for start in range(0, len(rows), BATCH):
-            images = following.result()
-            if start + BATCH < len(rows):
-                following = reader.submit(source.images, rows[start + BATCH : start + 2 * BATCH])
-            yield start, images
+    return ahead((start, source.images(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH))
+
+
+def ahead(items: Generator[T]) -> Generator[T]:
+    """Yield items that a thread makes, one ahead."""
+    with closing(items), ThreadPoolExecutor(1) as thread:
+        following = thread.submit(lambda: list(islice(items, 1)))
+        while found := following.result():
+            following = thread.submit(lambda: list(islice(items, 1)))
+            yield found[0]
+
+
+def batch_size(device: str) -> int:
+    """Return the number of frames that a backbone embeds together. On a GPU the rounding of values depends on it."""
+    return GPU_BATCH if device.startswith("cuda") else BATCH
 
 
 # Options of <malloc.h> and their defaults.

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from fusionkit.engine.embed import backbone_fact
-from fusionkit.grid.executors import visible_gpus, workers_on
+from fusionkit.grid.executors import free_gpu_memory, visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import EmbeddingStatus, HeadStatus, PlanStatus
@@ -88,7 +88,8 @@ def _fitting(remaining: list[HeadStatus], status: PlanStatus, folder: RunFolder,
 def _workers(options: RunOptions, *, embedding: bool) -> int:
     if options.executor == "serial":
         return 1
-    return workers_on(visible_gpus(options.device), options.workers, os.cpu_count() or 1, embedding=embedding)
+    gpus, free = visible_gpus(options.device), free_gpu_memory(options.device)
+    return workers_on(gpus, options.workers, os.cpu_count() or 1, free=free, embedding=embedding)
 
 
 def _frame_costs(metas: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 OUT_OF_MEMORY = 75  # exit code of a process that cannot free the memory that a task took
 _HEADS_PER_GPU = 4  # heads are small: a few processes share a device better than one for each core would
+_EMBEDDERS_PER_GPU = 8  # a process decodes and cuts 1,000 to 3,000 faces per second, a GPU embeds 10,000
+_CORES_PER_EMBEDDER = 2  # one decodes, one cuts and launches
+_GIB_PER_EMBEDDER = 4  # of the GPU's memory: libraries, a backbone and a batch
 _CLAIM_TIMEOUT = 10.0  # s; a killed process takes a moment to end
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
@@ -184,19 +187,34 @@ def gpus_of(device: str, visible: str | None, count: int) -> tuple[str, ...]:
     return tuple(names) if not index else (names[int(index)],)
 
 
-def workers_on(gpus: tuple[str, ...], asked: int, cores: int, *, embedding: bool) -> int:
+def free_gpu_memory(device: str) -> float:
+    """Return the GiB that every GPU of a device has free; 0 on a CPU."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return 0.0
+    import torch
+
+    numbers = [int(index)] if index else range(torch.cuda.device_count())
+    return min(torch.cuda.mem_get_info(number)[0] for number in numbers) / 2**30
+
+
+def workers_on(gpus: tuple[str, ...], asked: int, cores: int, *, free: float = 0.0, embedding: bool) -> int:
     """Return the number of concurrent processes.
 
     Args:
         gpus: shared by the processes; empty on a CPU.
         asked: ``--workers``; 0 if it was not given.
         cores: of the machine.
-        embedding: one process per GPU, since a backbone fills it; heads share a GPU.
+        free: GiB that each GPU has free.
+        embedding: as many processes per GPU as cores and its memory allow, up to eight, since one does not decode and
+            cut as fast as a GPU embeds; heads share a GPU.
     """
     if not gpus:
         return asked or cores
     if embedding:
-        return min(asked, len(gpus)) if asked else len(gpus)
+        by_cores, by_memory = cores // (_CORES_PER_EMBEDDER * len(gpus)), int(free / _GIB_PER_EMBEDDER)
+        most = len(gpus) * max(min(_EMBEDDERS_PER_GPU, by_cores, by_memory), 1)
+        return min(asked, most) if asked else most
     return asked or min(cores, _HEADS_PER_GPU * len(gpus))
 
 

@@ -14,7 +14,7 @@ from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, ConfigError, StorageError, is_interrupted, watched_interrupts
 from fusionkit.grid.cleanup import remove_partial_files
-from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn, visible_gpus, workers_on
+from fusionkit.grid.executors import Executor, Processes, Serial, can_spawn, free_gpu_memory, visible_gpus, workers_on
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
@@ -191,7 +191,8 @@ class _Run:
             return Serial()
         gpus = visible_gpus(self.options.device)
         embedding = isinstance(tasks[0], EmbedTask)
-        workers = workers_on(gpus, self.options.workers, os.cpu_count() or 1, embedding=embedding)
+        free, cores = free_gpu_memory(self.options.device), os.cpu_count() or 1
+        workers = workers_on(gpus, self.options.workers, cores, free=free, embedding=embedding)
         return Processes(workers, self.options.cell_timeout, self.code, self.options.worker_memory, gpus)
 
     # -- embed -----------------------------------------------------------------------------------------------------

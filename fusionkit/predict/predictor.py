@@ -14,7 +14,7 @@ import numpy as np
 from fusionkit.config.views import View
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.smoother import Smoother, Stream
-from fusionkit.engine.embed import BATCH, Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
+from fusionkit.engine.embed import Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
 from fusionkit.engine.features import Arrays, Embeddings, EmbeddingsInMemory, EmbeddingsInStore
 from fusionkit.engine.smooth import clips, impute
 from fusionkit.engine.source import Source, open_source
@@ -198,8 +198,11 @@ class Predictor:
         with one_thread():
             return np.stack([head.logits(embeddings) for head in self.heads])
 
-    def embedder(self, size: int = BATCH) -> FrameEmbedder:
-        """Return an embedder of frames, ``size`` at a time; its values are by key, see :meth:`by_view`.
+    def embedder(self, size: int | None = None) -> FrameEmbedder:
+        """Return an embedder of frames; its values are by key, see :meth:`by_view`.
+
+        Args:
+            size: frames per batch; None: as in a benchmark.
 
         Raises:
             ConfigError: if the data set of the cell provides its views ready-made.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -168,6 +168,7 @@ class TimmModel(Backbone):
         self._model.to(device, dtype).to(memory_format=torch.channels_last)
         self._device, self._precision = device, precision
         self.__dict__.pop("_scale_and_shift", None)
+        self.__dict__.pop("_copy_stream", None)
 
     def embed(self, views: np.ndarray) -> np.ndarray:
         """Embed a batch.
@@ -181,7 +182,7 @@ class TimmModel(Backbone):
         import torch
 
         with torch.inference_mode():
-            return self._model(self._normalised(views)).float().cpu().numpy()
+            return self._model(self._normalised(self._on_device(views))).float().cpu().numpy()
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
         """Return the features before pooling, row by row of the image, without class and register tokens.
@@ -198,7 +199,40 @@ class TimmModel(Backbone):
         import torch
 
         with torch.inference_mode():
-            return self._read_tokens(self._model, self._normalised(views)).float().cpu().numpy()
+            return self._read_tokens(self._model, self._normalised(self._on_device(views))).float().cpu().numpy()
+
+    def launch(self, views: np.ndarray, *, tokens: bool) -> Callable[[], np.ndarray]:
+        """Begin to embed a batch. On a GPU it is copied on a stream of its own, while the batch before is computed.
+
+        Args:
+            views: (B, H, W, 3) uint8 RGB of ``input_size``.
+            tokens: compute what :meth:`tokens` does.
+
+        Returns:
+            A function that waits for the values: (B, D) float32, or (B, K, D) float32.
+        """
+        import torch
+
+        own, here = (cls.tokens if tokens else cls.embed for cls in (type(self), TimmModel))
+        if own is not here or not self._device.startswith("cuda"):  # a subclass may compute something else
+            return super().launch(views, tokens=tokens)
+        computing = torch.cuda.current_stream(self._device)
+        with torch.inference_mode():
+            with torch.cuda.stream(self._copy_stream):
+                pixels = self._on_device(views)
+            computing.wait_stream(self._copy_stream)
+            pixels.record_stream(computing)  # its memory is not used again before the model has read it
+            inputs = self._normalised(pixels)
+            values = (self._read_tokens(self._model, inputs) if tokens else self._model(inputs)).float()
+            found = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            found.copy_(values, non_blocking=True)
+            done = computing.record_event()
+
+        def wait() -> np.ndarray:
+            done.synchronize()
+            return found.numpy()
+
+        return wait
 
     def _read_tokens(self, model: Any, pixels: Tensor) -> Tensor:
         """(B, 3, H, W), normalised, to (B, K, D) tokens."""
@@ -390,11 +424,23 @@ class TimmModel(Backbone):
         )
         return scale, shift
 
-    def _normalised(self, views: np.ndarray) -> Tensor:
+    @cached_property
+    def _copy_stream(self) -> Any:
+        import torch
+
+        return torch.cuda.Stream(self._device)
+
+    def _on_device(self, views: np.ndarray) -> Tensor:
+        """(B, 3, H, W) uint8, channels last in memory. From page-locked memory to a GPU, the copy goes on meanwhile."""
+        import torch
+
+        given = torch.from_numpy(np.require(views, requirements=["C", "W"]))
+        return given.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in the model's precision, channels last in memory."""
         import torch
 
-        pixels = torch.from_numpy(np.require(views, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2)
         out = torch.empty_like(pixels, dtype=getattr(torch, self._precision))
         scale, shift = self._scale_and_shift
         step = 1 if self._device == "cpu" else len(pixels)  # one view at a time stays in the cache of the CPU

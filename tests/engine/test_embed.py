@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from toy_components import Blobs, Colours, Halves, registered, toy_house  # noqa
 from fusionkit.config.views import View
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.engine import embed as embed_module
-from fusionkit.engine.embed import Embedding, embed, embedding_of, shared_backbone
+from fusionkit.engine.embed import Embedding, ahead, embed, embedding_of, shared_backbone
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import CellError, DataError, PluginError
 from fusionkit.registry import BACKBONES, DATASETS
@@ -408,3 +409,104 @@ def test_a_batch_that_exceeds_memory_is_halved_until_it_fits(
     np.testing.assert_array_equal(
         store.read(items[0].key, np.arange(len(source.table))), by_hand(source, "face").astype(np.float16)
     )
+
+
+class Deferred(Colours):
+    """Computes when its values are awaited, as a GPU may; records launches and awaits."""
+
+    events: ClassVar[list[str]] = []
+    limit: ClassVar[int] = 10**6
+
+    def launch(self, views: np.ndarray, *, tokens: bool) -> Callable[[], np.ndarray]:
+        number = sum(event.startswith("launch") for event in self.events)
+        self.events.append(f"launch {number} of {len(views)}")
+
+        def wait() -> np.ndarray:
+            self.events.append(f"await {number}")
+            if len(views) > self.limit:
+                raise MemoryError
+            return self.embed(views)
+
+        return wait
+
+
+@pytest.fixture
+def _one_shard(_small_shards: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed_module, "SHARD", 320)
+    monkeypatch.setattr(store_module, "SHARD", 320)
+
+
+@pytest.fixture
+def deferred(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Deferred]]:
+    monkeypatch.setattr(Deferred, "events", [])
+    with registered(BACKBONES, "toy-deferred", Deferred):
+        yield Deferred
+
+
+@pytest.mark.usefixtures("_one_shard")
+def test_a_batch_is_launched_before_the_one_before_it_is_awaited_and_keeps_its_pixels(
+    source: Source, store: EmbeddingStore, deferred: type[Deferred]
+) -> None:
+    items = wanted(source, *VIEWS, backbone="toy-deferred")
+    embed(source, items, [0], store, "cpu", lambda _: None)
+    launched, awaited = (
+        [int(event.split()[1]) for event in deferred.events if event.startswith(kind)] for kind in ("launch", "await")
+    )
+    count = len(VIEWS)
+    order = [number for batch in range(5) for number in range(batch * count, (batch + 1) * count)]
+    assert launched == awaited == order
+    # All views of batch 1 are launched before any of batch 0 is awaited, and so on.
+    assert [event.split()[0] for event in deferred.events] == ["launch"] * count + (
+        ["launch"] * count + ["await"] * count
+    ) * 4 + ["await"] * count
+    for item, view in zip(items, VIEWS, strict=True):
+        np.testing.assert_array_equal(store.read(item.key, np.arange(320)), by_hand(source, view).astype(np.float16))
+
+
+def test_a_batch_that_exceeds_memory_when_it_is_awaited_is_launched_in_halves(
+    source: Source, store: EmbeddingStore, deferred: type[Deferred], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred, "limit", 32)
+    items = wanted(source, "face", backbone="toy-deferred")
+    make(source, items, store)
+    assert [event.split()[-1] for event in deferred.events if event.startswith("launch")][:4] == [
+        "64",
+        "64",
+        "32",
+        "32",
+    ]
+    np.testing.assert_array_equal(store.read(items[0].key, np.arange(320)), by_hand(source, "face").astype(np.float16))
+
+
+@pytest.mark.usefixtures("_one_shard")
+def test_on_a_gpu_batches_are_larger(source: Source, store: EmbeddingStore) -> None:
+    """The toy backbone computes on the CPU whatever the device."""
+    extractor, backbone = Spec("toy-halves"), Spec("toy-colours")
+    items = [embedding_of(source, extractor, View.parse(view), backbone, 0, "cuda") for view in VIEWS]
+    embed(source, items, [0], store, "cuda", lambda _: None)
+    assert set(Colours.calls) == {256}
+    for item, view in zip(items, VIEWS, strict=True):
+        np.testing.assert_array_equal(store.read(item.key, np.arange(320)), by_hand(source, view).astype(np.float16))
+
+
+def test_items_are_made_one_ahead_and_their_error_is_raised_in_its_turn() -> None:
+    made: list[int] = []
+
+    def items() -> Generator[int]:
+        try:
+            for number in range(4):
+                made.append(number)
+                if number == 2:
+                    raise ValueError("no second")
+                yield number
+        finally:
+            made.append(-1)
+
+    found: list[int] = []
+    with pytest.raises(ValueError, match="no second"):
+        found.extend(ahead(items()))
+    assert (found, made) == ([0, 1], [0, 1, 2, -1])
+    made.clear()
+    with closing(ahead(items())) as first:
+        assert next(first) == 0
+    assert made == [0, 1, -1]

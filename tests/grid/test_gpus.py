@@ -34,22 +34,25 @@ def test_a_device_stands_for_what_this_process_sees(
 
 
 @pytest.mark.parametrize(
-    ("gpus", "asked", "embedding", "expected"),
+    ("gpus", "asked", "free", "embedding", "expected"),
     [
-        ((), 0, True, 16),
-        ((), 3, False, 3),
-        (("0", "1"), 0, True, 2),  # one a GPU
-        (("0", "1"), 1, True, 1),
-        (("0", "1"), 9, True, 2),
-        (("0", "1"), 0, False, 8),  # four a GPU
-        (("0", "1", "2", "3", "4"), 0, False, 16),  # never more than cores
-        (("0", "1"), 3, False, 3),
+        ((), 0, 0, True, 16),
+        ((), 3, 0, False, 3),
+        (("0",), 0, 80, True, 8),  # two cores each
+        (("0", "1"), 0, 80, True, 8),
+        (("0",), 0, 11, True, 2),  # 4 GiB each
+        (("0", "1"), 0, 2, True, 2),  # at least one per GPU
+        (("0", "1"), 1, 80, True, 1),
+        (("0", "1"), 9, 80, True, 8),
+        (("0", "1"), 0, 80, False, 8),  # four a GPU
+        (("0", "1", "2", "3", "4"), 0, 80, False, 16),  # never more than cores
+        (("0", "1"), 3, 80, False, 3),
     ],
 )
-def test_backbones_have_a_gpu_each_and_heads_share_them(
-    gpus: tuple[str, ...], asked: int, embedding: bool, expected: int
+def test_processes_share_gpus_as_cores_and_memory_allow(
+    gpus: tuple[str, ...], asked: int, free: float, embedding: bool, expected: int
 ) -> None:
-    assert workers_on(gpus, asked, cores=16, embedding=embedding) == expected
+    assert workers_on(gpus, asked, cores=16, free=free, embedding=embedding) == expected
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fusionkit.engine.embed import (
     EmbeddedFrames,
     Embedding,
     LocatedBatch,
+    ViewBatch,
     ViewEmbedder,
     locate,
     resized,
@@ -114,11 +115,14 @@ class ExportedEmbedder:
         cropped = any(view != FACE for view in self._views)
         self.extractor: Extractor | None = EXTRACTORS.build(extractor) if extractor and cropped else None
         self._code = {
-            item.name: ViewEmbedder(
-                Embedding(item.name, extractor or Spec("none"), view, Spec.parse(item.backbone), item.tokens),
-                0,
-                "cpu",
+            item.name: ViewBatch(
+                ViewEmbedder(
+                    Embedding(item.name, extractor or Spec("none"), view, Spec.parse(item.backbone), item.tokens),
+                    0,
+                    "cpu",
+                ),
                 size,
+                "cpu",
             )
             for item, view in zip(inputs, self._views, strict=True)
             if item.kind == "embedding" and item.backbone
@@ -176,10 +180,10 @@ class ExportedEmbedder:
         return feeds
 
     @staticmethod
-    def _by_code(embedder: ViewEmbedder, batch: LocatedBatch) -> np.ndarray:
-        embedder.reset(max(batch.positions, default=-1) + 1)
-        embedder.add(0, batch)
-        found: np.ndarray = embedder.result(lambda row: f"frame {row}").astype(np.float32)[batch.positions]
+    def _by_code(view: ViewBatch, batch: LocatedBatch) -> np.ndarray:
+        view.embedder.reset(max(batch.positions, default=-1) + 1)
+        view.embed(0, batch)
+        found: np.ndarray = view.embedder.result(lambda row: f"frame {row}").astype(np.float32)[batch.positions]
         return found
 
 
@@ -211,12 +215,12 @@ class ExportedPredictor(Predictor):
     inputs: tuple[Input, ...] = ()
     model: Model | None = None
 
-    def embedder(self, size: int = BATCH) -> ExportedEmbedder:  # type: ignore[override]
+    def embedder(self, size: int | None = None) -> ExportedEmbedder:  # type: ignore[override]
         """Return what computes the logits of frames, ``size`` at a time."""
         assert self.model is not None
         self.require_images()
         extractor = next((source.extractor for source in self.views.values() if source.extractor), None)
-        return ExportedEmbedder(self.inputs, extractor, self.model, len(self.heads), len(self.classes), size)
+        return ExportedEmbedder(self.inputs, extractor, self.model, len(self.heads), len(self.classes), size or BATCH)
 
     def by_view(self, values: Arrays) -> Arrays:
         """Return the logits unchanged: each head takes its own."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from fusionkit.engine.embed import BATCH
+from fusionkit.engine.embed import batch_size
 from fusionkit.errors import ConfigError, DataError, PluginError, StorageError
 from fusionkit.grid.progress import Progress
 from fusionkit.media.clock import Clock
@@ -83,7 +83,7 @@ class VideoRun:
         if options.stream:
             self._faces: FacePredictor = StreamingPredictor(predictor, options.batch or 1, self.clock)
         else:
-            self._faces = BatchPredictor(predictor, options.batch or BATCH, self.clock)
+            self._faces = BatchPredictor(predictor, options.batch or batch_size(predictor.device), self.clock)
 
     @property
     def assumes_aligned(self) -> bool:
