@@ -25,16 +25,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from interleaved import Work, contestants, in_turn, machine, serve, timed
+from interleaved import Cost, Work, contestants, in_turn, machine, serve, timed
 
 MODELS = {  # frames a round, in whole batches
     "test_vit": 512,
     "vit_tiny_patch16_224": 64,
     "resnet18": 64,
+    "resnet50": 192,
     "vit_base_patch16_224": 64,
 }
 VIEWS = ("face", "eye", "mouth", "nose")
 WAYS = ("fusionkit", "plain", "bare")
+NOT_RUN = Cost(float("nan"), float("nan"))
 SIZE = 2048  # of the matrices
 
 
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="any of timm")
     parser.add_argument("--views", nargs="+", type=int, default=[1, 2, 3, 4])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True, help="with the plain loop")
     parser.add_argument("--seconds", type=float, default=25, help="no round of a line begins after so many")
     options = parser.parse_args()
     if options.serve:
@@ -193,13 +196,14 @@ def main() -> None:
     print(f"{machine()}, {precision()}; peak of one thread {(limit := peak()):.0f} GFLOP/s\n")
     print("| model | views | frames/s | by the clock | / plain | by the clock | / bare | of the peak |")
     print("|---|---|---|---|---|---|---|---|")
-    with drawn(most) as faces, contestants(__file__, WAYS) as ways:
+    names = [name for name in WAYS if options.plain or name != "plain"]
+    with drawn(most) as faces, contestants(__file__, names) as ways:
         for model in options.models:
             for views in options.views:
                 frames = MODELS.get(model, 64)
                 job = {"faces": faces, "model": model, "views": views, "frames": frames}
                 costs = in_turn({way.name: partial(way.do, job) for way in ways}, options.rounds, options.seconds)
-                ours, theirs, least = (costs[name] for name in WAYS)
+                ours, theirs, least = (costs.get(name, NOT_RUN) for name in WAYS)
                 print(
                     f"| {model} | {views} | {frames / ours.cpu:.1f} | {frames / ours.wall:.1f} | "
                     f"{theirs.cpu / ours.cpu:.2f} | {theirs.wall / ours.wall:.2f} | {least.cpu / ours.cpu:.2f} | "
