@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fusionkit.contracts import LossOptions, Task
+from fusionkit_tasks.losses import focal_factor
+from fusionkit_tasks.ratio import ratio
+from fusionkit_tasks.shapes import wrong_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SMALLEST = 1e-30  # least 1 - p in the focal loss: a power below 1 has no slope at 0
 
 
 class ActionUnits(Task):
@@ -22,6 +23,9 @@ class ActionUnits(Task):
     probability; above one half it is predicted as active. Entries without label count nowhere.
 
     Counts are (K, 2, 2) int64: frames by truth (not active, active) and prediction.
+
+    An action unit that is active in no test frame is left out of the mean. scikit-learn's ``f1_score``, with which
+    challenges are scored, gives it 0; all units of the challenge are active somewhere, so that both agree there.
 
     Reference: the protocol of the ABAW action unit challenge: the unweighted mean of the F1 of all action units
     (https://affective-behavior-analysis-in-the-wild.github.io/6th/).
@@ -33,6 +37,8 @@ class ActionUnits(Task):
 
     def problem(self, values: np.ndarray) -> str:
         """Return which label is not 0, 1 or NaN."""
+        if wrong := wrong_columns(values, len(self.names)):
+            return wrong
         bad = np.argwhere(~np.isnan(values) & (values != 0) & (values != 1))
         if not len(bad):
             return ""
@@ -53,11 +59,11 @@ class ActionUnits(Task):
         """
         from torch.nn import functional
 
-        known = ~target.isnan()
-        number = known.sum(0).clamp(min=1)
-        active = target.nan_to_num().sum(0).clamp(min=1)
-        inactive = (number - active).clamp(min=1)
-        weights = (number / (2 * active), number / (2 * inactive)) if options.class_weights == "balanced" else None
+        active, inactive = (target == 1).sum(0), (target == 0).sum(0)
+        number = active + inactive
+        weights = None
+        if options.class_weights == "balanced":
+            weights = number / (2 * active.clamp(min=1)), number / (2 * inactive.clamp(min=1))
 
         def loss(logits: Tensor, truth: Tensor) -> Tensor:
             known, truth = ~truth.isnan(), truth.nan_to_num()
@@ -65,7 +71,7 @@ class ActionUnits(Task):
             each = functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
             if options.loss == "focal":
                 surprise = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-                each = (-(-surprise).expm1()).clamp(min=_SMALLEST) ** options.focal_gamma * each
+                each = focal_factor(surprise, options.focal_gamma) * each
             weight = known.float()
             if weights is not None:
                 weight = weight * (truth * weights[0] + (1 - truth) * weights[1])
@@ -105,8 +111,7 @@ class ActionUnits(Task):
         """Return the F1 of each action unit, (..., K); NaN where it is active in neither truth nor prediction."""
         hits = counts[..., 1, 1].astype(np.float64)
         both = counts[..., 1, :].sum(-1) + counts[..., :, 1].sum(-1)
-        f1: np.ndarray = np.divide(2.0 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
-        return f1
+        return ratio(2.0 * hits, both)
 
     def support(self, counts: np.ndarray) -> np.ndarray:
         """Return the frames in which each action unit is active, (..., K)."""
@@ -125,7 +130,11 @@ class ActionUnits(Task):
         return constant
 
     def measures(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the mean over action units of ``accuracy``, ``precision`` and ``recall``."""
+        """Return ``accuracy``, ``precision`` and ``recall``, each the mean over the action units that have it.
+
+        Without a labelled frame there is no accuracy, without a predicted one no precision, without an active one no
+        recall.
+        """
         hits = counts[..., 1, 1]
         right = hits + counts[..., 0, 0]
         return {
@@ -136,15 +145,10 @@ class ActionUnits(Task):
 
     def predicted(self, counts: np.ndarray) -> np.ndarray:
         """Return the share of frames in which each action unit is predicted as active, (..., K)."""
-        return _ratio(counts[..., :, 1].sum(-1), counts.sum((-2, -1)))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
-    return ratio
+        return ratio(counts[..., :, 1].sum(-1), counts.sum((-2, -1)))
 
 
 def _mean(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return the mean over action units of ``part / whole``, where the whole is not 0."""
-    found, there = _ratio(part, whole), whole > 0
-    return _ratio(np.where(there, found, 0.0).sum(-1), there.sum(-1))
+    found, there = ratio(part, whole), whole > 0
+    return ratio(np.where(there, found, 0.0).sum(-1), there.sum(-1))

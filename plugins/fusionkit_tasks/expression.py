@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Expression(SingleLabel):
     """One expression per frame, scored by macro-F1 over pooled frames.
 
+    A class that is not in the truth is left out of the mean. scikit-learn's ``f1_score(average="macro")`` gives it 0 if
+    it is predicted; all classes of the challenge are in the truth, so that both agree there.
+
     Reference: the protocol of the ABAW expression challenge: the unweighted mean of the per-class F1 over all annotated
     frames, pooled and not per video (https://affective-behavior-analysis-in-the-wild.github.io/6th/).
     """
@@ -28,6 +31,8 @@ class Expression(SingleLabel):
 
     def problem(self, values: np.ndarray) -> str:
         """Return which label is not in -1..C-1."""
+        if values.ndim != 1:
+            return f"labels are {values.shape}, not (N,): one class per frame"
         bad = np.flatnonzero((values < -1) | (values >= len(self.names)))
         return f"label {values[bad[0]]} of row {bad[0]} is not in -1..{len(self.names) - 1}" if len(bad) else ""
 

@@ -42,11 +42,15 @@ def class_loss(target: Tensor, classes: int, options: LossOptions) -> Callable[[
 
     def focal(logits: Tensor, truth: Tensor) -> Tensor:
         surprise = functional.cross_entropy(logits, truth, reduction="none")
-        doubt = (-(-surprise).expm1()).clamp(min=_SMALLEST)  # 1 - p of the true class, exact where p is near 1
-        each = doubt**options.focal_gamma * surprise
+        each = focal_factor(surprise, options.focal_gamma) * surprise
         return each.mean() if weight is None else (weight[truth] * each).sum() / weight[truth].sum()
 
     loss = focal if options.loss == "focal" else cross_entropy
     if shift is None:
         return loss
     return lambda logits, truth: loss(logits + shift, truth)
+
+
+def focal_factor(surprise: Tensor, gamma: float) -> Tensor:
+    """Return (1 - p)**gamma from the surprise -log p >= 0 of the true class; exact where p is near 1."""
+    return (-(-surprise).expm1()).clamp(min=_SMALLEST) ** gamma

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fusionkit.contracts import Task
+from fusionkit_tasks.ratio import ratio
 
 
 class SingleLabel(Task):
@@ -34,8 +35,9 @@ class SingleLabel(Task):
 
     def counts(self, values: np.ndarray, predictions: np.ndarray, unit: np.ndarray, units: int) -> np.ndarray:
         """Return confusion counts (U, C, C) int64; the prediction is the class with the highest probability."""
-        c = len(self.names)
-        flat = np.bincount((unit * c + self.hard_labels(values)) * c + predictions.argmax(1), minlength=units * c * c)
+        c, truth, found = len(self.names), self.hard_labels(values), predictions.argmax(1)
+        cell = ((unit * c + truth) * c + found)[truth >= 0]
+        flat = np.bincount(cell, minlength=units * c * c)
         square: np.ndarray = flat.reshape(units, c, c)
         return square
 
@@ -46,8 +48,7 @@ class SingleLabel(Task):
         """
         hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(np.float64)
         both = counts.sum(-1) + counts.sum(-2)
-        f1: np.ndarray = np.divide(2.0 * hits, both, out=np.full(hits.shape, np.nan), where=both > 0)
-        return f1
+        return ratio(2.0 * hits, both)
 
     def support(self, counts: np.ndarray) -> np.ndarray:
         """Return the frames of each class in the truth, (..., C)."""
@@ -61,9 +62,10 @@ class SingleLabel(Task):
     def constant(self, counts: np.ndarray) -> np.ndarray:
         """Return the counts of a classifier that always predicts the most frequent class in the truth.
 
-        Of all classifiers that ignore their input it has the best macro-F1: 2 q / (1 + q) / C, where q is the share of
-        that class among the frames and C the number of classes in the truth. Of equally frequent classes it is the
-        first.
+        Of all classifiers that always predict the same class it has the best macro-F1: 2 q / (1 + q) / C, where q is
+        the share of that class among the frames and C the number of classes in the truth. Of equally frequent classes
+        it is the first. Random guessing can reach more: with C equally frequent classes 1 / C instead of
+        2 / (1 + C) / C.
         """
         constant = np.zeros_like(counts)
         total = counts.sum((*range(counts.ndim - 2), -1))
@@ -74,10 +76,10 @@ class SingleLabel(Task):
         """Return ``accuracy``, the share of correct frames, and ``uar``, the mean recall of classes in the truth."""
         truth = counts.sum(-1)
         hits = np.diagonal(counts, axis1=-2, axis2=-1)
-        recall = _ratio(hits, truth)
+        recall = ratio(hits, truth)
         return {
-            "accuracy": _ratio(hits.sum(-1), truth.sum(-1)),
-            "uar": _ratio(np.where(truth > 0, recall, 0.0).sum(-1), (truth > 0).sum(-1)),
+            "accuracy": ratio(hits.sum(-1), truth.sum(-1)),
+            "uar": ratio(np.where(truth > 0, recall, 0.0).sum(-1), (truth > 0).sum(-1)),
         }
 
     def diagnostics(self, values: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -89,7 +91,7 @@ class SingleLabel(Task):
 
     def predicted(self, counts: np.ndarray) -> np.ndarray:
         """Return the share of frames that is predicted as each class, (..., C)."""
-        return _ratio(counts.sum(-2), counts.sum((-2, -1))[..., None])
+        return ratio(counts.sum(-2), counts.sum((-2, -1))[..., None])
 
     def confusion(self, counts: np.ndarray) -> np.ndarray:
         """Return the counts."""
@@ -115,10 +117,3 @@ def calibration_error(probs: np.ndarray, truth: np.ndarray, bins: int = 15) -> f
     gap = (probs.argmax(1) == truth) - confidence
     bin_of = np.digitize(confidence, np.linspace(0.0, 1.0, bins + 1)[1:-1], right=True)
     return float(np.abs(np.bincount(bin_of, weights=gap, minlength=bins)).sum() / len(probs))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return ``part / whole``, NaN where the whole is 0."""
-    shape = np.broadcast_shapes(np.shape(part), np.shape(whole))
-    ratio: np.ndarray = np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
-    return ratio

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from fusionkit.contracts import LossOptions, Task
+from fusionkit_tasks.ratio import ratio
+from fusionkit_tasks.shapes import wrong_columns
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _LEAST = 1e-8  # of the denominator of CCC in training: a batch may be constant
+_ROUNDING = 1e-10  # a variance below this share of the mean square cannot be told from 0 in sums of many frames
 
 
 class ValenceArousal(Task):
@@ -22,7 +25,9 @@ class ValenceArousal(Task):
     tanh(z). A smoother gets it as the probability (1 + tanh(z)) / 2.
 
     Counts are (K, 6) float64: the number of frames, and the sums of truth, prediction, their squares and their product.
-    CCC is ``2 cov(y, p) / (var(y) + var(p) + (mean(y) - mean(p))**2)`` over pooled frames.
+    CCC is ``2 cov(y, p) / (var(y) + var(p) + (mean(y) - mean(p))**2)`` over pooled frames, with variances divided by
+    their number. For constant predictions it is 0; the challenge's formula, which has the correlation as a factor, is
+    undefined there.
 
     Args:
         names: of the dimensions.
@@ -46,12 +51,14 @@ class ValenceArousal(Task):
 
     def problem(self, values: np.ndarray) -> str:
         """Return which value is not in -1..1."""
+        if wrong := wrong_columns(values, len(self.names)):
+            return wrong
         with np.errstate(invalid="ignore"):
             bad = np.argwhere(np.abs(values) > 1)
         if not len(bad):
             return ""
         row, part = bad[0].tolist()
-        return f"{self.names[part]} {values[row, part]:g} of row {row} is not in -1..1"
+        return f"{self.names[part]} {values[row, part]:g} of row {row} is not in -1..1; unlabelled is NaN"
 
     def strata(self, values: np.ndarray) -> np.ndarray:
         """Return the signs of the dimensions as one number in 0..2**K-1, or -1 without any label."""
@@ -60,7 +67,10 @@ class ValenceArousal(Task):
         return found
 
     def criterion(self, target: Tensor, options: LossOptions) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the loss: the mean over dimensions of 1 - CCC of the batch, or of the squared error."""
+        """Return the loss: the mean of 1 - CCC of the batch over its labelled dimensions, or of the squared error.
+
+        A dimension with one labelled frame in a batch has a CCC of 0 without slope.
+        """
 
         def loss(outputs: Tensor, truth: Tensor) -> Tensor:
             known = (~truth.isnan()).float()
@@ -72,7 +82,8 @@ class ValenceArousal(Task):
             y, p = (truth - mean_y) * known, (found - mean_p) * known
             spread = ((y**2).sum(0) + (p**2).sum(0)) / number + (mean_y - mean_p) ** 2
             ccc = 2 * (y * p).sum(0) / number / spread.clamp(min=_LEAST)
-            return (1 - ccc).mean()
+            there = known.any(0)
+            return ((1 - ccc) * there).sum() / there.sum().clamp(min=1)
 
         return loss
 
@@ -100,11 +111,10 @@ class ValenceArousal(Task):
         return found
 
     def scores(self, counts: np.ndarray) -> np.ndarray:
-        """Return the CCC of each dimension, (..., K) in -1..1; NaN without a frame, or if nothing varies."""
-        number = counts[..., 0]
-        y, p, yy, pp, yp = np.moveaxis(_ratio(counts[..., 1:], number[..., None]), -1, 0)
-        spread = np.maximum(yy - y**2, 0) + np.maximum(pp - p**2, 0) + (y - p) ** 2
-        return _ratio(2 * (yp - y * p), np.where(number > 0, spread, 0.0))
+        """Return the CCC of each dimension, (..., K) in -1..1; NaN without a frame, or if all values are the same."""
+        y, p, yy, pp, yp = np.moveaxis(ratio(counts[..., 1:], counts[..., :1]), -1, 0)
+        spread = _beyond_rounding(yy + pp - 2 * y * p, yy + pp)  # both variances and the squared difference of means
+        return np.clip(ratio(2 * (yp - y * p), spread), -1.0, 1.0)
 
     def support(self, counts: np.ndarray) -> np.ndarray:
         """Return the labelled frames of each dimension, (..., K)."""
@@ -126,20 +136,22 @@ class ValenceArousal(Task):
         return found
 
     def measures(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Return ``rmse``, the root of the squared error over all labels, and ``pcc``, the mean correlation."""
-        number = counts[..., 0]
+        """Return ``rmse``, the root of the mean squared error over all labels, and ``pcc``, the mean correlation.
+
+        A dimension of which labels or predictions do not vary has no correlation and is left out of that mean.
+        """
         error = (counts[..., 3] + counts[..., 4] - 2 * counts[..., 5]).sum(-1)
-        y, p, yy, pp, yp = np.moveaxis(_ratio(counts[..., 1:], number[..., None]), -1, 0)
-        correlation = _ratio(yp - y * p, np.sqrt(np.maximum(yy - y**2, 0) * np.maximum(pp - p**2, 0)))
+        y, p, yy, pp, yp = np.moveaxis(ratio(counts[..., 1:], counts[..., :1]), -1, 0)
+        variances = _beyond_rounding(yy - y**2, yy) * _beyond_rounding(pp - p**2, pp)
+        correlation = ratio(yp - y * p, np.sqrt(variances))
         there = ~np.isnan(correlation)
         return {
-            "rmse": np.sqrt(np.maximum(_ratio(error, number.sum(-1)), 0)),
-            "pcc": _ratio(np.where(there, correlation, 0.0).sum(-1), there.sum(-1)),
+            "rmse": np.sqrt(np.maximum(ratio(error, counts[..., 0].sum(-1)), 0)),
+            "pcc": ratio(np.where(there, correlation, 0.0).sum(-1), there.sum(-1)),
         }
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return ``part / whole``, NaN where the whole is not above 0."""
-    shape = np.broadcast_shapes(np.shape(part), np.shape(whole))
-    ratio: np.ndarray = np.divide(part, whole, out=np.full(shape, np.nan), where=whole > 0)
-    return ratio
+def _beyond_rounding(difference: np.ndarray, minuend: np.ndarray) -> np.ndarray:
+    """Return a difference of means of squares, or 0 where rounding could have caused it."""
+    found: np.ndarray = np.where(difference > _ROUNDING * minuend, difference, 0.0)
+    return found

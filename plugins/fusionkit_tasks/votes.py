@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fusionkit.contracts import LossOptions
+from fusionkit_tasks.shapes import wrong_columns
 from fusionkit_tasks.single_label import SingleLabel
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ class Votes(SingleLabel):
     Labels are votes (N, C) >= 0: numbers or shares. A row of NaN is unlabelled. The majority is the class with most
     votes; of equal ones the first.
 
-    The ceiling is the macro-F1 that an annotator drawn at random from those of each frame would reach.
+    The ceiling is the agreement of annotators with their own majority: macro-F1 of the expected counts, if one
+    annotator of each frame, drawn at random, predicted it. A model that learns from many annotators can exceed it.
 
     Reference: Barsoum et al., Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
     Distribution, ICMI 2016, section 3.4 (https://arxiv.org/abs/1608.01041): cross-entropy with the distribution of
@@ -30,14 +32,15 @@ class Votes(SingleLabel):
     loss_options: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing"})
 
     def problem(self, values: np.ndarray) -> str:
-        """Return which row has a negative vote, votes for some classes only, or none at all."""
+        """Return which row has a negative or infinite vote, votes for some classes only, or none at all."""
+        if wrong := wrong_columns(values, len(self.names)):
+            return wrong
         known = ~np.isnan(values)
-        with np.errstate(invalid="ignore"):
-            wrong = (known.any(1) & ~known.all(1)) | (values < 0).any(1) | (known.all(1) & ~(values.sum(1) > 0))
-        bad = np.flatnonzero(wrong)
-        return (
-            f"votes {values[bad[0]].tolist()} of row {bad[0]} are not C numbers >= 0, one above 0" if len(bad) else ""
-        )
+        whole = known.all(1) & np.isfinite(values).all(1) & (values >= 0).all(1) & (values > 0).any(1)
+        bad = np.flatnonzero(known.any(1) & ~whole)
+        if not len(bad):
+            return ""
+        return f"votes {values[bad[0]].tolist()} of row {bad[0]} are not finite numbers >= 0, one of them above 0"
 
     def hard_labels(self, values: np.ndarray) -> np.ndarray:
         """Return the majority of each frame."""
@@ -66,7 +69,7 @@ class Votes(SingleLabel):
         return loss
 
     def ceiling(self, values: np.ndarray) -> tuple[str, float] | None:
-        """Return the expected macro-F1 of a random annotator of each frame against the majority."""
+        """Return the macro-F1 of the expected counts of a random annotator of each frame against the majority."""
         kept = values[self.labelled(values)].astype(np.float64)
         if not len(kept):
             return None
