@@ -1,4 +1,4 @@
-"""Aff-Wild2 with the annotation of the ABAW expression challenge, in the original layout."""
+"""Aff-Wild2 with the annotation of the ABAW challenges, in the original layout."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable
+from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import read_image
-from fusionkit.errors import DataError
+from fusionkit.errors import ConfigError, DataError
+from fusionkit.registry import did_you_mean
 from fusionkit_datasets.affwild2_crops import Crops, index_crops
 from fusionkit_datasets.affwild2_labels import (
+    CHALLENGES,
     CLASSES,
+    EXPR,
+    Challenge,
     LabelFile,
     find_annotations,
     find_test_list,
@@ -23,44 +27,50 @@ from fusionkit_datasets.affwild2_labels import (
     read_annotations,
     read_subjects,
 )
-from fusionkit_datasets.affwild2_writer import ANNOTATIONS, ROOTS, TEST_LIST
+from fusionkit_datasets.affwild2_writer import ROOTS, annotation_folder, release_list
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _NO_CROPS = Crops("", "", np.empty(0, np.int64), {})
 _SUBJECTS = "subjects.csv"  # in a copy of the data
-_NO_LABELS = np.empty(0, np.int64)
 _SHOWN = 3  # problems in the message of an error; `fusionkit data check` shows all
 
 
 @dataclass(frozen=True, eq=False)
 class _Clip:
-    """One clip: its annotation, None in the test set, and its crops."""
+    """One clip: its annotation by challenge, none in the test set, and its crops."""
 
     name: str
-    annotation: LabelFile | None
+    annotations: Mapping[str, LabelFile]
     crops: Crops
 
     @property
     def split(self) -> str:
-        return self.annotation.split if self.annotation else "test"
+        return next((file.split for file in self.annotations.values()), "test")
 
     @property
     def video(self) -> str:
         """The raw video; several persons of one video have the clips ``X``, ``X_left``, ``X_right``."""
-        return self.name.removesuffix("_left").removesuffix("_right")
+        return _video_of(self.name)
+
+    @property
+    def lines(self) -> int:
+        """Annotated frames, from 1: those of the longest annotation."""
+        return max((len(file.label) for file in self.annotations.values()), default=0)
 
     def subject(self, subjects: Mapping[str, str]) -> str:
         """The person of the clip, else that of its video; empty if unknown."""
         return subjects.get(self.name) or subjects.get(self.video, "")
 
     def content(self) -> str:
-        digest = self.annotation.digest if self.annotation else ""
+        digests = [f"{name} {file.digest}" for name, file in self.annotations.items()]
+        # A file of expressions has no prefix: its results are older than the other challenges.
+        digest = " ".join(digests).removeprefix(f"{EXPR.name} ")
         return f"{self.split}/{self.name}\t{digest}\t{self.crops.content()}"
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """The rows of one clip: (n,) frame numbers, labels, and whether there is a crop."""
+    """The rows of one clip: (n,) frame numbers, expressions, and whether there is a crop."""
 
     number: np.ndarray
     label: np.ndarray
@@ -68,7 +78,7 @@ class _Rows:
 
 
 class AffWild2(FaceDataset):
-    """Aff-Wild2 with the eight expressions of the ABAW challenge, in its original layout.
+    """Aff-Wild2 with the labels of the ABAW challenges, in its original layout; by default the eight expressions.
 
     ``ROOT/<N>th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<clip>.txt`` (in some editions
     ``EXPR_Classification_Challenge``) has the class of each frame; crops are ``<frame root>/<clip>/00001.jpg``. Line k
@@ -77,6 +87,10 @@ class AffWild2(FaceDataset):
     clips; nothing is shifted. Train and val are those of the challenge; ``X``, ``X_left`` and ``X_right`` are persons
     of one raw video, and so one unit (subject or video).
 
+    The annotation of the other challenges is in ``AU_Detection_Challenge`` (12 action units, -1 unlabelled; task
+    ``action-units``) and ``VA_Estimation_Challenge`` (valence and arousal, -5 unlabelled; task ``valence-arousal``),
+    beside that of expressions. Each challenge has its own clips and its own split.
+
     The data are available on request for research; nothing is downloaded.
 
     Args:
@@ -84,9 +98,13 @@ class AffWild2(FaceDataset):
         frames: frame roots, names below the root or paths; one of the two defaults is enough. Folders of clips may be
             several levels further down, as with ``frames=cropped``.
         annotations: folder of the annotation, if there are several editions or it is elsewhere. Default: searched.
+        challenges: ``EXPR``, ``AU``, ``VA``, or a list of them. The frames are those of all that are named. The split
+            of a video is that of the first of them that has it. A challenge that has it in the other split is without
+            its labels, so that no task is trained on its own val.
         test: add the clips of the test set, unlabelled: those in
-            ``names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt``, else all with
-            crops and without annotation. They are embedded too, and are used for prediction only.
+            ``names_of_videos_in_each_test_set/Expression_Recognition_Challenge_test_set_release.txt`` (or the lists of
+            the other challenges), else all with crops and without annotation. They are embedded too, and are used for
+            prediction only.
         every: use every n-th labelled frame of each train clip, since neighbouring frames are almost equal; the other
             frames of the clip are left out. Val and test are complete, but a dev part taken from train is not.
         subjects: csv file with the columns ``video`` and ``subject``, a path, relative to the root: all videos (or
@@ -95,7 +113,7 @@ class AffWild2(FaceDataset):
             unchanged.
 
     Raises:
-        ConfigError: if the class map is invalid.
+        ConfigError: if the class map is invalid, or a challenge unknown.
         DataError: if folders are missing, or the file of subjects is wrong; when the table is made, if annotation
             lines are invalid.
 
@@ -117,38 +135,51 @@ class AffWild2(FaceDataset):
         every: Count = 1,
         subjects: str = "",
         class_map: ClassMapOption = None,
+        challenges: str | Sequence[str] = EXPR.name,
     ) -> None:
         self._every = every
         self._map = ClassMap.of(CLASSES, class_map)
+        self._challenges = _named(challenges)
         top = Path(root).expanduser()
-        folder = find_annotations(top, annotations)
-        self._annotations = read_annotations(folder)
+        alone = len(self._challenges) == 1
+        folders = {each: find_annotations(top, annotations, each, alone=alone) for each in self._challenges}
+        self._annotations = {each: read_annotations(folder, each) for each, folder in folders.items()}
         roots = [frames] if isinstance(frames, str) else list(frames)
         index = index_crops(top, roots, all_needed=tuple(roots) != ROOTS)
         self._oddities = index.problems
-        listed = listed_test_clips(top, folder) if test else []
-        self._test_list = find_test_list(top, folder) if test else None
+        self._test_lists: dict[Challenge, Path] = {}
+        listed: dict[Challenge, list[str]] | None = {}
+        if test:
+            found = {each: find_test_list(top, folder, each) for each, folder in folders.items()}
+            self._test_lists = {each: path for each, path in found.items() if path}
+            listed = {each: listed_test_clips(path) for each, path in self._test_lists.items()} or None
         self._clips = self._all_clips(index.clips, listed)
         self._subject_file = top / Path(subjects).expanduser() if subjects else None
         self._subjects = read_subjects(self._subject_file) if self._subject_file else {}
         if self._subject_file:
             self._check_subjects(self._subject_file)
 
-    def _all_clips(self, crops: dict[str, Crops], listed: list[str] | None) -> list[_Clip]:
-        """Return all clips by name; ``listed`` are those of the test set, None for all without annotation."""
-        annotated = {file.clip: file for file in self._annotations}
-        self._oddities += [
-            f"{file.path}:1: clip {name!r} has no crops" for name, file in annotated.items() if name not in crops
-        ]
-        unlabelled = sorted(crops.keys() - annotated.keys()) if listed is None else listed
-        for name in unlabelled:
-            if name in annotated:
-                self._oddities.append(f"{annotated[name].path}:1: clip {name!r} is also in the list of the test set")
-            elif name not in crops:
-                self._oddities.append(f"clip {name!r} of the test set has no crops")
-        tested = [_Clip(name, None, crops[name]) for name in unlabelled if name in crops and name not in annotated]
-        labelled = [_Clip(name, file, crops.get(name, _NO_CROPS)) for name, file in annotated.items()]
-        return sorted(labelled + tested, key=lambda clip: clip.name)
+    def _all_clips(self, crops: dict[str, Crops], listed: dict[Challenge, list[str]] | None) -> list[_Clip]:
+        """Return all clips by name; ``listed`` are those of test sets, None for all without annotation."""
+        annotated: dict[str, dict[str, LabelFile]] = {}
+        splits: dict[str, str] = {}  # video to split, by the challenges so far
+        for challenge, files in self._annotations.items():
+            agreed = [file for file in files if splits.get(_video_of(file.clip), file.split) == file.split]
+            for file in agreed:
+                annotated.setdefault(file.clip, {})[challenge.name] = file
+                splits.setdefault(_video_of(file.clip), file.split)
+                if file.clip not in crops:
+                    self._oddities.append(f"{file.path}:1: clip {file.clip!r} has no crops")
+        for challenge, names in (listed or {}).items():
+            for name in names:
+                if (known := annotated.get(name, {}).get(challenge.name)) is not None:
+                    self._oddities.append(f"{known.path}:1: clip {name!r} is also in the list of the test set")
+                elif name not in crops:
+                    self._oddities.append(f"clip {name!r} of the test set has no crops")
+        tested = crops.keys() if listed is None else {name for names in listed.values() for name in names}
+        clips = [_Clip(name, {}, crops[name]) for name in tested if name in crops and name not in annotated]
+        clips += [_Clip(name, files, crops.get(name, _NO_CROPS)) for name, files in annotated.items()]
+        return sorted(clips, key=lambda clip: clip.name)
 
     def _check_subjects(self, path: Path) -> None:
         """Add a problem for clips without a subject.
@@ -177,7 +208,7 @@ class AffWild2(FaceDataset):
         Raises:
             DataError: if annotation lines are invalid; one error for all of them.
         """
-        problems = [problem for file in self._annotations for problem in file.problems]
+        problems = [problem for files in self._annotations.values() for file in files for problem in file.problems]
         if problems:
             more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
             raise DataError(
@@ -193,6 +224,18 @@ class AffWild2(FaceDataset):
             split=np.repeat([clip.split for clip in self._clips], lengths),
             video=np.repeat([clip.video for clip in self._clips], lengths),
         )
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the labels of one of the named challenges; None for a task of none of them."""
+        challenge = next((each for each in self._challenges if each.task == task), None)
+        if challenge is None or challenge is EXPR:
+            return super().labels(task) if challenge else None
+        values = [np.full((len(rows.number), len(challenge.parts)), np.nan, np.float32) for rows in self._rows]
+        for clip, rows, labels in zip(self._clips, self._rows, values, strict=True):
+            if (file := clip.annotations.get(challenge.name)) is not None:
+                there = np.flatnonzero((rows.number >= 1) & (rows.number <= len(file.label)))
+                labels[there] = file.label[rows.number[there] - 1]
+        return Labels(challenge.parts, np.concatenate(values))
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Return crops, RGB uint8 (H, W, 3); None for a crop that is missing or cannot be decoded."""
@@ -215,8 +258,9 @@ class AffWild2(FaceDataset):
 
     def where(self, row: int) -> str:
         """Return the crop; without a crop, the line of the annotation."""
-        annotation = self._clips[self._clip_of(row)].annotation
-        return self._path(row) or (f"{annotation.path}:{self.frames.number[row] + 1}" if annotation else "")
+        files, number = self._clips[self._clip_of(row)].annotations.values(), self.frames.number[row]
+        lines = (f"{file.path}:{number + 1}" for file in files if number <= len(file.label))
+        return self._path(row) or next(lines, "")
 
     def export(self, rows: np.ndarray) -> Export:
         """Return the annotation of the clips of these rows, and the same frame roots and file names."""
@@ -230,11 +274,14 @@ class AffWild2(FaceDataset):
             f"{folders[clip]}/{self._clips[clip].crops.name(number)}"
             for clip, number in zip(clip_of_row.tolist(), numbers.tolist(), strict=True)
         ]
-        lines = np.array([len(clip.annotation.label) if clip.annotation else 0 for clip in self._clips])
-        sources = [Path(clip.annotation.path) for clip in clips if clip.annotation]
-        files = {f"{ANNOTATIONS}/{path.parent.name}/{path.name}": path for path in sources}
-        if self._test_list and any(clip.annotation is None for clip in clips):
-            files[TEST_LIST] = self._test_list
+        lines = np.array([clip.lines for clip in self._clips])
+        files: dict[str, Path] = {}
+        for clip in clips:
+            for name, file in clip.annotations.items():
+                path = Path(file.path)
+                files[f"{annotation_folder(CHALLENGES[name])}/{path.parent.name}/{path.name}"] = path
+        if not all(clip.annotations for clip in clips):
+            files |= {release_list(challenge): path for challenge, path in self._test_lists.items()}
         roots = sorted({crop.partition("/")[0] for crop in crops})
         annotated = (numbers >= 1) & (numbers <= lines[clip_of_row])
         options: dict[str, Any] = {"frames": None if set(roots) <= set(ROOTS) else roots}
@@ -245,8 +292,9 @@ class AffWild2(FaceDataset):
 
     def problems(self) -> Iterable[str]:
         """Yield invalid lines of the annotation, and problems of folders and crops."""
-        for file in self._annotations:
-            yield from file.problems
+        for files in self._annotations.values():
+            for file in files:
+                yield from file.problems
         yield from self._oddities
 
     @cached_property
@@ -259,14 +307,21 @@ class AffWild2(FaceDataset):
         return np.cumsum([0, *(len(rows.number) for rows in self._rows[:-1])])
 
     def _rows_of(self, clip: _Clip) -> _Rows:
-        given = self._map.apply(clip.annotation.label) if clip.annotation else _NO_LABELS
-        annotated = np.arange(1, len(given) + 1)
+        annotated = np.arange(1, clip.lines + 1)
         number = np.union1d(annotated, clip.crops.numbers)
+        expressions = clip.annotations.get(EXPR.name)
         label = np.full(len(number), UNLABELLED)
-        label[np.searchsorted(number, annotated)] = given
+        if expressions:
+            given = self._map.apply(expressions.label)
+            label[np.searchsorted(number, annotated[: len(given)])] = given
         has_crop = np.isin(number, clip.crops.numbers, assume_unique=True)
         if self._every > 1 and clip.split == "train":
-            kept = np.flatnonzero(label != UNLABELLED)[:: self._every]
+            labelled = label != UNLABELLED
+            for file in clip.annotations.values():
+                if file is not expressions:
+                    known = ~np.isnan(file.label).all(1)
+                    labelled[np.searchsorted(number, annotated[: len(known)][known])] = True
+            kept = np.flatnonzero(labelled)[:: self._every]
             return _Rows(number[kept], label[kept], has_crop[kept])
         return _Rows(number, label, has_crop)
 
@@ -278,3 +333,25 @@ class AffWild2(FaceDataset):
         clip = self._clip_of(row)
         rows, index = self._rows[clip], row - int(self._starts[clip])
         return self._clips[clip].crops.path(int(rows.number[index])) if rows.has_crop[index] else ""
+
+
+def _video_of(clip: str) -> str:
+    return clip.removesuffix("_left").removesuffix("_right")
+
+
+def _named(option: str | Sequence[str]) -> list[Challenge]:
+    """Return the challenges that an option names.
+
+    Raises:
+        ConfigError: if one is unknown or named twice, or there is none.
+    """
+    names = [option] if isinstance(option, str) else list(option)
+    for name in names:
+        if name not in CHALLENGES:
+            known = f"{did_you_mean(str(name), CHALLENGES)}; known: {', '.join(CHALLENGES)}"
+            raise ConfigError(
+                f"affwild2: unknown challenge {name!r}{known}", hint="challenges=AU or challenges=[EXPR,VA]"
+            )
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"affwild2: challenges={option!r} must be different names of {', '.join(CHALLENGES)}")
+    return [CHALLENGES[name] for name in names]

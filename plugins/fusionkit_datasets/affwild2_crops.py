@@ -13,7 +13,7 @@ import numpy as np
 
 from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import DataError
-from fusionkit_datasets.affwild2_labels import LAYOUT
+from fusionkit_datasets.affwild2_labels import EXPR
 
 _USUAL = re.compile(r"[0-9]{5}\.jpg|[1-9][0-9]{5,17}\.jpg").fullmatch
 _NUMBERED = re.compile(r"([0-9]{1,18})\.(?:jpe?g|png)", re.IGNORECASE | re.ASCII).fullmatch
@@ -85,7 +85,7 @@ def index_crops(root: Path, folders: Sequence[str], *, all_needed: bool) -> Crop
     there = [folder for folder in folders if (root / Path(folder).expanduser()).is_dir()]
     missing = [folder for folder in folders if folder not in there]
     if not there or (all_needed and missing):
-        raise DataError(f"affwild2: no folder {' or '.join(missing)} in {root}", hint=LAYOUT)
+        raise DataError(f"affwild2: no folder {' or '.join(missing)} in {root}", hint=EXPR.layout)
     index = CropIndex()
     for folder in there:
         path = root / Path(folder).expanduser()

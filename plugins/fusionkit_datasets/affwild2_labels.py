@@ -1,10 +1,10 @@
-"""Annotation files of Aff-Wild2's expression challenge: one text file per clip, one line per frame."""
+"""Annotation files of the challenges on Aff-Wild2: one text file per clip, one line per frame."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +19,64 @@ from fusionkit_datasets.stills import content_of, folders_in
 
 CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")
 OTHER = "Other"
-CHALLENGES = ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge")
-LAYOUT = (
-    "expected ROOT/<N>th ABAW Annotations/EXPR_Recognition_Challenge/{Train_Set,Validation_Set}/<clip>.txt "
-    "and ROOT/cropped_aligned/<clip>/00001.jpg"
+UNITS = tuple(f"AU{unit}" for unit in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One of the challenges, and the layout of its annotation.
+
+    Attributes:
+        name: its name as an option.
+        task: name of the task.
+        parts: classes, action units or dimensions: the header.
+        folders: names of the folder of its annotation, the usual one first.
+        test_list: pattern of the file with the clips of the test set.
+        unlabelled: value of an entry without a label.
+    """
+
+    name: str
+    task: str
+    parts: tuple[str, ...]
+    folders: tuple[str, ...]
+    test_list: str
+    unlabelled: int = -1
+
+    @property
+    def layout(self) -> str:
+        """The expected layout, for messages."""
+        return (
+            f"expected ROOT/<N>th ABAW Annotations/{self.folders[0]}/{{Train_Set,Validation_Set}}/<clip>.txt "
+            "and ROOT/cropped_aligned/<clip>/00001.jpg"
+        )
+
+
+EXPR = Challenge(
+    "EXPR",
+    "expression",
+    CLASSES,
+    ("EXPR_Recognition_Challenge", "EXPR_Classification_Challenge"),
+    "Expression_*_Challenge_test_set_release.txt",
 )
+AU = Challenge(
+    "AU",
+    "action-units",
+    UNITS,
+    ("AU_Detection_Challenge",),
+    "Action_Unit_*_Challenge_test_set_release.txt",
+)
+VA = Challenge(
+    "VA",
+    "valence-arousal",
+    ("valence", "arousal"),
+    ("VA_Estimation_Challenge",),
+    "Valence_Arousal_*_Challenge_test_set_release.txt",
+    unlabelled=-5,
+)
+CHALLENGES = {challenge.name: challenge for challenge in (EXPR, AU, VA)}
 
 _SPLITS = {"train_set": "train", "validation_set": "val"}
 _TEST_FOLDER = "names_of_videos_in_each_test_set"
-_TEST_LISTS = "Expression_*_Challenge_test_set_release.txt"
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 40  # characters of a wrong line in a message
 
@@ -40,7 +89,8 @@ class LabelFile:
         clip: name of the file without its ending.
         split: ``train`` or ``val``.
         path: the file.
-        label: (L,) int64, numbers in ``CLASSES`` or -1; value k, from 1, is the label of frame k.
+        label: (L,) int64, numbers in ``CLASSES`` or -1; or (L, K) float32, NaN without a label. Value k, from 1, is the
+            label of frame k.
         digest: hash of the file (16 hex digits).
         problems: ``path:line: problem``, lines from 1.
     """
@@ -53,28 +103,33 @@ class LabelFile:
     problems: tuple[str, ...]
 
 
-def find_annotations(root: Path, chosen: str) -> Path:
+def find_annotations(root: Path, chosen: str, challenge: Challenge = EXPR, *, alone: bool = True) -> Path:
     """Return the folder with ``Train_Set`` and ``Validation_Set``.
 
     Args:
         root: root of the data set; folders with ``annotation`` in their name are searched.
         chosen: that folder or a parent of it, searched instead of the root; empty for none.
+        challenge: the challenge.
+        alone: no other challenge is read, so ``chosen`` or the root may be that folder itself.
 
     Raises:
         DataError: if there is no such folder, or more than one.
     """
     top = Path(chosen).expanduser() if chosen else root
     if not top.is_dir():
-        raise DataError(f"affwild2: {top} is not a folder", hint=LAYOUT)
+        raise DataError(f"affwild2: {top} is not a folder", hint=challenge.layout)
     if any(folder.name.lower() in _SPLITS for folder in top.iterdir()):
+        if not alone:
+            raise DataError(f"affwild2: {top} is the annotation of one challenge", hint="use the folder above it")
         return top
-    found = list(_challenges(top, depth=4))
+    found = list(_folders_of(challenge, top, depth=4))
     if not found:
-        below = next((folder for folder in folders_in(top) if next(_challenges(folder, depth=4), None)), None)
+        folders = folders_in(top)
+        below = next((folder for folder in folders if next(_folders_of(challenge, folder, depth=4), None)), None)
         option = "annotations" if chosen else "root"
         raise DataError(
-            f"affwild2: {top} has no folder {' or '.join(CHALLENGES)}; found: {content_of(top)}",
-            hint=f"use {Spec('affwild2', {option: str(below)})}" if below else LAYOUT,
+            f"affwild2: {top} has no folder {' or '.join(challenge.folders)}; found: {content_of(top)}",
+            hint=f"use {Spec('affwild2', {option: str(below)})}" if below else challenge.layout,
         )
     if len(found) > 1:
         raise DataError(
@@ -84,16 +139,16 @@ def find_annotations(root: Path, chosen: str) -> Path:
     return found[0]
 
 
-def _challenges(top: Path, depth: int) -> Iterator[Path]:
+def _folders_of(challenge: Challenge, top: Path, depth: int) -> Iterator[Path]:
     """Yield folders of a challenge; other folders are not listed, since they may have millions of crops."""
     for folder in sorted(top.iterdir()):
-        if folder.name.lower() in map(str.lower, CHALLENGES) and folder.is_dir():
+        if folder.name.lower() in map(str.lower, challenge.folders) and folder.is_dir():
             yield folder
         elif depth and "annotation" in folder.name.lower() and folder.is_dir():
-            yield from _challenges(folder, depth - 1)
+            yield from _folders_of(challenge, folder, depth - 1)
 
 
-def read_annotations(folder: Path) -> list[LabelFile]:
+def read_annotations(folder: Path, challenge: Challenge = EXPR) -> list[LabelFile]:
     """Read every annotation file, sorted by clip; errors in one are in its ``problems``.
 
     Raises:
@@ -107,19 +162,19 @@ def read_annotations(folder: Path) -> list[LabelFile]:
             continue
         for path in sorted(split_folder.iterdir()):
             if path.suffix.lower() == ".txt" and not path.name.startswith("."):
-                files.append(_read(path, split, seen.get(path.stem, "")))
+                files.append(_read(path, split, seen.get(path.stem, ""), challenge))
                 seen.setdefault(path.stem, str(path))
     if not files:
-        raise DataError(f"affwild2: {folder} has no annotation file", hint=LAYOUT)
+        raise DataError(f"affwild2: {folder} has no annotation file", hint=challenge.layout)
     return sorted(files, key=lambda file: file.clip)
 
 
-def _read(path: Path, split: str, other: str) -> LabelFile:
+def _read(path: Path, split: str, other: str, challenge: Challenge) -> LabelFile:
     try:
         data = read_file(path)
     except OSError as error:
         raise DataError(f"affwild2: {path} cannot be read: {error.strerror}") from error
-    label, wrong = parse_labels(data)
+    label, wrong = parse_labels(data) if challenge is EXPR else parse_columns(data, challenge)
     if other:
         wrong.insert(0, (1, f"clip {path.stem!r} is also annotated in {other}"))
     if not path.stem.isprintable():
@@ -130,7 +185,7 @@ def _read(path: Path, split: str, other: str) -> LabelFile:
 
 
 def parse_labels(data: bytes) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """Parse one annotation file: a header with class names, then one number per frame.
+    """Parse one annotation file of expressions: a header with class names, then one number per frame.
 
     A byte order mark, any line ends, blanks around a value and blank lines at the end are accepted; a blank line before
     the end is a problem, since the lines after it may be shifted.
@@ -139,9 +194,7 @@ def parse_labels(data: bytes) -> tuple[np.ndarray, list[tuple[int, str]]]:
         (L,) int64 labels in the order of ``CLASSES`` for any order of the header, -1 if the frame is not annotated or
         its line is invalid; and (line, problem), lines from 1.
     """
-    lines = data.removeprefix(_BOM).splitlines()
-    while lines and not lines[-1].strip():
-        lines.pop()
+    lines = _lines(data)
     if not lines:
         return np.empty(0, np.int64), [(1, "the file is empty; its first line must have the class names")]
     order, problem = _order(lines[0])
@@ -156,6 +209,69 @@ def parse_labels(data: bytes) -> tuple[np.ndarray, list[tuple[int, str]]]:
                 wrong = f"{_shown(line)} must be a class number in -1..{len(CLASSES) - 1}" if line else "a blank line"
                 problems.append((index + 2, wrong))
     return np.array(found, np.int64), problems
+
+
+def parse_columns(data: bytes, challenge: Challenge) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """Parse one annotation file of action units, or of valence and arousal: a header, then one row per frame.
+
+    Blanks and line ends are accepted as in :func:`parse_labels`.
+
+    Returns:
+        (L, K) float32 in the order of ``challenge.parts`` for any order of the header, NaN where there is no label or
+        the line is invalid; and (line, problem), lines from 1.
+    """
+    lines = _lines(data)
+    if not lines:
+        return np.empty((0, len(challenge.parts)), np.float32), [(1, f"the file is empty; {_expected(challenge)}")]
+    names = [name.strip().casefold() for name in lines[0].decode(errors="replace").split(",")]
+    wanted = [name.casefold() for name in challenge.parts]
+    problems = []
+    if sorted(names) != sorted(wanted):
+        problems.append((1, f"the header is {_shown(lines[0])}; {_expected(challenge)}"))
+        names = wanted
+    known: dict[bytes, tuple[list[float], str]] = {}  # most rows of action units are equal to another
+    found = []
+    for number, line in enumerate(lines[1:], start=2):
+        if line not in known:
+            known[line] = _row(line, names, challenge)
+        row, problem = known[line]
+        found.append(row)
+        if problem:
+            problems.append((number, problem))
+    values = np.array(found, np.float32).reshape(-1, len(names))
+    return values[:, [names.index(name) for name in wanted]], problems
+
+
+def _row(line: bytes, names: Sequence[str], challenge: Challenge) -> tuple[list[float], str]:
+    """Return the values of a line, NaN for an entry without a label; and its problem, or an empty text."""
+    missing = [np.nan] * len(names)
+    if not line.strip():
+        return missing, "a blank line"
+    fields = line.split(b",")
+    if len(fields) != len(names):
+        return missing, f"{_shown(line.strip())} must be {len(names)} values, not {len(fields)}"
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = missing
+    right = [value in (0, 1) if challenge is AU else -1 <= value <= 1 for value in values]
+    for value, good in zip(values, right, strict=True):
+        if not good and value != challenge.unlabelled:
+            allowed = "0, 1 or -1" if challenge is AU else f"-1 to 1, or {challenge.unlabelled}"
+            return missing, f"{_shown(line.strip())} must be values of {allowed}"
+    return [value if good else np.nan for value, good in zip(values, right, strict=True)], ""
+
+
+def _expected(challenge: Challenge) -> str:
+    return f"its first line must be {','.join(challenge.parts)}"
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Return the lines of a file without a byte order mark and without blank lines at the end."""
+    lines = data.removeprefix(_BOM).splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _order(header: bytes) -> tuple[list[int], str]:
@@ -182,20 +298,17 @@ def _shown(line: bytes) -> str:
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
-def listed_test_clips(root: Path, annotations: Path) -> list[str] | None:
-    """Return the clips in the list of the test set; None if there is no list."""
-    path = find_test_list(root, annotations)
-    if path is None:
-        return None
+def listed_test_clips(path: Path) -> list[str]:
+    """Return the clips in a list of a test set."""
     text = read_file(path).removeprefix(_BOM).decode(errors="replace")
     return sorted({line.strip() for line in text.splitlines()} - {""})
 
 
-def find_test_list(root: Path, annotations: Path) -> Path | None:
+def find_test_list(root: Path, annotations: Path, challenge: Challenge = EXPR) -> Path | None:
     """Return the list of the test set, beside the annotations or in the folders above them, up to the root."""
     above = [folder for folder in annotations.parents if folder.is_relative_to(root)]
     for folder in (annotations, *above, root):
-        lists = sorted((folder / _TEST_FOLDER).glob(_TEST_LISTS))
+        lists = sorted((folder / _TEST_FOLDER).glob(challenge.test_list))
         if lists:
             return lists[0]
     return None

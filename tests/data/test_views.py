@@ -168,6 +168,20 @@ def test_aff_wild2_from_other_frame_roots_and_without_the_test_set(tmp_path: Pat
     assert set(DATASETS.build(only.reader).table().split.tolist()) == {"train"}
 
 
+def test_aff_wild2_keeps_the_annotation_of_every_named_challenge(tmp_path: Path) -> None:
+    abaw(tmp_path / "in")
+    folder = tmp_path / "in/6th ABAW Annotations/VA_Estimation_Challenge"
+    write(folder / "Train_Set/v1.txt", "valence,arousal\n0.5,-5\n-1,0.25\n")
+    write(folder / "Validation_Set/v2.txt", "valence,arousal\n0,0\n0,1\n0,0.5\n")
+    spec = Spec("affwild2", {"root": str(tmp_path / "in"), "challenges": ["EXPR", "VA"]})
+    written = views(spec, tmp_path / "out")
+    before, after = DATASETS.build(spec), DATASETS.build(written.reader)
+    assert described(after) == described(before)
+    found = [data.task_labels("valence-arousal") for data in (before, after)]
+    np.testing.assert_array_equal(found[0].values, found[1].values)
+    assert np.isfinite(found[1].values).any(1).sum() == 5
+
+
 def test_fer2013_folders_keep_their_names(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/angry/1.png", "train/fear/2.png", "test/angry/1.png")):
         noise(tmp_path / "in" / name, seed, 48, 48)

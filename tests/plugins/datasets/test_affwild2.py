@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_affwild2 import EXPR, HEADER, annotate, crop, image
 
 from fusionkit.engine.fold import open_folds
 from fusionkit.errors import ConfigError, DataError
@@ -16,31 +16,7 @@ from fusionkit.registry.spec import Spec
 from fusionkit_datasets.affwild2 import AffWild2
 from fusionkit_datasets.affwild2_labels import CLASSES
 
-HEADER = ",".join(CLASSES)
-EXPR = "6th ABAW Annotations/EXPR_Recognition_Challenge"
 NEW = "cropped_aligned_new_50_vids"
-
-
-def annotate(root: Path, clip: str, labels: list[int], split: str = "Train_Set") -> Path:
-    path = root / EXPR / split / f"{clip}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([HEADER, *map(str, labels)]) + "\n", encoding="utf-8")
-    return path
-
-
-def crop(root: Path, clip: str, numbers: list[int], frames: str = "cropped_aligned") -> Path:
-    """Images whose one grey value is their frame number, modulo 251."""
-    folder = root / frames / clip
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        image(folder / f"{number:05d}.jpg", number)
-    return folder
-
-
-def image(path: Path, value: int) -> None:
-    good, data = cv2.imencode(path.suffix, np.full((4, 6, 3), value % 251, np.uint8))
-    assert good
-    path.write_bytes(data.tobytes())
 
 
 def rows(data: AffWild2, clip: str) -> list[tuple[int, int, int | None]]:

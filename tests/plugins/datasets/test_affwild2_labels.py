@@ -9,6 +9,7 @@ from fusionkit.errors import DataError
 from fusionkit_datasets.affwild2_labels import (
     CLASSES,
     find_annotations,
+    find_test_list,
     listed_test_clips,
     parse_labels,
     read_annotations,
@@ -192,13 +193,15 @@ def test_where_there_is_no_annotation_the_layout_is_told(tmp_path):
 def test_the_list_of_the_test_set_is_found_beside_the_annotation_or_above(tmp_path, above, kind):
     annotations = tmp_path / "6th ABAW Annotations/EXPR_Recognition_Challenge"
     annotations.mkdir(parents=True)
-    assert listed_test_clips(tmp_path, annotations) is None
+    assert find_test_list(tmp_path, annotations) is None
     folder = tmp_path / above / "names_of_videos_in_each_test_set"
     folder.mkdir()
     (folder / "Action_Unit_Detection_Challenge_test_set_release.txt").write_text("other\n", encoding="utf-8")
-    assert listed_test_clips(tmp_path, annotations) is None
+    assert find_test_list(tmp_path, annotations) is None
     (folder / f"Expression_{kind}_Challenge_test_set_release.txt").write_bytes(b"\xef\xbb\xbfb_left\r\na\r\n\r\n")
-    assert listed_test_clips(tmp_path, annotations) == ["a", "b_left"]
+    found = find_test_list(tmp_path, annotations)
+    assert found is not None
+    assert listed_test_clips(found) == ["a", "b_left"]
 
 
 def test_a_list_of_seven_classes_without_other_is_read():
