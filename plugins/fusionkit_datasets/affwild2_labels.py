@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,27 +230,38 @@ def parse_columns(data: bytes, challenge: Challenge) -> tuple[np.ndarray, list[t
     if sorted(names) != sorted(wanted):
         problems.append((1, f"the header is {_shown(lines[0])}; {_expected(challenge)}"))
         names = wanted
-    known: dict[bytes, tuple[list[float], str]] = {}  # most rows of action units are equal to another
-    found = []
-    for number, line in enumerate(lines[1:], start=2):
-        if line not in known:
-            known[line] = _row(line, names, challenge)
-        row, problem = known[line]
-        found.append(row)
-        if problem:
-            problems.append((number, problem))
-    values = np.array(found, np.float32).reshape(-1, len(names))
-    return values[:, [names.index(name) for name in wanted]], problems
+    codes: dict[bytes, int] = {}  # most lines are equal to another
+    code = np.array([codes.setdefault(line, len(codes)) for line in lines[1:]], np.int64)
+    values, wrong = _values(list(codes), challenge)
+    for number, line in enumerate(codes):
+        if wrong[number]:
+            values[number], problem = _row(line, challenge)
+            problems += [(row + 2, problem) for row in np.flatnonzero(code == number).tolist() if problem]
+    return values[code][:, [names.index(name) for name in wanted]], sorted(problems)
 
 
-def _row(line: bytes, names: Sequence[str], challenge: Challenge) -> tuple[list[float], str]:
+def _values(lines: Sequence[bytes], challenge: Challenge) -> tuple[np.ndarray, np.ndarray]:
+    """Return (L, K) float32, and (L,) bool: lines that must be parsed one by one."""
+    shape = len(lines), len(challenge.parts)
+    found = np.empty(0)
+    if lines:
+        with suppress(ValueError):  # a line has other fields
+            found = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2, encoding="latin-1")
+    if found.shape != shape:  # or is blank
+        return np.full(shape, np.nan, np.float32), np.ones(len(lines), bool)
+    right = (found == 0) | (found == 1) if challenge is AU else np.abs(found) <= 1
+    wrong = ~(right | (found == challenge.unlabelled)).all(1)
+    return np.where(right, found, np.nan).astype(np.float32), wrong
+
+
+def _row(line: bytes, challenge: Challenge) -> tuple[list[float], str]:
     """Return the values of a line, NaN for an entry without a label; and its problem, or an empty text."""
-    missing = [np.nan] * len(names)
+    missing = [np.nan] * len(challenge.parts)
     if not line.strip():
         return missing, "a blank line"
     fields = line.split(b",")
-    if len(fields) != len(names):
-        return missing, f"{_shown(line.strip())} must be {len(names)} values, not {len(fields)}"
+    if len(fields) != len(missing):
+        return missing, f"{_shown(line.strip())} must be {len(missing)} values, not {len(fields)}"
     try:
         values = [float(field) for field in fields]
     except ValueError:
