@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionkit.contracts.backbone import Backbone
+    from fusionkit.contracts.clip_fusion import ClipFusion
     from fusionkit.contracts.component import Component
     from fusionkit.contracts.dataset import UNLABELLED, Export, FaceDataset, FrameTable
     from fusionkit.contracts.extractor import Extractor, Face, Located
@@ -20,6 +21,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "CausalSmoother",
+    "ClipFusion",
     "Component",
     "Count",
     "Export",
@@ -48,6 +50,7 @@ __all__ = [
 
 _NAMES = {
     "backbone": ("Backbone",),
+    "clip_fusion": ("ClipFusion",),
     "component": ("Component",),
     "dataset": ("UNLABELLED", "Export", "FaceDataset", "FrameTable"),
     "extractor": ("Extractor", "Face", "Located"),

@@ -39,6 +39,33 @@ class FusionOutput:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The windows that the N frames of a batch are in, for a fusion over time.
+
+    Attributes:
+        index: (N,) int64 on the CPU, from 0 and ascending; frames with equal values are neighbours in one clip, in time
+            order.
+        number: (N,) int64 number of each frame in its clip, on the device of the views.
+    """
+
+    index: Tensor
+    number: Tensor
+
+    @classmethod
+    def of_single_frames(cls, count: int, device: torch.device) -> Windows:
+        """Return a window for each of some frames."""
+        return cls(torch.arange(count), torch.zeros(count, dtype=torch.long, device=device))
+
+    def places(self) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Return window (N,) and position in it (N,) of each frame, and the shape (B, T) of the padded windows."""
+        lengths = self.index.bincount()
+        first = lengths.cumsum(0) - lengths
+        position = torch.arange(len(self.index)) - first[self.index]
+        device = self.number.device
+        return self.index.to(device), position.to(device), (len(lengths), int(lengths.max()))
+
+
+@dataclass(frozen=True)
 class Batch:
     """The training frames of one step, for a loss that uses more than their labels.
 
@@ -129,13 +156,16 @@ class Fusion(Component, nn.Module):
     Attributes:
         min_views: least number of views that it takes; ``min_views = max_views = 2`` for a fusion of two views.
         max_views: largest number of views; None for any.
-        needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``.
+        needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``, ``clip`` for
+            views (B, T, D_v) of windows of T frames, see :class:`fusionkit.contracts.clip_fusion.ClipFusion`.
         missing: ``masked`` if :meth:`fuse` reads ``present``, so that the values of a missing auxiliary view have no
             effect; ``imputed`` if it relies on the training mean.
         symmetric: True if swapping the contents of two auxiliary views of equal width never changes the result, False
             if it may, None if unknown. An option may set it for an instance.
         recipe: changes to the default training recipe (optimiser, epochs, loss). A config's recipe overrides them.
         token_count: K, for ``needs = 'tokens'``.
+        window: number of neighbouring frames from which an output is computed: 1, unless it ``needs`` clips.
+        causal: whether the output at a frame uses no later frame.
         criterion: (logits (B, C), target (B,)) to a scalar. The recipe sets it; default: cross-entropy.
     """
 
@@ -143,11 +173,13 @@ class Fusion(Component, nn.Module):
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
     min_views: ClassVar[int] = 1
     max_views: ClassVar[int | None] = None
-    needs: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    needs: ClassVar[Literal["pooled", "tokens", "clip"]] = "pooled"
     missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
     symmetric: bool | None = None
     recipe: ClassVar[dict[str, Any]] = {}
     token_count: int = 0
+    window: int = 1
+    causal: bool = True
 
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         super().__init__()
@@ -213,17 +245,19 @@ class Fusion(Component, nn.Module):
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             leading = (2, self.token_count) if self.needs == "tokens" else (2,)
             views = {name: torch.randn(*leading, width) for name, width in self.in_dims.items()}
-            output = self._fused(views, {name: torch.ones(2, dtype=torch.bool) for name in views}, content=True)
+            present = {name: torch.ones(2, dtype=torch.bool) for name in views}
+            output = self._fused(views, present, content=True)
         if output.logits is None and output.embedding is not None:
             self.head = nn.Linear(output.embedding.shape[1], self.num_classes)
         self.train(training)
 
-    def forward(self, views: Views, present: Views | None = None) -> FusionOutput:
+    def forward(self, views: Views, present: Views | None = None, windows: Windows | None = None) -> FusionOutput:
         """Call :meth:`fuse`, check input and result, and apply the head, so that the output always has logits.
 
         Args:
             views: as for :meth:`fuse`, one for each of ``in_dims``, in any order.
             present: as for :meth:`fuse`; None: all views are present.
+            windows: of the frames, for ``needs = 'clip'``; None: each frame alone.
 
         Raises:
             PluginError: if the views are not those of ``in_dims``, or anything fails inside, or changes the input; it
@@ -233,7 +267,7 @@ class Fusion(Component, nn.Module):
             first = next(iter(views.values()))
             present = dict.fromkeys(views, torch.ones(len(first), dtype=torch.bool, device=first.device))
         views, present = self._ordered(views, "views"), self._ordered(present, "presence")
-        output = self._fused(views, present)
+        output = self._fused(views, present, windows)
         if output.logits is not None:
             return output
         if self.head is None:
@@ -275,10 +309,16 @@ class Fusion(Component, nn.Module):
             raise PluginError(f"fusion {type(self).__name__} got {what} of {names or 'nothing'}; expected {wanted}")
         return {name: given[name] for name in self.in_dims}
 
-    def _fused(self, views: Views, present: Views, *, content: bool = False) -> FusionOutput:
+    def fuse_rows(self, views: Views, present: Views, windows: Windows | None) -> Tensor | FusionOutput:
+        """Call :meth:`fuse`; a fusion over time uses the windows of the frames, too."""
+        return self.fuse(views, present)
+
+    def _fused(
+        self, views: Views, present: Views, windows: Windows | None = None, *, content: bool = False
+    ) -> FusionOutput:
         given = WatchedTensors(named_inputs(views, present), content=content)
         try:
-            output = self.fuse(dict(views), dict(present))
+            output = self.fuse_rows(dict(views), dict(present), windows)
         except component_errors() as error:
             raise PluginError(f"{self._on(views)} failed: {cause_of(error)}") from error
         if names := given.changed():

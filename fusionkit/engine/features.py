@@ -20,6 +20,7 @@ from fusionkit.storage.embeddings import EmbeddingStore, FrameFormat, present_ro
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fusionkit.contracts.dataset import FrameTable
     from fusionkit.contracts.fusion import Views
 
     Tensors = tuple[Views, Views]  # views, present
@@ -30,6 +31,29 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 _ALIGNMENT = 64  # bytes
 _BLOCK = 2048  # rows per step when mean and scale are computed
 WINDOW = 2**28  # bytes read together where features are streamed
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Clip and number of n frames, in the order of clips and time.
+
+    Attributes:
+        clip: (n,) int64; equal for the frames of one clip.
+        number: (n,) int64; number of the frame in its clip.
+    """
+
+    clip: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, table: FrameTable) -> Self:
+        """Return clip and number of the frames of a table."""
+        return cls(table.clip_index, table.number)
+
+    @classmethod
+    def of_stills(cls, count: int) -> Self:
+        """Return the timeline of some frames that are a clip each."""
+        return cls(np.arange(count), np.zeros(count, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +79,10 @@ class FoldRows:
     test: np.ndarray
     clip: np.ndarray
     number: np.ndarray
+
+    def timeline(self, rows: np.ndarray) -> Timeline:
+        """Return clip and number of some rows."""
+        return Timeline(self.clip[rows], self.number[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,11 +422,10 @@ class ResidentBatches:
         self.rows = len(features.seen)
         self.views, self.present = _tensors(features, device)
 
-    def drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
-        """Yield the rows in ``order`` (n,), ``size`` at a time."""
-        import torch
-
-        for rows in torch.split(order.to(self.device), size):
+    def drawn(self, batches: Iterable[Tensor]) -> Iterator[Tensors]:
+        """Yield the rows (b,) of each batch."""
+        for batch in batches:
+            rows = batch.to(self.device)
             yield _at(self.views, rows), _at(self.present, rows)
 
     def all(self, size: int) -> Iterator[Tensors]:
@@ -420,18 +447,16 @@ class StreamedBatches:
         self.features = features
         self.device = device
 
-    def drawn(self, order: Tensor, size: int) -> Iterator[Tensors]:
+    def drawn(self, batches: Iterable[Tensor]) -> Iterator[Tensors]:
         """See :meth:`ResidentBatches.drawn`."""
-        import torch
-
-        for batch in self.features.batches(rows.numpy() for rows in torch.split(order, size)):
+        for batch in self.features.batches(rows.numpy() for rows in batches):
             yield _tensors(batch, self.device)
 
     def all(self, size: int) -> Iterator[Tensors]:
         """See :meth:`ResidentBatches.all`."""
         import torch
 
-        return self.drawn(torch.arange(len(self.features.seen)), size)
+        return self.drawn(torch.split(torch.arange(len(self.features.seen)), size))
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:

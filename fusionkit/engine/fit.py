@@ -23,6 +23,7 @@ from fusionkit.contracts.fusion import (
     FusionOutput,
     ParameterGroup,
     Views,
+    Windows,
     named_inputs,
 )
 from fusionkit.contracts.inputs import WatchedTensors, errors_of, input_changed, read_only
@@ -35,7 +36,19 @@ from fusionkit.engine.features import (
     FrameFeatures,
     ResidentBatches,
     StreamedBatches,
+    Timeline,
     batches_of,
+)
+from fusionkit.engine.windows import (
+    PREDICTED,
+    clip_edges,
+    context,
+    described,
+    prediction_windows,
+    rows_of,
+    training_windows,
+    used,
+    window_batches,
 )
 from fusionkit.errors import CellError
 from fusionkit.registry import FUSIONS
@@ -146,8 +159,10 @@ class _Training:
         self.kept = torch.from_numpy(kept)
         self.target = torch.from_numpy(rows.train_label[kept]).to(device)
         self.row = torch.from_numpy(rows.train[kept]).to(device)
-        self.clip = torch.from_numpy(rows.clip[rows.train[kept]]).to(device)
-        self.number = torch.from_numpy(rows.number[rows.train[kept]]).to(device)
+        times = rows.timeline(rows.train[kept])
+        self.clip, self.number = torch.from_numpy(times.clip).to(device), torch.from_numpy(times.number).to(device)
+        self.edges = clip_edges(times.clip)
+        self.dev_timeline, self.test_timeline = rows.timeline(rows.dev), rows.timeline(rows.test)
         self.batch_size = recipe.batch_of(len(kept))
         self.train = batches_of(features.train, device)
         self.dev = batches_of(features.dev, device)
@@ -177,8 +192,8 @@ class _Training:
         test = self.features.test
         return Head(
             state=_head_state({name: value.cpu().numpy() for name, value in best_state.items()}, self.features),
-            dev_logits=evaluate(self.fusion, self.dev, self.features.dev, self.spec),
-            test_logits=evaluate(self.fusion, batches_of(test, self.device), test, self.spec),
+            dev_logits=evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec),
+            test_logits=evaluate(self.fusion, batches_of(test, self.device), test, self.test_timeline, self.spec),
             test_complete=test.complete,
             params=sum(parameter.numel() for parameter in self.fusion.parameters()),
             gflops=self._gflops(),
@@ -205,21 +220,32 @@ class _Training:
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
-        order = torch.randperm(len(self.target), generator=self.generator)
-        size = self.batch_size
-        if len(order) > 1 and len(torch.split(order, size)[-1]) == 1:
-            order = order[:-1]  # batch normalisation cannot learn from one row
-        batches = torch.split(order.to(self.device), size)
+        drawn = self._drawn()
+        if len(drawn) > 1 and len(drawn[-1][0]) == 1:
+            drawn.pop()  # batch normalisation cannot learn from one row
+        inputs = self._inputs([rows for rows, _ in drawn])
         with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
-            for drawn, (views, present) in zip(batches, self._batches(self.kept[order], size), strict=True):
-                about = self.target[drawn], self.clip[drawn], self.number[drawn], self.row[drawn]
-                self._step(optimizer, Batch(views, present, *about, epoch))
+            for (rows, windows), (views, present) in zip(drawn, inputs, strict=True):
+                at = rows.to(self.device)
+                about = self.target[at], self.clip[at], self.number[at], self.row[at]
+                self._step(optimizer, Batch(views, present, *about, epoch), windows)
 
-    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    def _drawn(self) -> list[tuple[Tensor, Windows | None]]:
+        """Return the rows of each batch of an epoch, (b,) numbers among those that are trained on."""
+        if self.fusion.needs != "clip":
+            order = torch.randperm(len(self.target), generator=self.generator)
+            return [(rows, None) for rows in torch.split(order, self.batch_size)]
+        found: list[tuple[Tensor, Windows | None]] = []
+        for batch in window_batches(training_windows(self.edges, self.fusion.window, self.generator), self.batch_size):
+            rows = rows_of(batch)
+            found.append((rows, described(batch, self.number[rows.to(self.device)])))
+        return found
+
+    def _step(self, optimizer: torch.optim.Optimizer, batch: Batch, windows: Windows | None) -> None:
         inputs = {**named_inputs(batch.views, batch.present), "target": batch.target}
         given = WatchedTensors(inputs, content=not self.steps)
         self.steps += 1
-        output = self.fusion(batch.views, batch.present)
+        output = self.fusion(batch.views, batch.present, windows)
         loss = self.fusion.training_loss(output, batch)
         shapes = _batch_shapes(batch.views)
         if not math.isfinite(loss.item()):
@@ -231,13 +257,13 @@ class _Training:
         if names := given.changed():
             raise input_changed(f"fusion {self.spec} in training on views {shapes}", ", ".join(names))
 
-    def _batches(self, order: Tensor, size: int) -> Iterator[Tensors]:
+    def _inputs(self, drawn: Sequence[Tensor]) -> Iterator[Tensors]:
         share = self.recipe.view_dropout
-        for views, present in self.train.drawn(order, size):
+        for views, present in self.train.drawn(self.kept[rows] for rows in drawn):
             yield drop_views(views, present, share, self.filling, self.generator) if share else (views, present)
 
     def _dev_score(self) -> float:
-        logits = evaluate(self.fusion, self.dev, self.features.dev, self.spec)
+        logits = evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
         predicted = np.nan_to_num(logits).argmax(1)
         task = SingleLabel(self.fusion.num_classes)
         return task.metric(task.counts(self.dev_label[self.dev_rows], predicted[self.dev_rows]))
@@ -246,8 +272,12 @@ class _Training:
         return {name: value.detach().clone() for name, value in self.fusion.state_dict().items()}
 
     def _gflops(self) -> float:
-        views, present = next(self.dev.drawn(torch.zeros(1, dtype=torch.long), 1))
-        return gflops(lambda: self.fusion(views, present))
+        size = self.fusion.window
+        number = torch.arange(1, size + 1)
+        windows = Windows(torch.zeros_like(number), number.to(self.device))
+        views, present = next(self.dev.drawn([torch.zeros(size, dtype=torch.long)]))
+        predicted = size - sum(context(size, causal=self.fusion.causal))
+        return gflops(lambda: self.fusion(views, present, windows)) / predicted
 
 
 def _freeze(groups: list[ParameterGroup], epoch: int) -> None:
@@ -296,7 +326,11 @@ def _head_state(fusion: dict[str, np.ndarray], features: FoldFeatures) -> dict[s
 
 
 def evaluate(
-    fusion: Fusion, batches: ResidentBatches | StreamedBatches, features: FrameFeatures, spec: Spec
+    fusion: Fusion,
+    batches: ResidentBatches | StreamedBatches,
+    features: FrameFeatures,
+    timeline: Timeline,
+    spec: Spec,
 ) -> np.ndarray:
     """Compute the logits of a fusion that is trained by gradient steps.
 
@@ -304,6 +338,7 @@ def evaluate(
         fusion: with its head.
         batches: of the features.
         features: of n frames.
+        timeline: of the frames.
         spec: names the fusion in messages.
 
     Returns:
@@ -317,11 +352,30 @@ def evaluate(
     found = np.empty((len(features.seen), fusion.num_classes), np.float32)
     start = 0
     with torch.no_grad():  # in inference mode torch would not count writes to the views
+        if fusion.needs == "clip":
+            for rows, logits in _window_logits(fusion, batches, features, timeline):
+                found[rows] = logits
+            return _checked(found, features, spec)
         for batch in batches.all(EVALUATED):
             logits = fusion(*batch).logits.float().cpu().numpy()
             found[start : start + len(logits)] = logits
             start += len(logits)
     return _checked(found, features, spec)
+
+
+def _window_logits(
+    fusion: Fusion, batches: ResidentBatches | StreamedBatches, features: FrameFeatures, timeline: Timeline
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows (b,) and their logits (b, C), until there were all that have a view."""
+    seen = np.flatnonzero(features.seen)
+    windows = prediction_windows(clip_edges(timeline.clip[seen]), fusion.window, causal=fusion.causal)
+    groups = list(window_batches(windows, PREDICTED))
+    drawn = [torch.from_numpy(seen)[rows_of(group)] for group in groups]
+    for group, rows, (views, present) in zip(groups, drawn, batches.drawn(drawn), strict=True):
+        number = torch.from_numpy(timeline.number[rows.numpy()]).to(batches.device)
+        logits = fusion(views, present, described(group, number)).logits.float().cpu()
+        kept = used(group)
+        yield rows[kept].numpy(), logits[kept].numpy()
 
 
 def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -> np.ndarray:
@@ -439,18 +493,19 @@ class WithViewHeads(Fusion):
         super().__init__(inner.in_dims, inner.num_classes)
         self.inner, self.weight, self.modulation = inner, weight, modulation
         self.needs, self.missing, self.token_count = inner.needs, inner.missing, inner.token_count  # type: ignore[misc]
+        self.window, self.causal = inner.window, inner.causal
         self.adapters = nn.ModuleList([_zero_linear(dim) for dim in self.in_dims.values()])
         self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
         self._adapted: Views = {}
         self._inner_output: FusionOutput | None = None
         self._ratios: list[float] = []
 
-    def fuse(self, views: Views, present: Views) -> FusionOutput:
+    def fuse_rows(self, views: Views, present: Views, windows: Windows | None) -> FusionOutput:
         """Fuse the adapted views, and compute each view's own logits."""
         adapted = {
             name: views[name] + layer(views[name]) for name, layer in zip(self.in_dims, self.adapters, strict=True)
         }
-        self._adapted, self._inner_output = adapted, self.inner(adapted, present)
+        self._adapted, self._inner_output = adapted, self.inner(adapted, present, windows)
         own = {
             name: layer(value.mean(1) if value.ndim == 3 else value)
             for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)

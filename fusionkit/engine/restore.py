@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionkit.contracts.smoother import Smoother
-from fusionkit.engine.features import FrameFeatures, batches_of
+from fusionkit.engine.features import FrameFeatures, Timeline, batches_of
 from fusionkit.errors import FusionKitError, PluginError, cause_of, component_errors
 from fusionkit.registry import FUSIONS, SMOOTHERS
 from fusionkit.registry.spec import Spec
@@ -87,16 +87,24 @@ def restored_smoother(spec: Spec, state: State | None) -> Smoother:
 
 
 def check_restored_fusion(
-    fusion: Spec, head: Head, dev: FrameFeatures, in_dims: dict[str, int], seed: int, device: str
+    fusion: Spec,
+    head: Head,
+    dev: FrameFeatures,
+    timeline: Timeline,
+    in_dims: dict[str, int],
+    seed: int,
+    device: str,
 ) -> None:
     """Check that a head gives its logits again after its state has been stored and restored.
 
     One batch of dev frames decides: an array that is not stored has another value in every frame that it takes part in.
+    Of a fusion over time, whose frames depend on each other, all dev frames are compared.
 
     Args:
         fusion: of the head.
         head: the trained head.
         dev: its dev features.
+        timeline: of the dev frames.
         in_dims: width of each view, main view first.
         seed: of its training. Initial values are drawn with another one, so that they differ.
         device: torch device.
@@ -108,14 +116,15 @@ def check_restored_fusion(
 
     from fusionkit.engine.fit import EVALUATED
 
-    batch = dev.take(np.arange(min(len(dev.seen), EVALUATED)))
+    of_clips = getattr(FUSIONS.get(fusion.name), "needs", "pooled") == "clip"
+    batch = dev if of_clips else dev.take(np.arange(min(len(dev.seen), EVALUATED)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         model = restored_fusion(fusion, head.state, in_dims, head.dev_logits.shape[1], device)
-        found, expected = _logits(model, batch, fusion, device), head.dev_logits[: len(batch.seen)]
+        found, expected = _logits(model, batch, timeline, fusion, device), head.dev_logits[: len(batch.seen)]
         if np.array_equal(found, expected, equal_nan=True):
             return
-        same = np.array_equal(found, _logits(model, batch, fusion, device), equal_nan=True)
+        same = np.array_equal(found, _logits(model, batch, timeline, fusion, device), equal_nan=True)
         cause = _not_stored(model, batch, device) if same else "its predictions are random"
     raise PluginError(
         f"fusion {fusion} gives other logits after its stored state is restored than after training (by up to "
@@ -142,13 +151,15 @@ def leading_frames(clip: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.isin(clip, clip[:_CHECKED]))
 
 
-def _logits(model: Fusion | FittedFusion, features: FrameFeatures, spec: Spec, device: str) -> np.ndarray:
+def _logits(
+    model: Fusion | FittedFusion, features: FrameFeatures, timeline: Timeline, spec: Spec, device: str
+) -> np.ndarray:
     from fusionkit.contracts.fusion import FittedFusion
     from fusionkit.engine.fit import evaluate, evaluate_fitted
 
     if isinstance(model, FittedFusion):
         return evaluate_fitted(model, features, spec)
-    return evaluate(model, batches_of(features, device), features, spec)
+    return evaluate(model, batches_of(features, device), features, timeline, spec)
 
 
 def _not_stored(model: Fusion | FittedFusion, features: FrameFeatures, device: str) -> str:

@@ -209,7 +209,9 @@ class FitTask:
         rows, features = self._features()
         check_training_classes(self.record["fold"]["name"], rows.train_label, self.uses["class_names"])
         head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
-        check_restored_fusion(self.fusion, head, features.dev, features.widths, self.seed, self.device)
+        check_restored_fusion(
+            self.fusion, head, features.dev, rows.timeline(rows.dev), features.widths, self.seed, self.device
+        )
         about = {
             "views": [name for name, _ in self.keys],
             "classes": self.classes,

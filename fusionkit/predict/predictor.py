@@ -13,7 +13,7 @@ import numpy as np
 
 from fusionkit.config.views import View
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
-from fusionkit.contracts.smoother import Smoother, Stream
+from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.embed import Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
 from fusionkit.engine.features import Arrays, Embeddings, EmbeddingsInMemory, EmbeddingsInStore
 from fusionkit.engine.smooth import clips, impute
@@ -140,7 +140,7 @@ class Predictor:
         """Return a predictor of the frames of a clip one by one.
 
         Raises:
-            ConfigError: if the smoother is not causal, or the data set of the cell provides its views ready-made.
+            ConfigError: if its fusion or smoother is not causal, or its data set provides the views ready-made.
         """
         return PredictionStream(self)
 
@@ -188,15 +188,16 @@ class Predictor:
             _fill(store, dataset, unique, chosen, self.device, progress or Progress())
         return EmbeddingsInStore(store, {name: item.key for name, item in wanted.items()}, chosen)
 
-    def logits(self, views: Arrays | Embeddings) -> np.ndarray:
+    def logits(self, views: Arrays | Embeddings, table: FrameTable | None = None) -> np.ndarray:
         """Return the logits of each head, (S, n, C) float32; rows of NaN for frames without any view.
 
         Args:
             views: result of :meth:`embed` or :meth:`embed_dataset`.
+            table: (n,) the frames, for a fusion over time; None: each is a still image.
         """
         embeddings = EmbeddingsInMemory(views) if isinstance(views, dict) else views
         with one_thread():
-            return np.stack([head.logits(embeddings) for head in self.heads])
+            return np.stack([head.logits(embeddings, table) for head in self.heads])
 
     def embedder(self, size: int | None = None) -> FrameEmbedder:
         """Return an embedder of frames; its values are by key, see :meth:`by_view`.
@@ -342,10 +343,10 @@ class PredictionStream:
     The last bits differ because the backbone gets one frame instead of a batch, and torch uses all its threads.
 
     Args:
-        predictor: of a cell with a causal smoother.
+        predictor: of a cell with a causal fusion and smoother.
 
     Raises:
-        ConfigError: if the smoother is not causal, or the data set of the cell provides its views ready-made.
+        ConfigError: if its fusion or smoother is not causal, or its data set provides the views ready-made.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -389,39 +390,36 @@ class PredictionStream:
 
 
 class ClipStream:
-    """Smooth one clip frame by frame, with the smoothers of all heads of a cell.
+    """Predict one clip frame by frame, with all heads of a cell.
 
     Args:
-        heads: of the cell, with causal smoothers.
+        heads: of the cell, which need no later frames.
     """
 
     def __init__(self, heads: Sequence[TrainedHead]) -> None:
-        self._heads = heads
-        self._streams: list[Stream] = [head.smoother.stream() for head in heads]
+        self._streams = [head.stream() for head in heads]
 
     def __call__(self, outputs: Sequence[np.ndarray], number: int) -> np.ndarray | None:
         """Return the probabilities (C,) float64 of the next frame; None if it has no view.
 
         Args:
-            outputs: of each head, (C,) or (D,): a row of :meth:`TrainedHead.outputs`.
+            outputs: of each head, (C,), (D,) or (V + D,): a row of :meth:`TrainedHead.outputs`.
             number: of the frame, above that of the frame before.
         """
         if np.isnan(outputs[0][0]):
             return None
-        probs = [
-            stream(head.smoother_input(row[None])[0], number)
-            for head, stream, row in zip(self._heads, self._streams, outputs, strict=True)
-        ]
+        probs = [stream(row, number) for stream, row in zip(self._streams, outputs, strict=True)]
         mean: np.ndarray = np.mean(probs, axis=0)
         return mean
 
 
 def require_causal(predictor: Predictor) -> None:
-    """Raise :class:`ConfigError`, with the causal smoothers, unless the smoother of a cell is causal."""
-    if not predictor.heads[0].smoother.causal:
+    """Raise :class:`ConfigError`, with what to choose instead, if fusion or smoother of a cell uses later frames."""
+    if part := predictor.heads[0].later_frames:
+        choice = "fusion" if part == "fusion" else f"smoother: {', '.join(causal_smoothers())}"
         raise ConfigError(
-            f"{predictor.name} cannot be streamed: its smoother uses later frames",
-            hint=f"choose a row with a causal smoother: {', '.join(causal_smoothers())}",
+            f"{predictor.name} cannot be streamed: its {part} uses later frames",
+            hint=f"choose a row with a causal {choice}",
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.smoother import Smoother
-from fusionkit.engine.features import Embeddings, FrameFeatures, Scaling
+from fusionkit.engine.features import Embeddings, FeaturesInMemory, FrameFeatures, Scaling, Timeline
 from fusionkit.engine.smooth import ConcatenatedViews, smooth, smoother_input, softmax
+from fusionkit.engine.windows import streamed_start
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
@@ -36,9 +39,15 @@ class TrainedHead(ABC):
     smoother: Smoother
     prior: np.ndarray
 
-    def logits(self, views: Embeddings) -> np.ndarray:
-        """Return (n, C) float32; rows of NaN for frames without any view."""
-        return self._logits(views.features(self.scaling))
+    @property
+    def later_frames(self) -> str:
+        """Return what uses later frames, ``smoother`` or ``fusion``; an empty text if frames can be streamed."""
+        return "" if self.smoother.causal else "smoother"
+
+    def logits(self, views: Embeddings, table: FrameTable | None) -> np.ndarray:
+        """Return (n, C) float32; rows of NaN for frames without any view. Without a table each frame is a clip."""
+        features = views.features(self.scaling)
+        return self._logits(features, Timeline.of(table) if table else Timeline.of_stills(len(features.seen)))
 
     def predict_proba(self, features: FrameFeatures, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
         """Predict and smooth, clip by clip.
@@ -51,37 +60,71 @@ class TrainedHead(ABC):
         Returns:
             (n, C) float64 probabilities, and (n,) bool: frames with a view.
         """
-        x = smoother_input(self.smoother, self._logits(features), features)
+        x = smoother_input(self.smoother, self._logits(features, Timeline.of(table)), features)
         return smooth(self.smoother, table, features.seen, x, self.prior, impute), features.seen
 
     def outputs(self, views: Embeddings) -> np.ndarray:
         """Return what :meth:`smooth_outputs` needs, so that frames can be predicted before their clip is complete.
 
         Returns:
-            (n, C) float32 logits, or, for a smoother of embeddings, (n, D) float32 features; rows of NaN for frames
-            without any view.
+            (n, C) float32 logits; or, for a smoother of embeddings, (n, D) float32 features, and for a fusion over time
+            (n, V + D), presence before features. Rows of NaN for frames without any view.
         """
         features = views.features(self.scaling)
-        logits = self._logits(features)
-        if self.smoother.needs != "embeddings":
-            return logits
-        found = ConcatenatedViews(features)[np.arange(len(logits))].astype(np.float32)
-        found[~features.seen] = np.nan
-        return found
+        if self.smoother.needs == "embeddings":
+            found = ConcatenatedViews(features)[np.arange(len(features.seen))].astype(np.float32)
+            found[~features.seen] = np.nan
+            return found
+        return self._outputs(features)
 
     def smooth_outputs(self, outputs: np.ndarray, table: FrameTable, impute: str) -> np.ndarray:
         """Return the probabilities of :meth:`predict_proba` from the result of :meth:`outputs`."""
         seen = ~np.isnan(outputs[:, 0])
-        return smooth(self.smoother, table, seen, self.smoother_input(outputs), self.prior, impute)
+        x = self._smoother_input(outputs, Timeline.of(table))
+        return smooth(self.smoother, table, seen, x, self.prior, impute)
 
-    def smoother_input(self, outputs: np.ndarray) -> np.ndarray:
+    def stream(self) -> Callable[[np.ndarray, int], np.ndarray]:
+        """Return a function from a row of :meth:`outputs` and its frame number to probabilities (C,), for one clip.
+
+        The frames come in time order, without those that have no view. Nothing of the head may need later frames.
+        """
+        smooth_next, past = self.smoother.stream(), deque[tuple[np.ndarray, int]]()
+        count = 0
+
+        def predict(row: np.ndarray, number: int) -> np.ndarray:
+            nonlocal count
+            past.append((row, number))
+            count += 1
+            while len(past) > count - streamed_start(count - 1, self._window):
+                past.popleft()
+            numbers = np.array([known for _, known in past])
+            x = self._smoother_input(np.stack([known for known, _ in past]), Timeline(np.zeros_like(numbers), numbers))
+            return smooth_next(x[-1], number)
+
+        return predict
+
+    def _smoother_input(self, outputs: np.ndarray, timeline: Timeline) -> np.ndarray:
         """Return the input of the smoother, (n, C) or (n, D) float64, from the result of :meth:`outputs`."""
-        if self.smoother.needs == "probs":
-            return softmax(outputs)
-        return outputs.astype(np.float64)
+        if self.smoother.needs == "embeddings":
+            return outputs.astype(np.float64)
+        logits = self._logits_of_outputs(outputs, timeline)
+        return softmax(logits) if self.smoother.needs == "probs" else logits.astype(np.float64)
+
+    # -- of which one with a fusion over time differs --------------------------------------------------------------
+
+    @property
+    def _window(self) -> int:
+        """Number of frames from which the logits of a frame are computed."""
+        return 1
+
+    def _outputs(self, features: FrameFeatures) -> np.ndarray:
+        return self._logits(features, Timeline.of_stills(len(features.seen)))
+
+    def _logits_of_outputs(self, outputs: np.ndarray, timeline: Timeline) -> np.ndarray:
+        return outputs
 
     @abstractmethod
-    def _logits(self, features: FrameFeatures) -> np.ndarray:
+    def _logits(self, features: FrameFeatures, timeline: Timeline) -> np.ndarray:
         """Return (n, C) float32 of scaled features; rows of NaN for frames without any view."""
 
 
@@ -101,11 +144,41 @@ class FusionHead(TrainedHead):
     smoother_spec: Spec
     device: str
 
-    def _logits(self, features: FrameFeatures) -> np.ndarray:
+    @property
+    def later_frames(self) -> str:
+        """Return what uses later frames."""
+        return super().later_frames or ("" if getattr(self.model, "causal", True) else "fusion")
+
+    @property
+    def _window(self) -> int:
+        return getattr(self.model, "window", 1)
+
+    @property
+    def of_clips(self) -> bool:
+        """Whether the fusion uses neighbouring frames."""
+        return getattr(self.model, "needs", "pooled") == "clip"
+
+    def _outputs(self, features: FrameFeatures) -> np.ndarray:
+        if not self.of_clips:
+            return super()._outputs(features)
+        every = features.take(np.arange(len(features.seen)))
+        found = np.hstack([np.stack(list(every.present.values()), 1), *every.views.values()]).astype(np.float32)
+        found[~features.seen] = np.nan
+        return found
+
+    def _logits_of_outputs(self, outputs: np.ndarray, timeline: Timeline) -> np.ndarray:
+        if not self.of_clips:
+            return outputs
+        widths = [len(self.scaling), *(len(item.mean) for item in self.scaling.values())]
+        flags, *values = np.split(outputs, np.cumsum(widths)[:-1], axis=1)
+        present = {name: column == 1 for name, column in zip(self.scaling, flags.T, strict=True)}
+        return self._logits(FeaturesInMemory(dict(zip(self.scaling, values, strict=True)), present), timeline)
+
+    def _logits(self, features: FrameFeatures, timeline: Timeline) -> np.ndarray:
         from fusionkit.contracts.fusion import FittedFusion
         from fusionkit.engine.features import batches_of
         from fusionkit.engine.fit import evaluate, evaluate_fitted
 
         if isinstance(self.model, FittedFusion):
             return evaluate_fitted(self.model, features, self.fusion)
-        return evaluate(self.model, batches_of(features, self.device), features, self.fusion)
+        return evaluate(self.model, batches_of(features, self.device), features, timeline, self.fusion)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput
+from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, Windows
 from fusionkit.errors import ConfigError, PluginError
 from fusionkit.testing.case import (
     CheckFailed,
@@ -37,6 +38,7 @@ _NAMES, _WIDTH = ("face", "eye", "mouth"), 6
 _ONE: Dims = {"face": 6}
 _DIFFERENT: Dims = {"face": 6, "eye": 4}
 _TWELVE: Dims = {f"view{number}": 4 for number in range(12)}
+_LENGTHS = (2, 4, 3)  # frames of windows
 _OTHER_DEVICE = ("is not on the expected device", "on the same device", "found at least two devices")
 
 
@@ -61,7 +63,7 @@ def input_is_not_changed(subject: Subject) -> None:
         before = {name: value.clone() for name, value in _given(views, present).items()}
         for training in (False, True):
             with _seeded(0):
-                model.train(training)(views, present)
+                _run(model.train(training), views, present)
             same = list(views) == list(model.in_dims)
             require(same, f"fuse() {where}: adds, removes or reorders views of the dict that it gets")
             for name, value in _given(views, present).items():
@@ -85,7 +87,7 @@ def output_shapes(subject: Subject) -> None:
     """Logits are (B, C) for batches of any size; so are the logits of single views, under names of views."""
     model = _build(subject)
     for rows in (1, 2, _ROWS):
-        output = model(_batch(model, rows))
+        output = _run(model, _batch(model, rows))
         found = {"logits": output.logits, **{f"view_logits[{k!r}]": v for k, v in (output.view_logits or {}).items()}}
         for what, value in found.items():
             right = tuple(getattr(value, "shape", ())) == (rows, _CLASSES)
@@ -109,10 +111,13 @@ def every_tensor_is_registered(subject: Subject) -> None:
 
 @CHECKS.root
 def row_alone_is_row_in_batch(subject: Subject) -> None:
-    """The logits of a frame do not depend on the other frames of its batch."""
+    """The logits of a frame do not depend on other frames of its batch; over time, not on those of other windows."""
     for where, model in _heads(subject):
         views, present = _batch(model), _presence(model.in_dims)
         whole = _logits_of(model, views, present)
+        if model.needs == "clip":
+            _require_windows_apart(model, where, views, present, whole)
+            continue
         for row in range(_ROWS):
             one = slice(row, row + 1)
             alone = _logits_of(
@@ -121,6 +126,68 @@ def row_alone_is_row_in_batch(subject: Subject) -> None:
                 {name: value[one] for name, value in present.items()},
             )
             require_close(alone, whole[one], f"fuse() {where}: logits of row {row} alone differ from those in a batch")
+
+
+def _require_windows_apart(model: Fusion, where: str, views: Views, present: Views, whole: Tensor) -> None:
+    """Compare the logits of each window with those beside other contents of the other windows."""
+    windows = _windows(_ROWS)
+    for number in range(int(windows.index[-1]) + 1):
+        own = windows.index == number
+        changed = {name: torch.where(own[:, None], value, 1 - 2 * value) for name, value in views.items()}
+        what = f"fuse_clip() {where}: logits of window {number} change with the frames of other windows"
+        require_close(_logits_of(model, changed, present)[own], whole[own], what)
+
+
+@CHECKS.check
+def padding_has_no_effect(subject: Subject) -> None:
+    """Over time: the logits of a window are the same beside a longer one, for which it is padded."""
+    for where, model in _heads(subject):
+        _skip_unless_over_time(model)
+        views, present, windows = _batch(model), _presence(model.in_dims), _windows(_ROWS)
+        whole = _logits_of(model, views, present)
+        for number in range(int(windows.index[-1]) + 1):
+            own = windows.index == number
+            alone = _logits_in(
+                model(
+                    {name: value[own] for name, value in views.items()},
+                    {name: value[own] for name, value in present.items()},
+                    Windows(torch.zeros_like(windows.index[own]), windows.number[own]),
+                )
+            )
+            what = f"fuse_clip() {where}: logits of a window of {int(own.sum())} frames change with padding"
+            require_close(alone, whole[own], what)
+
+
+@CHECKS.check
+def causal_uses_no_later_frame(subject: Subject) -> None:
+    """Over time: if ``causal`` is True, the logits of a frame are the same without the frames after it."""
+    for where, model in _heads(subject):
+        _skip_unless_over_time(model)
+        if not model.causal:
+            raise Skipped("causal = False")
+        views, present = _batch(model), _presence(model.in_dims)
+        number = 3 * torch.arange(_ROWS)
+        whole = _logits_in(model(views, present, Windows(torch.zeros_like(number), number)))
+        for end in range(1, _ROWS):
+            logits = _logits_in(
+                model(
+                    {name: value[:end] for name, value in views.items()},
+                    {name: value[:end] for name, value in present.items()},
+                    Windows(torch.zeros_like(number[:end]), number[:end]),
+                )
+            )
+            what = f"fuse_clip() {where}: causal = True, but logits of frame {end - 1} change with later frames"
+            require_close(logits[-1], whole[end - 1], what)
+
+
+@CHECKS.check
+def window_is_a_number_of_frames(subject: Subject) -> None:
+    """Over time: ``window`` is a whole number from 1 up, and ``causal`` is True or False."""
+    model = _build(subject)
+    _skip_unless_over_time(model)
+    right = type(model.window) is int and model.window >= 1
+    require(right, f"window: expected a whole number from 1 up, found {model.window!r}")
+    require(isinstance(model.causal, bool), f"causal: expected True or False, found {model.causal!r}")
 
 
 @CHECKS.check
@@ -172,7 +239,7 @@ def token_count(subject: Subject) -> None:
         raise Skipped("it needs pooled views")
     require(model.token_count >= 1, f"token_count: expected at least 1, found {model.token_count}")
     views = {name: value.requires_grad_() for name, value in _batch(model).items()}
-    model(views).logits.square().sum().backward()
+    _logits_in(_run(model, views)).square().sum().backward()  # type: ignore[no-untyped-call]
     for name, value in views.items():
         if value.grad is not None and value.grad.any():
             unused = [str(token) for token in range(model.token_count) if not value.grad[:, token].any()]
@@ -258,7 +325,7 @@ def all_views_missing(subject: Subject) -> None:
     for where, model in _heads(subject):
         absent = {name: torch.zeros(_ROWS, dtype=torch.bool) for name in model.in_dims}
         blank = {name: torch.zeros_like(value).requires_grad_() for name, value in _batch(model).items()}
-        require_finite(_logits_in(model(blank, absent)), f"fuse() {where}: logits of frames without any view")
+        require_finite(_logits_in(_run(model, blank, absent)), f"fuse() {where}: logits of frames without any view")
         _scalar(_loss(model, blank, absent)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
@@ -321,14 +388,14 @@ def gradients_agree_with_finite_differences(subject: Subject) -> None:
     views, present = {name: value.double() for name, value in _batch(model, 4).items()}, _presence(model.in_dims, 4)
     present[model.main][:] = True  # all_views_missing checks frames without any view
     try:
-        kept = _logits_in(model(views, present)).dtype == torch.float64
+        kept = _logits_in(_run(model, views, present)).dtype == torch.float64
     except Exception:  # noqa: BLE001  (dtype_is_kept reports it)
         kept = False
     if not kept:
         raise Skipped("dtype_is_kept fails")
 
     def logits(*given: Tensor) -> Tensor:
-        return _logits_in(model(dict(zip(views, given, strict=True)), present))
+        return _logits_in(_run(model, dict(zip(views, given, strict=True)), present))
 
     values = tuple(value.requires_grad_() for value in views.values())
     require(logits(*values).requires_grad, "fuse(): expected logits with a gradient, found none")
@@ -457,6 +524,27 @@ def _runs_unless_refused(subject: Subject, dims: Dims) -> None:
     _runs_on(subject, dims)
 
 
+def _run(model: Fusion, views: Views, present: Views | None = None) -> FusionOutput:
+    """Call a head; for one over time, the frames are in windows of up to four."""
+    if model.needs != "clip":
+        return model(views, present)  # type: ignore[no-any-return]
+    windows = _windows(len(views[model.main]))
+    return model(views, present, replace(windows, number=windows.number.to(views[model.main].device)))  # type: ignore[no-any-return]
+
+
+def _windows(rows: int) -> Windows:
+    """Return windows of 2, 4 and 3 frames, again and again; frame numbers have gaps."""
+    lengths = torch.tensor(_LENGTHS).repeat(rows)
+    index = torch.arange(len(lengths)).repeat_interleave(lengths)[:rows]
+    row = torch.arange(rows)
+    return Windows(index, 5 + row + row // 2)
+
+
+def _skip_unless_over_time(model: Fusion) -> None:
+    if model.needs != "clip":
+        raise Skipped("it gets single frames")
+
+
 def _batch(model: Fusion, rows: int = _ROWS) -> Views:
     """Return random embeddings, pooled or tokens as the fusion needs."""
     generator = torch.Generator().manual_seed(4)
@@ -486,7 +574,7 @@ def _replaced(value: Tensor, present: Tensor) -> Tensor:
 def _logits_of(model: Fusion, views: Views, present: Views | None = None) -> Tensor:
     """Return logits (B, C) without gradient."""
     with torch.no_grad():
-        return _logits_in(model(views, present))
+        return _logits_in(_run(model, views, present))
 
 
 def _logits_in(output: FusionOutput) -> Tensor:
@@ -516,7 +604,7 @@ def _loss(model: Fusion, views: Views, present: Views | None = None) -> Tensor:
     if present is None:
         present = {name: torch.ones_like(row, dtype=torch.bool) for name in views}
     batch = Batch(views, present, row % model.num_classes, clip=row // 4, number=row % 4 + 1, row=row, epoch=1)
-    return model.training_loss(model(views, present), batch)
+    return model.training_loss(_run(model, views, present), batch)
 
 
 def _scalar(loss: Tensor) -> Tensor:

@@ -422,7 +422,8 @@ class Pooled(Fusion):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fusion", "tokens"), [("plain-concat", 0), ("mlp:hidden=16,dropout=0.3", 0), ("toy-pooled", 4)]
+    ("fusion", "tokens"),
+    [("plain-concat", 0), ("mlp:hidden=16,dropout=0.3", 0), ("gated-gru:width=8,window=4", 0), ("toy-pooled", 4)],
 )
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("batch", [64, 69])

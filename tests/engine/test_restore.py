@@ -80,7 +80,7 @@ class Shy(Learned):
 def checked(spec: str, **recipe: Any) -> Head:
     features, rows = made()
     head = fit(features, rows, 3, Spec.parse(spec), Recipe(epochs=2, lr=0.05, **recipe), 0, "cpu")
-    check_restored_fusion(Spec.parse(spec), head, features.dev, WIDTHS, 0, "cpu")
+    check_restored_fusion(Spec.parse(spec), head, features.dev, rows.timeline(rows.dev), WIDTHS, 0, "cpu")
     return head
 
 

@@ -132,7 +132,9 @@ def test_a_view_that_the_fusion_ignores_has_the_value_0(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_intact_scores_equal_those_of_the_run(tmp_path: Path) -> None:
-    results = benched(tmp_path, smoothers=["toy-plain", "toy-box:width=auto"], fusions=["toy-sum"])
+    results = benched(
+        tmp_path, smoothers=["toy-plain", "toy-box:width=auto"], fusions=["toy-sum", "gated-gru:width=8,window=4"]
+    )
     for row, found in zip(results.rows, ablate(tmp_path, **QUICK), strict=True):
         assert found.tested.intact == row.score
         assert found.tested.notes == ()

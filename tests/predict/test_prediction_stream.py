@@ -42,6 +42,35 @@ def test_each_frame_gets_the_prediction_of_the_whole_clip(predictor: Predictor) 
         stream.reset()
 
 
+@pytest.mark.parametrize("smoother", ["none", "exponential:half_life=2"])
+@pytest.mark.parametrize("fusion", ["gated-gru:width=8,window=4", "temporal-transformer:width=8,window=3,causal=true"])
+def test_a_causal_fusion_over_time_gives_a_stream_the_numbers_of_its_clip(
+    tmp_path: Path, fusion: str, smoother: str
+) -> None:
+    plan = toy_plan(seeds=2, reference="none", fusions=[fusion], smoothers=[smoother])
+    carry_out(plan, tmp_path / "run")
+    predictor = fusionkit.load(tmp_path / "run", fusion.partition(":")[0])
+    frames = Blobs().images(np.arange(30))  # longer than a window; some without image or bottom
+    numbers = [2 * number + number // 5 for number in range(30)]
+    expected = predictor.predict_proba(frames, "x", numbers)
+    alone = predictor.predict_proba(frames)
+    stream = predictor.stream()
+    found = [stream(frame, number) for frame, number in zip(frames, numbers, strict=True)]
+    seen = [index for index, probs in enumerate(found) if probs is not None]
+    assert len(seen) == sum(frame is not None for frame in frames) < 30
+    np.testing.assert_allclose([found[index] for index in seen], expected[seen], atol=1e-5)
+    assert np.abs(expected - alone)[seen].max() > 1e-3  # the frames before matter
+
+
+def test_a_fusion_that_uses_later_frames_is_not_streamed(tmp_path: Path) -> None:
+    carry_out(
+        toy_plan(seeds=1, reference="none", fusions=["gated-gru:width=8,causal=false"], smoothers=["none"]),
+        tmp_path / "run",
+    )
+    with pytest.raises(ConfigError, match=r"cannot be streamed: its fusion uses later frames .*a causal fusion"):
+        fusionkit.load(tmp_path / "run", "gated-gru").stream()
+
+
 def test_without_numbers_frames_are_consecutive(predictor: Predictor) -> None:
     expected = predictor.predict_proba(clip(), "x")
     stream = predictor.stream()

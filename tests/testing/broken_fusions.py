@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from testing.good_plugins import GoodFusion, GoodLogits, GoodTokenFusion
+from testing.good_plugins import GoodClipFusion, GoodFusion, GoodLogits, GoodTokenFusion
 from torch import Tensor, nn
 
 from fusionkit.contracts import FusionOutput, ParameterGroup
@@ -190,7 +190,30 @@ class GivesADistribution(GoodLogits):
         return FusionOutput(logits=super().fuse(views, present).logits.softmax(1))
 
 
+class WeighsPadding(GoodClipFusion):
+    def weights(self, number: Tensor, mask: Tensor, frame: Tensor) -> Tensor:
+        return super().weights(number, torch.ones_like(mask), frame)
+
+
+class LooksAhead(GoodClipFusion):
+    def weights(self, number: Tensor, mask: Tensor, frame: Tensor) -> Tensor:
+        return super().weights(torch.zeros_like(number), mask, frame)
+
+
+class HalfAFrame(GoodClipFusion):
+    window = 2.5
+
+
+class LessTheMeanOfAllWindows(GoodClipFusion):
+    def fuse_clip(self, views: dict[str, Tensor], present: dict[str, Tensor], number: Tensor, mask: Tensor) -> Tensor:
+        joint = super().fuse_clip(views, present, number, mask)
+        return joint - joint.mean((0, 1))
+
+
 BROKEN: dict[str, type] = {
+    "padding_has_no_effect": WeighsPadding,
+    "causal_uses_no_later_frame": LooksAhead,
+    "window_is_a_number_of_frames": HalfAFrame,
     "parameter_groups_can_be_used": InTwoGroups,
     "global_seed_is_not_set": SeedsTorch,
     "logits_are_not_probabilities": GivesADistribution,
@@ -220,3 +243,5 @@ BROKEN: dict[str, type] = {
     "spec_round_trip": TupleOrList,
     "recipe_can_be_used": MisspeltRecipe,
 }
+
+MORE: list[tuple[str, type]] = [("row_alone_is_row_in_batch", LessTheMeanOfAllWindows)]

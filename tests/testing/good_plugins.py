@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import (
     Backbone,
     CausalSmoother,
+    ClipFusion,
     Count,
     Extractor,
     FaceDataset,
@@ -87,6 +88,35 @@ class GoodTokenFusion(Fusion):
 
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         return torch.cat([views[name].flatten(1) for name in self.in_dims], 1)
+
+
+class GoodClipFusion(ClipFusion):
+    """Mean of the present views of all frames so far, each weighted by how near it is in time.
+
+    Reference: a toy.
+    """
+
+    missing: ClassVar[str] = "masked"
+    causal = True
+    symmetric = None
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.project = nn.ModuleList([nn.Linear(dim, 4) for dim in in_dims.values()])
+        self.speed = nn.Parameter(torch.ones(()))
+
+    def fuse_clip(self, views: dict[str, Tensor], present: dict[str, Tensor], number: Tensor, mask: Tensor) -> Tensor:
+        each = [layer(views[name]) for name, layer in zip(self.in_dims, self.project, strict=True)]
+        there = torch.stack(list(present.values()), 2)[..., None]
+        frame = (torch.stack(each, 2) * there).sum(2) / there.sum(2).clamp(min=1)
+        weights = self.weights(number, mask, frame)
+        return weights @ frame / weights.sum(2, keepdim=True).clamp(min=1e-3) + frame
+
+    def weights(self, number: Tensor, mask: Tensor, frame: Tensor) -> Tensor:
+        """Return the weight of each frame (last axis) for each frame: (B, T, T)."""
+        past = number[:, :, None] - number[:, None, :]
+        near = torch.exp(-0.1 * self.speed.abs() * past.abs())
+        return near * (mask[:, None, :] & (past >= 0))
 
 
 class GoodFitted(FittedFusion):
@@ -445,7 +475,7 @@ class GoodEmbeddings(FaceDataset):
 
 
 GOOD = {
-    "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodFitted),
+    "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodClipFusion, GoodFitted),
     "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
     "extractor": (GoodExtractor, GoodDetector),
     "backbone": (GoodBackbone, GoodNetwork, GoodExport),

@@ -25,6 +25,7 @@ from fusionkit.testing.documentation import checks_of
 
 # Further toys: other faults that a check finds.
 MORE = [
+    *(("fusion", *toy) for toy in broken_fusions.MORE),
     *(("smoother", *toy) for toy in broken_smoothers.MORE),
     *(("extractor", *toy) for toy in broken_extractors.MORE),
     *(("backbone", *toy) for toy in broken_backbones.MORE),

@@ -54,8 +54,8 @@ class FaceModel:
 
     @property
     def is_causal(self) -> bool:
-        """Whether the smoother of the cell needs no later frames."""
-        return self.predictor.heads[0].smoother.causal
+        """Whether fusion and smoother of the cell need no later frames."""
+        return not self.predictor.heads[0].later_frames
 
     @property
     def takes_scenes(self) -> bool:
@@ -87,7 +87,7 @@ class FaceModel:
     def live(self) -> Callable[[np.ndarray, int], SeenFace]:
         """Return a function from a face and its frame number to the prediction.
 
-        A causal smoother of the cell sees the frames before; other smoothers see each frame as a still image.
+        A causal cell sees the frames before; any other sees each frame as a still image.
         """
         if not self.is_causal:
             return lambda face, _: self.predict(face)

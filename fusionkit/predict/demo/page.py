@@ -256,9 +256,10 @@ class DemoPage:
 
     def _webcam_tab(self) -> None:
         gradio = self._gradio
-        smoother = self.model.predictor.name.split("/")[2]
+        _, fusion, smoother = self.model.predictor.name.split("/")[:3]
         if not self.model.is_causal:
-            gradio.Markdown(f"Not smoothed: {printable(smoother)} needs later frames.")
+            part = fusion if self.model.predictor.heads[0].later_frames == "fusion" else smoother
+            gradio.Markdown(f"Each frame by itself: {printable(part)} needs later frames.")
         elif smoother != "none":
             gradio.Markdown(f"Smoothed by {printable(smoother)}.")
         state = gradio.State(None)

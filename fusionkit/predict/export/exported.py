@@ -25,7 +25,7 @@ from fusionkit.engine.embed import (
     locate,
     resized,
 )
-from fusionkit.engine.features import Arrays, EmbeddingsInMemory, FrameFeatures, Scaling
+from fusionkit.engine.features import Arrays, EmbeddingsInMemory, FrameFeatures, Scaling, Timeline
 from fusionkit.engine.restore import restored_smoother
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, DataError, cause_of
@@ -197,7 +197,7 @@ class ExportedHead(TrainedHead):
 
     index: int
 
-    def _logits(self, features: FrameFeatures) -> np.ndarray:
+    def _logits(self, features: FrameFeatures, timeline: Timeline) -> np.ndarray:
         found: np.ndarray = features.take(np.arange(len(features.seen))).views[LOGITS][:, self.index].copy()
         found[~features.seen] = np.nan
         return found

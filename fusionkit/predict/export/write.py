@@ -107,6 +107,11 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
             f"{predictor.name} cannot be exported: its smoother needs embeddings, which the model does not give",
             hint="choose a row with another smoother",
         )
+    if any(getattr(head, "of_clips", False) for head in predictor.heads):
+        raise PluginError(
+            f"{predictor.name} cannot be exported: its fusion uses neighbouring frames, and the model gets single ones",
+            hint="choose a row with another fusion",
+        )
     unique = {(source.backbone, source.tokens): source for source in predictor.views.values()}
     built = {key: _backbone_network(source) for key, source in unique.items()}
     networks = {name: built[source.backbone, source.tokens] for name, source in predictor.views.items()}

@@ -77,7 +77,9 @@ class ClipPredictions:
 
 @dataclass(eq=False)
 class VideoResult:
-    """The result of one input; it takes some hundred bytes per face, whatever the size of frames and embeddings.
+    """The result of one input; it takes some hundred bytes per face, whatever the size of the frames.
+
+    With a fusion over time, or a smoother of embeddings, it holds the features of each face, too.
 
     Attributes:
         source: the input.
@@ -89,7 +91,7 @@ class VideoResult:
         frames: (n,) of ``number`` and ``seconds``, NaN where the time is unknown.
         faces: (m,) of ``frame``, ``track``, ``box`` and ``to_frame``, see :class:`FaceRow`, and ``boxes`` (R, 5) of the
             regions in the crop, NaN where not found.
-        outputs: of each head, (m, C) or (m, D); of a stream, one column of (m, C) probabilities.
+        outputs: of each head, (m, C), (m, D) or (m, V + D); of a stream, one column of (m, C) probabilities.
         latency: of a stream, (m,) s from the decoded frame to the prediction.
     """
 

@@ -50,6 +50,9 @@ from fusionkit.registry.spec import Spec
         ("region-attention", {"margin": 2}, "at most 1"),
         ("region-attention", {"region_bias": -1.0}, "at least 0"),
         ("mixture-of-experts", {"top": 0}, "at least 1"),
+        ("temporal-transformer", {"window": 0}, "at least 1"),
+        ("temporal-transformer", {"causal": 1}, "bool"),
+        ("gated-gru", {"window": 8.5}, "int"),
     ],
 )
 def test_a_wrong_option_is_reported_with_its_name_and_its_range(
@@ -62,7 +65,9 @@ def test_a_wrong_option_is_reported_with_its_name_and_its_range(
     assert "\n" not in problem
 
 
-@pytest.mark.parametrize("name", ["cross-attention", "self-attention", "bottleneck", "perceiver"])
+@pytest.mark.parametrize(
+    "name", ["cross-attention", "self-attention", "bottleneck", "perceiver", "temporal-transformer"]
+)
 def test_heads_must_divide_the_width(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         FUSIONS.build(Spec(name, {"heads": 3}), in_dims={"face": 4, "eye": 4}, num_classes=4)

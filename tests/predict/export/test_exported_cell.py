@@ -51,6 +51,13 @@ class FixedBatch(Sum):
         return views.sum(1).reshape(len(views), -1)
 
 
+def test_a_fusion_over_time_is_refused(tmp_path: Path) -> None:
+    run = benched(tmp_path / "run", fusions=["gated-gru:width=8"], seeds=1)
+    with pytest.raises(PluginError, match=r"gated-gru.* cannot be exported: its fusion uses neighbouring frames"):
+        api.export(run, "gated-gru", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_probabilities_equal_those_of_the_cell_also_with_missing_views_and_images(tmp_path: Path) -> None:
     run = benched(tmp_path / "run", fusions=["concat:width=16"], smoothers=["exponential"])
     found = api.export(run, "concat", tmp_path / "out")
