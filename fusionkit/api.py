@@ -341,6 +341,7 @@ def prepare(
     memory: float = 0.0,
     fail_fast: bool = False,
     retry_failed: bool = False,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Check a request for a grid and plan its work. Nothing is written.
 
@@ -360,6 +361,7 @@ def prepare(
         memory: GiB of features that a worker holds.
         fail_fast: stop at the first failure.
         retry_failed: retry what failed in an earlier run.
+        progress: receives the planned rows.
 
     Raises:
         ConfigError: if the request is wrong; all problems at once.
@@ -389,7 +391,7 @@ def prepare(
         fail_fast=fail_fast,
         retry_failed=retry_failed,
     )
-    plan = make_plan(grid, options.device)
+    plan = make_plan(grid, options.device, progress)
     folder = RunFolder(Path(out) if out is not None else default_folder(grid))
     return Prepared(plan, folder, EmbeddingStore(cache_folder()), options)
 
@@ -409,8 +411,12 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
     return values(given)
 
 
-def plan_lines(prepared: Prepared) -> Iterator[str]:
+def plan_lines(prepared: Prepared, progress: Progress | None = None) -> Iterator[str]:
     """Yield the lines of a dry run: planned work, reused work and estimated time.
+
+    Args:
+        prepared: checked request.
+        progress: receives heads and rows whose stored results are checked.
 
     Raises:
         ConfigError: before the first line, if the run folder holds results of another protocol.
@@ -423,7 +429,7 @@ def plan_lines(prepared: Prepared) -> Iterator[str]:
     from fusionkit.report.plan_lines import plan_lines as lines
 
     prepared.folder.check(prepared.plan)
-    yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options)
+    yield from lines(prepared.plan, prepared.folder, prepared.store, prepared.options, progress)
 
 
 @watched_interrupts()
@@ -660,10 +666,10 @@ def ablate(
         ['face', 'eye', 'mouth']
     """
     from fusionkit.predict.ablation import AblationOptions, ablate_rows
-    from fusionkit.report.ablation import write_ablations
+    from fusionkit.report.ablation import ATTRIBUTION, write_ablations
 
     how = AblationOptions(choose_device(device), smoothed, draws, seed)
-    results = _open_for_test(folder, plugins)
+    results = _open_for_test(folder, plugins, ATTRIBUTION)
     found = ablate_rows(results, _listed(cells), how, progress or Progress())
     write_ablations(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
@@ -707,22 +713,26 @@ def robust(
     from fusionkit.engine.perturb import Pattern
     from fusionkit.predict.ablation import AblationOptions
     from fusionkit.predict.robustness import robust_rows
-    from fusionkit.report.robustness import write_robustness
+    from fusionkit.report.robustness import ROBUSTNESS, write_robustness
 
     _check("pattern", pattern, Pattern)
     how = AblationOptions(choose_device(device), smoothed, draws, seed)
-    results = _open_for_test(folder, plugins)
+    results = _open_for_test(folder, plugins, ROBUSTNESS)
     found = robust_rows(results, _listed(cells), how, pattern, progress or Progress())
     write_robustness(results.folder.path, found)
     _warn(line for each in found for line in each.tested.warnings())
     return found
 
 
-def _open_for_test(folder: str | Path, plugins: Iterable[str | Path]) -> Results:
+def _open_for_test(folder: str | Path, plugins: Iterable[str | Path], written: str) -> Results:
+    """Open a run folder in which a file will be written."""
     from fusionkit.report.run import Results
+    from fusionkit.storage.artifact import check_writable
 
     _load_plugins(plugins)
-    return Results(Path(folder))
+    results = Results(Path(folder))
+    check_writable(results.folder.path / written)
+    return results
 
 
 def summarize(result: Results | Comparison | Ablation | Robustness) -> Summary:

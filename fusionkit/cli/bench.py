@@ -87,6 +87,8 @@ def bench(
         "limit": limit,
         "plugins": plugin,
     }
+    from fusionkit.cli.progress import stage_progress
+
     with reporting(debug, interrupted=RESUMABLE):
         prepared = api.prepare(
             config,
@@ -102,9 +104,10 @@ def bench(
             memory=memory,
             fail_fast=fail_fast,
             retry_failed=retry_failed,
+            progress=stage_progress(brief=True),
         )
         if dry_run:
-            for line in api.plan_lines(prepared):
+            for line in api.plan_lines(prepared, stage_progress(brief=True)):
                 print_line(line)
             return
         _run(prepared)

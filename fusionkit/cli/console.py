@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from fusionkit.api import Summary
 
+_STDOUT, _STDERR = 1, 2
 _MIN_WIDTH = 20  # columns; a smaller number in COLUMNS is no terminal's
 _DEFAULT_WIDTH = 80
 _UNLIMITED = 10_000
@@ -87,6 +89,10 @@ def prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if _is_open(sys.stdout, _STDOUT) and isinstance(sys.stdout, io.TextIOWrapper):
+        terminal, encoding = sys.stdout.isatty(), sys.stdout.encoding
+        sys.stdout = Output(sys.stdout.detach(), encoding, "backslashreplace", line_buffering=terminal)
+        sys.__stdout__ = sys.stdout  # type: ignore[misc]  # the former has no buffer any more
 
 
 out = _console(stderr=False)
@@ -123,13 +129,72 @@ def reporting(debug: bool, *, interrupted: str = "") -> Iterator[None]:
 
 @contextmanager
 def _stdout_of_commands() -> Iterator[None]:
-    """Send what plugins print to stderr: stdout has the output of the command only."""
-    out.file = out.file
+    """Send what plugins print to stderr, from Python or native code: stdout has the output of the command only."""
+    with _own_stdout() as stream:
+        out.file = stream
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            out.file = None  # type: ignore[assignment]  # stdout, whatever it is then
+
+
+@contextmanager
+def _own_stdout() -> Iterator[TextIO]:
+    """Yield a stream to the output of this process, whose file descriptor 1 is that of stderr meanwhile."""
+    shown = sys.stdout
+    if not (isinstance(shown, io.TextIOWrapper) and _is_open(shown, _STDOUT) and _is_open(sys.stderr, _STDERR)):
+        yield shown  # of a test or a notebook, or closed
+        return
+    shown.flush()
+    own = os.dup(_STDOUT)
+    stream = Output(os.fdopen(own, "wb"), shown.encoding, shown.errors, line_buffering=shown.isatty())
+    os.dup2(_STDERR, _STDOUT)
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        yield stream
+        stream.flush()
     finally:
-        out.file = None  # type: ignore[assignment]  # stdout, whatever it is then
+        _flush_native()
+        os.dup2(own, _STDOUT)
+        with suppress(OSError, StorageError):  # of an error that was raised before
+            stream.close()
+
+
+class Output(io.TextIOWrapper):
+    """Standard output. That it cannot be written, such as to a full disk, is an error of the user's storage."""
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        with _storage_errors():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        with _storage_errors():
+            super().flush()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # its reader needs no more
+        raise
+    except OSError as error:
+        raise StorageError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _is_open(stream: TextIO, descriptor: int) -> bool:
+    try:
+        return stream.fileno() == descriptor
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _flush_native() -> None:
+    """Write what native code has printed and its C library holds."""
+    with suppress(OSError, TypeError, AttributeError):  # Windows has no such library
+        ctypes.CDLL(None).fflush(None)
 
 
 def print_error(error: FusionKitError) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusionkit import api
-from fusionkit.cli.console import FAILED, out, print_table
+from fusionkit.cli.console import FAILED, out, print_table, print_text, reporting
 
 if TYPE_CHECKING:
     from fusionkit.api import Finding
@@ -33,11 +33,12 @@ def doctor(
 
       fusionkit doctor --json > doctor.json
     """
-    found = api.doctor()
-    if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in found], indent=1))
-    else:
-        _print(found)
+    with reporting(debug=False):
+        found = api.doctor()
+        if as_json:
+            print_text(json.dumps([asdict(finding) for finding in found], indent=1) + "\n")
+        else:
+            _print(found)
     if any(finding.state == "broken" for finding in found):
         raise typer.Exit(FAILED)
 

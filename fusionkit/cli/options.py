@@ -297,7 +297,11 @@ RayAddress = Annotated[
 Workers = Annotated[
     int,
     typer.Option(
-        metavar="N", min=0, help="Maximum number of worker processes; 0: one per core.", rich_help_panel=EXECUTION
+        metavar="N",
+        min=0,
+        max=1024,
+        help="Maximum number of worker processes; 0: one per core.",
+        rich_help_panel=EXECUTION,
     ),
 ]
 CellTimeout = Annotated[

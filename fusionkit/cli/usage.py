@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from fusionkit.cli.console import REFUSED, print_error
-from fusionkit.errors import ConfigError
+from fusionkit.cli.console import FAILED, REFUSED, print_error
+from fusionkit.errors import ConfigError, StorageError
 
 
 class Commands(TyperGroup):
@@ -41,6 +43,10 @@ class Commands(TyperGroup):
             code = run()
         except typer.Abort:
             code = 1
+        except StorageError as error:  # help or version, onto a full disk
+            code = FAILED
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # what is held is not tried again
+            print_error(error)
         except Exception as error:
             if not hasattr(error, "format_message"):
                 raise

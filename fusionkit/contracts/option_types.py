@@ -54,6 +54,7 @@ class Range:
 
 Count = Annotated[int, Range(least=1)]
 Natural = Annotated[int, Range(least=0)]
+Workers = Annotated[int, Range(least=0, most=1024)]  # processes; starting more would take a machine down
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]
 Probability = Annotated[float, Range(least=0, most=1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -274,6 +275,11 @@ class RunFolder:
 
     # -- heads and cells, as a plan's status needs them ------------------------------------------------------------
 
+    def names(self) -> set[str]:
+        """Return the names of all heads, cells, failures and leases; whatever has none of these is new."""
+        folders = [self.path / kind for kind in ("heads", "cells", "failures", "leases")]
+        return {entry.name.removesuffix(".json") for each in folders if each.is_dir() for entry in os.scandir(each)}
+
     def exists(self, kind: Literal["heads", "cells"], name: str) -> bool:
         """Return whether a head or a cell is stored, damaged or not."""
         return (self.path / kind / name).exists()
@@ -350,7 +356,7 @@ def _sealed_grid(file: Path) -> dict[str, Any]:
 def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]], failed_checks: list[dict[str, Any]]) -> dict[str, Any]:
     """Entry of a row in ``grid.json``, with the cells of earlier grids."""
     by_id = {cell["id"]: cell for cell in cells}
-    by_id |= {row.cell_id(head): _cell_entry(row, head) for head in row.heads}
+    by_id |= {cell["id"]: cell for cell in (_cell_entry(row, heads) for heads in row.groups.values())}
     return {
         "id": row.id,
         "axes": asdict(row.axes),
@@ -361,9 +367,11 @@ def _row_entry(row: RowPlan, cells: Iterable[dict[str, Any]], failed_checks: lis
     }
 
 
-def _cell_entry(row: RowPlan, head: HeadWork) -> dict[str, Any]:
-    heads = {each.candidate: each.id for each in row.candidates(head)}
-    return {"id": row.cell_id(head), "heads": heads, "seed": head.seed, "fold": head.fold_data.fold.name}
+def _cell_entry(row: RowPlan, heads: list[HeadWork]) -> dict[str, Any]:
+    """Entry of a cell, by its heads, one per candidate."""
+    by_candidate = {each.candidate: each.id for each in heads}
+    seed, fold = heads[0].seed, heads[0].fold_data.fold.name
+    return {"id": row.cell_id(heads[0]), "heads": by_candidate, "seed": seed, "fold": fold}
 
 
 def position_of(axes: dict[str, str]) -> str:

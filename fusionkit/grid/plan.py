@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.views import FACE, View, arrange
-from fusionkit.contracts.fusion import view_problem
 from fusionkit.engine import fit, score, smooth
 from fusionkit.engine.embed import Embedding, backbone_fact, embedding_of
 from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.source import Source
-from fusionkit.errors import ConfigError, component_errors
+from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
+from fusionkit.grid.fusion_trial import fusion_problems
+from fusionkit.grid.progress import Progress
 from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
 from fusionkit.media.crops import CROPS
-from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, did_you_mean
+from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates
 from fusionkit.storage.identity import digest
@@ -93,6 +94,11 @@ class RowPlan:
         embeddings = self.heads[0].embeddings.values()
         return sorted({str(item.backbone) for item in embeddings if item.random_weights})
 
+    @cached_property
+    def fusions(self) -> dict[Spec, HeadWork]:
+        """Its fusions, several if the dev split selects among them, each with one of its heads."""
+        return {head.fusion: head for head in self.heads}
+
     @property
     def components(self) -> dict[tuple[str, Spec], Record]:
         """Records of its components, by kind (plural, as a key of ``REGISTRIES``) and spec."""
@@ -103,8 +109,8 @@ class RowPlan:
                 found["extractors", embedding.extractor] = embedding.record["extractor"]
             if embedding.backbone:
                 found["backbones", embedding.backbone] = embedding.record["backbone"]
-        for each in self.heads:
-            found["fusions", each.fusion] = each.record["fusion"]
+        for fusion, each in self.fusions.items():
+            found["fusions", fusion] = each.record["fusion"]
         found["smoothers", self.smoother] = self.record["smoother"]
         return found
 
@@ -164,8 +170,13 @@ class Plan:
         return {head.id: head for row in self.rows for head in row.heads}
 
 
-def make_plan(grid: GridConfig, device: str) -> Plan:
+def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -> Plan:
     """Open the data sets and lay out all work.
+
+    Args:
+        grid: the request.
+        device: of embedding and training.
+        progress: receives the planned rows.
 
     Raises:
         ConfigError: if a data set of ready embeddings lacks a view, or with every problem of a fusion.
@@ -180,12 +191,19 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         warnings = [*warnings, *smoother_warnings(grid.smoothers, folds[0].source.table)]
         warnings += _alignment_warnings(grid, folds[0].source)
         notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
+    progress, record_of = progress or Progress(), cache(component_record)
+    contexts = [
+        _Context(grid, folds, extractor, backbone, device, record_of)
+        for folds in datasets
+        for extractor in grid.extractors
+        for backbone in grid.backbones
+    ]
     rows: dict[str, RowPlan] = {}
-    for folds in datasets:
-        for extractor in grid.extractors:
-            for backbone in grid.backbones:
-                for row in _Context(grid, folds, extractor, backbone, device).rows():
-                    rows.setdefault(row.id, row)
+    with progress.stage("plan", sum(context.size for context in contexts), "rows"):
+        for context in contexts:
+            for row in context.rows():
+                rows.setdefault(row.id, row)
+                progress.advance()
     plan = Plan(
         grid=grid,
         protocol=protocol_of((fold_data for folds in datasets for fold_data in folds), grid.impute),
@@ -193,7 +211,8 @@ def make_plan(grid: GridConfig, device: str) -> Plan:
         rows=list(rows.values()),
         notes=notes,
     )
-    _check_fusions(plan)
+    if problems := fusion_problems(head for row in plan.rows for head in row.fusions.values()):
+        raise ConfigError([f"fusions: {problem}" for problem in problems])
     plan.notes.extend(dict.fromkeys(_learned_elsewhere(plan)))
     return plan
 
@@ -238,17 +257,33 @@ def _check_ready_views(grid: GridConfig, source: Source) -> None:
 
 @dataclass(frozen=True)
 class _Context:
-    """One data set, extractor and backbone of a grid: what rows share with their reference row."""
+    """One data set, extractor and backbone of a grid: what rows share with their reference row.
+
+    Attributes:
+        record_of: :func:`component_record`, which reads files, once per component.
+    """
 
     grid: GridConfig
     folds: tuple[FoldData, ...]
     extractor: Spec
     backbone: BackboneChoice
     device: str
+    record_of: Callable[[ComponentRegistry, Spec], Record]
+
+    @property
+    def size(self) -> int:
+        """Number of rows that :meth:`rows` yields at most."""
+        references = self.grid.reference is not None
+        return (len(self.grid.regions) * len(self.grid.fusions) + references) * len(self.smoothers)
 
     @property
     def source(self) -> Source:
         return self.folds[0].source
+
+    @cached_property
+    def embeddings(self) -> dict[tuple[View, int], Embedding]:
+        """By view and tokens, those that were identified so far."""
+        return {}
 
     @cached_property
     def smoothers(self) -> tuple[Spec, ...]:
@@ -280,15 +315,12 @@ class _Context:
     def _heads_of(self, views: dict[str, View], fusion: Spec, *, named: bool) -> tuple[HeadWork, ...]:
         recipes = Recipe.sweep(getattr(FUSIONS.get(fusion.name), "recipe", {}), dict(self.grid.recipe))
         tokens = fit.tokens_needed(fusion)
-        embeddings = {
-            name: embedding_of(self.source, self.extractor, view, self.backbone.of(view), tokens, self.device)
-            for name, view in views.items()
-        }
+        embeddings = {name: self._embedding(view, tokens) for name, view in views.items()}
         record: Record = {
             "revision": fit.REVISION,
             "data": self.source.record,
             "views": {name: {**embedding.record, "data": None} for name, embedding in embeddings.items()},
-            "fusion": component_record(FUSIONS, fusion),
+            "fusion": self.record_of(FUSIONS, fusion),
             "device": self.device.partition(":")[0],
         }
         identity = {
@@ -299,8 +331,8 @@ class _Context:
             "device": record["device"],
         }
 
-        def head(recipe: Recipe, seed: int, fold_data: FoldData) -> HeadWork:
-            fold, own = fold_data.fold, {"recipe": recipe.describe(), "seed": seed}
+        def head(recipe: Recipe, described: dict[str, Any], seed: int, fold_data: FoldData) -> HeadWork:
+            fold, own = fold_data.fold, {"recipe": described, "seed": seed}
             return HeadWork(
                 id=digest({**identity, **own, "fold": fold.digest})[:12],
                 fold_data=fold_data,
@@ -313,7 +345,19 @@ class _Context:
                 record={**record, **own, "fold": {"name": fold.name, "digest": fold.digest}},
             )
 
-        return tuple(head(recipe, seed, each) for recipe in recipes for seed in self.grid.seeds for each in self.folds)
+        return tuple(
+            head(recipe, described, seed, each)
+            for recipe, described in [(recipe, recipe.describe()) for recipe in recipes]
+            for seed in self.grid.seeds
+            for each in self.folds
+        )
+
+    def _embedding(self, view: View, tokens: int) -> Embedding:
+        if (view, tokens) not in self.embeddings:
+            backbone = self.backbone.of(view)
+            found = embedding_of(self.source, self.extractor, view, backbone, tokens, self.device)
+            self.embeddings[view, tokens] = found
+        return self.embeddings[view, tokens]
 
     def _row(self, fusion: Spec, heads: tuple[HeadWork, ...], smoother: Spec, reference: RowPlan | None) -> RowPlan:
         grid, embeddings = self.grid, heads[0].embeddings
@@ -330,7 +374,7 @@ class _Context:
             recipe=sweep_text(recipes),
             smoother=str(smoother),
         )
-        smoother_record = component_record(SMOOTHERS, smoother)
+        smoother_record = self.record_of(SMOOTHERS, smoother)
         identity = {
             "main": axes.main,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
@@ -355,53 +399,6 @@ class _Context:
             },
             impute=grid.impute,
         )
-
-
-def _check_fusions(plan: Plan) -> None:
-    """Build every fusion once for each set of widths, and check that each gets the views and tokens that it takes.
-
-    Only a ConfigError is a problem of the request; any other failure will be that of its cell.
-
-    Raises:
-        ConfigError: with every problem.
-    """
-    import torch
-
-    problems: list[str] = []
-    seen: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
-    with torch.random.fork_rng(devices=[]):
-        for head in plan.heads.values():
-            if problem := view_problem(FUSIONS.get(head.fusion.name), head.embeddings):
-                problems.append(f"fusions: {problem}")
-                continue
-            problems += _without_tokens(head)
-            # The width of a ready view is known only when the view is read.
-            widths = {name: item.width for name, item in head.embeddings.items() if item.width is not None}
-            key = (str(head.fusion), tuple(widths.items()))
-            if len(widths) < len(head.embeddings) or key in seen:
-                continue
-            seen.add(key)
-            try:
-                FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.fold_data.task.num_classes)
-            except ConfigError as error:
-                problems += [f"fusions: {problem}" for problem in error.problems]
-            except component_errors():  # a bug of the plugin, not of the request
-                continue
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-
-
-def _without_tokens(head: HeadWork) -> list[str]:
-    """Problems of a fusion of tokens where a view has none."""
-    if not fit.tokens_needed(head.fusion):
-        return []
-    lacking = [
-        f"backbone {item.backbone.name}" if item.backbone else f"the ready-made view {name}"
-        for name, item in head.embeddings.items()
-        if not (item.backbone and BACKBONES.get(item.backbone.name).gives_tokens())
-    ]
-    known = "`fusionkit list backbones --long` shows which have tokens"
-    return [f"fusions: {head.fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
 
 
 def _learned_elsewhere(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from fusionkit.contracts.option_types import Natural, NonNegative, Positive
+from fusionkit.contracts.option_types import NonNegative, Positive, Workers
 from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
 from fusionkit.errors import CellError, ConfigError, StorageError, is_interrupted, watched_interrupts
@@ -41,7 +41,7 @@ class RunOptions:
         device: of embedding and training: ``cpu``, ``cuda:0``, or ``cuda`` for all visible GPUs.
         executor: this process, a process pool, or Ray.
         ray_address: of a running Ray cluster; None starts Ray on this machine.
-        workers: maximum number of processes; 0 for one per core.
+        workers: maximum number of processes, at most 1,024; 0 for one per core.
         cell_timeout: seconds per task; None for no limit.
         worker_memory: GiB per worker beyond its libraries; 0 for no limit, None for its share of the available memory
             (on a GPU: no limit). No effect if this process does the work itself.
@@ -59,7 +59,7 @@ class RunOptions:
     device: str = "cpu"
     executor: ExecutorName = "serial"
     ray_address: str | None = None
-    workers: Natural = 0
+    workers: Workers = 0
     cell_timeout: Positive | None = None
     worker_memory: NonNegative | None = None
     memory: NonNegative = 0.0

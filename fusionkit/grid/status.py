@@ -13,14 +13,17 @@ from fusionkit.engine.embed import Embedding
 from fusionkit.engine.source import Source
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan, RowPlan
+from fusionkit.grid.progress import Progress
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.sweep import dev_candidates
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore, shard_count
+from fusionkit.storage.identity import canonical
 from fusionkit.storage.lease import held
 from fusionkit.storage.record import Record
 
 State = Literal["planned", "running", "done", "failed", "stale"]
 
+_COMPARED = 20  # configurations of heads with which a new one is compared
 DAMAGED = "checksum differs"
 NEW = "new"
 
@@ -91,41 +94,69 @@ class PlanStatus:
     cells: list[CellStatus]
 
 
-def plan_status(plan: Plan, folder: RunFolder, store: EmbeddingStore, *, retry_failed: bool = False) -> PlanStatus:
+def plan_status(
+    plan: Plan,
+    folder: RunFolder,
+    store: EmbeddingStore,
+    *,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> PlanStatus:
     """Return what a run of the plan would do, and why.
 
     Checksums are verified where a run verifies them: of heads, of cells, and of embeddings that a head to train needs.
 
+    Args:
+        plan: the plan.
+        folder: of the run.
+        store: of embeddings.
+        retry_failed: whether the run would retry what failed.
+        progress: receives checked heads and rows.
+
     Raises:
         DataError: if a file was written by a later version of fusionkit.
     """
-    return _Inspection(plan, folder, store, retry_failed).status()
+    return _Inspection(plan, folder, store, retry_failed, progress or Progress()).status()
 
 
 _RUNNING = TaskStatus("running", "another run is working on it", runs=True)
 _NOT_NEEDED = TaskStatus("done", "not in the cache, and not needed: its heads are trained")
+_AFTER_ITS_HEAD = TaskStatus("planned", "its head is trained first", runs=True)
 _NEEDED_BY_FAILED = TaskStatus("failed", "not needed: a head that uses it failed, and no other will be trained")
 
 
 class _Inspection:
-    def __init__(self, plan: Plan, folder: RunFolder, store: EmbeddingStore, retry_failed: bool) -> None:
+    def __init__(
+        self, plan: Plan, folder: RunFolder, store: EmbeddingStore, retry_failed: bool, progress: Progress
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.store = store
         self.retry_failed = retry_failed
-        self.heads = {head.id: self._head(head) for head in plan.heads.values()}
+        self.present = folder.names()
+        self.progress = progress
+        self.heads: dict[str, TaskStatus] = {}
 
     def status(self) -> PlanStatus:
-        cells = [cell for row in self.plan.rows for cell in self._cells(row)]
+        heads, cells = self.plan.heads, list[CellStatus]()
+        with self.progress.stage("check", len(heads) + len(self.plan.rows), "heads and rows"):
+            for head in heads.values():
+                self.heads[head.id] = self._head(head)
+                self.progress.advance()
+            for row in self.plan.rows:
+                cells += self._cells(row)
+                self.progress.advance()
         return PlanStatus(
             embeddings=list(self._embeddings(cells)),
-            heads=[HeadStatus(head, self.heads[head.id]) for head in self.plan.heads.values()],
+            heads=[HeadStatus(head, self.heads[head.id]) for head in heads.values()],
             cells=cells,
         )
 
     # -- heads -----------------------------------------------------------------------------------------------------
 
     def _head(self, head: HeadWork) -> TaskStatus:
+        if head.id not in self.present:
+            return _missing(self.head_records.nearest(head.record))
         if self.folder.has_head(head.id):
             return TaskStatus("done")
         if held(self.folder.path / "leases" / head.id):
@@ -137,11 +168,11 @@ class _Inspection:
             return TaskStatus("failed", f"will be retried: {failure}", runs=True)
         if self.folder.exists("heads", head.id):
             return TaskStatus("stale", DAMAGED, runs=True)
-        return _missing(nearest_head(head.record, self.head_records))
+        return _missing(self.head_records.nearest(head.record))
 
     @cached_property
-    def head_records(self) -> list[Record]:
-        return [note["record"] for note in self.folder.infos("heads") if note.get("record")]
+    def head_records(self) -> HeadRecords:
+        return HeadRecords(note["record"] for note in self.folder.infos("heads") if note.get("record"))
 
     # -- embeddings ------------------------------------------------------------------------------------------------
 
@@ -187,7 +218,9 @@ class _Inspection:
         """Records of the embeddings in the cache, and of those that heads were trained on."""
         stored = [note["record"] for note in self.store.metas() if note.get("record")]
         return stored + [
-            {**view, "data": record.get("data")} for record in self.head_records for view in record["views"].values()
+            {**view, "data": record.get("data")}
+            for record in self.head_records.trained
+            for view in record["views"].values()
         ]
 
     # -- cells -----------------------------------------------------------------------------------------------------
@@ -202,13 +235,14 @@ class _Inspection:
         cell = row.cell_id(candidates[0])
         if not any(head.runs or head.state == "done" for head in heads):
             return TaskStatus("failed", "its head failed")
-        stored = self.folder.read_cell(cell)
+        stored = self.folder.read_cell(cell) if cell in self.present else None
         if stored is not None and stored.info["chosen_over"] == chosen_over:
             return TaskStatus("done")
-        if held(self.folder.path / "leases" / f"score-{row.id}"):
+        lease = f"score-{row.id}"
+        if lease in self.present and held(self.folder.path / "leases" / lease):
             return _RUNNING
         if any(head.runs for head in heads):
-            return TaskStatus("planned", "its head is trained first", runs=True)
+            return _AFTER_ITS_HEAD
         if stored is not None:
             return TaskStatus("stale", "its options were chosen on dev from other heads", runs=True)
         failure = self.folder.failure(cell)
@@ -278,21 +312,57 @@ def _missing(differences: Differences | None, *, identical: str = NEW) -> TaskSt
     return TaskStatus("stale" if stale else "planned", reason, runs=True)
 
 
-def nearest_head(wanted: Record, stored: Iterable[Record]) -> Differences | None:
-    """Return the differences from the most similar head of the same data set, view names and fusion name.
+class HeadRecords:
+    """Records of trained heads, from which that of the most similar head is found.
 
-    The same seed, fold and location of the data take precedence, then the number of differences, then the order of
-    ``stored``.
+    Heads that differ only in seed and fold are one group: a wanted head is compared with one of each group.
+
+    Args:
+        records: the latest first. Those of another version are left out.
+
+    Attributes:
+        trained: the records.
     """
 
-    def kind(record: Record) -> Any:
-        return record["data"]["name"], list(record["views"]), record["fusion"]["name"]
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.trained: list[Record] = []
+        self._groups: dict[str, dict[str, dict[tuple[Any, ...], Record]]] = {}
+        for record in records:
+            with suppress(KeyError, TypeError, AttributeError):  # a record of another version
+                seed, fold = record["seed"], record["fold"]["name"]
+                group = self._groups.setdefault(_kind_of_head(record), {}).setdefault(_configuration(record), {})
+                self.trained.append(record)
+                for key in ((seed, fold), ("seed", seed), ("fold", fold), ()):
+                    group.setdefault(key, record)
 
-    def moved(other: Record) -> int:
-        places = other["data"]["places"] != wanted["data"]["places"]
-        return int(other["seed"] != wanted["seed"]) + int(other["fold"]["name"] != wanted["fold"]["name"]) + int(places)
+    def nearest(self, wanted: Record) -> Differences | None:
+        """Return the differences from the most similar head of the same data set, view names and fusion name.
 
-    return _nearest(wanted, stored, kind, _head_differences, moved)
+        The same seed, fold and location of the data take precedence, then the number of differences, then the order of
+        the records. With many configurations, those with the same options of the fusion and the latest are compared.
+        """
+        groups = self._groups.get(_kind_of_head(wanted), {})
+        options, seed, fold = wanted["fusion"]["options"], wanted["seed"], wanted["fold"]["name"]
+        keys = ((seed, fold), ("seed", seed), ("fold", fold), ())
+        found = [next(group[key] for key in keys if key in group) for group in groups.values()]
+        if len(found) > _COMPARED:
+            same = [record for record in found if record["fusion"]["options"] == options]
+            found = same[:_COMPARED] + found[:_COMPARED]
+
+        def moved(other: Record) -> int:
+            places = other["data"]["places"] != wanted["data"]["places"]
+            return int(other["seed"] != seed) + int(other["fold"]["name"] != fold) + int(places)
+
+        return _nearest(wanted, found, _kind_of_head, _head_differences, moved)
+
+
+def _kind_of_head(record: Record) -> str:
+    return canonical([record["data"]["name"], list(record["views"]), record["fusion"]["name"]])
+
+
+def _configuration(record: Record) -> str:
+    """A head's record without its seed and fold, as text."""
+    return canonical({name: value for name, value in record.items() if name not in ("seed", "fold")})
 
 
 def nearest_embedding(wanted: Record, stored: Iterable[Record]) -> Differences | None:

@@ -23,6 +23,7 @@ from fusionkit.storage.artifact import csv_bytes, write_file
 
 PERTURBATIONS = ("shuffle", "zero", "drop")
 MASKED_SHAPLEY = "masked Shapley"
+ATTRIBUTION = "attribution.csv"  # in the run folder
 COLUMNS = (
     *AXES,
     *("cell", "seeds", "n_units", "smoothed", "draws", "draw_seed", "view", "measure"),
@@ -218,4 +219,4 @@ def write_ablations(folder: Path, ablations: Sequence[Ablation]) -> None:
         StorageError: if it cannot be written.
     """
     lines = ({**each.tested.fields(), **line} for each in ablations for line in each.lines())
-    write_file(folder / "attribution.csv", csv_bytes(COLUMNS, lines))
+    write_file(folder / ATTRIBUTION, csv_bytes(COLUMNS, lines))

@@ -8,6 +8,7 @@ from itertools import groupby
 from fusionkit.grid.estimate import Stage, estimate
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import HeadWork, Plan
+from fusionkit.grid.progress import Progress
 from fusionkit.grid.run import RunOptions
 from fusionkit.grid.status import HeadStatus, TaskStatus, plan_status
 from fusionkit.report.row_names import varying
@@ -16,7 +17,9 @@ from fusionkit.report.versions import planned_version_warnings
 from fusionkit.storage.embeddings import EmbeddingStore
 
 
-def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions) -> Iterator[str]:
+def plan_lines(
+    plan: Plan, folder: RunFolder, store: EmbeddingStore, options: RunOptions, progress: Progress | None = None
+) -> Iterator[str]:
     """Yield a line per embedding, and per group of heads or cells that differ only in seed and fold.
 
     Then follow the remaining work of each stage with its estimated time, and warnings.
@@ -26,8 +29,9 @@ def plan_lines(plan: Plan, folder: RunFolder, store: EmbeddingStore, options: Ru
         folder: run folder, for finished work and failures.
         store: embedding cache.
         options: options of the run.
+        progress: receives checked heads and rows.
     """
-    status = plan_status(plan, folder, store, retry_failed=options.retry_failed)
+    status = plan_status(plan, folder, store, retry_failed=options.retry_failed, progress=progress)
     yield f"run folder {folder.path}; data: {'; '.join(plan.data)}"
     for each in status.embeddings:
         yield f"embed {each.embedding}, {each.frames} frames of {each.source.spec}: {_state(each.status)}"

@@ -17,6 +17,7 @@ from fusionkit.report.table import as_text, new_table
 from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
+ROBUSTNESS = "robustness.csv"  # in the run folder
 COLUMNS = (
     *AXES,
     *("cell", "seeds", "n_units", "smoothed", "draws", "draw_seed", "pattern", "reference", "measure"),
@@ -150,4 +151,4 @@ def write_robustness(folder: Path, found: Sequence[Robustness]) -> None:
         for each in found
         for line in each.lines()
     )
-    write_file(folder / "robustness.csv", csv_bytes(COLUMNS, lines))
+    write_file(folder / ROBUSTNESS, csv_bytes(COLUMNS, lines))

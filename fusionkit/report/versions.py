@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusionkit.grid.folder import RunFolder
@@ -30,18 +31,21 @@ def version_warnings(results: RunResults) -> list[str]:
 
 def planned_version_warnings(status: PlanStatus, folder: RunFolder, store: EmbeddingStore) -> list[str]:
     """Return such lines for the rows of a plan after its run, which uses the installed versions."""
-    names = RowNames(cell.row for cell in status.cells)
+    rows = list(dict.fromkeys(cell.row for cell in status.cells))
+    names = RowNames(rows)
+    by_id = {row.id: names(row.axes) for row in rows}
     heads, cells = ({info["id"]: info for info in folder.infos(kind)} for kind in ("heads", "cells"))
     runs = {each.head.id for each in status.heads if each.status.runs}
     missing = {each.embedding.key for each in status.embeddings if each.status.runs}
+    versions_of_views = cache(store.versions)
     found: list[Computed] = []
     for cell in status.cells:
-        row = names(cell.row.axes)
+        row = by_id[cell.row.id]
         for head in cell.row.candidates(cell.head):
             if head.id in runs:
                 keys = {embedding.key for embedding in head.embeddings.values()}
                 found.append(("heads trained", row, library_versions()))
-                found += [("views embedded", row, each) for key in keys for each in store.versions(key)]
+                found += [("views embedded", row, each) for key in keys for each in versions_of_views(key)]
                 found += [("views embedded", row, library_versions())] if keys & missing else []
             else:
                 found += _of_head(row, heads.get(head.id, {}))

@@ -239,6 +239,21 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def check_writable(path: Path) -> None:
+    """Check that a file or folder can be written at a path, before what it will hold is computed.
+
+    Raises:
+        StorageError: if not.
+    """
+    nearest = next((each for each in path.absolute().parents if each.exists()), path)
+    temporary = _temporary(nearest / path.name)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def unwritable(path: Path, error: OSError) -> StorageError:
     """Return the error of a path that cannot be written."""
     reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

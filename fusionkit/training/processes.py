@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fusionkit.config.section import Section
 from fusionkit.contracts.backbone import has_native_bfloat16
-from fusionkit.contracts.option_types import Count, Natural
+from fusionkit.contracts.option_types import Count, Natural, Workers
 from fusionkit.errors import extra
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RunSection(Section):
 
     accumulation: Count = 1
     save_every: Count = 500
-    workers: Natural = 0
+    workers: Workers = 0
     cache_mb: Natural = 512
 
     def workers_of(self, accelerator: Accelerator) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
-from command_line import output_of, refusal_of
+from command_line import call, output_of, refusal_of
 
 from fusionkit.api import ablate, robust
 from fusionkit.report.numbers import share, share_with_interval, signed_with_interval
@@ -73,3 +74,20 @@ def test_without_a_late_fusion_there_is_no_gain(run_copy: Path) -> None:
 def test_a_wrong_request_is_one_line(finished_run: Path, tmp_path: Path, command: str) -> None:
     assert str(tmp_path) in refusal_of(command, tmp_path)
     assert "'nope'" in refusal_of(command, finished_run, "--cell", "nope")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["ablate", "robust"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_computed(
+    command: str, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touch(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    computed: list[object] = []
+    for module in ("ablation.ablate_rows", "robustness.robust_rows"):
+        monkeypatch.setattr(f"fusionkit.predict.{module}", lambda *given: computed.append(given) or [])
+    monkeypatch.setattr(Path, "touch", touch)
+    result = call(command, run_copy)
+    assert (result.exit_code, computed) == (1, [])
+    assert re.match(r"error: .*\.csv cannot be written: Read-only file system \(.* writable", result.output)

@@ -58,6 +58,8 @@ def check_refusal(words: list[str], *patterns: str) -> None:
         (["--recipe", "lr=-1,epoch=3"], ["lr = -1 .*0", "'epoch'.*'epochs'"]),
         (["--recipe", "lr=1e-3", "--recipe", "lr=1e-4"], ["'lr'.*twice"]),
         (["--recipe", "lr=[]"], ["lr = "]),
+        (["--workers", "1025"], ["--workers.*1024"]),
+        (["--fusion", "mlp:hidden=99999999999"], ["fusion mlp:hidden=99999999999 .*GiB"]),
         (["--split", "official", "--split", "kfold:k=3"], [r"--split .*2 .*official, kfold:k=3"]),
         (["--main", "face", "--main", "none"], ["--main .*2 .*face, none"]),
         (["--reference", "none", "--reference", "main"], ["--reference .*2 "]),

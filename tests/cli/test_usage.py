@@ -259,3 +259,24 @@ def test_training_takes_data_sets_of_a_plugin_file(
     result = call(*words, "--plugin", tmp_path / "own.py")
     assert result.exit_code == 0, result.output
     assert len(started) == 1
+
+
+@pytest.mark.slow
+def test_what_a_plugin_writes_to_the_descriptor_of_stdout_is_not_in_it(tmp_path: Path) -> None:
+    lines = ["import ctypes, os", "print('python')", "os.write(1, b'raw\\n')", "os.system('echo child')"]
+    native = "ctypes.CDLL(None).puts(b'native')" if os.name == "posix" else "print('native')"
+    (tmp_path / "noisy.py").write_text("\n".join([*lines, native]) + "\n", encoding="utf-8")
+    noisy = run("list", "fusions", "--plugin", str(tmp_path / "noisy.py"))
+    assert noisy.stdout == run("list", "fusions").stdout
+    assert sorted(noisy.stderr.split()) == ["child", "native", "python", "raw"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["--version"], ["doctor", "--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(words: list[str]) -> None:
+    program = Path(sys.executable).with_name("fusionkit")
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run([program, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: standard output cannot be written: ")

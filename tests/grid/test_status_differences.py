@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.grid.status import Difference, nearest_cell, nearest_embedding, nearest_head
+from fusionkit.grid.status import Difference, HeadRecords, nearest_cell, nearest_embedding
 
 
 def component(name: str, **options: Any) -> dict[str, Any]:
@@ -115,23 +115,23 @@ def test_every_part_of_an_embedding_is_named(
     ],
 )
 def test_every_part_of_a_head_is_named(path: tuple[str, ...], now: Any, text: str, stale: bool) -> None:
-    assert nearest_head(changed(head(), *path, to=now), [head()]) == [Difference(text, stale)]
+    assert HeadRecords([head()]).nearest(changed(head(), *path, to=now)) == [Difference(text, stale)]
 
 
 def test_a_new_version_of_a_plugin_is_named_with_what_it_changed() -> None:
     wanted = changed(head(), "fusion", "distribution", to="my_pkg 0.2")
-    assert nearest_head(wanted, [head()]) == [], "a version decides nothing by itself"
+    assert HeadRecords([head()]).nearest(wanted) == [], "a version decides nothing by itself"
     wanted = changed(wanted, "fusion", "source", to="bbbb")
-    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: source code changed (my_pkg 0.1 -> 0.2)"]
+    assert texts(HeadRecords([head()]).nearest(wanted)) == ["fusion mlp: source code changed (my_pkg 0.1 -> 0.2)"]
     wanted = changed(wanted, "fusion", "revision", to=2)
-    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> 0.2)"]
+    assert texts(HeadRecords([head()]).nearest(wanted)) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> 0.2)"]
     wanted = changed(wanted, "fusion", "distribution", to="my_fork 0.1")
-    assert texts(nearest_head(wanted, [head()])) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> my_fork 0.1)"]
+    assert texts(HeadRecords([head()]).nearest(wanted)) == ["fusion mlp: revision 1 -> 2 (my_pkg 0.1 -> my_fork 0.1)"]
 
 
 def test_an_option_that_came_or_went_lies_beneath_the_request() -> None:
     wanted = changed(head(), "fusion", "options", to={"width": 4})
-    assert nearest_head(wanted, [head()]) == [
+    assert HeadRecords([head()]).nearest(wanted) == [
         Difference("fusion mlp: new option width = 4", stale=True),
         Difference("fusion mlp: option hidden was removed", stale=True),
     ]
@@ -160,9 +160,9 @@ def test_another_root_is_other_data_however_many_frames_it_has(size: dict[str, A
     text = "data set folder: other data (root /a, now root /b)"
     other = data(fingerprint="f1", places={"root": "/b"}, **size)
     assert nearest_embedding(embedding(data=other), [embedding()]) == [Difference(text, stale=False)]
-    assert nearest_head(head(data=other), [head()]) == [Difference(text, stale=False)]
+    assert HeadRecords([head()]).nearest(head(data=other)) == [Difference(text, stale=False)]
     moved = data(places={"root": "/b"})
-    assert nearest_head(head(data=moved), [head()]) == [], "the same data in another place"
+    assert HeadRecords([head()]).nearest(head(data=moved)) == [], "the same data in another place"
 
 
 def test_a_result_of_the_same_root_goes_before_one_of_another() -> None:
@@ -171,7 +171,7 @@ def test_a_result_of_the_same_root_goes_before_one_of_another() -> None:
         embeddings, heads = [embedding(data=each) for each in stored], [head(data=each) for each in stored]
         expected = ["data set folder: other limit, 60 -> 300 frames"]
         assert texts(nearest_embedding(embedding(), embeddings)) == expected
-        assert texts(nearest_head(head(), heads)) == expected
+        assert texts(HeadRecords(heads).nearest(head())) == expected
 
 
 @pytest.mark.parametrize(
@@ -193,27 +193,30 @@ def test_a_component_within_an_option_is_named(now: dict[str, Any], text: str, s
 
 def test_other_data_are_divided_otherwise_which_goes_without_saying() -> None:
     wanted = changed(changed(head(), "data", "fingerprint", to="f1"), "fold", "digest", to="d1")
-    assert texts(nearest_head(wanted, [head()])) == ["data set folder: data changed (images or embeddings)"]
+    assert texts(HeadRecords([head()]).nearest(wanted)) == ["data set folder: data changed (images or embeddings)"]
 
 
 def test_what_all_views_share_is_said_once() -> None:
     wanted = changed(head(), "views", "eye", "backbone", "options", "cell_size", to=6)
     wanted = changed(wanted, "views", "face", "backbone", "options", "cell_size", to=6)
-    assert texts(nearest_head(wanted, [head()])) == ["backbone hog: cell_size 8 -> 6"]
+    assert texts(HeadRecords([head()]).nearest(wanted)) == ["backbone hog: cell_size 8 -> 6"]
 
 
 def test_the_nearest_is_the_one_with_the_fewest_differences() -> None:
     far = changed(changed(head(), "recipe", "lr", to=0.1), "fusion", "revision", to=7)
     near = changed(head(), "recipe", "lr", to=0.01)
     for stored in ([far, near], [near, far]):
-        assert texts(nearest_head(head(), stored)) == ["recipe: lr 0.01 -> 0.001"]
+        assert texts(HeadRecords(stored).nearest(head())) == ["recipe: lr 0.01 -> 0.001"]
 
 
 def test_one_of_the_same_seed_and_fold_goes_before_a_nearer_one_of_another() -> None:
     other_seed = changed(head(), "seed", to=1)
     same_seed = changed(changed(head(), "recipe", "lr", to=0.1), "recipe", "epochs", to=5)
-    assert texts(nearest_head(head(), [other_seed, same_seed])) == ["recipe: lr 0.1 -> 0.001", "recipe: epochs 5 -> 30"]
-    assert texts(nearest_head(head(), [other_seed])) == ["seed 0 is new"]
+    assert texts(HeadRecords([other_seed, same_seed]).nearest(head())) == [
+        "recipe: lr 0.1 -> 0.001",
+        "recipe: epochs 5 -> 30",
+    ]
+    assert texts(HeadRecords([other_seed]).nearest(head())) == ["seed 0 is new"]
 
 
 @pytest.mark.parametrize(
@@ -228,13 +231,13 @@ def test_one_of_the_same_seed_and_fold_goes_before_a_nearer_one_of_another() -> 
     ],
 )
 def test_what_is_of_another_kind_or_form_is_not_comparable(stored: dict[str, Any]) -> None:
-    assert nearest_head(head(), [stored]) is None
-    assert texts(nearest_head(changed(head(), "seed", to=2), [stored, head()])) == ["seed 2 is new"]
+    assert HeadRecords([stored]).nearest(head()) is None
+    assert texts(HeadRecords([stored, head()]).nearest(changed(head(), "seed", to=2))) == ["seed 2 is new"]
 
 
 def test_the_order_of_views_counts_since_the_first_is_the_main_one() -> None:
     turned = {name: head()["views"][name] for name in ("eye", "face")}
-    assert nearest_head(head(views=turned), [head()]) is None
+    assert HeadRecords([head()]).nearest(head(views=turned)) is None
 
 
 def test_an_embedding_is_held_against_the_same_view_and_backbone_only() -> None:
@@ -263,3 +266,19 @@ def test_a_cell_names_its_smoother_and_the_revisions_of_the_kernel() -> None:
     wanted = changed(stored, "impute", to="prior")
     assert nearest_cell(wanted, [stored]) == [Difference("impute nearest -> prior")]
     assert nearest_cell(stored, [changed(stored, "smoother", "name", to="none")]) is None
+
+
+def test_among_many_configurations_that_with_the_same_options_is_found() -> None:
+    stored = [
+        changed(changed(head(seed=seed), "fusion", "options", to={"hidden": hidden}), "fusion", "source", to="old")
+        for hidden in range(1, 200)
+        for seed in range(3)
+    ]
+    records = HeadRecords(stored)
+    for hidden, seed, expected in [(150, 2, []), (150, 9, ["seed 9 is new"])]:
+        wanted = changed(head(seed=seed), "fusion", "options", to={"hidden": hidden})
+        found = records.nearest(wanted)
+        assert texts(found) == ["fusion mlp: source code changed (my_pkg 0.1)", *expected] or texts(found) == [
+            "fusion mlp: source code changed",
+            *expected,
+        ]

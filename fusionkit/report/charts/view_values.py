@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from fusionkit.grid.results import RunResults
-from fusionkit.report.ablation import MASKED_SHAPLEY, PERTURBATIONS
+from fusionkit.report.ablation import ATTRIBUTION, MASKED_SHAPLEY, PERTURBATIONS
 from fusionkit.report.attribution import Attribution, attributions
 from fusionkit.report.charts.figure import MAX_SERIES, Figure, Mark, interval_plot, line_plot, tooltip
 from fusionkit.report.numbers import share, share_with_interval, signed, signed_with_interval
-from fusionkit.report.robustness import PATTERN_TEXTS
+from fusionkit.report.robustness import PATTERN_TEXTS, ROBUSTNESS
 from fusionkit.report.row_names import RowNames
 from fusionkit.stats.crossed import Estimate
 
@@ -38,7 +38,7 @@ def shapley_figures(results: RunResults) -> Iterator[Figure]:
 
 def ablation_figures(folder: Path) -> Iterator[Figure]:
     """Yield a figure for each of the first rows in ``attribution.csv``."""
-    groups = _by_row(folder / "attribution.csv", (*PERTURBATIONS, MASKED_SHAPLEY))
+    groups = _by_row(folder / ATTRIBUTION, (*PERTURBATIONS, MASKED_SHAPLEY))
     for number, ((row,), lines) in enumerate(groups, 1):
         marks, table = [], []
         for line in lines:
@@ -61,7 +61,7 @@ def ablation_figures(folder: Path) -> Iterator[Figure]:
 
 def robustness_figures(folder: Path) -> Iterator[Figure]:
     """Yield a figure for each of the first rows and patterns in ``robustness.csv``."""
-    groups = _by_row(folder / "robustness.csv", ("occlusion",), "pattern")
+    groups = _by_row(folder / ROBUSTNESS, ("occlusion",), "pattern")
     for number, ((row, pattern), lines) in enumerate(groups, 1):
         shown = list(dict.fromkeys(line["missing"] for line in lines))[:MAX_SERIES]
         marks, table = [], []

@@ -16,6 +16,7 @@ from fusionkit.grid.axes import Axes
 from fusionkit.grid.output import bounded_output
 from fusionkit.grid.results import RunResults
 from fusionkit.report import answer, significance
+from fusionkit.report.ablation import ATTRIBUTION
 from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
@@ -25,6 +26,7 @@ from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
 from fusionkit.report.ranks import ranks
+from fusionkit.report.robustness import ROBUSTNESS
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.run_data import RunData
 from fusionkit.report.table import caption, warnings
@@ -39,7 +41,7 @@ _SHOWN_FAILURES = 50
 _PRINTED_ROWS = 60  # as in page.css
 _NOTEBOOK_ROWS = 50
 _UNOPENED = RunData(notes=("the data sets, which were not opened",))
-_SHOWN_TABLES = ("attribution.csv", "costs.csv", "robustness.csv")
+_SHOWN_TABLES = (ATTRIBUTION, "costs.csv", ROBUSTNESS)
 _UNUSED = re.compile(
     r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true"|pointer-events="none"|opacity="1")'
     r'|<path class="(?:back|fore)ground" [^>]*/>'
