@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from fusionkit.contracts.fusion import view_problem
 from fusionkit.engine import fit
+from fusionkit.engine.embed import Embedding
 from fusionkit.errors import ConfigError, component_errors, out_of_memory
 from fusionkit.grid.memory import GIB, set_ceiling, share
 from fusionkit.registry import BACKBONES, FUSIONS
-
-if TYPE_CHECKING:
-    from fusionkit.grid.plan import HeadWork
+from fusionkit.registry.spec import Spec
 
 _MOST_TENSORS = 10_000  # learned tensors of a fusion; known ones have tens
 _COPIES = 4  # of a learned tensor while it is trained: values, gradient, both moments of Adam
@@ -24,11 +23,14 @@ _LARGE = 2**14  # values; drawing those of thousands of fusions would take long
 _GPU = Path("/dev/nvidiactl")  # its driver takes address space that a ceiling counts
 
 
-def fusion_problems(heads: Iterable[HeadWork]) -> list[str]:
-    """List the problems of the fusions of some heads, each once. A fusion is built once for each set of widths.
+def fusion_problems(wanted: Iterable[tuple[Spec, dict[str, Embedding], int]]) -> list[str]:
+    """List the problems of fusions, each once. A fusion is built once for each set of widths.
 
     Problems are: views that it does not take, what it refuses by a ConfigError, and more memory than the machine has.
     Any other failure will be that of its cells.
+
+    Args:
+        wanted: fusions, each with the embeddings of its views by name, and the number of classes.
     """
     import torch
 
@@ -36,47 +38,47 @@ def fusion_problems(heads: Iterable[HeadWork]) -> list[str]:
     ceiling = None if _GPU.exists() else share(1)
     seen: set[tuple[str, tuple[str, ...], tuple[int | None, ...]]] = set()
     with torch.random.fork_rng(devices=[]):
-        for head in heads:
+        for fusion, embeddings, classes in wanted:
             # The width of a ready view is known only when the view is read.
-            widths = {name: item.width for name, item in head.embeddings.items()}
-            key = (str(head.fusion), tuple(widths), tuple(widths.values()))
+            widths = {name: item.width for name, item in embeddings.items()}
+            key = (str(fusion), tuple(widths), tuple(widths.values()))
             if key in seen:
                 continue
             seen.add(key)
-            if problem := view_problem(FUSIONS.get(head.fusion.name), widths):
+            if problem := view_problem(FUSIONS.get(fusion.name), widths):
                 problems.append(problem)
                 continue
-            problems += _without_tokens(head)
+            problems += _without_tokens(fusion, embeddings)
             if None not in widths.values():
-                problems += _building_problems(head, widths, ceiling)
+                problems += _building_problems(fusion, widths, classes, ceiling)
     return list(dict.fromkeys(problems))
 
 
-def _without_tokens(head: HeadWork) -> list[str]:
+def _without_tokens(fusion: Spec, embeddings: dict[str, Embedding]) -> list[str]:
     """Problems of a fusion of tokens where a view has none."""
-    if not fit.tokens_needed(head.fusion):
+    if not fit.tokens_needed(fusion):
         return []
     lacking = [
         f"backbone {item.backbone.name}" if item.backbone else f"the ready-made view {name}"
-        for name, item in head.embeddings.items()
+        for name, item in embeddings.items()
         if not (item.backbone and BACKBONES.get(item.backbone.name).gives_tokens())
     ]
     known = "`fusionkit list backbones --long` shows which have tokens"
-    return [f"{head.fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
+    return [f"{fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
 
 
-def _building_problems(head: HeadWork, widths: dict[str, Any], ceiling: float | None) -> list[str]:
+def _building_problems(fusion: Spec, widths: dict[str, Any], classes: int, ceiling: float | None) -> list[str]:
     try:
         with _limited(ceiling):
-            FUSIONS.build(head.fusion, in_dims=widths, num_classes=head.fold_data.task.num_classes)
+            FUSIONS.build(fusion, in_dims=widths, num_classes=classes)
     except _TooLargeError as error:
-        return [f"fusion {head.fusion} {error}"]
+        return [f"fusion {fusion} {error}"]
     except ConfigError as error:
         return error.problems
     except component_errors() as error:
         if out_of_memory(error.__cause__ or error):
             free = psutil.virtual_memory().total / GIB if ceiling is None else ceiling
-            return [f"fusion {head.fusion} cannot be built in the {free:.0f} GiB of memory that are free"]
+            return [f"fusion {fusion} cannot be built in the {free:.0f} GiB of memory that are free"]
     return []  # a bug of the plugin, not of the request
 
 

@@ -211,7 +211,8 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
         rows=list(rows.values()),
         notes=notes,
     )
-    if problems := fusion_problems(head for row in plan.rows for head in row.fusions.values()):
+    used = [head for row in plan.rows for head in row.fusions.values()]
+    if problems := fusion_problems((head.fusion, head.embeddings, head.fold_data.task.num_classes) for head in used):
         raise ConfigError([f"fusions: {problem}" for problem in problems])
     plan.notes.extend(dict.fromkeys(_learned_elsewhere(plan)))
     return plan

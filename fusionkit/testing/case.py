@@ -59,6 +59,7 @@ class Subject:
         expected: expected failures: name of the check to the reason.
         errors: results of the gates and root checks that ran: name of the check to the error, empty if there is none.
         failed_inputs: inputs on which the component failed; another check reports it, the others do not try them again.
+        found: results that several checks compare with, by name; each is computed once.
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Subject:
     expected: Mapping[str, str]
     errors: dict[str, str] = field(default_factory=dict)
     failed_inputs: set[str] = field(default_factory=set)
+    found: dict[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -262,6 +264,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
+
+
+def skip_if_refused(build: Callable[[], object]) -> None:
+    """Build a fusion.
+
+    Raises:
+        Skipped: if it refuses its views.
+    """
+    try:
+        build()
+    except ConfigError as refusal:
+        raise Skipped(f"it refuses these views: {refusal}") from refusal
 
 
 def require(condition: object, message: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, Windows
-from fusionkit.errors import ConfigError, PluginError
+from fusionkit.errors import PluginError
 from fusionkit.testing.case import (
     CheckFailed,
     Skipped,
@@ -25,6 +25,7 @@ from fusionkit.testing.case import (
     require_close,
     require_finite,
     require_same,
+    skip_if_refused,
 )
 from fusionkit.testing.model_tensors import unregistered_tensors
 from fusionkit.testing.random_state import require_no_global_seed
@@ -216,19 +217,22 @@ def logits_are_not_probabilities(subject: Subject) -> None:
 @CHECKS.check
 def one_view(subject: Subject) -> None:
     """It works with the main view only; the reference row of a grid may have no other."""
-    _runs_unless_refused(subject, _ONE)
+    skip_if_refused(lambda: _build(subject, _ONE))
+    _runs_on(subject, _ONE)
 
 
 @CHECKS.check
 def views_of_different_widths(subject: Subject) -> None:
     """It works with views of different widths, as different backbones give."""
-    _runs_unless_refused(subject, _DIFFERENT)
+    skip_if_refused(lambda: _build(subject, _DIFFERENT))
+    _runs_on(subject, _DIFFERENT)
 
 
 @CHECKS.check
 def twelve_views(subject: Subject) -> None:
     """It works with many views."""
-    _runs_unless_refused(subject, _TWELVE)
+    skip_if_refused(lambda: _build(subject, _TWELVE))
+    _runs_on(subject, _TWELVE)
 
 
 @CHECKS.check
@@ -509,19 +513,6 @@ def _runs_on(subject: Subject, dims: Dims) -> Fusion:
     right = logits.shape == (_ROWS, _CLASSES)
     require(right, f"fuse(): expected logits of shape {(_ROWS, _CLASSES)}, found {tuple(logits.shape)}")
     return model
-
-
-def _runs_unless_refused(subject: Subject, dims: Dims) -> None:
-    """Run on a batch.
-
-    Raises:
-        Skipped: if the fusion refuses these views when it is built.
-    """
-    try:
-        _build(subject, dims)
-    except ConfigError as refusal:
-        raise Skipped(f"it refuses these views: {refusal}") from refusal
-    _runs_on(subject, dims)
 
 
 def _run(model: Fusion, views: Views, present: Views | None = None) -> FusionOutput:

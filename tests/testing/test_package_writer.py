@@ -130,6 +130,14 @@ def test_the_example_package_equals_the_templates(kind: str) -> None:
     assert points[f"fusionkit.{kind}s"] == {name: f"{package}.{kind}:{class_name}"}
 
 
+@pytest.mark.slow
+def test_the_example_is_typed_strictly_with_its_tests(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path}", "src", "tests"]
+    done = subprocess.run(command, cwd=EXAMPLE, env={**os.environ, "MYPYPATH": "src"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_the_example_is_not_in_the_wheel() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
         "wheel"

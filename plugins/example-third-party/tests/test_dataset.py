@@ -1,5 +1,7 @@
 """Checks of every data set on a small folder, and tests of this one."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from fusionkit.testing import check_dataset
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     for split, person in (("train", "ann"), ("train", "bob"), ("val", "cy"), ("test", "dee")):
         for number, name in enumerate(("calm", "glad")):
             for frame in (2, 10):
@@ -20,17 +22,17 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_contract(root):
+def test_contract(root: Path) -> None:
     results = check_dataset(ExampleFolder, examples=[{"root": str(root)}])
     assert not [result for result in results if result.outcome == "failed"]
     assert len([result for result in results if result.outcome == "passed"]) > 15
 
 
-def test_it_is_registered():
+def test_it_is_registered() -> None:
     assert DATASETS.get("example-folder") is ExampleFolder
 
 
-def test_frames_are_sorted_and_images_are_rgb(root):
+def test_frames_are_sorted_and_images_are_rgb(root: Path) -> None:
     data = ExampleFolder(str(root))
     assert data.classes == ("calm", "glad")
     assert data.frames.number.tolist() == [2, 10] * 8
