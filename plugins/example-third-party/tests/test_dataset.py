@@ -37,5 +37,5 @@ def test_frames_are_sorted_and_images_are_rgb(root: Path) -> None:
     assert data.classes == ("calm", "glad")
     assert data.frames.number.tolist() == [2, 10] * 8
     assert data.frames.subject[:2].tolist() == ["dee", "dee"]
-    images = data.read(np.arange(4))
-    assert [image[0, 0].tolist() for image in images] == [[20, 0, 0], [100, 0, 0], [21, 0, 0], [101, 0, 0]]
+    corners = [image[0, 0].tolist() for image in data.read(np.arange(4)) if image is not None]
+    assert corners == [[20, 0, 0], [100, 0, 0], [21, 0, 0], [101, 0, 0]]
