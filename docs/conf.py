@@ -96,6 +96,25 @@ def show_components(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] += f"\n{shown.stdout}"
 
 
+def show_options(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the options of the sections of a config into the page on configs, in place of a comment per command."""
+    if page != "configs":
+        return
+    from fusionkit import api
+
+    def tables(mark: re.Match[str]) -> str:
+        lines = []
+        for key, section in api.describe_sections(mark[1]).items():
+            lines += [f"`{key}`:", "", "| option | type | default | effect |", "|---|---|---|---|"]
+            for option in section.options:
+                shown = (option.type_name, json.dumps(option.default), section.explained[option.name])
+                lines.append(f"| `{option.name}` | {' | '.join(text.replace('|', chr(92) + '|') for text in shown)} |")
+            lines.append("")
+        return "\n".join(lines).replace("``", "`")
+
+    source[0] = re.sub(r"<!-- options of (\w+) -->", tables, source[0])
+
+
 def show_notebook(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the cells of the notebook into the page that is for it."""
     if page != "notebook":
@@ -111,4 +130,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", show_readme)
     app.connect("source-read", show_commands)
     app.connect("source-read", show_components)
+    app.connect("source-read", show_options)
     app.connect("source-read", show_notebook)

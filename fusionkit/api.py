@@ -107,7 +107,7 @@ __all__ = [
     "component_options",
     "default_folder",
     "describe",
-    "describe_recipe",
+    "describe_sections",
     "doctor",
     "execute",
     "export",
@@ -1687,16 +1687,40 @@ def describe(name: str, *, plugins: Iterable[str | Path] = ()) -> list[Entry]:
     return entries_named(name)
 
 
-def describe_recipe() -> Documented:
-    """Describe the training recipe of heads (optimiser, epochs, loss) and its options.
+def describe_sections(command: str = "bench") -> dict[str, Documented]:
+    """Describe the sections of a config, such as the training recipe (optimiser, epochs, loss), and their options.
+
+    Args:
+        command: ``bench``, ``finetune`` or ``pretrain``: the command that reads the config.
+
+    Returns:
+        The key of each section in the config with its description.
+
+    Raises:
+        ConfigError: if another command is given.
 
     Example:
-        >>> [option.name for option in api.describe_recipe().options][:3]
+        >>> [option.name for option in api.describe_sections()["recipe"].options][:3]
         ['standardize', 'optimizer', 'lr']
+        >>> list(api.describe_sections("pretrain"))
+        ['encoder', 'decoder', 'recipe', 'run']
     """
-    from fusionkit.testing.catalogue import recipe_entry
+    from fusionkit.config.recipe import Recipe
+    from fusionkit.testing.catalogue import documented
 
-    return recipe_entry()
+    if command == "bench":
+        sections: dict[str, type] = {"recipe": Recipe}
+    elif command == "finetune":
+        from fusionkit.training.finetune_config import FinetuneRecipe, FinetuneRunSection
+
+        sections = {"recipe": FinetuneRecipe, "run": FinetuneRunSection}
+    elif command == "pretrain":
+        from fusionkit.training.pretrain_config import SECTIONS
+
+        sections = dict(SECTIONS)
+    else:
+        raise ConfigError(f"no config of {command!r}; must be one of: bench, finetune, pretrain")
+    return {key: documented(cls) for key, cls in sections.items()}
 
 
 def new_package(kind: str, name: str, out: str | Path = ".") -> Path:

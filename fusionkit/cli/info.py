@@ -1,4 +1,4 @@
-"""``fusionkit info``: describe a component and its options, or the training recipe."""
+"""``fusionkit info``: describe a component and its options, or the sections of a config."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def info(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Name of a component, or kind/name if two kinds share the name; or recipe.",
+            help="Name of a component, or kind/name if two kinds share the name; or recipe, finetune or pretrain.",
             autocompletion=completion.component,
         ),
     ],
@@ -30,7 +30,8 @@ def info(
 ) -> None:
     """Describe a component: summary, shapes, tags, options, reference and origin.
 
-    The name recipe describes the training recipe of heads (optimiser, epochs, loss).
+    The name recipe describes the training recipe of heads (optimiser, epochs, loss); finetune and pretrain describe the
+    sections of a config of that command.
 
     Examples:
 
@@ -39,11 +40,19 @@ def info(
       fusionkit info smoothers/none
 
       fusionkit info recipe
+
+      fusionkit info finetune
     """
     with reporting(debug):
         if name == "recipe":
             out.print("[bold]recipe[/]  of training, given as --recipe key=value\n")
-            _print_documented(api.describe_recipe())
+            _print_documented(api.describe_sections()["recipe"])
+            return
+        if name in ("finetune", "pretrain"):
+            for key, section in api.describe_sections(name).items():
+                out.print(f"[bold]{key}[/]  of fusionkit {name}, given as --set {key}.option=value\n")
+                _print_documented(section)
+                out.print()
             return
         for entry in api.describe(name, plugins=plugin or ()):
             _print_entry(entry)

@@ -113,12 +113,9 @@ def entries_named(name: str) -> list[Entry]:
     return found
 
 
-def recipe_entry() -> Documented:
-    """Return the description of the training recipe of heads."""
-    from fusionkit.config.recipe import Recipe
-
-    text = without_args(inspect.getdoc(Recipe) or "")
-    return Documented(text, tuple(options_of(Recipe).values()), explanations(Recipe))
+def documented(cls: type) -> Documented:
+    """Describe a class with options that is no component, such as a training recipe."""
+    return Documented(without_args(inspect.getdoc(cls) or ""), tuple(options_of(cls).values()), explanations(cls))
 
 
 def markdown(found: Sequence[Entry]) -> str:

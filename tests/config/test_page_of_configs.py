@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from docs_folder import ROOT, blocks
@@ -17,10 +14,6 @@ from fusionkit.config.config_file import read_config
 from fusionkit.config.grid_config import resolve
 from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.resolver import listed
-from fusionkit.config.section import Section
-from fusionkit.registry.options import options_of
-from fusionkit.training.finetune_config import FinetuneRecipe, FinetuneRunSection
-from fusionkit.training.pretrain_config import SECTIONS
 
 PAGE = "docs/configs.md"
 COMMANDS = {"bench": "grid", "finetune": "fine-tuning", "pretrain": "pre-training"}
@@ -53,34 +46,6 @@ def test_the_page_has_every_key_with_its_default(command: str) -> None:
             assert written == "none" or written.startswith("required")
         else:
             assert written == ", ".join(f"`{item}`" for item in listed(value))
-
-
-def effects(cls: type[Section]) -> dict[str, str]:
-    """The texts of ``Args:``, of a class and its bases."""
-    found: dict[str, str] = {}
-    for each in cls.__mro__:
-        for name, text in re.findall(
-            r"^    (\w+): (.*(?:\n {8}.*)*)", inspect.cleandoc(each.__doc__ or ""), re.MULTILINE
-        ):
-            found[name] = " ".join(text.split()).rstrip(".").replace("``", "`")
-    return found
-
-
-@pytest.mark.parametrize(
-    ("command", "name", "cls"),
-    [
-        ("finetune", "recipe", FinetuneRecipe),
-        ("finetune", "run", FinetuneRunSection),
-        *(("pretrain", name, cls) for name, cls in SECTIONS.items()),
-    ],
-)
-def test_the_page_has_every_option_of_a_section(command: str, name: str, cls: type[Section]) -> None:
-    def row(option: Any) -> list[str]:
-        default = option.default if isinstance(option.default, str) else json.dumps(option.default)
-        default = f"{option.default:g}" if isinstance(option.default, float) else default
-        return [f"`{option.name}`", option.type_name.replace("|", "\\|"), default, effects(cls)[option.name]]
-
-    assert table(section(command), f"`{name}`:") == [row(option) for option in options_of(cls).values()]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import pytest
@@ -15,6 +16,8 @@ from fusionkit.contracts import CausalSmoother, Fusion
 from fusionkit.registry import BACKBONES, FUSIONS, SMOOTHERS
 from fusionkit.testing import check_fusion
 from fusionkit.testing.catalogue import entries, entry, markdown
+from fusionkit.training.finetune_config import FinetuneRecipe, FinetuneRunSection
+from fusionkit.training.pretrain_config import SECTIONS
 from fusionkit_smoothers.exponential import Exponential
 
 
@@ -115,13 +118,23 @@ def test_info_shows_shapes_tags_options_and_expected_failures() -> None:
     assert "Args:" not in text
 
 
-def test_info_shows_the_training_recipe() -> None:
-    text = output_of("info", "recipe")
-    lines = text.splitlines()
-    for name, value in Recipe().describe().items():
-        at = next(index for index, line in enumerate(lines) if line.startswith(f"  {name}: "))
-        assert lines[at].endswith(f" = {value!r}")
-        assert lines[at + 1].strip(), "explained"
+@pytest.mark.parametrize(
+    ("name", "sections"),
+    [
+        ("recipe", {"recipe": Recipe}),
+        ("finetune", {"recipe": FinetuneRecipe, "run": FinetuneRunSection}),
+        ("pretrain", SECTIONS),
+    ],
+)
+def test_info_shows_the_sections_of_a_config(name: str, sections: dict[str, type]) -> None:
+    lines = output_of("info", name).splitlines()
+    at = -1
+    for key, section in sections.items():
+        at = next(index for index in range(at + 1, len(lines)) if lines[index].startswith(f"{key}  of "))
+        for option in fields(section):
+            at = next(index for index in range(at + 1, len(lines)) if lines[index].startswith(f"  {option.name}: "))
+            assert lines[at].endswith(f" = {option.default!r}")
+            assert lines[at + 1].strip(), "explained"
 
 
 def test_an_option_is_explained_by_the_nearest_class_that_explains_it() -> None:
