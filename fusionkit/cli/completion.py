@@ -92,7 +92,7 @@ def kinds(incomplete: str) -> list[str]:
 
 def kind(incomplete: str) -> list[str]:
     """Complete with kinds in the singular, as ``new`` takes them."""
-    return _starting(incomplete, api.component_kinds().values())
+    return _starting(incomplete, (*api.component_kinds().values(), "clip-fusion"))
 
 
 def views(incomplete: str) -> list[str]:

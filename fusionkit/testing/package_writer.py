@@ -18,19 +18,21 @@ from fusionkit.registry import REGISTRIES
 TEMPLATES = Path(__file__).parent / "templates"
 _USES = {
     "fusion": "fusionkit bench --regions eye,mouth --fusion $name,concat",
+    "clip-fusion": "fusionkit bench --regions eye,mouth --fusion $name,mlp --smoother none,window",
     "smoother": "fusionkit bench --regions eye,mouth --fusion mlp --smoother none,$name",
     "extractor": "fusionkit bench --extractor $name --regions upper --regions lower --fusion mlp",
     "backbone": "fusionkit bench --backbone $name,hog --regions eye,mouth --fusion mlp",
     "dataset": "fusionkit bench --dataset $name:root=DIR --regions eye,mouth --fusion mlp",
 }
 KINDS = tuple(_USES)
+"""What can be written: a kind of component, or ``clip-fusion``, a fusion over time."""
 
 
 def write_package(kind: str, name: str, folder: Path) -> Path:
     """Write the package ``folder/name`` completely, or not at all, and return its folder.
 
     Args:
-        kind: kind of the component, singular.
+        kind: one of :data:`KINDS`.
         name: of the component and of the distribution, in kebab-case.
         folder: parent of the folder of the package.
 
@@ -48,10 +50,10 @@ def write_package(kind: str, name: str, folder: Path) -> Path:
     files = {
         "pyproject.toml": rendered("pyproject.toml", kind, name),
         "README.md": rendered("README.md", kind, name),
-        f"src/{package}/__init__.py": f'"""{kind.capitalize()} {name} for fusionkit."""\n',
+        f"src/{package}/__init__.py": f'"""{_words(kind).capitalize()} {name} for fusionkit."""\n',
         f"src/{package}/py.typed": "",
-        f"src/{package}/{kind}.py": rendered(f"{kind}.py", kind, name),
-        f"tests/test_{package}.py": rendered(f"test_{kind}.py", kind, name),
+        f"src/{package}/{_module(kind)}.py": rendered(f"{_module(kind)}.py", kind, name),
+        f"tests/test_{package}.py": rendered(f"test_{_module(kind)}.py", kind, name),
     }
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,21 +76,35 @@ def rendered(template: str, kind: str, name: str, package: str | None = None) ->
 
     Args:
         template: name of its file without ``.txt``.
-        kind: kind of the component, singular.
+        kind: one of :data:`KINDS`.
         name: of the component, in kebab-case.
         package: Python package of the component. Default: its name in snake_case.
     """
     words = {
-        "kind": kind,
+        "kind": _words(kind),
+        "group": _group(kind),
         "article": "An" if kind[0] in "aeiou" else "A",
         "name": name,
         "distribution": name,
         "package": package or name.replace("-", "_"),
-        "module": kind,
+        "module": _module(kind),
         "class_name": "".join(part.capitalize() for part in name.split("-")),
     }
     words["usage"] = Template(_USES[kind]).substitute(words)
     return Template((TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")).substitute(words)
+
+
+def _words(kind: str) -> str:
+    return kind.replace("-", " ")
+
+
+def _module(kind: str) -> str:
+    return kind.replace("-", "_")
+
+
+def _group(kind: str) -> str:
+    """Return the registry of a kind."""
+    return f"{kind.removeprefix('clip-')}s"
 
 
 def _kind_problems(kind: str) -> list[str]:
@@ -101,9 +117,9 @@ def _name_problems(kind: str, name: str) -> list[str]:
     package = name.replace("-", "_")
     if keyword.iskeyword(package) or keyword.issoftkeyword(package) or package in sys.stdlib_module_names:
         return [f"name {name!r} is a keyword or a standard module of Python, so a package cannot have it"]
-    registry = REGISTRIES.get(f"{kind}s")
+    registry = REGISTRIES.get(_group(kind))
     if registry is not None and name in registry.names():
-        return [f"{kind} {name!r} already exists in {registry.origins()[name][0].provider}"]
+        return [f"{registry.kind} {name!r} already exists in {registry.origins()[name][0].provider}"]
     if package in packages_distributions() or importlib.util.find_spec(package) is not None:
         return [f"package {package!r} is already installed; one of the two would hide the other"]
     return []

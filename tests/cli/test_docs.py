@@ -141,10 +141,20 @@ def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "name"), [("docs/plugins.md", "gated-sum"), ("docs/tutorial.md", "strongest")])
-def test_the_fusion_of_a_guide_gets_a_row(page: str, name: str, docs_run: Path, tmp_path: Path) -> None:
-    assert len(blocks(page, "python")[0].splitlines()) < 25
-    (words,) = [words for words in docs_folder.command_lines(page) if "--plugin" in words]
+@pytest.mark.parametrize(
+    ("page", "block", "name", "lines"),
+    [
+        ("docs/plugins.md", 0, "gated-sum", 25),
+        ("docs/tutorial.md", 0, "strongest", 25),
+        ("docs/tutorial.md", 1, "lately", 40),
+    ],
+)
+def test_the_fusion_of_a_guide_gets_a_row(
+    page: str, block: int, name: str, lines: int, docs_run: Path, tmp_path: Path
+) -> None:
+    assert len(blocks(page, "python")[block].splitlines()) < lines
+    file = f"{name.replace('-', '_')}.py"
+    (words,) = [words for words in docs_folder.command_lines(page) if "--plugin" in words and file in words]
     small = f"--dataset {TINY} --recipe epochs=1 --seeds 1 --smoother none --executor serial"
     assert name in output_of(*docs_folder.redirected(words[1:], "--out", str(tmp_path)), *small.split())
 

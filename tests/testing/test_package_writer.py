@@ -26,6 +26,7 @@ INSTALLED = cache(packages_distributions)
 EXAMPLE = ROOT / "plugins/example-third-party"
 EXAMPLES = {
     "fusion": "example-gate",
+    "clip-fusion": "example-memory",
     "smoother": "example-window",
     "extractor": "example-parts",
     "backbone": "example-moments",
@@ -115,19 +116,20 @@ def write_faces(root: Path) -> None:
 
 
 def _in_order() -> list[str]:
-    return ["dataset", "extractor", "backbone", "fusion", "smoother"]
+    return ["dataset", "extractor", "backbone", "fusion", "clip-fusion", "smoother"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_example_package_equals_the_templates(kind: str) -> None:
     name, package = EXAMPLES[kind], "example_third_party"
-    source = (EXAMPLE / "src" / package / f"{kind}.py").read_text(encoding="utf-8")
-    assert source == rendered(f"{kind}.py", kind, name, package)
-    tests = (EXAMPLE / "tests" / f"test_{kind}.py").read_text(encoding="utf-8")
-    assert tests == rendered(f"test_{kind}.py", kind, name, package)
+    module = kind.replace("-", "_")
+    source = (EXAMPLE / "src" / package / f"{module}.py").read_text(encoding="utf-8")
+    assert source == rendered(f"{module}.py", kind, name, package)
+    tests = (EXAMPLE / "tests" / f"test_{module}.py").read_text(encoding="utf-8")
+    assert tests == rendered(f"test_{module}.py", kind, name, package)
     points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     class_name = "".join(part.capitalize() for part in name.split("-"))
-    assert points[f"fusionkit.{kind}s"] == {name: f"{package}.{kind}:{class_name}"}
+    assert points[f"fusionkit.{kind.removeprefix('clip-')}s"][name] == f"{package}.{module}:{class_name}"
 
 
 @pytest.mark.slow
@@ -182,6 +184,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
         ("fusion", "class", "keyword .* of Python"),
         ("fusion", "json", "standard module of Python"),
         ("fusion", "concat", "fusion 'concat' already exists in fusionkit"),
+        ("clip-fusion", "concat", "fusion 'concat' already exists in fusionkit"),
         ("smoother", "numpy", "package 'numpy' is already installed"),
     ],
 )
