@@ -37,7 +37,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!fusionkit\.(api|contracts|errors|registry|testing)\b).*"),
     ("py:.*", r"fusionkit\.(registry\.(registries\.T|spec|options)|testing\.(case|catalogue)).*"),
-    ("py:.*", r"fusionkit\.contracts\.option_types.*"),
+    ("py:.*", r"fusionkit\.contracts\.(option_types.*|fusion\.Windows)"),
     ("py:mod", r"fusionkit\.contracts"),
 ]
 
