@@ -980,6 +980,9 @@ class AlignProgress:
     def started(self, inputs: int) -> None:
         """Called once with the number of inputs."""
 
+    def skipped(self, paths: Sequence[Path]) -> None:
+        """Called with what an earlier call has written among the inputs: it is not read."""
+
     def frame_read(self, item: MediaInput, number: int, expected: int | None) -> None:
         """Called after each frame with its number from 1, and the declared number of frames or None."""
 
@@ -1043,8 +1046,11 @@ def align(
     spec, progress = Spec.parse(detector), progress or AlignProgress()
     chosen = None if people == "all" else people
     options = DetectionOptions(EXTRACTORS.build(spec), chosen, side, min_frames, patience, turn_of(rotate))
-    found, unlisted = find_inputs(_listed(inputs))
+    earlier = media.output_paths(Path(out))
+    found, unlisted = find_inputs(_listed(inputs), earlier)
     found = join_numbered_images(found)
+    if skipped := media.written_below(_listed(inputs), earlier):
+        progress.skipped(skipped)
     media.check_output(Path(out))
     progress.started(len(found))
     outcomes: list[AlignOutcome] = []
@@ -1233,6 +1239,7 @@ def preview(
     extractor: str = "template",
     regions: str = "eye,mouth,nose,eye+mouth",
     frames: int = 8,
+    rotate: Literal["auto", "0", "90", "180", "270"] = "auto",
     out: str | Path = "preview.png",
     plugins: Iterable[str | Path] = (),
 ) -> list[str]:
@@ -1244,11 +1251,13 @@ def preview(
         extractor: region extractor.
         regions: views beside the face, separated by commas.
         frames: frames per class or video.
+        rotate: of inputs, degrees by which frames are turned clockwise; ``auto``: for each input, as the faces are
+            upright that the extractor detects.
         out: PNG file.
         plugins: Python files that register components.
 
     Returns:
-        A line for each input that is not shown.
+        A line for each input that is not shown, or was turned.
 
     Raises:
         ConfigError: if the request is wrong.
@@ -1262,13 +1271,15 @@ def preview(
     from fusionkit.config.views import parse_region_set
     from fusionkit.data.contact_sheet import write_contact_sheet
     from fusionkit.data.media_sheet import write_media_sheet
+    from fusionkit.media.turns import turn_of
     from fusionkit.registry import DATASETS
     from fusionkit.registry.spec import Spec
 
     _load_plugins(plugins)
     views = parse_region_set(regions)
     if inputs:
-        return write_media_sheet(_listed(inputs), Spec.parse(extractor), views, frames, Path(out))
+        turn = turn_of(rotate)
+        return write_media_sheet(_listed(inputs), Spec.parse(extractor), views, frames, Path(out), turn)
     write_contact_sheet(DATASETS.spec(dataset), Spec.parse(extractor), views, frames, Path(out))
     return []
 

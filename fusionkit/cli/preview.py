@@ -27,6 +27,7 @@ def preview(
         str, options.view_option("Views beside the face, separated by commas.")
     ] = "eye,mouth,nose,eye+mouth",
     frames: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Number of frames per class or video.")] = 8,
+    rotate: options.Rotate = "auto",
     out: Annotated[Path, options.out_option("FILE", "PNG file.")] = Path("preview.png"),
     plugin: options.Plugins = None,
     debug: options.Debug = False,
@@ -50,6 +51,7 @@ def preview(
             extractor=extractor,
             regions=regions,
             frames=frames,
+            rotate=rotate,
             out=out,
             plugins=plugin or (),
         )

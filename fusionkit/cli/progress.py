@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
@@ -25,9 +25,11 @@ from rich.table import Column
 from rich.text import Text
 
 from fusionkit.api import AlignProgress, Progress
-from fusionkit.cli.console import err, is_interactive
+from fusionkit.cli.console import err, is_interactive, print_note
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fusionkit.api import AlignOutcome, MediaInput
 
 
@@ -247,6 +249,11 @@ class _FrameProgress(AlignProgress):
 
     def __exit__(self, *error: object) -> None:
         """Stop drawing."""
+
+    def skipped(self, paths: Sequence[Path]) -> None:
+        """Print what is not read."""
+        names = ", ".join(map(str, paths))
+        print_note(f"not read, since it was written by fusionkit align: {names}")
 
     def finished(self, outcome: AlignOutcome) -> None:
         """Report the outcome."""

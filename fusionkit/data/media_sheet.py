@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.config.views import RegionSet
-from fusionkit.contracts.image_file import load_image
 from fusionkit.data.contact_sheet import build_extractor, draw_block
 from fusionkit.data.drawing import BACKGROUND, GAP, MARGIN, legend_of, png_problems, save_sheet
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.media.face_tracking import DetectionOptions
 from fusionkit.media.inputs import MediaInput, find_inputs
-from fusionkit.media.video import MediaFrame, Video
+from fusionkit.media.turns import upright
+from fusionkit.media.video import MediaFrame
 from fusionkit.registry import EXTRACTORS
 from fusionkit.registry.spec import Spec
 
@@ -22,7 +23,12 @@ MAX_PHOTO_ROWS, MAX_VIDEOS = 4, 12
 
 
 def write_media_sheet(
-    inputs: Sequence[str | Path], extractor: Spec, views: RegionSet, count: int, path: Path
+    inputs: Sequence[str | Path],
+    extractor: Spec,
+    views: RegionSet,
+    count: int,
+    path: Path,
+    rotate: int | None = None,
 ) -> list[str]:
     """Write a PNG: a row of frames per video, photos in rows of their own, and below each a row per view.
 
@@ -32,9 +38,11 @@ def write_media_sheet(
         views: views to cut.
         count: frames per video, evenly spaced, and photos per row.
         path: path of the PNG.
+        rotate: degrees by which frames are turned clockwise; None: found for each input where the extractor detects
+            faces.
 
     Returns:
-        A line for each input that could not be shown, and one if only a sample is shown.
+        A line for each input that could not be shown or was turned, and one if only a sample is shown.
 
     Raises:
         ConfigError: if a component, view or path is invalid.
@@ -46,8 +54,9 @@ def write_media_sheet(
         raise ConfigError(problems)
     built = build_extractor(extractor, views)
     found, notes = find_inputs(inputs)
+    options = DetectionOptions(built if built.finds_faces else None, rotate=rotate)
     blocks = []
-    for label, frames in _labelled_rows(found, count, notes):
+    for label, frames in _labelled_rows(found, count, options, notes):
         width = MARGIN + max(len(frames), 2) * (TILE + GAP)
         blocks.append(draw_block(frames, built, views, label, width, TILE))
     if not blocks:
@@ -76,15 +85,15 @@ def evenly_spaced(frames: Iterable[MediaFrame], count: int) -> list[MediaFrame]:
 
 
 def _labelled_rows(
-    inputs: Sequence[MediaInput], count: int, notes: list[str]
+    inputs: Sequence[MediaInput], count: int, options: DetectionOptions, notes: list[str]
 ) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Yield the label and the frames of each row; append a line to ``notes`` for each unreadable input."""
+    """Yield the label and the frames of each row; append a line to ``notes`` for each unreadable or turned input."""
     photos = _sample([item for item in inputs if not item.is_video], MAX_PHOTO_ROWS * count, "photos", notes)
     videos = _sample([item for item in inputs if item.is_video], MAX_VIDEOS, "videos", notes)
     row: list[np.ndarray] = []
     for item in photos:
         try:
-            row.append(load_image(item.path))
+            row += [frame.image for frame in _upright(item, options, notes).open().frames()]
         except DataError as error:
             notes.append(str(error))
         if len(row) == count:
@@ -93,8 +102,8 @@ def _labelled_rows(
     if row:
         yield ["photos"], row
     for item in videos:
-        video = Video(item.path)
         try:
+            video = _upright(item, options, notes).open()
             frames = evenly_spaced(video.frames(), count)
         except DataError as error:
             notes.append(str(error))
@@ -102,6 +111,13 @@ def _labelled_rows(
         notes += video.faults
         label = [item.name[:13], f"frames {frames[0].number}", f"to {frames[-1].number}"]
         yield label, [frame.image for frame in frames]
+
+
+def _upright(item: MediaInput, options: DetectionOptions, notes: list[str]) -> MediaInput:
+    found = upright(item, options)
+    if found.turn:
+        notes.append(f"{item.path} is turned by {found.turn} degrees")
+    return found
 
 
 def _sample(inputs: Sequence[MediaInput], limit: int, noun: str, notes: list[str]) -> Sequence[MediaInput]:

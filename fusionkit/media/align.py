@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
-from fusionkit.media.crops import CROPS, REPORTS, CropFolder
+from fusionkit.media.crops import CHART, CROPS, REPORTS, CropFolder
 from fusionkit.media.face_tracking import NO_FACE_HINT, BoxTracker, DetectionOptions, Track, clip_suffixes
 from fusionkit.media.inputs import MediaInput
 from fusionkit.media.turns import upright
@@ -157,6 +157,17 @@ def align(
             yield AlignOutcome(item.path, item.report_name, None, False, [fault])
         else:
             yield AlignOutcome(item.path, item.report_name, result, False, result.faults)
+
+
+def output_paths(out: Path) -> list[Path]:
+    """Return the folders and pictures of an output folder, which must not be read as inputs."""
+    return [out / CROPS, out / REPORTS, out / CHART]
+
+
+def written_below(inputs: Iterable[str | Path], written: Iterable[Path]) -> list[Path]:
+    """Return those of some paths that exist in a folder of the inputs, or below one."""
+    folders = [Path(item).expanduser().resolve() for item in inputs]
+    return [path for path in written if path.exists() and any(path.resolve().is_relative_to(top) for top in folders)]
 
 
 def check_output(out: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fusionkit.errors import printable
 from fusionkit.media.align import AlignedInput, AlignOutcome
+from fusionkit.media.crops import CHART
 from fusionkit.storage.artifact import csv_bytes, write_file
 
 COLUMNS = (
@@ -38,7 +39,7 @@ def write_coverage(outcomes: Sequence[AlignOutcome], out: Path) -> None:
     ]
     every = [*outcomes, *earlier]
     write_file(out / "coverage.csv", csv_bytes(COLUMNS, [row for outcome in every for row in _rows(outcome)]))
-    write_file(out / "coverage.png", _chart(every))
+    write_file(out / CHART, _chart(every))
 
 
 def _rows(outcome: AlignOutcome) -> Iterator[Mapping[str, Any]]:

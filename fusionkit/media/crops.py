@@ -22,6 +22,7 @@ from fusionkit.storage.artifact import csv_text, unwritable
 
 CROPS = "cropped_aligned"  # the folder of all crops, below the output
 REPORTS = "align"  # the folder with one CSV and one JSON file per input, beside it
+CHART = "coverage.png"  # of the share of frames with a face, beside them
 _QUALITY = 95
 _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _COLUMNS = (

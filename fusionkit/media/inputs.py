@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,8 @@ _DIGITS = 3  # at least, of a number that names a frame
 _PAIRS = 8  # of images that are compared
 _THUMB = 32  # px to which they are reduced
 # The median correlation of 8 pairs of faces in FER2013 is below .44 in each of 375 draws; frames of a clip exceed .8.
-_ALIKE = 0.6
+_ALIKE, _VERY_ALIKE = 0.6, 0.8
+_NUMBERED = re.compile(r"(.*?)([0-9]+)")
 
 
 @dataclass
@@ -140,7 +142,7 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
 
     Args:
         paths: photos, videos and folders.
-        exclude: folders that are not searched, such as the output of an earlier run.
+        exclude: folders that are not searched and files that are not read, such as the output of an earlier run.
 
     Returns:
         The inputs, and a message for each folder that cannot be listed or holds files that are not read.
@@ -186,7 +188,7 @@ def join_numbered_images(inputs: Sequence[MediaInput]) -> list[MediaInput]:
         if items[0].is_video or not _are_frames_of_a_clip(items):
             joined += items
         else:
-            numbered = tuple(sorted((int(item.path.stem), item.path) for item in items))
+            numbered = tuple(sorted((_number(item), item.path) for item in items))
             joined.append(MediaInput(folder, items[0].relative_path, "", False, numbered))
     return _with_folder_names(joined)
 
@@ -211,7 +213,7 @@ def _search(top: Path, unlisted: list[str], others: list[str], exclude: set[str]
         for name in sorted(files):
             path = Path(folder, name)
             below = path.relative_to(top).as_posix()
-            if name.startswith("."):
+            if name.startswith(".") or (exclude and os.path.realpath(path) in exclude):
                 continue
             if path.suffix.lower() in video.ENDINGS | image_file.ENDINGS:
                 found.append(MediaInput(path, below, "", _is_video(path)))
@@ -290,22 +292,34 @@ def _are_frames_of_a_clip(items: Sequence[MediaInput]) -> bool:
 
     Numbered as frames: all names are numbers of equal length, at least three digits, of which at most half are missing
     between the first and the last; or named as ``fusionkit align`` names crops, ``00001.jpg``, some with a zero before,
-    however many are missing.
+    however many are missing. Before the number may be a text that all names share; photos of a camera are numbered so,
+    too, and frames must then resemble each other more.
     """
-    stems = [item.path.stem for item in items]
-    if not all(stem.isdecimal() and stem.isascii() for stem in stems):
+    prefixes, stems = zip(*(_divided(item) for item in items), strict=True)
+    if "" in stems or len(set(prefixes)) > 1:
         return False
     numbers = {int(stem) for stem in stems}
     dense = max(numbers) - min(numbers) < 2 * len(numbers) and len(numbers) > 1
     crops = all(stem == f"{int(stem):05d}" for stem in stems)
     equal = len({len(stem) for stem in stems}) == 1 and len(stems[0]) >= _DIGITS
-    as_frames = (crops and (dense or any(stem.startswith("0") for stem in stems))) or (equal and dense)
-    return as_frames and len(numbers) == len(stems) and _look_alike(items)
+    sparse = crops and not prefixes[0] and any(stem.startswith("0") for stem in stems)
+    as_frames = sparse or ((equal or crops) and dense)
+    return as_frames and len(numbers) == len(stems) and _look_alike(items, _VERY_ALIKE if prefixes[0] else _ALIKE)
 
 
-def _look_alike(items: Sequence[MediaInput]) -> bool:
+def _divided(item: MediaInput) -> tuple[str, str]:
+    """Divide the name of a file, without its ending, into a text and the number at its end."""
+    found = _NUMBERED.fullmatch(item.path.stem)
+    return (found[1], found[2]) if found else (item.path.stem, "")
+
+
+def _number(item: MediaInput) -> int:
+    return int(_divided(item)[1])
+
+
+def _look_alike(items: Sequence[MediaInput], least: float) -> bool:
     """Whether images that follow each other resemble each other; True where none can be compared."""
-    files = [item.path for item in sorted(items, key=lambda item: int(item.path.stem))]
+    files = [item.path for item in sorted(items, key=_number)]
     found = []
     last = len(files) - 2
     for at in sorted({round(part * last / (_PAIRS - 1)) for part in range(_PAIRS)}) if last >= 0 else ():
@@ -313,7 +327,7 @@ def _look_alike(items: Sequence[MediaInput]) -> bool:
             found.append(_resemblance(load_image(files[at]), load_image(files[at + 1])))
         except DataError:
             continue
-    return not found or float(np.median(found)) >= _ALIKE
+    return not found or float(np.median(found)) >= least
 
 
 def _resemblance(one: np.ndarray, other: np.ndarray) -> float:

@@ -357,3 +357,18 @@ def test_real_photos_and_a_video_of_them_with_yunet() -> None:
     ]  # fmt: skip
     first, last = (cv2.imread(f"out/cropped_aligned/astronaut/{n:05d}.jpg").astype(float) for n in (1, 6))
     assert np.corrcoef(first.ravel(), last.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(("given", "out"), [(".", "aligned"), ("in", "in"), ("in", "in/new")])
+def test_what_an_earlier_call_has_written_is_not_read(given: str, out: str) -> None:
+    good(Path("in/a.mp4"))
+    words = ("align", given, "--detector", "dots", "--out", out)
+    first, second = call(*words), call(*words)
+    assert (first.exit_code, second.exit_code) == (0, 0), second.output
+    assert "1 input(s), 6 frames, 6 crops" in first.stdout
+    assert "1 input(s), 6 frames, 6 crops" in second.stdout
+    assert "not read" not in first.stderr
+    written = ", ".join(str(Path(out, name)) for name in ("cropped_aligned", "align", "coverage.png"))
+    assert second.stderr.splitlines() == [f"not read, since it was written by fusionkit align: {written}"]
+    crops = Path(out, "cropped_aligned").rglob("*.jpg")
+    assert len(list(crops)) == 6

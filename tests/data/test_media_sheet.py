@@ -48,6 +48,15 @@ def test_photos_come_first_then_a_row_of_frames_a_video() -> None:
     assert (shown == 190).all(-1).any()  # the box of the face
 
 
+def test_a_turned_photo_is_shown_upright() -> None:
+    write_media_sheet(["photo.png"], Spec("dots"), EYE, 4, Path("sheet.png"))
+    cv2.imwrite("lying.png", cv2.rotate(cv2.imread("photo.png"), cv2.ROTATE_90_COUNTERCLOCKWISE))
+    notes = write_media_sheet(["lying.png"], Spec("dots"), EYE, 4, Path("turned.png"), rotate=90)
+    assert notes == ["lying.png is turned by 90 degrees"]
+    np.testing.assert_array_equal(read("turned.png"), read("sheet.png"))
+    assert write_media_sheet(["photo.png"], Spec("template"), EYE, 4, Path("sheet.png")) == []
+
+
 def test_each_view_is_shown_as_it_is_cut() -> None:
     write_media_sheet(["photo.png"], Spec("dots"), EYE, 4, Path("sheet.png"))
     frame = frame_of(place(160, 120, 1.8))

@@ -56,6 +56,13 @@ def test_numbered_images_of_a_folder_are_a_clip(tmp_path: Path) -> None:
         (["010", "011", "016"], False),  # more than half are missing
         (["010", "011", "0012"], False),
         (["08", "09"], False),
+        (["frame_0001", "frame_0002"], True),
+        (["S010_001_00000001", "S010_001_00000002"], True),
+        (["frame_0001", "frame_0002", "0003"], False),
+        (["left_0001", "right_0002"], False),
+        (["frame_00007", "frame_12345"], False),
+        (["frame_1", "frame_2"], False),
+        (["frame_0001"], False),
     ],
 )
 def test_only_images_numbered_as_frames_are_a_clip(tmp_path: Path, names: list[str], clip: bool) -> None:
@@ -64,22 +71,27 @@ def test_only_images_numbered_as_frames_are_a_clip(tmp_path: Path, names: list[s
     assert sorted(found(tmp_path / "in")) == (["in"] if clip else sorted(names))
 
 
-def faces(folder: Path, numbers: range, step: float) -> None:
+def faces(folder: Path, numbers: range, step: float, prefix: str = "") -> None:
     """Smooth pictures, of which each is turned by ``step`` radians of phase from the one before."""
     y, x = np.mgrid[:24, :32] / 24
     folder.mkdir(parents=True)
     for number in numbers:
         wave = np.sin(6 * x + step * number) * np.cos(5 * y - 2 * step * number)
-        cv2.imwrite(str(folder / f"{number:04d}.png"), np.repeat((127 + 120 * wave).astype(np.uint8)[..., None], 3, 2))
+        cv2.imwrite(
+            str(folder / f"{prefix}{number:04d}.png"), np.repeat((127 + 120 * wave).astype(np.uint8)[..., None], 3, 2)
+        )
 
 
 def test_photos_that_differ_stay_photos_however_they_are_named(tmp_path: Path) -> None:
     faces(tmp_path / "clip", range(20), 0.1)
     faces(tmp_path / "happy", range(30, 50), 2.0)
+    faces(tmp_path / "named", range(20), 0.1, "frame-")
+    faces(tmp_path / "camera", range(3), 0.4, "IMG_")  # correlation .7, enough for names that are numbers only
     write(tmp_path / "sizes/001.png")
     cv2.imwrite(str(tmp_path / "sizes/002.png"), np.zeros((4, 5, 3), np.uint8))
     got = found(tmp_path)
-    assert sorted(got) == ["clip", *[f"happy/{number:04d}" for number in range(30, 50)], "sizes/001", "sizes/002"]
+    photos = [f"camera/IMG_000{number}" for number in range(3)] + [f"happy/{number:04d}" for number in range(30, 50)]
+    assert sorted(got) == sorted(["clip", "named", *photos, "sizes/001", "sizes/002"])
     assert [frame.number for frame in got["clip"].open().frames()] == list(range(20))
 
 
