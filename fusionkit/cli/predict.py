@@ -28,7 +28,7 @@ def predict(
     ),
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Predict each frame before the next is read; the smoother must be causal."),
+        typer.Option("--stream", help="Predict each frame before the next; fusion and smoother must be causal."),
     ] = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write annotated videos and photos.")] = True,
     people: options.People = "all",

@@ -146,7 +146,7 @@ class StreamingPredictor(FacePredictor):
     each new track is a new clip.
 
     Args:
-        predictor: of a cell with a causal smoother.
+        predictor: of a cell with a causal fusion and smoother.
         batch: number of faces that are embedded together; above 1 the first of them waits for the last.
         clock: counts the seconds of cutting, embedding and the heads.
 
