@@ -22,6 +22,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
+from expression import permutation_p
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -30,7 +31,6 @@ import fusionkit
 from fusionkit.grid.contrasts import Contrasts, StoredRow
 from fusionkit.grid.results import RunResults
 from fusionkit.stats.crossed import Estimate
-from fusionkit.stats.intervals import permutation_p
 
 SIZES = (1, 2, 3, 5, 10)  # seeds of a row
 OTHER = "plain-mean"

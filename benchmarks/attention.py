@@ -57,17 +57,17 @@ def head(way: str, fusion: str, seed: int, out: str) -> Work:
     single_thread()
     if way == "torch":
         token_attention.scalar_attention = scalar_attention.plain_attention  # type: ignore[attr-defined]
-    rows, features, classes, work = _main_command(fusion)
+    rows, features, work = _main_command(fusion)
 
     def train() -> None:
-        found = fit(features, rows, classes, work.fusion, work.recipe, seed, "cpu")
+        found = fit(features, rows, work.fold_data.task, work.fusion, work.recipe, seed, "cpu")
         np.save(Path(out) / f"{way}.npy", found.test_logits)
 
     return train
 
 
-def _main_command(fusion: str) -> tuple[Any, Any, int, Any]:
-    """Rows, features, number of classes and plan of the heads of a fusion; embeddings are in the cache."""
+def _main_command(fusion: str) -> tuple[Any, Any, Any]:
+    """Rows, features and plan of the heads of a fusion; embeddings are in the cache."""
     from fusionkit.api import prepare
     from fusionkit.engine.features import load_features
 
@@ -77,18 +77,15 @@ def _main_command(fusion: str) -> tuple[Any, Any, int, Any]:
     keys = {name: embedding.key for name, embedding in work.embeddings.items()}
     rows = work.fold_data.rows
     features = load_features(prepared.store, keys, rows, standardize=work.recipe.standardize, memory=2**33)
-    return rows, features, work.fold_data.task.num_classes, work
+    return rows, features, work
 
 
 def macro_f1(fusion: str, logits: np.ndarray) -> float:
     """Macro-F1 of the test frames with a label and a view."""
-    from fusionkit.contracts.task import SingleLabel
-
-    rows, _, classes, work = _main_command(fusion)
+    rows, _, work = _main_command(fusion)
     truth = work.fold_data.source.table.label[rows.test]
     kept = (truth >= 0) & np.isfinite(logits).all(1)
-    task = SingleLabel(classes)
-    return task.metric(task.counts(truth[kept], logits[kept].argmax(1)))
+    return float(work.fold_data.task.dev_metric(truth[kept], logits[kept]))
 
 
 def of_steps(_: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from expression import expression
 
 from fusionkit.config.config_file import find_config, read_config
 from fusionkit.config.recipe import Recipe
@@ -183,7 +184,7 @@ def heads(rows: int, width: int, epochs: int, device: str) -> tuple[Callable[[],
 
     def ours() -> int:
         for seed in range(HEADS):
-            fit(features, fold, 8, spec, recipe, seed, device)
+            fit(features, fold, expression(8), spec, recipe, seed, device)
         return HEADS * rows * epochs
 
     return bare, ours

@@ -184,7 +184,7 @@ def heads_alone(plan: Plan, store: EmbeddingStore) -> Cost:
         keys = {name: item.key for name, item in heads[0].embeddings.items()}
         features = load_features(store, keys, fold_data.rows, standardize=True, memory=2**31)
         for head in heads:
-            call = (features, fold_data.rows, fold_data.task.num_classes, head.fusion, head.recipe, head.seed, "cpu")
+            call = (features, fold_data.rows, fold_data.task, head.fusion, head.recipe, head.seed, "cpu")
             total += timed(lambda call=call: fit(*call))[0]
     return total
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from expression import expression
 from heads_peers import CLASSES, PEERS, VIEWS, Data
 from interleaved import Work, contestants, in_turn, machine, serve, started
 
@@ -63,7 +64,7 @@ def fusionkit(data: str, epochs: int, fusion: str, frames: int = TRAIN) -> Work:
         places[0], given.train_label, places[0].astype(str), places[1], given.dev_label, places[2], number, number
     )
     recipe = Recipe(epochs=epochs, patience=0)
-    return lambda: fit(features, rows, CLASSES, Spec.parse(fusion), recipe, 0, "cpu")
+    return lambda: fit(features, rows, expression(CLASSES), Spec.parse(fusion), recipe, 0, "cpu")
 
 
 def tight_loop(data: str, epochs: int, fusion: str = "", frames: int = TRAIN) -> Work:

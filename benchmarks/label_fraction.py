@@ -30,12 +30,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from expression import accuracy, interval, paired_difference
 
 from fusionkit.config.config_file import find_config, read_config
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.registry import DATASETS
 from fusionkit.stats.crossed import Estimate
-from fusionkit.stats.intervals import accuracy, holm, interval, paired_difference
+from fusionkit.stats.intervals import holm
 
 if TYPE_CHECKING:
     from fusionkit.grid.results import Row

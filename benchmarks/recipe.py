@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 import numpy as np
+from expression import expression
 from interleaved import machine
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -175,7 +176,7 @@ def fitted(draw: Draw, fusion: str, recipe: Recipe, seed: int) -> Fitted:
     rows = FoldRows(train, draw.label["train"], train.astype(str), dev, draw.label["dev"], test, number, number)
     classes = int(max(label.max() for label in draw.label.values())) + 1
     started = time.process_time()
-    head = fit(draw.features, rows, classes, Spec(fusion), recipe, seed, "cpu")
+    head = fit(draw.features, rows, expression(classes), Spec(fusion), recipe, seed, "cpu")
     return Fitted(draw.score("test", head.test_logits.argmax(1)), head.steps, time.process_time() - started)
 
 

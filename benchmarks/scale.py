@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from expression import expression
 
 from fusionkit.api import Prepared, execute, prepare
 from fusionkit.engine.features import load_features
@@ -189,7 +190,7 @@ def compare(prepared: Prepared, rounds: int, most: float) -> bool:
                 began = time.process_time()
                 memory = int(most * GIB) if held else int(most * GIB / 8)
                 features = load_features(prepared.store, keys, rows, standardize=True, memory=memory)
-                logits.append(fit(features, rows, 8, head.fusion, head.recipe, 0, "cpu").test_logits)
+                logits.append(fit(features, rows, expression(8), head.fusion, head.recipe, 0, "cpu").test_logits)
                 seconds[held] += [time.process_time() - began] if turn else []
         same &= all(np.array_equal(logits[0], other, equal_nan=True) for other in logits)
         ratio = statistics.median(seconds[False]) / statistics.median(seconds[True])

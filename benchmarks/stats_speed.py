@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from expression import interval, paired_difference, permutation_p
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,6 @@ from fusionkit.engine.score import Score
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.run import Results
-from fusionkit.stats.intervals import interval, paired_difference, permutation_p
 from fusionkit.storage.artifact import SCHEMA
 
 SEEDS = 5

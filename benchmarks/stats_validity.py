@@ -13,13 +13,13 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from expression import interval, macro_f1, paired_difference, permutation_p
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.stats import chi2
 
 from fusionkit.stats.bootstrap import bootstrap_estimate
-from fusionkit.stats.intervals import interval, macro_f1, paired_difference, permutation_p
 
 PRIOR = np.array([0.30, 0.05, 0.03, 0.03, 0.16, 0.13, 0.08, 0.22])
 CLASSES = len(PRIOR)

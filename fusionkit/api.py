@@ -208,6 +208,7 @@ def bench(
     config: str | Path | None = None,
     *,
     datasets: Any = None,
+    task: Any = None,
     split: Any = None,
     extractor: Any = None,
     backbones: Any = None,
@@ -242,6 +243,7 @@ def bench(
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
         datasets: one or several data sets, as :func:`from_arrays` returns one.
+        task: what is predicted: ``expression``, ``votes``, ``action-units`` or ``valence-arousal``.
         split: ``official``, ``holdout:...``, ``kfold:...`` or ``cross:...``.
         extractor: one or several region extractors.
         backbones: one or several backbones; a dict from views to backbones gives each view its own.
@@ -287,6 +289,7 @@ def bench(
     """
     keys = {
         "datasets": datasets,
+        "task": task,
         "split": split,
         "extractor": extractor,
         "backbones": backbones,

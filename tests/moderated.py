@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from toy_tasks import leave_one_out
 
 from fusionkit.stats.crossed import Estimate, SeedPrior, SeedVariance, estimate, sum_of
-from fusionkit.stats.intervals import leave_one_out
 
 
 def score_estimate(own: np.ndarray, every: Sequence[np.ndarray]) -> Estimate:

@@ -80,15 +80,17 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
             classes = toy.classes or [f"class{c}" for c in range(counts.shape[-1])]
             share = slice(index, None, len(toy.folds))
             frames = int(counts[share].sum())
+            diagnostics: dict[str, float] = {"ece": 0.1, "predicted_classes": counts.shape[-1]}
             info = {
                 "head": head,
                 "seed": seed,
                 "fold": fold,
                 "smoother": axes["smoother"],
                 "recipe": axes["recipe"],
-                "per_class_f1": dict.fromkeys(classes, 0),
-                "ece": 0.1,
-                "predicted_classes": counts.shape[-1],
+                "task": "expression",
+                "scores": dict.fromkeys(classes, 0),
+                "measures": {"accuracy": 0.5, "uar": 0.5},
+                "diagnostics": diagnostics,
                 "n_frames": frames,
                 "n_clips": len(units[share]),
                 "n_complete": frames - 1,
@@ -97,5 +99,5 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "gflops": toy.cost / 10,
                 "steps": 300,
             }
-            folder.write_cell(cell, Score(units[share], counts[share], 0.1, counts.shape[-1]), info)
+            folder.write_cell(cell, Score(units[share], counts[share], diagnostics), info)
     return {"id": name, "axes": axes, "reference": toy.reference, "random_weights": toy.random_weights, "cells": cells}

@@ -171,6 +171,15 @@ Datasets = Annotated[
         rich_help_panel=AXES,
     ),
 ]
+Task = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SPEC",
+        help=f"What is predicted: expression, votes, action-units or valence-arousal. {_CONFIG}",
+        autocompletion=completion.components("tasks"),
+        rich_help_panel=AXES,
+    ),
+]
 Split = Annotated[
     list[str] | None,
     typer.Option(

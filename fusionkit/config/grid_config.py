@@ -13,12 +13,13 @@ from fusionkit.config.views import RegionSet, View, parse_region_set, regions_of
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
-from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS
+from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, TASKS
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates, variants
 from fusionkit.storage.identity import digest
 
 MOST_DIVIDED = 12  # views of --subsets; 12 have 4,095 subsets
+EXPRESSION = Spec("expression")  # the task that is meant without another
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 
@@ -85,6 +86,7 @@ class GridConfig:
     reference: str | RegionSet | None
     limit: int | None
     impute: str = IMPUTE[0]
+    task: Spec = EXPRESSION
     plugins: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
 
@@ -93,6 +95,7 @@ class GridConfig:
         reference = self.reference
         return {
             "datasets": [str(spec) for spec in self.datasets],
+            "task": str(self.task),
             "split": str(self.split),
             "extractor": [str(spec) for spec in self.extractors],
             "backbones": [_backbone_value(choice) for choice in self.backbones],
@@ -151,6 +154,7 @@ class _GridResolver(Resolver):
         grid = GridConfig(
             name=name,
             datasets=datasets,
+            task=self._task(),
             split=self.split(),
             extractors=extractors,
             backbones=self._backbones(),
@@ -170,6 +174,13 @@ class _GridResolver(Resolver):
         self._check_size(grid)
         self.raise_problems()
         return grid
+
+    def _task(self) -> Spec:
+        spec = self.make("task", self.raw["task"], Spec.of)
+        if spec is None:
+            return EXPRESSION  # not used: the problem is raised
+        self.check_component("task", TASKS, spec)
+        return spec
 
     def _fusions(self) -> tuple[Spec, ...]:
         specs = self.components("fusions", FUSIONS)

@@ -8,6 +8,7 @@ DEFAULT_SMOOTHERS = ("none", "window:width=auto")
 DEFAULTS: dict[str, dict[str, Any]] = {
     "bench": {
         "datasets": "synthetic",
+        "task": "expression",
         "split": "auto",
         "extractor": "template:layout=emotic",
         "backbones": "hog",

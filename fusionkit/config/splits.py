@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Annotated
@@ -15,6 +15,7 @@ import numpy as np
 from fusionkit.config.section import Section
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.contracts.option_types import Range
+from fusionkit.contracts.task import Task
 from fusionkit.errors import DataError
 from fusionkit.registry import did_you_mean
 from fusionkit.registry.spec import Spec
@@ -169,89 +170,89 @@ def split_problems(spec: Spec) -> list[str]:
 
 
 def divide(
-    spec: Spec, table: FrameTable, classes: tuple[str, ...], composites: Composites | None = None
+    spec: Spec, table: FrameTable, task: Task, values: np.ndarray, composites: Composites | None = None
 ) -> tuple[list[Fold], list[str]]:
     """Return the folds of a split, and warnings about them.
 
     Args:
         spec: the split.
         table: the frames.
-        classes: class names.
+        task: whose strata have equal shares in all parts, as far as units allow.
+        values: (N, ...) labels of the task.
         composites: composite frames, which are used for training only. Default: none.
 
     Raises:
-        DataError: if the labels are not sufficient: none, of one class only, or in each fold a class without training
-            frames. If only some folds lack a class, their cells fail.
+        DataError: if the labels are not sufficient: none, of one class only, or in each fold a part of the task (such
+            as a class) without training frames. If only some folds lack one, their cells fail.
     """
+    table = replace(table, label=task.strata(values))
     labelled = table.label[table.label != UNLABELLED]
     if not len(labelled):
         raise DataError("no frame is labelled")
-    if len(np.unique(labelled)) < 2:
-        raise DataError(f"every labelled frame is {classes[labelled[0]]!r}; at least two classes are needed")
+    if task.exclusive and len(np.unique(labelled)) < 2:
+        raise DataError(f"every labelled frame is {task.names[labelled[0]]!r}; at least two classes are needed")
     splitter = SPLITS[spec.name](**spec.options)
     if composites is None:
         folds = splitter.folds(table)
     else:
         real = np.setdiff1d(np.arange(len(table)), composites.rows)
         folds = [composites.join(fold, table, real) for fold in splitter.folds(table.take(real))]
-    labels = [{part: _labels(table, fold, part) for part in ("train", "dev", "test")} for fold in folds]
-    return folds, _check_folds(spec, folds, labels, classes) + [leak for fold in folds for leak in _leaks(table, fold)]
+    labels = [{part: values[_labelled(table, fold, part)] for part in ("train", "dev", "test")} for fold in folds]
+    return folds, _check_folds(spec, folds, labels, task) + [leak for fold in folds for leak in _leaks(table, fold)]
 
 
-def check_training_classes(fold: str, label: np.ndarray, classes: Sequence[str]) -> None:
-    """Check that every class is in the training frames of a fold.
+def check_training_labels(fold: str, task: Task, values: np.ndarray) -> None:
+    """Check that every part of a task (such as a class) is in the training frames of a fold.
 
     Args:
         fold: its name.
-        label: (n,) int, labels of its labelled training frames.
-        classes: class names.
+        task: the task.
+        values: (n, ...) labels of its labelled training frames.
 
     Raises:
-        DataError: with the absent classes.
+        DataError: with the absent parts.
     """
-    if absent := _absent(label, classes):
-        drop = f"class_map={{{absent.split(', ')[0][1:-1]}:null}}"
-        hint = f"drop it with {drop}, merge it with another, use fewer folds, or the stratified split holdout"
-        raise DataError(f"split {fold}: no training frame of class {absent}", hint=hint)
+    if absent := task.absent(values):
+        drop = f"drop it with class_map={{{absent[0]}:null}}, merge it with another, " if task.exclusive else ""
+        hint = f"{drop}use fewer folds, or the stratified split holdout"
+        raise DataError(f"split {fold}: no training frame of {task.part} {_quoted(absent)}", hint=hint)
 
 
-def _check_folds(
-    spec: Spec, folds: Sequence[Fold], labels: Sequence[dict[str, np.ndarray]], classes: Sequence[str]
-) -> list[str]:
-    """Return warnings about absent classes.
+def _check_folds(spec: Spec, folds: Sequence[Fold], labels: Sequence[dict[str, np.ndarray]], task: Task) -> list[str]:
+    """Return warnings about absent parts of the task.
 
     Raises:
-        DataError: if dev or test of a fold has no labelled frame, or each fold lacks a class in train.
+        DataError: if dev or test of a fold has no labelled frame, or each fold lacks a part in train.
     """
     notes: list[str] = []
     faults: list[DataError] = []
     for fold, label in zip(folds, labels, strict=True):
         try:
-            check_training_classes(fold.name, label["train"], classes)
+            check_training_labels(fold.name, task, label["train"])
         except DataError as error:
             faults.append(error)
         for part in ("test", "dev"):
             if not len(label[part]):
                 raise faults[-1] if faults else DataError(f"split {fold.name}: no labelled {part} frame")
-        if absent := _absent(label["dev"], classes):
-            notes.append(f"split {fold.name}: dev has no frame of class {absent}, so choices on dev ignore it")
+        if absent := task.absent(label["dev"]):
+            listed = _quoted(absent)
+            notes.append(f"split {fold.name}: dev has no frame of {task.part} {listed}, so choices on dev ignore it")
     if len(faults) == len(folds):  # no cell could be trained
         raise faults[0]
-    if absent := _absent(np.concatenate([label["test"] for label in labels]), classes):
-        notes.insert(0, f"split {spec}: test has no frame of class {absent}; scores are means over the other classes")
+    if absent := task.absent(np.concatenate([label["test"] for label in labels])):
+        means = f"scores are means over the other {task.parts}"
+        notes.insert(0, f"split {spec}: test has no frame of {task.part} {_quoted(absent)}; {means}")
     return [*(f"{fault}; the cells of this fold fail" for fault in faults), *notes]
 
 
-def _absent(label: np.ndarray, classes: Sequence[str]) -> str:
-    """Return the names of the classes that no label has; empty if there is none."""
-    counts = np.bincount(label, minlength=len(classes))
-    return ", ".join(repr(name) for name, count in zip(classes, counts, strict=True) if not count)
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
-def _labels(table: FrameTable, fold: Fold, part: str) -> np.ndarray:
+def _labelled(table: FrameTable, fold: Fold, part: str) -> np.ndarray:
     rows = fold.rows(part)
-    labels: np.ndarray = table.label[rows[table.label[rows] != UNLABELLED]]
-    return labels
+    found: np.ndarray = rows[table.label[rows] != UNLABELLED]
+    return found
 
 
 def _leaks(table: FrameTable, fold: Fold) -> list[str]:

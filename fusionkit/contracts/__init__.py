@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, FusionOutput, ParameterGroup, StackedFusion
     from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
     from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
-    from fusionkit.contracts.task import Labels, LossOptions, SingleLabel, Task
+    from fusionkit.contracts.task import Labels, LossOptions, Task
 
 __all__ = [
     "UNLABELLED",
@@ -41,7 +41,6 @@ __all__ = [
     "Positive",
     "Probability",
     "Range",
-    "SingleLabel",
     "Smoother",
     "StackedFusion",
     "Stream",
@@ -57,7 +56,7 @@ _NAMES = {
     "fusion": ("Batch", "FittedFusion", "Fusion", "FusionOutput", "ParameterGroup", "StackedFusion"),
     "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
     "smoother": ("CausalSmoother", "Smoother", "Stream"),
-    "task": ("Labels", "LossOptions", "SingleLabel", "Task"),
+    "task": ("Labels", "LossOptions", "Task"),
 }
 
 

@@ -158,6 +158,7 @@ class Fusion(Component, nn.Module):
         max_views: largest number of views; None for any.
         needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``, ``clip`` for
             views (B, T, D_v) of windows of T frames, see :class:`fusionkit.contracts.clip_fusion.ClipFusion`.
+        exclusive: whether it needs classes that exclude each other, because it combines their probabilities.
         missing: ``masked`` if :meth:`fuse` reads ``present``, so that the values of a missing auxiliary view have no
             effect; ``imputed`` if it relies on the training mean.
         symmetric: True if swapping the contents of two auxiliary views of equal width never changes the result, False
@@ -174,6 +175,7 @@ class Fusion(Component, nn.Module):
     min_views: ClassVar[int] = 1
     max_views: ClassVar[int | None] = None
     needs: ClassVar[Literal["pooled", "tokens", "clip"]] = "pooled"
+    exclusive: ClassVar[bool] = False
     missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
     symmetric: bool | None = None
     recipe: ClassVar[dict[str, Any]] = {}
@@ -411,12 +413,14 @@ class FittedFusion(Component, ABC):
     Attributes:
         min_views: least number of views that it takes.
         max_views: largest number of views; None for any.
+        exclusive: it needs classes that exclude each other.
     """
 
     kind: ClassVar[str] = "fusion"
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
     min_views: ClassVar[int] = 1
     max_views: ClassVar[int | None] = None
+    exclusive: ClassVar[bool] = True
 
     def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
         self.in_dims = dict(in_dims)

@@ -66,6 +66,7 @@ class Smoother(Component, ABC):
         causal: whether the result at a frame uses no later frame.
         needs: input of :meth:`smooth`: class probabilities, logits or embeddings.
         hard: whether the result is one-hot: a decision, not a probability. An option may set it for an instance.
+        discrete: whether it decides for classes; not for tasks of values.
         fitted: whether :meth:`fit` learns something. Such a smoother is fitted before use, and its key has the seed.
             The learned state is stored with a cell: see :meth:`state`.
         auto: options that may be ``'auto'``, each with its candidate values, the mildest first. The value is chosen
@@ -76,6 +77,7 @@ class Smoother(Component, ABC):
     causal: ClassVar[bool] = False
     needs: ClassVar[Literal["probs", "logits", "embeddings"]] = "probs"
     hard: bool = False
+    discrete: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
 

@@ -62,10 +62,10 @@ class FoldRows:
 
     Attributes:
         train: (n,) labelled rows only.
-        train_label: (n,) int64 in 0..C-1.
+        train_label: (n, ...) labels of the task.
         train_unit: (n,) str.
         dev: (m,) rows, unlabelled ones too.
-        dev_label: (m,) int64, -1 unlabelled.
+        dev_label: (m, ...) labels of the task, unlabelled ones too.
         test: (k,) rows, unlabelled ones too.
         clip: (N,) int64 of all rows of the table; equal for the frames of one clip.
         number: (N,) int64 of all rows: number of the frame in its clip.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fusionkit.config.recipe import Recipe
-from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.flops import gflops
 from fusionkit.contracts.fusion import (
     Batch,
@@ -27,7 +25,7 @@ from fusionkit.contracts.fusion import (
     named_inputs,
 )
 from fusionkit.contracts.inputs import WatchedTensors, errors_of, input_changed, read_only
-from fusionkit.contracts.task import SingleLabel
+from fusionkit.contracts.task import LossOptions, Task
 from fusionkit.engine.features import (
     Arrays,
     FeaturesInMemory,
@@ -39,6 +37,7 @@ from fusionkit.engine.features import (
     Timeline,
     batches_of,
 )
+from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
     PREDICTED,
     clip_edges,
@@ -59,7 +58,6 @@ if TYPE_CHECKING:
 
 REVISION = 2  # raise when the same features give other heads than before
 EVALUATED = 4096  # frames per batch where nothing is trained
-_SMALLEST = 1e-30  # least 1 - p in the focal loss: a power below 1 has no slope at 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,7 @@ class Head:
         test_complete: (k,) bool: the test frames that have every view.
         params: number of learned values, head and fusion together.
         gflops: of one frame, forward, by torch's flop counter with fused attention off; 0 for a fitted fusion.
-        history: dev macro-F1 of each epoch.
+        history: dev metric of each epoch.
         best_epoch: the epoch that was kept, from 1; 0 for a fitted fusion.
         steps: gradient steps of all epochs; 0 for a fitted fusion.
     """
@@ -90,7 +88,7 @@ class Head:
 
 
 def fit(
-    features: FoldFeatures, rows: FoldRows, classes: int, fusion: Spec, recipe: Recipe, seed: int, device: str
+    features: FoldFeatures, rows: FoldRows, task: Task, fusion: Spec, recipe: Recipe, seed: int, device: str
 ) -> Head:
     """Train one head.
 
@@ -100,7 +98,7 @@ def fit(
     Args:
         features: train, dev and test features of a fold.
         rows: rows and labels of the fold, without test labels.
-        classes: C.
+        task: the prediction task.
         fusion: the fusion to train.
         recipe: training recipe (optimiser, epochs, loss).
         seed: of initialisation, batch order and the fusion's random draws.
@@ -113,16 +111,16 @@ def fit(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = FUSIONS.build(fusion, in_dims=features.widths, num_classes=classes)
+        built = FUSIONS.build(fusion, in_dims=features.widths, num_classes=task.outputs)
         if isinstance(built, FittedFusion):
-            return _fit_at_once(built, features, rows, fusion, seed)
+            return _fit_at_once(built, features, rows, task, fusion, seed)
         built.attach_head()
         if isinstance(built.head, nn.Linear):
             nn.init.zeros_(built.head.weight)
             nn.init.zeros_(built.head.bias)
         if recipe.view_heads:
             built = WithViewHeads(built, recipe.view_heads, recipe.gradient_modulation)
-        return _Training(built.to(device), features, rows, fusion, recipe, seed, device).run()
+        return _Training(built.to(device), features, rows, task, fusion, recipe, seed, device).run()
 
 
 def tokens_needed(fusion: Spec) -> int:
@@ -134,25 +132,27 @@ def tokens_needed(fusion: Spec) -> int:
 
 
 class _Training:
-    """The training loop: batches in an order drawn from the seed, early stopping on dev macro-F1."""
+    """The training loop: batches in an order drawn from the seed, early stopping on the dev metric."""
 
     def __init__(
         self,
         fusion: Fusion,
         features: FoldFeatures,
         rows: FoldRows,
+        task: Task,
         spec: Spec,
         recipe: Recipe,
         seed: int,
         device: str,
     ) -> None:
         self.fusion = fusion
+        self.task = task
         self.spec = spec
         self.recipe = recipe
         self.device = device
         self.features = features
         self.dev_label = rows.dev_label
-        self.dev_rows = np.flatnonzero((rows.dev_label != UNLABELLED) & features.dev.seen)
+        self.dev_rows = np.flatnonzero(task.labelled(rows.dev_label) & features.dev.seen)
         if not len(self.dev_rows):
             raise CellError("no dev frame has both a label and a view, so no epoch can be selected")
         kept = np.flatnonzero(features.train.seen)
@@ -170,7 +170,7 @@ class _Training:
         self.filling = {  # a missing view holds its training mean, which standardising brings to zero
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
-        fusion.criterion = criterion(recipe, self.target, fusion.num_classes)
+        fusion.criterion = task.criterion(self.target, loss_options(recipe))
         self.steps = 0
 
     def run(self) -> Head:
@@ -179,7 +179,7 @@ class _Training:
         optimizer = self._optimizer(groups)
         last_change = max(epoch for group in groups for epoch in (group.first_epoch, (group.last_epoch or 0) + 1))
         history: list[float] = []
-        best, best_state = -1.0, self._state()
+        best, best_state = -math.inf, self._state()
         for epoch in range(1, self.recipe.epochs + 1):
             _freeze(groups, epoch)
             self._epoch(optimizer, epoch)
@@ -264,9 +264,7 @@ class _Training:
 
     def _dev_score(self) -> float:
         logits = evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
-        predicted = np.nan_to_num(logits).argmax(1)
-        task = SingleLabel(self.fusion.num_classes)
-        return task.metric(task.counts(self.dev_label[self.dev_rows], predicted[self.dev_rows]))
+        return self.task.dev_metric(self.dev_label[self.dev_rows], unsmoothed(self.task, logits[self.dev_rows]))
 
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.fusion.state_dict().items()}
@@ -288,7 +286,9 @@ def _freeze(groups: list[ParameterGroup], epoch: int) -> None:
                 parameter.requires_grad_(group.trained_in(epoch))
 
 
-def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, spec: Spec, seed: int) -> Head:
+def _fit_at_once(
+    fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, task: Task, spec: Spec, seed: int
+) -> Head:
     train, dev, test = features.train, features.dev, features.test
     if not (
         isinstance(train, FeaturesInMemory) and isinstance(dev, FeaturesInMemory) and isinstance(test, FeaturesInMemory)
@@ -300,7 +300,7 @@ def _fit_at_once(fusion: FittedFusion, features: FoldFeatures, rows: FoldRows, s
         )
     kept = np.flatnonzero(train.seen)
     train = train.take(kept)
-    label, unit = read_only(rows.train_label[kept]), read_only(rows.train_unit[kept])
+    label, unit = read_only(task.hard_labels(rows.train_label[kept])), read_only(rows.train_unit[kept])
     with _fusion_errors(spec, train):
         fusion.fit(_read_only(train.views), label, unit, seed)
     state = fusion.state()
@@ -428,41 +428,9 @@ def _shapes(features: FrameFeatures) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in features.shapes.items())
 
 
-def criterion(recipe: Recipe, target: Tensor, num_classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the training loss of a recipe: the mean over a batch, each frame weighted by its class.
-
-    A class without a training frame counts as if it had one.
-
-    Args:
-        recipe: ``loss``, ``focal_gamma``, ``label_smoothing``, ``logit_adjustment``, ``class_weights`` are read.
-        target: (N,) int64 in 0..C-1: the training labels, for class weights and the prior.
-        num_classes: C.
-
-    Returns:
-        (logits (B, C), target (B,)) to a scalar >= 0, in nats.
-
-    Reference:
-        Focal loss: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equations 4 and 5, here divided by
-        the sum of the batch's weights. Logit adjustment: Menon et al., Long-tail Learning via Logit Adjustment, ICLR
-        2021, equation 10. Label smoothing: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016.
-    """
-    counts = target.bincount(minlength=num_classes).clamp(min=1)
-    weight = (len(target) / (num_classes * counts)).float() if recipe.class_weights == "balanced" else None
-    shift = recipe.logit_adjustment * (counts / counts.sum()).log() if recipe.logit_adjustment else None
-
-    def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, truth, weight=weight, label_smoothing=recipe.label_smoothing)
-
-    def focal(logits: Tensor, truth: Tensor) -> Tensor:
-        surprise = functional.cross_entropy(logits, truth, reduction="none")
-        doubt = (-(-surprise).expm1()).clamp(min=_SMALLEST)  # 1 - p of the true class, exact where p is near 1
-        each = doubt**recipe.focal_gamma * surprise
-        return each.mean() if weight is None else (weight[truth] * each).sum() / weight[truth].sum()
-
-    loss = focal if recipe.loss == "focal" else cross_entropy
-    if shift is None:
-        return loss
-    return lambda logits, truth: loss(logits + shift, truth)
+def loss_options(recipe: Recipe) -> LossOptions:
+    """Return the options of a recipe that change the loss."""
+    return LossOptions(**{item.name: getattr(recipe, item.name) for item in fields(LossOptions)})
 
 
 class WithViewHeads(Fusion):

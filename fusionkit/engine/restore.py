@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.task import Task
 from fusionkit.engine.features import FrameFeatures, Timeline, batches_of
+from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.errors import FusionKitError, PluginError, cause_of, component_errors
-from fusionkit.registry import FUSIONS, SMOOTHERS
+from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
@@ -65,13 +66,13 @@ def restored_fusion(
     return found
 
 
-def restored_smoother(spec: Spec, state: State | None) -> Smoother:
+def restored_smoother(task: Task, spec: Spec, state: State | None) -> TaskSmoother:
     """Build a smoother with the state that was stored of it; None if it does not learn.
 
     Raises:
         PluginError: if it learns and has no state, or does not accept it.
     """
-    smoother: Smoother = SMOOTHERS.build(spec)
+    smoother = TaskSmoother.of(task, spec)
     if not smoother.fitted:
         return smoother
     if state is None:

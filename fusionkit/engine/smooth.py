@@ -1,17 +1,21 @@
-"""Smooth: logits to probabilities, clip by clip. Frames without any view are imputed afterwards."""
+"""Smooth: outputs of a head to predictions, clip by clip. Frames without any view are imputed afterwards."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import errors_of, read_only
-from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.smoother import Smoother, Stream
+from fusionkit.contracts.task import Task
 from fusionkit.engine.features import FrameFeatures
 from fusionkit.errors import PluginError
+from fusionkit.registry import SMOOTHERS
+from fusionkit.registry.spec import Spec
 
 REVISION = 1  # raise when the same logits give other probabilities than before
 
@@ -35,24 +39,151 @@ class ConcatenatedViews:
 Input = np.ndarray | ConcatenatedViews
 
 
+class TaskSmoother:
+    """A smoother of the predictions of a task: one smoother for each distribution over classes.
+
+    Args:
+        task: the prediction task.
+        members: a smoother for each distribution, with the same options.
+    """
+
+    def __init__(self, task: Task, members: Sequence[Smoother]) -> None:
+        self.task, self.members = task, tuple(members)
+        self._edges = [0, *np.cumsum(_widths(task)).tolist()]
+
+    @classmethod
+    def of(cls, task: Task, spec: Spec) -> TaskSmoother:
+        """Build the smoothers of a task."""
+        return cls(task, [SMOOTHERS.build(spec) for _ in _widths(task)])
+
+    @property
+    def needs(self) -> str:
+        """Input of the smoother."""
+        return self.members[0].needs
+
+    @property
+    def causal(self) -> bool:
+        """Whether the result at a frame uses no later frame."""
+        return self.members[0].causal
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the smoother learns."""
+        return self.members[0].fitted
+
+    def input(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the logits or probabilities (n, sum of C_k) float64 of all distributions, from outputs (n, O)."""
+        found = self.task.distributions(outputs)
+        return np.concatenate([softmax(each) if self.needs == "probs" else each for each in found], 1, dtype=np.float64)
+
+    def __call__(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+        """Smooth one clip: input (T, sum of C_k) or embeddings (T, D) to predictions (T, O)."""
+        return self.joined([member(own, frame_numbers) for member, own in self.each(x)])
+
+    def each(self, x: np.ndarray) -> Iterator[tuple[Smoother, np.ndarray]]:
+        """Yield each smoother with its part of an input (..., sum of C_k), or with the embeddings (..., D)."""
+        whole = self.needs == "embeddings"
+        for member, (start, stop) in zip(self.members, pairwise(self._edges), strict=True):
+            yield member, x if whole or len(self.members) == 1 else np.ascontiguousarray(x[..., start:stop])
+
+    def joined(self, found: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the predictions (T, O) from the result (T, C_k) of each smoother.
+
+        Raises:
+            PluginError: if a result has another width.
+        """
+        for each, (start, stop) in zip(found, pairwise(self._edges), strict=True):
+            # The base class cannot check this: a smoother of embeddings knows C only from its labels.
+            if each.shape[1] != stop - start:
+                wanted = (len(each), stop - start)
+                raise PluginError(f"smoother {type(self.members[0]).__name__} gave {each.shape}; expected {wanted}")
+        return self.task.joined(found)
+
+    def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], values: Sequence[np.ndarray], seed: int) -> None:
+        """Fit each smoother; arguments as of :meth:`Smoother.fit`, with labels (T, ...) of the task."""
+        labels = [self.task.class_labels(each) for each in values]
+        parts = [[own for _, own in self.each(x)] for x, _ in clips]
+        for index, member in enumerate(self.members):
+            own = [(read_only(part[index]), numbers) for part, (_, numbers) in zip(parts, clips, strict=True)]
+            member.fit(own, [read_only(each[index]) for each in labels], seed)
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        """Return the learned state of all smoothers."""
+        states = [member.state() for member in self.members]
+        if len(states) == 1 or states[0] is None:
+            return states[0]
+        return {f"{index}.{name}": value for index, own in enumerate(states) for name, value in (own or {}).items()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Load the state from :meth:`state`."""
+        for index, member in enumerate(self.members):
+            start = f"{index}." if len(self.members) > 1 else ""
+            own = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+            member.restore(own)
+
+    def stream(self) -> TaskStream:
+        """Return a new stream."""
+        return TaskStream(self, [member.stream() for member in self.members])
+
+
+def _widths(task: Task) -> list[int]:
+    """Return the number of classes of each distribution of a task."""
+    return [each.shape[1] for each in task.distributions(np.zeros((1, task.outputs)))]
+
+
+class TaskStream:
+    """Smooths the frames of a clip as they arrive: one stream for each distribution of the task.
+
+    Args:
+        smoother: of the task.
+        streams: one of each of its members.
+    """
+
+    def __init__(self, smoother: TaskSmoother, streams: Sequence[Stream]) -> None:
+        self._smoother, self._streams = smoother, streams
+
+    def reset(self) -> None:
+        """Start a new clip with the next frame."""
+        for stream in self._streams:
+            stream.reset()
+
+    def __call__(self, x: np.ndarray, frame_number: int) -> np.ndarray:
+        """Smooth the next frame: input (sum of C_k,) or embedding (D,) to predictions (O,)."""
+        parts = zip(self._streams, self._smoother.each(x), strict=True)
+        predictions: np.ndarray = self._smoother.joined(
+            [stream(own, frame_number)[None] for stream, (_, own) in parts]
+        )[0]
+        return predictions
+
+
+def unsmoothed(task: Task, outputs: np.ndarray) -> np.ndarray:
+    """Return the predictions (n, O) float64 of outputs (n, O)."""
+    return task.joined([softmax(each) for each in task.distributions(outputs)])
+
+
 def smooth(
-    smoother: Smoother, table: FrameTable, seen: np.ndarray, x: Input, prior: np.ndarray, imputation: str = "nearest"
+    smoother: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    table: FrameTable,
+    seen: np.ndarray,
+    x: Input,
+    prior: np.ndarray,
+    imputation: str = "nearest",
 ) -> np.ndarray:
-    """Compute the probabilities of every frame.
+    """Compute the predictions of every frame.
 
     A frame without any view is a gap in time: the smoother does not get it. It is imputed from the results of its clip,
     or with the prior if the clip has none.
 
     Args:
-        smoother: applied to each clip separately.
+        smoother: of the task, applied to each clip separately.
         table: (n,) the frames.
         seen: (n,) bool: frames with at least one view.
-        x: (n, C) the input that the smoother needs; rows that are not seen are ignored.
-        prior: (C,) class shares of the training frames.
+        x: (n, ...) the input that the smoother needs; rows that are not seen are ignored.
+        prior: (O,) prediction for a frame of which nothing is known.
         imputation: method for frames without a view, see :func:`impute`.
 
     Returns:
-        (n, C) float64, rows sum to one.
+        (n, O) float64.
 
     Raises:
         PluginError: if the smoother breaks its contract.
@@ -62,12 +193,7 @@ def smooth(
         there = np.flatnonzero(seen[clip]) + clip.start
         if not len(there):
             continue
-        probs = smoother(x[there], table.number[there])
-        # The base class cannot check this: a smoother of embeddings knows C only from its labels.
-        if probs.shape != (len(there), len(prior)):
-            name = type(smoother).__name__
-            raise PluginError(f"smoother {name} gave {probs.shape}; expected {(len(there), len(prior))}")
-        out[there] = probs
+        out[there] = probs = smoother(x[there], table.number[there])
         absent = np.flatnonzero(~seen[clip]) + clip.start
         if len(absent):  # seldom: most clips have every frame, and there may be as many clips as frames
             out[absent] = impute(imputation, probs, table.number[there], table.number[absent], prior)
@@ -75,7 +201,7 @@ def smooth(
 
 
 def fit_smoother(
-    smoother: Smoother, table: FrameTable, seen: np.ndarray, x: Input, labels: np.ndarray, seed: int
+    smoother: TaskSmoother, table: FrameTable, seen: np.ndarray, x: Input, labels: np.ndarray, seed: int
 ) -> None:
     """Fit a learned smoother on the dev clips.
 
@@ -89,16 +215,16 @@ def fit_smoother(
         if len(there):
             found.append((read_only(x[there]), read_only(table.number[there])))
             truth.append(read_only(labels[there]))
-    with errors_of(f"smoother {type(smoother).__name__}"):
+    with errors_of(f"smoother {type(smoother.members[0]).__name__}"):
         smoother.fit(found, truth, seed)
 
 
-def smoother_input(smoother: Smoother, logits: np.ndarray, embeddings: FrameFeatures | None) -> Input:
-    """Return the input that the smoother needs, float64: (n, C) probabilities or logits, or (n, D) embeddings."""
+def smoother_input(smoother: TaskSmoother, outputs: np.ndarray, embeddings: FrameFeatures | None) -> Input:
+    """Return the input that the smoother needs, float64: (n, sum of C_k) of outputs (n, O), or (n, D) embeddings."""
     if smoother.needs == "embeddings":
         assert embeddings is not None
         return ConcatenatedViews(embeddings)
-    return logits.astype(np.float64) if smoother.needs == "logits" else softmax(logits)
+    return smoother.input(outputs)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ class Axes:
     fusion: str
     recipe: str
     smoother: str
+    task: str = "expression"
 
     @property
     def name(self) -> str:

@@ -9,15 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.folder import StoredCell
+from fusionkit.registry import TASKS
+from fusionkit.registry.spec import Spec
 from fusionkit.stats.bootstrap import bootstrap_estimate
 from fusionkit.stats.crossed import Estimate, SeedPrior, SeedVariance, estimate, sum_of
-from fusionkit.stats.intervals import class_permutation_p, leave_one_out_scores, permutation_p
+from fusionkit.stats.intervals import leave_one_out_scores, part_permutation_p, permutation_p
 
 Test = Literal["crossed", "bootstrap", "permutation"]
 
-MACRO_F1 = 0  # index of macro-F1 in the statistics of a row; classes follow, in their order
+METRIC = 0  # index of the metric in the statistics of a row; the scores of the parts follow, in their order
 _PERMUTATIONS = 10_000
 
 
@@ -28,7 +31,7 @@ class StoredRow:
     Attributes:
         entry: the row as in ``grid.json``.
         cells: finished cells by seed and fold.
-        counts: (U, C, C) by seed, over all folds; only complete seeds.
+        counts: (U, *shape) by seed, over all folds, what the task counts; only complete seeds.
         units: (U,) tested units (subjects or videos).
         failures: message by cell id.
     """
@@ -50,10 +53,12 @@ class StoredRow:
         """Axes of the row."""
         return Axes(**self.entry["axes"])
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, in the order of the counts; none if no cell is finished."""
-        return list(next((cell.info["per_class_f1"] for cell in self.cells.values()), ()))
+    @cached_property
+    def task(self) -> Task:
+        """The prediction task; without parts if no cell is finished."""
+        names = list(next((cell.info["scores"] for cell in self.cells.values()), ()))
+        task: Task = TASKS.build(Spec.parse(self.axes.task), names=names)
+        return task
 
     @property
     def seeds(self) -> list[int]:
@@ -62,24 +67,32 @@ class StoredRow:
 
     @property
     def score(self) -> float:
-        """Mean macro-F1 over seeds."""
-        return float(np.mean([full[MACRO_F1] for full, _ in self.statistics.values()]))
+        """Mean metric over seeds."""
+        return float(np.mean([full[METRIC] for full, _ in self.statistics.values()]))
 
     @cached_property
     def statistics(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """By seed: macro-F1 and the F1 of each class, (1 + C,) of all units, and (U, 1 + C) without each of them."""
-        full, left = leave_one_out_scores(np.stack(list(self.counts.values())))
+        """By seed: the metric and the score of each part, (1 + K,) of all units, (U, 1 + K) without each of them."""
+        full, left = leave_one_out_scores(self.task, np.stack(list(self.counts.values())))
         return dict(zip(self.counts, zip(full, left, strict=True), strict=True))
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """Annotated frames (U, C) of each class."""
-        truth: np.ndarray = next(iter(self.counts.values())).sum(-1)
-        return truth
+        """What of the counts of each unit depends on labels alone, (U, T)."""
+        return self.task.truth(next(iter(self.counts.values())))
+
+    @cached_property
+    def support(self) -> np.ndarray:
+        """Frames (U, K) by which each part can be scored."""
+        return self.task.support(next(iter(self.counts.values())))
 
     def is_paired_with(self, other: StoredRow) -> bool:
-        """Return whether both rows were tested on the same units and frames."""
-        return np.array_equal(self.units, other.units) and np.array_equal(self.truth, other.truth)
+        """Return whether both rows were tested on the same task, units and frames."""
+        return (
+            self.axes.task == other.axes.task
+            and np.array_equal(self.units, other.units)
+            and np.array_equal(self.truth, other.truth)
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -97,7 +110,7 @@ class Term:
 
     @property
     def counts(self) -> np.ndarray:
-        """Counts (S, U, C, C)."""
+        """Counts (S, U, *shape)."""
         return np.stack([self.row.counts[seed] for seed in self.seeds])
 
     def series(self, statistic: int) -> np.ndarray:
@@ -109,6 +122,7 @@ class Term:
         return self.weight * np.array([self.row.statistics[seed][1][:, statistic] for seed in self.seeds])
 
 
+_Data = tuple[str, str, str]  # data set, split and task, on which rows are comparable
 _Pattern = tuple[tuple[str, float], ...]  # smoothers of rows that share their heads, with their weights
 
 
@@ -125,29 +139,29 @@ class Contrasts:
 
     def __init__(self, rows: Iterable[StoredRow], test: Test = "crossed") -> None:
         self.test = test
-        self._heads: dict[tuple[str, str], dict[tuple[str, ...], dict[str, StoredRow]]] = {}
+        self._heads: dict[_Data, dict[tuple[str, ...], dict[str, StoredRow]]] = {}
         for row in rows:
-            data = self._heads.setdefault((row.axes.dataset, row.axes.split), {})
+            data = self._heads.setdefault(_data(row), {})
             data.setdefault(row.heads, {})[row.axes.smoother] = row
-        self._priors: dict[tuple[tuple[str, str], _Pattern, int], SeedPrior] = {}
+        self._priors: dict[tuple[_Data, _Pattern, int], SeedPrior] = {}
 
-    def score(self, row: StoredRow, statistic: int = MACRO_F1, seeds: Sequence[int] | None = None) -> Estimate:
+    def score(self, row: StoredRow, statistic: int = METRIC, seeds: Sequence[int] | None = None) -> Estimate:
         """Estimate a statistic of a row over its seeds, or over some of them."""
-        return self._estimate([Term(row, 1.0, seeds or row.seeds)], statistic, (0.0, 1.0))
+        return self._estimate([Term(row, 1.0, seeds or row.seeds)], statistic)
 
     def seed_sd(self, row: StoredRow) -> tuple[float, float]:
-        """Return the standard deviation of macro-F1 over seeds: of the row's seeds, and moderated; NaN for one seed."""
+        """Return the standard deviation of the metric over seeds: of the row's, and moderated; NaN for one seed."""
         if len(row.seeds) < 2:
             return float("nan"), float("nan")
         term, n_seeds = Term(row, 1.0, row.seeds), len(row.seeds)
-        own, moderated = SeedVariance.of(term.series(MACRO_F1)), self._seed_variance([term], MACRO_F1)
+        own, moderated = SeedVariance.of(term.series(METRIC)), self._seed_variance([term], METRIC)
         assert moderated is not None
         return (own.of_mean * n_seeds) ** 0.5, (moderated.of_mean * n_seeds) ** 0.5
 
     def difference(
         self, a: Sequence[StoredRow], b: Sequence[StoredRow], seeds: Sequence[Sequence[int]] | None = None
     ) -> Estimate | None:
-        """Estimate the mean difference in macro-F1 over K pairs of rows.
+        """Estimate the mean difference in the metric over K pairs of rows.
 
         The K pairs are fixed, not a sample: the interval is over units and seeds.
 
@@ -159,7 +173,7 @@ class Contrasts:
         Returns:
             None if the rows have different test frames or no finished seed in common.
         """
-        found = self.differences(a, b, seeds, [MACRO_F1])
+        found = self.differences(a, b, seeds, [METRIC])
         return found[0] if found else None
 
     def differences(
@@ -175,7 +189,7 @@ class Contrasts:
             a: K rows.
             b: K rows.
             seeds: as there.
-            statistics: indices. Default: macro-F1, then each class.
+            statistics: indices. Default: the metric, then each part.
         """
         rows = [*a, *b]
         if seeds is None:
@@ -184,16 +198,18 @@ class Contrasts:
             return None
         weights = [1 / len(a)] * len(a) + [-1 / len(b)] * len(b)
         terms = [Term(*each) for each in zip(rows, weights, seeds, strict=True)]
-        statistics = range(1 + rows[0].truth.shape[1]) if statistics is None else statistics
-        found = [self._estimate(terms, each, (-1.0, 1.0)) for each in statistics]
+        statistics = range(1 + rows[0].support.shape[1]) if statistics is None else statistics
+        found = [self._estimate(terms, each) for each in statistics]
         if self.test != "permutation":
             return found
-        swapped = _swapped(terms[: len(a)], terms[len(a) :], with_classes=len(statistics) > 1)
+        swapped = _swapped(terms[: len(a)], terms[len(a) :], with_parts=len(statistics) > 1)
         return [replace(each, p=float(swapped[index])) for each, index in zip(found, statistics, strict=True)]
 
-    def _estimate(self, terms: Sequence[Term], statistic: int, within: tuple[float, float]) -> Estimate:
+    def _estimate(self, terms: Sequence[Term], statistic: int) -> Estimate:
+        task = terms[0].row.task
+        within = (task.least, 1.0) if len(terms) == 1 else (task.least - 1, 1 - task.least)
         if self.test == "bootstrap":
-            return bootstrap_estimate([(term.weight, term.counts) for term in terms], statistic)
+            return bootstrap_estimate(task, [(term.weight, term.counts) for term in terms], statistic)
         full = np.sum([term.series(statistic) for term in terms], 0)
         left = np.sum([term.left_out(statistic) for term in terms], 0)
         if self.test == "permutation":
@@ -209,14 +225,14 @@ class Contrasts:
         parts, priors = [], {}
         for group in _by_heads(terms):
             own = SeedVariance.of(np.sum([term.series(statistic) for term in group], 0))
-            key = (group[0].row.axes.dataset, group[0].row.axes.split), _pattern(group), statistic
+            key = _data(group[0].row), _pattern(group), statistic
             if key not in self._priors:
                 self._priors[key] = self._prior(*key)
             priors[key] = self._priors[key]
             parts.append(priors[key].moderated(own, n_seeds))
         return sum_of(parts, sum(prior.total for prior in priors.values()))
 
-    def _prior(self, data: tuple[str, str], pattern: _Pattern, statistic: int) -> SeedPrior:
+    def _prior(self, data: _Data, pattern: _Pattern, statistic: int) -> SeedPrior:
         """Return the prior of the variance of one seed, from all heads that have rows with these smoothers."""
         variances, df = [], []
         for rows in self._heads.get(data, {}).values():
@@ -230,6 +246,10 @@ class Contrasts:
                 variances.append(variance)
                 df.append(len(seeds) - 1.0)
         return SeedPrior.of(variances, df)
+
+
+def _data(row: StoredRow) -> _Data:
+    return row.axes.dataset, row.axes.split, row.axes.task
 
 
 def paired_seeds(rows: Sequence[StoredRow]) -> list[int]:
@@ -256,8 +276,9 @@ def _pattern(group: Sequence[Term]) -> _Pattern:
     return tuple((smoother, sign * weight) for smoother, weight in ordered)
 
 
-def _swapped(a: Sequence[Term], b: Sequence[Term], *, with_classes: bool) -> np.ndarray:
-    """Return the p of swapping units: of macro-F1, then of each class if asked for."""
+def _swapped(a: Sequence[Term], b: Sequence[Term], *, with_parts: bool) -> np.ndarray:
+    """Return the p of swapping units: of the metric, then of each part if asked for."""
     first, second = (np.concatenate([term.counts for term in terms]) for terms in (a, b))
-    p = [permutation_p(first, second, _PERMUTATIONS)]
-    return np.array(p + (class_permutation_p(first, second, _PERMUTATIONS).tolist() if with_classes else []))
+    task = a[0].row.task
+    p = [permutation_p(task, first, second, _PERMUTATIONS)]
+    return np.array(p + (part_permutation_p(task, first, second, _PERMUTATIONS).tolist() if with_parts else []))

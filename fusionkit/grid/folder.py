@@ -262,7 +262,7 @@ class RunFolder:
     ) -> None:
         """Store a scored cell, with the state of a learned smoother."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, units=score.units, counts=score.counts.astype(np.uint32))
+        np.savez_compressed(buffer, units=score.units, counts=_compact(score.counts))
         about = {**info, "versions": library_versions()}
         files = {"counts.npz": buffer.getvalue(), "cell.json": json.dumps(about, indent=1).encode()}
         if smoother is not None:
@@ -395,6 +395,11 @@ def _readable_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _compact(counts: np.ndarray) -> np.ndarray:
+    """Return counts as stored: whole numbers in 32 bits, sums of values in 64."""
+    return counts.astype(np.uint32 if counts.dtype.kind in "iu" else np.float64)
 
 
 def _safetensors(arrays: dict[str, np.ndarray]) -> bytes:

@@ -21,7 +21,7 @@ from fusionkit.grid.fusion_trial import fusion_problems
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
 from fusionkit.media.crops import CROPS
-from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
+from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, TASKS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates
 from fusionkit.storage.identity import digest
@@ -55,7 +55,7 @@ class HeadWork:
         embeddings = self.embeddings.values()
         cut_out = (str(item.extractor) for item in embeddings if item.backbone and item.view != FACE)
         return {
-            "class_names": list(self.fold_data.source.classes),
+            "class_names": list(self.fold_data.task.names),
             "extractor": next(cut_out, None),
             "backbones": {
                 name: str(item.backbone) if item.backbone else None for name, item in self.embeddings.items()
@@ -112,6 +112,7 @@ class RowPlan:
         for fusion, each in self.fusions.items():
             found["fusions", fusion] = each.record["fusion"]
         found["smoothers", self.smoother] = self.record["smoother"]
+        found["tasks", head.fold_data.task_spec] = head.record["task"]
         return found
 
     def cell_id(self, head: HeadWork) -> str:
@@ -185,7 +186,7 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
     datasets: list[tuple[FoldData, ...]] = []
     notes: list[str] = []
     for spec in grid.datasets:
-        folds, warnings = open_folds(spec, grid.split, grid.limit)
+        folds, warnings = open_folds(spec, grid.split, grid.limit, grid.task)
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
         warnings = [*warnings, *smoother_warnings(grid.smoothers, folds[0].source.table)]
@@ -204,6 +205,7 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
             for row in context.rows():
                 rows.setdefault(row.id, row)
                 progress.advance()
+    _check_smoothers(grid, datasets)
     plan = Plan(
         grid=grid,
         protocol=protocol_of((fold_data for folds in datasets for fold_data in folds), grid.impute),
@@ -212,10 +214,25 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
         notes=notes,
     )
     used = [head for row in plan.rows for head in row.fusions.values()]
-    if problems := fusion_problems((head.fusion, head.embeddings, head.fold_data.task.num_classes) for head in used):
+    _check_task(plan)
+    if problems := fusion_problems((head.fusion, head.embeddings, head.fold_data.task.outputs) for head in used):
         raise ConfigError([f"fusions: {problem}" for problem in problems])
     plan.notes.extend(dict.fromkeys(_learned_elsewhere(plan)))
     return plan
+
+
+def _check_smoothers(grid: GridConfig, datasets: Iterable[tuple[FoldData, ...]]) -> None:
+    """Raise :class:`ConfigError` for smoothers that decide for classes where the task has none."""
+    classes = {spec: SMOOTHERS.get(spec.name) for spec in grid.smoothers}
+    if all(folds[0].task.discrete for folds in datasets):
+        return
+    raise_for = [
+        f"smoothers: {spec.name} decides for classes; task {grid.task} has none"
+        for spec, cls in classes.items()
+        if cls.fitted or cls.discrete
+    ]
+    if raise_for:
+        raise ConfigError(raise_for)
 
 
 def _alignment_warnings(grid: GridConfig, source: Source) -> Iterator[str]:
@@ -232,7 +249,7 @@ def _alignment_warnings(grid: GridConfig, source: Source) -> Iterator[str]:
 
 def protocol_of(folds: Iterable[FoldData], impute: str) -> str:
     """Identity of data, splits and imputation."""
-    return digest([[[each.source.fingerprint, each.fold.digest] for each in folds], impute])
+    return digest([[[each.source.fingerprint, each.fold.digest, each.labels_digest] for each in folds], impute])
 
 
 def data_text(dataset: Spec, split: Spec, limit: int | None, impute: str) -> str:
@@ -321,12 +338,15 @@ class _Context:
             "revision": fit.REVISION,
             "data": self.source.record,
             "views": {name: {**embedding.record, "data": None} for name, embedding in embeddings.items()},
+            "task": self.record_of(TASKS, self.grid.task),
             "fusion": self.record_of(FUSIONS, fusion),
             "device": self.device.partition(":")[0],
         }
         identity = {
             "revision": fit.REVISION,
             "data": self.source.fingerprint,
+            "task": identity_of(record["task"]),
+            "labels": self.folds[0].labels_digest,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
             "fusion": identity_of(record["fusion"]),
             "device": record["device"],
@@ -374,12 +394,14 @@ class _Context:
             fusion=str(fusion),
             recipe=sweep_text(recipes),
             smoother=str(smoother),
+            task=str(grid.task),
         )
         smoother_record = self.record_of(SMOOTHERS, smoother)
         identity = {
             "main": axes.main,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
             "folds": [fold_data.fold.digest for fold_data in self.folds],
+            "task": [identity_of(heads[0].record["task"]), self.folds[0].labels_digest],
             "recipes": [recipe.describe() for recipe in recipes],
             "fusion": fusions if len(fusions) > 1 else fusions[0],
             "smoother": identity_of(smoother_record),
@@ -400,6 +422,30 @@ class _Context:
             },
             impute=grid.impute,
         )
+
+
+def _check_task(plan: Plan) -> None:
+    """Check that fusions and recipe go with the task.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    recipe = dict(plan.grid.recipe)
+    heads = {(head.fusion, head.fold_data.task): head for row in plan.rows for head in row.heads[:1]}
+    if problems := [problem for head in heads.values() if (problem := _without_classes(head, recipe))]:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _without_classes(head: HeadWork, recipe: dict[str, Any]) -> str:
+    """Return why a fusion or the recipe does not go with the task; an empty text if they do."""
+    task, spec = head.fold_data.task, head.fold_data.task_spec
+    if not task.exclusive and FUSIONS.get(head.fusion.name).exclusive:
+        return f"fusions: {head.fusion.name} gives one distribution over classes; task {spec} has none"
+    if unused := task.unused(recipe):
+        return f"recipe: option {', '.join(unused)} has no effect with task {spec}"
+    if head.recipe.gradient_modulation and not task.exclusive:
+        return f"recipe: option gradient_modulation needs one distribution over classes; task {spec} has none"
+    return ""
 
 
 def _learned_elsewhere(plan: Plan) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
 from fusionkit.engine.score import Score
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.axes import RANDOM_MARK, Axes
@@ -17,7 +18,7 @@ from fusionkit.grid.contrasts import Contrasts, StoredRow, Test
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells
 from fusionkit.registry.options import requirement
 from fusionkit.stats.crossed import Estimate
-from fusionkit.stats.intervals import accuracy, holm, uar
+from fusionkit.stats.intervals import holm
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +26,11 @@ class Row:
     """One row of ``results.csv``.
 
     Attributes:
-        score: macro-F1 with its 95 % interval; None if no seed is complete.
-        classes: F1 of each class with its 95 % interval, by name.
-        predicted: share of the test frames that is predicted as each class, mean over seeds, by name.
-        sd: standard deviation of macro-F1 over seeds; NaN for one seed.
+        score: metric with its 95 % interval; None if no seed is complete.
+        task: the prediction task.
+        parts: score of each part of the task, such as the F1 of each class, with its 95 % interval, by name.
+        predicted: share of the test frames that is predicted as each part, mean over seeds, by name.
+        sd: standard deviation of the metric over seeds; NaN for one seed.
         sd_moderated: the same, moved towards that of the other rows on the same data; intervals and tests use it.
         delta: difference from the reference row, with interval and p; None for the reference, or without common seeds.
         p_holm: p of ``delta``, Holm-corrected over the rows of the table; NaN without one.
@@ -46,7 +48,8 @@ class Row:
     axes: Axes
     is_reference: bool
     score: Estimate | None
-    classes: dict[str, Estimate]
+    task: Task
+    parts: dict[str, Estimate]
     predicted: dict[str, float]
     sd: float
     sd_moderated: float
@@ -103,6 +106,12 @@ class RunResults:
         return [row for row in self.stored.values() if row.counts]
 
     @cached_property
+    def metric(self) -> str:
+        """Name of the metric of the rows; ``score`` if tasks with several metrics are among them."""
+        names = list(dict.fromkeys(row.task.metric_name for row in self.stored.values()))
+        return names[0] if len(names) == 1 else "score"
+
+    @cached_property
     def contrasts(self) -> Contrasts:
         """Estimates of scores and differences of the rows."""
         return Contrasts(self.scored, self.test)
@@ -125,7 +134,7 @@ class RunResults:
                 state = "done" if stored else ("failed" if cell["id"] in failures else "planned")
                 error = "" if stored else failures.get(cell["id"], "")
                 info = stored.info if stored else {}
-                row = {"axes": entry["axes"], "random_weights": entry["random_weights"]}
+                row = {"row": entry["id"], "axes": entry["axes"], "random_weights": entry["random_weights"]}
                 found.append({**cell, **row, "state": state, "error": error, **info})
         return found
 
@@ -157,23 +166,24 @@ class RunResults:
             "axes": own.axes,
             "is_reference": own.id in references,
             "score": self.contrasts.score(own) if own.counts else None,
-            "classes": self._classes(own),
-            "predicted": {} if counts is None else _predicted(own.classes, counts),
+            "task": own.task,
+            "parts": self._parts(own),
+            "predicted": {} if counts is None else _predicted(own.task, counts),
             "sd": sd,
             "sd_moderated": sd_moderated,
             "delta": self._delta(own),
             "chosen": chosen["smoother"],
             "chosen_fusion": chosen["fusion"],
             "chosen_recipe": chosen["recipe"],
-            "means": {} if counts is None else _means(infos, counts),
+            "means": {} if counts is None else _means(own.task, infos, counts),
             "failures": own.failures,
             "seeds": own.seeds,
             "left_out": sorted({cell["seed"] for cell in own.entry["cells"]} - own.counts.keys()),
             "random_backbones": own.entry["random_weights"],
         }
 
-    def _classes(self, own: StoredRow) -> dict[str, Estimate]:
-        names = own.classes if own.counts else []
+    def _parts(self, own: StoredRow) -> dict[str, Estimate]:
+        names = own.task.names if own.counts else ()
         return {name: self.contrasts.score(own, index) for index, name in enumerate(names, 1)}
 
     def _delta(self, own: StoredRow) -> Estimate | None:
@@ -185,35 +195,38 @@ class RunResults:
         return self.contrasts.difference([own], [reference])
 
 
-def _predicted(classes: Sequence[str], counts: np.ndarray) -> dict[str, float]:
-    """Return the predicted share of each class, from counts (S, C, C)."""
-    share = counts.sum((0, 1)) / counts.sum()
-    return dict(zip(classes, share.tolist(), strict=True))
+def _predicted(task: Task, counts: np.ndarray) -> dict[str, float]:
+    """Return the predicted share of each part, from counts (S, *shape); empty if the task has none."""
+    share = task.predicted(counts.sum(0))
+    return {} if share is None else dict(zip(task.names, share.tolist(), strict=True))
 
 
 def pooled(cells: Sequence[StoredCell | Score]) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts (U, C, C) summed over folds, and the units (U,).
+    """Return counts (U, *shape) summed over folds, and the units (U,).
 
     Usually each unit is tested in one fold.
     """
     names = np.concatenate([cell.units for cell in cells])
     units, codes = np.unique(names, return_inverse=True)
-    classes = cells[0].counts.shape[-1]
-    counts = np.zeros((len(units), classes, classes), dtype=np.int64)
-    np.add.at(counts, codes, np.concatenate([cell.counts for cell in cells]).astype(np.int64))
+    each = np.concatenate([cell.counts for cell in cells])
+    counts = np.zeros((len(units), *each.shape[1:]), np.float64 if each.dtype.kind == "f" else np.int64)
+    np.add.at(counts, codes, each.astype(counts.dtype))
     return counts, units
 
 
-def _means(infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
+def _means(task: Task, infos: list[dict[str, Any]], counts: np.ndarray) -> dict[str, float]:
     """Means over seeds, with folds pooled. Numbers of frames and clips are the same for every seed.
 
     Args:
+        task: the prediction task.
         infos: of the cells of complete seeds.
-        counts: (S, C, C) of the same seeds.
+        counts: (S, *shape) of the same seeds.
     """
-    found = {"accuracy": float(accuracy(counts).mean()), "uar": float(uar(counts).mean())}
+    found = {name: float(values.mean()) for name, values in task.measures(counts).items()}
     found |= {name: float(np.mean([info[name] for info in infos])) for name in ("steps", "params", "gflops")}
-    found["ece"] = float(np.average([info["ece"] for info in infos], weights=[info["n_frames"] for info in infos]))
+    frames = [info["n_frames"] for info in infos]
+    for name in infos[0]["diagnostics"]:
+        found[name] = float(np.average([info["diagnostics"][name] for info in infos], weights=frames))
     first = [info for info in infos if info["seed"] == infos[0]["seed"]]
     for name in ("n_frames", "n_clips", "n_complete", "imputed"):
         found[name] = float(sum(info[name] for info in first))

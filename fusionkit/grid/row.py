@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_features
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.restore import check_restored_smoother, leading_frames, restored_smoother
-from fusionkit.engine.score import dev_metric, score
-from fusionkit.engine.smooth import ConcatenatedViews, fit_smoother, smooth, smoother_input
+from fusionkit.engine.score import score, truth_of
+from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, fit_smoother, smooth, smoother_input, unsmoothed
 from fusionkit.errors import CellError
 from fusionkit.grid.folder import RunFolder, StoredLogits
 from fusionkit.grid.memory import GIB
@@ -22,7 +21,6 @@ from fusionkit.grid.plan import RowPlan
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates
-from fusionkit.stats.intervals import accuracy, macro_f1, uar
 from fusionkit.storage.embeddings import EmbeddingStore
 
 
@@ -157,7 +155,8 @@ class RowScorer:
         fold_data = self.folds[fold]
         logits = self.stored.logits(head).dev
         seen = ~np.isnan(logits[:, 0])
-        return dev_metric(fold_data.task, logits[seen], fold_data.rows.dev_label[seen])
+        predictions = unsmoothed(fold_data.task, logits[seen])
+        return fold_data.task.dev_metric(fold_data.rows.dev_label[seen], predictions)
 
     @cached_property
     def chosen(self) -> Spec:
@@ -180,7 +179,7 @@ class RowScorer:
             fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
             smoother = self._smoother(spec, cell, fold_data, logits)
             probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
-            self._dev_scores[key] = dev_metric(fold_data.task, probs, fold_data.rows.dev_label)
+            self._dev_scores[key] = fold_data.task.dev_metric(fold_data.rows.dev_label, probs)
         return self._dev_scores[key]
 
     # -- scoring on test -------------------------------------------------------------------------------------------
@@ -193,7 +192,8 @@ class RowScorer:
         state = smoother.state() if smoother.fitted else None
         if state is not None:
             self._check_restored(state, fold_data, logits, probs)
-        result = score(fold_data.task, probs, fold_data.sealed)
+        task = fold_data.task
+        result = score(task, probs, fold_data.sealed)
         total = result.counts.sum(0)
         annotated = fold_data.sealed.annotated
         params, gflops = self.backbone_cost()
@@ -204,18 +204,17 @@ class RowScorer:
             "head": cell["head"],
             "fusion": str(self.candidates[self.candidate].fusion),
             "recipe": str(self.candidates[self.candidate].recipe),
-            "candidate_dev_macro_f1": {name: _number(value) for name, value in self._candidate_scores.items()},
+            "candidate_dev_scores": {name: _number(value) for name, value in self._candidate_scores.items()},
             "chosen_over": self._chosen_over,
-            "dev_macro_f1": _number(self._dev_score(cell, self.chosen)),
-            "macro_f1": _number(macro_f1(total)),
-            "accuracy": _number(accuracy(total)),
-            "uar": _number(uar(total)),
-            "ece": _number(result.ece),
-            "per_class_f1": dict(
-                zip(fold_data.source.classes, map(_number, fold_data.task.per_class_f1(total)), strict=True)
-            ),
+            "dev_score": _number(self._dev_score(cell, self.chosen)),
+            "task": str(fold_data.task_spec),
+            "score": _number(task.metric(total)),
+            "scores": dict(zip(task.names, map(_number, task.scores(total)), strict=True)),
+            "measures": {name: _number(value) for name, value in task.measures(total).items()},
+            "diagnostics": {name: _number(value) for name, value in result.diagnostics.items()},
+            "ceiling": task.ceiling(truth_of(fold_data.sealed)),
             "n_clips": len(np.unique(fold_data.sealed.clip[annotated])),
-            "n_frames": int(total.sum()),
+            "n_frames": int(annotated.sum()),
             "n_complete": int(logits.test_complete[annotated].sum()),
             "impute": self.row.impute,
             "imputed": int(np.isnan(logits.test[annotated, 0]).sum()),
@@ -223,7 +222,6 @@ class RowScorer:
             "gflops": logits.info["gflops"] + gflops,
             "best_epoch": logits.info["best_epoch"],
             "steps": logits.info["steps"],
-            "predicted_classes": result.predicted,
             "record": self.row.record,
         }
         self.folder.write_cell(cell["id"], result, info, state)
@@ -238,15 +236,15 @@ class RowScorer:
             PluginError: if a smoother that is restored from it gives other probabilities.
         """
         rows = leading_frames(fold_data.test_table.clip)
-        restored = restored_smoother(self.chosen, state)
+        restored = restored_smoother(fold_data.task, self.chosen, state)
         found = self._smoothed(restored, fold_data, fold_data.test_table.take(rows), logits.test[rows], "test")
         check_restored_smoother(self.chosen, probs[rows], found)
 
     # -- smoothing -------------------------------------------------------------------------------------------------
 
-    def _smoother(self, spec: Spec, cell: dict[str, Any], fold_data: FoldData, logits: StoredLogits) -> Smoother:
+    def _smoother(self, spec: Spec, cell: dict[str, Any], fold_data: FoldData, logits: StoredLogits) -> TaskSmoother:
         """Build a smoother, and fit it on the dev clips if it learns."""
-        smoother: Smoother = SMOOTHERS.build(spec)
+        smoother = TaskSmoother.of(fold_data.task, spec)
         if not smoother.fitted:
             return smoother
         seen = ~np.isnan(logits.dev[:, 0])
@@ -261,13 +259,13 @@ class RowScorer:
         return smoother
 
     def _smoothed(
-        self, smoother: Smoother, fold_data: FoldData, table: FrameTable, logits: np.ndarray, part: str
+        self, smoother: TaskSmoother, fold_data: FoldData, table: FrameTable, logits: np.ndarray, part: str
     ) -> np.ndarray:
         seen = ~np.isnan(logits[:, 0])
         x = smoother_input(smoother, logits, self._embeddings(smoother, fold_data, part))
         return smooth(smoother, table, seen, x, fold_data.prior, self.row.impute)
 
-    def _embeddings(self, smoother: Smoother, fold_data: FoldData, part: str) -> FrameFeatures | None:
+    def _embeddings(self, smoother: TaskSmoother, fold_data: FoldData, part: str) -> FrameFeatures | None:
         """Features of dev or test, if the smoother needs embeddings."""
         if smoother.needs != "embeddings":
             return None

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fusionkit.config.recipe import Recipe
-from fusionkit.config.splits import check_training_classes
+from fusionkit.config.splits import check_training_labels
+from fusionkit.contracts import task as prediction
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
 from fusionkit.engine.source import Source, open_source
@@ -28,7 +27,7 @@ from fusionkit.errors import (
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom, peak_memory
 from fusionkit.grid.output import bounded_output
-from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, TASKS
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
@@ -160,6 +159,8 @@ class FitTask:
     Attributes:
         name: for messages.
         keys: embedding key by view name, main view first.
+        task: the prediction task.
+        names: its parts, such as classes.
         fold: id of the fold's frames in the run folder.
         record: what the head's id depends on, stored with it.
         uses: what the head needs on new frames, stored with it.
@@ -173,7 +174,8 @@ class FitTask:
     cache: Path
     keys: tuple[tuple[str, str], ...]
     fold: str
-    classes: int
+    task: Spec
+    names: tuple[str, ...]
     fusion: Spec
     recipe: Recipe
     seed: int
@@ -207,21 +209,23 @@ class FitTask:
         check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
         started = time.perf_counter()
         rows, features = self._features()
-        check_training_classes(self.record["fold"]["name"], rows.train_label, self.uses["class_names"])
-        head = fit(features, rows, self.classes, self.fusion, self.recipe, self.seed, self.device)
+        task: prediction.Task = TASKS.build(self.task, names=self.names)
+        check_training_labels(self.record["fold"]["name"], task, rows.train_label)
+        head = fit(features, rows, task, self.fusion, self.recipe, self.seed, self.device)
         check_restored_fusion(
             self.fusion, head, features.dev, rows.timeline(rows.dev), features.widths, self.seed, self.device
         )
         about = {
             "views": [name for name, _ in self.keys],
-            "classes": self.classes,
+            "task": str(self.task),
+            "outputs": task.outputs,
             "fusion": str(self.fusion),
             "recipe": self.recipe.describe(),
             "seed": self.seed,
             "record": self.record,
             **self.uses,
             "embedding_versions": self._embedding_versions(),
-            "train_counts": np.bincount(rows.train_label, minlength=self.classes).tolist(),
+            "prior": task.prior(rows.train_label).tolist(),
         }
         cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak_memory(), **self._embed_cost()}
         folder.write_head(self.head, head, about, cost)

@@ -128,7 +128,9 @@ def tested(row: ModelUnderTest, draws: int, seed: int) -> EvaluatedRow:
     """Return the description of an evaluated row for a report."""
     intact = row.intact.estimate((0.0, 1.0))
     match = row.match
-    return EvaluatedRow(row.name, match.id, match.axes, row.seeds, row.smoothed, draws, seed, intact, row.notes)
+    return EvaluatedRow(
+        row.name, match.id, match.axes, row.seeds, row.smoothed, draws, seed, row.metric, intact, row.notes
+    )
 
 
 def effect(scores: Scores, intact: Scores) -> Effect:

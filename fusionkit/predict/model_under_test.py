@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from fusionkit.engine.features import FeaturesInMemory, FeaturesInStore, FrameFeatures
-from fusionkit.engine.fold import FoldData, open_folds
+from fusionkit.engine.fold import FoldData, described, open_folds
 from fusionkit.engine.perturb import Intact, Perturbation, PerturbedFeatures
 from fusionkit.engine.score import Score, score
+from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.errors import DataError
 from fusionkit.grid.contrasts import StoredRow
 from fusionkit.grid.folder import RunFolder
@@ -23,7 +24,6 @@ from fusionkit.grid.results import RunResults, pooled
 from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
-from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.stats.crossed import Estimate, estimate
 from fusionkit.stats.intervals import leave_one_out
@@ -85,10 +85,11 @@ class ModelUnderTest:
         self.progress = progress
         self._stored = _finished(results, self.match)
         self.seeds = sorted(self._stored.counts)
+        self.task, self.metric = self._stored.task, self._stored.task.metric_name
         self.folds = _folds(results.grid, self.match)
         _check_data(results.folder, self._stored, self.folds)
         heads = [head for head in self.predictor.heads if head.seed in self.seeds]
-        unsmoothed = [replace(head, smoother=SMOOTHERS.build(_UNSMOOTHED)) for head in heads]
+        unsmoothed = [replace(head, smoother=TaskSmoother.of(self.task, _UNSMOOTHED)) for head in heads]
         self._heads = heads if smoothed else unsmoothed
         self.smoothed = smoothed
         self.predict_empty = predict_empty
@@ -109,7 +110,7 @@ class ModelUnderTest:
 
     @property
     def intact(self) -> Scores:
-        """Return macro-F1 without perturbation."""
+        """Return the metric without perturbation."""
         return self.scores(Intact())
 
     @property
@@ -130,15 +131,15 @@ class ModelUnderTest:
         return (*self.predictor.notes, f"{self.name}: the stored scores are not reproduced on the test frames")
 
     def scores(self, perturbation: Perturbation) -> Scores:
-        """Return macro-F1 under a perturbation; a second call returns the same result."""
+        """Return the metric under a perturbation; a second call returns the same result."""
         if perturbation not in self._scores:
             counts = self._intact_counts if perturbation == Intact() else self._counts(perturbation)
-            self._scores[perturbation] = Scores(*leave_one_out(counts))
+            self._scores[perturbation] = Scores(*leave_one_out(self.task, counts))
             self.progress.advance()
         return self._scores[perturbation]
 
     def _counts(self, perturbation: Perturbation) -> np.ndarray:
-        """Return the confusion counts (S, U, C, C), pooled over folds."""
+        """Return the counts (S, U, *shape), pooled over folds."""
         by_seed: dict[int, list[Score]] = {seed: [] for seed in self.seeds}
         with one_thread():
             for head in self._heads:
@@ -210,11 +211,12 @@ def _finished(results: RunResults, match: RowMatch) -> StoredRow:
 def _folds(grid: dict[str, Any], match: RowMatch) -> dict[str, FoldData]:
     """Return the folds of a row by name; all grids of a folder split their data alike."""
     dataset = match.axes.dataset
-    described: Iterable[dict[str, Any]] = (item["description"] for item in grid["grids"])
-    found = next((each for each in described if dataset in each["datasets"]), None)
+    grids: Iterable[dict[str, Any]] = (item["description"] for item in grid["grids"])
+    task = match.axes.task
+    found = next((each for each in grids if dataset in each["datasets"] and each["task"] == task), None)
     if found is None:
         raise DataError(f"the run folder has no description of the grid of {match.name}", hint="run its grid again")
-    folds, _ = open_folds(Spec.parse(dataset), Spec.parse(found["split"]), found["limit"])
+    folds, _ = open_folds(Spec.parse(dataset), *described(found))
     return {fold_data.fold.name: fold_data for fold_data in folds}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from fusionkit.config.views import View
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.task import Task
 from fusionkit.engine.embed import Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
 from fusionkit.engine.features import Arrays, Embeddings, EmbeddingsInMemory, EmbeddingsInStore
 from fusionkit.engine.smooth import clips, impute
@@ -40,7 +41,7 @@ class Predictor:
     Attributes:
         name: of the cell, ``views/fusion/smoother[/seed]``.
         dataset: data set that it was trained on.
-        classes: the C class names.
+        task: the prediction task.
         views: by name, main view first.
         heads: the S heads; one if a single seed was chosen.
         impute: imputation of frames without any view: ``nearest``, ``linear`` or ``prior``.
@@ -63,7 +64,7 @@ class Predictor:
 
     name: str
     dataset: Spec
-    classes: tuple[str, ...]
+    task: Task
     views: dict[str, ViewSource]
     heads: tuple[TrainedHead, ...]
     impute: str
@@ -81,8 +82,13 @@ class Predictor:
         return f"{self.name}, mean probabilities of {len(self.heads)} heads ({of})"
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of predictions: the C classes."""
+        return self.task.names
+
+    @property
     def prior(self) -> np.ndarray:
-        """Return the class shares of the training frames, (C,)."""
+        """Return the prediction (O,) for a frame of which nothing is known: the class shares of the training frames."""
         shares: np.ndarray = np.mean([head.prior for head in self.heads], axis=0)
         return shares
 
@@ -244,7 +250,7 @@ class Predictor:
             for head in self.heads:
                 probs, seen = head.predict_proba(views.features(head.scaling), table, self.impute)
                 total += probs
-        return Predictions(self.classes, table, total / len(self.heads), seen, self.prior, self.impute)
+        return Predictions(self.task, table, total / len(self.heads), seen, self.prior, self.impute)
 
 
 @dataclass(frozen=True)
@@ -274,15 +280,15 @@ class Predictions:
     """Predictions for some frames.
 
     Attributes:
-        classes: the C class names.
+        task: the prediction task.
         table: (n,) the frames.
-        probs: (n, C) float64, rows sum to one.
+        probs: (n, O) float64 predictions: the probability of each class; rows sum to one.
         seen: (n,) bool: frames with a view; the others are imputed.
         prior: (C,) for the frames of clips without any view.
         impute: imputation of the other frames without a view.
     """
 
-    classes: tuple[str, ...]
+    task: Task
     table: FrameTable
     probs: np.ndarray
     seen: np.ndarray
@@ -291,9 +297,8 @@ class Predictions:
 
     @property
     def labels(self) -> np.ndarray:
-        """Return the most probable class of each frame, (n,) str."""
-        found: np.ndarray = np.asarray(self.classes)[self.probs.argmax(1)]
-        return found
+        """Return the prediction of each frame in words, (n,) str: the most probable class."""
+        return self.task.words(self.probs)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one line per frame: ``clip``, ``frame``, ``prediction``, ``seen``, and the probability of each class.
@@ -309,7 +314,7 @@ class Predictions:
         except ImportError as error:
             raise FusionKitError("to_frame() requires pandas", hint="pip install 'fusionkit[pandas]'") from error
         columns = {"clip": self.table.clip, "frame": self.table.number, "prediction": self.labels, "seen": self.seen}
-        return pd.DataFrame(columns).join(pd.DataFrame(self.probs, columns=[f"p_{name}" for name in self.classes]))
+        return pd.DataFrame(columns).join(pd.DataFrame(self.probs, columns=[f"p_{name}" for name in self.task.names]))
 
     def has_view(self, clip: str) -> bool:
         """Whether a frame of the clip has a view."""
@@ -400,7 +405,7 @@ class ClipStream:
         self._streams = [head.stream() for head in heads]
 
     def __call__(self, outputs: Sequence[np.ndarray], number: int) -> np.ndarray | None:
-        """Return the probabilities (C,) float64 of the next frame; None if it has no view.
+        """Return the prediction (O,) float64 of the next frame; None if it has no view.
 
         Args:
             outputs: of each head, (C,), (D,) or (V + D,): a row of :meth:`TrainedHead.outputs`.

@@ -10,6 +10,7 @@ import numpy as np
 
 from fusionkit.config.grid_config import IMPUTE
 from fusionkit.config.views import View
+from fusionkit.contracts.task import Task
 from fusionkit.engine import embed
 from fusionkit.engine.features import Scaling
 from fusionkit.engine.restore import restored_fusion, restored_smoother
@@ -19,7 +20,7 @@ from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
 from fusionkit.predict.trained_head import FusionHead
-from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, TASKS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
 from fusionkit.training.finetune_plan import MAKER
@@ -62,7 +63,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     return Predictor(
         name=match.name,
         dataset=Spec.parse(match.axes.dataset),
-        classes=tuple(first.head["class_names"]),
+        task=TASKS.build(Spec.parse(first.head["task"]), names=first.head["class_names"]),
         views=_views(first.head),
         heads=tuple(_head(item, device) for item in stored),
         impute=impute or first.cell.info["impute"],
@@ -92,20 +93,20 @@ def _head(item: _CellFiles, device: str) -> FusionHead:
     info, state = item.head, item.state
     fusion = Spec.parse(info["fusion"])
     widths = {name: len(state[f"mean.{name}"]) for name in info["views"]}
-    counts = np.array(info["train_counts"])
+    task: Task = TASKS.build(Spec.parse(info["task"]), names=info["class_names"])
     smoother = Spec.parse(item.cell.info["smoother"])
     return FusionHead(
         seed=info["seed"],
         fold=item.cell.info["fold"],
         fusion=fusion,
-        model=restored_fusion(fusion, state, widths, info["classes"], device),
+        model=restored_fusion(fusion, state, widths, info["outputs"], device),
         scaling={
             name: Scaling(state[f"mean.{name}"], state[f"scale.{name}"], info["recipe"]["standardize"])
             for name in info["views"]
         },
         smoother_spec=smoother,
-        smoother=restored_smoother(smoother, item.cell.smoother),
-        prior=counts / counts.sum(),
+        smoother=restored_smoother(task, smoother, item.cell.smoother),
+        prior=np.array(info["prior"]),
         device=device,
     )
 
@@ -128,7 +129,7 @@ def _check_registered(item: _CellFiles) -> None:
             f"the row is a network trained as a whole by {MAKER}: it cannot be loaded as a cell",
             hint="bench its backbone, --backbone timm:checkpoint=.../best/backbone.safetensors, and load that row",
         )
-    used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"])]
+    used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"]), (TASKS, record["task"])]
     for view in record["views"].values():
         used += [(EXTRACTORS, view["extractor"]), (BACKBONES, view["backbone"])]
     used.append((SMOOTHERS, item.cell.info["record"]["smoother"]))

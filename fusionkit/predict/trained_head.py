@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.contracts.smoother import Smoother
 from fusionkit.engine.features import Embeddings, FeaturesInMemory, FrameFeatures, Scaling, Timeline
-from fusionkit.engine.smooth import ConcatenatedViews, smooth, smoother_input, softmax
+from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, smooth, smoother_input
 from fusionkit.engine.windows import streamed_start
 from fusionkit.registry.spec import Spec
 
@@ -30,13 +29,13 @@ class TrainedHead(ABC):
         fold: name of the fold that it was trained in.
         scaling: of the features, by view, main view first.
         smoother: of the cell, fitted.
-        prior: (C,) class shares of the training frames.
+        prior: (O,) prediction for a frame of which nothing is known.
     """
 
     seed: int
     fold: str
     scaling: dict[str, Scaling]
-    smoother: Smoother
+    smoother: TaskSmoother
     prior: np.ndarray
 
     @property
@@ -84,7 +83,7 @@ class TrainedHead(ABC):
         return smooth(self.smoother, table, seen, x, self.prior, impute)
 
     def stream(self) -> Callable[[np.ndarray, int], np.ndarray]:
-        """Return a function from a row of :meth:`outputs` and its frame number to probabilities (C,), for one clip.
+        """Return a function from a row of :meth:`outputs` and its frame number to predictions (O,), for one clip.
 
         The frames come in time order, without those that have no view. Nothing of the head may need later frames.
         """
@@ -104,11 +103,10 @@ class TrainedHead(ABC):
         return predict
 
     def _smoother_input(self, outputs: np.ndarray, timeline: Timeline) -> np.ndarray:
-        """Return the input of the smoother, (n, C) or (n, D) float64, from the result of :meth:`outputs`."""
+        """Return the input of the smoother, (n, sum of C_k) or (n, D) float64, from the result of :meth:`outputs`."""
         if self.smoother.needs == "embeddings":
             return outputs.astype(np.float64)
-        logits = self._logits_of_outputs(outputs, timeline)
-        return softmax(logits) if self.smoother.needs == "probs" else logits.astype(np.float64)
+        return self.smoother.input(self._logits_of_outputs(outputs, timeline))
 
     # -- of which one with a fusion over time differs --------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The five registries of components."""
+"""The six registries of components."""
 
 from fusionkit.registry.registries import (
     BACKBONES,
@@ -7,6 +7,7 @@ from fusionkit.registry.registries import (
     FUSIONS,
     REGISTRIES,
     SMOOTHERS,
+    TASKS,
     ComponentRegistry,
     Origin,
     did_you_mean,
@@ -23,6 +24,7 @@ __all__ = [
     "LONE_FILE",
     "REGISTRIES",
     "SMOOTHERS",
+    "TASKS",
     "ComponentRegistry",
     "Origin",
     "did_you_mean",

@@ -252,7 +252,7 @@ def kebab(name: str) -> str:
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `` (did you mean 'concat'?)``, or an empty text if no known name is similar."""
-    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.55)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
@@ -283,9 +283,11 @@ EXTRACTORS = ComponentRegistry("extractor", "Extractor")
 BACKBONES = ComponentRegistry("backbone", "Backbone")
 FUSIONS = ComponentRegistry("fusion", "Fusion", "FittedFusion")
 SMOOTHERS = ComponentRegistry("smoother", "Smoother")
+TASKS = ComponentRegistry("task", "Task")
 
 REGISTRIES = {
-    registry.group.partition(".")[2]: registry for registry in (DATASETS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)
+    registry.group.partition(".")[2]: registry
+    for registry in (DATASETS, TASKS, EXTRACTORS, BACKBONES, FUSIONS, SMOOTHERS)
 }
 
 

@@ -27,7 +27,7 @@ ATTRIBUTION = "attribution.csv"  # in the run folder
 COLUMNS = (
     *AXES,
     *("cell", "seeds", "n_units", "smoothed", "draws", "draw_seed", "view", "measure"),
-    *("macro_f1", "macro_f1_lo", "macro_f1_hi", "effect", "effect_lo", "effect_hi"),
+    *("score", "score_lo", "score_hi", "effect", "effect_lo", "effect_hi"),
 )
 
 
@@ -43,7 +43,8 @@ class EvaluatedRow:
         smoothed: whether predictions are smoothed as in the run.
         draws: number of random draws that are averaged.
         draw_seed: random seed of the draws.
-        intact: macro-F1 without perturbation.
+        metric: name of the metric.
+        intact: metric without perturbation.
         notes: messages for the user.
     """
 
@@ -54,6 +55,7 @@ class EvaluatedRow:
     smoothed: bool
     draws: int
     draw_seed: int
+    metric: str
     intact: Estimate
     notes: tuple[str, ...] = ()
 
@@ -93,7 +95,7 @@ class Effect:
 
     def fields(self) -> dict[str, float]:
         """Return the columns of the score and of the difference."""
-        return {**estimate_fields("macro_f1", self.score), **estimate_fields("effect", self.difference)}
+        return {**estimate_fields("score", self.score), **estimate_fields("effect", self.difference)}
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Ablation:
         tested: the evaluated row.
         effects: by view, main view first, and by perturbation.
         shapley: masked Shapley value by view; they sum to the intact score minus ``nothing``.
-        nothing: macro-F1 with every view missing, where the fusion predicts the same for every frame.
+        nothing: metric with every view missing, where the fusion predicts the same for every frame.
         gain: gain over the main view alone, if the folder has the equal-parameter control.
     """
 
@@ -139,8 +141,8 @@ class Ablation:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of ``attribution.csv`` by column."""
-        yield {"measure": "intact", **estimate_fields("macro_f1", self.tested.intact)}
-        yield {"measure": "all dropped", **estimate_fields("macro_f1", self.nothing)}
+        yield {"measure": "intact", **estimate_fields("score", self.tested.intact)}
+        yield {"measure": "all dropped", **estimate_fields("score", self.nothing)}
         for view, effects in self.effects.items():
             for perturbation, effect in effects.items():
                 yield {"view": view, "measure": perturbation, **effect.fields()}
@@ -185,7 +187,7 @@ def _difference(results: RunResults, seeds: Sequence[int], a: StoredRow, b: Stor
 
 def ablation_table(ablation: Ablation) -> Table:
     """Return the effects as a table with a line per view."""
-    table = new_table(f"{ablation.tested.name}: effect of each view on macro-F1, 95 %")
+    table = new_table(f"{ablation.tested.name}: effect of each view on {ablation.tested.metric}, 95 %")
     table.add_column("view", overflow="fold")
     for name in (*PERTURBATIONS, MASKED_SHAPLEY):
         table.add_column(name, justify="right", min_width=14)

@@ -135,7 +135,8 @@ class Rival:
 def rule(results: RunResults) -> str:
     """Return how choices are compared, and when one is said to beat another."""
     compared = (
-        "Choices of one axis are compared on rows equal in every other setting, by the mean difference of macro-F1."
+        "Choices of one axis are compared on rows equal in every other setting, by the mean difference of "
+        f"{results.metric}."
     )
     if not has_claims(results):
         return f"{compared} With one seed, none is said to beat another."
@@ -152,9 +153,10 @@ def _question(results: RunResults) -> str:
     counts = {axis: len({getattr(each, axis) for each in axes}) for axis in COMPARED}
     choices = [f"{count} {COMPARED[axis][1]}" for axis, count in counts.items() if count > 1]
     datasets = _joined(list(dataset_names(each.dataset for each in axes).values()))
+    what = _joined([name.replace("-", " ") for name in dict.fromkeys(each.task for each in axes)])
     if not choices:
-        return f"How well does {results.rows[0].name} recognise expression on {datasets}?"
-    return f"Which of {_joined(choices)} recognises expression best on {datasets}, and is the difference significant?"
+        return f"How well does {results.rows[0].name} recognise {what} on {datasets}?"
+    return f"Which of {_joined(choices)} recognises {what} best on {datasets}, and is the difference significant?"
 
 
 def _headline(results: RunResults) -> str:
@@ -172,8 +174,9 @@ def _best(results: RunResults, scored: list[Row]) -> str:
     best = max(scored, key=lambda row: row.score.value if row.score else 0.0)
     assert best.score is not None
     if len(scored) == 1:
-        return f"{best.name} has a macro-F1 of {share_with_interval(best.score)}"
-    text = f"{best.name} has the highest macro-F1, {share_with_interval(best.score)}, picked from {len(scored)} rows"
+        return f"{best.name} has a {best.task.metric_name} of {share_with_interval(best.score)}"
+    score = f"{best.task.metric_name}, {share_with_interval(best.score)}"
+    text = f"{best.name} has the highest {score}, picked from {len(scored)} rows"
     if best.is_reference:
         return f"{text}; it is the reference row"
     if best.delta is None:

@@ -19,30 +19,32 @@ from fusionkit.report.row_names import varying
 from fusionkit.report.table import new_table
 from fusionkit.stats.crossed import Estimate, estimate
 from fusionkit.stats.intervals import leave_one_out
-from fusionkit.stats.shapley import best_constant, shapley_interactions, shapley_values
+from fusionkit.stats.shapley import shapley_interactions, shapley_values
 
-CONSTANT = "a classifier that always predicts the most frequent class"
+CONSTANT = "a predictor that ignores its input"
 
-_CONTEXT = ("dataset", "split", "extractor", "backbone", "main")
+_CONTEXT = ("task", "dataset", "split", "extractor", "backbone", "main")
 _ROW = ("fusion", "recipe", "smoother")
 _Group = dict[frozenset[str], StoredRow]  # rows equal in every setting but their views, by auxiliary views
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Contribution of each view to macro-F1, with 95 % intervals; heads are retrained for every subset.
+    """Contribution of each view to the metric, with 95 % intervals; heads are retrained for every subset.
 
     Attributes:
         axes: axes of the row with all views.
+        metric: name of the metric.
         players: the auxiliary views; without a main view, all views.
         empty: what the views are added to: name of the row of the main view alone, or :data:`CONSTANT`.
-        empty_score: macro-F1 of ``empty``.
+        empty_score: metric of ``empty``.
         shapley: Shapley value of each player; they sum to ``total``.
         interactions: of each pair; above 0 two views are complementary, below 0 redundant.
         total: what all players add together.
     """
 
     axes: Axes
+    metric: str
     players: tuple[str, ...]
     empty: str
     empty_score: Estimate
@@ -83,8 +85,8 @@ def main_view_alone(axes: Axes, entries: Iterable[dict[str, Any]]) -> dict[str, 
     found: dict[tuple[str, bool], dict[str, Any]] = {}
     for entry in entries:
         own = Axes(**entry["axes"])
-        context = (own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
-        if context == (axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
+        context = (own.task, own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
+        if context == (axes.task, axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
             found.setdefault((own.fusion, own.recipe == axes.recipe), entry)
     linear = str(REFERENCE_FUSION)
     preferred = [(axes.fusion, True), (linear, True), (linear, False)]
@@ -122,10 +124,10 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[StoredRow])
         group[frozenset(player for bit, player in enumerate(players) if subset >> bit & 1)]
         for subset in range(1, 1 << len(players))
     ]
-    axes = members[-1].axes
+    axes, task = members[-1].axes, members[-1].task
     if axes.main == "none":
         empty, counts = CONSTANT, _paired_counts(members)
-        counts = [best_constant(counts[0]), *counts] if counts else []
+        counts = [task.constant(counts[0]), *counts] if counts else []
     else:
         alone = main_view_alone(axes, (row.entry for row in rows))
         if alone is None:
@@ -135,14 +137,15 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[StoredRow])
     if not counts:
         return None
     # (2**n, S) and (2**n, S, U): bit i of the first index tells whether player i is in the subset.
-    full, left_out = (np.stack(each) for each in zip(*map(leave_one_out, counts), strict=True))
+    full, left_out = (np.stack(each) for each in zip(*(leave_one_out(task, each) for each in counts), strict=True))
     values = zip(players, shapley_values(full), shapley_values(left_out), strict=True)
     pairs, pairs_left_out = shapley_interactions(full), shapley_interactions(left_out)
     return Attribution(
         axes,
+        task.metric_name,
         players,
         empty,
-        estimate(full[0], left_out[0], within=(0.0, 1.0)),
+        estimate(full[0], left_out[0], within=(task.least, 1.0)),
         {player: estimate(value, left) for player, value, left in values},
         {
             (players[i], players[j]): estimate(pairs[i, j], pairs_left_out[i, j], within=(-2.0, 2.0))
@@ -153,14 +156,14 @@ def _attribution(group: _Group, players: tuple[str, ...], rows: list[StoredRow])
 
 
 def _paired_counts(rows: list[StoredRow]) -> list[np.ndarray]:
-    """Return counts (S, U, C, C) of each row on the paired seeds; empty if there is none."""
+    """Return counts (S, U, *shape) of each row on the paired seeds; empty if there is none."""
     seeds = paired_seeds(rows)
     return [np.stack([row.counts[seed] for seed in seeds]) for row in rows] if seeds else []
 
 
 def _table(group: list[Attribution]) -> Table:
     names = varying((each.axes for each in group), _ROW)
-    title = "Contribution of each view to macro-F1 (Shapley values, heads retrained for every subset), 95 %"
+    title = f"Contribution of each view to {group[0].metric} (Shapley values, heads retrained for every subset), 95 %"
     table = new_table(title, _caption(group))
     for name in (*names, "view"):
         table.add_column(name, overflow="fold")

@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from fusionkit.contracts.task import Task
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.contrasts import Contrasts, StoredRow
 from fusionkit.grid.lookup import RowMatch, find_row, label
@@ -48,12 +49,12 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False)
 class ClassContrast(Contrast):
-    """F1 of one class in both rows.
+    """Score of one part of the task, such as the F1 of a class, in both rows.
 
     Attributes:
-        name: class name.
-        n_units: number of units with annotated frames of the class.
-        n_frames: number of annotated frames of the class.
+        name: of the part.
+        n_units: number of units with frames by which the part can be scored.
+        n_frames: number of these frames.
     """
 
     name: str
@@ -68,8 +69,9 @@ class Comparison:
     Attributes:
         names: names of both rows.
         ids: short ids of both rows.
-        overall: macro-F1.
-        classes: F1 of each class.
+        task: the prediction task.
+        overall: metric of the task.
+        classes: score of each part of the task.
         seeds: paired seeds of both rows.
         left_out: seeds that only one row has finished.
         n_frames: number of annotated frames.
@@ -79,6 +81,7 @@ class Comparison:
 
     names: tuple[str, str]
     ids: tuple[str, str]
+    task: Task
     overall: Contrast
     classes: list[ClassContrast]
     seeds: tuple[list[int], list[int]]
@@ -116,7 +119,7 @@ class Comparison:
             better = [each.name for each in self.classes if each.verdict == side]
             if better:
                 found.append(f"{name} is significantly better on {', '.join(better)}")
-        return found or ["no single class differs significantly"]
+        return found or [f"no single {self.task.part} differs significantly"]
 
 
 def compare(results: RunResults, a: str, b: str) -> Comparison:
@@ -149,21 +152,22 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
     return Comparison(
         names=names,
         ids=(first.id, second.id),
+        task=stored[0].task,
         overall=overall,
         classes=_class_contrasts(stored[0], classes),
         seeds=seeds,
         left_out=left_out,
-        n_frames=int(stored[0].truth.sum()),
+        n_frames=_frames(stored[0]),
         method=ONE_SEED if one_seed else METHODS[results.test],
         limits=few_seeds_warnings(len(seeds[0]), results.test),
     )
 
 
 def overall_table(comparison: Comparison) -> Table:
-    """Return macro-F1 of both rows and their difference as a table."""
+    """Return the metric of both rows and their difference as a table."""
     overall = comparison.overall
     table = new_table()
-    for column in ("", "macro-F1 [95 %]", "", "id"):
+    for column in ("", f"{comparison.task.metric_name} [95 %]", "", "id"):
         table.add_column(column, overflow="fold")
     for side, name, id_, score in zip("AB", comparison.names, comparison.ids, (overall.a, overall.b), strict=True):
         table.add_row(Text(side, style="bold"), share_with_interval(score), Text(name), Text(id_, style="dim"))
@@ -174,10 +178,11 @@ def overall_table(comparison: Comparison) -> Table:
 
 
 def class_table(comparison: Comparison) -> Table:
-    """Return F1 of each class in both rows, the difference and the corrected p as a table."""
+    """Return the score of each part in both rows, the difference and the corrected p as a table."""
     table = new_table()
-    table.add_column("class", overflow="fold")
-    for column in ("units", "frames", "F1 A", "F1 B", "A - B [95 %]", "p Holm"):
+    score = comparison.task.score
+    table.add_column(comparison.task.part, overflow="fold")
+    for column in ("units", "frames", f"{score} A", f"{score} B", "A - B [95 %]", "p Holm"):
         table.add_column(column, justify="right", no_wrap=True)
     for each in comparison.classes:
         numbers = (share(each.a.value), share(each.b.value), signed_with_interval(each.difference), p_value(each.p))
@@ -193,7 +198,7 @@ def caption(comparison: Comparison) -> str:
     seeds = f"{noun} {a} of both" if a == b else f"{noun} {a} of A and {b} of B"
     return (
         f"test: {comparison.overall.a.n_units:,} units (subjects or videos), {comparison.n_frames:,} frames; {seeds}; "
-        f"{comparison.method}; p: not corrected; p Holm: Holm-corrected over the classes"
+        f"{comparison.method}; p: not corrected; p Holm: Holm-corrected over the {comparison.task.parts}"
     )
 
 
@@ -204,7 +209,8 @@ def warnings(comparison: Comparison) -> list[str]:
     if not found:
         rare = [f"{each.name} ({each.n_units})" for each in comparison.classes if 0 < each.n_units < FEW_UNITS]
         if rare:
-            found.append(f"intervals are inaccurate for classes in fewer than {FEW_UNITS} units: {', '.join(rare)}")
+            parts = f"{comparison.task.parts} in fewer than {FEW_UNITS} units"
+            found.append(f"intervals are inaccurate for {parts}: {', '.join(rare)}")
     found += comparison.limits
     if comparison.left_out:
         found.append(f"seeds finished in one row only were left out: {', '.join(map(str, comparison.left_out))}")
@@ -241,7 +247,7 @@ def _paired_seeds(
 def _contrasts(
     contrasts: Contrasts, rows: tuple[StoredRow, StoredRow], seeds: tuple[list[int], list[int]]
 ) -> list[Contrast]:
-    """Return the contrasts of macro-F1, then of the F1 of each class, not corrected."""
+    """Return the contrasts of the metric, then of the score of each part, not corrected."""
     differences = contrasts.differences([rows[0]], [rows[1]], seeds)
     assert differences is not None
     found = []
@@ -251,9 +257,17 @@ def _contrasts(
     return found
 
 
+def _frames(row: StoredRow) -> int:
+    """Return the number of annotated test frames."""
+    seed = row.seeds[0]
+    return sum(cell.info["n_frames"] for (own, _), cell in row.cells.items() if own == seed)
+
+
 def _class_contrasts(row: StoredRow, contrasts: list[Contrast]) -> list[ClassContrast]:
     corrected = holm(np.array([each.p for each in contrasts]))
-    columns = zip(contrasts, corrected.tolist(), row.classes, (row.truth > 0).sum(0), row.truth.sum(0), strict=True)
+    columns = zip(
+        contrasts, corrected.tolist(), row.task.names, (row.support > 0).sum(0), row.support.sum(0), strict=True
+    )
     return [
         ClassContrast(each.a, each.b, each.difference, p, name, int(units), int(frames))
         for each, p, name, units, frames in columns

@@ -12,20 +12,7 @@ from fusionkit.report.significance import row_significance
 from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
-AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother")
-RESULT_COLUMNS = (
-    *AXES,
-    *("id", "n_seeds", "seeds_left_out", "n_units", "n_clips", "n_frames", "steps"),
-    *("macro_f1", "macro_f1_lo", "macro_f1_hi", "macro_f1_sd", "macro_f1_sd_moderated"),
-    *("delta", "delta_lo", "delta_hi", "p", "p_holm", "significance"),
-    *("accuracy", "uar", "ece", "coverage", "params", "gflops", "weights"),
-)
-CELL_COLUMNS = (
-    *AXES,
-    *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "chosen_fusion", "dev_macro_f1", "macro_f1"),
-    *("accuracy", "uar", "ece"),
-    *("best_epoch", "steps", "predicted_classes", "weights", "state", "error"),
-)
+AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother", "task")
 COST_COLUMNS = (
     *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),
     *("gflops", "gflops_counter"),
@@ -41,15 +28,43 @@ def write_csv_files(results: RunResults) -> None:
     """
     path = results.folder.path
     write_file(path / "results.csv", csv_bytes(result_columns(results), result_lines(results)))
-    write_file(path / "cells.csv", csv_bytes(CELL_COLUMNS, cell_lines(results)))
+    write_file(path / "cells.csv", csv_bytes(cell_columns(results), cell_lines(results)))
     write_file(path / "costs.csv", csv_bytes(COST_COLUMNS, cost_lines(results)))
 
 
 def result_columns(results: RunResults) -> tuple[str, ...]:
-    """Return the columns of results.csv: those of every run, then the F1 and the predicted share of each class."""
-    classes = dict.fromkeys(name for row in results.rows for name in row.classes)
-    f1 = (f"f1_{name}{end}" for name in classes for end in ("", "_lo", "_hi"))
-    return (*RESULT_COLUMNS, *f1, *(f"predicted_{name}" for name in classes))
+    """Return the columns of results.csv: those of every run, then score and predicted share of each part."""
+    tasks = [row.task for row in results.rows]
+    metrics = dict.fromkeys(task.key for task in tasks)
+    scores = dict.fromkeys(f"{row.task.score_key}_{name}" for row in results.rows for name in row.parts)
+    return (
+        *AXES,
+        *("id", "n_seeds", "seeds_left_out", "n_units", "n_clips", "n_frames", "steps"),
+        *(f"{metric}{end}" for metric in metrics for end in ("", "_lo", "_hi", "_sd", "_sd_moderated")),
+        *("delta", "delta_lo", "delta_hi", "p", "p_holm", "significance"),
+        *(name for name in _measures(results) if name != "predicted_classes"),
+        *("coverage", "params", "gflops", "weights"),
+        *(f"{score}{end}" for score in scores for end in ("", "_lo", "_hi")),
+        *dict.fromkeys(f"predicted_{name}" for row in results.rows for name in row.predicted),
+    )
+
+
+def cell_columns(results: RunResults) -> tuple[str, ...]:
+    """Return the columns of cells.csv."""
+    metrics = dict.fromkeys(row.task.key for row in results.rows)
+    return (
+        *AXES,
+        *("seed", "fold", "cell", "chosen_smoother", "chosen_recipe", "chosen_fusion"),
+        *(f"{part}{metric}" for metric in metrics for part in ("dev_", "")),
+        *_measures(results),
+        *("best_epoch", "steps", "weights", "state", "error"),
+    )
+
+
+def _measures(results: RunResults) -> list[str]:
+    """Return the names of the measures beside the metric, of all finished cells."""
+    cells = [cell.info for row in results.stored.values() for cell in row.cells.values()]
+    return list(dict.fromkeys(name for info in cells for name in (*info["measures"], *info["diagnostics"])))
 
 
 def result_lines(results: RunResults) -> list[dict[str, Any]]:
@@ -62,13 +77,14 @@ def _result_fields(row: Row) -> dict[str, Any]:
     fields: dict[str, Any] = {**asdict(row.axes), "id": row.id, "n_seeds": len(row.seeds), **row.means}
     fields["seeds_left_out"] = " ".join(map(str, row.left_out))
     fields["weights"] = weights_text(row.random_backbones)
-    fields |= {**estimate_fields("macro_f1", row.score), **estimate_fields("delta", row.delta)}
+    key = row.task.key
+    fields |= {**estimate_fields(key, row.score), **estimate_fields("delta", row.delta)}
     if row.score:
-        fields |= {"n_units": row.score.n_units, "macro_f1_sd": row.sd, "macro_f1_sd_moderated": row.sd_moderated}
+        fields |= {"n_units": row.score.n_units, f"{key}_sd": row.sd, f"{key}_sd_moderated": row.sd_moderated}
     if row.delta:
         fields |= {"p": row.delta.p, "p_holm": row.p_holm}
-    for name, estimate in row.classes.items():
-        fields |= estimate_fields(f"f1_{name}", estimate)
+    for name, estimate in row.parts.items():
+        fields |= estimate_fields(f"{row.task.score_key}_{name}", estimate)
     fields |= {f"predicted_{name}": share for name, share in row.predicted.items()}
     for name in ("n_clips", "n_frames", "params"):
         if name in fields:
@@ -90,9 +106,20 @@ def estimate_fields(name: str, estimate: Estimate | None) -> dict[str, float]:
 
 def cell_lines(results: RunResults) -> Iterator[dict[str, Any]]:
     """Yield the lines of cells.csv by column."""
+    tasks = {row.id: row.task for row in results.rows}
     for cell in results.cells():
-        chosen = {f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe", "fusion")}
-        yield {**cell, **cell["axes"], "cell": cell["id"], "weights": weights_text(cell["random_weights"]), **chosen}
+        key = tasks[cell["row"]].key
+        yield {
+            **cell,
+            **cell["axes"],
+            "cell": cell["id"],
+            "weights": weights_text(cell["random_weights"]),
+            **{f"chosen_{axis}": cell.get(axis, "") for axis in ("smoother", "recipe", "fusion")},
+            f"dev_{key}": cell.get("dev_score"),
+            key: cell.get("score"),
+            **cell.get("measures", {}),
+            **cell.get("diagnostics", {}),
+        }
 
 
 def cost_lines(results: RunResults) -> Iterator[dict[str, Any]]:

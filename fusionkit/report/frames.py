@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.csv_files import (
     AXES,
-    CELL_COLUMNS,
     COST_COLUMNS,
+    cell_columns,
     cell_lines,
     cost_lines,
     estimate_fields,
@@ -22,29 +23,36 @@ from fusionkit.report.csv_files import (
 )
 
 FrameName = Literal["rows", "cells", "costs", "classes", "confusion"]
-CLASS_COLUMNS = (*AXES, "id", "class", "n_units", "n_frames", "f1", "f1_lo", "f1_hi", "predicted")
+CLASS_COLUMNS = (*AXES, "id", "class", "n_units", "n_frames")
 CONFUSION_COLUMNS = (*AXES, "id", "truth", "prediction", "n_frames", "share")
 
 
 @dataclass(frozen=True, eq=False)
 class RowCounts:
-    """A row with a score, its counts (S, C, C) over all units, rows truth, and the class names."""
+    """A row with a score, and its counts (S, *shape) over all units."""
 
     row: Row
     counts: np.ndarray
-    classes: list[str]
 
     @property
     def axes(self) -> Axes:
         """Axes of the row."""
         return self.row.axes
 
-    def confusion(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean over seeds of the counts, and their shares of the frames of each true class, (C, C) each.
+    @property
+    def task(self) -> Task:
+        """Prediction task of the row."""
+        return self.row.task
 
-        The shares of a class without frames are NaN.
+    def confusion(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return mean counts over seeds, and their shares of the frames of each true class, (C, C) each.
+
+        The shares of a class without frames are NaN. None if the task has no confusion matrix.
         """
-        mean = self.counts.mean(0)
+        counts = self.task.confusion(self.counts)
+        if counts is None:
+            return None
+        mean = counts.mean(0)
         truth = mean.sum(-1, keepdims=True)
         return mean, np.divide(mean, truth, out=np.full(mean.shape, np.nan), where=truth > 0)
 
@@ -54,7 +62,7 @@ def row_counts(results: RunResults) -> Iterator[RowCounts]:
     for row in results.rows:
         if row.score:
             stored = results.stored[row.id]
-            yield RowCounts(row, np.stack([counts.sum(0) for counts in stored.counts.values()]), stored.classes)
+            yield RowCounts(row, np.stack([counts.sum(0) for counts in stored.counts.values()]))
 
 
 def frame_lines(results: RunResults, name: FrameName) -> tuple[tuple[str, ...], list[Mapping[str, Any]]]:
@@ -62,11 +70,13 @@ def frame_lines(results: RunResults, name: FrameName) -> tuple[tuple[str, ...], 
     if name == "rows":
         return result_columns(results), [*result_lines(results)]
     if name == "cells":
-        return CELL_COLUMNS, [*cell_lines(results)]
+        return cell_columns(results), [*cell_lines(results)]
     if name == "costs":
         return COST_COLUMNS, [*cost_lines(results)]
     if name == "classes":
-        return CLASS_COLUMNS, [*_class_lines(results)]
+        scores = dict.fromkeys(row.task.score_key for row in results.rows)
+        ends = (f"{score}{end}" for score in scores for end in ("", "_lo", "_hi"))
+        return (*CLASS_COLUMNS, *ends, "predicted"), [*_class_lines(results)]
     return CONFUSION_COLUMNS, [*_confusion_lines(results)]
 
 
@@ -74,24 +84,27 @@ def _class_lines(results: RunResults) -> Iterator[dict[str, Any]]:
     for row in results.rows:
         if not row.score:
             continue
-        truth = results.stored[row.id].truth
-        for index, (name, f1) in enumerate(row.classes.items()):
+        support = results.stored[row.id].support
+        for index, (name, score) in enumerate(row.parts.items()):
             yield {
                 **asdict(row.axes),
                 "id": row.id,
                 "class": name,
-                "n_units": int((truth[:, index] > 0).sum()),
-                "n_frames": int(truth[:, index].sum()),
-                **estimate_fields("f1", f1),
-                "predicted": row.predicted[name],
+                "n_units": int((support[:, index] > 0).sum()),
+                "n_frames": int(support[:, index].sum()),
+                **estimate_fields(row.task.score_key, score),
+                "predicted": row.predicted.get(name),
             }
 
 
 def _confusion_lines(results: RunResults) -> Iterator[dict[str, Any]]:
     for each in row_counts(results):
-        mean, shares = each.confusion()
-        for i, truth in enumerate(each.classes):
-            for j, prediction in enumerate(each.classes):
+        found = each.confusion()
+        if found is None:
+            continue
+        mean, shares = found
+        for i, truth in enumerate(each.task.names):
+            for j, prediction in enumerate(each.task.names):
                 yield {
                     **asdict(each.axes),
                     "id": each.row.id,

@@ -60,3 +60,8 @@ def _three_decimals(value: float, sign: str) -> str:
         return "-"
     rounded = round(value, 3) + 0.0  # no "-.000"
     return f"{rounded:{sign}.3f}".replace("0.", ".", 1)
+
+
+def capital(text: str) -> str:
+    """Return a text with a capital at its start."""
+    return text[:1].upper() + text[1:]

@@ -21,7 +21,6 @@ from fusionkit.storage.identity import json_text
 Format = Literal["latex", "latex-classes", "markdown", "csv", "json"]
 
 _NAMES = ("views", "fusion", "smoother")
-_HEADS = ("macro-F1 [95 %]", "difference [95 %]", "p Holm")
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -55,22 +54,26 @@ def _latex(results: RunResults, significance: dict[str, Significance]) -> str:
         for settings, numbers in _texts(results, axes, significance, (r"\textbf{%s}", r"%s$^{\dagger}$"), _LATEX)
     ]
     marks = r"Bold: the highest score; $^{\dagger}$: not significantly different from it. "
-    return _booktabs(results, (*axes, *_HEADS), len(axes), lines, marks + _escaped(f"{rule(results)}.", _LATEX))
+    return _booktabs(
+        results, (*axes, *_heads(results)), len(axes), lines, marks + _escaped(f"{rule(results)}.", _LATEX)
+    )
 
 
 def _latex_classes(results: RunResults, significance: dict[str, Significance]) -> str:
     """Return a ``booktabs`` table of the F1 of each class, as papers on the ABAW challenge give it."""
-    axes, classes = _axes(results), list(dict.fromkeys(name for row in results.rows for name in row.classes))
+    axes, classes = _axes(results), list(dict.fromkeys(name for row in results.rows for name in row.parts))
     lines = []
     texts = _texts(results, axes, significance, ("%s", "%s"), _LATEX)
     for row, (settings, _) in zip(results.rows, texts, strict=True):
-        values = [row.classes[name].value if name in row.classes else math.nan for name in classes]
+        values = [row.parts[name].value if name in row.parts else math.nan for name in classes]
         numbers = [*map(share, values), share(row.score.value) if row.score else unfinished_text(row)]
         if significance.get(row.id) == "best":
             numbers[-1] = rf"\textbf{{{numbers[-1]}}}"
         lines.append([*settings, *numbers])
-    marks = r"F1 of each class over pooled frames, mean over seeds; bold: the highest macro-F1, picked from these rows."
-    return _booktabs(results, (*axes, *classes, "macro-F1"), len(axes), lines, marks)
+    task, metric = results.rows[0].task, results.metric
+    marks = f"{task.score} of each {task.part} over pooled frames, mean over seeds; bold: the highest {metric}, "
+    marks += "picked from these rows."
+    return _booktabs(results, (*axes, *classes, metric), len(axes), lines, marks)
 
 
 def _booktabs(results: RunResults, heads: Sequence[str], n_axes: int, lines: list[list[str]], marks: str) -> str:
@@ -95,12 +98,17 @@ def _booktabs(results: RunResults, heads: Sequence[str], n_axes: int, lines: lis
 
 def _markdown(results: RunResults, significance: dict[str, Significance]) -> str:
     axes = _axes(results)
-    lines = ["| " + " | ".join((*axes, *_HEADS)) + " |", "|" + "---|" * len(axes) + "---:|" * len(_HEADS)]
+    heads = _heads(results)
+    lines = ["| " + " | ".join((*axes, *heads)) + " |", "|" + "---|" * len(axes) + "---:|" * len(heads)]
     for settings, numbers in _texts(results, axes, significance, ("**%s**", "%s †"), _MARKDOWN):
         lines.append("| " + " | ".join((*settings, *numbers)) + " |")
     about = [part for line in caption(results) for part in (_escaped(line, _MARKDOWN), "")]
     marks = f"**bold**: the highest score; †: not significantly different from it. {rule(results)}."
     return "\n".join([*lines, "", *about, marks, ""])
+
+
+def _heads(results: RunResults) -> tuple[str, ...]:
+    return f"{results.metric} [95 %]", "difference [95 %]", "p Holm"
 
 
 def _csv(results: RunResults, _: dict[str, Significance]) -> str:

@@ -15,7 +15,6 @@ from fusionkit.grid.contrasts import StoredRow
 from fusionkit.grid.results import RunResults
 from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.table import new_table
-from fusionkit.stats.intervals import macro_f1
 from fusionkit.stats.shapley import average_ranks
 
 _CONTEXT = ("extractor", "backbone", "main", "recipe")
@@ -70,7 +69,7 @@ def ranks_table(results: RunResults) -> Table | None:
     names = (*varying((axes for axes, _ in found.rows), _CONTEXT), "views", "fusion", "smoother")
     left_out = f"; {found.left_out} row(s) without a score on all of them are left out" if found.left_out else ""
     left_out += _disagreement(found, results)
-    title = f"Average rank over {found.blocks} {found.over}, by macro-F1"
+    title = f"Average rank over {found.blocks} {found.over}, by {results.metric}"
     table = new_table(title, f"1 is best; equal scores share the mean of their ranks{left_out}")
     for name in names:
         table.add_column(name, overflow="fold", min_width=10)
@@ -85,26 +84,27 @@ def ranks_table(results: RunResults) -> Table | None:
 
 
 def _disagreement(found: Ranks, results: RunResults) -> str:
-    """Return why the row of the best rank is not the one with the highest macro-F1, if it is not."""
+    """Return why the row of the best rank is not the one with the highest metric, if it is not."""
     first = found.rows[0][0]
     highest = max((row for row in results.rows if row.score), key=lambda row: row.score.value if row.score else 0.0)
     if first == replace(highest.axes, dataset="", split=""):
         return ""
     pooled = "of one data set" if found.over == "data sets" else "of all frames together"
-    return f"; {highest.axes.name} has the highest macro-F1 {pooled}: ranks count all {found.over} alike, at any margin"
+    leader = f"{highest.axes.name} has the highest {results.metric} {pooled}"
+    return f"; {leader}: ranks count all {found.over} alike, at any margin"
 
 
 def _pooled(stored: StoredRow, dataset: str) -> dict[str, float]:
     """Return the score on the data set, if there is one."""
-    return {dataset: _mean_score(stored.counts.values())} if stored.counts else {}
+    return {dataset: _mean_score(stored, stored.counts.values())} if stored.counts else {}
 
 
 def _by_fold(stored: StoredRow) -> dict[str, float]:
     """Return the score on each fold, over the seeds with all folds finished."""
     folds = dict.fromkeys(fold for seed, fold in stored.cells if seed in stored.counts)
-    return {fold: _mean_score(stored.cells[seed, fold].counts for seed in stored.counts) for fold in folds}
+    return {fold: _mean_score(stored, (stored.cells[seed, fold].counts for seed in stored.counts)) for fold in folds}
 
 
-def _mean_score(counts: Iterable[np.ndarray]) -> float:
-    """Return the mean over seeds of macro-F1 of all units, from (U, C, C) of each seed."""
-    return float(np.mean([macro_f1(each.sum(0)) for each in counts]))
+def _mean_score(stored: StoredRow, counts: Iterable[np.ndarray]) -> float:
+    """Return the mean over seeds of the metric of all units, from (U, *shape) of each seed."""
+    return float(np.mean([stored.task.metric(each.sum(0)) for each in counts]))

@@ -21,7 +21,7 @@ ROBUSTNESS = "robustness.csv"  # in the run folder
 COLUMNS = (
     *AXES,
     *("cell", "seeds", "n_units", "smoothed", "draws", "draw_seed", "pattern", "reference", "measure"),
-    *("present", "missing", "level", "macro_f1", "macro_f1_lo", "macro_f1_hi", "effect", "effect_lo", "effect_hi"),
+    *("present", "missing", "level", "score", "score_lo", "score_hi", "effect", "effect_lo", "effect_hi"),
     *("relative", "relative_lo", "relative_hi", "gain", "gain_lo", "gain_hi"),
 )
 # Frames in which views are missing, by pattern.
@@ -45,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Macro-F1 with some views missing in a growing fraction of frames.
+    """Metric with some views missing in a growing fraction of frames.
 
     Attributes:
         missing: the views, missing together.
@@ -106,7 +106,7 @@ def subset_table(found: Robustness) -> Table:
     """Return the scores of all subsets as a table, all views first."""
     table = new_table(found.tested.name)
     table.add_column("views present", overflow="fold")
-    for name in ("macro-F1 [95 %]", "difference to intact [95 %]"):
+    for name in (f"{found.tested.metric} [95 %]", "difference to intact [95 %]"):
         table.add_column(name, justify="right", min_width=14)
     all_views = found.subsets[-1][0]
     for present, effect in reversed(found.subsets):

@@ -11,7 +11,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.registry.spec import Spec
 
-_AXES = ("dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
+_AXES = ("task", "dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
 
 
 class _HasAxes(Protocol):
@@ -22,11 +22,11 @@ class _HasAxes(Protocol):
 T = TypeVar("T", bound=_HasAxes)
 
 
-def by_data(rows: Iterable[T]) -> dict[tuple[str, str], list[T]]:
-    """Group rows by data set and split."""
-    groups: dict[tuple[str, str], list[T]] = defaultdict(list)
+def by_data(rows: Iterable[T]) -> dict[tuple[str, str, str], list[T]]:
+    """Group rows by data set, split and task."""
+    groups: dict[tuple[str, str, str], list[T]] = defaultdict(list)
     for row in rows:
-        groups[row.axes.dataset, row.axes.split].append(row)
+        groups[row.axes.dataset, row.axes.split, row.axes.task].append(row)
     return groups
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.engine.fold import FoldData, open_folds
+from fusionkit.engine.fold import FoldData, described, open_folds
 from fusionkit.engine.source import Source
 from fusionkit.errors import FusionKitError
 from fusionkit.registry.spec import Spec
@@ -20,7 +20,7 @@ class RunData:
     """Opened data sets of a run folder.
 
     Attributes:
-        folds: by data set as named in the rows, by name of fold.
+        folds: by data set and task as named in the rows, by name of fold.
         notes: one line for each data set that could not be opened.
     """
 
@@ -55,7 +55,7 @@ def open_run_data(grid: dict[str, Any]) -> RunData:
             notes.append(f"{dataset}: grid.json does not describe its grid")
             continue
         try:
-            opened, _ = open_folds(Spec.parse(dataset), Spec.parse(description["split"]), description["limit"])
+            opened, _ = open_folds(Spec.parse(dataset), *described(description))
         except FusionKitError as error:
             notes.append(f"{dataset}: {error}")
             continue

@@ -25,7 +25,7 @@ from fusionkit.report.significance import few_seeds_warnings, few_units_warnings
 from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
-CONTEXT = ("dataset", "split", "extractor", "backbone", "recipe")
+CONTEXT = ("task", "dataset", "split", "extractor", "backbone", "recipe")
 _TEXT_WIDTH, _LEAST_WIDTH = 140, 20  # columns
 _NAMED = 5  # rows in a warning
 _FEW_STEPS = 100  # gradient steps; at the default rate, weights hardly leave their start
@@ -46,7 +46,7 @@ def results_table(results: RunResults, most: int | None = None) -> Table:
     for name in (*context, "views", "fusion", "smoother"):
         table.add_column(name, overflow="fold", min_width=10)
     # In a narrow terminal an interval is wrapped below its value before names or columns are cut.
-    for name, width in (("macro-F1 [95 %]", 12), ("delta [95 %]", 14)):
+    for name, width in ((f"{results.metric} [95 %]", 12), ("delta [95 %]", 14)):
         table.add_column(name, justify="right", min_width=width)
     with_coverage = has_incomplete_coverage(rows)
     for name in ("p Holm", *(["coverage"] if with_coverage else [])):
@@ -89,7 +89,8 @@ def caption(results: RunResults) -> list[str]:
         return []
     varied = varying((row.axes for row in rows), CONTEXT)
     seeds = sorted({len(row.seeds) for row in rows})
-    lines = [" · ".join(f"{name} {getattr(rows[0].axes, name)}" for name in CONTEXT if name not in varied)]
+    fixed = [name for name in CONTEXT if name not in varied and (name, rows[0].axes.task) != ("task", "expression")]
+    lines = [" · ".join(f"{name} {getattr(rows[0].axes, name)}" for name in fixed)]
     lines.append(
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
         + ("; p Holm: Holm-corrected over rows" if has_claims(results) else "")
@@ -206,7 +207,7 @@ def _single_class_warnings(results: RunResults) -> list[str]:
     for cell in results.cells():
         if cell["state"] == "done":
             name = "/".join(cell["axes"][axis] for axis in ("views", "fusion", "smoother"))
-            rows.setdefault(name, []).append(cell["predicted_classes"] == 1)
+            rows.setdefault(name, []).append(cell["diagnostics"].get("predicted_classes") == 1)
     in_all = [name for name, cells in rows.items() if all(cells)]
     in_some = [
         f"{name} ({sum(cells)} of {len(cells)} cells)" for name, cells in rows.items() if any(cells) and not all(cells)

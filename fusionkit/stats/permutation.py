@@ -1,4 +1,4 @@
-"""Swaps of units between two models, and what they do to macro-F1: the work of permutation tests."""
+"""Swaps of units between two models, and what they do to the metric: the work of permutation tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
+
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 
-_TIE = 1e-12  # mathematically equal statistics differ by rounding; two macro-F1 cannot differ by so little
+_TIE = 1e-12  # mathematically equal statistics differ by rounding; two metrics do not differ by so little
 _CHUNK = 1024  # permutations per matrix product: intermediate results stay in the processor's cache
 
 
@@ -21,59 +23,65 @@ _CHUNK = 1024  # permutations per matrix product: intermediate results stay in t
 class UnitSwaps:
     """The counts of two models in the form in which swaps of units are fast.
 
-    The truth is the same for both models, so the F1 of a class needs two counts, hits and predictions, and a swap moves
-    them from one model to the other. P of the U units change something; classes that are not in the truth are left out.
+    P of the U units change something. Counts of no frame in any unit are left out.
 
     Attributes:
-        classes: (C,) bool; those in the truth. Below, C counts these alone.
+        task: that was counted.
+        present: (K,) bool; parts that the truth of all units supports.
         moved: (U,) bool; the other units have equal counts in both models, so swapping them changes nothing.
-        change: (S * 2 * C, P) float; what swapping a unit adds to the counts of the first model.
-        start: (S, 2, C, 1) int64; counts of the first model without any swap.
-        both: (S, 2, C, 1) int64; the sum of both models, which no swap changes.
-        support: (C, 1); frames of each class in the truth.
+        change: (S * size, P) float; what swapping a unit adds to the counts of the first model.
+        start: (S, size) float64; counts of the first model without any swap.
+        both: (S, size) float64; the sum of both models, which no swap changes.
+        shape: of the counts of a unit; ``size`` is their number.
     """
 
-    classes: np.ndarray
+    task: Task
+    present: np.ndarray
     moved: np.ndarray
     change: np.ndarray
     start: np.ndarray
     both: np.ndarray
-    support: np.ndarray
+    shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, a: np.ndarray, b: np.ndarray) -> UnitSwaps:
-        """Build from counts (S, U, C, C) with the same truth."""
-        support = a[0].sum((0, 2))
-        first, second = (_hits_and_predicted(counts)[..., support > 0] for counts in (a, b))
+    def of(cls, task: Task, a: np.ndarray, b: np.ndarray) -> UnitSwaps:
+        """Build from counts (S, U, *shape) with the same truth."""
+        seeds, units, *shape = a.shape
+        first, second = (counts.reshape(seeds, units, -1).astype(np.float64) for counts in (a, b))
         change = second - first
-        moved = change.any((0, 2, 3))
-        change = change[:, moved].transpose(0, 2, 3, 1).reshape(change[:, 0].size, -1)
+        moved: np.ndarray = np.any(change, axis=(0, 2))
+        change = change[:, moved].transpose(0, 2, 1).reshape(seeds * first.shape[2], int(moved.sum()))
         # Below 2**24, sums of integers are exact in single precision, so p does not depend on the number of threads.
-        exact_in_single = np.abs(change).sum(1).max() < 2**24
+        whole = all(counts.dtype.kind in "iu" for counts in (a, b))
+        exact_in_single = whole and np.abs(change).sum(1).max(initial=0) < 2**24
         return cls(
-            classes=support > 0,
+            task=task,
+            present=np.any(task.support(a.sum(1)) > 0, axis=0),
             moved=moved,
             change=change.astype(np.float32 if exact_in_single else np.float64),
-            start=first.sum(1)[..., None],
-            both=(first + second).sum(1)[..., None],
-            support=support[support > 0][:, None],
+            start=first.sum(1),
+            both=(first + second).sum(1),
+            shape=tuple(shape),
         )
 
     def difference(self, swaps: np.ndarray) -> np.ndarray:
-        """Return macro-F1 of the first model minus the second, mean over seeds: swaps (P, n) of 0 and 1 to (n,)."""
-        mean: np.ndarray = self.class_differences(swaps).mean(0)
-        return mean
+        """Return the metric of the first model minus the second, mean over seeds: swaps (P, n) of 0 and 1 to (n,)."""
+        found: np.ndarray = self._difference(swaps, lambda counts: self.task.metric(counts, self.present))
+        return found
 
-    def class_differences(self, swaps: np.ndarray) -> np.ndarray:
-        """Return the difference in F1 of each class, mean over seeds: swaps (P, n) of 0 and 1 to (C, n)."""
+    def part_differences(self, swaps: np.ndarray) -> np.ndarray:
+        """Return the difference in the score of each present part, mean over seeds: swaps (P, n) to (parts, n)."""
+        found: np.ndarray = self._difference(swaps, lambda counts: self.task.scores(counts)[..., self.present]).T
+        return found
+
+    def _difference(self, swaps: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):  # some processors raise flags for the unused ends of their vectors
-            added = self.change @ swaps.astype(self.change.dtype)
-        added = added.reshape(*self.start.shape[:-1], -1)
-        first = self.start + added
-        second = self.both - first
-        terms = first[:, 0] / (self.support + first[:, 1])
-        terms -= second[:, 0] / (self.support + second[:, 1])
-        mean: np.ndarray = terms.sum(0) * (2.0 / len(terms))
+            added = (self.change @ swaps.astype(self.change.dtype)).astype(np.float64)
+        seeds, size = self.start.shape
+        first = self.start[..., None] + added.reshape(seeds, size, -1)
+        models = (np.moveaxis(counts, 1, -1) for counts in (first, self.both[..., None] - first))
+        one, other = (statistic(counts.reshape(*counts.shape[:2], *self.shape)) for counts in models)
+        mean: np.ndarray = (one - other).mean(0)
         return mean
 
 
@@ -96,11 +104,6 @@ def _threads() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-def _hits_and_predicted(counts: np.ndarray) -> np.ndarray:
-    """Return the correct and the predicted frames of each class: (S, U, 2, C) int64."""
-    return np.stack([np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-2)], axis=2).astype(np.int64)
 
 
 def all_swaps(units: int) -> Iterator[np.ndarray]:

@@ -93,23 +93,6 @@ def average_ranks(scores: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def best_constant(counts: np.ndarray) -> np.ndarray:
-    """Return the counts of a classifier that always predicts the most frequent class in the truth.
-
-    Of all classifiers that ignore their input it has the best macro-F1: 2 q / (1 + q) / C, where q is the share of that
-    class among the frames and C the number of classes in the truth.
-
-    Args:
-        counts: (S, U, C, C) integer; only the truth matters.
-
-    Returns:
-        (S, U, C, C) integer; of equally frequent classes the first is predicted.
-    """
-    constant = np.zeros_like(counts)
-    constant[..., int(counts.sum((0, 1, 3)).argmax())] = counts.sum(-1)
-    return constant
-
-
 def _players(scores: np.ndarray) -> int:
     size = len(scores)
     if size < 2 or size & (size - 1):

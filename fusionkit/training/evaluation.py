@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fusionkit.contracts.task import SingleLabel
+from fusionkit.contracts.task import Task
 from fusionkit.errors import CellError
-from fusionkit.stats.intervals import accuracy
 from fusionkit.training.batches import channels_first
 from fusionkit.training.loader import Loader
 from fusionkit.training.stepper import on_device
@@ -141,19 +140,22 @@ class EpochScore:
     accuracy: float
 
     @classmethod
-    def of(cls, epoch: int, losses: Sequence[float], predicted: FrameLogits, labels: np.ndarray) -> EpochScore:
+    def of(
+        cls, epoch: int, losses: Sequence[float], predicted: FrameLogits, task: Task, labels: np.ndarray
+    ) -> EpochScore:
         """Score an epoch.
 
         Args:
             epoch: from 1.
             losses: of its steps.
             predicted: logits of the labelled dev frames.
+            task: of one of C classes.
             labels: of these frames.
         """
-        task = SingleLabel(predicted.logits.shape[1])
         seen = predicted.seen
-        counts = task.counts(labels[seen], predicted.logits[seen].argmax(1))
-        return cls(epoch, float(np.mean(losses)), task.metric(counts), float(accuracy(counts)))
+        counts = task.counts(labels[seen], predicted.logits[seen], np.zeros(int(seen.sum()), np.int64), 1)[0]
+        accuracy = float(task.measures(counts)["accuracy"])
+        return cls(epoch, float(np.mean(losses)), float(task.metric(counts)), accuracy)
 
     def describe(self) -> dict[str, Any]:
         """Return the score as plain data."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fusionkit.config.views import FACE
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import Plan
@@ -114,15 +112,16 @@ def _store_head(config: FinetuneConfig, folder: RunFolder, work: FinetuneWork, t
     cropped = any(view != FACE for view in work.views.values())
     about = {
         "views": list(work.views),
-        "classes": fold_data.task.num_classes,
+        "task": str(fold_data.task_spec),
+        "outputs": fold_data.task.outputs,
         "fusion": str(work.shape.spec),
         "recipe": config.recipe.describe(),
         "seed": work.seed,
         "record": work.head.record,
-        "class_names": list(fold_data.source.classes),
+        "class_names": list(fold_data.task.names),
         "extractor": str(config.extractor) if cropped else None,
         "backbones": dict.fromkeys(work.views, str(config.backbone)),
-        "train_counts": np.bincount(fold_data.rows.train_label, minlength=fold_data.task.num_classes).tolist(),
+        "prior": fold_data.prior.tolist(),
     }
     folder.write_head(work.head.id, trained.head, about, trained.cost)
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
-from fusionkit.config.splits import check_training_classes
+from fusionkit.config.splits import check_training_labels
 from fusionkit.config.views import FACE, View
 from fusionkit.engine import score, smooth
 from fusionkit.engine.fold import FoldData, open_folds
@@ -78,7 +78,7 @@ def make_finetune_plan(config: FinetuneConfig, device: str) -> FinetunePlan:
     """
     folds, notes = open_folds(config.dataset, config.split, config.limit)
     for each in folds:  # before hours of training for a score that cannot be computed
-        check_training_classes(each.fold.name, each.rows.train_label, each.source.classes)
+        check_training_labels(each.fold.name, each.task, each.rows.train_label)
     planned = [_ShapePlan(config, shape, folds, device) for shape in config.shapes]
     rows: list[RowPlan] = []
     for smoother in acting_smoothers(config.smoothers, folds[0].source.table):

@@ -17,7 +17,8 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.backbone import Backbone
 from fusionkit.contracts.dataset import UNLABELLED
 from fusionkit.contracts.flops import gflops
-from fusionkit.engine.fit import Head, criterion
+from fusionkit.contracts.task import Task
+from fusionkit.engine.fit import Head, loss_options
 from fusionkit.errors import CellError
 from fusionkit.grid.memory import peak_memory
 from fusionkit.registry import BACKBONES
@@ -116,13 +117,13 @@ class FinetuneRun(TrainingRun):
 
     def _classifier(self, device: torch.device) -> Classifier:
         recipe, fold_data = self.config.recipe, self.work.fold_data
-        classes = fold_data.task.num_classes
+        task = fold_data.task
         with torch.random.fork_rng(devices=[]):
             trunk = self.backbone.trainable(recipe.drop_path, self.work.seed)
             torch.manual_seed(self.work.seed)
-            network = build_network(self.work.shape, trunk, self.backbone.dim, classes, len(self.work.views))
+            network = build_network(self.work.shape, trunk, self.backbone.dim, task.outputs, len(self.work.views))
         labels = torch.from_numpy(fold_data.rows.train_label).to(device)
-        loss = frame_loss(recipe.as_recipe(), labels, classes)
+        loss = frame_loss(recipe.as_recipe(), labels, task)
         return Classifier(network, self.backbone.mean, self.backbone.std, loss)
 
     @reported_deaths()
@@ -183,7 +184,7 @@ class FinetuneRun(TrainingRun):
         if not predicted.seen.any():
             raise CellError("no labelled dev frame has a view, so no epoch can be selected")
         losses = self.losses[-self.batches.steps_per_epoch :]
-        self.scores.append(EpochScore.of(epoch, losses, predicted, self.dev_samples.labels))
+        self.scores.append(EpochScore.of(epoch, losses, predicted, self.work.fold_data.task, self.dev_samples.labels))
         if self.kept.epoch == epoch:
             self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
         if self.main:
@@ -227,7 +228,7 @@ class FinetuneRun(TrainingRun):
             "views": [str(view) for view in self.work.views.values()],
             "extractor": str(self.config.extractor),
             "backbone": str(self.config.backbone),
-            "classes": list(fold_data.source.classes),
+            "classes": list(fold_data.task.names),
             "dataset": str(fold_data.source.spec),
             "split": fold_data.fold.name,
             "trained_on": [list(pair) for pair in dict.fromkeys([*self.backbone.trained_on(), own])],
@@ -261,22 +262,22 @@ class FinetuneRun(TrainingRun):
         )
 
 
-def frame_loss(recipe: Recipe, labels: Tensor, classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+def frame_loss(recipe: Recipe, labels: Tensor, task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of a recipe, with the same weight for a frame in every batch.
 
-    With balanced classes :func:`fusionkit.engine.fit.criterion` divides by the weights of its batch, so the mean over
+    With balanced classes the criterion of a task divides by the weights of its batch, so the mean over
     processes or micro-batches would not be that of the whole batch. Here the sum is divided by the number of frames;
     the mean weight over all training frames is 1.
 
     Args:
         recipe: training recipe (optimiser, epochs, loss).
         labels: (N,) int64 in 0..C-1: those of all training frames.
-        classes: C.
+        task: of one of C classes.
 
     Returns:
         (logits (B, C), labels (B,)) to a scalar.
     """
-    loss = criterion(recipe, labels, classes)
+    loss, classes = task.criterion(labels, loss_options(recipe)), task.outputs
     if recipe.class_weights != "balanced":
         return loss
     counts = labels.bincount(minlength=classes).clamp(min=1)

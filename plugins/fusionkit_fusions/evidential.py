@@ -32,6 +32,8 @@ class Evidential(LateFusion):
     The divergence follows the paper; implementations that take it of alpha itself penalise right evidence too.
     """
 
+    exclusive = True
+
     examples = ({}, {"hidden": 8, "annealing": 1})
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, annealing: Count = 500, **options: Any) -> None:
@@ -53,6 +55,7 @@ class Evidential(LateFusion):
         if self.training:
             self.steps += 1
         weight = min(1.0, float(self.steps) / self.annealing)
+        target = target if target.ndim == 1 else target.argmax(1)  # of votes, their majority
         alphas = [functional.softplus(logits) + 1 for logits in output.view_logits.values()]
         return torch.stack([evidential_loss(alpha, target, weight) for alpha in [*alphas, combined(alphas)]]).sum()
 

@@ -114,6 +114,8 @@ class ProductOfExperts(FixedRuleFusion):
     (https://doi.org/10.1162/089976602760128018); the product rule of Kittler et al. 1998.
     """
 
+    exclusive = True
+
     def decide(self, logits: Tensor, visible: Tensor) -> Tensor:
         """Sum log-probabilities: (B, V, C) to (B, C)."""
         return logits.log_softmax(2).masked_fill(~visible[..., None], 0.0).sum(1)
@@ -128,6 +130,8 @@ class MajorityVote(LateFusion):
     Reference: Kittler et al. 1998, "On combining classifiers", the majority vote rule
     (https://doi.org/10.1109/34.667881); ties by mean probability are our reading.
     """
+
+    exclusive = True
 
     def decide(self, logits: Tensor, visible: Tensor) -> Tensor:
         """Return the log of the shares of votes: (B, V, C) to (B, C)."""

@@ -29,6 +29,8 @@ class Qmf(LateFusion):
     (https://arxiv.org/abs/2306.02050).
     """
 
+    exclusive = True
+
     examples = ({}, {"hidden": 8, "rank": 0.0})
 
     def __init__(self, in_dims: dict[str, int], num_classes: int, rank: NonNegative = 0.1, **options: Any) -> None:

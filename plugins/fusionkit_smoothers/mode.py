@@ -18,6 +18,8 @@ class Mode(WindowSmoother):
     votes are our reading.
     """
 
+    discrete = True
+
     hard = True
 
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:

@@ -87,11 +87,16 @@ class ActionUnits(Task):
         """Return the probability (n, K) that each action unit is active."""
         return np.stack([each[:, 1] for each in distributions], 1)
 
-    def priors(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return, for each action unit, the shares (2,) of not active and active frames."""
+    def words(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the active units of each frame, (n,) str: ``AU6+AU12``, or ``none``."""
+        names = np.asarray(self.names)
+        return np.array(["+".join(names[row > 0.5].tolist()) or "none" for row in predictions], dtype=np.str_)
+
+    def prior(self, values: np.ndarray) -> np.ndarray:
+        """Return the share of active frames (K,) of each action unit."""
         known = ~np.isnan(values)
-        share = np.nansum(values, axis=0) / np.maximum(known.sum(0), 1)
-        return [np.array([1 - each, each]) for each in share.tolist()]
+        share: np.ndarray = np.nansum(values, axis=0, dtype=np.float64) / np.maximum(known.sum(0), 1)
+        return share
 
     def class_labels(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the labels (n,) of each action unit: 0, 1, or -1 unlabelled."""

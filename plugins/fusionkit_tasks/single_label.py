@@ -27,11 +27,17 @@ class SingleLabel(Task):
         """Return the class of each frame."""
         return self.hard_labels(values)
 
-    def priors(self, values: np.ndarray) -> list[np.ndarray]:
+    def words(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the most probable class of each frame, (n,) str."""
+        found: np.ndarray = np.asarray(self.names)[predictions.argmax(1)]
+        return found
+
+    def prior(self, values: np.ndarray) -> np.ndarray:
         """Return the class shares (C,) of labelled frames."""
         hard = self.hard_labels(values)
         counts = np.bincount(hard[hard >= 0], minlength=len(self.names))
-        return [counts / counts.sum()]
+        shares: np.ndarray = counts / counts.sum()
+        return shares
 
     def counts(self, values: np.ndarray, predictions: np.ndarray, unit: np.ndarray, units: int) -> np.ndarray:
         """Return confusion counts (U, C, C) int64; the prediction is the class with the highest probability."""

@@ -95,11 +95,18 @@ class ValenceArousal(Task):
         """Return the values (n, K) in -1..1."""
         return np.stack([each[:, 1] - each[:, 0] for each in distributions], 1)
 
-    def priors(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return, for each dimension, the probabilities (2,) of the ends that give the mean value."""
+    def words(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the values of each frame, (n,) str: ``valence +0.31 arousal -0.05``."""
+        lines = [
+            " ".join(f"{name} {value:+.2f}" for name, value in zip(self.names, row, strict=True)) for row in predictions
+        ]
+        return np.array(lines, dtype=np.str_)
+
+    def prior(self, values: np.ndarray) -> np.ndarray:
+        """Return the mean (K,) of each dimension."""
         known = ~np.isnan(values)
-        mean = np.nansum(values, axis=0, dtype=np.float64) / np.maximum(known.sum(0), 1)
-        return [np.array([(1 - each) / 2, (1 + each) / 2]) for each in mean.tolist()]
+        mean: np.ndarray = np.nansum(values, axis=0, dtype=np.float64) / np.maximum(known.sum(0), 1)
+        return mean
 
     def counts(self, values: np.ndarray, predictions: np.ndarray, unit: np.ndarray, units: int) -> np.ndarray:
         """Return the sums (U, K, 6) float64 of 1, y, p, y squared, p squared and y p."""

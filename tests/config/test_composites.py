@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_tasks import divided
 
-from fusionkit.config.splits import Composites, divide
+from fusionkit.config.splits import Composites
 from fusionkit.contracts import FrameTable
 from fusionkit.registry.spec import Spec
 
@@ -35,8 +36,8 @@ def test_real_frames_are_divided_as_without_composites_which_join_train_where_al
     seed: int, split: str
 ) -> None:
     real, whole, composites = with_composites(seed, 30)
-    folds, _ = divide(Spec.parse(split), whole, CLASSES, composites)
-    plain, _ = divide(Spec.parse(split), real, CLASSES)
+    folds, _ = divided(Spec.parse(split), whole, CLASSES, composites)
+    plain, _ = divided(Spec.parse(split), real, CLASSES)
     assert len(folds) == len(plain)
     for fold, alone in zip(folds, plain, strict=True):
         assert fold.name == alone.name
@@ -49,7 +50,7 @@ def test_real_frames_are_divided_as_without_composites_which_join_train_where_al
 def test_a_composite_of_fewer_frames_has_empty_places() -> None:
     _, whole, composites = with_composites(0, 4)
     lone = Composites(composites.rows, np.array([["u00", ""], ["u02", ""], ["u00", "u02"], ["", ""]]))
-    (fold,), _ = divide(Spec("official"), whole, CLASSES, lone)
+    (fold,), _ = divided(Spec("official"), whole, CLASSES, lone)
     in_train = fold.part[0] == "train"
     assert fold.part[200:].tolist() == ["train" if in_train else "", "", "", "train"]  # u02 is in val
 
@@ -57,6 +58,6 @@ def test_a_composite_of_fewer_frames_has_empty_places() -> None:
 @pytest.mark.parametrize("made", [0, 5])
 def test_the_digest_of_a_fold_depends_on_composites(made: int) -> None:
     real, whole, composites = with_composites(1, made)
-    (fold,), _ = divide(Spec("official"), whole, CLASSES, composites)
-    (plain,), _ = divide(Spec("official"), real, CLASSES)
+    (fold,), _ = divided(Spec("official"), whole, CLASSES, composites)
+    (plain,), _ = divided(Spec("official"), real, CLASSES)
     assert (fold.digest == plain.digest) == (made == 0)

@@ -9,8 +9,9 @@ import pytest
 from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_tasks import divided, expression
 
-from fusionkit.config.splits import SPLITS, Fold, check_training_classes, divide, split_problems
+from fusionkit.config.splits import SPLITS, Fold, check_training_labels, split_problems
 from fusionkit.contracts import FrameTable
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
@@ -39,7 +40,7 @@ def official(names: str, units: int = 40) -> FrameTable:
 
 def folds(spec: str, data: FrameTable) -> list[Fold]:
     assert split_problems(Spec.parse(spec)) == []
-    return divide(Spec.parse(spec), data, CLASSES)[0]
+    return divided(Spec.parse(spec), data, CLASSES)[0]
 
 
 def units_of(data: FrameTable, fold: Fold, part: str) -> set[str]:
@@ -97,7 +98,7 @@ def test_a_share_of_the_units_is_carved_out_as_asked(test: float, dev: float, fr
 
 def test_with_few_units_the_nearest_possible_share_is_taken() -> None:
     data = table(4, 2, 6)
-    (fold,) = divide(Spec("holdout"), data, CLASSES)[0]
+    (fold,) = divided(Spec("holdout"), data, CLASSES)[0]
     assert [len(units_of(data, fold, part)) for part in ("train", "dev", "test")] == [2, 1, 1]
 
 
@@ -187,7 +188,7 @@ NOBODY = table()
 )
 def test_data_that_cannot_be_split_are_refused_with_the_reason(spec: str, data: FrameTable, message: str) -> None:
     with pytest.raises(DataError) as refused:
-        divide(Spec.parse(spec), data, CLASSES)
+        divided(Spec.parse(spec), data, CLASSES)
     assert message in str(refused.value)
 
 
@@ -197,31 +198,31 @@ def test_parts_without_a_label_are_refused() -> None:
         label = np.where(data.split == split, -1, data.label)
         bare = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
         with pytest.raises(DataError, match=message):
-            divide(Spec("official"), bare, CLASSES)
+            divided(Spec("official"), bare, CLASSES)
 
 
 def test_warnings_name_classes_missing_in_dev_and_leaking_units() -> None:
     data = official("train val test train")
     label = np.where((data.split == "val") & (data.label == 2), 0, data.label)
     lacking = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
-    assert divide(Spec("official"), lacking, CLASSES)[1] == [
+    assert divided(Spec("official"), lacking, CLASSES)[1] == [
         "split official: dev has no frame of class 'sad', so choices on dev ignore it"
     ]
     people = np.where(np.isin(data.subject, ["u000", "u002", "u001", "u006"]), "same", data.subject)
     leaking = FrameTable.of(data.clip, data.number, data.label, subject=people, split=data.split)
-    assert divide(Spec("official"), leaking, CLASSES)[1] == [
+    assert divided(Spec("official"), leaking, CLASSES)[1] == [
         "split official: 1 unit(s) are in both train and test, for example 'same'",
         "split official: 1 unit(s) are in both dev and test, for example 'same'",
         "split official: 1 unit(s) are in both train and dev, for example 'same'",
     ]
-    assert divide(Spec("official"), data, CLASSES)[1] == []
+    assert divided(Spec("official"), data, CLASSES)[1] == []
 
 
 def test_a_class_without_test_frames_is_named() -> None:
     data = official("train val test train")
     label = np.where((data.split == "test") & (data.label == 2), 0, data.label)
     lacking = FrameTable.of(data.clip, data.number, label, subject=data.subject, split=data.split)
-    (line,) = divide(Spec("official"), lacking, CLASSES)[1]
+    (line,) = divided(Spec("official"), lacking, CLASSES)[1]
     assert "test has no frame of class 'sad'" in line
 
 
@@ -235,7 +236,7 @@ def one_rare_subject() -> FrameTable:
 
 def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -> None:
     data = one_rare_subject()
-    found, notes = divide(Spec.parse("kfold:k=5"), data, CLASSES)
+    found, notes = divided(Spec.parse("kfold:k=5"), data, CLASSES)
     lacking = [fold.name for fold in found if not (data.label[fold.rows("train")] == 2).any()]
     assert 0 < len(lacking) < len(found) == 5
     for name in lacking:
@@ -247,9 +248,9 @@ def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -
         label = data.label[fold.rows("train")]
         if fold.name in lacking:
             with pytest.raises(DataError, match=f"split {fold.name}: no training frame of class 'sad' .*class_map"):
-                check_training_classes(fold.name, label, CLASSES)
+                check_training_labels(fold.name, expression(CLASSES), label)
         else:
-            check_training_classes(fold.name, label, CLASSES)
+            check_training_labels(fold.name, expression(CLASSES), label)
 
 
 @pytest.mark.slow
@@ -257,9 +258,9 @@ def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -
 def test_fifty_thousand_stills_are_divided_within_two_seconds(spec: str) -> None:
     rng = np.random.default_rng(0)
     stills = FrameTable.of([f"i{i}" for i in range(50_000)], np.zeros(50_000, int), rng.integers(0, 3, 50_000))
-    divide(Spec(spec), table(), CLASSES)  # scikit-learn is imported once
+    divided(Spec(spec), table(), CLASSES)  # scikit-learn is imported once
     started = time.thread_time()  # of this thread: a busy machine does not count
-    divide(Spec(spec), stills, CLASSES)
+    divided(Spec(spec), stills, CLASSES)
     assert time.thread_time() - started < 2
 
 

@@ -15,12 +15,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
 from toy_features import made
+from toy_tasks import criterion, expression
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, ParameterGroup
 from fusionkit.engine import features as features_module
 from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
-from fusionkit.engine.fit import Head, criterion, fit, tokens_needed
+from fusionkit.engine.fit import Head, fit, tokens_needed
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 
 def trained(fusion: str = "toy-recorder", recipe: Recipe | None = None, seed: int = 0, **data: Any) -> Head:
     features, rows = made(**data)
-    return fit(features, rows, 3, Spec.parse(fusion), recipe or Recipe(epochs=5, lr=0.02), seed, "cpu")
+    return fit(features, rows, expression(3), Spec.parse(fusion), recipe or Recipe(epochs=5, lr=0.02), seed, "cpu")
 
 
 def side_by_side(part: FeaturesInMemory) -> np.ndarray:
@@ -43,7 +44,7 @@ def side_by_side(part: FeaturesInMemory) -> np.ndarray:
 def test_a_linear_head_reaches_the_optimum_of_scikit_learns_logistic_regression(weights: Any) -> None:
     features, rows = made(skew=True)
     recipe = Recipe(epochs=400, lr=0.02, weight_decay=0.0, batch_size=300, patience=0, class_weights=weights)
-    head = fit(features, rows, 3, Spec("toy-recorder"), recipe, 0, "cpu")
+    head = fit(features, rows, expression(3), Spec("toy-recorder"), recipe, 0, "cpu")
     kept = features.train.seen
     model = LogisticRegression(
         C=np.inf, class_weight=None if weights == "none" else "balanced", max_iter=5000, tol=1e-8
@@ -320,12 +321,12 @@ def test_without_a_labelled_dev_frame_no_epoch_can_be_selected() -> None:
     for flags in features.dev.present.values():
         flags[:] = False
     with pytest.raises(CellError, match="dev"):
-        fit(features, rows, 3, Spec("toy-recorder"), Recipe(epochs=2), 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-recorder"), Recipe(epochs=2), 0, "cpu")
 
 
 def test_a_fitted_fusion_equals_scikit_learn_and_gets_training_frames_only() -> None:
     features, rows = made(missing=0.3)
-    head = fit(features, rows, 3, Spec("toy-forest"), Recipe(), 5, "cpu")
+    head = fit(features, rows, expression(3), Spec("toy-forest"), Recipe(), 5, "cpu")
     kept, seen = features.train.seen, features.test.seen
     model = LogisticRegression(max_iter=1000, random_state=5)
     model.fit(side_by_side(features.train)[kept], rows.train_label[kept])
@@ -438,7 +439,7 @@ def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
         for memory in (10**9, 10_000):
             features = load_features(store, keys, rows, standardize=standardize, memory=memory)
             assert isinstance(features.train, FeaturesInMemory) == (memory == 10**9)
-            heads.append(fit(features, rows, 3, Spec.parse(fusion), recipe, 1, "cpu"))
+            heads.append(fit(features, rows, expression(3), Spec.parse(fusion), recipe, 1, "cpu"))
     held, streamed = heads
     assert held.history == streamed.history
     assert (held.params, held.gflops, held.best_epoch) == (streamed.params, streamed.gflops, streamed.best_epoch)
@@ -460,7 +461,7 @@ def test_a_fitted_fusion_above_the_memory_limit_is_reported_with_both_sizes(tmp_
         CellError,
         match=r"toy-forest .* 5.0 GiB.* 1.5 GiB .*--memory",
     ):
-        fit(features, rows, 3, Spec("toy-forest"), Recipe(), 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-forest"), Recipe(), 0, "cpu")
 
 
 def test_views_are_dropped_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from toy_components import toy_house  # noqa: F401
+from toy_tasks import divided, expression
 
-from fusionkit.config.splits import divide
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.source import open_source
 from fusionkit.registry.spec import Spec
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 @pytest.fixture
 def fold_data(toy_house: None) -> FoldData:  # noqa: F811
     source = open_source(Spec("toy-blobs"), None)
-    folds, _ = divide(Spec("official"), source.table, source.classes)
-    return FoldData(source, folds[0])
+    folds, _ = divided(Spec("official"), source.table, source.classes)
+    return FoldData(source, folds[0], expression(source.classes), source.table.label)
 
 
 def test_training_rows_are_labelled_and_dev_and_test_rows_are_all_there(fold_data: FoldData) -> None:
@@ -50,4 +50,4 @@ def test_the_sealed_labels_know_the_annotated_frames(fold_data: FoldData) -> Non
 def test_the_prior_is_the_class_shares_of_the_training_frames(fold_data: FoldData) -> None:
     labels = fold_data.rows.train_label
     assert fold_data.prior.tolist() == [float(np.mean(labels == c)) for c in range(3)]
-    assert fold_data.task.num_classes == 3
+    assert fold_data.task.outputs == 3

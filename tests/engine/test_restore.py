@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from toy_components import Forest, Learned, carry_out, registered, toy_house, toy_plan  # noqa: F401
 from toy_features import made
+from toy_tasks import expression
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion
@@ -79,7 +80,7 @@ class Shy(Learned):
 
 def checked(spec: str, **recipe: Any) -> Head:
     features, rows = made()
-    head = fit(features, rows, 3, Spec.parse(spec), Recipe(epochs=2, lr=0.05, **recipe), 0, "cpu")
+    head = fit(features, rows, expression(3), Spec.parse(spec), Recipe(epochs=2, lr=0.05, **recipe), 0, "cpu")
     check_restored_fusion(Spec.parse(spec), head, features.dev, rows.timeline(rows.dev), WIDTHS, 0, "cpu")
     return head
 

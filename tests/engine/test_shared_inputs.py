@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from toy_components import Forest, Learned, Sum, carry_out, registered, toy_house, toy_plan  # noqa: F401
 from toy_features import made
+from toy_tasks import expression
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Fusion, FusionOutput
@@ -91,7 +92,7 @@ def test_a_write_ends_the_head_and_names_fusion_and_view(cls: type[Fusion], name
         registered(FUSIONS, "toy-writes", cls),
         pytest.raises(PluginError, match=f"changes its input: {named} ") as found,
     ):
-        fit(features, rows, 3, Spec("toy-writes"), RECIPE, 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-writes"), RECIPE, 0, "cpu")
     assert any(name in str(found.value) for name in ("toy-writes", cls.__name__))
     for value, expected in zip(bits(features), before, strict=True):
         np.testing.assert_array_equal(value, expected)
@@ -102,9 +103,9 @@ def test_a_write_that_nothing_counts_does_not_reach_other_heads(recipe: Recipe) 
     features, rows = made()
     before = bits(features)
     with registered(FUSIONS, "toy-beside", Beside), registered(FUSIONS, "toy-unseen", WritesUnseen):
-        alone = fit(features, rows, 3, Spec("toy-beside"), recipe, 0, "cpu")
-        fit(features, rows, 3, Spec("toy-unseen"), recipe, 0, "cpu")
-        after = fit(features, rows, 3, Spec("toy-beside"), recipe, 0, "cpu")
+        alone = fit(features, rows, expression(3), Spec("toy-beside"), recipe, 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-unseen"), recipe, 0, "cpu")
+        after = fit(features, rows, expression(3), Spec("toy-beside"), recipe, 0, "cpu")
     for value, expected in zip(bits(features), before, strict=True):
         np.testing.assert_array_equal(value, expected)
     np.testing.assert_array_equal(after.test_logits, alone.test_logits)
@@ -116,7 +117,7 @@ def test_the_inner_fusion_of_view_heads_is_watched_too() -> None:
         registered(FUSIONS, "toy-writes", WritesInTraining),
         pytest.raises(PluginError, match="changes its input: eye"),
     ):
-        fit(features, rows, 3, Spec("toy-writes"), Recipe(epochs=1, view_heads=0.5), 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-writes"), Recipe(epochs=1, view_heads=0.5), 0, "cpu")
 
 
 @pytest.mark.parametrize("method", ["fit", "predict_proba"])
@@ -135,7 +136,7 @@ def test_arrays_of_a_fitted_fusion_are_read_only(method: str) -> None:
         registered(FUSIONS, "toy-centring", Centring),
         pytest.raises(PluginError, match=r"fusion toy-centring on views face .*read-only.*write to a copy"),
     ):
-        fit(features, rows, 3, Spec("toy-centring"), RECIPE, 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-centring"), RECIPE, 0, "cpu")
     for value, expected in zip(bits(features), before, strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -150,7 +151,7 @@ def test_labels_and_units_of_a_fitted_fusion_are_read_only() -> None:
 
     features, rows = made()
     with registered(FUSIONS, "toy-looking", Looking):
-        fit(features, rows, 3, Spec("toy-looking"), RECIPE, 0, "cpu")
+        fit(features, rows, expression(3), Spec("toy-looking"), RECIPE, 0, "cpu")
     assert flags == [False, False]
 
 

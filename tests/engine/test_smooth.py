@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax as scipy_softmax
 from toy_components import Box, Learned, Plain
+from toy_tasks import smoother_of
 
 from fusionkit.config.grid_config import IMPUTE
 from fusionkit.contracts import FrameTable, Smoother
@@ -123,7 +124,7 @@ def test_a_smoother_is_given_what_it_needs(needs: str) -> None:
         "embeddings": np.hstack([face, eye[:, 0]]),
     }
     rows = np.array([2, 0, 3])
-    found = smoother_input(Asking(), logits, part)[rows]
+    found = smoother_input(smoother_of(Asking(), logits.shape[1]), logits, part)[rows]
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected[needs][rows], rtol=1e-6)
 
@@ -136,7 +137,7 @@ def test_a_smoother_of_embeddings_that_gives_the_wrong_width_is_refused() -> Non
             return np.ones((len(x), 1))
 
     with pytest.raises(PluginError, match=r"smoother Narrow gave \(4, 1\); expected \(4, 3\)"):
-        smooth(Narrow(), table(4), np.ones(4, bool), np.ones((4, 7)), PRIOR)
+        smooth(smoother_of(Narrow(), 3), table(4), np.ones(4, bool), np.ones((4, 7)), PRIOR)
 
 
 def test_a_learned_smoother_gets_clips_with_their_seen_frames_numbers_and_labels() -> None:
@@ -144,7 +145,7 @@ def test_a_learned_smoother_gets_clips_with_their_seen_frames_numbers_and_labels
     frames = table(3, 2, 2, numbers=[0, 4, 5, 1, 2, 7, 9])
     seen = np.array([1, 0, 1, 1, 1, 0, 0], bool)
     x, labels = probs(7), np.array([0, 1, 2, -1, 1, 0, 0])
-    fit_smoother(Learned(), frames, seen, x, labels, 11)
+    fit_smoother(smoother_of(Learned(), 3), frames, seen, x, labels, 11)
     ((found, truth, seed),) = Learned.given
     assert seed == 11
     assert [numbers.tolist() for _, numbers in found] == [[0, 5], [1, 2]]

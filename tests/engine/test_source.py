@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from toy_components import Blobs, registered, toy_house, toy_table  # noqa: F401
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.contracts import FrameTable
 from fusionkit.engine.source import limited, open_source
 from fusionkit.errors import DataError
@@ -81,7 +81,7 @@ def test_a_limited_table_without_labels_is_refused_by_the_split() -> None:
     with registered(DATASETS, "toy-silent", Silent):
         source = open_source(Spec("toy-silent"), 20)
         with pytest.raises(DataError, match="no frame is labelled"):
-            divide(Spec("official"), source.table, source.classes)
+            divided(Spec("official"), source.table, source.classes)
 
 
 def test_a_table_out_of_order_is_refused_before_anything_runs() -> None:

@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from toy_tasks import macro_f1
 
 from fusionkit import api
-from fusionkit.stats.intervals import macro_f1
 
 PLUGIN = """
 from fusionkit.contracts import StackedFusion

@@ -10,11 +10,10 @@ from drawn_counts import drawn
 from moderated import contrast, difference_estimate, score_estimate
 from naive_stats import make_pair
 from toy_folder import Toy, write_folder
+from toy_tasks import bootstrap_estimate, leave_one_out, permutation_p
 
 from fusionkit.report.run import Results
-from fusionkit.stats.bootstrap import bootstrap_estimate
 from fusionkit.stats.crossed import SeedPrior, SeedVariance, estimate
-from fusionkit.stats.intervals import leave_one_out, permutation_p
 
 
 def fusions(*skills: float, seeds: int = 3) -> list[Toy]:
@@ -138,7 +137,7 @@ def test_classes_are_estimated_as_macro_f1_is(tmp_path: Path) -> None:
     toys = fusions(0.5, 0.6)
     results = write_folder(tmp_path, toys)
     row = results.rows[0]
-    for index, (name, found) in enumerate(row.classes.items()):
+    for index, (name, found) in enumerate(row.parts.items()):
         totals = np.stack(toys[0].counts).sum(1)
         f1 = [2 * t[index, index] / (t[index].sum() + t[:, index].sum()) for t in totals]
         assert found.value == pytest.approx(np.mean(f1))

@@ -58,12 +58,12 @@ def test_a_head_comes_back_as_it_was(folder: RunFolder) -> None:
 
 def test_a_cell_comes_back_as_it_was(folder: RunFolder) -> None:
     counts = np.arange(18).reshape(2, 3, 3)
-    folder.write_cell("c", Score(np.array(["ä", "b"]), counts, 0.1, 3), {"macro_f1": 0.5})
+    folder.write_cell("c", Score(np.array(["ä", "b"]), counts, {}), {"score": 0.5})
     cell = folder.read_cell("c")
     assert cell is not None
     assert cell.units.tolist() == ["ä", "b"]
     np.testing.assert_array_equal(cell.counts, counts)
-    assert cell.info == {"macro_f1": 0.5, "versions": library_versions()}
+    assert cell.info == {"score": 0.5, "versions": library_versions()}
     assert folder.read_cell("d") is None
 
 
@@ -83,7 +83,7 @@ def test_damage_to_any_file_of_a_head_is_noticed(folder: RunFolder, name: str, h
 @pytest.mark.parametrize("name", ["counts.npz", "cell.json", "done.json"])
 @pytest.mark.parametrize("how", ["flipped", "truncated", "gone"])
 def test_damage_to_any_file_of_a_cell_is_noticed(folder: RunFolder, name: str, how: str) -> None:
-    folder.write_cell("c", Score(np.array(["a"]), np.ones((1, 2, 2), int), 0.1, 2), {"macro_f1": 0.5})
+    folder.write_cell("c", Score(np.array(["a"]), np.ones((1, 2, 2), int), {}), {"score": 0.5})
     damage(folder.path / "cells" / "c" / name, how)
     assert folder.read_cell("c") is None
 

@@ -70,7 +70,7 @@ def test_cells_are_scored_with_it_and_say_so(tmp_path: Path, how: str) -> None:
         elif how == "nearest":
             probs[index] = probs[min(same, key=lambda n: (abs(table.number[n] - table.number[index]), n))]
     known = table.label >= 0
-    assert cell.info["macro_f1"] == pytest.approx(f1_score(table.label[known], probs[known].argmax(1), average="macro"))
+    assert cell.info["score"] == pytest.approx(f1_score(table.label[known], probs[known].argmax(1), average="macro"))
     lacking = int((known & ~seen).sum())
     assert lacking > 0
     assert (cell.info["impute"], cell.info["imputed"]) == (how, lacking)

@@ -54,6 +54,7 @@ def test_every_component_is_there_once_with_its_options_revision_and_source() ->
         ("backbones", "toy-colours"),
         ("fusions", "linear"),
         ("smoothers", "toy-plain"),
+        ("tasks", "expression"),
         ("smoothers", "toy-box"),
         ("extractors", "toy-halves"),
         ("fusions", "toy-sum"),

@@ -9,13 +9,13 @@ import pytest
 from moderated import difference_estimate, score_estimate
 from sklearn.metrics import f1_score
 from toy_components import carry_out, toy_house, toy_plan  # noqa: F401
+from toy_tasks import bootstrap_estimate, macro_f1
 
 from fusionkit.errors import DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.report.run import Results
 from fusionkit.report.table import caption
-from fusionkit.stats.bootstrap import bootstrap_estimate
-from fusionkit.stats.intervals import holm, macro_f1
+from fusionkit.stats.intervals import holm
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 

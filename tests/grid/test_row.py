@@ -70,7 +70,7 @@ def test_the_width_is_the_best_on_dev_by_the_mean_over_seeds(tmp_path: Path, dat
     width = best_width(folder, plan.rows[0])
     assert [info["smoother"] for info in infos(folder, plan)] == [f"toy-box:width={width}"] * 3
     for index, info in enumerate(infos(folder, plan)):
-        assert info["dev_macro_f1"] == pytest.approx(dev_score(folder, plan.rows[0], index, width))
+        assert info["dev_score"] == pytest.approx(dev_score(folder, plan.rows[0], index, width))
 
 
 def test_the_width_is_chosen_again_when_seeds_are_added(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_the_scores_of_a_cell_equal_a_count_by_hand_from_its_stored_logits(tmp_p
             rows = known & (table.subject == unit)
             np.testing.assert_array_equal(counts, confusion_matrix(table.label[rows], predicted[rows], labels=range(3)))
         truth = table.label[known]
-        assert cell.info["macro_f1"] == pytest.approx(f1_score(truth, predicted[known], average="macro"))
-        assert cell.info["accuracy"] == pytest.approx(accuracy_score(truth, predicted[known]))
-        assert cell.info["uar"] == pytest.approx(balanced_accuracy_score(truth, predicted[known]))
-        assert list(cell.info["per_class_f1"].values()) == pytest.approx(
+        assert cell.info["score"] == pytest.approx(f1_score(truth, predicted[known], average="macro"))
+        assert cell.info["measures"]["accuracy"] == pytest.approx(accuracy_score(truth, predicted[known]))
+        assert cell.info["measures"]["uar"] == pytest.approx(balanced_accuracy_score(truth, predicted[known]))
+        assert list(cell.info["scores"].values()) == pytest.approx(
             f1_score(truth, predicted[known], average=None).tolist()
         )
         assert cell.info["n_frames"] == known.sum()

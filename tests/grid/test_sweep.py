@@ -90,7 +90,7 @@ def test_the_recipe_is_the_best_on_dev_by_the_mean_over_seeds_and_folds(tmp_path
         chosen = best_by_hand(folder, row)
         for info in infos(folder, row):
             assert info["recipe"] == chosen
-            assert info["candidate_dev_macro_f1"] == pytest.approx(means_by_hand(folder, row))
+            assert info["candidate_dev_scores"] == pytest.approx(means_by_hand(folder, row))
         kept = {head.id for head in row.heads if str(head.recipe) == chosen}
         assert {info["head"] for info in infos(folder, row)} == kept
 
@@ -212,7 +212,7 @@ def test_options_of_fusion_and_smoother_are_chosen_on_dev_in_one_row(tmp_path: P
     best = max(means, key=lambda key: np.mean(means[key]))
     for info in infos(folder, row):
         assert (info["fusion"], info["recipe"]) == best
-        assert info["candidate_dev_macro_f1"] == {
+        assert info["candidate_dev_scores"] == {
             f"{fusion} ({recipe})": pytest.approx(np.mean(scores)) for (fusion, recipe), scores in means.items()
         }
     (shown,) = results.rows
@@ -355,7 +355,7 @@ def test_without_a_sweep_the_recipe_asked_for_is_the_one_chosen(tmp_path: Path) 
     write_csv_files(results)
     for row in read(tmp_path / "run" / "cells.csv"):
         assert row["chosen_recipe"] == row["recipe"] == "lr=0.05,epochs=4"
-    assert all(cell["chosen_over"] == [] and cell["candidate_dev_macro_f1"] == {} for cell in results.cells())
+    assert all(cell["chosen_over"] == [] and cell["candidate_dev_scores"] == {} for cell in results.cells())
 
 
 def test_a_dry_run_tells_the_points_apart(tmp_path: Path) -> None:
@@ -418,7 +418,7 @@ def test_the_command_takes_a_sweep_and_records_the_choice(tmp_path: Path, monkey
     cells = read(Path("out/cells.csv"))
     for row in cells:
         stored = json.loads(Path("out/cells", row["cell"], "cell.json").read_text(encoding="utf-8"))
-        means = stored["candidate_dev_macro_f1"]
+        means = stored["candidate_dev_scores"]
         assert list(means) == ["lr=0.0001,epochs=2", "lr=0.01,epochs=2"]
         assert row["chosen_recipe"] == max(means, key=lambda point: means[point])
         assert json.loads(Path("out/heads", stored["head"], "head.json").read_text(encoding="utf-8"))["recipe"][

@@ -299,7 +299,7 @@ def test_folds_are_pooled_and_a_seed_or_a_cell_can_be_named(tmp_path: Path) -> N
     assert seed.tested.intact.n_units == whole.tested.intact.n_units > cell.tested.intact.n_units
     stored = results.folder.read_cell(cells[0]["id"])
     assert stored is not None
-    assert cell.tested.intact.value == pytest.approx(stored.info["macro_f1"])
+    assert cell.tested.intact.value == pytest.approx(stored.info["score"])
     assert whole.effects["face"]["drop"].difference.value < 0
 
 
@@ -372,7 +372,7 @@ def test_the_file_has_all_results(tmp_path: Path) -> None:
     assert float(by_name["face", "drop"]["effect_lo"]) == pytest.approx(
         found.effects["face"]["drop"].difference.low, rel=1e-5
     )
-    assert by_name["face", "masked Shapley"]["macro_f1"] == ""
+    assert by_name["face", "masked Shapley"]["score"] == ""
     assert {each["views"] for each in records} == {"face,bottom"}
     assert {(each["draws"], each["draw_seed"], each["seeds"]) for each in records} == {("3", "5", "0 1")}
 

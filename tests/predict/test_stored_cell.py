@@ -132,7 +132,7 @@ def test_the_probabilities_of_a_row_are_the_mean_over_its_seeds(tmp_path: Path) 
     for head, probs in zip(plan.rows[0].heads, parts, strict=True):
         cell = folder.read_cell(plan.rows[0].cell_id(head))
         assert cell is not None
-        assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
+        assert cell.info["measures"]["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
 
 
 def test_all_folds_take_part(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_smoother_of_embeddings_sees_the_views_side_by_side(tmp_path: Path) ->
         cell = folder.read_cell(plan.rows[0].cell_id(plan.rows[0].heads[0]))
         assert cell is not None
         known = table.label >= 0
-        assert cell.info["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
+        assert cell.info["measures"]["accuracy"] == pytest.approx((probs.argmax(1) == table.label)[known].mean())
         assert {x.shape[1] for x in Wide.given} == {24}
 
 
@@ -301,4 +301,5 @@ def test_the_stored_description_of_a_head_is_reproducible(tmp_path: Path) -> Non
     assert info["class_names"] == ["calm", "glad", "sad"]
     assert info["extractor"] == "toy-halves"
     fold_data = plan.rows[0].heads[0].fold_data
-    assert info["train_counts"] == np.bincount(fold_data.rows.train_label).tolist()
+    counts = np.bincount(fold_data.rows.train_label)
+    assert info["prior"] == (counts / counts.sum()).tolist()

@@ -101,7 +101,7 @@ def test_importing_the_registry_and_option_types_is_light() -> None:
 
 
 def test_first_party_components_are_listed_with_their_distribution() -> None:
-    assert set(REGISTRIES) == {"datasets", "extractors", "backbones", "fusions", "smoothers"}
+    assert set(REGISTRIES) == {"datasets", "tasks", "extractors", "backbones", "fusions", "smoothers"}
     for kind, names in {"datasets": {"folder", "synthetic"}, "smoothers": {"none", "window"}}.items():
         origins = REGISTRIES[kind].origins()
         assert names <= set(origins)

@@ -10,10 +10,10 @@ import pytest
 from drawn_counts import drawn
 from moderated import contrast, difference_estimate
 from toy_folder import Toy, write_folder
+from toy_tasks import macro_f1
 
 from fusionkit.report.answer import Answer, answer
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
-from fusionkit.stats.intervals import macro_f1
 
 
 def toy(views: str, fusion: str, skill: float, draw: int, **more: object) -> Toy:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 from toy_folder import Toy, write_folder
+from toy_tasks import macro_f1, paired_difference
 
 from fusionkit.report.attribution import CONSTANT, attribution_tables, attributions
 from fusionkit.report.run import Results
-from fusionkit.stats.intervals import macro_f1, paired_difference
 
 UNITS, CLASSES = 21, 3
 TRUTH = np.random.default_rng(0).integers(1, 9, (UNITS, CLASSES))

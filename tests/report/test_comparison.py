@@ -9,11 +9,12 @@ import pytest
 from moderated import difference_estimate, score_estimate
 from naive_stats import make_pair
 from toy_folder import Toy, write_folder
+from toy_tasks import permutation_p
 
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.report.comparison import Comparison, caption, warnings
 from fusionkit.report.run import Results
-from fusionkit.stats.intervals import holm, permutation_p
+from fusionkit.stats.intervals import holm
 
 EYE = {"views": "face,eye", "fusion": "concat"}
 NAMES = ("calm", "glad", "sad", "angry")

@@ -23,11 +23,13 @@ from fusionkit.storage.artifact import read_artifact, write_artifact
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 RESULTS = (
-    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,id,n_seeds,seeds_left_out,n_units,n_clips,"
+    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task,id,n_seeds,seeds_left_out,n_units,n_clips,"
     "n_frames,steps,macro_f1,macro_f1_lo,macro_f1_hi,macro_f1_sd,macro_f1_sd_moderated,delta,delta_lo,delta_hi,p,p_holm,"
     "significance,accuracy,uar,ece,coverage,params,gflops,weights"
 )
-AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother"
+AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task"
+
+AXES_OF_ALL = ["toy-blobs:noise=70.0", "official", "toy-halves", "toy-colours", "face"]
 
 
 def read(run: Path, name: str) -> list[dict[str, str]]:
@@ -43,7 +45,7 @@ def run(tmp_path: Path, toy_house: None) -> Path:  # noqa: F811
 
 
 def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) -> None:
-    classes = next(iter(RunFolder(run).infos("cells")))["per_class_f1"]
+    classes = next(iter(RunFolder(run).infos("cells")))["scores"]
     f1 = ",".join(f"f1_{name},f1_{name}_lo,f1_{name}_hi" for name in classes)
     shares = ",".join(f"predicted_{name}" for name in classes)
     assert (run / "results.csv").read_text(encoding="utf-8").splitlines()[0] == f"{RESULTS},{f1},{shares}"
@@ -54,7 +56,18 @@ def test_the_columns_are_those_of_the_documentation_in_their_order(run: Path) ->
 
 def test_axes_are_written_unchanged(run: Path) -> None:
     assert [[row[name] for name in AXES.split(",")] for row in read(run, "results.csv")] == [
-        ["toy-blobs:noise=70.0", "official", "toy-halves", "toy-colours", "face", views, fusion, recipe, "toy-plain"]
+        [
+            "toy-blobs:noise=70.0",
+            "official",
+            "toy-halves",
+            "toy-colours",
+            "face",
+            views,
+            fusion,
+            recipe,
+            "toy-plain",
+            "expression",
+        ]
         for views, fusion, recipe in [
             ("face", "linear", "lr=0.05,epochs=4"),
             ("face,bottom", "toy-sum", "lr=0.05,epochs=4"),

@@ -75,7 +75,7 @@ def test_latex_of_classes_has_the_f1_of_each(results: Results) -> None:
     assert lines[0][-4:] == ["class0", "class1", "class2", "macro-F1"]
     for row, line in zip(results.rows, lines[1:], strict=True):
         if row.score:
-            assert line[-4:-1] == [f"{each.value:.3f}".removeprefix("0") for each in row.classes.values()]
+            assert line[-4:-1] == [f"{each.value:.3f}".removeprefix("0") for each in row.parts.values()]
             assert f"{row.score.value:.3f}".removeprefix("0") in line[-1]
         else:
             assert line[-4:] == ["-", "-", "-", "failed"]

@@ -9,12 +9,13 @@ import pytest
 from drawn_counts import drawn
 from moderated import difference_estimate
 from toy_folder import Toy, write_folder
+from toy_tasks import macro_f1
 
 from fusionkit.report.run import Results
 from fusionkit.report.significance import beats, corrected_p, few_seeds_warnings, method, row_significance, rule
 from fusionkit.report.table import caption
 from fusionkit.stats.crossed import Estimate
-from fusionkit.stats.intervals import holm, macro_f1
+from fusionkit.stats.intervals import holm
 
 SKILLS = (0.60, 0.60, 0.58, 0.54, 0.50, 0.20)
 

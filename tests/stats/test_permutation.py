@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
+from toy_tasks import swaps_of
 
-from fusionkit.stats.permutation import UnitSwaps, all_swaps, drawn_swaps, share_as_extreme
+from fusionkit.stats.permutation import all_swaps, drawn_swaps, share_as_extreme
 
 
 def test_drawn_swaps_are_fair_and_independent_coins() -> None:
@@ -29,7 +30,7 @@ def blas_threads() -> set[int]:
 
 def test_swaps_are_evaluated_on_one_thread_whatever_the_process_uses() -> None:
     a = np.random.default_rng(0).integers(1, 9, (1, 6, 3, 3))
-    units, seen = UnitSwaps.of(a, a[..., ::-1]), []
+    units, seen = swaps_of(a, a[..., ::-1]), []
 
     def statistic(swaps: np.ndarray) -> np.ndarray:
         seen.append(blas_threads())

@@ -134,7 +134,7 @@ def test_the_score_of_an_epoch_is_that_of_its_logits_and_the_best_is_kept(
     assert trained.kept.accuracy == pytest.approx(accuracy_score(truth, predicted))
     (info,) = Results(plain[0].folder.path).cells()
     assert info["best_epoch"] == trained.kept.epoch
-    assert info["dev_macro_f1"] <= trained.kept.macro_f1 + 0.1  # frames without an image are imputed there
+    assert info["dev_score"] <= trained.kept.macro_f1 + 0.1  # frames without an image are imputed there
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from toy_components import Halves, toy_house
@@ -41,6 +43,9 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
         def __call__(self, views: np.ndarray, tokens: int) -> np.ndarray:
             seen.append(views.copy())
             return np.zeros((len(views), 1), np.float32)
+
+        def launched(self, views: np.ndarray, tokens: int) -> Callable[[], np.ndarray]:
+            return lambda: self(views, tokens)
 
     monkeypatch.setattr(embed_stage, "shared_backbone", lambda _: Watching())
     source = found.frames.images.source

@@ -87,15 +87,16 @@ def _scores(row: Row) -> Iterator[str]:
     yield ""
     yield "| score | value [95 % interval] |"
     yield "|---|---|"
-    yield f"| macro-F1 | {share_with_interval(row.score)} |"
-    for name, estimate in row.classes.items():
+    yield f"| {row.task.metric_name} | {share_with_interval(row.score)} |"
+    for name, estimate in row.parts.items():
         yield f"| F1 of {_plain(name)} | {share_with_interval(estimate)} |"
     for name, label in (("accuracy", "accuracy"), ("uar", "unweighted average recall"), ("ece", "calibration error")):
         yield f"| {label}{' (ECE)' if name == 'ece' else ''} | {share(row.means[name])} |"
     if row.delta is not None:
         yield ""
         test = f", {p_in_words(row.delta.p)}" if row.delta.p == row.delta.p else ""  # NaN without a test
-        yield f"Difference in macro-F1 to the reference row of its run: {signed_with_interval(row.delta)}{test}."
+        metric = row.task.metric_name
+        yield f"Difference in {metric} to the reference row of its run: {signed_with_interval(row.delta)}{test}."
 
 
 def _exported(manifest: Manifest) -> Iterator[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.config.grid_config import IMPUTE
+from fusionkit.config.grid_config import EXPRESSION, IMPUTE
 from fusionkit.config.views import FACE, View, regions_of
 from fusionkit.contracts.extractor import Extractor
-from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.task import Task
 from fusionkit.engine.embed import (
     BATCH,
     Boxes,
@@ -27,13 +27,14 @@ from fusionkit.engine.embed import (
 )
 from fusionkit.engine.features import Arrays, EmbeddingsInMemory, FrameFeatures, Scaling, Timeline
 from fusionkit.engine.restore import restored_smoother
+from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, DataError, cause_of
 from fusionkit.grid.progress import Progress
 from fusionkit.predict.export.manifest import MODEL, Input, Manifest
 from fusionkit.predict.predictor import Predictor, ViewSource
 from fusionkit.predict.trained_head import TrainedHead
-from fusionkit.registry import EXTRACTORS, did_you_mean
+from fusionkit.registry import EXTRACTORS, TASKS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import SHARD
 
@@ -272,7 +273,7 @@ def open_exported(folder: Path, device: str = "cpu", impute: str | None = None) 
     return ExportedPredictor(
         name=manifest.name,
         dataset=Spec.parse(manifest.dataset),
-        classes=manifest.classes,
+        task=_task(manifest),
         views={
             item.view: ViewSource(
                 View.parse(item.cut), extractor, Spec.parse(item.backbone) if item.backbone else None, item.tokens
@@ -308,8 +309,14 @@ def _extractor(folder: Path, manifest: Manifest) -> Spec | None:
     return Spec(spec.name, {**spec.options, **own})
 
 
-def _smoother(folder: Path, manifest: Manifest, spec: str, state: str | None) -> Smoother:
+def _task(manifest: Manifest) -> Task:
+    """Return the task of one class per frame; what the model has learned from does not matter any more."""
+    task: Task = TASKS.build(EXPRESSION, names=manifest.classes)
+    return task
+
+
+def _smoother(folder: Path, manifest: Manifest, spec: str, state: str | None) -> TaskSmoother:
     import safetensors.numpy
 
     stored = safetensors.numpy.load(manifest.read(folder, state)) if state else None
-    return restored_smoother(Spec.parse(spec), stored)
+    return restored_smoother(_task(manifest), Spec.parse(spec), stored)

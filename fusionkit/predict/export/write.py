@@ -101,7 +101,9 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
             f"export needs {', '.join(missing)}, not installed here", hint="pip install 'fusionkit[onnx]'"
         )
     predictor = open_cell(run, text, "cpu")
-    smoother = predictor.heads[0].smoother
+    if not predictor.task.exclusive:
+        raise ConfigError(f"{predictor.name} does not predict one class per frame: only such rows can be exported")
+    smoother = predictor.heads[0].smoother.members[0]
     if smoother.needs == "embeddings":
         raise PluginError(
             f"{predictor.name} cannot be exported: its smoother needs embeddings, which the model does not give",

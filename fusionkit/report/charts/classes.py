@@ -1,4 +1,4 @@
-"""Figures per class: F1 of the best rows, and confusion matrices."""
+"""Figures per part of a task: scores of the best rows, and confusion matrices."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fusionkit.contracts.task import SingleLabel
 from fusionkit.grid.results import RunResults
 from fusionkit.report.charts.figure import Figure, Tile, heat_map, tooltip
 from fusionkit.report.frames import RowCounts, row_counts
 from fusionkit.report.numbers import share
 from fusionkit.report.row_names import RowNames, by_data, settings_in_common
-from fusionkit.stats.intervals import uar
 
 _ROWS, _MATRICES = 10, 3
 
 
 def class_figures(results: RunResults) -> Iterator[Figure]:
-    """Yield, for each data set, F1 by class of the best rows and the reference, and confusion matrices of the best."""
+    """Yield, for each data set, scores by part of the best rows and the reference, and confusions of the best."""
     names = RowNames(results.rows)
     groups = by_data(row_counts(results))
     for number, group in enumerate(groups.values(), 1):
@@ -26,9 +24,10 @@ def class_figures(results: RunResults) -> Iterator[Figure]:
         best = sorted(group, key=lambda each: each.row.score.value if each.row.score else 0.0, reverse=True)
         shown = best[:_ROWS] + [each for each in best[_ROWS:] if each.row.is_reference][:1]
         common = settings_in_common([each.axes for each in shown], [each.axes for each in group])
-        yield _class_f1(f"class-f1-{number}", suffix, shown, common)
+        yield _scores(f"class-f1-{number}", suffix, shown, common)
         for index, each in enumerate(_best_smoothers(best)[:_MATRICES], 1):
-            yield _confusion(f"confusion-{number}-{index}", suffix, each)
+            if found := each.confusion():
+                yield _confusion(f"confusion-{number}-{index}", suffix, each, *found)
 
 
 def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:
@@ -40,41 +39,41 @@ def _best_smoothers(group: Sequence[RowCounts]) -> list[RowCounts]:
     return list(found.values())
 
 
-def _class_f1(name: str, suffix: str, shown: list[RowCounts], common: str) -> Figure:
+def _scores(name: str, suffix: str, shown: list[RowCounts], common: str) -> Figure:
     names = RowNames([each.row for each in shown])
-    f1 = [_per_class(each).mean(axis=0) for each in shown]
+    task = shown[0].task
+    found = [_per_part(each).mean(axis=0) for each in shown]
     labels = [names(each.axes, without="dataset") for each in shown]
-    classes = shown[0].classes
+    parts = task.names
     tiles = [
-        Tile(label, class_name, value, tooltip(label, f"F1 of {class_name}: {share(value)}", row=each.row.id))
-        for label, each, values in zip(labels, shown, f1, strict=True)
-        for class_name, value in zip(classes, values.tolist(), strict=True)
+        Tile(label, class_name, value, tooltip(label, f"{task.score} of {class_name}: {share(value)}", row=each.row.id))
+        for label, each, values in zip(labels, shown, found, strict=True)
+        for class_name, value in zip(parts, values.tolist(), strict=True)
     ]
-    top = f1[0]
-    known = [index for index in range(len(classes)) if not np.isnan(top[index])]
+    top = found[0]
+    known = [index for index in range(len(parts)) if not np.isnan(top[index])]
     best, worst = max(known, key=lambda index: top[index]), min(known, key=lambda index: top[index])
     return Figure(
         name,
-        f"F1 by class{suffix}",
-        f"Mean over seeds; rows by falling macro-F1. Empty: the class is not in the test frames.{common}",
-        f"Best row: highest F1 for {classes[best]} ({share(top[best])}), lowest for {classes[worst]} "
+        f"{task.score} by {task.part}{suffix}",
+        f"Mean over seeds; rows by falling {task.metric_name}. Empty: {task.part} not in the test frames.{common}",
+        f"Best row: highest {task.score} for {parts[best]} ({share(top[best])}), lowest for {parts[worst]} "
         f"({share(top[worst])}).",
-        heat_map(tiles, "", "class", (0.0, 1.0)),
-        ("row", *classes),
-        [(label, *map(share, values.tolist())) for label, values in zip(labels, f1, strict=True)],
+        heat_map(tiles, "", task.part, (task.least, 1.0)),
+        ("row", *parts),
+        [(label, *map(share, values.tolist())) for label, values in zip(labels, found, strict=True)],
     )
 
 
-def _per_class(each: RowCounts) -> np.ndarray:
-    """Return F1 (S, C): NaN in all seeds for a class without annotated frames, even where some seed predicts it."""
-    f1: np.ndarray = SingleLabel(each.counts.shape[-1]).per_class_f1(each.counts)
-    f1[:, each.counts[0].sum(-1) == 0] = np.nan
-    return f1
+def _per_part(each: RowCounts) -> np.ndarray:
+    """Return scores (S, K): NaN in all seeds for a part that no frame supports, even where some seed predicts it."""
+    found = each.task.scores(each.counts)
+    found[:, each.task.support(each.counts[0]) == 0] = np.nan
+    return found
 
 
-def _confusion(name: str, suffix: str, each: RowCounts) -> Figure:
-    total, shares = each.confusion()
-    classes = each.classes
+def _confusion(name: str, suffix: str, each: RowCounts, total: np.ndarray, shares: np.ndarray) -> Figure:
+    classes = each.task.names
     tiles = [
         Tile(
             true,
@@ -87,7 +86,7 @@ def _confusion(name: str, suffix: str, each: RowCounts) -> Figure:
     ]
     errors = np.where(np.eye(len(classes), dtype=bool) | np.isnan(shares), -1.0, shares)
     i, j = np.unravel_index(int(errors.argmax()), errors.shape)
-    recall = float(uar(each.counts).mean())
+    recall = float(np.nanmean(np.diagonal(shares)))
     return Figure(
         name,
         f"Confusion of {each.row.name}{suffix}",

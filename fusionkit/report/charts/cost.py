@@ -1,4 +1,4 @@
-"""Figure of macro-F1 by cost (parameters, FLOP or training time, by a switch), with the Pareto front."""
+"""Figure of the metric by cost (parameters, FLOP or training time, by a switch), with the Pareto front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusionkit.grid.results import Row, RunResults
 from fusionkit.report.charts.figure import HEIGHT, PALETTE, WIDTH, Figure, tooltip
 from fusionkit.report.charts.view_values import csv_lines
-from fusionkit.report.numbers import amount, share, share_with_interval
+from fusionkit.report.numbers import amount, capital, share, share_with_interval
 from fusionkit.report.row_names import RowNames
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cost_figures(results: RunResults) -> Iterator[Figure]:
     for kind, (switch, title, costs) in kinds.items():
         rows = [_row_cost(name_of(row.axes), row, cost, title) for row in scored if (cost := costs.get(row.id))]
         if len({row.cost for row in rows}) > 1:
-            yield _figure(f"cost-{kind}", switch, title, rows)
+            yield _figure(f"cost-{kind}", switch, title, results.metric, rows)
 
 
 def pareto(rows: Sequence[RowCost]) -> list[RowCost]:
@@ -78,17 +78,17 @@ def _fit_seconds(results: RunResults) -> dict[str, float]:
     return found
 
 
-def _figure(name: str, switch: str, title: str, rows: list[RowCost]) -> Figure:
+def _figure(name: str, switch: str, title: str, metric: str, rows: list[RowCost]) -> Figure:
     front = pareto(rows)
     return Figure(
         name,
-        f"Macro-F1 by {title.partition(',')[0]}",
+        f"{capital(metric)} by {title.partition(',')[0]}",
         "Squares on the line: Pareto front; no row has a score as high at a lower cost. The front does not consider "
         "significance; whether two rows differ significantly is decided by the paired tests.",
         f"{len(front)} of {len(rows)} rows are on the front, from {front[0].name} ({share(front[0].score)}) to "
         f"{front[-1].name} ({share(front[-1].score)}).",
-        _chart(title, rows, front),
-        ("on the front", "macro-F1", title),
+        _chart(title, metric, rows, front),
+        ("on the front", metric, title),
         [(row.name, share(row.score), amount(row.cost)) for row in front],
         switch=switch,
     )
@@ -114,7 +114,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _chart(title: str, rows: list[RowCost], front: list[RowCost]) -> AnyChart:
+def _chart(title: str, metric: str, rows: list[RowCost], front: list[RowCost]) -> AnyChart:
     import altair as alt
 
     costs = [row.cost for row in rows]
@@ -125,7 +125,7 @@ def _chart(title: str, rows: list[RowCost], front: list[RowCost]) -> AnyChart:
             x=alt.X("cost:Q", title=f"{title} (log scale)", scale=alt.Scale(type="log", nice=False, padding=12)).axis(
                 values=ticks(min(costs), max(costs)), labelExpr=_LABELS, labelSeparation=6, grid=False
             ),
-            y=alt.Y("score:Q", title="macro-F1", scale=alt.Scale(zero=False)),
+            y=alt.Y("score:Q", title=metric, scale=alt.Scale(zero=False)),
             description="tooltip:N",
         )
 

@@ -15,6 +15,7 @@ from fusionkit.report.charts.figure import Figure
 from fusionkit.report.charts.scores import grid_maps, score_figure, smoothing_figures
 from fusionkit.report.charts.timelines import timeline_figures
 from fusionkit.report.charts.view_values import ablation_figures, robustness_figures, shapley_figures
+from fusionkit.report.numbers import capital
 from fusionkit.report.run_data import open_run_data
 from fusionkit.storage.artifact import write_file
 
@@ -26,13 +27,19 @@ def figures(results: RunResults) -> Iterator[tuple[str, list[Figure]]]:
     folder = results.folder.path
     sections = {
         "Scores": [*score_figure(results), *grid_maps(results)],
-        "Classes": list(class_figures(results)),
+        _parts_heading(results): list(class_figures(results)),
         "Smoothing": list(smoothing_figures(results)),
-        "Contribution of each view": [*shapley_figures(results), *ablation_figures(folder)],
-        "Missing views": list(robustness_figures(folder)),
-        "Macro-F1 by cost": list(cost_figures(results)),
+        "Contribution of each view": [*shapley_figures(results), *ablation_figures(folder, results.metric)],
+        "Missing views": list(robustness_figures(folder, results.metric)),
+        f"{capital(results.metric)} by cost": list(cost_figures(results)),
     }
     yield from ((title, found) for title, found in sections.items() if found)
+
+
+def _parts_heading(results: RunResults) -> str:
+    """Return the heading of the figures by part: ``Classes``."""
+    parts = {capital(row.task.parts) for row in results.rows}
+    return parts.pop() if len(parts) == 1 else "Parts of each task"
 
 
 def save_figures(results: RunResults, folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Figures of macro-F1: rows with intervals, region set by fusion, smoother options."""
+"""Figures of the metric: rows with intervals, region set by fusion, smoother options."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fusionkit.report.charts.figure import (
     line_plot,
     tooltip,
 )
-from fusionkit.report.numbers import share, share_with_interval
+from fusionkit.report.numbers import capital, share, share_with_interval
 from fusionkit.report.row_names import RowNames, settings_in_common, varying
 
 _ROWS, _MAPS = 20, 4
-_CONTEXT = ("dataset", "split", "extractor", "backbone")
+_CONTEXT = ("task", "dataset", "split", "extractor", "backbone")
 _BEST_ONLY = ("recipe", "smoother")
 _OptionKey = tuple[str, str]  # smoother with its other options, name of the varied option
 
@@ -46,12 +46,12 @@ def score_figure(results: RunResults) -> Iterator[Figure]:
     selection = f" The best {_ROWS} of {len(scored)} rows." if len(scored) > _ROWS else ""
     yield Figure(
         "scores",
-        "Rows by macro-F1",
+        f"Rows by {results.metric}",
         "With 95 % intervals of single rows. Whether two rows differ significantly is decided by the paired tests."
         f"{selection}{common}",
         f"From {share(shown[0][1].value)} for {names[0]} down to {share(shown[-1][1].value)} for {names[-1]}.",
-        interval_plot(marks, "macro-F1", "", "", zero=False),
-        ("row", "macro-F1 [95 %]"),
+        interval_plot(marks, results.metric, "", "", zero=False),
+        ("row", f"{results.metric} [95 %]"),
         [(name, share_with_interval(score)) for name, (_, score) in zip(names, shown, strict=True)],
     )
 
@@ -77,7 +77,7 @@ def grid_maps(results: RunResults) -> Iterator[Figure]:
 def smoothing_figures(results: RunResults) -> Iterator[Figure]:
     """Yield a figure for each numeric option of a smoother that takes several values, with the best rows."""
     for number, ((smoother, option), rows) in enumerate(_varied_options(results.rows).items(), 1):
-        yield _smoothing(f"smoothing-{number}", smoother, option, rows, results.rows)
+        yield _smoothing(f"smoothing-{number}", smoother, option, rows, results)
 
 
 def _score(row: Row) -> float:
@@ -112,10 +112,10 @@ def _map(name: str, title: str, rows: list[Row], similar: int) -> Figure:
     return Figure(
         name,
         "Region set by fusion" + (f": {title}" if title else ""),
-        f"Macro-F1; lighter is higher. Empty: not in the grid, or not finished.{selection}",
+        f"{capital(best.task.metric_name)}; lighter is higher. Empty: not in the grid, or not finished.{selection}",
         f"Highest: {share(_score(best))}, {best.axes.views} with {best.axes.fusion}.",
         heat_map(tiles, row_title, column_title),
-        ("views", "fusion", "macro-F1 [95 %]"),
+        ("views", "fusion", f"{best.task.metric_name} [95 %]"),
         [(row.axes.views, row.axes.fusion, share_with_interval(row.score)) for row in rows if row.score],
     )
 
@@ -137,7 +137,10 @@ def _varied_options(rows: list[Row]) -> Mapping[_OptionKey, dict[Axes, dict[floa
     return {key: lines for key, lines in found.items() if max(map(len, lines.values())) > 1}
 
 
-def _smoothing(name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], rows: list[Row]) -> Figure:
+def _smoothing(
+    name: str, smoother: str, option: str, lines: dict[Axes, dict[float, Row]], results: RunResults
+) -> Figure:
+    rows, metric = results.rows, results.metric
     best = sorted(lines, key=lambda axes: -max(map(_score, lines[axes].values())))[:MAX_SERIES]
     name_of = RowNames(rows)
     names = {axes: name_of(replace(axes, smoother=smoother), without="smoother") for axes in best}
@@ -158,9 +161,9 @@ def _smoothing(name: str, smoother: str, option: str, lines: dict[Axes, dict[flo
     return Figure(
         name,
         f"Smoother {smoother} by {option}",
-        f"Macro-F1 with 95 % intervals.{selection}",
+        f"{capital(metric)} with 95 % intervals.{selection}",
         f"Highest: {share(top.value)} at {option} {top.at:g} for {top.series}.",
-        line_plot(marks, option, "macro-F1", "row"),
-        ("row", option, "macro-F1 [95 %]"),
+        line_plot(marks, option, metric, "row"),
+        ("row", option, f"{metric} [95 %]"),
         table,
     )

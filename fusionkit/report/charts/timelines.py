@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionkit.contracts.dataset import UNLABELLED
-from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.task import Task
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.score import truth_of
-from fusionkit.engine.smooth import clips, smooth, smoother_input, softmax
+from fusionkit.engine.smooth import TaskSmoother, clips, smooth, smoother_input
 from fusionkit.errors import DataError, FusionKitError
 from fusionkit.grid.folder import StoredCell
 from fusionkit.grid.results import Row, RunResults
-from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.report.charts.figure import INK, PALETTE, Figure, tooltip
 from fusionkit.report.run_data import RunData
@@ -72,7 +71,8 @@ def timeline_figures(results: RunResults, data: RunData) -> Iterator[Figure]:
     """
     scored = [row for row in results.rows if row.score]
     for number, (dataset, folds) in enumerate(data.folds.items(), 1):
-        rows = [row for row in scored if row.axes.dataset == dataset]
+        shown = {str(each.task_spec) for each in folds.values() if each.task.exclusive}
+        rows = [row for row in scored if row.axes.dataset == dataset and row.axes.task in shown]
         rows.sort(key=lambda row: (row.chosen != "none", row.score.value if row.score else 0.0), reverse=True)
         if rows:
             yield from _figures(f"timeline-{number}", results, rows[0], folds)
@@ -94,7 +94,7 @@ def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldD
             f"seed {seed}.",
             f"Accuracy on annotated frames: {100 * raw:.0f} %"
             + (f" without, {100 * smoothed:.0f} % with smoothing." if line else "."),
-            timeline_chart(choice.line, fold_data.source.classes, smoothed=bool(line)),
+            timeline_chart(choice.line, fold_data.task.names, smoothed=bool(line)),
         )
 
 
@@ -106,21 +106,22 @@ def _timelines(results: RunResults, cell: StoredCell, fold_data: FoldData) -> It
         fold_data.fold.digest,
     ):
         raise DataError(f"{fold_data.source.spec}: the data have changed since the run")
-    smoother = _smoother(cell)
+    task = fold_data.task
+    smoother, unsmoothed = _smoother(task, cell), TaskSmoother.of(task, Spec("none"))
     seen = ~np.isnan(logits.test[:, 0])
     table = fold_data.test_table
     impute = cell.info["impute"]
-    raw = smooth(SMOOTHERS.build(Spec("none")), table, seen, softmax(logits.test), fold_data.prior, impute)
+    raw = smooth(unsmoothed, table, seen, unsmoothed.input(logits.test), fold_data.prior, impute)
     smoothed = smooth(smoother, table, seen, smoother_input(smoother, logits.test, None), fold_data.prior, impute)
-    truth = truth_of(fold_data.sealed)
+    truth = task.hard_labels(truth_of(fold_data.sealed))
     for clip in clips(table):
         yield Timeline(
             str(table.clip[clip.start]), table.number[clip], truth[clip], raw[clip].argmax(1), smoothed[clip].argmax(1)
         )
 
 
-def _smoother(cell: StoredCell) -> Smoother:
-    smoother: Smoother = SMOOTHERS.build(Spec.parse(cell.info["smoother"]))
+def _smoother(task: Task, cell: StoredCell) -> TaskSmoother:
+    smoother = TaskSmoother.of(task, Spec.parse(cell.info["smoother"]))
     if smoother.needs == "embeddings":
         raise FusionKitError("the smoother needs embeddings, which are not in the run folder")
     if smoother.fitted:

@@ -12,7 +12,7 @@ from fusionkit.grid.results import RunResults
 from fusionkit.report.ablation import ATTRIBUTION, MASKED_SHAPLEY, PERTURBATIONS
 from fusionkit.report.attribution import Attribution, attributions
 from fusionkit.report.charts.figure import MAX_SERIES, Figure, Mark, interval_plot, line_plot, tooltip
-from fusionkit.report.numbers import share, share_with_interval, signed, signed_with_interval
+from fusionkit.report.numbers import capital, share, share_with_interval, signed, signed_with_interval
 from fusionkit.report.robustness import PATTERN_TEXTS, ROBUSTNESS
 from fusionkit.report.row_names import RowNames
 from fusionkit.stats.crossed import Estimate
@@ -36,7 +36,7 @@ def shapley_figures(results: RunResults) -> Iterator[Figure]:
         yield _shapley(f"shapley-{number}", list(best.values())[:MAX_SERIES], len(group), names)
 
 
-def ablation_figures(folder: Path) -> Iterator[Figure]:
+def ablation_figures(folder: Path, metric: str) -> Iterator[Figure]:
     """Yield a figure for each of the first rows in ``attribution.csv``."""
     groups = _by_row(folder / ATTRIBUTION, (*PERTURBATIONS, MASKED_SHAPLEY))
     for number, ((row,), lines) in enumerate(groups, 1):
@@ -50,23 +50,23 @@ def ablation_figures(folder: Path) -> Iterator[Figure]:
         yield Figure(
             f"ablation-{number}",
             f"Effect of each view of {row}",
-            "Change in macro-F1, without retraining, when a view is shuffled among frames, blanked (zero) or missing "
+            f"Change in {metric}, without retraining, when a view is shuffled among frames, blanked (zero) or missing "
             "(drop); masked Shapley values sum to the contribution of all views. 95 % intervals.",
             f"Largest decrease: {signed(largest.value)}, for {largest.at} ({largest.series}).",
-            interval_plot(marks, "change in macro-F1", "view", "measure", zero=True),
+            interval_plot(marks, f"change in {metric}", "view", "measure", zero=True),
             ("view", "measure", "effect [95 %]"),
             table,
         )
 
 
-def robustness_figures(folder: Path) -> Iterator[Figure]:
+def robustness_figures(folder: Path, metric: str) -> Iterator[Figure]:
     """Yield a figure for each of the first rows and patterns in ``robustness.csv``."""
     groups = _by_row(folder / ROBUSTNESS, ("occlusion",), "pattern")
     for number, ((row, pattern), lines) in enumerate(groups, 1):
         shown = list(dict.fromkeys(line["missing"] for line in lines))[:MAX_SERIES]
         marks, table = [], []
         for line in lines:
-            missing, score, level = line["missing"], _estimate(line, "macro_f1"), 100 * float(line["level"])
+            missing, score, level = line["missing"], _estimate(line, "score"), 100 * float(line["level"])
             if missing in shown:
                 text = share_with_interval(score)
                 marks.append(
@@ -77,11 +77,11 @@ def robustness_figures(folder: Path) -> Iterator[Figure]:
         yield Figure(
             f"robustness-{number}",
             f"{row} with missing views",
-            "Macro-F1 with 95 % intervals, without retraining; views are missing in "
+            f"{capital(metric)} with 95 % intervals, without retraining; views are missing in "
             f"{PATTERN_TEXTS.get(pattern, pattern)}.",
             f"Lowest: {share(lowest.value)}, with {lowest.series} missing in {lowest.at:g} % of the frames.",
-            line_plot(marks, "frames without the views, %", "macro-F1", "missing"),
-            ("missing", "in % of frames", "macro-F1 [95 %]"),
+            line_plot(marks, "frames without the views, %", metric, "missing"),
+            ("missing", "in % of frames", f"{metric} [95 %]"),
             table,
         )
 
@@ -128,10 +128,10 @@ def _shapley(name: str, group: list[Attribution], total: int, names: RowNames) -
     return Figure(
         name,
         "Contribution of each view",
-        "Shapley values of macro-F1 with 95 % intervals: heads retrained for every subset of the views, added to "
-        f"{added_to}. a x b: interaction; above 0 complementary views, below 0 redundant views.{selection}",
+        f"Shapley values of {first.metric} with 95 % intervals: heads retrained for every subset of the views, added "
+        f"to {added_to}. a x b: interaction; above 0 complementary views, below 0 redundant views.{selection}",
         f"In {names(first.axes, without='views')} {top} contributes most, {signed_with_interval(first.shapley[top])}.",
-        interval_plot(marks, "contribution to macro-F1", "", "row", zero=True),
+        interval_plot(marks, f"contribution to {first.metric}", "", "row", zero=True),
         ("row", "view", "contribution [95 %]"),
         table,
     )

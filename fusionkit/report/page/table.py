@@ -15,7 +15,6 @@ from fusionkit.report.significance import Significance
 from fusionkit.report.table import CONTEXT, has_incomplete_coverage, unfinished_text
 from fusionkit.stats.crossed import Estimate
 
-_SCORE = "macro-F1 [95 %]"
 _Span = tuple[float, float]
 
 
@@ -77,12 +76,12 @@ def page_table(results: RunResults, significance: dict[str, Significance]) -> Pa
     rows = sorted(results.rows, key=lambda row: -row.score.value if row.score else math.inf)
     axes = [*varying((row.axes for row in rows), CONTEXT), "views", "fusion", "smoother"]
     marks = significance if len(rows) > 1 else {}
-    columns = [*_setting_columns(rows, axes), *_score_columns(rows, marks), *_mean_columns(rows)]
+    columns = [*_setting_columns(rows, axes), *_score_columns(rows, marks, results.metric), *_mean_columns(rows)]
     columns = [(column, entry) for column, entry in columns if any(entry(row).text for row in rows)]
     return PageTable(
         [column for column, _ in columns],
         [Line(row.id[:7], marks.get(row.id, ""), [entry(row) for _, entry in columns]) for row in rows],
-        sorted_by=[column.name for column, _ in columns].index(_SCORE),
+        sorted_by=[column.name for column, _ in columns].index(f"{results.metric} [95 %]"),
     )
 
 
@@ -98,7 +97,7 @@ def _setting_columns(rows: list[Row], axes: list[str]) -> Iterator[_ColumnOfRows
     return ((Column(axis, is_number=False), partial(entry, axis=axis)) for axis in axes)
 
 
-def _score_columns(rows: list[Row], marks: dict[str, Significance]) -> Iterator[_ColumnOfRows]:
+def _score_columns(rows: list[Row], marks: dict[str, Significance], metric: str) -> Iterator[_ColumnOfRows]:
     scores, deltas = _span([row.score for row in rows]), _span([row.delta for row in rows])
 
     def score(row: Row) -> Entry:
@@ -118,7 +117,7 @@ def _score_columns(rows: list[Row], marks: dict[str, Significance]) -> Iterator[
         return _number(p_value(row.p_holm) if row.delta else "", row.p_holm)
 
     note = "of the difference from the reference, Holm-corrected over the rows"
-    yield Column(_SCORE), score
+    yield Column(f"{metric} [95 %]"), score
     yield Column("significance", is_number=False, note="compared with the best row"), mark
     yield Column("difference to the reference [95 %]"), delta
     yield Column("p Holm", note=note), p_holm
@@ -126,9 +125,13 @@ def _score_columns(rows: list[Row], marks: dict[str, Significance]) -> Iterator[
 
 def _mean_columns(rows: list[Row]) -> Iterator[_ColumnOfRows]:
     def mean(name: str, text: Callable[[float], str] = share, factor: float = 1) -> Callable[[Row], Entry]:
-        return lambda row: _number(text(factor * row.means[name]), factor * row.means[name]) if row.means else Entry("")
+        return lambda row: (
+            _number(text(factor * row.means[name]), factor * row.means[name]) if name in row.means else Entry("")
+        )
 
-    yield from ((Column(name), mean(name.lower())) for name in ("accuracy", "UAR", "ECE"))
+    yield from (
+        (Column(name), mean(name.lower())) for name in ("accuracy", "UAR", "ECE", "precision", "recall", "PCC", "RMSE")
+    )
     if has_incomplete_coverage(rows):
         yield Column("coverage", note="share of test frames with every view"), mean("coverage", percent)
     if len({len(row.seeds) for row in rows}) > 1:

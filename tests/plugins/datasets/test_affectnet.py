@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import greys, image, labels, write
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.affectnet import AffectNet, npy_scalar
@@ -252,7 +252,7 @@ def test_numbered_and_named_folders_are_read_and_numbers_above_7_are_counted(tmp
 
 def test_val_is_tested(tmp_path):
     data = AffectNet(full(tmp_path, [i % 8 for i in range(80)], list(range(8))))
-    folds, _ = divide(Spec("official"), data.table(), data.classes)
+    folds, _ = divided(Spec("official"), data.table(), data.classes)
     assert set(data.frames.split[folds[0].rows("test")]) == {"val"}
     assert len(folds[0].rows("test")) == 8
     assert len(folds[0].rows("dev")) == 16

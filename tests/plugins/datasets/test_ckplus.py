@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import greys, image, labels, write
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
@@ -164,7 +164,7 @@ def test_no_person_is_trained_on_and_tested(tmp_path):
     data = CkPlus(
         str(tmp_path), class_map={"contempt": None, "disgust": None, "fear": None, "sadness": None, "surprise": None}
     )
-    folds, notes = divide(Spec("kfold", {"k": 3}), data.table(), data.classes)
+    folds, notes = divided(Spec("kfold", {"k": 3}), data.table(), data.classes)
     for fold in folds:
         people = [set(data.frames.subject[fold.rows(part)]) for part in ("train", "dev", "test")]
         assert sum(map(len, people)) == 12

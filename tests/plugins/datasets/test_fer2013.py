@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import greys, image, labels, write
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.errors import DataError
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.fer2013 import Fer2013
@@ -81,7 +81,7 @@ def test_numbered_folders_are_refused(tmp_path):
 def test_public_is_dev_and_private_is_test(tmp_path):
     rows = [row(i % 7, 1, usage) for usage in ("Training", "PublicTest", "PrivateTest") for i in range(14)]
     data = Fer2013(csv(tmp_path, *rows))
-    folds, _ = divide(Spec("official"), data.table(), data.classes)
+    folds, _ = divided(Spec("official"), data.table(), data.classes)
     parts = {part: folds[0].rows(part).tolist() for part in ("train", "dev", "test")}
     assert parts == {"train": list(range(14)), "dev": list(range(14, 28)), "test": list(range(28, 42))}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_stills import greys, image, labels, write
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.rafdb import RafDb
@@ -195,7 +195,7 @@ def test_a_folder_that_is_no_expression_is_refused(tmp_path):
 def test_the_official_split_tests_on_test_and_carves_dev_from_train(tmp_path):
     lines = [f"train_{i:05d}.jpg {i % 7 + 1}" for i in range(70)] + [f"test_{i:04d}.jpg {i % 7 + 1}" for i in range(14)]
     data = RafDb(listed(tmp_path, "\n".join(lines)))
-    folds, notes = divide(Spec("official"), data.table(), data.classes)
+    folds, notes = divided(Spec("official"), data.table(), data.classes)
     clip = data.frames.clip
     assert [str(name) for name in clip[folds[0].rows("test")]] == [f"test_{i:04d}.jpg" for i in range(14)]
     assert {str(name)[:5] for name in clip[folds[0].rows("dev")]} == {"train"}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_components import registered
 from toy_stills import image, write
+from toy_tasks import divided
 
-from fusionkit.config.splits import divide
 from fusionkit.config.views import FACE
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.data.views import ViewRequest, write_views
@@ -126,8 +126,8 @@ def test_whatever_the_split_composites_are_trained_on_with_their_unit_and_dev_an
     swapped(data, copies=2, group=3)
     options = {"source": "toy-pictures", "classes": ["glad"], "group": 3}
     on, off = (open_source(Spec("swapped", {**options, "copies": copies}), None) for copies in (2, 0))
-    with_, _ = divide(Spec.parse(split), on.table, CLASSES, on.composites())
-    without, _ = divide(Spec.parse(split), off.table, CLASSES, off.composites())
+    with_, _ = divided(Spec.parse(split), on.table, CLASSES, on.composites())
+    without, _ = divided(Spec.parse(split), off.table, CLASSES, off.composites())
     made = (on.dataset.composed_of() >= 0).any(1)
     assert made.any()
     for fold, plain in zip(with_, without, strict=True):

@@ -227,12 +227,12 @@ def test_names_of_the_best_rows_leave_out_what_they_share(tmp_path: Path) -> Non
 
 
 def test_files_of_other_commands_are_shown_if_they_exist(tmp_path: Path) -> None:
-    assert list(robustness_figures(tmp_path)) == []
-    assert list(ablation_figures(tmp_path)) == []
+    assert list(robustness_figures(tmp_path, "macro-F1")) == []
+    assert list(ablation_figures(tmp_path, "macro-F1")) == []
     axes = "views,fusion,smoother,cell,seeds,n_units,"
     row = '"face,eye",mlp,none,abc,0 1,22,'
     (tmp_path / "robustness.csv").write_text(
-        f"{axes}pattern,measure,present,missing,level,macro_f1,macro_f1_lo,macro_f1_hi\n"
+        f"{axes}pattern,measure,present,missing,level,score,score_lo,score_hi\n"
         f"{row}run,occlusion,,eye,0,.5,.4,.6\n{row}run,occlusion,,eye,1,.3,.2,.4\n{row}run,subset,face,,,.3,.2,.4\n",
         encoding="utf-8",
     )
@@ -241,9 +241,9 @@ def test_files_of_other_commands_are_shown_if_they_exist(tmp_path: Path) -> None
         f"{row}eye,zero,-.1,-.2,.1\n{row}eye,masked Shapley,.2,.1,.3\n",
         encoding="utf-8",
     )
-    (curve,) = robustness_figures(tmp_path)
+    (curve,) = robustness_figures(tmp_path, "macro-F1")
     assert curve.rows == [("eye", "0", ".500 [.400, .600]"), ("eye", "100", ".300 [.200, .400]")]
     assert curve.words == "Lowest: .300, with eye missing in 100 % of the frames."
-    (bars,) = ablation_figures(tmp_path)
+    (bars,) = ablation_figures(tmp_path, "macro-F1")
     assert bars.rows[0] == ("eye", "drop", "-.200 [-.300, -.100]")
     assert bars.words == "Largest decrease: -.200, for eye (drop)."
