@@ -431,7 +431,7 @@ def _check_task(plan: Plan) -> None:
         ConfigError: with every problem.
     """
     recipe = dict(plan.grid.recipe)
-    heads = {(head.fusion, head.fold_data.task): head for row in plan.rows for head in row.heads[:1]}
+    heads = {(head.fusion, head.fold_data.task): head for row in plan.rows for head in row.fusions.values()}
     if problems := [problem for head in heads.values() if (problem := _without_classes(head, recipe))]:
         raise ConfigError(list(dict.fromkeys(problems)))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from toy_components import registered, toy_house  # noqa: F401
 from toy_features import made
+from toy_tasks import expression
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts import Batch, ClipFusion, FusionOutput
@@ -51,7 +52,7 @@ def trained(features: FoldFeatures, rows: FoldRows, causal: bool, recipe: Recipe
     Course.shapes.clear()
     spec = Spec("toy-course", {"window": window, "causal": causal})
     with registered(FUSIONS, "toy-course", Course):
-        head = fit(features, rows, 3, spec, recipe, 0, "cpu")
+        head = fit(features, rows, expression(3), spec, recipe, 0, "cpu")
         check_restored_fusion(spec, head, features.dev, rows.timeline(rows.dev), features.widths, 0, "cpu")
     return head
 
