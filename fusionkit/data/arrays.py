@@ -23,8 +23,9 @@ Column = Any  # a sequence, an array, a tensor, or a column of pandas, polars or
 def from_arrays(
     path: str | Path,
     views: Mapping[str, Any],
-    label: Column,
+    label: Column | None = None,
     *,
+    tasks: Mapping[str, Mapping[str, Column]] | None = None,
     classes: Sequence[str] | None = None,
     clip: Column | None = None,
     frame: Column | None = None,
@@ -41,6 +42,9 @@ def from_arrays(
         path: the .npz file to write; an existing file is replaced once the new one is complete and readable.
         views: (N, D_v) floats by name of view; a row of NaN is a missing view.
         label: (N,) class names, or integers that index ``classes``; ``-1``, NaN, None or an empty name is unlabelled.
+            Default: no expressions; ``tasks`` is required then.
+        tasks: labels of other tasks: (N,) numbers by name of the label, by task, as
+            ``{"valence-arousal": {"valence": v, "arousal": a}}``. NaN or None is unlabelled. Default: none.
         classes: class names; required with integer labels. Default: the sorted names in ``label``.
         clip: (N,) clip of each row: consecutive frames of one face in one video. Default: every row is a clip.
         frame: (N,) integers, position in the clip. Default: the order of the rows, from 1.
@@ -51,7 +55,7 @@ def from_arrays(
             Default: not compared.
 
     Returns:
-        The data set as in a config: ``{"type": "embeddings", "path": ...}``.
+        The data set as in a config: ``{"type": "embeddings", "path": ...}``, with ``tasks`` if they are given.
 
     Raises:
         DataError: if the arrays do not belong together.
@@ -69,20 +73,26 @@ def from_arrays(
     if file.suffix != ".npz":
         raise DataError(f"{file} must end in .npz")
     columns = {"classes": classes, "clip": clip, "frame": frame, "subject": subject, "split": split, "video": video}
-    arrays = {"label": _column("label", label, missing="")}
+    arrays = {} if label is None else {"label": _column("label", label, missing="")}
     arrays |= {name: _column(name, column) for name, column in columns.items() if column is not None}
     if unknown := sorted(set(ids or {}) - {"label", *views}):
         raise DataError(f"{file}: ids of {unknown[0]!r}, which is no view; views: {', '.join(views)}")
     arrays |= {f"{name}_ids": _column(f"ids of {name}", column) for name, column in (ids or {}).items()}
     if reserved := sorted(set(views) & {*columns, *arrays}):
         raise DataError(f"{file}: a view cannot be called {reserved[0]!r}: that is the name of a column")
+    named = {task: list(labels) for task, labels in (tasks or {}).items()}
+    for name, column in ((name, column) for labels in (tasks or {}).values() for name, column in labels.items()):
+        if name in arrays or name in columns or name in views:
+            raise DataError(f"{file}: a label cannot be called {name!r}: that is the name of another column or view")
+        arrays[name] = _column(name, column)
     arrays |= {name: _matrix(name, view) for name, view in views.items()}
     # A file, since workers, other machines and later runs read the data.
-    _write(file, arrays)
-    return {"type": "embeddings", "path": str(file.resolve())}
+    options = {"tasks": named} if named else {}
+    _write(file, arrays, options)
+    return {"type": "embeddings", "path": str(file.resolve()), **options}
 
 
-def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _write(file: Path, arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> None:
     """Write a .npz file, replacing an existing one only if the data set can be read from it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # np.savez takes names as keywords, so none could be `file`
@@ -93,7 +103,8 @@ def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     try:
         write_file(new, buffer.getvalue())
         try:
-            DATASETS.build(Spec("embeddings", {"path": str(new)})).table()  # raises if arrays do not belong together
+            # Raises if arrays do not belong together.
+            DATASETS.build(Spec("embeddings", {"path": str(new), **options})).table()
         except DataError as error:
             raise type(error)(str(error).replace(str(new), str(file))) from error
         new.replace(file)

@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable
+from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, extra
+from fusionkit.registry import did_you_mean
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.task_columns import TasksOption, task_columns
 
 _COLUMNS = ("label", "clip", "frame", "subject", "split", "video")
 _TEXTS = ("clip", *(_OPTIONAL := ("subject", "split", "video")))
@@ -31,8 +33,8 @@ class Embeddings(FaceDataset):
     ``path`` has arrays by name: each matrix (N, D) of floats is a view under its own name, with a row of NaN for a
     missing view; columns (N,) are
 
-    - ``label`` (required): class names, or whole numbers into ``classes``; ``-1``, NaN, a null or an empty name is
-      unlabelled;
+    - ``label`` (required without ``tasks``): class names, or whole numbers into ``classes``; ``-1``, NaN, a null or an
+      empty name is unlabelled;
     - ``clip``: the frames of one person in one video. Default: every row is a clip;
     - ``frame``: frame number in the clip. Default: the position among the rows of the clip, from 1;
     - ``subject``, ``split`` (``train``, ``val``, ``test``), ``video``: as in any data set, empty if unknown, the same
@@ -48,9 +50,12 @@ class Embeddings(FaceDataset):
             are views (needs pyarrow).
         class_map: rename, merge or remove classes: ``{contempt:Other,unsure:null}``; ``abaw`` maps to the names of the
             ABAW challenge. Default: unchanged.
+        tasks: columns of numbers that are labels of other tasks, by task:
+            ``{action-units:[AU1,AU2],valence-arousal:[valence,arousal],votes:[happy,sad]}``. Their names are those of
+            the columns; NaN or a null is unlabelled. Default: none.
 
     Raises:
-        ConfigError: if the class map or the kind of file is wrong.
+        ConfigError: if the class map, the tasks or the kind of file is wrong.
         DataError: if arrays are missing, differ in length or order, or have wrong values: a missing subject, two
             spellings of a class, a clip in several splits.
 
@@ -60,13 +65,16 @@ class Embeddings(FaceDataset):
     places: ClassVar[tuple[str, ...]] = ("path",)
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # features are needed to build it
 
-    def __init__(self, path: str, class_map: ClassMapOption = None) -> None:
+    def __init__(self, path: str, class_map: ClassMapOption = None, tasks: TasksOption = None) -> None:
         self._path = path
         arrays = read_arrays(path)
+        self._tasks = task_columns("embeddings", tasks)
         self._views = {name: array for name, array in arrays.items() if array.ndim == 2}
         columns = {name: array for name, array in arrays.items() if array.ndim != 2}
-        _check(self._views, columns, path)
-        own, label = _classes_and_labels(columns, path)
+        used = dict.fromkeys(name for names in self._tasks.values() for name in names)
+        _check(self._views, columns, used, path)
+        self._numbers = {name: _numbers(name, columns[name], path) for name in used}
+        own, label = _classes_and_labels(columns, path) if "label" in columns else _no_labels(self._views)
         self._map = ClassMap.of(own, class_map)
         text = {
             name: _full_text(name, columns[name], path)
@@ -91,6 +99,13 @@ class Embeddings(FaceDataset):
     def frames(self) -> FrameTable:
         """One row per row of the arrays, sorted by clip and frame number."""
         return self._frames
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the classes, or the columns that ``tasks`` names."""
+        if task not in self._tasks:
+            return super().labels(task) if self.classes else None
+        names = self._tasks[task]
+        return Labels(names, np.stack([self._numbers[name] for name in names], 1)[self._order])
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -201,7 +216,9 @@ def _unreadable(file: Path, error: Exception) -> DataError:
     return DataError(f"embeddings: {file} cannot be read: {error}")
 
 
-def _check(views: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], path: str) -> None:
+def _check(
+    views: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], of_tasks: Collection[str], path: str
+) -> None:
     """Check names, lengths and types.
 
     Raises:
@@ -210,13 +227,17 @@ def _check(views: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray], p
     if not views:
         raise DataError(f"embeddings: {path} has no view: no array of two dimensions, frames by features")
     with_ids = {f"{name}{_IDS}" for name in ("label", *views)}
-    unknown = sorted(set(columns) - {*_COLUMNS, *with_ids, "classes"})
+    if absent := [name for name in of_tasks if name not in columns]:
+        near = did_you_mean(absent[0], sorted(columns))
+        raise DataError(f"embeddings: {path} has no column {absent[0]!r} of numbers (N,), which tasks names{near}")
+    unknown = sorted(set(columns) - {*_COLUMNS, *with_ids, *of_tasks, "classes"})
     if unknown:
         raise DataError(
             f"embeddings: {path}: array {unknown[0]!r} of shape {columns[unknown[0]].shape} is neither a view (frames "
-            f"by features) nor a known column; columns: {', '.join(_COLUMNS)}"
+            f"by features) nor a known column; columns: {', '.join(_COLUMNS)}",
+            hint="tasks={TASK:[COLUMN,...]} names columns of numbers that are labels of other tasks",
         )
-    if "label" not in columns:
+    if "label" not in columns and not of_tasks:
         raise DataError(f"embeddings: {path} has no column 'label'")
     lengths = {name: len(array) for name, array in {**views, **columns}.items() if name != "classes"}
     if len(set(lengths.values())) != 1:
@@ -285,6 +306,24 @@ def _classes_and_labels(columns: Mapping[str, np.ndarray], path: str) -> tuple[t
     if unknown := [name for name in found if name not in codes]:
         raise DataError(f"embeddings: {path}: unknown label {unknown[0]!r}; classes: {', '.join(codes)}")
     return tuple(codes), np.array([codes.get(text, UNLABELLED) for text in texts], dtype=np.int64)
+
+
+def _no_labels(views: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return no class names, and -1 for each row."""
+    return (), np.full(len(next(iter(views.values()))), UNLABELLED)
+
+
+def _numbers(name: str, column: np.ndarray, path: str) -> np.ndarray:
+    """Return a column of numbers or truth values as (N,) float32, NaN for a missing one.
+
+    Raises:
+        DataError: if it holds something else.
+    """
+    values = column.tolist()
+    row = next((row for row, value in enumerate(values) if not isinstance(value, int | float | None)), None)
+    if row is not None:
+        raise DataError(f"embeddings: {path} row {row}: {name} must be a number, not {str(values[row])[:40]!r}")
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float32)
 
 
 def _check_spellings(names: list[str], path: str) -> None:

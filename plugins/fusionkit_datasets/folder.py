@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Export, FaceDataset, FrameTable
+from fusionkit.contracts import Export, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import library_needed, read_image
 from fusionkit.errors import ConfigError, DataError, printable
 from fusionkit_datasets.class_folders import ImageFile, find_images
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.label_table import read_label_table
+from fusionkit_datasets.task_columns import HINT, TasksOption, task_columns
+
+_TABLE = "labels.csv"  # in a copy of the data
 
 
 class Folder(FaceDataset):
@@ -41,17 +46,21 @@ class Folder(FaceDataset):
         label: finds the class in the path, for images whose names hold it. Default: the class is the folder.
         class_map: rename, merge or remove classes: ``{contempt:Other,unsure:null}``; ``abaw`` maps the usual spellings
             of expressions to the names of the ABAW challenge. Default: unchanged.
+        table: csv file with labels of other tasks, a path, relative to the root: the column ``file`` has the path of an
+            image below the root, other columns have numbers; an empty field is unlabelled. Default: none.
+        tasks: columns of ``table`` that are labels of other tasks, by task:
+            ``{action-units:[AU1,AU2],valence-arousal:[valence,arousal],votes:[happy,sad]}``.
 
     Raises:
-        ConfigError: if a regular expression or the class map is invalid.
-        DataError: if the folders are not as above, a regular expression finds nothing in a path, or frames of a clip
-            are inconsistent.
+        ConfigError: if a regular expression, the class map or the tasks are invalid.
+        DataError: if the folders are not as above, a regular expression finds nothing in a path, frames of a clip are
+            inconsistent, or the table lacks a column, has a wrong field or no image of the data.
 
     Reference: the layout of ``torchvision.datasets.ImageFolder`` (https://docs.pytorch.org/vision/), which FER2013,
     RAF-DB and AffectNet are commonly shared in.
     """
 
-    places: ClassVar[tuple[str, ...]] = ("root",)
+    places: ClassVar[tuple[str, ...]] = ("root", "table")
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # images are needed to build it
 
     def __init__(
@@ -62,7 +71,12 @@ class Folder(FaceDataset):
         number: str = "",
         class_map: ClassMapOption = None,
         label: str = "",
+        table: str = "",
+        tasks: TasksOption = None,
     ) -> None:
+        self._columns = task_columns("folder", tasks)
+        if bool(table) != bool(self._columns):
+            raise ConfigError("folder: table and tasks belong together: a file, and its columns by task", hint=HINT)
         self._subject = _compiled("subject", subject)
         self._clip = _compiled("clip", clip)
         self._number = _compiled("number", number)
@@ -74,6 +88,12 @@ class Folder(FaceDataset):
         self._codes = {label: code for code, label in enumerate(own)}
         self._files: list[ImageFile] = []
         self._frames = self._table(files)
+        self._label_file = Path(root).expanduser() / Path(table).expanduser() if table else None
+        self._labels: dict[str, np.ndarray] = {}
+        if self._label_file:
+            # With `label` there are no class folders.
+            paths = [f"{file.split}/{file.name}".lstrip("/") if self._label else file.key for file in self._files]
+            self._labels = read_label_table("folder", self._label_file, self._columns, paths)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -84,6 +104,10 @@ class Folder(FaceDataset):
     def frames(self) -> FrameTable:
         """One row per image, clips and frames in natural order."""
         return self._frames
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the classes, or the columns of the table that ``tasks`` names."""
+        return Labels(self._columns[task], self._labels[task]) if task in self._labels else super().labels(task)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Return images, RGB uint8 (H, W, 3); None for a file that cannot be decoded."""
@@ -98,15 +122,16 @@ class Folder(FaceDataset):
         return np.array([file.size > 0 for file in self._files], dtype=bool)
 
     def export(self, rows: np.ndarray) -> Export:
-        """Return the same class folders and file names, below the usual names of the splits."""
-        return Export(
-            [self._files[row].key for row in rows.tolist()], np.zeros(len(rows), bool), options=self._in_folders
-        )
+        """Return the same class folders and file names, below the usual names of the splits, and the table.
 
-    @property
-    def _in_folders(self) -> dict[str, None]:
-        """Options to read class folders with."""
-        return {"label": None} if self._label else {}
+        Where ``label`` finds the class, the table and its tasks are left out.
+        """
+        keys = [self._files[row].key for row in rows.tolist()]
+        if self._label:  # the class becomes a folder, so paths of the table are others
+            dropped = ("label", "table", "tasks") if self._label_file else ("label",)
+            return Export(keys, np.zeros(len(rows), bool), options=dict.fromkeys(dropped))
+        files = {_TABLE: self._label_file} if self._label_file else {}
+        return Export(keys, np.zeros(len(rows), bool), files, dict.fromkeys(["table"] if files else (), _TABLE))
 
     def problems(self) -> Iterable[str]:
         """Return each empty file, broken link and file that needs another library, and a line on other files."""

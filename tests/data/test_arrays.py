@@ -252,3 +252,30 @@ def keys_of(folder: Path, label: np.ndarray) -> dict[str, Any]:
     spec = fusionkit.from_arrays(folder / "features.npz", **small(label=label))
     fixed = {"main": "face", "regions": ["sound"], "fusions": ["plain-concat"], "smoothers": ["none"], "seeds": 1}
     return {"datasets": [spec], "recipe": {"epochs": 2}, "split": "kfold:k=4", **fixed}
+
+
+def test_labels_of_tasks_are_columns_of_the_file(tmp_path: Path) -> None:
+    views = {"face": np.random.default_rng(0).normal(size=(4, 3))}
+    tasks = {"valence-arousal": {"valence": [0.5, None, -1, 1], "arousal": np.float32([0, 0.25, np.nan, 1])}}
+    spec = fusionkit.from_arrays(tmp_path / "f.npz", views, tasks=tasks)
+    assert spec["tasks"] == {"valence-arousal": ["valence", "arousal"]}
+    found = DATASETS.build(spec).task_labels("valence-arousal")
+    assert found.names == ("valence", "arousal")
+    np.testing.assert_array_equal(found.values, [(0.5, 0), (np.nan, 0.25), (-1, np.nan), (1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"tasks": {"votes": {"face": [1, 2]}}}, "a label cannot be called 'face'"),
+        ({"tasks": {"votes": {"clip": [1, 2]}}}, "a label cannot be called 'clip'"),
+        ({"tasks": {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}}}, "a label cannot be called 'x'"),
+        ({"tasks": {"votes": {"x": [1]}}}, "arrays differ in length"),
+        ({}, "has no column 'label'"),
+    ],
+)
+def test_wrong_labels_of_tasks_are_refused(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(DataError) as caught:
+        fusionkit.from_arrays(tmp_path / "f.npz", {"face": np.ones((2, 3))}, **changes)
+    assert line in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -120,6 +120,19 @@ def test_options_of_a_folder_stay(tmp_path: Path) -> None:
     assert assert_cut(before, after, 2) == 4
 
 
+@pytest.mark.parametrize("form", ["same", "png"])
+def test_a_folder_keeps_its_table_of_labels(tmp_path: Path, form: str) -> None:
+    for seed, name in enumerate(("training/a/1.jpg", "training/b/2.jpg", "valid/a/3.jpg", "valid/b/4.jpg")):
+        noise(tmp_path / "in" / name, seed)
+    rows = "training/a/1.jpg,1\ntraining/b/2.jpg,0\nvalid/b/4.jpg,1\n"
+    write(tmp_path / "in/units.csv", "file,AU1\n" + rows)
+    spec = Spec("folder", {"root": str(tmp_path / "in"), "table": "units.csv", "tasks": {"action-units": ["AU1"]}})
+    written = views(spec, tmp_path / "out", form=form)
+    found = [DATASETS.build(each).task_labels("action-units") for each in (spec, written.reader)]
+    np.testing.assert_array_equal(found[0].values, found[1].values)
+    assert found[1].values[:, 0].tolist()[:2] == [1, 0]
+
+
 def test_two_files_that_differ_in_their_ending_stay_two(tmp_path: Path) -> None:
     for seed, name in enumerate(("a/1.png", "a/1.jpg", "a/2.bmp", "b/1.png")):
         noise(tmp_path / "in" / name, seed)

@@ -234,3 +234,85 @@ def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "f" / "label.npy", np.array([{}, 1], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"label.npy cannot be read: .*Python objects in dtype"):
         Embeddings(str(tmp_path / "f"))
+
+
+def with_tasks() -> Arrays:
+    """The rows, with two action units (one an integer, one with a gap) and valence."""
+    given = arrays()
+    gap = np.arange(12) % 2 * 1.0
+    gap[3] = np.nan
+    return {**given, "AU1": np.arange(12) % 2, "AU4": gap, "valence": np.linspace(-1, 1, 12)}
+
+
+TASKS = {"action-units": ["AU4", "AU1"], "valence-arousal": ["valence"]}
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+@pytest.mark.parametrize("option", [TASKS, "{action-units:[AU4,AU1],valence-arousal:[valence]}"])
+def test_columns_are_labels_of_the_tasks_that_name_them(tmp_path: Path, kind: str, option: Any) -> None:
+    given = with_tasks()
+    data = Embeddings(saved(tmp_path, kind, given), tasks=option)
+    (tmp_path / "plain").mkdir()
+    plain = Embeddings(saved(tmp_path / "plain", kind, arrays()))
+    expected = sorted(range(12), key=lambda row: (given["clip"][row], given["frame"][row]))
+    found = {task: data.task_labels(task) for task in ("action-units", "valence-arousal", "votes", "expression")}
+    assert found["action-units"].names == ("AU4", "AU1")
+    wanted = [(given["AU4"][row], given["AU1"][row]) for row in expected]
+    np.testing.assert_array_equal(found["action-units"].values, np.float32(wanted))
+    np.testing.assert_array_equal(found["valence-arousal"].values[:, 0], np.float32(given["valence"][expected]))
+    assert found["votes"] is None
+    assert found["expression"].names == plain.classes == ("happy", "sad")
+    assert data.table().digest() == plain.table().digest()
+
+
+def test_without_classes_there_are_labels_of_other_tasks_only(tmp_path: Path) -> None:
+    given = with_tasks()
+    del given["label"], given["AU1"], given["AU4"]
+    data = Embeddings(saved(tmp_path, "npz", given), tasks={"valence-arousal": ["valence"]})
+    assert (data.table().label == -1).all()
+    assert data.task_labels("expression") is None
+    assert np.isfinite(data.task_labels("valence-arousal").values).all()
+
+
+def test_nulls_of_a_parquet_column_are_unlabelled(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {
+        "face": [[0.0, 1.0]] * 3,
+        "label": ["a", "b", "a"],
+        "AU1": [1, None, 0],
+        "AU2": [True, False, None],
+        "AU4": [0.0, 1.0, float("nan")],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "f.parquet")
+    data = Embeddings(str(tmp_path / "f.parquet"), tasks={"action-units": ["AU1", "AU2", "AU4"]})
+    nan = np.nan  # without clips, rows are sorted by their number
+    np.testing.assert_array_equal(data.task_labels("action-units").values, [(1, 1, 0), (nan, 0, 1), (0, nan, nan)])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "line"),
+    [
+        ({"votes": ["AU5"]}, "has no column 'AU5' of numbers (N,), which tasks names"),
+        ({"votes": ["face"]}, "has no column 'face' of numbers (N,), which tasks names"),
+        ({"votes": ["AU1", "split"]}, "row 0: split must be a number, not"),
+        ({"votes": []}, "'votes' must have different names of columns, not []"),
+        ({"votes": ["AU1", "AU1"]}, "'votes' must have different names of columns"),
+        ({"expression": ["AU1"]}, "labels of expression are those of the class"),
+        ("votes", "tasks='votes' must be {task:[column,...],...}"),
+        ("{votes:[AU1],votes:[AU4]}", "'votes' is given twice"),
+    ],
+)
+def test_wrong_tasks_are_refused_in_one_line(tmp_path: Path, tasks: Any, line: str) -> None:
+    given = {name: array for name, array in with_tasks().items() if name not in ("AU4", "valence")}
+    with pytest.raises(FusionKitError) as caught:
+        Embeddings(saved(tmp_path, "npz", given), tasks=tasks)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_of_numbers_that_no_task_names_is_refused_with_the_option(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="array 'AU1'") as caught:
+        Embeddings(saved(tmp_path, "npz", with_tasks()), tasks={"valence-arousal": ["valence"]})
+    assert "tasks={TASK:[COLUMN,...]}" in caught.value.hint

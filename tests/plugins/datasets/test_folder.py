@@ -308,3 +308,73 @@ def test_classes_in_file_names_keep_official_splits(tmp_path):
     assert list(zip(data.frames.split.tolist(), data.frames.label.tolist(), strict=True)) == [
         ("train", 0), ("train", 1), ("val", 1),
     ]  # fmt: skip
+
+
+def with_table(root: Path, rows: list[str], header: str = "file,AU1,AU2,note") -> Path:
+    path = root / "units.csv"
+    path.write_text("\n".join([header, *rows]), encoding="utf-8")
+    return path
+
+
+UNITS = {"action-units": ["AU2", "AU1"]}
+
+
+def test_a_table_gives_labels_of_tasks_by_path(tmp_path):
+    fill(tmp_path, "train/a/1.png", "train/b/10.png", "train/b/2.png", "valid/a/3.png", "valid/b/4.png")
+    rows = [
+        "train/b/2.png,1,0,x",
+        "./valid/a/3.jpg,,0.5,",
+        "elsewhere/7.png,1,1,",
+        "val\\b\\4.png,0,,",
+        "train/a/1,0,1,",
+    ]
+    with_table(tmp_path, rows)
+    data = Folder(str(tmp_path), table="units.csv", tasks="{action-units:[AU2,AU1]}")
+    names = [Path(data.where(row)).name for row in range(5)]
+    found = data.task_labels("action-units")
+    assert found.names == ("AU2", "AU1")
+    nan = np.nan
+    wanted = {"1.png": (1, 0), "2.png": (0, 1), "3.png": (0.5, nan), "4.png": (nan, 0), "10.png": (nan, nan)}
+    np.testing.assert_array_equal(found.values, [wanted[name] for name in names])
+    plain = Folder(str(tmp_path))
+    assert data.fingerprint() == plain.fingerprint()
+    assert plain.task_labels("action-units") is None
+    assert data.task_labels("expression").names == ("a", "b")
+
+
+def test_a_table_is_found_without_the_only_split_and_without_class_folders(tmp_path):
+    fill(tmp_path / "one", "train/a/1.png", "train/b/2.png")
+    with_table(tmp_path / "one", ["train/a/1.png,1,0,", "b/2.png,0,1,"])
+    data = Folder(str(tmp_path / "one"), table="units.csv", tasks=UNITS)
+    assert data.task_labels("action-units").values.tolist() == [[0, 1], [1, 0]]
+    fill(tmp_path / "flat", "train/a-1.png", "test/b-2.png", "train/b-3.png")
+    with_table(tmp_path / "flat", ["train/a-1.png,1,0,", "test/b-2.png,0,1,"])
+    data = Folder(str(tmp_path / "flat"), label="[ab]", table=str(tmp_path / "flat/units.csv"), tasks=UNITS)
+    names = [Path(data.where(row)).name for row in range(3)]
+    values = dict(zip(names, data.task_labels("action-units").values.tolist(), strict=True))
+    assert (values["a-1.png"], values["b-2.png"]) == ([0, 1], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        (["train/a/1.png,1,x,"], "", r"units.csv:2: AU2 must be a number, not 'x'"),
+        (["train/a/1.png,1,0,", "train/a/1.jpg,1,0,"], "", r"units.csv:3: 'train/a/1.png' has a row at line 2 too"),
+        (["train/a/1.png,1"], "", r"units.csv:2: expected 4 fields, found 2"),
+        (["a/9.png,1,0,"], "", r"units.csv has no row for an image; the data have 'train/a/1.png'"),
+        (["train/a/1.png,1,0,"], "file,AU1,AU3,note", r"units.csv:1: no column 'AU2' \(did you mean 'AU"),
+        (["train/a/1.png,1,0,"], "path,AU1,AU2,note", r"units.csv:1: no column 'file'"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_line(tmp_path, rows, header, message):
+    fill(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "val/b/3.png")
+    with_table(tmp_path, rows, header or "file,AU1,AU2,note")
+    with pytest.raises(DataError, match=message):
+        Folder(str(tmp_path), table="units.csv", tasks=UNITS)
+
+
+@pytest.mark.parametrize("given", [{"table": "units.csv"}, {"tasks": UNITS}])
+def test_a_table_and_its_tasks_belong_together(tmp_path, given):
+    fill(tmp_path, "a/1.png", "b/2.png")
+    with pytest.raises(ConfigError, match="table and tasks belong together"):
+        Folder(str(tmp_path), **given)
