@@ -16,6 +16,7 @@ import numpy as np
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import component_errors
+from fusionkit.registry import REGISTRIES
 from fusionkit.testing.case import Skipped, Subject, Suite, described, require, require_same
 from fusionkit.testing.random_state import require_no_global_seed
 
@@ -23,6 +24,7 @@ CHECKS = Suite()
 _MAX_COPY = 64 * 2**20  # bytes; larger data are not copied
 _ROWS = 12
 _NAMED = 20_000  # rows whose names are compared
+_KINDS = {"i": "integers for one class per frame", "f": "floats for several values per frame"}
 _CHANGES = 24  # changed numbers in annotation files that are tried
 
 
@@ -110,6 +112,32 @@ def problems_are_stable(subject: Subject) -> None:
         require(_is_line(problem), f"problems(): expected one line of text, found {problem!r}")
     require(list(data.problems()) == found, "problems(): a second call gives other problems")
     require(data.fingerprint() == before, "problems(): changes the fingerprint of the data set")
+
+
+@CHECKS.check
+def labels_of_tasks_are_valid(subject: Subject) -> None:
+    """``labels`` gives the labels of each task that the data have: a row per frame, as the task wants, always the same.
+
+    The labels of the task ``expression`` are those of the table.
+    """
+    data, other = subject.build(), subject.build()
+    tasks = REGISTRIES.get("tasks")
+    for name in tasks.names() if tasks else ["expression", "action-units", "valence-arousal", "votes"]:
+        found, again, where = data.task_labels(name), other.task_labels(name), f"labels({name!r})"
+        if found is None or again is None:
+            require(found is again, f"{where}: expected the same for two instances, found labels of one only")
+            continue
+        kept: Any = data.labels(name)
+        kind = "i" if kept.values.ndim == 1 else "f"
+        require(kept.values.dtype.kind == kind, f"{where}: expected {_KINDS[kind]}, found {kept.values.dtype}")
+        same = found.names == again.names and np.array_equal(found.values, again.values, equal_nan=kind == "f")
+        require(same, f"{where}: expected the same for two instances, found different ones")
+        if tasks:
+            problem = tasks.build(name, names=found.names).problem(found.values)
+            require(not problem, f"{where}: {problem}")
+        if name == "expression":
+            same = found.names == data.classes and np.array_equal(found.values, data.frames.label)
+            require(same, f"{where}: expected classes and labels of the table, found others")
 
 
 @CHECKS.check

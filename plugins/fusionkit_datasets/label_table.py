@@ -71,7 +71,7 @@ def _index(images: Sequence[str]) -> dict[str, int]:
 
 
 def _names(text: str) -> Iterator[str]:
-    """Yield the names under which a path is looked up: as it is, with the usual name of its split, and without it."""
+    """Yield the names under which a path is looked up: its own, with the usual name of its split, and without split."""
     name = text.replace("\\", "/").removeprefix("./")
     first, _, rest = name.partition("/")
     split = SPLITS.get(first.lower())

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import Extractor, FaceDataset, FrameTable, Natural, Range
+from fusionkit.contracts import UNLABELLED, Extractor, FaceDataset, FrameTable, Labels, Natural, Range
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import DATASETS, EXTRACTORS, did_you_mean
 from fusionkit_datasets.region_swap import BoxedFace, swap_region
@@ -111,6 +111,23 @@ class Swapped(FaceDataset):
         return FrameTable(
             **{name: np.concatenate([getattr(table, name), getattr(composites, name)]) for name in columns}
         )
+
+    def labels(self, task: str) -> Labels | None:
+        """Return the expressions; of other tasks those of the source, none of a composite.
+
+        Composites have the class of both faces, but not their action units, valence or votes.
+        """
+        if task == "expression":
+            return super().labels(task)
+        found = self._source.labels(task)
+        if found is None:
+            return None
+        values = found.values
+        if values.ndim == 2:
+            unlabelled = np.full((len(self._swaps), values.shape[1]), np.nan, np.float32)
+        else:
+            unlabelled = np.full(len(self._swaps), UNLABELLED)
+        return Labels(found.names, np.concatenate([values, unlabelled]))
 
     def composed_of(self) -> np.ndarray:
         """Return (N, 2): receiver and donor of a composite, -1 for other frames."""

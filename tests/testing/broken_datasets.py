@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from testing.good_plugins import GoodDataset
 
+from fusionkit.contracts import Labels
+
 
 class LabelOutOfRange(GoodDataset):
     def __init__(self, root: str) -> None:
@@ -82,6 +84,32 @@ class NewProblems(GoodDataset):
     def problems(self) -> Iterable[str]:
         self.calls += 1
         return [f"problem {self.calls}"]
+
+
+class RelabelsEachTime(GoodDataset):
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._valence = np.random.default_rng(uuid.uuid4().int).uniform(-1, 1, (len(self._table), 1))
+
+    def labels(self, task: str) -> Labels | None:
+        return Labels(("valence",), self._valence) if task == "valence-arousal" else super().labels(task)
+
+
+class UnitsOfSomeFrames(GoodDataset):
+    def labels(self, task: str) -> Labels | None:
+        units = np.ones((len(self._table) // 2, 2), np.float32)
+        return Labels(("AU1", "AU2"), units) if task == "action-units" else super().labels(task)
+
+
+class WholeVotes(GoodDataset):
+    def labels(self, task: str) -> Labels | None:
+        votes = np.ones((len(self._table), 2), np.int64)  # which cannot say that there are none
+        return Labels(self.classes, votes) if task == "votes" else super().labels(task)
+
+
+class OtherExpressions(GoodDataset):
+    def labels(self, task: str) -> Labels | None:
+        return Labels(self.classes, 1 - self._table.label) if task == "expression" else None
 
 
 class SourcesElsewhere(GoodDataset):
@@ -182,6 +210,7 @@ BROKEN: dict[str, type] = {
     "spec_round_trip": TupleOrList,
     "rows_have_names": RowsWithoutNames,
     "problems_are_stable": NewProblems,
+    "labels_of_tasks_are_valid": RelabelsEachTime,
     "composites_name_their_sources": SourcesElsewhere,
     "rows_can_be_read": Floats,
     "changed_images_are_noticed": KnowsNoFiles,
@@ -196,4 +225,7 @@ BROKEN: dict[str, type] = {
     "rows_are_distinct": RowsTwice,
     "changed_annotations_are_noticed": ConstantContent,
 }
-MORE: list[tuple[str, type]] = [("labels_match_the_paths", ClassesBySplit)]
+MORE: list[tuple[str, type]] = [
+    ("labels_match_the_paths", ClassesBySplit),
+    *(("labels_of_tasks_are_valid", cls) for cls in (UnitsOfSomeFrames, WholeVotes, OtherExpressions)),
+]

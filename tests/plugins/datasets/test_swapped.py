@@ -306,3 +306,19 @@ def test_problems_and_images_of_the_source_are_passed_on(tmp_path: Path):
     faces = Swapped({"type": "folder", "root": str(tmp_path)}, "a", copies=9)
     assert sorted(map(tuple, faces.composed_of()[6:].tolist())) == [(0, 1), (1, 0)]  # not with the broken one
     assert faces.has_image() is None
+
+
+def test_other_tasks_have_the_labels_of_the_source_and_none_for_composites():
+    options = {"train": 4, "val": 3, "test": 3, "clips": 4, "clip_length": 8}
+    source = DATASETS.build(Spec("synthetic", options))
+    faces = Swapped(source={"type": "synthetic", **options}, classes="Neutral")
+    count = len(source.table())
+    assert len(faces.table()) > count
+    for task in ("action-units", "valence-arousal"):
+        given, found = source.task_labels(task), faces.task_labels(task)
+        assert found.names == given.names
+        np.testing.assert_array_equal(found.values[:count], given.values)
+        assert np.isnan(found.values[count:]).all()
+    expressions = faces.task_labels("expression").values
+    assert (expressions[count:] == source.classes.index("Neutral")).all()
+    assert faces.task_labels("votes") is None
