@@ -8,7 +8,7 @@ random weights, with the same recipe, epochs and seeds. Every share is given as 
 allows, so that few labels do not mean few steps. Where dev is carved out of train, it has the same share of labels.
 
 With ``--fusions``, the networks of the first seed with the largest share then become backbones, one for each view.
-``fusionkit bench`` trains heads on them with all labels: on the first view alone, and beside each of the others.
+``fusionkit bench`` trains heads on them with the same labels: on the first view alone, and beside each of the others.
 
 Scores are of the test split. Intervals and p are over units and seeds, p is Holm-corrected over a table. One
 pre-training stands behind all seeds. The same command again goes on, and more seeds add to what is there. ``curve.png``
@@ -61,6 +61,7 @@ class FewerLabels(FaceDataset):
     """
 
     nested: ClassVar[dict[str, str]] = {"source": "dataset"}
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()  # a source is needed to build it
 
     def __init__(self, source: Any, share: float) -> None:
         self.source, self.share = DATASETS.build(source), share
@@ -139,6 +140,7 @@ class Request:
     pretrain: Sequence[str] = ()
     finetune: Sequence[str] = ()
     fusions: str = ""
+    head_seeds: int = 3
     processes: int = 2
 
     @cached_property
@@ -201,19 +203,18 @@ class Request:
         """``fusionkit bench`` with the networks of the first seed and the largest share as backbones."""
         from fusionkit.api import bench
 
-        files = {
-            view: self.network(view, arm, max(self.shares), 0) / "best/backbone.safetensors" for view in self.views
-        }
+        share = max(self.shares)
+        files = {view: self.network(view, arm, share, 0) / "best/backbone.safetensors" for view in self.views}
         main, *others = self.views
         return bench(
-            datasets=self.dataset,
+            datasets=self.labels[share].dataset,
             backbones={view: f"timm:checkpoint={file}" for view, file in files.items()},
             main=main,
             regions=others,
             fusions=self.fusions,
             smoothers="none",
-            seeds=max(self.seeds),
-            out=self.folder / f"heads-{arm}",
+            seeds=self.head_seeds,
+            out=self.folder / f"heads-{arm}-{share:g}",
         )
 
 
@@ -363,6 +364,7 @@ def main() -> None:
         "--finetune", action="append", default=[], metavar="KEY=VALUE", help="sets a key of finetune/tiny"
     )
     parser.add_argument("--fusions", default="", help="of the heads, separated by commas; default: no heads")
+    parser.add_argument("--head-seeds", type=int, default=3, help="heads of each row")
     parser.add_argument("--processes", type=int, default=2, help="fine-tunings at once")
     parser.add_argument("--out", type=Path, required=True, dest="folder")
     given = vars(parser.parse_args())

@@ -159,7 +159,8 @@ def _splits(top: Path) -> dict[str, Path]:
         return {"": top}
     for folder in others:
         if next(_images_below(folder), None):
-            raise DataError(f"folder: {folder} is beside {', '.join(splits)} but is not a split", hint=LAYOUT)
+            problem = f"folder: {folder} is beside {', '.join(splits)} but is not a split"
+            raise DataError(problem, hint=f"{LAYOUT}; images without labels belong outside ROOT")
     if "train" not in splits:
         raise DataError(f"folder: root {str(top)!r} has {', '.join(splits)} but no train", hint=LAYOUT)
     return splits if len(splits) > 1 else {"": splits["train"]}

@@ -140,7 +140,9 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
 def test_images_beside_the_splits_are_refused_but_other_folders_are_not(tmp_path):
     fill(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "docs/readme.txt")
     assert len(keys(tmp_path)) == 3
-    assert "dev is beside" in refused(fill(tmp_path, "dev/a/1.jpg"))
+    told = refused(fill(tmp_path, "dev/a/1.jpg"))
+    assert "dev is beside" in told
+    assert "images without labels belong outside ROOT" in told
 
 
 def test_splits_without_train_and_splits_without_images_are_refused(tmp_path):
