@@ -7,7 +7,7 @@ bits.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -422,10 +422,9 @@ class ResidentBatches:
         self.rows = len(features.seen)
         self.views, self.present = _tensors(features, device)
 
-    def drawn(self, batches: Iterable[Tensor]) -> Iterator[Tensors]:
+    def drawn(self, batches: Sequence[Tensor]) -> Iterator[Tensors]:
         """Yield the rows (b,) of each batch."""
-        for batch in batches:
-            rows = batch.to(self.device)
+        for rows in on_device(batches, self.device):
             yield _at(self.views, rows), _at(self.present, rows)
 
     def all(self, size: int) -> Iterator[Tensors]:
@@ -447,7 +446,7 @@ class StreamedBatches:
         self.features = features
         self.device = device
 
-    def drawn(self, batches: Iterable[Tensor]) -> Iterator[Tensors]:
+    def drawn(self, batches: Sequence[Tensor]) -> Iterator[Tensors]:
         """See :meth:`ResidentBatches.drawn`."""
         for batch in self.features.batches(rows.numpy() for rows in batches):
             yield _tensors(batch, self.device)
@@ -457,6 +456,13 @@ class StreamedBatches:
         import torch
 
         return self.drawn(torch.split(torch.arange(len(self.features.seen)), size))
+
+
+def on_device(batches: Sequence[Tensor], device: str) -> Sequence[Tensor]:
+    """Return some arrays of rows on a device, to which they are copied together."""
+    import torch
+
+    return torch.split(torch.cat(list(batches)).to(device), [len(batch) for batch in batches]) if batches else ()
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -36,6 +36,7 @@ from fusionkit.engine.features import (
     StreamedBatches,
     Timeline,
     batches_of,
+    on_device,
 )
 from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
@@ -223,10 +224,10 @@ class _Training:
         drawn = self._drawn()
         if len(drawn) > 1 and len(drawn[-1][0]) == 1:
             drawn.pop()  # batch normalisation cannot learn from one row
-        inputs = self._inputs([rows for rows, _ in drawn])
+        rows, windows_of_batches = zip(*drawn, strict=True)
+        batches = zip(on_device(rows, self.device), windows_of_batches, self._inputs(rows), strict=True)
         with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
-            for (rows, windows), (views, present) in zip(drawn, inputs, strict=True):
-                at = rows.to(self.device)
+            for at, windows, (views, present) in batches:
                 about = self.target[at], self.clip[at], self.number[at], self.row[at]
                 self._step(optimizer, Batch(views, present, *about, epoch), windows)
 
@@ -259,7 +260,7 @@ class _Training:
 
     def _inputs(self, drawn: Sequence[Tensor]) -> Iterator[Tensors]:
         share = self.recipe.view_dropout
-        for views, present in self.train.drawn(self.kept[rows] for rows in drawn):
+        for views, present in self.train.drawn([self.kept[rows] for rows in drawn]):
             yield drop_views(views, present, share, self.filling, self.generator) if share else (views, present)
 
     def _dev_score(self) -> float:
