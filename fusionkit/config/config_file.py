@@ -237,6 +237,8 @@ def _execute(path: Path, code: ast.Module, inherited: dict[str, Any]) -> dict[st
 
 def _parse_data(path: Path) -> dict[str, Any]:
     data = read_plain(path)
+    if data is None:
+        raise ConfigError(f"{path}: the config has no keys", hint="for example: fusions: [mlp, concat]")
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a config must be a mapping of keys, not {type(data).__name__}")
     for key in data:

@@ -81,7 +81,7 @@ class Spec:
             given = {key: _plain(key, item, named.name) for key, item in value.items() if key != "type"}
             return cls(named.name, {**named.options, **given})
         raise ConfigError(
-            f"{value!r} is not a component", hint="dict(type='name', option=value) or 'name:option=value'"
+            f"{value!r} is not a component", hint="write 'name:option=value' or {type: name, option: value}"
         )
 
 

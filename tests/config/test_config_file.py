@@ -202,7 +202,7 @@ def test_substitution_cannot_create_a_tag(tmp_path: Path) -> None:
         ({"a_yaml": "_base_: b.yaml\nrecipe: {lr: 1}\n", "b_yaml": "recipe: 3\n"}, "recipe"),
         ({"a_yaml": "seeds: 3\na: [1\n"}, "a.yaml:3: not plain YAML: while parsing a flow sequence"),
         ({"a_yaml": "[1, 2]\n"}, "must be a mapping of keys, not list"),
-        ({"a_yaml": ""}, "must be a mapping of keys, not NoneType"),
+        ({"a_yaml": ""}, "the config has no keys"),
         ({"a_yaml": "1: 2\n"}, "key 1 must be str"),
         ({"a_json": "{\n'a': 1}"}, "a.json:2: not JSON at column 1: "),
         ({"a_json": "[" * 100_000}, "a.json: values are nested too deeply"),
