@@ -201,7 +201,7 @@ class _GridResolver(Resolver):
         for value in self.items("backbones", BACKBONES):
             if isinstance(value, Mapping) and "type" not in value:
                 found += self.make_each("backbones", [value], self._backbone_per_view)
-            elif spec := self.make("backbones", value, Spec.of):
+            elif spec := self.make("backbones", value, BACKBONES.spec):
                 found += [BackboneChoice(each) for each in variants(BACKBONES, spec)]
         for choice in found:
             for spec in choice.specs():
@@ -214,7 +214,7 @@ class _GridResolver(Resolver):
             view = "default" if written == "default" else str(View.parse(written))
             if view in named:
                 raise ConfigError(f"view {view!r} has two backbones")
-            named[view] = Spec.of(item)
+            named[view] = BACKBONES.spec(item)
         default = named.pop("default", None)
         return BackboneChoice(default, tuple(sorted(named.items())))
 

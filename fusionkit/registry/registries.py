@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T", bound=type)
+_FOLDER = "/"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,17 @@ class ComponentRegistry:
     Args:
         kind: singular name, as in messages: ``fusion``.
         contract_names: classes of :mod:`fusionkit.contracts`; a component must implement one of them.
-        folder_option: component and option that take a folder, for the hint to those who give a folder alone.
+        path_options: component and option that take a path, by its suffix, of a folder "/": for the hint to those who
+            give a path alone.
     """
 
-    def __init__(self, kind: str, *contract_names: str, folder_option: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, *contract_names: str, path_options: Mapping[str, tuple[str, str]] | None = None
+    ) -> None:
         self.kind = kind
         self.group = f"fusionkit.{kind}s"
         self._contract_names = contract_names
-        self._folder_option = folder_option
+        self._path_options = path_options or {}
         self._registered: dict[str, Origin] = {}
 
     @cached_property
@@ -189,11 +193,13 @@ class ComponentRegistry:
         """Return the spec of a value, as :meth:`Spec.of`.
 
         Raises:
-            ConfigError: if it is none, with the right spec if it is the path of a folder.
+            ConfigError: if it is none, with the right spec if it is the path of a folder or file.
         """
-        if self._folder_option and isinstance(value, str) and value not in self.names() and _is_folder(value):
-            name, option = self._folder_option
-            raise ConfigError(f"{value!r} is a folder, not a {self.kind}", hint=f"write {Spec(name, {option: value})}")
+        suffix = _suffix(value) if isinstance(value, str) and value not in self.names() else ""
+        if suffix in self._path_options:
+            name, option = self._path_options[suffix]
+            what = "folder" if suffix == _FOLDER else "file"
+            raise ConfigError(f"{value!r} is a {what}, not a {self.kind}", hint=f"write {Spec(name, {option: value})}")
         return Spec.of(value)
 
     def problems(self, spec: Spec) -> list[str]:
@@ -238,11 +244,13 @@ def _nested_problems(kind: str, value: Any) -> list[str]:
         return [str(error)]
 
 
-def _is_folder(path: str) -> bool:
+def _suffix(path: str) -> str:
+    """Return the suffix of a file's path, and "/" for a folder; empty if there is neither."""
     try:
-        return Path(path).expanduser().is_dir()
+        place = Path(path).expanduser()
+        return _FOLDER if place.is_dir() else place.suffix if place.is_file() else ""
     except (OSError, RuntimeError, ValueError):
-        return False
+        return ""
 
 
 def kebab(name: str) -> str:
@@ -278,9 +286,22 @@ def _describe(origin: Origin) -> str:
     return f"{origin.target} ({origin.provider})"
 
 
-DATASETS = ComponentRegistry("dataset", "FaceDataset", folder_option=("folder", "root"))
+_DATA = {
+    _FOLDER: ("folder", "root"),
+    ".npz": ("embeddings", "path"),
+    ".parquet": ("hub", "path"),
+    ".arrow": ("hub", "path"),
+    ".tar": ("webdataset", "root"),
+}
+_WEIGHTS = {
+    ".onnx": ("onnx", "model"),
+    ".pt": ("timm", "checkpoint"),
+    ".pth": ("timm", "checkpoint"),
+    ".safetensors": ("timm", "checkpoint"),
+}
+DATASETS = ComponentRegistry("dataset", "FaceDataset", path_options=_DATA)
 EXTRACTORS = ComponentRegistry("extractor", "Extractor")
-BACKBONES = ComponentRegistry("backbone", "Backbone")
+BACKBONES = ComponentRegistry("backbone", "Backbone", path_options=_WEIGHTS)
 FUSIONS = ComponentRegistry("fusion", "Fusion", "FittedFusion")
 SMOOTHERS = ComponentRegistry("smoother", "Smoother")
 TASKS = ComponentRegistry("task", "Task")

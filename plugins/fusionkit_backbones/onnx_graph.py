@@ -198,7 +198,7 @@ def _external_files(model: onnx.ModelProto, file: Path) -> list[Path]:
     """Return the files of external weights, each once.
 
     Raises:
-        DataError: if one is missing, or not in the folder of the model.
+        DataError: if one is missing or short, or not in the folder of the model.
     """
     folder, found = file.parent.resolve(), dict[Path, None]()
     for tensor in _tensors(model):
@@ -206,14 +206,22 @@ def _external_files(model: onnx.ModelProto, file: Path) -> list[Path]:
             raise DataError(f"{file}: tensor {tensor.name!r} of shape {tuple(tensor.dims)} is huge")
         if tensor.data_location != tensor.EXTERNAL:
             continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
         weights = (folder / location).resolve()
         if not location or not weights.is_relative_to(folder):
             raise DataError(f"{file}: the weights {location!r} are not in the folder of the model: refused")
         if not weights.is_file():
             raise DataError(f"{file}: its file of weights {location!r} is missing", hint="put it beside the model")
+        # onnx before 1.21 reads what there is.
+        if weights.stat().st_size < _whole(entries.get("offset")) + _whole(entries.get("length")):
+            raise DataError(f"{file}: its weights cannot be read: {location!r} ends before those of {tensor.name!r} do")
         found[weights] = None
     return list(found)
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _nodes(nodes: Any) -> Iterator[onnx.NodeProto]:

@@ -120,8 +120,8 @@ def _opened(path: Path, score: float) -> Any:
         raise ConfigError(f"yunet: model={str(path)!r} must be a file", hint=WHERE)
     level = cv2.utils.logging.getLogLevel()
     try:
-        # OpenCV 5 warns that its engine does not support targets, which are not used here.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        # OpenCV prints errors that it also raises, and OpenCV 5 a warning on targets, which are not used here.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         net = cv2.FaceDetectorYN.create(str(path), "", (_SMALLEST, _SMALLEST), score, 0.3, _MOST)
         net.detect(np.zeros((_SMALLEST, _SMALLEST, 3), np.uint8))
     except (cv2.error, IndexError) as error:

@@ -15,7 +15,16 @@ import pytest
 from fusionkit.config.grid_config import resolve
 from fusionkit.contracts import Smoother
 from fusionkit.errors import ConfigError, PluginError
-from fusionkit.registry import DATASETS, FUSIONS, REGISTRIES, SMOOTHERS, ComponentRegistry, did_you_mean, kebab
+from fusionkit.registry import (
+    BACKBONES,
+    DATASETS,
+    FUSIONS,
+    REGISTRIES,
+    SMOOTHERS,
+    ComponentRegistry,
+    did_you_mean,
+    kebab,
+)
 from fusionkit.registry.spec import Spec
 
 CONTRACT = "Smoother"
@@ -228,6 +237,27 @@ def test_a_folder_in_place_of_a_data_set_is_answered_with_its_spec(
         DATASETS.build(path)
     with pytest.raises(ConfigError, match=r"^datasets: .* is a folder, not a dataset \(write folder:root="):
         resolve({"datasets": [path]}, "x")
+
+
+@pytest.mark.parametrize(
+    ("registry", "key", "path", "spec"),
+    [
+        (DATASETS, "datasets", "arrays.npz", "embeddings:path=arrays.npz"),
+        (DATASETS, "datasets", "./faces.parquet", "hub:path=./faces.parquet"),
+        (BACKBONES, "backbones", "./enet_b0_8.onnx", "onnx:model=./enet_b0_8.onnx"),
+        (BACKBONES, "backbones", "weights.safetensors", "timm:checkpoint=weights.safetensors"),
+    ],
+)
+def test_a_file_in_place_of_a_component_is_answered_with_its_spec(
+    registry: ComponentRegistry, key: str, path: str, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / path).touch()
+    with pytest.raises(ConfigError, match=rf"^{key}: '{path}' is a file, not a {registry.kind} \(write {spec}\)$"):
+        resolve({key: [path]}, "x")
+    (tmp_path / path).unlink()
+    with pytest.raises(ConfigError, match=rf"^{key}: .*is a dotted path"):
+        resolve({key: [path]}, "x")
 
 
 def test_a_data_set_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

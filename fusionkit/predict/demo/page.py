@@ -136,7 +136,7 @@ class DemoPage:
 
     def show_live(
         self, picture: np.ndarray | None, state: LiveState | None
-    ) -> tuple[Any, Any, pd.DataFrame | None, LiveState]:
+    ) -> tuple[Any, Any, Any, LiveState]:  # Gradio evaluates the annotations; the third is a pd.DataFrame or None
         """Return boxes, probabilities and their course after one more frame of the webcam."""
         state = state or LiveState(self.model.live())
         if picture is None:
