@@ -72,7 +72,7 @@ class Batch:
     Attributes:
         views: (B, D_v) of each view, or (B, K, D_v) with ``needs = 'tokens'``, main view first.
         present: (B,) bool of each view.
-        target: the labels: (B,) int64 in 0..C-1.
+        target: the labels, as the task has them: (B,) int64 in 0..C-1, or (B, K) float32 with NaN where there is none.
         clip: (B,) int64; equal for the frames of one clip.
         number: (B,) int64 number of each frame in its clip.
         row: (B,) int64 row of each frame in the table of the data set, the same in every epoch.
@@ -219,7 +219,8 @@ class Fusion(Component, nn.Module):
 
         Args:
             output: of a batch, with logits.
-            target: the labels, (B,) int64. If an override names this argument ``batch``, it gets the :class:`Batch`.
+            target: the labels, as in :class:`Batch`. An override that names this argument ``batch`` gets the whole
+                :class:`Batch`.
         """
         assert output.logits is not None
         return self.criterion(output.logits, target)
@@ -240,8 +241,12 @@ class Fusion(Component, nn.Module):
         """Run :meth:`fuse` on two random rows, and add a linear head if it returns an embedding.
 
         Raises:
-            PluginError: if :meth:`fuse` fails, changes its input, or returns a wrong type or shape.
+            PluginError: if :meth:`fuse` fails, changes its input, or returns a wrong type or shape; or ``window`` is no
+                number of frames.
         """
+        if type(self.window) is not int or self.window < 1:
+            name = type(self).__name__
+            raise PluginError(f"fusion {name}: window = {self.window!r} must be a whole number of frames, from 1 up")
         training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -182,16 +182,6 @@ def causal_uses_no_later_frame(subject: Subject) -> None:
 
 
 @CHECKS.check
-def window_is_a_number_of_frames(subject: Subject) -> None:
-    """Over time: ``window`` is a whole number from 1 up, and ``causal`` is True or False."""
-    model = _build(subject)
-    _skip_unless_over_time(model)
-    right = type(model.window) is int and model.window >= 1
-    require(right, f"window: expected a whole number from 1 up, found {model.window!r}")
-    require(isinstance(model.causal, bool), f"causal: expected True or False, found {model.causal!r}")
-
-
-@CHECKS.check
 def global_seed_is_not_set(subject: Subject) -> None:
     """It does not set the seed of a global random generator."""
 

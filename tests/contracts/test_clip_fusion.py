@@ -72,14 +72,24 @@ class Unwritten(ClipFusion):
     pass
 
 
+class HalfAFrame(Keeps):
+    window = 2.5  # type: ignore[assignment]
+
+
+class OfNoFrame(Keeps):
+    window = 0
+
+
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
         (OfOnePerWindow, r"OfOnePerWindow on views face \(2, 3\), eye \(2, 2\) failed: .*gave \(2, 3\); expected"),
         (WideLogits, r"WideLogits on views .* gave logits of shape \(2, 3\); expected \(2, 4\)"),
+        (HalfAFrame, r"HalfAFrame: window = 2.5 must be a whole number of frames, from 1 up"),
+        (OfNoFrame, r"OfNoFrame: window = 0 must be"),
         (Unwritten, r"fuse_clip\(\) is not written"),
     ],
 )
-def test_wrong_shapes_are_named(cls: type[ClipFusion], message: str) -> None:
+def test_wrong_shapes_and_windows_are_named(cls: type[ClipFusion], message: str) -> None:
     with pytest.raises(PluginError, match=message):
         cls(DIMS, 4).attach_head()

@@ -200,10 +200,6 @@ class LooksAhead(GoodClipFusion):
         return super().weights(torch.zeros_like(number), mask, frame)
 
 
-class HalfAFrame(GoodClipFusion):
-    window = 2.5
-
-
 class LessTheMeanOfAllWindows(GoodClipFusion):
     def fuse_clip(self, views: dict[str, Tensor], present: dict[str, Tensor], number: Tensor, mask: Tensor) -> Tensor:
         joint = super().fuse_clip(views, present, number, mask)
@@ -213,7 +209,6 @@ class LessTheMeanOfAllWindows(GoodClipFusion):
 BROKEN: dict[str, type] = {
     "padding_has_no_effect": WeighsPadding,
     "causal_uses_no_later_frame": LooksAhead,
-    "window_is_a_number_of_frames": HalfAFrame,
     "parameter_groups_can_be_used": InTwoGroups,
     "global_seed_is_not_set": SeedsTorch,
     "logits_are_not_probabilities": GivesADistribution,
