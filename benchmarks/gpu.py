@@ -33,8 +33,8 @@ from fusionkit.config.views import FACE
 from fusionkit.contracts.backbone import Backbone, has_native_bfloat16
 from fusionkit.engine.embed import embed, embedding_of, shared_backbone
 from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows
-from fusionkit.engine.fit import fit
 from fusionkit.engine.source import open_source
+from fusionkit.engine.stacked import fit_stacked
 from fusionkit.grid.executors import Processes, free_gpu_memory, visible_gpus, workers_on
 from fusionkit.grid.tasks import Code, EmbedTask
 from fusionkit.registry import FUSIONS
@@ -159,8 +159,17 @@ def heads(rows: int, width: int, epochs: int, device: str) -> tuple[Callable[[],
     widths = dict.fromkeys(names, width)
     zero, one = ({name: np.full(width, value, np.float32) for name in names} for value in (0, 1))
     features = FoldFeatures(held["train"], held["dev"], held["test"], zero, one)
-    order = np.arange(sum(parts.values()))
-    fold = FoldRows(order[:rows], label["train"], np.full(rows, ""), order[rows:-64], label["dev"], order[-64:])
+    numbers = np.arange(sum(parts.values()))
+    fold = FoldRows(
+        train=numbers[:rows],
+        train_label=label["train"],
+        train_unit=np.full(rows, ""),
+        dev=numbers[rows:-64],
+        dev_label=label["dev"],
+        test=numbers[-64:],
+        clip=numbers,
+        number=np.zeros_like(numbers),
+    )
     spec, recipe = Spec("mlp"), replace(Recipe(), epochs=epochs, patience=0, batch_size=256)
     views = {name: torch.from_numpy(value).to(device) for name, value in held["train"].views.items()}
     present = {name: torch.ones(rows, dtype=torch.bool, device=device) for name in names}
@@ -183,8 +192,7 @@ def heads(rows: int, width: int, epochs: int, device: str) -> tuple[Callable[[],
         return rows * epochs
 
     def ours() -> int:
-        for seed in range(HEADS):
-            fit(features, fold, expression(8), spec, recipe, seed, device)
+        fit_stacked(features, fold, expression(8), spec, recipe, range(HEADS), device)
         return HEADS * rows * epochs
 
     return bare, ours
@@ -258,7 +266,7 @@ def main() -> None:
                 name = f"embedding, {model}, {workers} processes"
                 print(f"| {name} | {alone:,.0f} | {rate:,.0f} | {rate / alone:.2f} |", flush=True)
         rows, epochs = (2_000, 1) if given.small else (133_000, 5)
-        row(f"{HEADS} `mlp` heads; bare: one", heads(rows, 768, epochs, given.device), min(given.rounds, 1))
+        row(f"{HEADS} `mlp` heads together; bare: one", heads(rows, 768, epochs, given.device), min(given.rounds, 1))
 
 
 if __name__ == "__main__":

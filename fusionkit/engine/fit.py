@@ -57,6 +57,8 @@ from fusionkit.registry.spec import Spec
 if TYPE_CHECKING:
     from fusionkit.engine.features import Tensors
 
+Batches = ResidentBatches | StreamedBatches
+
 REVISION = 2  # raise when the same features give other heads than before
 EVALUATED = 4096  # frames per batch where nothing is trained
 
@@ -115,13 +117,17 @@ def fit(
         built = FUSIONS.build(fusion, in_dims=features.widths, num_classes=task.outputs)
         if isinstance(built, FittedFusion):
             return _fit_at_once(built, features, rows, task, fusion, seed)
-        built.attach_head()
-        if isinstance(built.head, nn.Linear):
-            nn.init.zeros_(built.head.weight)
-            nn.init.zeros_(built.head.bias)
-        if recipe.view_heads:
-            built = WithViewHeads(built, recipe.view_heads, recipe.gradient_modulation)
-        return _Training(built.to(device), features, rows, task, fusion, recipe, seed, device).run()
+        model = with_head(built, recipe).to(device)
+        return Training(model, features, rows, task, fusion, recipe, seed, device).run()
+
+
+def with_head(fusion: Fusion, recipe: Recipe) -> Fusion:
+    """Add a linear head that starts at zero if the fusion gives an embedding, and the view heads of the recipe."""
+    fusion.attach_head()
+    if isinstance(fusion.head, nn.Linear):
+        nn.init.zeros_(fusion.head.weight)
+        nn.init.zeros_(fusion.head.bias)
+    return WithViewHeads(fusion, recipe.view_heads, recipe.gradient_modulation) if recipe.view_heads else fusion
 
 
 def tokens_needed(fusion: Spec) -> int:
@@ -132,8 +138,12 @@ def tokens_needed(fusion: Spec) -> int:
     return int(fusion.options.get("token_count", cls.token_count))
 
 
-class _Training:
-    """The training loop: batches in an order drawn from the seed, early stopping on the dev metric."""
+class Training:
+    """The training loop: batches in an order drawn from the seed, early stopping on the dev metric.
+
+    Args:
+        like: a training on the same features and device, whose copy of them is used.
+    """
 
     def __init__(
         self,
@@ -145,6 +155,7 @@ class _Training:
         recipe: Recipe,
         seed: int,
         device: str,
+        like: Training | None = None,
     ) -> None:
         self.fusion = fusion
         self.task = task
@@ -165,30 +176,37 @@ class _Training:
         self.edges = clip_edges(times.clip)
         self.dev_timeline, self.test_timeline = rows.timeline(rows.dev), rows.timeline(rows.test)
         self.batch_size = recipe.batch_of(len(kept))
-        self.train = batches_of(features.train, device)
-        self.dev = batches_of(features.dev, device)
+        self.train: Batches = like.train if like else batches_of(features.train, device)
+        self.dev: Batches = like.dev if like else batches_of(features.dev, device)
         self.generator = torch.Generator().manual_seed(seed)
         self.filling = {  # a missing view holds its training mean, which standardising brings to zero
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
         fusion.criterion = task.criterion(self.target, loss_options(recipe))
         self.steps = 0
+        self.total = torch.zeros((), device=device)  # of all losses, on a GPU
 
     def run(self) -> Head:
+        """Train, and return the head of the best epoch."""
         with errors_of(f"fusion {self.spec}: parameter_groups()"):
             groups = self.fusion.all_parameter_groups()
-        optimizer = self._optimizer(groups)
+        optimizer = self.optimizer(groups)
         last_change = max(epoch for group in groups for epoch in (group.first_epoch, (group.last_epoch or 0) + 1))
         history: list[float] = []
         best, best_state = -math.inf, self._state()
         for epoch in range(1, self.recipe.epochs + 1):
             _freeze(groups, epoch)
             self._epoch(optimizer, epoch)
-            history.append(self._dev_score())
+            logits = evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
+            history.append(self.dev_score(logits))
             if history[-1] > best or not self.recipe.patience:
                 best, best_epoch, best_state = history[-1], epoch, self._state()
             elif epoch - max(best_epoch, last_change) >= self.recipe.patience:
                 break
+        return self.head(best_state, history, best_epoch)
+
+    def head(self, best_state: dict[str, Tensor], history: list[float], best_epoch: int) -> Head:
+        """Return the head of the best epoch."""
         self.fusion.load_state_dict(best_state)
         test = self.features.test
         return Head(
@@ -203,7 +221,8 @@ class _Training:
             steps=self.steps,
         )
 
-    def _optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+    def optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
+        """Return the optimiser of the recipe."""
         recipe = self.recipe
         kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
         found: torch.optim.Optimizer = kinds[recipe.optimizer](
@@ -221,18 +240,26 @@ class _Training:
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
-        drawn = self._drawn()
-        if len(drawn) > 1 and len(drawn[-1][0]) == 1:
-            drawn.pop()  # batch normalisation cannot learn from one row
-        rows, windows_of_batches = zip(*drawn, strict=True)
+        rows, windows_of_batches = zip(*self.drawn(), strict=True)
         batches = zip(on_device(rows, self.device), windows_of_batches, self._inputs(rows), strict=True)
         with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
             for at, windows, (views, present) in batches:
                 about = self.target[at], self.clip[at], self.number[at], self.row[at]
                 self._step(optimizer, Batch(views, present, *about, epoch), windows)
+        self._require_finite(self.total, f"in epoch {epoch}")
+
+    def _require_finite(self, loss: Tensor, where: str) -> None:
+        if not math.isfinite(loss.item()):
+            raise CellError(f"fusion {self.spec}: the loss is {loss.item()} {where}")
+
+    def drawn(self) -> list[tuple[Tensor, Windows | None]]:
+        """Draw the batches of an epoch: (b,) numbers of rows among those that are trained on, and their windows."""
+        drawn = self._drawn()
+        if len(drawn) > 1 and len(drawn[-1][0]) == 1:
+            drawn.pop()  # batch normalisation cannot learn from one row
+        return drawn
 
     def _drawn(self) -> list[tuple[Tensor, Windows | None]]:
-        """Return the rows of each batch of an epoch, (b,) numbers among those that are trained on."""
         if self.fusion.needs != "clip":
             order = torch.randperm(len(self.target), generator=self.generator)
             return [(rows, None) for rows in torch.split(order, self.batch_size)]
@@ -249,8 +276,10 @@ class _Training:
         output = self.fusion(batch.views, batch.present, windows)
         loss = self.fusion.training_loss(output, batch)
         shapes = _batch_shapes(batch.views)
-        if not math.isfinite(loss.item()):
-            raise CellError(f"fusion {self.spec}: the loss is {loss.item()} in epoch {batch.epoch} on views {shapes}")
+        if self.device == "cpu":
+            self._require_finite(loss, f"in epoch {batch.epoch} on views {shapes}")
+        else:
+            self.total += loss.detach()  # read once in an epoch: reading waits for the device
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.fusion.after_backward()
@@ -263,8 +292,8 @@ class _Training:
         for views, present in self.train.drawn([self.kept[rows] for rows in drawn]):
             yield drop_views(views, present, share, self.filling, self.generator) if share else (views, present)
 
-    def _dev_score(self) -> float:
-        logits = evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
+    def dev_score(self, logits: np.ndarray) -> float:
+        """Return the dev metric of logits (m, O)."""
         return self.task.dev_metric(self.dev_label[self.dev_rows], unsmoothed(self.task, logits[self.dev_rows]))
 
     def _state(self) -> dict[str, Tensor]:
@@ -326,13 +355,7 @@ def _head_state(fusion: dict[str, np.ndarray], features: FoldFeatures) -> dict[s
     }
 
 
-def evaluate(
-    fusion: Fusion,
-    batches: ResidentBatches | StreamedBatches,
-    features: FrameFeatures,
-    timeline: Timeline,
-    spec: Spec,
-) -> np.ndarray:
+def evaluate(fusion: Fusion, batches: Batches, features: FrameFeatures, timeline: Timeline, spec: Spec) -> np.ndarray:
     """Compute the logits of a fusion that is trained by gradient steps.
 
     Args:
@@ -356,12 +379,12 @@ def evaluate(
         if fusion.needs == "clip":
             for rows, logits in _window_logits(fusion, batches, features, timeline):
                 found[rows] = logits
-            return _checked(found, features, spec)
+            return checked(found, features, spec)
         for batch in batches.all(EVALUATED):
             logits = fusion(*batch).logits.float().cpu().numpy()
             found[start : start + len(logits)] = logits
             start += len(logits)
-    return _checked(found, features, spec)
+    return checked(found, features, spec)
 
 
 def _window_logits(
@@ -395,7 +418,7 @@ def evaluate_fitted(fusion: FittedFusion, features: FrameFeatures, spec: Spec) -
             raise CellError(f"fusion {spec} gave {probs.shape}; expected {(len(batch.seen), fusion.num_classes)}")
         found[start : start + len(probs)] = np.log(np.maximum(probs, 1e-12))
         start += len(probs)
-    return _checked(found, features, spec)
+    return checked(found, features, spec)
 
 
 def _fusion_errors(spec: Spec, features: FrameFeatures) -> AbstractContextManager[None]:
@@ -414,7 +437,12 @@ def _blocks(features: FrameFeatures) -> Iterator[FeaturesInMemory]:
     return features.batches(np.arange(start, min(start + EVALUATED, rows)) for start in starts)
 
 
-def _checked(logits: np.ndarray, features: FrameFeatures, spec: Spec) -> np.ndarray:
+def checked(logits: np.ndarray, features: FrameFeatures, spec: Spec) -> np.ndarray:
+    """Set the logits (n, C) of frames without any view to NaN.
+
+    Raises:
+        CellError: if another one is not finite.
+    """
     if not np.isfinite(logits[features.seen]).all():
         raise CellError(f"fusion {spec} gave logits that are not finite on views {_shapes(features)}")
     logits[~features.seen] = np.nan

@@ -20,7 +20,7 @@ from fusionkit.grid.plan import HeadWork, Plan
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.row import StoredHeads
 from fusionkit.grid.scoring import Scoring, ScoringProcess, Step, can_fork
-from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, Task, single_thread
+from fusionkit.grid.tasks import Code, EmbedTask, Failure, FitTask, StackTask, Task, single_thread, stacks
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.options import check_options
 from fusionkit.storage.embeddings import SHARD, EmbeddingStore
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ExecutorName = Literal["serial", "processes", "ray"]
 _POLL = 0.5  # s between checks of tasks that another run is working on
+_STACKING = ("cuda",)  # kinds of device that one small head does not fill: seeds are trained together there
 _RESUME = "finished work is saved; rerun the command to resume"
 
 
@@ -170,7 +171,7 @@ class _Run:
                     continue
                 elif failure and failure.fatal:
                     raise StorageError(failure.message, hint=_RESUME)
-                elif failure and self.options.fail_fast:
+                elif failure and self.options.fail_fast and not isinstance(task, StackTask):
                     raise CellError(f"{task.name}: {failure.message}")
                 else:
                     done(task, failure)
@@ -278,12 +279,21 @@ class _Run:
             else:
                 embedded.append(head)
 
+        alone: list[FitTask] = []
+
         def done(task: Task, failure: Failure | None) -> None:
-            assert isinstance(task, FitTask)
-            if failure:
+            assert not isinstance(task, EmbedTask)
+            if isinstance(task, FitTask) and failure:
                 self._failed(task.head, task.name, failure)
-            else:
+            elif isinstance(task, FitTask):
                 self.outcome.fitted += 1
+            elif failure:
+                alone.extend(task.heads)
+                note = f"{task.heads[0].fusion}: its seeds were trained one at a time, not together: {failure.message}"
+                self.outcome.notes += [note] if note not in self.outcome.notes else []
+            else:
+                self.outcome.fitted += len(task.heads)
+                self.progress.advance(len(task.heads))
 
         for name, head in {_fold_name(head): head for head in embedded}.items():
             self.folder.write_fold(name, head.fold_data.rows)
@@ -291,7 +301,9 @@ class _Run:
             self.progress.reused(self.outcome.heads_reused, "heads")
             # Heads on the same features follow each other, so that a process reads them once.
             ordered = sorted(embedded, key=lambda head: (head.fold_data.fold.name, list(head.embeddings)))
-            self._do([self._fit_task(head) for head in ordered], done)
+            tasks = [self._fit_task(head) for head in ordered]
+            self._do(stacks(tasks) if self.options.device.partition(":")[0] in _STACKING else tasks, done)
+            self._do(alone, done)
 
     def _fit_task(self, head: HeadWork) -> FitTask:
         return FitTask(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusionkit.config.recipe import Recipe
 from fusionkit.config.splits import check_training_labels
@@ -33,6 +33,9 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.storage.lease import lease, leases
 from fusionkit.storage.record import Record, Versions, check_unchanged, different
+
+if TYPE_CHECKING:
+    from fusionkit.engine.fit import Head
 
 
 @dataclass(frozen=True)
@@ -202,16 +205,38 @@ class FitTask:
         return None
 
     def _train(self, folder: RunFolder) -> None:
-        # They import torch, which a spawned process loads before its first task.
-        from fusionkit.engine.fit import fit
+        from fusionkit.engine.fit import fit  # imports torch, which a spawned process loads before its first task
+
+        started = time.perf_counter()
+        rows, features = self.inputs()
+        head = fit(features, rows, self.built_task(), self.fusion, self.recipe, self.seed, self.device)
+        self.store(folder, head, rows, features, time.perf_counter() - started)
+
+    def inputs(self) -> tuple[FoldRows, FoldFeatures]:
+        """Return rows and features of the fold, after a check of code and classes."""
+        check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
+        rows, features = self._features()
+        check_training_labels(self.record["fold"]["name"], self.built_task(), rows.train_label)
+        return rows, features
+
+    def built_task(self) -> prediction.Task:
+        """Return the prediction task."""
+        task: prediction.Task = TASKS.build(self.task, names=self.names)
+        return task
+
+    def store(self, folder: RunFolder, head: Head, rows: FoldRows, features: FoldFeatures, seconds: float) -> None:
+        """Check that a head can be restored, and write it.
+
+        Args:
+            folder: to write to.
+            head: the trained head.
+            rows: of the fold.
+            features: of the fold.
+            seconds: that its training took.
+        """
         from fusionkit.engine.restore import check_restored_fusion
 
-        check_unchanged(FUSIONS, self.fusion, self.record["fusion"])
-        started = time.perf_counter()
-        rows, features = self._features()
-        task: prediction.Task = TASKS.build(self.task, names=self.names)
-        check_training_labels(self.record["fold"]["name"], task, rows.train_label)
-        head = fit(features, rows, task, self.fusion, self.recipe, self.seed, self.device)
+        started, task = time.perf_counter(), self.built_task()
         check_restored_fusion(
             self.fusion, head, features.dev, rows.timeline(rows.dev), features.widths, self.seed, self.device
         )
@@ -227,8 +252,10 @@ class FitTask:
             "embedding_versions": self._embedding_versions(),
             "prior": task.prior(rows.train_label).tolist(),
         }
-        cost = {"fit_seconds": time.perf_counter() - started, "peak_mib": peak_memory(), **self._embed_cost()}
-        folder.write_head(self.head, head, about, cost)
+        seconds += time.perf_counter() - started
+        folder.write_head(
+            self.head, head, about, {"fit_seconds": seconds, "peak_mib": peak_memory(), **self._embed_cost()}
+        )
 
     def _features(self) -> tuple[FoldRows, FoldFeatures]:
         """Rows and features of the fold. The last ones are kept: heads on the same features follow each other."""
@@ -253,7 +280,73 @@ class FitTask:
         return {"embed_seconds": sum(known)} if len(known) == len(seconds) else {}
 
 
-Task = EmbedTask | FitTask
+@dataclass(frozen=True)
+class StackTask:
+    """Heads that differ in their seed alone, trained together as one stacked model.
+
+    Attributes:
+        name: for messages.
+        heads: at least two.
+        steps: 0, since the heads may have to be trained one at a time afterwards.
+    """
+
+    name: str
+    heads: tuple[FitTask, ...]
+    device: str
+    steps: int = 0
+
+    @classmethod
+    def of(cls, heads: Sequence[FitTask]) -> StackTask:
+        """Return the task of at least two heads."""
+        return cls(f"{heads[0].name} and {len(heads) - 1} more", tuple(heads), heads[0].device)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder of the heads."""
+        return self.heads[0].folder
+
+    @property
+    def cache(self) -> Path:
+        """The cache of their embeddings."""
+        return self.heads[0].cache
+
+    def run(self, advance: Callable[[int], None]) -> Failure | None:
+        """Train and store the heads that no other run is working on or has trained."""
+        from fusionkit.engine.stacked import fit_stacked
+
+        tasks = [replace(task, device=self.device) for task in self.heads]
+        folder = RunFolder(self.folder)
+        with leases([self.folder / "leases" / task.head for task in tasks]) as acquired:
+            if not all(acquired):
+                return BUSY
+            missing = [task for task in tasks if not folder.has_head(task.head)]
+            if not missing:
+                return READY
+            started, first = time.perf_counter(), missing[0]
+            rows, features = first.inputs()
+            seeds = [task.seed for task in missing]
+            task, recipe = first.built_task(), first.recipe
+            heads = fit_stacked(features, rows, task, first.fusion, recipe, seeds, self.device)
+            seconds = (time.perf_counter() - started) / len(missing)
+            for one, head in zip(missing, heads, strict=True):
+                one.store(folder, head, rows, features, seconds)
+        return None
+
+
+def stacks(tasks: Sequence[FitTask]) -> list[FitTask | StackTask]:
+    """Put heads that differ in their seed alone into one task, at the place of the first of them."""
+    groups: dict[FitTask, list[FitTask]] = {}
+    for task in tasks:
+        groups.setdefault(replace(task, name="", head="", seed=0), []).append(task)
+    return [
+        found[0]
+        if len(found) == 1
+        else StackTask(f"{found[0].name} and {len(found) - 1} more", tuple(found), found[0].device)
+        for found in groups.values()
+    ]
+
+
+Task = EmbedTask | FitTask | StackTask
 
 _FEATURES: dict[tuple[Any, ...], tuple[FoldRows, FoldFeatures]] = {}
 
