@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from expression import expression
 from scale import GIB, Watch, size
 
 from fusionkit.config.recipe import Recipe
@@ -71,7 +72,7 @@ def trained(store: EmbeddingStore, label: np.ndarray, train: int, fusion: str, e
     rows, recipe = fold(label, train), replace(Recipe(), epochs=epochs, patience=0)
     began = time.process_time()
     features = load_features(store, {view: view for view in VIEWS}, rows, standardize=True, memory=memory)
-    fit(features, rows, CLASSES, Spec(fusion), recipe, 0, "cpu")
+    fit(features, rows, expression(CLASSES), Spec(fusion), recipe, 0, "cpu")
     return time.process_time() - began
 
 
