@@ -16,7 +16,7 @@ import numpy as np
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS
 from fusionkit.errors import component_errors
-from fusionkit.registry import REGISTRIES
+from fusionkit.registry import TASKS
 from fusionkit.testing.case import Skipped, Subject, Suite, described, require, require_same
 from fusionkit.testing.random_state import require_no_global_seed
 
@@ -121,8 +121,7 @@ def labels_of_tasks_are_valid(subject: Subject) -> None:
     The labels of the task ``expression`` are those of the table.
     """
     data, other = subject.build(), subject.build()
-    tasks = REGISTRIES.get("tasks")
-    for name in tasks.names() if tasks else ["expression", "action-units", "valence-arousal", "votes"]:
+    for name in TASKS.names():
         found, again, where = data.task_labels(name), other.task_labels(name), f"labels({name!r})"
         if found is None or again is None:
             require(found is again, f"{where}: expected the same for two instances, found labels of one only")
@@ -132,9 +131,8 @@ def labels_of_tasks_are_valid(subject: Subject) -> None:
         require(kept.values.dtype.kind == kind, f"{where}: expected {_KINDS[kind]}, found {kept.values.dtype}")
         same = found.names == again.names and np.array_equal(found.values, again.values, equal_nan=kind == "f")
         require(same, f"{where}: expected the same for two instances, found different ones")
-        if tasks:
-            problem = tasks.build(name, names=found.names).problem(found.values)
-            require(not problem, f"{where}: {problem}")
+        problem = TASKS.build(name, names=found.names).problem(found.values)
+        require(not problem, f"{where}: {problem}")
         if name == "expression":
             same = found.names == data.classes and np.array_equal(found.values, data.frames.label)
             require(same, f"{where}: expected classes and labels of the table, found others")

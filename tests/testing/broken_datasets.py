@@ -107,6 +107,12 @@ class WholeVotes(GoodDataset):
         return Labels(self.classes, votes) if task == "votes" else super().labels(task)
 
 
+class ActiveByIntensity(GoodDataset):
+    def labels(self, task: str) -> Labels | None:
+        units = np.full((len(self._table), 2), 0.5, np.float32)  # 0 or 1 are allowed
+        return Labels(("AU1", "AU2"), units) if task == "action-units" else super().labels(task)
+
+
 class OtherExpressions(GoodDataset):
     def labels(self, task: str) -> Labels | None:
         return Labels(self.classes, 1 - self._table.label) if task == "expression" else None
@@ -227,5 +233,8 @@ BROKEN: dict[str, type] = {
 }
 MORE: list[tuple[str, type]] = [
     ("labels_match_the_paths", ClassesBySplit),
-    *(("labels_of_tasks_are_valid", cls) for cls in (UnitsOfSomeFrames, WholeVotes, OtherExpressions)),
+    *(
+        ("labels_of_tasks_are_valid", cls)
+        for cls in (UnitsOfSomeFrames, ActiveByIntensity, WholeVotes, OtherExpressions)
+    ),
 ]
