@@ -1604,7 +1604,7 @@ def component_kinds() -> dict[str, str]:
 
     Example:
         >>> list(api.component_kinds())
-        ['datasets', 'extractors', 'backbones', 'fusions', 'smoothers']
+        ['datasets', 'tasks', 'extractors', 'backbones', 'fusions', 'smoothers']
     """
     from fusionkit.registry import REGISTRIES
 
@@ -1741,7 +1741,7 @@ def new_package(kind: str, name: str, out: str | Path = ".") -> Path:
     """Write an installable package with one working component, its tests and its entry point.
 
     Args:
-        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone`` or ``dataset``.
+        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone``, ``dataset`` or ``task``.
         name: name of the component, as ``gated-sum``.
         out: parent folder of the package's folder.
 

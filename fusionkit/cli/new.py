@@ -18,7 +18,7 @@ def new(
         str,
         typer.Argument(
             metavar="KIND",
-            help="Kind: fusion, clip-fusion (over time), smoother, extractor, backbone or dataset.",
+            help="Kind: fusion, clip-fusion (over time), smoother, extractor, backbone, dataset or task.",
             autocompletion=completion.kind,
         ),
     ],

@@ -19,6 +19,7 @@ from fusionkit.testing.run import (
     check_extractor,
     check_fusion,
     check_smoother,
+    check_task,
 )
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "check_extractor",
     "check_fusion",
     "check_smoother",
+    "check_task",
     "parametrize_checks",
 ]

@@ -24,6 +24,7 @@ _SHAPES = {
     "extractor": "N frames, RGB uint8 (H, W, 3), to boxes (N, R, 5) in pixels and scores (N, R)",
     "backbone": "views, RGB uint8 (B, H, W, 3), to embeddings (B, D) float32",
     "fusion": "embeddings (B, D_v) per view to one (B, out_dim) with a linear head, or to logits (B, C)",
+    "task": "outputs (B, O) and labels (N,) or (N, K) to a loss, predictions (n, O), and counts of each unit",
     "smoother": "a clip's (T, C) and frame numbers (T,) to probabilities (T, C)",
 }
 _TOKENS = "tokens (B, K, D_v) per view to one embedding (B, out_dim) with a linear head, or to logits (B, C)"
@@ -161,5 +162,8 @@ def _tags(cls: type[Any]) -> Iterator[str]:
         yield f"of {cls.needs}"
         yield from [word for word in ("causal", "fitted", "hard") if getattr(cls, word)]
         yield from [f"{option}=auto" for option in cls.auto]
+    elif cls.kind == "task":
+        yield f"scored by {cls.metric_name}"
+        yield from [word for word in ("exclusive", "discrete") if getattr(cls, word)]
     yield from [f"{option} is a {kind}" for option, kind in cls.nested.items()]
     yield from [f"{option} not in identity" for option in cls.places]

@@ -23,6 +23,7 @@ _USES = {
     "extractor": "fusionkit bench --extractor $name --regions upper --regions lower --fusion mlp",
     "backbone": "fusionkit bench --backbone $name,hog --regions eye,mouth --fusion mlp",
     "dataset": "fusionkit bench --dataset $name:root=DIR --regions eye,mouth --fusion mlp",
+    "task": "fusionkit bench --task $name --dataset DATASET --regions eye,mouth --fusion mlp",
 }
 KINDS = tuple(_USES)
 """What can be written: a kind of component, or ``clip-fusion``, a fusion over time."""

@@ -22,7 +22,7 @@ def cases(
     """Yield the checks of a component: first those of its class, then all others for each option set.
 
     Args:
-        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone`` or ``dataset``.
+        kind: ``fusion``, ``smoother``, ``extractor``, ``backbone``, ``dataset`` or ``task``.
         target: a class, a registered name, or a SPEC; the options of a SPEC are then the only option set.
         examples: option sets that replace those of the class.
         expected_failures: name of a check to the reason of its failure, in addition to those of the class.
@@ -110,6 +110,11 @@ def check_backbone(target: Target, **options: Any) -> list[CheckResult]:
 def check_dataset(target: Target, **options: Any) -> list[CheckResult]:
     """Run all checks of a data set; see :func:`cases` for ``examples`` and ``expected_failures``."""
     return check_component("dataset", target, **options)
+
+
+def check_task(target: Target, **options: Any) -> list[CheckResult]:
+    """Run all checks of a task; see :func:`cases` for ``examples`` and ``expected_failures``."""
+    return check_component("task", target, **options)
 
 
 def _resolved(kind: str, target: Target) -> tuple[str, type[Any], dict[str, Any]]:

@@ -28,6 +28,9 @@ from fusionkit.contracts import (
     Smoother,
     StackedFusion,
 )
+from fusionkit_tasks.action_units import ActionUnits
+from fusionkit_tasks.expression import Expression
+from fusionkit_tasks.valence_arousal import ValenceArousal
 
 
 class GoodFusion(StackedFusion):
@@ -474,10 +477,37 @@ class GoodEmbeddings(FaceDataset):
         return table[rows]
 
 
+class GoodTask(ActionUnits):
+    """Several labels.
+
+    Reference: a toy.
+    """
+
+
+class GoodClasses(Expression):
+    """One label.
+
+    Reference: a toy.
+    """
+
+
+class GoodValues(ValenceArousal):
+    """Two values.
+
+    Args:
+        loss: as in its base class.
+
+    Reference: a toy.
+    """
+
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+
+
 GOOD = {
     "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodClipFusion, GoodFitted),
     "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
     "extractor": (GoodExtractor, GoodDetector),
     "backbone": (GoodBackbone, GoodNetwork, GoodExport),
     "dataset": (GoodDataset, GoodEmbeddings),
+    "task": (GoodTask, GoodClasses, GoodValues),
 }

@@ -16,8 +16,9 @@ from testing import (
     broken_fitted_fusions,
     broken_fusions,
     broken_smoothers,
+    broken_tasks,
 )
-from testing.good_plugins import GOOD, GoodDataset, GoodFitted, GoodFusion, write_faces
+from testing.good_plugins import GOOD, GoodDataset, GoodFitted, GoodFusion, GoodTask, write_faces
 from torch import Tensor, nn
 
 from fusionkit.testing import CheckResult, check_component, check_fusion
@@ -30,6 +31,7 @@ MORE = [
     *(("extractor", *toy) for toy in broken_extractors.MORE),
     *(("backbone", *toy) for toy in broken_backbones.MORE),
     *(("dataset", *toy) for toy in broken_datasets.MORE),
+    *(("task", *toy) for toy in broken_tasks.MORE),
 ]
 # Kind, a class that passes its checks, and the broken toys of the checks of this kind.
 SUITES: list[tuple[str, type, dict[str, type]]] = [
@@ -39,6 +41,7 @@ SUITES: list[tuple[str, type, dict[str, type]]] = [
     ("extractor", GOOD["extractor"][0], broken_extractors.BROKEN),
     ("backbone", GOOD["backbone"][0], broken_backbones.BROKEN),
     ("dataset", GoodDataset, broken_datasets.BROKEN),
+    ("task", GoodTask, broken_tasks.BROKEN),
 ]
 
 

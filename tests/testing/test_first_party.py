@@ -18,7 +18,7 @@ from fusionkit.contracts import Component
 from fusionkit.testing import cases, check_dataset
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("fusion", "smoother", "extractor", "backbone", "dataset")
+KINDS = ("fusion", "smoother", "extractor", "backbone", "dataset", "task")
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
 NAMES = [(kind, name) for kind in KINDS for name in DECLARED[f"fusionkit.{kind}s"]]
 
@@ -30,7 +30,14 @@ def component(kind: str, name: str) -> type[Component]:
     return loaded
 
 
-DAILY = ("gated", "gaussian", "template", "hog", "affectnet")  # one of each kind; all together take long
+DAILY = (
+    "gated",
+    "gaussian",
+    "template",
+    "hog",
+    "affectnet",
+    "action-units",
+)  # one of each kind; all together take long
 
 
 def by_component() -> list[Any]:

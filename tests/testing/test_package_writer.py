@@ -31,6 +31,7 @@ EXAMPLES = {
     "extractor": "example-parts",
     "backbone": "example-moments",
     "dataset": "example-folder",
+    "task": "example-intensity",
 }
 
 
@@ -116,7 +117,7 @@ def write_faces(root: Path) -> None:
 
 
 def _in_order() -> list[str]:
-    return ["dataset", "extractor", "backbone", "fusion", "clip-fusion", "smoother"]
+    return ["dataset", "task", "extractor", "backbone", "fusion", "clip-fusion", "smoother"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -133,6 +133,24 @@ def test_the_metric_of_many_counts_is_that_of_each(example: Example) -> None:
     assert float(task.metric(example.counts.sum(0), there)) == pytest.approx(scores[[0, 2]].mean())
 
 
+def test_the_prior_is_the_mean_label() -> None:
+    nan = float("nan")
+    values = np.array([[1, 0, nan], [0, 0, nan], [1, nan, nan]], np.float32)
+    np.testing.assert_allclose(ActionUnits(NAMES).prior(values), [2 / 3, 0, 0])
+    np.testing.assert_allclose(ValenceArousal(NAMES).prior(values / 2), [1 / 3, 0, 0])
+    np.testing.assert_allclose(Expression(NAMES).prior(np.array([0, 2, 2, -1, 0])), [0.5, 0, 0.5])
+    np.testing.assert_allclose(Votes(NAMES).prior(np.array([[3.0, 1, 0], [0, 0, 1], [0, 2, 5]])), [1 / 3, 0, 2 / 3])
+
+
+def test_predictions_in_words() -> None:
+    predictions = np.array([[0.2, 0.7, 0.1], [0.6, 0.1, 0.9], [0.1, 0.0, 0.4]])
+    assert Expression(NAMES).words(predictions).tolist() == ["b", "c", "c"]
+    assert ActionUnits(NAMES).words(predictions).tolist() == ["b", "a+c", "none"]
+    assert ValenceArousal(NAMES).words(-predictions)[0] == "a -0.20 b -0.70 c -0.10"
+    for task in (Expression(NAMES), ActionUnits(NAMES), ValenceArousal(NAMES)):
+        assert task.words(predictions[:0]).shape == (0,)
+
+
 def batch(example: Example) -> tuple[torch.Tensor, torch.Tensor]:
     rows = example.task.labelled(example.values)
     return torch.from_numpy(example.outputs[rows]), torch.from_numpy(example.values[rows])
