@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fusionkit.contracts import Smoother
-from fusionkit.contracts.option_types import Count
+from fusionkit.contracts.option_types import Count, Range
 from fusionkit.errors import PluginError
 
 _PIECE = 512  # frames; a longer clip is cut, and the ends of pieces count as ends of clips
@@ -33,8 +34,8 @@ class Tcn(Smoother):
     It corrects the logits that it is trained on, so its dev score is optimistic.
 
     Args:
-        channels: width of the hidden layers.
-        layers: L; together they cover ``2^L - 1`` frames on either side.
+        channels: width of the hidden layers, at most 4096.
+        layers: L, at most 16; together they cover ``2^L - 1`` frames on either side.
         epochs: at most; training stops after five epochs without improvement.
 
     Reference: Abu Farha and Gall 2019, "MS-TCN: multi-stage temporal convolutional network for action segmentation"
@@ -46,7 +47,12 @@ class Tcn(Smoother):
     fitted = True
     examples = ({"channels": 4, "layers": 2, "epochs": 2},)
 
-    def __init__(self, channels: Count = 16, layers: Count = 6, epochs: Count = 30) -> None:
+    def __init__(
+        self,
+        channels: Annotated[int, Range(least=1, most=4096)] = 16,
+        layers: Annotated[int, Range(least=1, most=16)] = 6,
+        epochs: Count = 30,
+    ) -> None:
         self.channels = channels
         self.layers = layers
         self.epochs = epochs
@@ -144,7 +150,7 @@ class TemporalNet(nn.Module):
     Args:
         inputs: F, features of a frame.
         classes: C.
-        channels: width of the hidden layers.
+        channels: width of the hidden layers, at most 4096.
         layers: L.
     """
 
