@@ -33,7 +33,8 @@ def read_label_table(
         (N, K) float32 for each task, NaN for an empty field and for an image without a row.
 
     Raises:
-        DataError: if the file cannot be read, lacks a column, has a wrong field or an image twice, or has no image.
+        DataError: if the file cannot be read, lacks a column, has a wrong field, different labels for an image, or no
+            image of the data.
     """
     file = AnnotationFile(dataset, path)
     rows = file.rows()
@@ -52,10 +53,12 @@ def read_label_table(
         image = next((index[name] for name in _names(row[FILE]) if name in index), None)
         if image is None:
             continue
-        if (first := line_of.setdefault(image, line)) != line:
-            raise DataError(f"{dataset}: {path}:{line}: {images[image]!r} has a row at line {first} too")
+        first = line_of.setdefault(image, line)
         for column, labels in values.items():
-            labels[image] = _number(row[column], f"{dataset}: {path}:{line}: {column}")
+            number = np.float32(_number(row[column], f"{dataset}: {path}:{line}: {column}"))
+            if first != line and not np.array_equal(number, labels[image], equal_nan=True):
+                raise DataError(f"{dataset}: {path}:{line}: {images[image]!r} has another {column} at line {first}")
+            labels[image] = number
     if not line_of:
         raise DataError(f"{dataset}: {path} has no row for an image; the data have {images[0]!r}")
     return {task: np.stack([values[name] for name in names], 1) for task, names in columns.items()}

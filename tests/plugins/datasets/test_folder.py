@@ -327,6 +327,7 @@ def test_a_table_gives_labels_of_tasks_by_path(tmp_path):
         "elsewhere/7.png,1,1,",
         "val\\b\\4.png,0,,",
         "train/a/1,0,1,",
+        "train/a/1.png,0,1,again",
     ]
     with_table(tmp_path, rows)
     data = Folder(str(tmp_path), table="units.csv", tasks="{action-units:[AU2,AU1]}")
@@ -359,7 +360,7 @@ def test_a_table_is_found_without_the_only_split_and_without_class_folders(tmp_p
     ("rows", "header", "message"),
     [
         (["train/a/1.png,1,x,"], "", r"units.csv:2: AU2 must be a number, not 'x'"),
-        (["train/a/1.png,1,0,", "train/a/1.jpg,1,0,"], "", r"units.csv:3: 'train/a/1.png' has a row at line 2 too"),
+        (["train/a/1.png,1,0,", "train/a/1.jpg,1,1,"], "", r"units.csv:3: 'train/a/1.png' has another AU2 at line 2"),
         (["train/a/1.png,1"], "", r"units.csv:2: expected 4 fields, found 2"),
         (["a/9.png,1,0,"], "", r"units.csv has no row for an image; the data have 'train/a/1.png'"),
         (["train/a/1.png,1,0,"], "file,AU1,AU3,note", r"units.csv:1: no column 'AU2' \(did you mean 'AU"),
