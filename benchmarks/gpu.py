@@ -114,7 +114,7 @@ def pooled(faces: Path, model: str, device: str, cache: Path) -> tuple[int, floa
     source = open_source(Spec.parse(f"folder:root={faces}"), None)
     wanted = (embedding_of(source, EXTRACTOR, FACE, Spec.parse(f"timm:model={model}"), 0, device),)
     gpus, frames = visible_gpus(device), len(source.table)
-    workers = workers_on(gpus, 0, os.cpu_count() or 1, free=free_gpu_memory(device), embedding=True)
+    workers = workers_on(gpus, 0, os.cpu_count() or 1, free=free_gpu_memory(gpus), embedding=True)
     tasks = [
         EmbedTask(
             name=f"shard {shard}",

@@ -88,8 +88,8 @@ def _fitting(remaining: list[HeadStatus], status: PlanStatus, folder: RunFolder,
 def _workers(options: RunOptions, *, embedding: bool) -> int:
     if options.executor == "serial":
         return 1
-    gpus, free = visible_gpus(options.device), free_gpu_memory(options.device)
-    return workers_on(gpus, options.workers, os.cpu_count() or 1, free=free, embedding=embedding)
+    gpus, cores = visible_gpus(options.device), os.cpu_count() or 1
+    return workers_on(gpus, options.workers, cores, free=free_gpu_memory(gpus), embedding=embedding)
 
 
 def _frame_costs(metas: Iterable[Mapping[str, Any]]) -> dict[str, float]:

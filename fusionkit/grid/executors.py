@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
@@ -41,6 +42,7 @@ _HEADS_PER_GPU = 4  # heads are small: a few processes share a device better tha
 _EMBEDDERS_PER_GPU = 8  # a process decodes and cuts 1,000 to 3,000 faces per second, a GPU embeds 10,000
 _CORES_PER_EMBEDDER = 2  # one decodes, one cuts and launches
 _GIB_PER_EMBEDDER = 4  # of the GPU's memory: libraries, a backbone and a batch
+_NVIDIA_SMI = 20.0  # s to wait for an answer
 _CLAIM_TIMEOUT = 10.0  # s; a killed process takes a moment to end
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
@@ -187,15 +189,25 @@ def gpus_of(device: str, visible: str | None, count: int) -> tuple[str, ...]:
     return tuple(names) if not index else (names[int(index)],)
 
 
-def free_gpu_memory(device: str) -> float:
-    """Return the GiB that every GPU of a device has free; 0 on a CPU."""
-    kind, _, index = device.partition(":")
-    if kind != "cuda":
-        return 0.0
-    import torch
+def free_gpu_memory(gpus: tuple[str, ...]) -> float:
+    """Return the GiB that each of some GPUs has free, by ``nvidia-smi``: asking CUDA would take memory of the GPU.
 
-    numbers = [int(index)] if index else range(torch.cuda.device_count())
-    return min(torch.cuda.mem_get_info(number)[0] for number in numbers) / 2**30
+    Args:
+        gpus: as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Returns:
+        0 without GPUs, where ``nvidia-smi`` gives no answer, and where a GPU allows one process only.
+    """
+    if not gpus:
+        return 0.0
+    command = ["nvidia-smi", "--query-gpu=memory.free,compute_mode", "--format=csv,noheader,nounits"]
+    command.append(f"--id={','.join(gpus)}")
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI, check=True)  # noqa: S603
+        found = [line.split(", ") for line in answer.stdout.splitlines()]
+        return min(float(free) if mode == "Default" else 0.0 for free, mode in found) / 1024
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return 0.0
 
 
 def workers_on(gpus: tuple[str, ...], asked: int, cores: int, *, free: float = 0.0, embedding: bool) -> int:

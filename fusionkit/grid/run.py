@@ -192,7 +192,7 @@ class _Run:
             return Serial()
         gpus = visible_gpus(self.options.device)
         embedding = isinstance(tasks[0], EmbedTask)
-        free, cores = free_gpu_memory(self.options.device), os.cpu_count() or 1
+        free, cores = free_gpu_memory(gpus), os.cpu_count() or 1
         workers = workers_on(gpus, self.options.workers, cores, free=free, embedding=embedding)
         return Processes(workers, self.options.cell_timeout, self.code, self.options.worker_memory, gpus)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.grid.executors import Processes, gpus_of, workers_on
+from fusionkit.grid.executors import Processes, free_gpu_memory, gpus_of, workers_on
 from fusionkit.grid.tasks import Code, Failure
 
 
@@ -53,6 +53,33 @@ def test_processes_share_gpus_as_cores_and_memory_allow(
     gpus: tuple[str, ...], asked: int, free: float, embedding: bool, expected: int
 ) -> None:
     assert workers_on(gpus, asked, cores=16, free=free, embedding=embedding) == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in is a shell script")
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("echo '81920, Default'; echo '20480, Default'", 20.0),
+        ("echo '81920, Default'; echo '20480, Exclusive_Process'", 0.0),
+        ("echo '[N/A], Default'", 0.0),
+        ("echo 'No devices were found'; exit 6", 0.0),
+    ],
+)
+def test_free_memory_is_that_of_the_fullest_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, expected: float
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n{answer}\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert free_gpu_memory(("2", "GPU-ab")) == expected
+    assert "--id=2,GPU-ab" in (tmp_path / "asked").read_text(encoding="utf-8")
+    assert free_gpu_memory(()) == 0.0
+
+
+def test_without_nvidia_smi_no_memory_is_counted_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert free_gpu_memory(("0",)) == 0.0
 
 
 @dataclass(frozen=True)
