@@ -944,11 +944,8 @@ def submission_warning(predictor: Predictor, result: SubmissionResult) -> str:
     """
     if not result.unseen:
         return ""
-    most = predictor.classes[int(predictor.prior.argmax())]
-    return (
-        f"{result.unseen:,} frames are in clips without any view; they get {most}, the most frequent class of the "
-        "training frames"
-    )
+    most = predictor.task.words(predictor.prior[None])[0]
+    return f"{result.unseen:,} frames are in clips without any view; they get what is usual in training: {most}"
 
 
 def check_submission(path: str | Path, template: str | Path) -> tuple[int, Iterator[str]]:
@@ -1216,7 +1213,7 @@ def prediction_lines(run: VideoRun, result: VideoResult) -> list[str]:
     from fusionkit.predict.video.summary import speed_line, summary_line
 
     speed = [f"  {speed_line(result)}"] if run.options.stream and not result.source.is_photo else []
-    return [summary_line(result, run.predictor.classes), *speed]
+    return [summary_line(result, run.predictor.task), *speed]
 
 
 def alignment_warning(run: VideoRun, result: VideoResult) -> str:

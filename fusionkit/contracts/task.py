@@ -159,6 +159,10 @@ class Task(Component, ABC):
     def words(self, predictions: np.ndarray) -> np.ndarray:
         """Return the predictions (n, O) in words, (n,) str: the most probable class."""
 
+    def answers(self, predictions: np.ndarray) -> np.ndarray:
+        """Return what a submission states of predictions (n, O): (n, K) values; or (n,) class indices."""
+        return predictions
+
     @abstractmethod
     def prior(self, values: np.ndarray) -> np.ndarray:
         """Return the prediction (O,) for a frame of which nothing is known.

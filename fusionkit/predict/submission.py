@@ -36,7 +36,8 @@ class Template:
     Attributes:
         path: of the file.
         header: the first line.
-        classes: the class names; a prediction is an index of them.
+        classes: the class names; a prediction is an index of them. With ``wide`` names of columns.
+        wide: whether a row has a value for each of ``classes``, as for action units or valence and arousal.
         clips: names of the clips in order of appearance.
         clip: (n,) int32 index of the clip of each row.
         number: (n,) int64 frame number of each row.
@@ -46,6 +47,7 @@ class Template:
     path: Path
     header: str
     classes: tuple[str, ...]
+    wide: bool
     clips: tuple[str, ...]
     clip: np.ndarray
     number: np.ndarray
@@ -86,7 +88,9 @@ def read_template(path: Path) -> Template:
         raise DataError(f"{path}:1: {header[:80]!r} is not a header with class names", hint=_HINT)
     codes: dict[str, int] = {}
     clip, number, lines = array("i"), array("q"), array("i")
-    for line, location, _ in read_rows(path):
+    wide = False
+    for line, location, value in read_rows(path):
+        wide |= value is not None and value.count(",") == len(classes) - 1
         name, _, image = location.rpartition("/")
         stem = image.partition(".")[0]
         if not (_is_clip_name(name) and stem.isascii() and stem.isdigit() and len(stem) <= _MAX_DIGITS):
@@ -95,7 +99,7 @@ def read_template(path: Path) -> Template:
         number.append(int(stem))
         lines.append(line)
     template = Template(
-        path, header, classes, tuple(codes), np.array(clip, np.int32), np.array(number), np.array(lines, np.int32)
+        path, header, classes, wide, tuple(codes), np.array(clip, np.int32), np.array(number), np.array(lines, np.int32)
     )
     _check_duplicates(template)
     return template
@@ -158,19 +162,27 @@ def write_rows(template: Template, predicted: Mapping[str, np.ndarray], out: Pat
 
     Args:
         template: of the challenge.
-        predicted: class indices by clip, of the frames of :meth:`Template.frames`.
+        predicted: (T,) class indices or (T, K) values by clip, of the frames of :meth:`Template.frames`.
         out: the file; it is written completely or not at all.
 
     Raises:
         StorageError: if it cannot be written.
     """
-    values = np.empty(len(template), np.int64)
+    values = np.empty(len(template), object)
     for name, rows in template.rows_of.items():
-        values[rows] = predicted[name]
+        values[rows] = _texts(predicted[name])
     lines = bytearray(f"{template.header}\n", "utf-8")
     for location, value in zip(template.locations(), values.tolist(), strict=True):
         lines += f"{location},{value}\n".encode()
     write_file(out, bytes(lines))
+
+
+def _texts(predicted: np.ndarray) -> list[str]:
+    """Return the text of each row: a class index, or values with commas."""
+    if predicted.ndim == 1:
+        return list(map(str, predicted.tolist()))
+    form = "d" if predicted.dtype.kind in "iu" else ".6f"
+    return [",".join(format(value, form) for value in row) for row in predicted.tolist()]
 
 
 def write_per_video(classes: Sequence[str], clips: Mapping[str, np.ndarray], out: Path) -> None:
@@ -178,7 +190,7 @@ def write_per_video(classes: Sequence[str], clips: Mapping[str, np.ndarray], out
 
     Args:
         classes: of the header.
-        clips: (T,) class indices of the frames 1 to T, by clip.
+        clips: (T,) class indices or (T, K) values of the frames 1 to T, by clip.
         out: the folder, new or empty; it is written completely or not at all.
 
     Raises:
@@ -189,7 +201,7 @@ def write_per_video(classes: Sequence[str], clips: Mapping[str, np.ndarray], out
         for name, predicted in clips.items():
             file = folder / f"{name}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("\n".join([",".join(classes), *map(str, predicted.tolist()), ""]), encoding="utf-8")
+            file.write_text("\n".join([",".join(classes), *_texts(predicted), ""]), encoding="utf-8")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, str, str | None]]:
@@ -235,7 +247,7 @@ def submission_faults(path: Path, template: Template) -> Iterator[str]:
         if row < 0:
             yield f"{path}:{line}: {location[:120]!r} is not in the template"
             continue
-        if fault := _value_fault(value, len(template.classes)):
+        if fault := _value_fault(value, template):
             yield f"{path}:{line}: {fault}"
         if found_on[row]:
             yield f"{path}:{line}: {location!r} is a duplicate of line {found_on[row]}"
@@ -253,12 +265,23 @@ def _missing(path: Path, template: Template, locations: Iterable[str], found_on:
             yield f"{template.path}:{line}: {location!r} is missing from {path}"
 
 
-def _value_fault(value: str | None, classes: int) -> str:
+def _value_fault(value: str | None, template: Template) -> str:
+    classes = len(template.classes)
     if value is None:
         return "comma and class number are missing"
+    if template.wide:
+        return "" if _are_values(value, classes) else f"{value[:40]!r} is not {classes} numbers from -1 to 1"
     if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) < classes:
         return ""
     return f"{value[:40]!r} is not a class number from 0 to {classes - 1}"
+
+
+def _are_values(text: str, count: int) -> bool:
+    try:
+        values = list(map(float, text.split(",")))
+    except ValueError:
+        return False
+    return len(values) == count and all(-1 <= value <= 1 for value in values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +289,7 @@ class SubmissionResult:
     """Predictions for the frames of a challenge.
 
     Attributes:
-        predicted: (T,) class indices of the requested frames, by clip.
+        predicted: (T,) class indices or (T, K) values of the requested frames, by clip.
         imputed: number of frames without a view in clips that have views.
         unseen: number of frames in clips without any view, which get the most frequent class of the training frames.
     """
@@ -322,7 +345,7 @@ def predict_clips(
         DataError: if the data set has none of the clips.
         FusionKitError: if a component fails.
     """
-    order = class_order(predictor.classes, classes, missing_classes=missing_classes)
+    order = class_order(predictor.classes, classes, missing_classes=missing_classes and predictor.task.exclusive)
     spans = [span for span in clips(source.table) if str(source.table.clip[span.start]) in wanted]
     if not spans:
         raise DataError(
@@ -334,7 +357,8 @@ def predict_clips(
     predicted, imputed, unseen = {}, 0, 0
     for clip, numbers in wanted.items():
         probs, seen = found.at(clip, numbers)
-        predicted[clip] = order[probs.argmax(1)]
+        answers = predictor.task.answers(probs)
+        predicted[clip] = order[answers] if answers.ndim == 1 else answers[:, np.argsort(order)]
         if found.has_view(clip):
             imputed += int((~seen).sum())
         else:

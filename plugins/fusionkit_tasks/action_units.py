@@ -92,6 +92,10 @@ class ActionUnits(Task):
         names = np.asarray(self.names)
         return np.array(["+".join(names[row > 0.5].tolist()) or "none" for row in predictions], dtype=np.str_)
 
+    def answers(self, predictions: np.ndarray) -> np.ndarray:
+        """Return 1 for active units and 0 for others, (n, K) int64."""
+        return (predictions > 0.5).astype(np.int64)
+
     def prior(self, values: np.ndarray) -> np.ndarray:
         """Return the share of active frames (K,) of each action unit."""
         known = ~np.isnan(values)

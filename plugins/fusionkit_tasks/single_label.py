@@ -32,6 +32,11 @@ class SingleLabel(Task):
         found: np.ndarray = np.asarray(self.names)[predictions.argmax(1)]
         return found
 
+    def answers(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the index of the most probable class, (n,) int64."""
+        found: np.ndarray = predictions.argmax(1)
+        return found
+
     def prior(self, values: np.ndarray) -> np.ndarray:
         """Return the class shares (C,) of labelled frames."""
         hard = self.hard_labels(values)

@@ -102,6 +102,11 @@ class ValenceArousal(Task):
         ]
         return np.array(lines, dtype=np.str_)
 
+    def answers(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the values (n, K) in -1..1."""
+        found: np.ndarray = np.clip(predictions, -1, 1)
+        return found
+
     def prior(self, values: np.ndarray) -> np.ndarray:
         """Return the mean (K,) of each dimension."""
         known = ~np.isnan(values)

@@ -161,7 +161,7 @@ class DemoPage:
             run = VideoRun(self.model.predictor, VideoOptions(self._detection, draw=False), out)
             lines = list(unlisted)
             for result in run(inputs, progress):
-                lines += [summary_line(result, run.predictor.classes), *result.faults]
+                lines += [summary_line(result, run.predictor.task), *result.faults]
             timelines = sorted(str(file) for file in (out / TIMELINES).glob("*.png"))
             return timelines, "\n\n".join(line.replace(str(Path(path).parent), "").lstrip("/") for line in lines)
 

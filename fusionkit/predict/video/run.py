@@ -104,7 +104,7 @@ class VideoRun:
             StorageError: if a file cannot be written.
             FusionKitError: if a component fails.
         """
-        with PredictionTable(self.table, self.predictor.classes) as table:
+        with PredictionTable(self.table, self.predictor.task) as table:
             for group in _groups(inputs):
                 for result in self._predict(group, progress):
                     if not result.failed:
@@ -165,7 +165,7 @@ class VideoRun:
         classes = self.predictor.classes
         with self.clock("drawing"):
             for clip in result.clips:
-                if len(clip.frames) > 1 and clip.seen.any():
+                if self.predictor.task.exclusive and len(clip.frames) > 1 and clip.seen.any():
                     write_timeline(clip, result, classes, self._out / TIMELINES / f"{clip.clip}.png")
             if self.options.draw:
                 try:

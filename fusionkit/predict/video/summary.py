@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
 from fusionkit.predict.video.result import VideoResult
 from fusionkit.predict.video.timeline import label_shares
 
 _SQUARE = 1.25  # longer side by shorter side; an aligned face is square
 
 
-def summary_line(result: VideoResult, classes: tuple[str, ...]) -> str:
+def summary_line(result: VideoResult, task: Task) -> str:
     """Return the number of frames and the labels of each clip."""
     parts = []
     for clip in result.clips:
         if not clip.seen.any():
             continue
-        if result.source.is_photo:
+        if not task.exclusive:
+            mean = task.words(np.nanmean(clip.probs, axis=0, keepdims=True))[0]
+            text = (
+                mean if result.source.is_photo else f"face in {result.coverage(clip):.1%} of frames, on average {mean}"
+            )
+        elif result.source.is_photo:
             best = int(clip.probs[0].argmax())
-            text = f"{classes[best]}, probability {clip.probs[0, best]:.2f}"
+            text = f"{task.names[best]}, probability {clip.probs[0, best]:.2f}"
         else:
-            shares = ", ".join(f"{label} {share:.0%}" for label, share in label_shares(clip, classes)[:3])
+            shares = ", ".join(f"{label} {share:.0%}" for label, share in label_shares(clip, task.names)[:3])
             text = f"face in {result.coverage(clip):.1%} of frames, labelled {shares}"
         suffix = result.suffix(clip.clip)
         parts.append(f"{suffix}: {text}" if suffix else text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import IO, Any, Self
 
 import numpy as np
 
+from fusionkit.contracts.task import Task
 from fusionkit.predict.video.result import VideoResult
 from fusionkit.storage.artifact import csv_text, unwritable
 
@@ -22,21 +22,21 @@ class PredictionTable:
 
     Args:
         path: of the file.
-        classes: the C class names, one column of probabilities each.
+        task: the prediction task: a column for each class, and the label in words.
 
     Raises:
         StorageError: if it cannot be written.
     """
 
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
-        self._path, self._classes = path, np.asarray([csv_text(name) for name in classes])
+    def __init__(self, path: Path, task: Task) -> None:
+        self._path, self._task = path, task
         self._partial = path.with_name(f".{path.name}.partial")
         self.rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[str] = self._partial.open("w", newline="", encoding="utf-8")
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow([*COLUMNS, *self._classes])
+            self._writer.writerow([*COLUMNS, *map(csv_text, task.names)])
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -65,12 +65,12 @@ class PredictionTable:
         numbers, seconds = result.frames.values["number"], result.frames.values["seconds"]
         try:
             for clip in result.clips:
-                labels = self._classes[np.nan_to_num(clip.probs).argmax(1)]
+                labels = self._task.words(np.nan_to_num(clip.probs))
                 for index, frame in enumerate(clip.frames.tolist()):
                     predicted = not np.isnan(clip.probs[index, 0])
                     time = "" if np.isnan(seconds[frame]) else f"{seconds[frame]:.6f}"
                     row: list[Any] = [csv_text(clip.clip), int(numbers[frame]), time, int(clip.seen[index])]
-                    row.append(labels[index] if predicted else "")
+                    row.append(csv_text(str(labels[index])) if predicted else "")
                     row += [f"{value:.6f}" if predicted else "" for value in clip.probs[index]]
                     self._writer.writerow(row)
                 self.rows += len(clip.frames)
