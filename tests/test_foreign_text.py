@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
+from toy_tasks import expression
 
 from fusionkit.cli import console
 from fusionkit.errors import file_name, printable
@@ -84,7 +85,7 @@ def test_csv_files_defuse_formulas_and_keep_numbers() -> None:
 
 
 def test_the_header_of_predictions_defuses_class_names(tmp_path: Path) -> None:
-    with PredictionTable(tmp_path / "predictions.csv", ["=1+1", os.fsdecode(b"bad\xff")]) as table:
+    with PredictionTable(tmp_path / "predictions.csv", expression(["=1+1", os.fsdecode(b"bad\xff")])) as table:
         table.rows = 1
     header = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header == r"clip,frame,seconds,face,label,'=1+1,bad\xff"

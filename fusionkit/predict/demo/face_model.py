@@ -10,6 +10,7 @@ import numpy as np
 
 from fusionkit.config.views import cut
 from fusionkit.engine.features import EmbeddingsInMemory
+from fusionkit.errors import ConfigError
 from fusionkit.media.clock import Clock
 from fusionkit.media.face_tracking import DetectionOptions, FaceTracker
 from fusionkit.media.video import MediaFrame
@@ -48,6 +49,8 @@ class FaceModel:
     """
 
     def __init__(self, predictor: Predictor, detection: DetectionOptions) -> None:
+        if not predictor.task.exclusive:
+            raise ConfigError(f"{predictor.name} does not predict one class per frame: the demo shows only such rows")
         self.predictor, self._detection = predictor, detection
         self._embedder = predictor.embedder(1)
         self._lock = Lock()

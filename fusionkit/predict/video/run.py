@@ -56,7 +56,7 @@ def picture_folders(out: Path) -> list[Path]:
 
 
 class VideoRun:
-    """One pass over inputs.
+    """One pass over inputs. Pictures are drawn for tasks with one class per frame.
 
     Attributes:
         predictor: of the cell.
@@ -162,10 +162,12 @@ class VideoRun:
             result.faults.append(f"{path}: no face found in {len(result):,} frame(s){hint}")
 
     def _draw(self, result: VideoResult, progress: Progress) -> None:
+        if not self.predictor.task.exclusive:
+            return  # pictures show one class per frame
         classes = self.predictor.classes
         with self.clock("drawing"):
             for clip in result.clips:
-                if self.predictor.task.exclusive and len(clip.frames) > 1 and clip.seen.any():
+                if len(clip.frames) > 1 and clip.seen.any():
                     write_timeline(clip, result, classes, self._out / TIMELINES / f"{clip.clip}.png")
             if self.options.draw:
                 try:

@@ -19,9 +19,8 @@ def summary_line(result: VideoResult, task: Task) -> str:
             continue
         if not task.exclusive:
             mean = task.words(np.nanmean(clip.probs, axis=0, keepdims=True))[0]
-            text = (
-                mean if result.source.is_photo else f"face in {result.coverage(clip):.1%} of frames, on average {mean}"
-            )
+            coverage = f"face in {result.coverage(clip):.1%} of frames, on average"
+            text = mean if result.source.is_photo else f"{coverage} {mean}"
         elif result.source.is_photo:
             best = int(clip.probs[0].argmax())
             text = f"{task.names[best]}, probability {clip.probs[0, best]:.2f}"
