@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toy_components import Blobs, registered, toy_house  # noqa: F401
+from toy_tasks import expression
 
-from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts import FaceDataset, FrameTable, Task
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.progress import Progress
@@ -33,12 +34,13 @@ class Oracle:
     seen: np.ndarray
     impute: str = "nearest"
     classes: tuple[str, ...] = CLASSES
+    task: Task = field(default_factory=lambda: expression(CLASSES))
     calls: list[np.ndarray] = field(default_factory=list)
 
     def predict_dataset(self, source: Source, progress: Progress) -> Predictions:
         self.calls.append(source.rows)
         rows = source.rows
-        return Predictions(self.classes, source.table, self.probs[rows], self.seen[rows], PRIOR, self.impute)
+        return Predictions(self.task, source.table, self.probs[rows], self.seen[rows], PRIOR, self.impute)
 
 
 def source_of(frames: list[tuple[str, int]], split: str = "test") -> Source:

@@ -258,3 +258,27 @@ def test_each_fault_is_reported_with_its_line(
         for fault in submission_faults(out, template)
     ]
     assert found == [text.format(*ROWS, h=HEADER) for text in expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        (np.array([[1, 0], [0, 1]]), ["v/00001.jpg,1,0", "v/00002.jpg,0,1"]),
+        (np.array([[0.25, -1.0], [0.0, 0.5]]), ["v/00001.jpg,0.250000,-1.000000", "v/00002.jpg,0.000000,0.500000"]),
+    ],
+)
+def test_several_values_a_frame_are_columns_and_pass_the_check(
+    tmp_path: Path, values: np.ndarray, rows: list[str]
+) -> None:
+    (tmp_path / "template.txt").write_text("image_location,a,b\nv/00001.jpg,0,0\nv/00002.jpg,0,0\n", encoding="utf-8")
+    template = read_template(tmp_path / "template.txt")
+    assert template.wide
+    write_rows(template, {"v": values}, tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines() == ["image_location,a,b", *rows]
+    assert list(submission_faults(tmp_path / "out.txt", template)) == []
+    (tmp_path / "out.txt").write_text("image_location,a,b\nv/00001.jpg,2,0\nv/00002.jpg,0\n", encoding="utf-8")
+    faults = list(submission_faults(tmp_path / "out.txt", template))
+    assert [fault.partition(": ")[2] for fault in faults] == [
+        "'2,0' is not 2 numbers from -1 to 1",
+        "'0' is not 2 numbers from -1 to 1",
+    ]
