@@ -8,7 +8,8 @@ random weights, with the same recipe, epochs and seeds. Every share is given as 
 allows, so that few labels do not mean few steps. Where dev is carved out of train, it has the same share of labels.
 
 With ``--fusions``, the networks of the first seed with the largest share then become backbones, one for each view.
-``fusionkit bench`` trains heads on them with the same labels: on the first view alone, and beside each of the others.
+``fusionkit bench`` trains heads on them with the same labels: on each view alone, and on the first beside each of the
+others.
 
 Scores are of the test split. Intervals and p are over units and seeds, p is Holm-corrected over a table. One
 pre-training stands behind all seeds. The same command again goes on, and more seeds add to what is there. ``curve.png``
@@ -206,16 +207,19 @@ class Request:
         share = max(self.shares)
         files = {view: self.network(view, arm, share, 0) / "best/backbone.safetensors" for view in self.views}
         main, *others = self.views
-        return bench(
-            datasets=self.labels[share].dataset,
-            backbones={view: f"timm:checkpoint={file}" for view, file in files.items()},
-            main=main,
-            regions=others,
-            fusions=self.fusions,
-            smoothers="none",
-            seeds=self.head_seeds,
-            out=self.folder / f"heads-{arm}-{share:g}",
-        )
+        beside = {"main": main, "fusions": self.fusions}
+        alone = {"main": "none", "fusions": "linear"}
+        for grid in (beside, alone):  # the second adds its rows to the folder of the first
+            results = bench(
+                datasets=self.labels[share].dataset,
+                backbones={view: f"timm:checkpoint={file}" for view, file in files.items()},
+                smoothers="none",
+                seeds=self.head_seeds,
+                out=self.folder / f"heads-{arm}-{share:g}",
+                regions=others,
+                **grid,
+            )
+        return results
 
 
 def measure(request: Request) -> dict[Key, np.ndarray]:
