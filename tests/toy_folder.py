@@ -91,6 +91,7 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "scores": dict.fromkeys(classes, 0),
                 "measures": {"accuracy": 0.5, "uar": 0.5},
                 "diagnostics": diagnostics,
+                "ceiling": None,
                 "n_frames": frames,
                 "n_clips": len(units[share]),
                 "n_complete": frames - 1,

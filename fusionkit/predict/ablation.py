@@ -104,13 +104,13 @@ def ablate(row: ModelUnderTest, results: RunResults, draws: int, seed: int) -> A
     def effects(view: str) -> dict[str, Effect]:
         shuffles = [row.scores(Shuffle(view, seed, draw)) for draw in range(draws)]
         perturbed = {"shuffle": Scores.mean(shuffles), "zero": row.scores(Zero(view)), "drop": dropped[view]}
-        return {name: effect(scores, row.intact) for name, scores in perturbed.items()}
+        return {name: effect(row, scores) for name, scores in perturbed.items()}
 
     return Ablation(
         tested=tested(row, draws, seed),
         effects={view: effects(view) for view in row.views},
         shapley=_shapley(row.views, subsets),
-        nothing=subsets[0].estimate((0.0, 1.0)),
+        nothing=subsets[0].estimate((row.task.least, 1.0)),
         gain=parameter_control(results, row.match.entry, row.seeds) if row.match.fold is None else None,
     )
 
@@ -126,16 +126,17 @@ def check_view_count(row: ModelUnderTest) -> None:
 
 def tested(row: ModelUnderTest, draws: int, seed: int) -> EvaluatedRow:
     """Return the description of an evaluated row for a report."""
-    intact = row.intact.estimate((0.0, 1.0))
+    intact = row.intact.estimate((row.task.least, 1.0))
     match = row.match
     return EvaluatedRow(
         row.name, match.id, match.axes, row.seeds, row.smoothed, draws, seed, row.metric, intact, row.notes
     )
 
 
-def effect(scores: Scores, intact: Scores) -> Effect:
-    """Return a score and its difference to the intact score."""
-    return Effect(scores.estimate((0.0, 1.0)), (scores - intact).estimate())
+def effect(row: ModelUnderTest, scores: Scores) -> Effect:
+    """Return a score and its difference to the intact score of a row."""
+    least = row.task.least
+    return Effect(scores.estimate((least, 1.0)), (scores - row.intact).estimate((least - 1, 1 - least)))
 
 
 def subset_scores(row: ModelUnderTest) -> list[tuple[tuple[str, ...], Scores]]:

@@ -33,7 +33,7 @@ _UNSMOOTHED = Spec("none")
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Macro-F1, or a value derived from it, of S seeds, with jackknife replicates over U units (subjects or videos).
+    """The metric, or a value derived from it, of S seeds, with jackknife replicates over U units (subjects or videos).
 
     Attributes:
         full: (S,) on all units.

@@ -80,7 +80,7 @@ def robustness(row: ModelUnderTest, late: ModelUnderTest | None, pattern: Patter
         tested=tested(row, draws, seed),
         pattern=pattern,
         reference=late.name if late else "",
-        subsets=[(present, effect(scores, row.intact)) for present, scores in subset_scores(row)],
+        subsets=[(present, effect(row, scores)) for present, scores in subset_scores(row)],
         curves=[test.curve(row, late, missing) for missing in _targets(row)],
     )
 
@@ -124,7 +124,7 @@ class _OcclusionTest:
         scores = list(self._scores(row, missing))
         gains = self._gains(row, scores, late, missing) if late else None
         points = [
-            Point(level, effect(each, row.intact), gains[index].estimate() if gains else None)
+            Point(level, effect(row, each), gains[index].estimate() if gains else None)
             for index, (level, each) in enumerate(zip(LEVELS, scores, strict=True))
         ]
         area = self._area(scores)

@@ -1,4 +1,4 @@
-"""Significance of differences in macro-F1: one criterion for tables, comparisons, the answer and the page."""
+"""Significance of differences in the metric: one criterion for tables, comparisons, the answer and the page."""
 
 from __future__ import annotations
 

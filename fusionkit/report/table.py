@@ -19,7 +19,7 @@ from fusionkit.grid.results import Row, RunResults
 from fusionkit.registry.spec import Spec
 from fusionkit.report.csv_files import weights_text
 from fusionkit.report.failed_checks import failed_check_warnings
-from fusionkit.report.numbers import p_value, percent, share_with_interval, signed_with_interval
+from fusionkit.report.numbers import p_value, percent, share, share_with_interval, signed_with_interval
 from fusionkit.report.row_names import varying
 from fusionkit.report.significance import few_seeds_warnings, few_units_warnings, has_claims, method
 from fusionkit.report.versions import version_warnings
@@ -95,11 +95,19 @@ def caption(results: RunResults) -> list[str]:
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
         + ("; p Holm: Holm-corrected over rows" if has_claims(results) else "")
     )
+    lines += _ceilings(results)
     imputed = sorted({round(row.means["imputed"]) for row in rows})
     if imputed[-1]:
         counts = "-".join(f"{count:,}" for count in dict.fromkeys((imputed[0], imputed[-1])))
         lines.append(f"frames without any view: {counts}, imputed: {results.grid['impute']}")
     return lines
+
+
+def _ceilings(results: RunResults) -> list[str]:
+    """Return what limits the metric on the labels of the test frames, one line each."""
+    cells = [cell.info for row in results.scored for cell in row.cells.values()]
+    found = {(info["fold"], *info["ceiling"]) for info in cells if info["ceiling"]}
+    return [f"ceiling: {share(value)}, that of {words}" for _, words, value in sorted(found)]
 
 
 def warnings(results: RunResults) -> list[str]:

@@ -21,7 +21,7 @@ from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, unchecked
 from fusionkit.report.charts.gallery import figures
 from fusionkit.report.charts.timelines import timeline_figures
-from fusionkit.report.numbers import percent
+from fusionkit.report.numbers import capital, percent
 from fusionkit.report.page.pictures import Picture, picture
 from fusionkit.report.page.provenance import origins
 from fusionkit.report.page.table import page_table
@@ -134,6 +134,16 @@ def _content_of(page: Path) -> str:
     return found[1].decode() if found and text.rstrip().endswith(b"</html>") else ""
 
 
+def _metrics(results: RunResults) -> list[str]:
+    """Return what the metric of each task is, a sentence each."""
+    tasks = {row.task.metric_name: row.task for row in results.rows}.values()
+    return [
+        f"{capital(task.metric_name)}: mean over {task.parts} of the {task.score} of all test frames, "
+        f"from {task.least:g} to 1."
+        for task in tasks
+    ]
+
+
 def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
     """Return the page; all texts from data and components are escaped."""
     from markupsafe import Markup
@@ -149,6 +159,8 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
         "table": page_table(results, significance.row_significance(results)),
         "printed_rows": _PRINTED_ROWS,
         "caption": caption(results),
+        "metric": results.metric,
+        "metrics": _metrics(results),
         "warnings": warnings(results),
         "sections": (sections := _sections(results, data, left_out)),
         "drawings": _drawings([figure for _, figures in sections for figure in figures], left_out),
