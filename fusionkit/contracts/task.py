@@ -125,7 +125,7 @@ class Task(Component, ABC):
 
     @abstractmethod
     def support(self, counts: np.ndarray) -> np.ndarray:
-        """Return the number of frames by which each part can be scored, (..., K), from counts (..., *shape)."""
+        """Return the number of frames by which each part can be scored, (..., K), from counts ``(..., *shape)``."""
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class Task(Component, ABC):
 
     @abstractmethod
     def counts(self, values: np.ndarray, predictions: np.ndarray, unit: np.ndarray, units: int) -> np.ndarray:
-        """Return the counts of each unit, (U, *shape) int64 or float64. They add up.
+        """Return the counts of each unit, ``(U, *shape)`` int64 or float64. They add up.
 
         Args:
             values: (n, ...) labels; every frame has one.
@@ -190,7 +190,7 @@ class Task(Component, ABC):
 
     @abstractmethod
     def scores(self, counts: np.ndarray) -> np.ndarray:
-        """Return the score of each part, (..., K) float64, from counts (..., *shape); NaN where it is undefined."""
+        """Return the score of each part, (..., K) float64, from counts ``(..., *shape)``; NaN where it is undefined."""
 
     @abstractmethod
     def truth(self, counts: np.ndarray) -> np.ndarray:
@@ -201,13 +201,13 @@ class Task(Component, ABC):
 
     @abstractmethod
     def constant(self, counts: np.ndarray) -> np.ndarray:
-        """Return the counts of the best predictor that ignores its input, of the same frames: (..., *shape)."""
+        """Return the counts of the best predictor that ignores its input, of the same frames: ``(..., *shape)``."""
 
     def metric(self, counts: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
         """Return the mean score of the present parts.
 
         Args:
-            counts: (..., *shape).
+            counts: ``(..., *shape)``.
             present: (..., K) bool, the parts to average; default: those with ``support``. A part among them without a
                 score is left out of that mean.
 
@@ -221,7 +221,7 @@ class Task(Component, ABC):
         return mean
 
     def measures(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Return further measures (...) by name, from counts (..., *shape). Default: none."""
+        """Return further measures (...) by name, from counts ``(..., *shape)``. Default: none."""
         return {}
 
     def diagnostics(self, values: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -265,7 +265,7 @@ class Task(Component, ABC):
     def unit_counts(
         self, values: np.ndarray, predictions: np.ndarray, unit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the units (U,), sorted, and their counts (U, *shape), of labelled frames.
+        """Return the units (U,), sorted, and their counts ``(U, *shape)``, of labelled frames.
 
         Raises:
             DataError: if the counts do not have one entry per unit.
