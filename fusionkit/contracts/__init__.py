@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fusionkit.contracts.extractor import Extractor, Face, Located
     from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, FusionOutput, ParameterGroup, StackedFusion
     from fusionkit.contracts.option_types import Count, Natural, NonNegative, Positive, Probability, Range
-    from fusionkit.contracts.smoother import CausalSmoother, Smoother, Stream
+    from fusionkit.contracts.smoother import CausalSmoother, Clip, Smoother, Stream
     from fusionkit.contracts.task import Labels, LossOptions, Task
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "CausalSmoother",
+    "Clip",
     "ClipFusion",
     "Component",
     "Count",
@@ -55,7 +56,7 @@ _NAMES = {
     "extractor": ("Extractor", "Face", "Located"),
     "fusion": ("Batch", "FittedFusion", "Fusion", "FusionOutput", "ParameterGroup", "StackedFusion"),
     "option_types": ("Count", "Natural", "NonNegative", "Positive", "Probability", "Range"),
-    "smoother": ("CausalSmoother", "Smoother", "Stream"),
+    "smoother": ("CausalSmoother", "Clip", "Smoother", "Stream"),
     "task": ("Labels", "LossOptions", "Task"),
 }
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.contracts.component import Component
-from fusionkit.contracts.inputs import WatchedTensors, input_changed
+from fusionkit.contracts.inputs import WatchedTensors, asks_for, input_changed
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
 
@@ -285,7 +283,7 @@ class Fusion(Component, nn.Module):
 
     def training_loss(self, output: FusionOutput, batch: Batch) -> Tensor:
         """Call :meth:`loss` with the batch, or with its labels alone, as its signature asks."""
-        return self.loss(output, batch if _asks_for_batch(type(self).loss) else batch.target)
+        return self.loss(output, batch if asks_for(type(self).loss, "batch") else batch.target)
 
     def all_parameter_groups(self) -> list[ParameterGroup]:
         """Return :meth:`parameter_groups`, and first, if there are any, a group of all other parameters.
@@ -353,12 +351,6 @@ class Fusion(Component, nn.Module):
     def _on(self, views: Views) -> str:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
         return f"fusion {type(self).__name__} on views {shapes}"
-
-
-@cache
-def _asks_for_batch(loss: Callable[..., Tensor]) -> bool:
-    """Return whether the argument after ``self`` and ``output`` is called ``batch``."""
-    return list(inspect.signature(loss).parameters)[2:3] == ["batch"]
 
 
 def named_inputs(views: Views, present: Views) -> Views:

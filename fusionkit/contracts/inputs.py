@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,3 +88,9 @@ class WatchedTensors:
 
 def _writes(value: Tensor) -> int:
     return 0 if value.is_inference() else value._version  # noqa: SLF001  (PyTorch documents it, and has no other name for it)
+
+
+@cache
+def asks_for(method: Callable[..., object], name: str) -> bool:
+    """Return whether the second argument of a method, after ``self``, has a name."""
+    return list(inspect.signature(method).parameters)[2:3] == [name]

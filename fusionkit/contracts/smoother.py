@@ -5,13 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from fusionkit.contracts.component import Component
-from fusionkit.contracts.inputs import errors_of, read_only
+from fusionkit.contracts.inputs import asks_for, errors_of, read_only
 from fusionkit.errors import DataError, PluginError
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """The clip that is smoothed, for a smoother that uses its name, as to find another stream of it in a file.
+
+    Attributes:
+        name: as in the table of the data set; of frames in memory or of a video, the name that they were given, which
+            may be empty.
+        number: (T,) int64, ascending; gaps are gaps in time.
+    """
+
+    name: str
+    number: np.ndarray
 
 
 class Stream:
@@ -90,11 +105,11 @@ class Smoother(Component, ABC):
         """
         return None
 
-    def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], labels: Sequence[np.ndarray], seed: int) -> None:
+    def fit(self, clips: Sequence[tuple[np.ndarray, Any]], labels: Sequence[np.ndarray], seed: int) -> None:
         """Learn from dev clips (training logits are overfitted). All arrays are read-only. Default: do nothing.
 
         Args:
-            clips: ``(x (T, C), frame_numbers (T,))`` of each clip, as for :meth:`smooth`.
+            clips: ``(x (T, C), frame_numbers (T,))`` of each clip, or ``(x, clip)``, as :meth:`smooth` gets them.
             labels: (T,) int64 of each clip, -1 unlabelled.
             seed: random seed.
         """
@@ -118,12 +133,13 @@ class Smoother(Component, ABC):
         )
 
     @abstractmethod
-    def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
-        """Smooth one clip. Both arrays are read-only.
+    def smooth(self, x: np.ndarray, frame_numbers: Any, /) -> np.ndarray:
+        """Smooth one clip. All arrays are read-only.
 
         Args:
             x: (T, C) float64, in time order: probabilities, logits or embeddings, as in ``needs``.
-            frame_numbers: (T,) int64, ascending; gaps are gaps in time.
+            frame_numbers: (T,) int64, ascending; gaps are gaps in time. An override that names this argument ``clip``
+                gets the :class:`Clip`.
 
         Returns:
             (T, C): non-negative class weights of each frame; the base class divides each row by its sum.
@@ -157,8 +173,17 @@ class Smoother(Component, ABC):
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
-    def __call__(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+    def clip_argument(self, clip: Clip) -> Clip | np.ndarray:
+        """Return the second argument of :meth:`smooth`, read-only: the clip or its frame numbers, as it asks."""
+        clip = replace(clip, number=read_only(clip.number))
+        return clip if asks_for(type(self).smooth, "clip") else clip.number
+
+    def __call__(self, x: np.ndarray, clip: Clip | np.ndarray) -> np.ndarray:
         """Call :meth:`smooth`, check its result and divide each row by its sum.
+
+        Args:
+            x: as for :meth:`smooth`.
+            clip: the clip, or (T,) its frame numbers if it has no name.
 
         Returns:
             (T, C) float64; rows are probabilities.
@@ -168,7 +193,7 @@ class Smoother(Component, ABC):
                 row that sums to zero.
         """
         with errors_of(f"smoother {type(self).__name__}"):
-            weights = self.smooth(read_only(x), read_only(frame_numbers))
+            weights = self.smooth(read_only(x), self.clip_argument(clip if isinstance(clip, Clip) else Clip("", clip)))
         return self.rows_to_one(weights, x)
 
     def rows_to_one(self, weights: Any, x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import errors_of, read_only
-from fusionkit.contracts.smoother import Smoother, Stream
+from fusionkit.contracts.smoother import Clip, Smoother, Stream
 from fusionkit.contracts.task import Task
 from fusionkit.engine.features import FrameFeatures
 from fusionkit.errors import PluginError
@@ -76,9 +76,9 @@ class TaskSmoother:
         found = self.task.distributions(outputs)
         return np.concatenate([softmax(each) if self.needs == "probs" else each for each in found], 1, dtype=np.float64)
 
-    def __call__(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
+    def __call__(self, x: np.ndarray, clip: Clip | np.ndarray) -> np.ndarray:
         """Smooth one clip: input (T, sum of C_k) or embeddings (T, D) to predictions (T, O)."""
-        return self.joined([member(own, frame_numbers) for member, own in self.each(x)])
+        return self.joined([member(own, clip) for member, own in self.each(x)])
 
     def each(self, x: np.ndarray) -> Iterator[tuple[Smoother, np.ndarray]]:
         """Yield each smoother with its part of an input (..., sum of C_k), or with the embeddings (..., D)."""
@@ -99,12 +99,15 @@ class TaskSmoother:
                 raise PluginError(f"smoother {type(self.members[0]).__name__} gave {each.shape}; expected {wanted}")
         return self.task.joined(found)
 
-    def fit(self, clips: Sequence[tuple[np.ndarray, np.ndarray]], values: Sequence[np.ndarray], seed: int) -> None:
+    def fit(self, clips: Sequence[tuple[np.ndarray, Clip]], values: Sequence[np.ndarray], seed: int) -> None:
         """Fit each smoother; arguments as of :meth:`Smoother.fit`, with labels (T, ...) of the task."""
         labels = [self.task.class_labels(each) for each in values]
         parts = [[own for _, own in self.each(x)] for x, _ in clips]
         for index, member in enumerate(self.members):
-            own = [(read_only(part[index]), numbers) for part, (_, numbers) in zip(parts, clips, strict=True)]
+            own = [
+                (read_only(part[index]), member.clip_argument(clip))
+                for part, (_, clip) in zip(parts, clips, strict=True)
+            ]
             member.fit(own, [read_only(each[index]) for each in labels], seed)
 
     def state(self) -> dict[str, np.ndarray] | None:
@@ -162,7 +165,7 @@ def unsmoothed(task: Task, outputs: np.ndarray) -> np.ndarray:
 
 
 def smooth(
-    smoother: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    smoother: Callable[[np.ndarray, Clip], np.ndarray],
     table: FrameTable,
     seen: np.ndarray,
     x: Input,
@@ -193,7 +196,7 @@ def smooth(
         there = np.flatnonzero(seen[clip]) + clip.start
         if not len(there):
             continue
-        out[there] = probs = smoother(x[there], table.number[there])
+        out[there] = probs = smoother(x[there], Clip(str(table.clip[clip.start]), table.number[there]))
         absent = np.flatnonzero(~seen[clip]) + clip.start
         if len(absent):  # seldom: most clips have every frame, and there may be as many clips as frames
             out[absent] = impute(imputation, probs, table.number[there], table.number[absent], prior)
@@ -208,12 +211,12 @@ def fit_smoother(
     Raises:
         PluginError: if it fails.
     """
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    found: list[tuple[np.ndarray, Clip]] = []
     truth: list[np.ndarray] = []
     for clip in clips(table):
         there = np.flatnonzero(seen[clip]) + clip.start
         if len(there):
-            found.append((read_only(x[there]), read_only(table.number[there])))
+            found.append((read_only(x[there]), Clip(str(table.clip[clip.start]), table.number[there])))
             truth.append(read_only(labels[there]))
     with errors_of(f"smoother {type(smoother.members[0]).__name__}"):
         smoother.fit(found, truth, seed)

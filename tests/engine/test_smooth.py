@@ -14,7 +14,7 @@ from toy_components import Box, Learned, Plain
 from toy_tasks import smoother_of
 
 from fusionkit.config.grid_config import IMPUTE
-from fusionkit.contracts import FrameTable, Smoother
+from fusionkit.contracts import Clip, FrameTable, Smoother
 from fusionkit.engine.features import FeaturesInMemory
 from fusionkit.engine.smooth import _BETWEEN, clips, fit_smoother, impute, smooth, smoother_input, softmax
 from fusionkit.errors import PluginError
@@ -138,6 +138,34 @@ def test_a_smoother_of_embeddings_that_gives_the_wrong_width_is_refused() -> Non
 
     with pytest.raises(PluginError, match=r"smoother Narrow gave \(4, 1\); expected \(4, 3\)"):
         smooth(smoother_of(Narrow(), 3), table(4), np.ones(4, bool), np.ones((4, 7)), PRIOR)
+
+
+class WithSound(Smoother):
+    """The mean of a prediction and that of another stream, found by clip and frame number."""
+
+    fitted = True
+
+    def __init__(self, sound: dict[tuple[str, int], np.ndarray]) -> None:
+        self.sound = sound
+
+    def fit(self, clips: Any, labels: Any, seed: int) -> None:
+        self.fitted_on = [(clip.name, clip.number.tolist(), len(x)) for x, clip in clips]
+
+    def smooth(self, x: np.ndarray, clip: Clip, /) -> np.ndarray:
+        assert not clip.number.flags.writeable
+        return x + np.stack([self.sound[clip.name, number] for number in clip.number.tolist()])
+
+
+def test_a_smoother_that_asks_for_its_clip_gets_name_and_frame_numbers() -> None:
+    frames, x = table(3, 2, numbers=[4, 5, 9, 4, 7]), probs(5)
+    seen = np.array([True, False, True, True, True])
+    other = probs(5, seed=1)
+    keys = list(zip(frames.clip.tolist(), frames.number.tolist(), strict=True))
+    smoother = WithSound(dict(zip(keys, other, strict=True)))
+    fit_smoother(smoother_of(smoother, 3), frames, seen, x, np.zeros(5, int), 0)
+    assert smoother.fitted_on == [("c0", [4, 9], 2), ("c1", [4, 7], 2)]
+    found = smooth(smoother_of(smoother, 3), frames, seen, x, PRIOR)
+    np.testing.assert_allclose(found[seen], ((x + other) / 2)[seen], rtol=1e-12)
 
 
 def test_a_learned_smoother_gets_clips_with_their_seen_frames_numbers_and_labels() -> None:
