@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fusionkit.data.views import WrittenViews
     from fusionkit.doctor.environment import Finding
     from fusionkit.engine.perturb import Pattern
+    from fusionkit.grid.contrasts import Test
     from fusionkit.grid.folder import RunFolder
     from fusionkit.grid.merge import Merged
     from fusionkit.grid.plan import Plan
@@ -533,9 +534,7 @@ def merge(others: Iterable[str | Path], out: str | Path) -> tuple[Merged, Result
 # -- results of a run folder -------------------------------------------------------------------------------------------
 
 
-def compare(
-    folder: str | Path, a: str, b: str, *, test: Literal["crossed", "bootstrap", "permutation"] = "crossed"
-) -> Comparison:
+def compare(folder: str | Path, a: str, b: str, *, test: Test = "crossed") -> Comparison:
     """Compare two rows or cells of a run, overall and per class, on the frames and seeds that both have.
 
     Args:
@@ -583,7 +582,7 @@ def report(
     form: ReportForm = "html",
     figures: str | Path | None = None,
     pictures: bool = True,
-    test: Literal["crossed", "bootstrap", "permutation"] = "crossed",
+    test: Test = "crossed",
     plugins: Iterable[str | Path] = (),
 ) -> WrittenReport:
     r"""Write the report of a run as one HTML page, or its table for a paper or a script.

@@ -36,6 +36,9 @@ def from_arrays(
 ) -> dict[str, Any]:
     """Write embeddings to a file and return the data set that reads it: ``bench(datasets=[from_arrays(...)])``.
 
+    The data set orders frames by clip and number, so row k of its predictions may be another row of the arrays: join
+    them by ``clip`` and ``frame``.
+
     Columns and views may be lists, NumPy arrays, PyTorch tensors, or columns of pandas, polars or Arrow.
 
     Args:

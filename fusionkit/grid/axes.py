@@ -12,7 +12,10 @@ REFERENCE_FUSION = Spec("linear")  # of the default reference row: the main view
 
 @dataclass(frozen=True)
 class Axes:
-    """A row's value on each axis of the grid, as text: the leading columns of ``results.csv``."""
+    """A row's value on each axis of the grid, as text: the leading columns of ``results.csv``.
+
+    Extractor and backbone are ``none`` where every view is a ready-made feature.
+    """
 
     dataset: str
     split: str

@@ -384,11 +384,12 @@ class _Context:
         grid, embeddings = self.grid, heads[0].embeddings
         fusions = [identity_of(record) for record in {head.fusion: head.record["fusion"] for head in heads}.values()]
         recipes = list(dict.fromkeys(head.recipe for head in heads))
+        is_ready = not any(item.backbone for item in embeddings.values())
         axes = Axes(
             dataset=str(self.source.spec),
             split=self.folds[0].fold.name if len(self.folds) == 1 else str(grid.split),
-            extractor=str(self.extractor),
-            backbone=str(self.backbone),
+            extractor="none" if is_ready else str(self.extractor),
+            backbone="none" if is_ready else str(self.backbone),
             main=str(grid.main) if grid.main else "none",
             views=",".join(embeddings),
             fusion=str(fusion),

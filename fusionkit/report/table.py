@@ -89,8 +89,9 @@ def caption(results: RunResults) -> list[str]:
         return []
     varied = varying((row.axes for row in rows), CONTEXT)
     seeds = sorted({len(row.seeds) for row in rows})
-    fixed = [name for name in CONTEXT if name not in varied and (name, rows[0].axes.task) != ("task", "expression")]
-    lines = [" · ".join(f"{name} {getattr(rows[0].axes, name)}" for name in fixed)]
+    fixed = {name: getattr(rows[0].axes, name) for name in CONTEXT if name not in varied}
+    usual = (("task", "expression"), ("extractor", "none"), ("backbone", "none"))  # "none": of ready-made features
+    lines = [" · ".join(f"{name} {value}" for name, value in fixed.items() if (name, value) not in usual)]
     lines.append(
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
         + ("; p Holm: Holm-corrected over rows" if has_claims(results) else "")

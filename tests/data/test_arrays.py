@@ -49,6 +49,9 @@ def test_a_grid_runs_on_arrays_and_needs_both_modalities(tmp_path: Path) -> None
     scores = {row.axes.views: row.score.value for row in results.rows if row.score}
     assert scores["face"] < 0.6  # one bit of two
     assert scores["face,sound"] > 0.9
+    assert {(row.axes.extractor, row.axes.backbone) for row in results.rows} == {("none", "none")}
+    assert "extractor" not in str(results)
+    assert "hog" not in str(results)
 
 
 def test_the_data_set_holds_the_arrays(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def _data(row: Row, grid: dict[str, object]) -> Iterator[str]:
 def _views(row: Row, manifest: Manifest) -> Iterator[str]:
     axes = row.axes
     yield f"- Views: {', '.join(f'`{item.view}`' for item in manifest.inputs)}; the first one is the main view."
-    yield f"- Regions from: `{Spec.parse(axes.extractor).name}`."
+    if axes.extractor != "none":
+        yield f"- Regions from: `{Spec.parse(axes.extractor).name}`."
     for item in manifest.inputs:
         source = f"`{without_folders(Spec.parse(item.backbone))}`" if item.backbone else "the data set"
         yield f"- `{item.view}` is embedded by {source}."
