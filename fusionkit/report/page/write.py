@@ -68,7 +68,8 @@ def write_report(
     """
     file = path or results.folder.path / "report.html"
     data = data or _UNOPENED
-    write_file(file, _page(results, data, with_pictures=pictures).encode())
+    content = _content(results, data, with_pictures=pictures)
+    write_file(file, _page(results, data, content, with_pictures=pictures).encode())
     return file
 
 
@@ -79,13 +80,15 @@ def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
         results: results of the run folder.
         data: opened data sets.
     """
+    file, data = results.folder.path / "report.html", data or _UNOPENED
     try:
-        if _content_of(results.folder.path / "report.html") == _content(results, data or _UNOPENED, with_pictures=True):
+        content = _content(results, data, with_pictures=True)
+        if _content_of(file) == content:
             return []
         # Timelines call data sets and smoothers.
         with bounded_output(), catch_warnings(record=True) as lost:
             simplefilter("always", FusionKitWarning)
-            write_report(results, data)
+            write_file(file, _page(results, data, content, with_pictures=True).encode())
     except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
         return [f"report.html was not written: {cause_of(error)}; see fusionkit report --debug"]
     return [str(each.message) for each in lost if issubclass(each.category, FusionKitWarning)]
@@ -144,7 +147,7 @@ def _metrics(results: RunResults) -> list[str]:
     ]
 
 
-def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
+def _page(results: RunResults, data: RunData, content: str, *, with_pictures: bool) -> str:
     """Return the page; all texts from data and components are escaped."""
     from markupsafe import Markup
 
@@ -174,7 +177,7 @@ def _page(results: RunResults, data: RunData, *, with_pictures: bool) -> str:
         "origins": origins(results.grid),
         "data": results.grid["data"],
         "version": __version__,
-        "content": _content(results, data, with_pictures=with_pictures),
+        "content": content,
         "style": Markup(_asset("page.css")),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

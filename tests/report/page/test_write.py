@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,8 +207,13 @@ def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monk
     toys = [Toy({"fusion": "linear"}, drawn(0.4)), Toy({"fusion": "mlp"}, drawn(0.6, draw=1))]
     results = write_folder(tmp_path, toys)
     drawings = []
-    original = write_module.write_report
-    monkeypatch.setattr(write_module, "write_report", lambda *given: drawings.append(original(*given)))
+    original = write_module._page
+
+    def counted(*given: Any, **named: Any) -> str:
+        drawings.append(original(*given, **named))
+        return drawings[-1]
+
+    monkeypatch.setattr(write_module, "_page", counted)
     page = tmp_path / "report.html"
     for expected in (1, 1):
         assert write_module.report_or_line(Results(tmp_path), None) == []
@@ -216,11 +222,11 @@ def test_a_page_that_shows_these_results_is_not_drawn_again(tmp_path: Path, monk
     write_module.report_or_line(Results(tmp_path), None)
     page.write_text(page.read_text(encoding="utf-8")[:-20], encoding="utf-8")  # cut off
     write_module.report_or_line(Results(tmp_path), None)
-    original(results, None, pictures=False)  # another page, by hand
+    write_report(results, None, pictures=False)  # another page, by hand
     write_module.report_or_line(Results(tmp_path), None)
     write_folder(tmp_path, [*toys, Toy({"fusion": "late"}, drawn(0.5, draw=2))])
     write_module.report_or_line(Results(tmp_path), None)
-    assert len(drawings) == 5
+    assert len(drawings) == 6
     assert "late" in page.read_text(encoding="utf-8")
 
 
