@@ -108,7 +108,7 @@ def test_wrong_run_options_are_refused_together(config: str) -> None:
         bench(config, executor="proceses", workers=-1, cell_timeout=0, memory=1.5, fail_fast="yes")  # type: ignore[arg-type]
     assert caught.value.problems == [
         "option executor = 'proceses' must be one of: serial, processes, ray (did you mean 'processes'?)",
-        "option workers = -1 must be at least 0",
+        "option workers = -1 must be at least 0 and at most 1024",
         "option cell_timeout = 0 must be above 0",
         "option fail_fast = 'yes' must be bool (write true)",
     ]
