@@ -108,7 +108,18 @@ def test_each_extra_holds_what_is_imported_under_its_name() -> None:
 
 
 TEXT_FILE = {"read_text", "write_text", "fdopen"}
-OTHER_OPENERS = ("os", "av", "archive", "item", "options", "result.source", "webbrowser", "PixelTable", "Image")
+OTHER_OPENERS = (
+    "os",
+    "_upright(item, options, notes)",
+    "av",
+    "archive",
+    "item",
+    "options",
+    "result.source",
+    "webbrowser",
+    "PixelTable",
+    "Image",
+)
 
 
 def without_encoding(call: ast.Call) -> bool:

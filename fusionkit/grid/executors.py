@@ -203,7 +203,7 @@ def free_gpu_memory(gpus: tuple[str, ...]) -> float:
     command = ["nvidia-smi", "--query-gpu=memory.free,compute_mode", "--format=csv,noheader,nounits"]
     command.append(f"--id={','.join(gpus)}")
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI, check=True)  # noqa: S603
+        answer = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=_NVIDIA_SMI, check=True)  # noqa: S603
         found = [line.split(", ") for line in answer.stdout.splitlines()]
         return min(float(free) if mode == "Default" else 0.0 for free, mode in found) / 1024
     except (OSError, subprocess.SubprocessError, ValueError):
