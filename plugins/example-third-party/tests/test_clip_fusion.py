@@ -1,5 +1,7 @@
 """Checks of every fusion, and tests of this one."""
 
+from collections.abc import Callable
+
 import torch
 
 from example_third_party.clip_fusion import ExampleMemory
@@ -8,15 +10,15 @@ from fusionkit.testing import parametrize_checks
 
 
 @parametrize_checks(ExampleMemory)
-def test_contract(check):
+def test_contract(check: Callable[[], None]) -> None:
     check()
 
 
-def test_it_is_registered():
+def test_it_is_registered() -> None:
     assert FUSIONS.get("example-memory") is ExampleMemory
 
 
-def test_a_frame_one_half_life_old_has_half_the_weight():
+def test_a_frame_one_half_life_old_has_half_the_weight() -> None:
     model = ExampleMemory({"face": 1}, num_classes=3)
     torch.nn.init.constant_(model.half_life, 2.0)
     half_life = torch.nn.functional.softplus(model.half_life)
