@@ -612,7 +612,7 @@ def report(
     from fusionkit.report.charts.gallery import save_figures
     from fusionkit.report.paper_table import paper_table
     from fusionkit.report.run import Results
-    from fusionkit.storage.artifact import write_file
+    from fusionkit.storage.artifact import check_writable, write_file
 
     _check("form", form, ReportForm)
     if out is not None and Path(out).is_dir():
@@ -622,6 +622,8 @@ def report(
     _load_plugins(plugins)
     results = Results(Path(folder), test)
     path, text = None if out is None else Path(out), ""
+    if path is not None or form == "html":
+        check_writable(path or results.folder.path / "report.html")
     if form == "html":
         path = results.report(path, pictures=pictures)
     else:
@@ -864,8 +866,10 @@ def export(folder: str | Path, cell: str, out: str | Path, *, plugins: Iterable[
     """
     from fusionkit.grid.folder import RunFolder
     from fusionkit.predict.export.write import export_cell
+    from fusionkit.storage.artifact import check_writable
 
     _load_plugins(plugins)
+    check_writable(Path(out))
     return export_cell(RunFolder(Path(folder)), cell, Path(out))
 
 
@@ -908,11 +912,13 @@ def submit(
     from fusionkit.engine.source import open_source
     from fusionkit.predict import submission
     from fusionkit.registry import DATASETS
+    from fusionkit.storage.artifact import check_writable
 
     if template is None and not per_video:
         raise ConfigError("a submission in one file needs a template")
     rows = submission.read_template(Path(template)) if template is not None else None
     submission.check_output(Path(out), rows, per_video=per_video)
+    check_writable(Path(out))
     classes = rows.classes if rows else predictor.classes
     submission.class_order(
         predictor.classes, classes, missing_classes=missing_classes
@@ -1273,8 +1279,10 @@ def preview(
     from fusionkit.media.turns import turn_of
     from fusionkit.registry import DATASETS
     from fusionkit.registry.spec import Spec
+    from fusionkit.storage.artifact import check_writable
 
     _load_plugins(plugins)
+    check_writable(Path(out))
     views = parse_region_set(regions)
     if inputs:
         turn = turn_of(rotate)
@@ -1427,8 +1435,10 @@ def write_composites(dataset: str, out: str | Path, *, count: int = 12, plugins:
     """
     from fusionkit.data.composite_sheet import write_composite_sheet
     from fusionkit.registry import DATASETS
+    from fusionkit.storage.artifact import check_writable
 
     _load_plugins(plugins)
+    check_writable(Path(out))
     return write_composite_sheet(DATASETS.spec(dataset), count, Path(out))
 
 

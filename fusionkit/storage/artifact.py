@@ -240,13 +240,16 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file or folder can be written at a path, before what it will hold is computed.
+    """Check that a file can be written at a path, or a file in an existing folder, before its content is computed.
 
     Raises:
         StorageError: if not.
     """
-    nearest = next((each for each in path.absolute().parents if each.exists()), path)
-    temporary = _temporary(nearest / path.name)
+    if problem := special_file(path):
+        raise StorageError(f"{path} cannot be written: {problem}")
+    inside = path / "content" if path.is_dir() else path
+    nearest = next(each for each in inside.absolute().parents if each.exists())
+    temporary = _temporary(nearest / inside.name)
     try:
         temporary.touch()
         temporary.unlink()

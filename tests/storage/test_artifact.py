@@ -15,9 +15,17 @@ from example_counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, StorageError
 from fusionkit.storage import artifact
-from fusionkit.storage.artifact import MARKER, read_artifact, read_meta, unwritable, write_artifact, write_file
+from fusionkit.storage.artifact import (
+    MARKER,
+    check_writable,
+    read_artifact,
+    read_meta,
+    unwritable,
+    write_artifact,
+    write_file,
+)
 from fusionkit.storage.lease import lease
 
 OLD = {"a.bin": b"old a", "b.bin": b"old b" * 50}
@@ -310,3 +318,31 @@ def test_files_and_folders_have_the_permissions_that_the_umask_allows(tmp_path: 
     folders = {name: found.pop(name) for name in ("a", "b", "c", "folder")}
     assert set(folders.values()) == {0o775}
     assert set(found.values()) == {0o664}
+
+
+@pytest.mark.parametrize("path", ["file.csv", "new/deep/file.csv", "folder"])
+def test_a_path_that_can_be_written_stays_as_it_was(path: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    check_writable(tmp_path / path)
+    assert [each.name for each in tmp_path.rglob("*")] == ["folder"]
+
+
+@pytest.mark.parametrize(("path", "touched"), [("new/deep/file.csv", ""), ("folder", "folder")])
+def test_a_path_that_cannot_be_written_is_told_before(
+    path: str, touched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+
+    def touch(file: Path) -> None:
+        assert file.parent == tmp_path / touched
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(StorageError, match=r"cannot be written: Read-only file system"):
+        check_writable(tmp_path / path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no devices as files")
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(StorageError, match="/dev/null cannot be written: it is a pipe or a device"):
+        check_writable(Path("/dev/null"))
