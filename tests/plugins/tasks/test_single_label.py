@@ -106,6 +106,11 @@ def test_calibration_error_is_the_gap_of_each_bin() -> None:
     assert found == {"ece": pytest.approx(gap), "predicted_classes": 4}
 
 
+def test_a_bin_of_the_calibration_error_includes_its_upper_edge() -> None:
+    probabilities = np.array([[0.5, 0.5], [0.75, 0.25]])  # the first is right, the second wrong
+    assert calibration_error(probabilities, np.array([0, 1]), bins=2) == (0.5 + 0.75) / 2
+
+
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 
