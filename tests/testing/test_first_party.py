@@ -102,6 +102,36 @@ def ckplus(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def dfew(root: Path) -> dict[str, Any]:
+    for split, clips in (("train", (1, 2, 3)), ("test", (4, 5))):
+        lines = [f"{clip},{clip}" for clip in clips]
+        text(root / f"EmoLabel_DataSplit/{split}(single-labeled)/set_1.csv", "\n".join(["video_name,label", *lines]))
+        for clip in clips:
+            for number in (1, 2, 3):
+                picture(root / f"Clip/clip_224x224/{clip:05d}/{number:05d}.jpg", 40 * clip + number)
+    return {"root": str(root)}
+
+
+def ferv39k(root: Path) -> dict[str, Any]:
+    for split, clips in (("train", ("Action/Happy/0015", "Action/Sad/0003")), ("test", ("War/Fear/0001",))):
+        lines = [f"{clip} {clip.split('/')[1]}" for clip in clips]
+        text(root / f"4_setups/All_scenes/{split}_All.csv", "\n".join(lines))
+        for clip in clips:
+            for number in (1, 2, 3):
+                picture(root / f"2_ClipsforFaceCrop/{clip}/{number}.jpg", 40 * number + len(clip))
+    return {"root": str(root)}
+
+
+def mafw(root: Path) -> dict[str, Any]:
+    for split, clips in (("train", ("00025", "00026")), ("test", ("00031",))):
+        lines = [f"{clip}.mp4 {'anger' if clip == '00026' else 'helplessness'}" for clip in clips]
+        text(root / f"split/single/no_caption/set_1/{split}.txt", "\n".join(lines))
+        for clip in clips:
+            for number in (1, 2, 3):
+                picture(root / f"data/faces/{clip}/{number}.png", 7 * int(clip) % 200 + number)
+    return {"root": str(root)}
+
+
 def embeddings(root: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     split = np.repeat(["train", "val", "test"], 4)
@@ -170,7 +200,10 @@ def hub(root: Path) -> dict[str, Any]:
 
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     writer.__name__: writer
-    for writer in (affectnet, affwild2, ckplus, embeddings, expw, fer2013, ferplus, folder, hub, rafdb, webdataset)
+    for writer in (
+        *(affectnet, affwild2, ckplus, dfew, embeddings, expw, fer2013, ferplus, ferv39k, folder, hub, mafw, rafdb),
+        webdataset,
+    )
 }
 
 
