@@ -251,6 +251,8 @@ class FaceDataset(Component, ABC):
         if not isinstance(values, np.ndarray) or values.shape not in ((count,), (count, len(found.names))):
             shape = getattr(values, "shape", type(values).__name__)
             raise DataError(f"{where} are {shape}, not ({count},) or ({count}, {len(found.names)})")
+        if values.ndim == 1 and values.dtype.kind not in "iu":
+            raise DataError(f"{where} are {values.dtype}; one class per frame is a whole number")
         return Labels(found.names, read_only(values.astype(np.int64 if values.ndim == 1 else np.float32, copy=False)))
 
     def images(self, rows: np.ndarray) -> list[np.ndarray | None]:

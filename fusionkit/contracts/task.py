@@ -74,6 +74,7 @@ class Task(Component, ABC):
             them. Fusions of class probabilities and fitted fusions need it.
         discrete: whether the classes of the distributions are labelled. Smoothers that decide for classes, or learn
             from them, need it.
+        labels: name by which data sets give the labels; empty for the name of the task.
         loss_options: names of the fields of :class:`LossOptions` that :meth:`criterion` uses.
     """
 
@@ -85,6 +86,7 @@ class Task(Component, ABC):
     least: ClassVar[float] = 0.0
     exclusive: ClassVar[bool] = False
     discrete: ClassVar[bool] = True
+    labels: ClassVar[str] = ""
     loss_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -93,6 +95,8 @@ class Task(Component, ABC):
     @property
     def parts(self) -> str:
         """Plural of ``part``."""
+        if self.part.endswith("y"):
+            return f"{self.part[:-1]}ies"
         return f"{self.part}{'es' if self.part.endswith('s') else 's'}"
 
     @property
@@ -237,7 +241,7 @@ class Task(Component, ABC):
         return None
 
     def ceiling(self, values: np.ndarray) -> tuple[str, float] | None:
-        """Return what limits the metric on these labels (n, ...), in words, and the limit; None, the default."""
+        """Return what the metric on labels (n, ...) is compared with, in words, and its value; None, the default."""
         return None
 
     # -- what the kernel calls -------------------------------------------------------------------------------------

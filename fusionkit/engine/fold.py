@@ -121,7 +121,8 @@ def _open_task(source: Source, spec: Spec) -> tuple[Task, np.ndarray]:
         ConfigError: if the options of the task are refused.
         DataError: if the data set has no labels of the task, or the task refuses one.
     """
-    labels: Labels | None = source.dataset.task_labels(spec.name)
+    cls: type[Task] = TASKS.get(spec.name)
+    labels: Labels | None = source.dataset.task_labels(cls.labels or spec.name)
     if labels is None:
         known = [name for name in TASKS.names() if source.dataset.task_labels(name) is not None]
         raise DataError(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toy_components import toy_house  # noqa: F401
+from toy_components import registered, toy_house  # noqa: F401
 from toy_tasks import divided, expression
 
-from fusionkit.engine.fold import FoldData
+from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.source import open_source
+from fusionkit.errors import DataError
+from fusionkit.registry import TASKS
 from fusionkit.registry.spec import Spec
+from fusionkit_tasks.expression import Expression
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -51,3 +54,21 @@ def test_the_prior_is_the_class_shares_of_the_training_frames(fold_data: FoldDat
     labels = fold_data.rows.train_label
     assert fold_data.prior.tolist() == [float(np.mean(labels == c)) for c in range(3)]
     assert fold_data.task.outputs == 3
+
+
+def test_another_task_on_the_labels_of_one_that_data_sets_know() -> None:
+    class Strict(Expression):
+        """Macro-F1 counts only classes that are always right."""
+
+        labels = "expression"
+
+        def scores(self, counts: np.ndarray) -> np.ndarray:
+            return (super().scores(counts) == 1).astype(float)
+
+    with registered(TASKS, "toy-strict", Strict):
+        folds, _ = open_folds(Spec("toy-blobs"), Spec("official"), None, Spec("toy-strict"))
+    usual, _ = open_folds(Spec("toy-blobs"), Spec("official"), None)
+    assert type(folds[0].task) is Strict
+    np.testing.assert_array_equal(folds[0].values, usual[0].values)
+    with pytest.raises(DataError, match=r"no labels of task votes \(it has those of expression"):
+        open_folds(Spec("toy-blobs"), Spec("official"), None, Spec("votes"))
