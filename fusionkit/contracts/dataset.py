@@ -126,6 +126,10 @@ class FaceDataset(Component, ABC):
         """
         return Labels(self.classes, self.frames.label) if task == "expression" else None
 
+    def labels_hint(self, task: str) -> str:
+        """Return how to get labels of a task that :meth:`labels` does not give, for messages; empty, the default."""
+        return ""
+
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Read the images of some rows.
 

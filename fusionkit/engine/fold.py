@@ -125,9 +125,8 @@ def _open_task(source: Source, spec: Spec) -> tuple[Task, np.ndarray]:
     labels: Labels | None = source.dataset.task_labels(cls.labels or spec.name)
     if labels is None:
         known = [name for name in TASKS.names() if source.dataset.task_labels(name) is not None]
-        raise DataError(
-            f"data set {source.spec} has no labels of task {spec.name}", hint=f"it has those of {', '.join(known)}"
-        )
+        hint = source.dataset.labels_hint(spec.name) or f"it has those of {', '.join(known)}"
+        raise DataError(f"data set {source.spec} has no labels of task {spec.name}", hint=hint)
     task: Task = TASKS.build(spec, names=labels.names)
     if problem := task.problem(labels.values):
         raise DataError(f"data set {source.spec}: {problem}")

@@ -237,6 +237,12 @@ class AffWild2(FaceDataset):
                 labels[there] = file.label[rows.number[there] - 1]
         return Labels(challenge.parts, np.concatenate(values))
 
+    def labels_hint(self, task: str) -> str:
+        """Return the challenge that has labels of a task."""
+        named = [each.name for each in self._challenges]
+        found = next((each.name for each in CHALLENGES.values() if each.task == task and each.name not in named), "")
+        return f"add challenge {found}: challenges=[{','.join([*named, found])}]" if found else ""
+
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Return crops, RGB uint8 (H, W, 3); None for a crop that is missing or cannot be decoded."""
         return [read_image(path) if path else None for path in map(self._path, rows.tolist())]

@@ -78,6 +78,8 @@ def test_other_challenges_change_nothing_unless_they_are_named(tmp_path):
     data = AffWild2(str(tmp_path))
     assert (data.table().digest(), data.fingerprint(), data.content()) == before
     assert data.task_labels("valence-arousal") is None
+    assert data.labels_hint("valence-arousal") == "add challenge VA: challenges=[EXPR,VA]"
+    assert data.labels_hint("votes") == ""
     assert list(data.problems()) == []
 
 
