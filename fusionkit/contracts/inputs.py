@@ -83,7 +83,12 @@ class WatchedTensors:
             for (name, value), before in zip(self._tensors.items(), self._writes, strict=True)
             if _writes(value) != before
         ]
-        return written or [name for name, value in self._content.items() if not self._tensors[name].equal(value)]
+        return written or [name for name, value in self._content.items() if not _same(self._tensors[name], value)]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of a shape have equal values; NaN, a label that is not there, equals NaN."""
+    return one.equal(other) or bool(((one == other) | one.isnan() & other.isnan()).all())
 
 
 def _writes(value: Tensor) -> int:
