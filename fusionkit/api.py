@@ -210,6 +210,7 @@ def bench(
     *,
     datasets: Any = None,
     task: Any = None,
+    labels: Literal["frame", "clip"] | None = None,
     split: Any = None,
     extractor: Any = None,
     backbones: Any = None,
@@ -245,6 +246,7 @@ def bench(
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
         datasets: one or several data sets, as :func:`from_arrays` returns one.
         task: what is predicted: ``expression``, ``votes``, ``action-units`` or ``valence-arousal``.
+        labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
         split: ``official``, ``holdout:...``, ``kfold:...`` or ``cross:...``.
         extractor: one or several region extractors.
         backbones: one or several backbones; a dict from views to backbones gives each view its own.
@@ -291,6 +293,7 @@ def bench(
     keys = {
         "datasets": datasets,
         "task": task,
+        "labels": labels,
         "split": split,
         "extractor": extractor,
         "backbones": backbones,

@@ -180,6 +180,15 @@ Task = Annotated[
         rich_help_panel=AXES,
     ),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="What has one label, one prediction and one score: frame or clip. A head of clips learns from mean and "
+        f"standard deviation of a clip's embeddings. {_CONFIG}",
+        rich_help_panel=AXES,
+    ),
+]
 Split = Annotated[
     list[str] | None,
     typer.Option(

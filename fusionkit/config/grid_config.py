@@ -22,6 +22,8 @@ MOST_DIVIDED = 12  # views of --subsets; 12 have 4,095 subsets
 EXPRESSION = Spec("expression")  # the task that is meant without another
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
+Labelled = Literal["frame", "clip"]
+LABELLED: tuple[str, ...] = get_args(Labelled)  # what has one label, one prediction and one score
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class GridConfig:
         reference: baseline row of ``delta``: None, ``main`` (the main view alone with a linear head), or a region set
             with the first fusion.
         impute: how a frame without any view gets its prediction; one of :data:`IMPUTE`.
+        labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
         plugins: Python files that register components; every process loads them.
         modules: importable modules that register components.
     """
@@ -87,6 +90,7 @@ class GridConfig:
     limit: int | None
     impute: str = IMPUTE[0]
     task: Spec = EXPRESSION
+    labels: str = LABELLED[0]
     plugins: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
 
@@ -108,6 +112,7 @@ class GridConfig:
             "reference": region_text(reference) if isinstance(reference, tuple) else reference or "none",
             "limit": self.limit,
             **({} if self.impute == IMPUTE[0] else {"impute": self.impute}),
+            **({} if self.labels == LABELLED[0] else {"labels": self.labels}),
         }
 
     def digest(self) -> str:
@@ -155,6 +160,7 @@ class _GridResolver(Resolver):
             name=name,
             datasets=datasets,
             task=self._task(),
+            labels=self.option("labels", Labelled),
             split=self.split(),
             extractors=extractors,
             backbones=self._backbones(),

@@ -9,6 +9,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "bench": {
         "datasets": "synthetic",
         "task": "expression",
+        "labels": "frame",
         "split": "auto",
         "extractor": "template:layout=emotic",
         "backbones": "hog",

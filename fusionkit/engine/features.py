@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -83,6 +84,19 @@ class FoldRows:
     def timeline(self, rows: np.ndarray) -> Timeline:
         """Return clip and number of some rows."""
         return Timeline(self.clip[rows], self.number[rows])
+
+    def of_clips(self) -> FoldRows:
+        """Return the first row of each clip in each part, with its label and unit."""
+        train, dev, test = (clip_edges(self.clip[rows])[:-1] for rows in (self.train, self.dev, self.test))
+        return replace(
+            self,
+            train=self.train[train],
+            train_label=self.train_label[train],
+            train_unit=self.train_unit[train],
+            dev=self.dev[dev],
+            dev_label=self.dev_label[dev],
+            test=self.test[test],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,8 +366,100 @@ def load_features(
     return FoldFeatures(train, dev, test, mean, scale, size, memory)
 
 
+def load_clip_features(
+    store: EmbeddingStore, keys: dict[str, str], rows: FoldRows, *, standardize: bool, memory: int
+) -> FoldFeatures:
+    """Return features of the clips of one fold: embeddings pooled over each clip, then imputed and standardised.
+
+    They are held in memory. Frames are read in blocks of whole clips.
+
+    Args:
+        store: where the embeddings are.
+        keys: embedding key by view name, main view first.
+        rows: frames of the fold.
+        standardize: scale each feature to mean 0 and variance 1 over the training clips that have the view.
+        memory: bytes that the features may take.
+
+    Raises:
+        CellError: if no training clip has one of the views, or the features exceed the memory.
+        DataError: if stored embeddings are missing or damaged.
+    """
+    parts = (rows.train, rows.dev, rows.test)
+    clips = sum(len(clip_edges(rows.clip[own])) - 1 for own in parts)
+    size = 8 * clips * sum(int(np.prod(shape)) for shape, _ in _formats(store, keys, rows.train).values())
+    if size > memory:
+        raise CellError(
+            f"features of {clips:,} clips need {size / 2**30:.1f} GiB, above the limit of {memory / 2**30:.1f} GiB",
+            hint="raise --memory",
+        )
+    scaling: dict[str, Scaling] = {}
+    held = [FeaturesInMemory({}, {}) for _ in parts]
+    for name, key in keys.items():
+        for features, own in zip(held, parts, strict=True):
+            features.views[name] = pooled(partial(store.read, key), own, rows.clip[own])
+        scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
+        for features in held:
+            features.present[name] = scaling[name].apply(features.views[name])
+    train, dev, test = held
+    mean = {name: item.mean for name, item in scaling.items()}
+    scale = {name: item.scale for name, item in scaling.items()}
+    return FoldFeatures(train, dev, test, mean, scale, size, memory)
+
+
+def pooled(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Return mean and standard deviation of a view's embeddings over each clip, from the frames that have the view.
+
+    Args:
+        read: returns the embeddings (k, D) of some rows; a row of NaN is a missing view.
+        rows: (n,) the frames, those of a clip next to each other.
+        clip: (n,) clip of each frame.
+
+    Returns:
+        (clips, 2 D) float32: means, then standard deviations, computed in float64; NaN for a clip without the view.
+    """
+    edges = clip_edges(clip)
+    found: list[np.ndarray] = []
+    first = 0
+    while first < len(edges) - 1:
+        last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BLOCK, "right")) - 1)
+        start = edges[first]
+        block = read(rows[start : edges[last]])
+        found += [_statistics(block[a - start : b - start]) for a, b in pairwise(edges[first : last + 1].tolist())]
+        first = last
+    out = aligned((len(found), len(found[0]) if found else 0))
+    out[:] = found
+    return out
+
+
+def _statistics(values: np.ndarray) -> np.ndarray:
+    """Return mean and standard deviation, (2 D,) float64, of the rows of (k, D) that are not missing."""
+    there = values[present_rows(values)].astype(np.float64)
+    if not len(there):
+        return np.full(2 * values.shape[1], np.nan)
+    return np.concatenate([there.mean(0), there.std(0)])
+
+
+def clip_edges(clip: np.ndarray) -> np.ndarray:
+    """Return the first row of each clip, and the number of rows, (clips + 1,) int64, from the clip (n,) of each row."""
+    return np.flatnonzero(np.r_[True, clip[1:] != clip[:-1], True]) if len(clip) else np.zeros(1, np.int64)
+
+
 class Embeddings(ABC):
     """Embeddings of n new frames, by view, before scaling. Each head applies its own scaling."""
+
+    @abstractmethod
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the embeddings of a view of some frames, (k, D_v) or (k, K, D_v); a missing view is a row of NaN."""
+
+    def of_clips(self, names: Iterable[str], clip: np.ndarray) -> EmbeddingsInMemory:
+        """Pool the embeddings of each clip, as :func:`pooled`.
+
+        Args:
+            names: of the views.
+            clip: (n,) clip of each frame.
+        """
+        rows = np.arange(len(clip))
+        return EmbeddingsInMemory({name: pooled(partial(self.read, name), rows, clip) for name in names})
 
     @abstractmethod
     def features(self, scaling: dict[str, Scaling]) -> FrameFeatures:
@@ -369,6 +475,11 @@ class EmbeddingsInMemory(Embeddings):
     """Embeddings in memory: (n, D_v) or (n, K, D_v) float32 by view; a missing view is a row of NaN."""
 
     values: Arrays
+
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the embeddings of a view of some frames."""
+        found: np.ndarray = self.values[name][rows]
+        return found
 
     def features(self, scaling: dict[str, Scaling]) -> FeaturesInMemory:
         """Return a scaled copy."""
@@ -393,6 +504,10 @@ class EmbeddingsInStore(Embeddings):
     store: EmbeddingStore
     keys: dict[str, str]
     rows: np.ndarray
+
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return the embeddings of a view of some frames."""
+        return self.store.read(self.keys[name], self.rows[rows])
 
     def features(self, scaling: dict[str, Scaling]) -> FeaturesInStore:
         """Return features that are read and scaled batch by batch."""

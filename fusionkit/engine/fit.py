@@ -36,12 +36,12 @@ from fusionkit.engine.features import (
     StreamedBatches,
     Timeline,
     batches_of,
+    clip_edges,
     on_device,
 )
 from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
     PREDICTED,
-    clip_edges,
     context,
     described,
     prediction_windows,
@@ -173,7 +173,7 @@ class Training:
         self.row = torch.from_numpy(rows.train[kept]).to(device)
         times = rows.timeline(rows.train[kept])
         self.clip, self.number = torch.from_numpy(times.clip).to(device), torch.from_numpy(times.number).to(device)
-        self.edges = clip_edges(times.clip)
+        self.edges = clip_edges(times.clip).tolist()
         self.dev_timeline, self.test_timeline = rows.timeline(rows.dev), rows.timeline(rows.test)
         self.batch_size = recipe.batch_of(len(kept))
         self.train: Batches = like.train if like else batches_of(features.train, device)
@@ -392,7 +392,7 @@ def _window_logits(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows (b,) and their logits (b, C), until there were all that have a view."""
     seen = np.flatnonzero(features.seen)
-    windows = prediction_windows(clip_edges(timeline.clip[seen]), fusion.window, causal=fusion.causal)
+    windows = prediction_windows(clip_edges(timeline.clip[seen]).tolist(), fusion.window, causal=fusion.causal)
     groups = list(window_batches(windows, PREDICTED))
     drawn = [torch.from_numpy(seen)[rows_of(group)] for group in groups]
     for group, rows, (views, present) in zip(groups, drawn, batches.drawn(drawn), strict=True):

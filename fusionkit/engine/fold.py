@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.config.grid_config import EXPRESSION
+from fusionkit.config.grid_config import EXPRESSION, LABELLED
 from fusionkit.config.splits import Fold, divide
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.contracts.task import Labels, Task
-from fusionkit.engine.features import FoldRows
+from fusionkit.engine.features import FoldRows, clip_edges
 from fusionkit.engine.score import SealedLabels
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError
@@ -30,8 +30,9 @@ class FoldData:
 
     Attributes:
         task: the prediction task.
-        values: (N, ...) labels of the task, of the rows of the source.
+        values: (N, ...) labels of the task, of the rows of the source; where clips are labelled, that of its clip.
         task_spec: name and options of the task.
+        labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
     """
 
     source: Source
@@ -39,10 +40,11 @@ class FoldData:
     task: Task
     values: np.ndarray
     task_spec: Spec = EXPRESSION
+    labels: str = LABELLED[0]
 
     @cached_property
     def rows(self) -> FoldRows:
-        """Rows of every part, labels of train and dev: what training may use."""
+        """Frames of every part, labels of train and dev: what training may use."""
         table, values = self.source.table, self.values
         train = self.fold.rows("train")
         train = train[self.task.labelled(values[train])]
@@ -59,37 +61,44 @@ class FoldData:
         )
 
     @cached_property
+    def scored(self) -> FoldRows:
+        """Rows that have one prediction each: all frames, or the first frame of each clip."""
+        return self.rows if self.labels == "frame" else self.rows.of_clips()
+
+    @cached_property
     def labels_digest(self) -> str:
         """Hash of the names of the parts and of all labels (16 hex digits)."""
         state = hashlib.sha256("\n".join(self.task.names).encode())
         state.update(np.ascontiguousarray(self.values).tobytes())
+        if self.labels != "frame":
+            state.update(self.labels.encode())
         return state.hexdigest()[:16]
 
     @cached_property
     def dev_table(self) -> FrameTable:
-        """Dev frames, with their labels."""
-        return self.source.table.take(self.rows.dev)
+        """Dev frames, with their labels; the first of each clip where clips are labelled."""
+        return self.source.table.take(self.scored.dev)
 
     @cached_property
     def test_table(self) -> FrameTable:
-        """Test frames, every label -1."""
-        table = self.source.table.take(self.rows.test)
+        """Test frames, every label -1; the first of each clip where clips are labelled."""
+        table = self.source.table.take(self.scored.test)
         return replace(table, label=np.full(len(table), UNLABELLED))
 
     @cached_property
     def sealed(self) -> SealedLabels:
         """Test labels, for the scorer."""
-        table, values = self.source.table.take(self.rows.test), self.values[self.rows.test]
+        table, values = self.source.table.take(self.scored.test), self.values[self.scored.test]
         return SealedLabels(values, table.unit, table.clip, self.task.labelled(values))
 
     @cached_property
     def prior(self) -> np.ndarray:
-        """(O,) prediction for a frame of which nothing is known, from the training frames: class shares."""
-        return self.task.prior(self.rows.train_label)
+        """(O,) prediction where nothing is known, from the training frames or clips: class shares."""
+        return self.task.prior(self.scored.train_label)
 
 
 def open_folds(
-    dataset: Spec, split: Spec, limit: int | None, task: Spec = EXPRESSION
+    dataset: Spec, split: Spec, limit: int | None, task: Spec = EXPRESSION, labels: str = LABELLED[0]
 ) -> tuple[tuple[FoldData, ...], list[str]]:
     """Open a data set, with the labels of a task, and divide it.
 
@@ -102,16 +111,59 @@ def open_folds(
     """
     source = open_source(dataset, limit)
     built, values = _open_task(source, task)
+    if labels == "clip":
+        values = _clip_values(source, built, values)
     try:
         folds, warnings = divide(split, source.table, built, values, source.composites())
     except DataError as error:
         raise DataError(f"data set {dataset}: {error}") from error
-    return tuple(FoldData(source, fold, built, values, task) for fold in folds), [*_data_warnings(source), *warnings]
+    if labels == "clip":
+        _check_whole_clips(source, folds)
+    opened = tuple(FoldData(source, fold, built, values, task, labels) for fold in folds)
+    return opened, [*_data_warnings(source), *warnings]
 
 
-def described(description: Mapping[str, Any]) -> tuple[Spec, int | None, Spec]:
-    """Return split, limit and task of a grid, from its description in ``grid.json``."""
-    return Spec.parse(description["split"]), description["limit"], Spec.parse(description["task"])
+def described(description: Mapping[str, Any]) -> tuple[Spec, int | None, Spec, str]:
+    """Return split, limit, task and what is labelled of a grid, from its description in ``grid.json``."""
+    split, task = Spec.parse(description["split"]), Spec.parse(description["task"])
+    return split, description["limit"], task, description.get("labels", LABELLED[0])
+
+
+def _clip_values(source: Source, task: Task, values: np.ndarray) -> np.ndarray:
+    """Return labels (N, ...) in which every frame has the label of its clip, that of its labelled frames.
+
+    Raises:
+        DataError: if two frames of a clip have different labels.
+    """
+    table, found = source.table, values.copy()
+    labelled, edges = task.labelled(values), clip_edges(source.table.clip_index)
+    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        own = np.flatnonzero(labelled[start:stop]) + start
+        if not len(own):
+            continue
+        differ = [row for row in own if not np.array_equal(values[row], values[own[0]], equal_nan=values.ndim > 1)]
+        if differ:
+            frames = f"frames {table.number[own[0]]} and {table.number[differ[0]]}"
+            raise DataError(
+                f"data set {source.spec}: {frames} of clip {table.clip[start]} have different labels, and "
+                "labels = clip needs one label a clip",
+                hint="use labels = frame",
+            )
+        found[start:stop] = values[own[0]]
+    return found
+
+
+def _check_whole_clips(source: Source, folds: list[Fold]) -> None:
+    """Raise :class:`DataError` if frames of one clip are in different parts of a fold."""
+    clip = source.table.clip_index
+    for fold in folds:
+        cut = np.flatnonzero((clip[1:] == clip[:-1]) & (fold.part[1:] != fold.part[:-1]))
+        if len(cut):
+            name = source.table.clip[cut[0]]
+            raise DataError(
+                f"data set {source.spec}: split {fold.name} cuts clip {name}, and labels = clip needs whole clips",
+                hint="use split = holdout, or labels = frame",
+            )
 
 
 def _open_task(source: Source, spec: Spec) -> tuple[Task, np.ndarray]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,9 +130,3 @@ def described(windows: Sequence[Window], number: Tensor) -> Windows:
     """Return the windows as a fusion gets them; ``number`` is (N,), of :func:`rows_of`."""
     lengths = torch.tensor([len(window) for window in windows])
     return Windows(torch.arange(len(windows)).repeat_interleave(lengths), number)
-
-
-def clip_edges(clip: np.ndarray) -> list[int]:
-    """Return the first row of each clip, and the number of rows, from the clip (n,) of each row."""
-    edges: list[int] = np.flatnonzero(np.r_[True, clip[1:] != clip[:-1], True]).tolist() if len(clip) else [0]
-    return edges

@@ -27,6 +27,7 @@ class Axes:
     recipe: str
     smoother: str
     task: str = "expression"
+    labels: str = "frame"
 
     @property
     def name(self) -> str:

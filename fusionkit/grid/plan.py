@@ -8,11 +8,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.grid_config import IMPUTE, BackboneChoice, GridConfig
+from fusionkit.config.grid_config import IMPUTE, LABELLED, BackboneChoice, GridConfig
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.views import FACE, View, arrange
+from fusionkit.contracts.dataset import FrameTable
 from fusionkit.engine import fit, score, smooth
 from fusionkit.engine.embed import Embedding, backbone_fact, embedding_of
+from fusionkit.engine.features import clip_edges
 from fusionkit.engine.fold import FoldData, open_folds
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError
@@ -186,10 +188,10 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
     datasets: list[tuple[FoldData, ...]] = []
     notes: list[str] = []
     for spec in grid.datasets:
-        folds, warnings = open_folds(spec, grid.split, grid.limit, grid.task)
+        folds, warnings = open_folds(spec, grid.split, grid.limit, grid.task, grid.labels)
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
-        warnings = [*warnings, *smoother_warnings(grid.smoothers, folds[0].source.table)]
+        warnings = [*warnings, *smoother_warnings(grid.smoothers, _predicted(folds[0]))]
         warnings += _alignment_warnings(grid, folds[0].source)
         notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
     progress, record_of = progress or Progress(), cache(component_record)
@@ -209,7 +211,7 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
     plan = Plan(
         grid=grid,
         protocol=protocol_of((fold_data for folds in datasets for fold_data in folds), grid.impute),
-        data=[data_text(spec, grid.split, grid.limit, grid.impute) for spec in grid.datasets],
+        data=[data_text(spec, grid.split, grid.limit, grid.impute, grid.labels) for spec in grid.datasets],
         rows=list(rows.values()),
         notes=notes,
     )
@@ -252,13 +254,20 @@ def protocol_of(folds: Iterable[FoldData], impute: str) -> str:
     return digest([[[each.source.fingerprint, each.fold.digest, each.labels_digest] for each in folds], impute])
 
 
-def data_text(dataset: Spec, split: Spec, limit: int | None, impute: str) -> str:
-    """A data set, its split, and limit and imputation where they are not the default."""
+def data_text(dataset: Spec, split: Spec, limit: int | None, impute: str, labels: str = LABELLED[0]) -> str:
+    """A data set, its split, and limit, imputation and what is labelled where they are not the default."""
     return (
         f"{dataset}, split {split}"
         + (f", limit {limit}" if limit else "")
         + (f", impute {impute}" if impute != IMPUTE[0] else "")
+        + (f", labels {labels}" if labels != LABELLED[0] else "")
     )
+
+
+def _predicted(fold_data: FoldData) -> FrameTable:
+    """Return the rows of a data set that have one prediction each: all frames, or the first frame of each clip."""
+    table = fold_data.source.table
+    return table if fold_data.labels == "frame" else table.take(clip_edges(table.clip_index)[:-1])
 
 
 def _check_ready_views(grid: GridConfig, source: Source) -> None:
@@ -305,7 +314,7 @@ class _Context:
 
     @cached_property
     def smoothers(self) -> tuple[Spec, ...]:
-        return acting_smoothers(self.grid.smoothers, self.source.table)
+        return acting_smoothers(self.grid.smoothers, _predicted(self.folds[0]))
 
     def rows(self) -> Iterator[RowPlan]:
         """Reference rows, then all others; the smoother changes fastest."""
@@ -396,6 +405,7 @@ class _Context:
             recipe=sweep_text(recipes),
             smoother=str(smoother),
             task=str(grid.task),
+            labels=grid.labels,
         )
         smoother_record = self.record_of(SMOOTHERS, smoother)
         identity = {
@@ -440,6 +450,10 @@ def _check_task(plan: Plan) -> None:
 def _without_classes(head: HeadWork, recipe: dict[str, Any]) -> str:
     """Return why a fusion or the recipe does not go with the task; an empty text if they do."""
     task, spec = head.fold_data.task, head.fold_data.task_spec
+    needs = getattr(FUSIONS.get(head.fusion.name), "needs", "pooled")
+    if head.fold_data.labels == "clip" and needs != "pooled":
+        what = "neighbouring frames" if needs == "clip" else "tokens"
+        return f"fusions: {head.fusion.name} works on {what}; labels = clip gives pooled embeddings of clips"
     if not task.exclusive and FUSIONS.get(head.fusion.name).exclusive:
         return f"fusions: {head.fusion.name} gives one distribution over classes; task {spec} has none"
     if unused := task.unused(recipe):

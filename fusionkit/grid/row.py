@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_features
+from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_clip_features, load_features
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.restore import check_restored_smoother, leading_frames, restored_smoother
 from fusionkit.engine.score import score, truth_of
@@ -156,7 +156,7 @@ class RowScorer:
         logits = self.stored.logits(head).dev
         seen = ~np.isnan(logits[:, 0])
         predictions = unsmoothed(fold_data.task, logits[seen])
-        return fold_data.task.dev_metric(fold_data.rows.dev_label[seen], predictions)
+        return fold_data.task.dev_metric(fold_data.scored.dev_label[seen], predictions)
 
     @cached_property
     def chosen(self) -> Spec:
@@ -179,7 +179,7 @@ class RowScorer:
             fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
             smoother = self._smoother(spec, cell, fold_data, logits)
             probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
-            self._dev_scores[key] = fold_data.task.dev_metric(fold_data.rows.dev_label, probs)
+            self._dev_scores[key] = fold_data.task.dev_metric(fold_data.scored.dev_label, probs)
         return self._dev_scores[key]
 
     # -- scoring on test -------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class RowScorer:
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
                 hint="--memory raises it",
             )
-        fit_smoother(smoother, fold_data.dev_table, seen, x, fold_data.rows.dev_label, cell["seed"])
+        fit_smoother(smoother, fold_data.dev_table, seen, x, fold_data.scored.dev_label, cell["seed"])
         return smoother
 
     def _smoothed(
@@ -274,7 +274,8 @@ class RowScorer:
             chosen = self.candidates[self.candidate]
             keys = {view: embedding.key for view, embedding in chosen.embeddings.items()}
             standardize = chosen.recipe.standardize
-            self._features[name] = load_features(
+            load = load_features if fold_data.labels == "frame" else load_clip_features
+            self._features[name] = load(
                 self.store, keys, fold_data.rows, standardize=standardize, memory=self.memory // len(self.folds)
             )
         return self._features[name].dev if part == "dev" else self._features[name].test

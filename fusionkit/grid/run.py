@@ -323,6 +323,7 @@ class _Run:
             workers=1 if self.options.executor == "serial" else self.options.workers,
             record=head.record,
             uses=head.uses,
+            labels=head.fold_data.labels,
         )
 
     # -- smooth and score ------------------------------------------------------------------------------------------

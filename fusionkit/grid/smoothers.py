@@ -37,7 +37,7 @@ def smoother_warnings(smoothers: Sequence[Spec], table: FrameTable) -> Iterator[
     acting = acting_smoothers(smoothers, table)
     idle = [str(each) for each in smoothers if each not in acting]
     if idle and tuple(map(str, smoothers)) != DEFAULT_SMOOTHERS:
-        yield f"every clip is one frame, where {', '.join(idle)} would change nothing: only rows of none are made"
+        yield f"every clip has one prediction, where {', '.join(idle)} would change nothing: only rows of none are made"
     length = median_length(table)
     spans = {spec: SMOOTHERS.build(dev_candidates(SMOOTHERS, spec)[0]).span for spec in acting}
     wide = [f"{spec} (about {span:,.0f})" for spec, span in spans.items() if span is not None and span > length]

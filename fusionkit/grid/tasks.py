@@ -13,7 +13,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.config.splits import check_training_labels
 from fusionkit.contracts import task as prediction
 from fusionkit.engine.embed import Embedding, embed
-from fusionkit.engine.features import FoldFeatures, FoldRows, load_features
+from fusionkit.engine.features import FoldFeatures, FoldRows, load_clip_features, load_features
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import (
     DataError,
@@ -167,6 +167,7 @@ class FitTask:
         fold: id of the fold's frames in the run folder.
         record: what the head's id depends on, stored with it.
         uses: what the head needs on new frames, stored with it.
+        labels: what has one label: ``frame`` or ``clip``.
         memory: GiB of features to hold; 0 for this process's share of the available memory.
         workers: processes that share the machine; 0 for one per core.
     """
@@ -185,6 +186,7 @@ class FitTask:
     device: str
     record: Record = field(compare=False, repr=False)
     uses: dict[str, Any] = field(compare=False, repr=False)
+    labels: str = "frame"
     memory: float = 0.0
     workers: int = 0
 
@@ -249,6 +251,7 @@ class FitTask:
             "seed": self.seed,
             "record": self.record,
             **self.uses,
+            **({} if self.labels == "frame" else {"labels": self.labels}),
             "embedding_versions": self._embedding_versions(),
             "prior": task.prior(rows.train_label).tolist(),
         }
@@ -260,12 +263,15 @@ class FitTask:
     def _features(self) -> tuple[FoldRows, FoldFeatures]:
         """Rows and features of the fold. The last ones are kept: heads on the same features follow each other."""
         limit = feature_limit(self.memory, self.workers, self.device)
-        asked = (self.folder, self.cache, self.fold, self.keys, self.recipe.standardize, limit)
+        asked = (self.folder, self.cache, self.fold, self.keys, self.recipe.standardize, self.labels, limit)
         if asked not in _FEATURES:
             _FEATURES.clear()  # before others are read: there may be memory for one fold only
             rows = RunFolder(self.folder).read_fold(self.fold)
             store, standardize = EmbeddingStore(self.cache), self.recipe.standardize
-            _FEATURES[asked] = rows, load_features(store, dict(self.keys), rows, standardize=standardize, memory=limit)
+            of_clips = self.labels == "clip"
+            load = load_clip_features if of_clips else load_features
+            features = load(store, dict(self.keys), rows, standardize=standardize, memory=limit)
+            _FEATURES[asked] = rows.of_clips() if of_clips else rows, features
         return _FEATURES[asked]
 
     def _embedding_versions(self) -> list[Versions]:

@@ -21,7 +21,7 @@ from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.results import RunResults, pooled
-from fusionkit.predict.predictor import Predictor, one_thread
+from fusionkit.predict.predictor import Predictor, one_thread, require_frames
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.registry.spec import Spec
@@ -82,6 +82,7 @@ class ModelUnderTest:
     ) -> None:
         self.match = find_row(results.grid, text)
         self.predictor: Predictor = open_cell(results.folder, text, device)
+        require_frames(self.predictor, "tested with perturbed frames")
         self.progress = progress
         self._stored = _finished(results, self.match)
         self.seeds = sorted(self._stored.counts)

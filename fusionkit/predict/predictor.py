@@ -248,9 +248,10 @@ class Predictor:
         total = np.zeros((len(table), len(self.classes)))
         with one_thread():
             for head in self.heads:
-                probs, seen = head.predict_proba(views.features(head.scaling), table, self.impute)
+                probs, seen = head.predict(views, table, self.impute)
                 total += probs
-        return Predictions(self.task, table, total / len(self.heads), seen, self.prior, self.impute)
+        imputation = "nearest" if self.heads[0].whole_clips else self.impute  # all frames of a clip are the same
+        return Predictions(self.task, table, total / len(self.heads), seen, self.prior, imputation)
 
 
 @dataclass(frozen=True)
@@ -418,8 +419,18 @@ class ClipStream:
         return mean
 
 
+def require_frames(predictor: Predictor, what: str) -> None:
+    """Raise :class:`ConfigError` if a cell predicts clips as a whole; ``what`` cannot be done with it: ``exported``."""
+    if predictor.heads[0].whole_clips:
+        raise ConfigError(
+            f"{predictor.name} cannot be {what}: it was trained with labels = clip and predicts a clip as a whole",
+            hint="choose a row of a run with labels = frame",
+        )
+
+
 def require_causal(predictor: Predictor) -> None:
     """Raise :class:`ConfigError`, with what to choose instead, if fusion or smoother of a cell uses later frames."""
+    require_frames(predictor, "streamed")
     if part := predictor.heads[0].later_frames:
         choice = "fusion" if part == "fusion" else f"smoother: {', '.join(causal_smoothers())}"
         raise ConfigError(

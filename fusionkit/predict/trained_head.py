@@ -6,14 +6,23 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.engine.features import Embeddings, FeaturesInMemory, FrameFeatures, Scaling, Timeline
+from fusionkit.engine.features import (
+    Embeddings,
+    EmbeddingsInMemory,
+    FeaturesInMemory,
+    FrameFeatures,
+    Scaling,
+    Timeline,
+    clip_edges,
+)
 from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, smooth, smoother_input
 from fusionkit.engine.windows import streamed_start
+from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
@@ -30,8 +39,10 @@ class TrainedHead(ABC):
         scaling: of the features, by view, main view first.
         smoother: of the cell, fitted.
         prior: (O,) prediction for a frame of which nothing is known.
+        whole_clips: whether a clip has one prediction, which needs all its frames.
     """
 
+    whole_clips: ClassVar[bool] = False
     seed: int
     fold: str
     scaling: dict[str, Scaling]
@@ -47,6 +58,10 @@ class TrainedHead(ABC):
         """Return (n, C) float32; rows of NaN for frames without any view. Without a table each frame is a clip."""
         features = views.features(self.scaling)
         return self._logits(features, Timeline.of(table) if table else Timeline.of_stills(len(features.seen)))
+
+    def predict(self, views: Embeddings, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the result of :meth:`predict_proba` for the embeddings of n frames."""
+        return self.predict_proba(views.features(self.scaling), table, impute)
 
     def predict_proba(self, features: FrameFeatures, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
         """Predict and smooth, clip by clip.
@@ -180,3 +195,43 @@ class FusionHead(TrainedHead):
         if isinstance(self.model, FittedFusion):
             return evaluate_fitted(self.model, features, self.fusion)
         return evaluate(self.model, batches_of(features, self.device), features, timeline, self.fusion)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipHead(FusionHead):
+    """A head that predicts a clip as a whole, from embeddings pooled over its frames. Every frame has its prediction.
+
+    Scaling, fusion and smoother work on rows that are clips.
+    """
+
+    whole_clips: ClassVar[bool] = True
+
+    def logits(self, views: Embeddings, table: FrameTable | None) -> np.ndarray:
+        """Return (n, C) float32, equal for the frames of a clip; rows of NaN for clips without any view."""
+        if table is None:
+            raise ConfigError("a head of clips needs the table of the frames")
+        edges = clip_edges(table.clip_index)
+        clips = views.of_clips(self.scaling, table.clip_index)
+        return np.repeat(super().logits(clips, table.take(edges[:-1])), np.diff(edges), axis=0)
+
+    def predict(self, views: Embeddings, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
+        """Predict each clip; a frame is seen if a frame of its clip has a view."""
+        edges = clip_edges(table.clip_index)
+        clips = views.of_clips(self.scaling, table.clip_index)
+        probs, seen = super().predict(clips, table.take(edges[:-1]), impute)
+        return np.repeat(probs, np.diff(edges), axis=0), np.repeat(seen, np.diff(edges))
+
+    def outputs(self, views: Embeddings) -> np.ndarray:
+        """Return (n, V + D) float32: presence, then embeddings; rows of NaN for frames without any view."""
+        assert isinstance(views, EmbeddingsInMemory)
+        values = [views.values[name] for name in self.scaling]
+        present = np.stack([~np.isnan(each).any(1) for each in values], 1)
+        found = np.hstack([present, *values]).astype(np.float32)
+        found[~present.any(1)] = np.nan
+        return found
+
+    def smooth_outputs(self, outputs: np.ndarray, table: FrameTable, impute: str) -> np.ndarray:
+        """Return the probabilities of :meth:`predict` from the result of :meth:`outputs`."""
+        widths = [len(self.scaling), *(len(item.mean) // 2 for item in self.scaling.values())]
+        _, *values = np.split(outputs, np.cumsum(widths)[:-1], axis=1)
+        return self.predict(EmbeddingsInMemory(dict(zip(self.scaling, values, strict=True))), table, impute)[0]

@@ -12,7 +12,10 @@ from fusionkit.report.significance import row_significance
 from fusionkit.stats.crossed import Estimate
 from fusionkit.storage.artifact import csv_bytes, write_file
 
-AXES = ("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother", "task")
+AXES = (
+    *("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother", "task"),
+    "labels",
+)
 COST_COLUMNS = (
     *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),
     *("gflops", "gflops_counter"),

@@ -25,7 +25,7 @@ from fusionkit.report.significance import few_seeds_warnings, few_units_warnings
 from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
-CONTEXT = ("task", "dataset", "split", "extractor", "backbone", "recipe")
+CONTEXT = ("task", "labels", "dataset", "split", "extractor", "backbone", "recipe")
 _TEXT_WIDTH, _LEAST_WIDTH = 140, 20  # columns
 _NAMED = 5  # rows in a warning
 _FEW_STEPS = 100  # gradient steps; at the default rate, weights hardly leave their start
@@ -90,8 +90,8 @@ def caption(results: RunResults) -> list[str]:
     varied = varying((row.axes for row in rows), CONTEXT)
     seeds = sorted({len(row.seeds) for row in rows})
     fixed = {name: getattr(rows[0].axes, name) for name in CONTEXT if name not in varied}
-    usual = (("task", "expression"), ("extractor", "none"), ("backbone", "none"))  # "none": of ready-made features
-    lines = [" · ".join(f"{name} {value}" for name, value in fixed.items() if (name, value) not in usual)]
+    usual = {"task": "expression", "labels": "frame", "extractor": "none", "backbone": "none"}  # "none": ready-made
+    lines = [" · ".join(f"{name} {value}" for name, value in fixed.items() if usual.get(name) != value)]
     lines.append(
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
         + ("; p Holm: Holm-corrected over rows" if has_claims(results) else "")
@@ -193,7 +193,9 @@ def _test_data(rows: list[Row]) -> str:
     for row in rows:
         assert row.score is not None
         units = f"{row.score.n_units:,} units (subjects or videos)"
-        counts = f"{units}, {row.means['n_clips']:,.0f} clips, {row.means['n_frames']:,.0f} frames"
+        counts = f"{units}, {row.means['n_clips']:,.0f} clips"
+        if row.axes.labels == "frame":
+            counts += f", {row.means['n_frames']:,.0f} frames"
         datasets.setdefault(counts, {}).setdefault(row.axes.dataset)
     if len(datasets) == 1:
         return f"test: {next(iter(datasets))}"

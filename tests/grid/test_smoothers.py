@@ -39,7 +39,7 @@ def table(lengths: list[int], step: int = 1) -> FrameTable:
 def test_stills_have_rows_of_none_each_once_and_a_line_says_so() -> None:
     found = plan(datasets=[STILLS], smoothers=["toy-plain", "window", "hmm", "none"], reference="none")
     assert [row.axes.smoother for row in found.rows] == ["none"]
-    (line,) = words(found, "every clip is one frame")
+    (line,) = words(found, "every clip has one prediction")
     assert "toy-plain, window, hmm would change nothing" in line
 
 

@@ -14,7 +14,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.media.clock import Clock
 from fusionkit.media.face_tracking import DetectionOptions, FaceTracker
 from fusionkit.media.video import MediaFrame
-from fusionkit.predict.predictor import ClipStream, Predictor, frame_table, one_thread
+from fusionkit.predict.predictor import ClipStream, Predictor, frame_table, one_thread, require_frames
 from fusionkit.predict.video.drawing import corners
 
 _UPRIGHT = np.eye(2, 3)  # corners of boxes are in px of the face itself
@@ -49,6 +49,7 @@ class FaceModel:
     """
 
     def __init__(self, predictor: Predictor, detection: DetectionOptions) -> None:
+        require_frames(predictor, "shown by the demo")
         if not predictor.task.exclusive:
             raise ConfigError(f"{predictor.name} does not predict one class per frame: the demo shows only such rows")
         self.predictor, self._detection = predictor, detection

@@ -40,7 +40,7 @@ from fusionkit.predict.export.manifest import (
     Manifest,
     without_folders,
 )
-from fusionkit.predict.predictor import Predictor, ViewSource
+from fusionkit.predict.predictor import Predictor, ViewSource, require_frames
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import FusionHead
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS
@@ -101,6 +101,7 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
             f"export needs {', '.join(missing)}, not installed here", hint="pip install 'fusionkit[onnx]'"
         )
     predictor = open_cell(run, text, "cpu")
+    require_frames(predictor, "exported")
     if not predictor.task.exclusive:
         raise ConfigError(f"{predictor.name} does not predict one class per frame: only such rows can be exported")
     smoother = predictor.heads[0].smoother.members[0]
