@@ -68,7 +68,7 @@ class _Ceiling:
 
     Attributes:
         gib: the ceiling, or None.
-        base: bytes in use before the ceiling was first set: the libraries.
+        base: bytes in use before there was a ceiling: the libraries.
         hit: whether the ceiling was reached.
     """
 
@@ -80,13 +80,13 @@ class _Ceiling:
 def set_ceiling(gib: float | None) -> None:
     """Limit the memory of this process beyond its libraries; None for no limit.
 
-    The memory in use at the first call counts as that of the libraries.
+    The memory in use when a limit is set, where there was none, counts as that of the libraries.
     """
     if sys.platform != "linux" or resource is None or gib == _Ceiling.gib:
         return
+    if _Ceiling.gib is None:
+        _Ceiling.base = _in_use()
     _Ceiling.gib, _Ceiling.hit = gib, False
-    if gib is not None:
-        _Ceiling.base = _Ceiling.base or _in_use()
     _limit(None if gib is None else _Ceiling.base + int(gib * GIB))
 
 

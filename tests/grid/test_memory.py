@@ -71,6 +71,7 @@ def test_peak_memory_counts_what_was_freed_again() -> None:
 
 
 GREEDY = """
+import threading
 import numpy as np, torch
 from fusionkit.errors import CellError
 from fusionkit.grid.memory import headroom, memory_exhausted, set_ceiling
@@ -100,7 +101,12 @@ try:
 except MemoryError:
     print("again")
 set_ceiling(None)
-np.ones(2**27)
+kept.append(np.ones(2**27))
+set_ceiling(0.5)  # beside the GiB that is in use now: a thread that found no memory would never start
+np.ones(2**25)
+thread = threading.Thread(target=print, args=["a thread"])
+thread.start()
+thread.join()
 """
 
 
@@ -114,6 +120,7 @@ def test_a_ceiling_is_an_error_that_names_itself_and_may_be_retried() -> None:
         "True",
         "False",
         "again",
+        "a thread",
     ]
 
 
