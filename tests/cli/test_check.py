@@ -123,7 +123,7 @@ def test_a_fusion_too_large_for_twelve_views_fails_one_check(tmp_path: Path) -> 
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "twelve_views: ran out of memory: RuntimeError" in text
-    assert "34 checks: 29 passed, 1 failed" in text
+    assert "37 checks: 30 passed, 1 failed" in text
 
 
 def test_a_check_that_hangs_or_ends_its_process_fails_and_the_next_component_is_checked(tmp_path: Path) -> None:
