@@ -21,6 +21,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 # What commands and workers would import for more than a moment; torch imports its compiler at the first training step.
+from fusionkit.grid.tasks import single_thread
+
 LIBRARIES = (
     "fusionkit.engine.fit",
     "fusionkit.grid.run",
@@ -49,7 +51,9 @@ class ForkedCommand:
         self.process = multiprocessing.get_context("fork").Process(target=self._run, args=(folder, before))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)  # of other threads
+            undo = single_thread()  # a pool of threads does not survive a fork, and its copy could not be ended
             self.process.start()
+            undo()
 
     def wait(self) -> CompletedProcess[str]:
         """Wait for its end; kill it if that does not come."""
@@ -75,11 +79,9 @@ class ForkedCommand:
         warnings.simplefilter("ignore")
         _fork_workers()
         from fusionkit.cli import main
-        from fusionkit.grid.tasks import single_thread
         from fusionkit.report.page import write
 
         write.write_report = lambda *_, **__: Path()
-        single_thread()  # a pool of threads does not survive a fork
         before()
         sys.argv = ["fusionkit", *self.words]
         main()
