@@ -33,7 +33,7 @@ GROUP = get_command(app)
 # They name weights, frames that a detector finds, a run, or a challenge's file that only the reader has.
 PARSED_ONLY = re.compile(
     r"\.\.\.|\.pth|weights\.safetensors|best/backbone|yunet|insightface|onnx:|cropped_aligned|every=10|\bsubmit\b|\bexport\b|\$head"
-    r"|compare swaps A B|fer-fusions|compare over-time"
+    r"|compare swaps A B|fer-fusions|compare over-time|\$task|compare tasks-|root=DFEW"
 )
 
 

@@ -299,7 +299,7 @@ def test_a_dataclass_checks_the_fields_of_a_base_from_another_module() -> None:
     class Derived(FinetuneRunSection):
         more: int = 1
 
-    assert check_options(Derived, {"workers": -1}) == ["option workers = -1 must be at least 0"]
+    assert check_options(Derived, {"workers": -1}) == ["option workers = -1 must be at least 0 and at most 1024"]
 
 
 @pytest.mark.parametrize(
