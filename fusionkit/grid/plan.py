@@ -348,6 +348,7 @@ class _Context:
             "data": self.source.record,
             "views": {name: {**embedding.record, "data": None} for name, embedding in embeddings.items()},
             "task": self.record_of(TASKS, self.grid.task),
+            "labels": self.folds[0].labels_digest,
             "fusion": self.record_of(FUSIONS, fusion),
             "device": self.device.partition(":")[0],
         }

@@ -241,13 +241,14 @@ def submission_faults(path: Path, template: Template) -> Iterator[str]:
         yield f"{path}:1: the header is {header[:120]!r}; expected {template.header!r}"
     rows = {location: row for row, location in enumerate(template.locations())}
     found_on = np.zeros(len(template), np.int32)  # line of the file by row of the template; 0: missing
+    wide = template.wide and "," in (next((value for _, _, value in read_rows(path)), "") or "")
     last = -1
     for line, location, value in read_rows(path):
         row = rows.get(location, -1)
         if row < 0:
             yield f"{path}:{line}: {location[:120]!r} is not in the template"
             continue
-        if fault := _value_fault(value, template):
+        if fault := _value_fault(value, len(template.classes), wide=wide):
             yield f"{path}:{line}: {fault}"
         if found_on[row]:
             yield f"{path}:{line}: {location!r} is a duplicate of line {found_on[row]}"
@@ -265,11 +266,10 @@ def _missing(path: Path, template: Template, locations: Iterable[str], found_on:
             yield f"{template.path}:{line}: {location!r} is missing from {path}"
 
 
-def _value_fault(value: str | None, template: Template) -> str:
-    classes = len(template.classes)
+def _value_fault(value: str | None, classes: int, *, wide: bool) -> str:
     if value is None:
         return "comma and class number are missing"
-    if template.wide:
+    if wide:
         return "" if _are_values(value, classes) else f"{value[:40]!r} is not {classes} numbers from -1 to 1"
     if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS and int(value) < classes:
         return ""

@@ -14,7 +14,7 @@ from fusionkit.registry import BACKBONES, DATASETS, FUSIONS, SMOOTHERS
 from fusionkit.registry.plugin_file import load_plugin_file
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import component_identity, digest
-from fusionkit.storage.record import component_record, distribution_of
+from fusionkit.storage.record import component_record, distribution_of, identity_of
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -68,6 +68,7 @@ def test_the_name_of_a_head_is_the_digest_of_what_its_record_holds() -> None:
         "fold": head.record["fold"]["digest"],
         "embeddings": [[name, embedding.key] for name, embedding in head.embeddings.items()],
         "fusion": fusion,
+        "task": identity_of(head.record["task"]),
     }
     del parts["views"]
     assert digest(parts)[:12] == head.id

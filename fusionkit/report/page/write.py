@@ -53,7 +53,12 @@ _HEAD = 2_000  # bytes of a page that hold its head
 
 
 def write_report(
-    results: RunResults, data: RunData | None = None, path: Path | None = None, *, pictures: bool = True
+    results: RunResults,
+    data: RunData | None = None,
+    path: Path | None = None,
+    *,
+    pictures: bool = True,
+    content: str | None = None,
 ) -> Path:
     """Write the report of a run folder and return its path.
 
@@ -62,13 +67,14 @@ def write_report(
         data: opened data sets; without them the page has no timelines and no pictures.
         path: output file. Default: ``report.html`` in the run folder.
         pictures: include frames of the data sets.
+        content: hash of what the page shows, if it is known.
 
     Raises:
         StorageError: if the file cannot be written.
     """
     file = path or results.folder.path / "report.html"
     data = data or _UNOPENED
-    content = _content(results, data, with_pictures=pictures)
+    content = content or _content(results, data, with_pictures=pictures)
     write_file(file, _page(results, data, content, with_pictures=pictures).encode())
     return file
 
@@ -88,7 +94,7 @@ def report_or_line(results: RunResults, data: RunData | None) -> list[str]:
         # Timelines call data sets and smoothers.
         with bounded_output(), catch_warnings(record=True) as lost:
             simplefilter("always", FusionKitWarning)
-            write_file(file, _page(results, data, content, with_pictures=True).encode())
+            write_report(results, data, content=content)
     except Exception as error:  # noqa: BLE001  (a run must not be lost because a figure cannot be drawn)
         return [f"report.html was not written: {cause_of(error)}; see fusionkit report --debug"]
     return [str(each.message) for each in lost if issubclass(each.category, FusionKitWarning)]
