@@ -21,7 +21,10 @@ KINDS = {
     *(f"heads/{name}" for name in ("head.safetensors", "dev_logits.npy", "test_logits.npy", "test_complete.npy")),
     *("heads/head.json", "heads/cost.json", "heads/done.json"),
     *("cells/cell.json", "cells/counts.npz", "cells/done.json"),
-    *(f"folds/{name}.npy" for name in ("train", "train_label", "train_unit", "dev", "dev_label", "test")),
+    *(
+        f"folds/{name}.npy"
+        for name in ("train", "train_label", "train_unit", "dev", "dev_label", "test", "clip", "number")
+    ),
     *("folds/done.json", "failures/*.json", "failures/*.txt"),
     *("grid.json", "grid.copy.json", "results.csv", "cells.csv", "costs.csv"),
 }
