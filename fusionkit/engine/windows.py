@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from fusionkit.contracts.fusion import Windows
+    from fusionkit.contracts.fusion import Windows
 
 PREDICTED = 1024  # frames per batch of windows where nothing is trained
 
@@ -89,6 +91,8 @@ def training_windows(edges: Sequence[int], size: int, generator: torch.Generator
         size: largest number of rows of a window.
         generator: of the random draws.
     """
+    import torch
+
     found = []
     offsets = torch.randint(1, size + 1, (len(edges) - 1,), generator=generator).tolist()
     for (first, end), offset in zip(pairwise(edges), offsets, strict=True):
@@ -113,11 +117,15 @@ def window_batches(windows: Sequence[Window], frames: int) -> Iterator[list[Wind
 
 def rows_of(windows: Sequence[Window]) -> Tensor:
     """Return the rows of all windows, one after the other: (N,) int64."""
+    import torch
+
     return torch.cat([torch.arange(window.start, window.stop) for window in windows])
 
 
 def used(windows: Sequence[Window]) -> Tensor:
     """Return which of the rows of all windows are no context: (N,) bool."""
+    import torch
+
     flags = torch.zeros(sum(map(len, windows)), dtype=torch.bool)
     offset = 0
     for window in windows:
@@ -128,5 +136,9 @@ def used(windows: Sequence[Window]) -> Tensor:
 
 def described(windows: Sequence[Window], number: Tensor) -> Windows:
     """Return the windows as a fusion gets them; ``number`` is (N,), of :func:`rows_of`."""
+    import torch
+
+    from fusionkit.contracts.fusion import Windows
+
     lengths = torch.tensor([len(window) for window in windows])
     return Windows(torch.arange(len(windows)).repeat_interleave(lengths), number)
