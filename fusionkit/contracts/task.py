@@ -253,9 +253,14 @@ class Task(Component, ABC):
 
     def present(self, values: np.ndarray) -> np.ndarray:
         """Return which parts could be scored on frames with these labels: (K,) bool."""
+        found: np.ndarray = self.frames_of_parts(values) > 0
+        return found
+
+    def frames_of_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the number of frames by which each part could be scored, (K,), among those with these labels."""
         kept = values[self.labelled(values)]
         unit = np.zeros(len(kept), np.int64)
-        found: np.ndarray = self.support(self.counts(kept, np.zeros((len(kept), self.outputs)), unit, 1))[0] > 0
+        found: np.ndarray = self.support(self.counts(kept, np.zeros((len(kept), self.outputs)), unit, 1))[0]
         return found
 
     def absent(self, values: np.ndarray) -> list[str]:

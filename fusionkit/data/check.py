@@ -193,8 +193,7 @@ def _counts(
 
 def _of_task(name: str, task: Task, values: np.ndarray, mask: np.ndarray, available: np.ndarray | None) -> TaskCounts:
     rows = np.flatnonzero(mask & task.labelled(values))
-    units = np.zeros(len(rows), np.int64)
-    support = task.support(task.counts(values[rows], np.zeros((len(rows), task.outputs)), units, 1))[0]
+    support = task.frames_of_parts(values[rows])
     imageless = None if available is None else int((~available[rows]).sum())
     return TaskCounts(name, task.names, tuple(map(int, support.tolist())), len(rows), imageless)
 

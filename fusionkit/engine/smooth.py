@@ -12,7 +12,7 @@ from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.contracts.smoother import Clip, Smoother, Stream
 from fusionkit.contracts.task import Task
-from fusionkit.engine.features import FrameFeatures
+from fusionkit.engine.features import FrameFeatures, clip_edges
 from fusionkit.errors import PluginError
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
@@ -240,14 +240,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def clips(table: FrameTable) -> Iterator[slice]:
     """Yield the rows of each clip."""
-    edges = clip_edges(table)
+    edges = clip_edges(table.clip)
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield slice(start, stop)
-
-
-def clip_edges(table: FrameTable) -> np.ndarray:
-    """Return the first row of each clip, and the number of rows: (clips + 1,) int64."""
-    return np.flatnonzero(np.r_[True, table.clip[1:] != table.clip[:-1], True])
 
 
 def impute(method: str, probs: np.ndarray, have: np.ndarray, want: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -225,16 +225,10 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
 
 def _check_smoothers(grid: GridConfig, datasets: Iterable[tuple[FoldData, ...]]) -> None:
     """Raise :class:`ConfigError` for smoothers that decide for classes where the task has none."""
-    classes = {spec: SMOOTHERS.get(spec.name) for spec in grid.smoothers}
     if all(folds[0].task.discrete for folds in datasets):
         return
-    raise_for = [
-        f"smoothers: {spec.name} decides for classes; task {grid.task} has none"
-        for spec, cls in classes.items()
-        if cls.fitted or cls.discrete
-    ]
-    if raise_for:
-        raise ConfigError(raise_for)
+    if names := [spec.name for spec in grid.smoothers if (cls := SMOOTHERS.get(spec.name)).fitted or cls.discrete]:
+        raise ConfigError([f"smoothers: {name} decides for classes; task {grid.task} has none" for name in names])
 
 
 def _alignment_warnings(grid: GridConfig, source: Source) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fusionkit.config.keys import DEFAULT_SMOOTHERS
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.engine.smooth import clip_edges
+from fusionkit.engine.features import clip_edges
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
 from fusionkit.registry.sweep import dev_candidates
@@ -21,7 +21,7 @@ def acting_smoothers(smoothers: Sequence[Spec], table: FrameTable) -> tuple[Spec
 
     Where every clip is one frame, as in a data set of stills, a smoother of probabilities or logits changes nothing.
     """
-    stills = len(clip_edges(table)) == len(table) + 1
+    stills = len(clip_edges(table.clip)) == len(table) + 1
     return tuple(dict.fromkeys(NO_SMOOTHER if stills and _smooths_predictions(each) else each for each in smoothers))
 
 
@@ -50,7 +50,7 @@ def smoother_warnings(smoothers: Sequence[Spec], table: FrameTable) -> Iterator[
 
 def median_length(table: FrameTable) -> float:
     """Return the median length of clips, in frame numbers from the first frame to the last."""
-    edges = clip_edges(table)
+    edges = clip_edges(table.clip)
     return float(np.median(table.number[edges[1:] - 1] - table.number[edges[:-1]] + 1))
 
 

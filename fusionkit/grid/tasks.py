@@ -344,12 +344,7 @@ def stacks(tasks: Sequence[FitTask]) -> list[FitTask | StackTask]:
     groups: dict[FitTask, list[FitTask]] = {}
     for task in tasks:
         groups.setdefault(replace(task, name="", head="", seed=0), []).append(task)
-    return [
-        found[0]
-        if len(found) == 1
-        else StackTask(f"{found[0].name} and {len(found) - 1} more", tuple(found), found[0].device)
-        for found in groups.values()
-    ]
+    return [found[0] if len(found) == 1 else StackTask.of(found) for found in groups.values()]
 
 
 Task = EmbedTask | FitTask | StackTask
