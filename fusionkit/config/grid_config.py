@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.recipe import Recipe
 from fusionkit.config.resolver import MOST, Resolver, listed, unique
 from fusionkit.config.views import RegionSet, View, parse_region_set, regions_of, subsets
@@ -19,7 +20,7 @@ from fusionkit.registry.sweep import dev_candidates, variants
 from fusionkit.storage.identity import digest
 
 MOST_DIVIDED = 12  # views of --subsets; 12 have 4,095 subsets
-EXPRESSION = Spec("expression")  # the task that is meant without another
+EXPRESSION = Spec(DEFAULTS["bench"]["task"])  # the task that is meant without another
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 Labelled = Literal["frame", "clip"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.registry.spec import Spec
 
 RANDOM_MARK = " (random weights)"  # of rows and backbones that must not pass for a result of trained weights
@@ -26,8 +27,8 @@ class Axes:
     fusion: str
     recipe: str
     smoother: str
-    task: str = "expression"
-    labels: str = "frame"
+    task: str = DEFAULTS["bench"]["task"]
+    labels: str = DEFAULTS["bench"]["labels"]
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.recipe import Recipe
 from fusionkit.errors import printable
 from fusionkit.grid.results import Row, RunResults
@@ -90,7 +91,7 @@ def caption(results: RunResults) -> list[str]:
     varied = varying((row.axes for row in rows), CONTEXT)
     seeds = sorted({len(row.seeds) for row in rows})
     fixed = {name: getattr(rows[0].axes, name) for name in CONTEXT if name not in varied}
-    usual = {"task": "expression", "labels": "frame", "extractor": "none", "backbone": "none"}  # "none": ready-made
+    usual = {**{name: DEFAULTS["bench"][name] for name in ("task", "labels")}, "extractor": "none", "backbone": "none"}
     lines = [" · ".join(f"{name} {value}" for name, value in fixed.items() if usual.get(name) != value)]
     lines.append(
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"
