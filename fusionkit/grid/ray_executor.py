@@ -41,10 +41,9 @@ class RayExecutor:
 
     Args:
         address: of a running Ray: ``auto``, ``host:port`` or ``ray://host:port``; None starts one on this machine.
-        workers: maximum number of concurrent tasks; 0 for as many as the cluster has cores.
+        workers: maximum number of submitted tasks; 0 for two per core of the cluster.
         timeout: seconds per task, from its start; None for no limit.
         code: imported first by each worker.
-        gpus_per_task: share of a GPU for a task on a CUDA device; 0 for a whole one.
         memory: GiB per worker; 0 for no limit, None for its share of the available memory of its machine.
     """
 
@@ -54,14 +53,12 @@ class RayExecutor:
         workers: int,
         timeout: float | None,
         code: Code,
-        gpus_per_task: float = 0.0,
         memory: float | None = None,
     ) -> None:
         self.address = address
         self.workers = workers
         self.timeout = timeout
         self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
-        self.gpus_per_task = gpus_per_task
         self.memory = memory
         self._undo: list[Callable[[], object]] = []
 
@@ -106,7 +103,7 @@ class RayExecutor:
         again: list[Task] = []
         with shared(tasks) as token:
             setup = RaySetup(self.code, str(Path.cwd()), token, self.memory)
-            dispatcher = _Dispatcher(ray_module(), setup, self.timeout, self.gpus_per_task or 1.0)
+            dispatcher = _Dispatcher(ray_module(), setup, self.timeout)
             with closing(dispatcher.run(tasks, self.workers)) as results:
                 for task, failure in results:
                     if failure and failure.retryable:
@@ -211,14 +208,12 @@ class _Dispatcher:
         ray: the connected module.
         setup: of each worker.
         timeout: seconds per task; None for no limit.
-        share: of a GPU, for a task on one.
     """
 
-    def __init__(self, ray: Any, setup: RaySetup, timeout: float | None, share: float) -> None:
+    def __init__(self, ray: Any, setup: RaySetup, timeout: float | None) -> None:
         self.ray = ray
         self.setup = setup
         self.timeout = timeout
-        self.share = share
         self.running: dict[Any, _Running] = {}
         self.sent = 0
         self.cores = 0
@@ -227,7 +222,7 @@ class _Dispatcher:
         self.environment = {"env_vars": ONE_THREAD | kept}
         # max_calls=0: else Ray ends the process of a GPU task after each one, and with it the features it holds.
         self.on_cpu, self.on_gpu = (
-            ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(run_in_worker) for gpus in (0, share)
+            ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, max_calls=0)(run_in_worker) for gpus in (0, 1)
         )
         self.timer = None if timeout is None else self._start_timer()
 
@@ -266,7 +261,7 @@ class _Dispatcher:
 
     def _launch(self, task: Task, nodes_lost: int) -> None:
         on_gpu = task.device.startswith("cuda")
-        if on_gpu and self.ray.cluster_resources().get("GPU", 0) < self.share:
+        if on_gpu and self.ray.cluster_resources().get("GPU", 0) < 1:
             raise ConfigError(f"the Ray cluster has no GPU for {task.name}", hint="--device cpu, or nodes with GPUs")
         self.sent += 1
         remote = (self.on_gpu if on_gpu else self.on_cpu).options(name=task.name, runtime_env=self.environment)
