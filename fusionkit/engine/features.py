@@ -448,18 +448,30 @@ class Embeddings(ABC):
     """Embeddings of n new frames, by view, before scaling. Each head applies its own scaling."""
 
     @abstractmethod
-    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Return the embeddings of a view of some frames, (k, D_v) or (k, K, D_v); a missing view is a row of NaN."""
+    def __len__(self) -> int:
+        """Return n."""
 
-    def of_clips(self, names: Iterable[str], clip: np.ndarray) -> EmbeddingsInMemory:
+    @abstractmethod
+    def read(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Return a copy of the embeddings of some frames, (k, D_v) or (k, K, D_v); a missing view is a row of NaN."""
+
+    def of_clips(self, names: Iterable[str], clip: np.ndarray, lost: np.ndarray | None = None) -> EmbeddingsInMemory:
         """Pool the embeddings of each clip, as :func:`pooled`.
 
         Args:
             names: of the views.
             clip: (n,) clip of each frame.
+            lost: (n,) bool: frames without these views, besides those that lack them anyway.
         """
+
+        def read(name: str, rows: np.ndarray) -> np.ndarray:
+            found = self.read(name, rows)
+            if lost is not None:
+                found[lost[rows]] = np.nan
+            return found
+
         rows = np.arange(len(clip))
-        return EmbeddingsInMemory({name: pooled(partial(self.read, name), rows, clip) for name in names})
+        return EmbeddingsInMemory({name: pooled(partial(read, name), rows, clip) for name in names})
 
     @abstractmethod
     def features(self, scaling: dict[str, Scaling]) -> FrameFeatures:
@@ -475,6 +487,10 @@ class EmbeddingsInMemory(Embeddings):
     """Embeddings in memory: (n, D_v) or (n, K, D_v) float32 by view; a missing view is a row of NaN."""
 
     values: Arrays
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(next(iter(self.values.values())))
 
     def read(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return the embeddings of a view of some frames."""
@@ -504,6 +520,10 @@ class EmbeddingsInStore(Embeddings):
     store: EmbeddingStore
     keys: dict[str, str]
     rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.rows)
 
     def read(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Return the embeddings of a view of some frames."""

@@ -99,9 +99,13 @@ class Occlusion(Perturbation):
     draw: int
 
     def views(self, table: FrameTable, present: Arrays) -> dict[str, ViewChange]:
-        """Draw the frames that lose the views."""
+        """Remove the views."""
+        return dict.fromkeys(self.removed, Missing(self.frames(table)))
+
+    def frames(self, table: FrameTable) -> np.ndarray:
+        """Draw the frames that lose the views, (n,) bool."""
         draw = {"frame": self._frames, "run": self._runs, "unit": self._units}[self.pattern]
-        return dict.fromkeys(self.removed, Missing(draw(table, np.random.default_rng([self.seed, self.draw]))))
+        return draw(table, np.random.default_rng([self.seed, self.draw]))
 
     def _frames(self, table: FrameTable, rng: np.random.Generator) -> np.ndarray:
         lost = np.zeros(len(table), bool)
@@ -194,6 +198,21 @@ class Missing(ViewChange):
         lost = self.frames[rows].reshape(-1, *[1] * (own.ndim - 1))
         found: np.ndarray = np.where(lost, blank, own)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Replaced(ViewChange):
+    """Every row gets other features of the view, and their presence: of a clip that was pooled from fewer frames."""
+
+    view: ViewFeatures
+
+    def present(self, there: np.ndarray) -> np.ndarray:
+        """Return the presence of the other features."""
+        return self.view.features.present[self.view.name]
+
+    def values(self, own: np.ndarray, rows: np.ndarray, source: ViewFeatures, blank: np.ndarray) -> np.ndarray:
+        """Return the other features."""
+        return self.view.take(rows)
 
 
 @dataclass(frozen=True, eq=False)

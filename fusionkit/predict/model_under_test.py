@@ -1,4 +1,4 @@
-"""Evaluate a trained row of a run folder again on its own test frames, with perturbed views."""
+"""Evaluate a trained row of a run folder again on its own test frames or clips, with perturbed views."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.engine.features import FeaturesInMemory, FeaturesInStore, FrameFeatures
+from fusionkit.engine.features import Embeddings, FeaturesInMemory, FeaturesInStore, FrameFeatures
 from fusionkit.engine.fold import FoldData, described, open_folds
-from fusionkit.engine.perturb import Intact, Perturbation, PerturbedFeatures
+from fusionkit.engine.perturb import (
+    Intact,
+    Occlusion,
+    Perturbation,
+    PerturbedFeatures,
+    Replaced,
+    ViewChange,
+    ViewFeatures,
+)
 from fusionkit.engine.score import Score, score
 from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.errors import DataError
@@ -21,7 +29,7 @@ from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.memory import feature_limit
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.results import RunResults, pooled
-from fusionkit.predict.predictor import Predictor, one_thread, require_frames
+from fusionkit.predict.predictor import Predictor, one_thread
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import TrainedHead
 from fusionkit.registry.spec import Spec
@@ -63,6 +71,9 @@ class Scores:
 class ModelUnderTest:
     """The finished heads of a row, of one of its seeds or of one cell, with the test frames of their folds.
 
+    Where clips are labelled, a view is shuffled or blanked in the features of clips, which are what the heads get.
+    Frames that lose a view at random lose it before their clip is pooled.
+
     Args:
         results: of the run folder.
         text: row or cell, as :func:`fusionkit.grid.lookup.find_row` takes it.
@@ -82,7 +93,6 @@ class ModelUnderTest:
     ) -> None:
         self.match = find_row(results.grid, text)
         self.predictor: Predictor = open_cell(results.folder, text, device)
-        require_frames(self.predictor, "tested with perturbed frames")
         self.progress = progress
         self._stored = _finished(results, self.match)
         self.seeds = sorted(self._stored.counts)
@@ -96,6 +106,7 @@ class ModelUnderTest:
         self.predict_empty = predict_empty
         self._scores: dict[Perturbation, Scores] = {}
         self._features_by_head: list[tuple[TrainedHead, FeaturesInMemory | FeaturesInStore]] = []
+        self._occluded: dict[str, tuple[Occlusion, Embeddings]] = {}  # clips of each fold, under the last occlusion
         for head in heads:
             self._test_features(head)
 
@@ -149,7 +160,7 @@ class ModelUnderTest:
 
     def _score(self, head: TrainedHead, perturbation: Perturbation) -> Score:
         fold_data, features = self.folds[head.fold], self._test_features(head)
-        changes = perturbation.views(fold_data.test_table, features.present)
+        changes = self._changes(head, perturbation, features)
         perturbed: FrameFeatures = (
             PerturbedFeatures.of(features, changes, head.scaling, predict_empty=self.predict_empty)
             if changes
@@ -158,20 +169,39 @@ class ModelUnderTest:
         probs, _ = head.predict_proba(perturbed, fold_data.test_table, self.predictor.impute)
         return score(fold_data.task, probs, fold_data.sealed)
 
+    def _changes(self, head: TrainedHead, perturbation: Perturbation, features: FrameFeatures) -> dict[str, ViewChange]:
+        """Return the changes of the test features; clips of which frames lose a view are pooled again."""
+        if not (head.whole_clips and isinstance(perturbation, Occlusion)):
+            return perturbation.views(self.folds[head.fold].test_table, features.present)
+        if head.fold not in self._occluded or self._occluded[head.fold][0] != perturbation:
+            self._occluded[head.fold] = perturbation, self._test_embeddings(head.fold, perturbation)
+        _, occluded = self._occluded[head.fold]
+        clips = occluded.features({name: head.scaling[name] for name in perturbation.removed})
+        return {name: Replaced(ViewFeatures(clips, name)) for name in perturbation.removed}
+
     def _test_features(self, head: TrainedHead) -> FeaturesInMemory | FeaturesInStore:
         """Return the test features of the fold of a head, read once for all heads with the same scaling."""
         for other, features in self._features_by_head:
             if other.fold == head.fold and _same_scaling(other, head):
                 return features
-        fold_data = self.folds[head.fold]
-        embeddings = self.predictor.embed_dataset(fold_data.source, fold_data.rows.test, self.progress)
-        found = embeddings.features(head.scaling)
+        found = self._test_embeddings(head.fold).features(head.scaling)
         size = 4 * sum(int(np.prod(shape)) for shape in found.shapes.values())
         if isinstance(found, FeaturesInStore) and size <= feature_limit(0, len(self.folds), "cpu"):
             found = found.take(np.arange(len(found.seen)))
         assert isinstance(found, FeaturesInMemory | FeaturesInStore)
         self._features_by_head.append((head, found))
         return found
+
+    def _test_embeddings(self, fold: str, occlusion: Occlusion | None = None) -> Embeddings:
+        """Return the embeddings of the test frames of a fold, or of its clips, some of whose frames may lose views."""
+        fold_data = self.folds[fold]
+        source, rows = fold_data.source, fold_data.rows.test
+        found = self.predictor.embed_dataset(source, rows, self.progress)
+        if fold_data.labels == "frame":
+            return found
+        table = source.table.take(rows)
+        lost = occlusion.frames(table) if occlusion else None
+        return found.of_clips(occlusion.removed if occlusion else self.views, table.clip_index, lost)
 
 
 def rows_with_regions(results: RunResults) -> list[str]:

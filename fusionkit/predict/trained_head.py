@@ -22,7 +22,6 @@ from fusionkit.engine.features import (
 )
 from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, smooth, smoother_input
 from fusionkit.engine.windows import streamed_start
-from fusionkit.errors import ConfigError
 from fusionkit.registry.spec import Spec
 
 if TYPE_CHECKING:
@@ -208,18 +207,20 @@ class ClipHead(FusionHead):
 
     def logits(self, views: Embeddings, table: FrameTable | None) -> np.ndarray:
         """Return (n, C) float32, equal for the frames of a clip; rows of NaN for clips without any view."""
-        if table is None:
-            raise ConfigError("a head of clips needs the table of the frames")
-        edges = clip_edges(table.clip_index)
-        clips = views.of_clips(self.scaling, table.clip_index)
-        return np.repeat(super().logits(clips, table.take(edges[:-1])), np.diff(edges), axis=0)
+        edges, clips = self._clips(views, table)
+        found = super().logits(clips, table.take(edges[:-1]) if table else None)
+        return np.repeat(found, np.diff(edges), axis=0)
 
     def predict(self, views: Embeddings, table: FrameTable, impute: str) -> tuple[np.ndarray, np.ndarray]:
         """Predict each clip; a frame is seen if a frame of its clip has a view."""
-        edges = clip_edges(table.clip_index)
-        clips = views.of_clips(self.scaling, table.clip_index)
+        edges, clips = self._clips(views, table)
         probs, seen = super().predict(clips, table.take(edges[:-1]), impute)
         return np.repeat(probs, np.diff(edges), axis=0), np.repeat(seen, np.diff(edges))
+
+    def _clips(self, views: Embeddings, table: FrameTable | None) -> tuple[np.ndarray, EmbeddingsInMemory]:
+        """Return the edges of the clips, as :func:`clip_edges`, and their pooled embeddings."""
+        clip = table.clip_index if table else np.arange(len(views))
+        return clip_edges(clip), views.of_clips(self.scaling, clip)
 
     def outputs(self, views: Embeddings) -> np.ndarray:
         """Return (n, V + D) float32: presence, then embeddings; rows of NaN for frames without any view."""

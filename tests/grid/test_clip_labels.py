@@ -19,6 +19,7 @@ from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.plan import make_plan
 from fusionkit.predict.stored_cell import open_cell
+from fusionkit.predict.trained_head import ClipHead
 from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("no_page")
@@ -146,9 +147,53 @@ def test_every_frame_of_a_clip_has_the_prediction_of_the_stored_logits(tmp_path:
     np.testing.assert_array_equal(head.smooth_outputs(outputs, found.table, "nearest"), found.probs)
     with pytest.raises(ConfigError, match="cannot be streamed: it was trained with labels = clip"):
         predictor.stream()
-    with pytest.raises(ConfigError, match="cannot be tested with perturbed frames"):
-        api.ablate(tmp_path / "run", [entry["id"]])
     assert fusionkit.bench(**run).rows[0].id == entry["id"]
+
+
+def test_ablate_and_robust_score_clips_of_which_all_or_some_frames_lose_a_view(tmp_path: Path) -> None:
+    fusionkit.bench(**keys(arrays(tmp_path), fusions="mlp", recipe={"epochs": 20}, seeds=2), out=tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    (entry,) = folder.load_grid()["rows"]  # type: ignore[index]
+    heads = open_cell(folder, entry["id"], "cpu").heads
+    views, clip, label, split = stored_views(tmp_path)
+    test = split == "test"
+    clip, mouth = clip[test], views["mouth"][test]
+    truth = label[test][np.unique(clip, return_index=True)[1]]
+    face_of_clips, mouth_of_clips = (pooled_by_hand(values[test], clip) for values in views.values())
+
+    def f1(mouth: np.ndarray, head: Any) -> float:
+        of_clips = {"face": face_of_clips.astype(np.float32), "mouth": mouth.astype(np.float32)}
+        logits = super(ClipHead, head).logits(EmbeddingsInMemory(of_clips), None)
+        return float(f1_score(truth, np.array(NAMES)[logits.argmax(1)], average="macro"))
+
+    there = np.flatnonzero(~np.isnan(mouth_of_clips[:, 0]))
+    shuffled = np.tile(mouth_of_clips, (3, 1, 1))
+    for draw, found in enumerate(shuffled):
+        found[there] = mouth_of_clips[np.random.default_rng([5, draw]).permutation(there)]
+    blank = [np.where(np.isnan(mouth_of_clips), np.nan, head.scaling["mouth"].mean) for head in heads]
+    expected = {
+        "shuffle": np.mean([f1(found, head) for found in shuffled for head in heads]),
+        "zero": np.mean([f1(found, head) for found, head in zip(blank, heads, strict=True)]),
+        "drop": np.mean([f1(np.full_like(mouth_of_clips, np.nan), head) for head in heads]),
+    }
+    (ablation,) = api.ablate(tmp_path / "run", draws=3, seed=5)
+    assert {name: effect.score.value for name, effect in ablation.effects["mouth"].items()} == pytest.approx(expected)
+    intact = np.mean([f1(mouth_of_clips, head) for head in heads])
+    assert ablation.tested.intact.value == pytest.approx(intact)
+    assert (ablation.tested.notes, ablation.tested.intact.n_units) == ((), 15)
+
+    curve = [intact]
+    for level in (0.25, 0.5, 0.75):
+        scores = []
+        for draw in range(3):
+            left = mouth.copy()
+            left[np.random.default_rng([5, draw]).permutation(len(left))[: round(level * len(left))]] = np.nan
+            scores += [f1(pooled_by_hand(left, clip), head) for head in heads]
+        curve.append(np.mean(scores))
+    (robustness,) = api.robust(tmp_path / "run", draws=3, seed=5)
+    points = robustness.curves[0].points
+    assert [point.effect.score.value for point in points] == pytest.approx([*curve, expected["drop"]])
+    assert len(set(curve)) > 2
 
 
 def test_smoothers_are_left_out_and_frames_keep_their_identity(tmp_path: Path) -> None:
