@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 Blocks = Callable[[], Iterator[np.ndarray]]
+Read = Callable[[np.ndarray], np.ndarray]
 
 _ALIGNMENT = 64  # bytes
 _BLOCK = 2048  # rows per step when mean and scale are computed
@@ -121,15 +121,13 @@ class Scaling:
             blocks: yields (n, D) or (n, K, D) blocks of the rows, at each call again; NaN rows are missing.
             standardize: see the attribute.
         """
-        count, total = _sum(_present(blocks()))
-        if not count:
+        center = _mean(_present(blocks()))
+        if np.isnan(center).all():
             return None
-        center = total / count
         mean = center.astype(np.float32)
         if not standardize:
             return cls(mean, np.ones_like(mean), standardize)
-        _, squares = _sum(np.square(values - center) for values in _present(blocks()))
-        spread = np.sqrt(squares / count)
+        spread = _deviation(blocks, center)
         spread[spread < 1e-6 * np.maximum(np.abs(center), 1e-6)] = 1.0  # a constant feature stays constant
         return cls(mean, spread.astype(np.float32), standardize)
 
@@ -318,6 +316,14 @@ class FoldFeatures:
     size: int = 0
     limit: int = 0
 
+    @classmethod
+    def of(cls, parts: Iterable[FrameFeatures], scaling: dict[str, Scaling], size: int, limit: int) -> Self:
+        """Return the features of train, dev and test, with the scaling by view."""
+        mean = {name: item.mean for name, item in scaling.items()}
+        scale = {name: item.scale for name, item in scaling.items()}
+        train, dev, test = parts
+        return cls(train, dev, test, mean, scale, size, limit)
+
     @property
     def widths(self) -> dict[str, int]:
         """D_v by view, main view first."""
@@ -343,27 +349,21 @@ def load_features(
     parts = (rows.train, rows.dev, rows.test)
     formats = _formats(store, keys, rows.train)
     size = 4 * sum(map(len, parts)) * sum(int(np.prod(shape)) for shape, _ in formats.values())
-    scaling: dict[str, Scaling] = {}
-    found: Iterable[FrameFeatures]
     if size <= memory:
-        held = [FeaturesInMemory({}, {}) for _ in parts]
-        for name, key in keys.items():
-            for features, own in zip(held, parts, strict=True):
-                features.views[name] = aligned((len(own), *formats[name][0]))
-                store.read_into(features.views[name], key, own)
-            scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
-            for features in held:
-                features.present[name] = scaling[name].apply(features.views[name])
-        found = held
-    else:
-        for name, key in keys.items():
-            scaling[name] = _fitted(name, partial(_stored_blocks, store, key, rows.train), standardize=standardize)
-        window = min(memory, WINDOW)
-        found = [FeaturesInStore.of(store, keys, own, scaling, formats=formats, window=window) for own in parts]
-    mean = {name: item.mean for name, item in scaling.items()}
-    scale = {name: item.scale for name, item in scaling.items()}
-    train, dev, test = found
-    return FoldFeatures(train, dev, test, mean, scale, size, memory)
+
+        def read(name: str, own: np.ndarray) -> np.ndarray:
+            values = aligned((len(own), *formats[name][0]))
+            store.read_into(values, keys[name], own)
+            return values
+
+        return _held(keys, parts, read, standardize, size, memory)
+    scaling = {
+        name: _fitted(name, partial(_read_blocks, partial(store.read, key), rows.train), standardize=standardize)
+        for name, key in keys.items()
+    }
+    window = min(memory, WINDOW)
+    found = [FeaturesInStore.of(store, keys, own, scaling, formats=formats, window=window) for own in parts]
+    return FoldFeatures.of(found, scaling, size, memory)
 
 
 def load_clip_features(
@@ -371,7 +371,7 @@ def load_clip_features(
 ) -> FoldFeatures:
     """Return features of the clips of one fold: embeddings pooled over each clip, then imputed and standardised.
 
-    They are held in memory. Frames are read in blocks of whole clips.
+    They are held in memory. Frames are read in blocks.
 
     Args:
         store: where the embeddings are.
@@ -392,21 +392,34 @@ def load_clip_features(
             f"features of {clips:,} clips need {size / 2**30:.1f} GiB, above the limit of {memory / 2**30:.1f} GiB",
             hint="raise --memory",
         )
+
+    def read(name: str, own: np.ndarray) -> np.ndarray:
+        return pooled(partial(store.read, keys[name]), own, rows.clip[own])
+
+    return _held(keys, parts, read, standardize, size, memory)
+
+
+def _held(
+    names: Iterable[str],
+    parts: Sequence[np.ndarray],
+    read: Callable[[str, np.ndarray], np.ndarray],
+    standardize: bool,
+    size: int,
+    limit: int,
+) -> FoldFeatures:
+    """Return features in memory; ``read`` gives a view of some rows, aligned and not yet scaled."""
     scaling: dict[str, Scaling] = {}
     held = [FeaturesInMemory({}, {}) for _ in parts]
-    for name, key in keys.items():
+    for name in names:
         for features, own in zip(held, parts, strict=True):
-            features.views[name] = pooled(partial(store.read, key), own, rows.clip[own])
+            features.views[name] = read(name, own)
         scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
         for features in held:
             features.present[name] = scaling[name].apply(features.views[name])
-    train, dev, test = held
-    mean = {name: item.mean for name, item in scaling.items()}
-    scale = {name: item.scale for name, item in scaling.items()}
-    return FoldFeatures(train, dev, test, mean, scale, size, memory)
+    return FoldFeatures.of(held, scaling, size, limit)
 
 
-def pooled(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, clip: np.ndarray) -> np.ndarray:
+def pooled(read: Read, rows: np.ndarray, clip: np.ndarray) -> np.ndarray:
     """Return mean and standard deviation of a view's embeddings over each clip, from the frames that have the view.
 
     Args:
@@ -418,25 +431,11 @@ def pooled(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, clip: np.
         (clips, 2 D) float32: means, then standard deviations, computed in float64; NaN for a clip without the view.
     """
     edges = clip_edges(clip)
-    found: list[np.ndarray] = []
-    first = 0
-    while first < len(edges) - 1:
-        last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BLOCK, "right")) - 1)
-        start = edges[first]
-        block = read(rows[start : edges[last]])
-        found += [_statistics(block[a - start : b - start]) for a, b in pairwise(edges[first : last + 1].tolist())]
-        first = last
-    out = aligned((len(found), len(found[0]) if found else 0))
-    out[:] = found
+    out = aligned((len(edges) - 1, 2 * read(rows[:1]).shape[1]))
+    for row, blocks in zip(out, _blocks_by_clip(read, rows, edges), strict=True):
+        mean = _mean(_present(blocks()))
+        row[:] = np.concatenate([mean, _deviation(blocks, mean)])
     return out
-
-
-def _statistics(values: np.ndarray) -> np.ndarray:
-    """Return mean and standard deviation, (2 D,) float64, of the rows of (k, D) that are not missing."""
-    there = values[present_rows(values)].astype(np.float64)
-    if not len(there):
-        return np.full(2 * values.shape[1], np.nan)
-    return np.concatenate([there.mean(0), there.std(0)])
 
 
 def clip_edges(clip: np.ndarray) -> np.ndarray:
@@ -629,8 +628,22 @@ def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
 
 
-def _stored_blocks(store: EmbeddingStore, key: str, rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (store.read(key, block) for block in _blocks(rows))
+def _read_blocks(read: Read, rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (read(block) for block in _blocks(rows))
+
+
+def _blocks_by_clip(read: Read, rows: np.ndarray, edges: np.ndarray) -> Iterator[Blocks]:
+    """Yield the embeddings of each clip, in blocks; short clips are read together."""
+    first = 0
+    while first < len(edges) - 1:
+        last = max(first + 1, int(np.searchsorted(edges, edges[first] + _BLOCK, "right")) - 1)
+        own = rows[edges[first] : edges[last]]
+        if len(own) > _BLOCK:
+            yield partial(_read_blocks, read, own)
+        else:
+            for values in np.split(read(own), edges[first + 1 : last] - edges[first]):
+                yield partial(_blocks, values)
+        first = last
 
 
 def _present(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -639,14 +652,20 @@ def _present(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield block[present_rows(block)].reshape(-1, block.shape[-1]).astype(np.float64)
 
 
-def _sum(blocks: Iterator[np.ndarray]) -> tuple[int, np.ndarray]:
-    """Return the number of rows and their sum (D,)."""
+def _mean(blocks: Iterator[np.ndarray]) -> np.ndarray:
+    """Return the mean (D,) of the rows of some blocks; NaN without a row."""
     count, total = 0, np.zeros(1)
     for block in blocks:
         # Rows are added one by one, the total so far first: the size of blocks changes no bit.
-        total = np.concatenate([np.broadcast_to(total, (1, block.shape[1])), block]).sum(0)
+        total = (np.concatenate([total[None], block]) if count else block).sum(0)
         count += len(block)
-    return count, total
+    return total / count if count else np.full(len(total), np.nan)
+
+
+def _deviation(blocks: Blocks, mean: np.ndarray) -> np.ndarray:
+    """Return the standard deviation (D,) of the rows that are not missing; NaN without one."""
+    found: np.ndarray = np.sqrt(_mean(np.square(values - mean) for values in _present(blocks())))
+    return found
 
 
 def _tensors(features: FeaturesInMemory, device: str) -> Tensors:
