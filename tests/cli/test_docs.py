@@ -160,19 +160,6 @@ def test_the_fusion_of_a_guide_gets_a_row(
 
 
 @pytest.mark.slow
-def test_face_and_sound_of_the_data_guide_run_and_print_their_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (source,) = [block for block in blocks("docs/data.md", "python") if "from_arrays" in block]
-    exec(compile(source, "sound.py", "exec"), {})
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("face")]
-    assert [row[:2] for row in rows] == [["face", "linear"], ["face,sound", "mlp"], ["face,sound", "gated"]]
-    alone, *both = [float(row[3]) for row in rows]
-    assert alone < 0.5 < 0.6 < min(both), "the face tells half of the label"
-
-
-@pytest.mark.slow
 def test_the_python_of_the_tutorial_runs(
     docs_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
