@@ -32,6 +32,7 @@ class FrameTable:
         subject: (N,) str; identifier of the person, empty if unknown.
         split: (N,) str in ``train``, ``val``, ``test``; all empty if the data set has no official split.
         video: (N,) str; the raw video of the clip, shared by all persons in it. Empty: the clip.
+        rate: (N,) float64; frames per second of the clip, NaN if unknown. Frame numbers count frames at this rate.
     """
 
     clip: np.ndarray
@@ -40,6 +41,7 @@ class FrameTable:
     subject: np.ndarray
     split: np.ndarray
     video: np.ndarray
+    rate: np.ndarray
 
     @classmethod
     def of(
@@ -51,12 +53,15 @@ class FrameTable:
         subject: Sequence[str] | np.ndarray | None = None,
         split: Sequence[str] | np.ndarray | None = None,
         video: Sequence[str] | np.ndarray | None = None,
+        rate: float | Sequence[float] | np.ndarray | None = None,
     ) -> FrameTable:
-        """Build a table from plain columns. Optional columns are empty by default."""
+        """Build a table from plain columns. Optional columns are empty by default; ``rate`` may be one number."""
         blank = np.full(len(clip), "", dtype=np.str_)
 
         def text(column: Sequence[str] | np.ndarray | None) -> np.ndarray:
             return blank if column is None else np.asarray(column, dtype=np.str_)
+
+        rates = np.asarray(np.nan if rate is None else rate, dtype=np.float64)
 
         return cls(
             clip=np.asarray(clip, dtype=np.str_),
@@ -65,6 +70,7 @@ class FrameTable:
             subject=text(subject),
             split=text(split),
             video=text(video),
+            rate=rates if rates.ndim else np.full(len(clip), rates),
         )
 
     def __len__(self) -> int:
@@ -84,10 +90,16 @@ class FrameTable:
         """Return the table of the given rows (indices or a mask), in that order."""
         return FrameTable(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
+    @cached_property
+    def rates(self) -> str:
+        """Hash of the rates of all frames (16 hex digits); empty if no rate is known."""
+        known = ~np.isnan(self.rate).all()
+        return hashlib.sha256(np.ascontiguousarray(self.rate, "<f8").tobytes()).hexdigest()[:16] if known else ""
+
     def digest(self) -> str:
-        """Return the hash of every value in the table (16 hex digits)."""
+        """Return the hash of every value in the table (16 hex digits), without rates: only smoothers use them."""
         state = hashlib.sha256()
-        for item in fields(self):
+        for item in (item for item in fields(self) if item.name != "rate"):
             column = getattr(self, item.name)
             if column.dtype.kind == "U":
                 state.update("\n".join(column.tolist()).encode())
@@ -235,7 +247,19 @@ class FaceDataset(Component, ABC):
         wrong = np.flatnonzero(~change & (np.diff(frames.number) <= 0))
         if len(wrong):
             raise DataError(f"{name}: {self.where(int(wrong[0]) + 1)}: frame numbers must rise within a clip")
+        self._check_rates(frames.rate, change)
         return FrameTable(**{item.name: read_only(getattr(frames, item.name)) for item in fields(frames)})
+
+    def _check_rates(self, rate: np.ndarray, change: np.ndarray) -> None:
+        bad = np.flatnonzero(~(np.isnan(rate) | (np.isfinite(rate) & (rate > 0))))
+        if len(bad):
+            where = self.where(int(bad[0]))
+            raise DataError(f"{type(self).__name__}: {where}: rate {rate[bad[0]]:g} must be above 0, or NaN")
+        known = np.nan_to_num(rate)
+        wrong = np.flatnonzero(~change & (known[1:] != known[:-1]))
+        if len(wrong):
+            where = self.where(int(wrong[0]) + 1)
+            raise DataError(f"{type(self).__name__}: {where}: the frames of a clip must have one rate")
 
     def task_labels(self, task: str) -> Labels | None:
         """Call :meth:`labels` and check its result.

@@ -17,16 +17,18 @@ from fusionkit.errors import DataError, PluginError
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """The clip that is smoothed, for a smoother that uses its name, as to find another stream of it in a file.
+    """The clip that is smoothed, for a smoother that uses more than its frame numbers.
 
     Attributes:
         name: as in the table of the data set; of frames in memory or of a video, the name that they were given, which
-            may be empty.
+            may be empty. Another stream of the clip can be found by it in a file.
         number: (T,) int64, ascending; gaps are gaps in time.
+        rate: frames per second, above 0; None if unknown, as for images in folders.
     """
 
     name: str
     number: np.ndarray
+    rate: float | None = None
 
 
 class Stream:
@@ -82,6 +84,8 @@ class Smoother(Component, ABC):
         needs: input of :meth:`smooth`: class probabilities, logits or embeddings.
         hard: whether the result is one-hot: a decision, not a probability. An option may set it for an instance.
         discrete: whether it decides for classes; not for tasks of values.
+        needs_rate: whether it cannot smooth a clip of unknown rate, unless it is one frame. An option may set it for an
+            instance.
         fitted: whether :meth:`fit` learns something. Such a smoother is fitted before use, and its key has the seed.
             The learned state is stored with a cell: see :meth:`state`.
         auto: options that may be ``'auto'``, each with its candidate values, the mildest first. The value is chosen
@@ -93,6 +97,7 @@ class Smoother(Component, ABC):
     needs: ClassVar[Literal["probs", "logits", "embeddings"]] = "probs"
     hard: bool = False
     discrete: ClassVar[bool] = False
+    needs_rate: bool = False
     fitted: ClassVar[bool] = False
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
@@ -189,11 +194,16 @@ class Smoother(Component, ABC):
             (T, C) float64; rows are probabilities.
 
         Raises:
+            DataError: if it needs the rate of the clip, which is unknown.
             PluginError: if the smoother fails, or its result has another shape, is not finite, is negative, or has a
                 row that sums to zero.
         """
+        clip = clip if isinstance(clip, Clip) else Clip("", clip)
+        if self.needs_rate and clip.rate is None and len(x) > 1:
+            of = f"clip {clip.name!r}" if clip.name else "the clip"
+            raise DataError(f"smoother {type(self).__name__} needs the frames per second of {of}, which are unknown")
         with errors_of(f"smoother {type(self).__name__}"):
-            weights = self.smooth(read_only(x), self.clip_argument(clip if isinstance(clip, Clip) else Clip("", clip)))
+            weights = self.smooth(read_only(x), self.clip_argument(clip))
         return self.rows_to_one(weights, x)
 
     def rows_to_one(self, weights: Any, x: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ def from_arrays(
     subject: Column | None = None,
     split: Column | None = None,
     video: Column | None = None,
+    rate: Column | float | None = None,
     ids: Mapping[str, Column] | None = None,
 ) -> dict[str, Any]:
     """Write embeddings to a file and return the data set that reads it: ``bench(datasets=[from_arrays(...)])``.
@@ -54,6 +55,7 @@ def from_arrays(
         subject: (N,) identity of the person. Default: unknown.
         split: (N,) ``train``, ``val`` or ``test``. Default: no official split.
         video: (N,) source video of the clip. Default: unknown.
+        rate: frames per second, one number or (N,) of the clip of each row; NaN is unknown. Default: unknown.
         ids: (N,) id of each row, by name of view, or ``label``. They must be equal, so a shuffled view is found.
             Default: not compared.
 
@@ -75,7 +77,10 @@ def from_arrays(
     file = Path(path).expanduser()
     if file.suffix != ".npz":
         raise DataError(f"{file} must end in .npz")
+    if isinstance(rate, int | float):
+        rate = np.full(len(next(iter(views.values()), ())), float(rate))
     columns = {"classes": classes, "clip": clip, "frame": frame, "subject": subject, "split": split, "video": video}
+    columns["rate"] = rate
     arrays = {} if label is None else {"label": _column("label", label, missing="")}
     arrays |= {name: _column(name, column) for name, column in columns.items() if column is not None}
     if unknown := sorted(set(ids or {}) - {"label", *views}):

@@ -196,7 +196,7 @@ def smooth(
         there = np.flatnonzero(seen[clip]) + clip.start
         if not len(there):
             continue
-        out[there] = probs = smoother(x[there], Clip(str(table.clip[clip.start]), table.number[there]))
+        out[there] = probs = smoother(x[there], _clip(table, there))
         absent = np.flatnonzero(~seen[clip]) + clip.start
         if len(absent):  # seldom: most clips have every frame, and there may be as many clips as frames
             out[absent] = impute(imputation, probs, table.number[there], table.number[absent], prior)
@@ -216,10 +216,16 @@ def fit_smoother(
     for clip in clips(table):
         there = np.flatnonzero(seen[clip]) + clip.start
         if len(there):
-            found.append((read_only(x[there]), Clip(str(table.clip[clip.start]), table.number[there])))
+            found.append((read_only(x[there]), _clip(table, there)))
             truth.append(read_only(labels[there]))
     with errors_of(f"smoother {type(smoother.members[0]).__name__}"):
         smoother.fit(found, truth, seed)
+
+
+def _clip(table: FrameTable, rows: np.ndarray) -> Clip:
+    """Return the clip of some rows of it, at least one."""
+    rate = float(table.rate[rows[0]])
+    return Clip(str(table.clip[rows[0]]), table.number[rows], None if np.isnan(rate) else rate)
 
 
 def smoother_input(smoother: TaskSmoother, outputs: np.ndarray, embeddings: FrameFeatures | None) -> Input:

@@ -12,6 +12,7 @@ from fusionkit.config.grid_config import IMPUTE, LABELLED, BackboneChoice, GridC
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.views import FACE, View, arrange
 from fusionkit.contracts.dataset import FrameTable
+from fusionkit.contracts.inputs import asks_for
 from fusionkit.engine import fit, score, smooth
 from fusionkit.engine.embed import Embedding, backbone_fact, embedding_of
 from fusionkit.engine.features import clip_edges
@@ -21,7 +22,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.fusion_trial import fusion_problems
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.smoothers import acting_smoothers, smoother_warnings
+from fusionkit.grid.smoothers import acting_smoothers, rate_problems, smoother_warnings
 from fusionkit.media.crops import CROPS
 from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, TASKS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
@@ -224,7 +225,10 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
 
 
 def _check_smoothers(grid: GridConfig, datasets: Iterable[tuple[FoldData, ...]]) -> None:
-    """Raise :class:`ConfigError` for smoothers that decide for classes where the task has none."""
+    """Raise :class:`ConfigError` for smoothers that decide for classes where the task has none, or lack the rate."""
+    for folds in datasets:
+        if problems := list(rate_problems(grid.smoothers, _predicted(folds[0]), folds[0].source.spec)):
+            raise ConfigError([f"smoothers: {problem}" for problem in problems])
     if all(folds[0].task.discrete for folds in datasets):
         return
     if names := [spec.name for spec in grid.smoothers if (cls := SMOOTHERS.get(spec.name)).fitted or cls.discrete]:
@@ -403,6 +407,9 @@ class _Context:
             labels=grid.labels,
         )
         smoother_record = self.record_of(SMOOTHERS, smoother)
+        # The rates of the clips decide the result of smoothers that get the clip, if any is known.
+        rates = self.source.table.rates if asks_for(SMOOTHERS.get(smoother.name).smooth, "clip") else ""
+        known = {"rates": rates} if rates else {}
         identity = {
             "main": axes.main,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
@@ -413,6 +420,7 @@ class _Context:
             "smoother": identity_of(smoother_record),
             "revisions": [fit.REVISION, smooth.REVISION, score.REVISION],
             "impute": grid.impute,
+            **known,
         }
         return RowPlan(
             id=digest(identity)[:12],
@@ -425,6 +433,7 @@ class _Context:
                 "revisions": {"smoothing": smooth.REVISION, "scoring": score.REVISION},
                 "recipe": axes.recipe,
                 "impute": grid.impute,
+                **known,
             },
             impute=grid.impute,
         )

@@ -48,6 +48,21 @@ def smoother_warnings(smoothers: Sequence[Spec], table: FrameTable) -> Iterator[
         )
 
 
+def rate_problems(smoothers: Sequence[Spec], table: FrameTable, dataset: Spec) -> Iterator[str]:
+    """Yield a line per smoother that needs the rate of every clip, where a clip of several frames has none."""
+    edges = clip_edges(table.clip)
+    unknown = np.isnan(table.rate[edges[:-1]]) & (np.diff(edges) > 1)
+    if not unknown.any():
+        return
+    first = str(table.clip[edges[:-1][unknown][0]])
+    for spec in smoothers:
+        if any(SMOOTHERS.build(each).needs_rate for each in dev_candidates(SMOOTHERS, spec)):
+            yield (
+                f"{spec} needs frames per second, which data set {dataset} does not state for {unknown.sum():,} "
+                f"clip(s), such as {first!r}"
+            )
+
+
 def median_length(table: FrameTable) -> float:
     """Return the median length of clips, in frame numbers from the first frame to the last."""
     edges = clip_edges(table.clip)

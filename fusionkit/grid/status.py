@@ -431,7 +431,7 @@ def cell_differences(wanted: Record, stored: Record) -> Iterator[Difference]:
     for stage, revision in wanted["revisions"].items():
         was = {"revision": stored["revisions"][stage]}
         yield from _changed(f"{stage}: ", {"revision": revision}, was, stale=True)
-    yield from _changed("", _only(wanted, "recipe", "impute"), stored)
+    yield from _changed("", _only(wanted, "recipe", "impute", "rates"), stored)
 
 
 def _view_differences(wanted: Record, stored: Record) -> Iterator[Difference]:

@@ -51,6 +51,7 @@ class AlignedInput:
         turn: degrees by which its frames were turned clockwise; positions are those of the turned frames.
         first: number of the first frame.
         last: number of the last frame, by default of a video; of a folder of images, some between may be missing.
+        rate: frames per second; None where times are unknown or the rate varies.
     """
 
     source: str
@@ -64,6 +65,7 @@ class AlignedInput:
     turn: int = 0
     first: int = 1
     last: int | None = None
+    rate: float | None = None
 
     @property
     def end(self) -> int:
@@ -243,6 +245,7 @@ class _Aligner:
             turn=self.item.turn,
             first=first,
             last=last,
+            rate=self.reader.rate,
         )
 
     def _add(self, frame: MediaFrame) -> None:

@@ -15,7 +15,7 @@ from fusionkit.storage.artifact import csv_bytes, write_file
 
 COLUMNS = (
     *("input", "clip", "frames_read", "frames_with_face", "coverage", "first", "last", "longest_gap"),
-    *("seconds", "faces_found", "faces_dropped", "turned", "faults"),
+    *("seconds", "rate", "faces_found", "faces_dropped", "turned", "faults"),
 )
 _LABEL = 48  # characters of a name in the chart
 _MAX_BARS = 60  # clips in the chart, those with the lowest coverage
@@ -24,7 +24,8 @@ _MAX_BARS = 60  # clips in the chart, those with the lowest coverage
 def write_coverage(outcomes: Sequence[AlignOutcome], out: Path) -> None:
     """Write ``coverage.csv``, one row per clip or input without a clip, and ``coverage.png``.
 
-    ``turned`` is the number of degrees by which frames were turned clockwise until faces were upright.
+    ``rate`` is the number of frames per second, empty where it varies or is unknown. ``turned`` is the number of
+    degrees by which frames were turned clockwise until faces were upright.
 
     Both include the inputs that earlier runs have aligned into the same folder.
 
@@ -50,6 +51,7 @@ def _rows(outcome: AlignOutcome) -> Iterator[Mapping[str, Any]]:
         yield row
         return
     row |= {"frames_read": result.frames, "seconds": round(result.seconds, 3), "turned": result.turn}
+    row |= {"rate": None if result.rate is None else round(result.rate, 3)}
     row |= {"faces_found": result.faces, "faces_dropped": result.dropped}
     if not result.clips:
         yield {**row, "frames_with_face": 0, "coverage": 0.0, "longest_gap": result.end - result.first + 1}

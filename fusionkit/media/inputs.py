@@ -38,6 +38,7 @@ class ImageSequence:
         faults: problems found while reading, one line each; complete after the last frame.
         expected: number of images.
         count: number of images read so far.
+        rate: None: images have no times.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class ImageSequence:
     turn: int = 0
     faults: list[str] = field(default_factory=list)
     count: int = 0
+    rate: float | None = None
 
     @property
     def expected(self) -> int:

@@ -56,6 +56,7 @@ class Video:
         faults: problems found while reading, one line each; complete after the last frame.
         expected: declared number of shown frames; set with the first frame, None where the file has no such number.
         count: number of frames read so far, skipped ones included.
+        rate: frames per second, known after the last frame; None where times are unknown or the rate varies.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Video:
     faults: list[str] = field(default_factory=list)
     expected: int | None = None
     count: int = 0
+    rate: float | None = None
 
     @property
     def span(self) -> tuple[int, int]:
@@ -94,6 +96,7 @@ class Video:
         if not reading.times:
             raise DataError(f"{self.path}: no frame can be decoded", hint="the file is truncated or damaged")
         self.faults = [f"{self.path}{fault}" for fault in reading.faults(container, stream)]
+        self.rate = steady_rate(np.array(reading.times))
 
 
 @dataclass
@@ -188,10 +191,26 @@ class _Reading:
         steps = np.diff(times)
         if len(steps) < 2:
             return None
-        usual, longest = float(np.median(steps)), int(steps.argmax())
-        if steps[longest] < 1.5 * usual or np.mean(np.abs(steps - usual) <= 0.1 * usual) < _STEADY:
+        longest = int(steps.argmax())
+        if steps[longest] < 1.5 * np.median(steps) or steady_rate(times) is None:
             return None
         return float(times[longest]), float(times[longest + 1])
+
+
+def steady_rate(times: np.ndarray) -> float | None:
+    """Return the frames per second of a video, from the times of its frames; None where the rate varies.
+
+    Times may be rounded, as to milliseconds: the mean of all equal steps is taken.
+
+    Args:
+        times: (n,) s, in any order; NaN where unknown.
+    """
+    steps = np.diff(np.sort(times[~np.isnan(times)]))
+    if len(steps) < 2:
+        return None
+    usual = float(np.median(steps))
+    even = steps[np.abs(steps - usual) <= 0.1 * usual]
+    return float(len(even) / even.sum()) if usual > 0 and len(even) >= _STEADY * len(steps) else None
 
 
 class FrameIndex:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -97,6 +97,7 @@ class Predictor:
         frames: Sequence[np.ndarray | None],
         clip: str | Sequence[str] | np.ndarray | None = None,
         frame_numbers: Sequence[int] | np.ndarray | None = None,
+        rate: float | None = None,
     ) -> np.ndarray:
         """Return the probabilities of frames in memory, smoothed within each clip.
 
@@ -105,14 +106,15 @@ class Predictor:
             clip: (n,) clip of each frame, the frames of a clip next to each other; one name for all frames; or None:
                 one clip if there are frame numbers, otherwise each frame is a still image.
             frame_numbers: (n,) ascending within a clip; gaps are gaps in time. None: 1, 2, ... in each clip.
+            rate: frames per second, for a smoother that needs it.
 
         Returns:
             (n, C) float64, rows sum to one: the mean over heads.
 
         Raises:
-            DataError: if clips or numbers are invalid.
+            DataError: if clips or numbers are invalid, or the smoother needs the rate.
         """
-        table = frame_table(len(frames), clip, frame_numbers)
+        table = replace(frame_table(len(frames), clip, frame_numbers), rate=np.full(len(frames), rate, np.float64))
         if not len(frames):
             return np.empty((0, len(self.classes)))
         return self._predict(EmbeddingsInMemory(self.embed(frames)), table).probs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from fusionkit.contracts.smoother import Smoother
+from fusionkit.contracts.smoother import Clip, Smoother
 from fusionkit.testing.case import (
     Skipped,
     Subject,
@@ -20,15 +22,15 @@ from fusionkit.testing.case import (
 from fusionkit.testing.random_state import require_no_global_seed
 
 CHECKS = Suite()
-_CLASSES, _LENGTH = 4, 24
-Clip = tuple[np.ndarray, np.ndarray]
+_CLASSES, _LENGTH, _RATE = 4, 24, 25.0
+Rows = tuple[np.ndarray, np.ndarray]
 
 
 @CHECKS.gate
 def builds_and_runs(subject: Subject) -> None:
     """It is built, fitted if it learns something, and smooths a clip to weights of the right shape."""
     smoother = _ready(subject)
-    smoother(*_clip(smoother))
+    _result(smoother, *_clip(smoother))
 
 
 @CHECKS.root
@@ -37,7 +39,7 @@ def input_is_not_changed(subject: Subject) -> None:
     smoother = _ready(subject)
     x, numbers = _clip(smoother, gaps=True)
     before = x.copy(), numbers.copy()
-    smoother(x, numbers)
+    _result(smoother, x, numbers)
     require_same(x, before[0], "smooth(): changes x")
     require_same(numbers, before[1], "smooth(): changes frame_numbers")
 
@@ -47,7 +49,7 @@ def same_input_same_result(subject: Subject) -> None:
     """A call after other clips, and a second instance, give the same bits."""
     smoother = _ready(subject)
     first = _smoothed(smoother)
-    smoother(*_clip(smoother, 50, seed=3))
+    _result(smoother, *_clip(smoother, 50, seed=3))
     require_same(_smoothed(smoother), first, "smooth(): a second call with the same clip differs")
     require_same(_smoothed(_ready(subject)), first, "smooth(): a second instance with equal options and seed differs")
 
@@ -72,7 +74,7 @@ def hard_is_as_declared(subject: Subject) -> None:
     smoother = _ready(subject)
     if not smoother.hard:
         raise Skipped("it gives probabilities, not decisions")
-    smoothed = smoother(*_clip(smoother))
+    smoothed = _result(smoother, *_clip(smoother))
     require(np.isin(smoothed, (0.0, 1.0)).all(), "smooth(): expected one-hot rows, since hard = True; found others")
 
 
@@ -81,7 +83,7 @@ def clips_of_any_length(subject: Subject) -> None:
     """It smooths clips of one frame, two, three, and many."""
     smoother = _ready(subject)
     for length in (1, 2, 3, 300):
-        smoother(*_clip(smoother, length))
+        _result(smoother, *_clip(smoother, length))
 
 
 @CHECKS.check
@@ -89,7 +91,7 @@ def certain_predictions(subject: Subject) -> None:
     """It smooths one-hot probabilities, and logits that are as far apart."""
     smoother = _ready(subject)
     certain = np.eye(_CLASSES)[np.arange(_LENGTH) // 6 % _CLASSES]
-    smoother(60 * certain - 30 if smoother.needs == "logits" else certain, _numbers(gaps=True))
+    _result(smoother, 60 * certain - 30 if smoother.needs == "logits" else certain, _numbers(gaps=True))
 
 
 @CHECKS.check
@@ -101,7 +103,7 @@ def constant_clip_stays(subject: Subject) -> None:
     x = np.repeat(_values(smoother, 1), _LENGTH, axis=0)
     expected = np.exp(x) / np.exp(x).sum(1, keepdims=True) if smoother.needs == "logits" else x
     for gaps in (False, True):
-        smoothed = smoother(x, _numbers(gaps=gaps))
+        smoothed = _result(smoother, x, _numbers(gaps=gaps))
         if smoother.hard:
             require_same(smoothed.argmax(1), expected.argmax(1), "smooth(): a constant clip gets another class")
         else:
@@ -117,7 +119,7 @@ def one_frame_stays(subject: Subject) -> None:
     for seed in range(8):
         x, numbers = _clip(smoother, 1, seed=seed)
         expected = np.exp(x) / np.exp(x).sum() if smoother.needs == "logits" else x
-        found, what = smoother(x, numbers), "smooth(): a clip of one frame is changed: it has no neighbours"
+        found, what = _result(smoother, x, numbers), "smooth(): a clip of one frame is changed: it has no neighbours"
         if smoother.hard:
             require_same(found.argmax(1), expected.argmax(1), what)
         else:
@@ -141,7 +143,7 @@ def auto_values_can_be_used(subject: Subject) -> None:
         for value in candidates:
             smoother = subject.build({option: value})
             if not smoother.fitted:
-                smoother(*_clip(smoother))
+                _result(smoother, *_clip(smoother))
 
 
 @CHECKS.check
@@ -149,8 +151,18 @@ def gaps_in_frame_numbers(subject: Subject) -> None:
     """Frame numbers may have short and very long gaps."""
     smoother = _ready(subject)
     x, numbers = _clip(smoother, gaps=True)
-    smoother(x, numbers)
-    smoother(x, np.where(np.arange(_LENGTH) < 12, numbers, numbers + 1_000_000))
+    _result(smoother, x, numbers)
+    _result(smoother, x, np.where(np.arange(_LENGTH) < 12, numbers, numbers + 1_000_000))
+
+
+@CHECKS.check
+def rate_may_be_unknown(subject: Subject) -> None:
+    """It smooths a clip of unknown rate, too, unless ``needs_rate`` is True."""
+    smoother = _ready(subject)
+    if smoother.needs_rate:
+        raise Skipped("it needs the rate")
+    x, numbers = _clip(smoother)
+    smoother(x, Clip("clip", numbers))
 
 
 @CHECKS.check
@@ -160,7 +172,7 @@ def shift_of_frame_numbers(subject: Subject) -> None:
     x, numbers = _clip(smoother, gaps=True)
     for shift in (-1, 5000):
         what = f"smooth(): frame numbers shifted by {shift} change the result"
-        require_close(smoother(x, numbers + shift), smoother(x, numbers), what, atol=1e-8)
+        require_close(_result(smoother, x, numbers + shift), _result(smoother, x, numbers), what, atol=1e-8)
 
 
 @CHECKS.root
@@ -184,7 +196,7 @@ def gaps_are_gaps_in_time(subject: Subject) -> None:
     for seed in range(4):
         x, numbers = _clip(smoother, 40, seed=seed)
         spread = np.cumsum(1_000 * (1 + numbers % 3))
-        if not is_close(smoother(x, spread), smoother(x, numbers)):
+        if not is_close(_result(smoother, x, spread), _result(smoother, x, numbers)):
             return
     require(
         condition=False,
@@ -198,10 +210,10 @@ def causal_uses_no_later_frame(subject: Subject) -> None:
     """If ``causal`` is True, the result of a frame does not depend on later frames."""
     smoother = _causal(subject)
     x, numbers = _clip(smoother, gaps=True)
-    whole = smoother(x, numbers)
+    whole = _result(smoother, x, numbers)
     for end in range(1, _LENGTH):
         what = f"smooth(): causal = True, but the first {end} frames alone differ from those in the clip"
-        require_close(smoother(x[:end], numbers[:end]), whole[:end], what, atol=1e-8)
+        require_close(_result(smoother, x[:end], numbers[:end]), whole[:end], what, atol=1e-8)
 
 
 @CHECKS.check
@@ -209,8 +221,8 @@ def frame_by_frame_is_the_clip(subject: Subject) -> None:
     """A causal smoother gives the same for frames one by one as for the clip, also after a reset."""
     smoother = _causal(subject)
     x, numbers = _clip(smoother, gaps=True)
-    whole = smoother(x, numbers)
-    if not is_close(smoother(x[:12], numbers[:12]), whole[:12]):
+    whole = _result(smoother, x, numbers)
+    if not is_close(_result(smoother, x[:12], numbers[:12]), whole[:12]):
         raise Skipped("causal_uses_no_later_frame fails")
     stream = smoother.stream()
     for _ in range(2):
@@ -254,9 +266,9 @@ def fit_does_not_change_its_input(subject: Subject) -> None:
     smoother = _learner(subject)
     clips, labels = _training(smoother)
     smoother.fit(clips, labels, 0)
-    for (x, numbers), found, (old_x, old_numbers), old in zip(clips, labels, *_training(smoother), strict=True):
+    for (x, clip), found, (old_x, old_clip), old in zip(clips, labels, *_training(smoother), strict=True):
         require_same(x, old_x, "fit(): changes the values of a clip")
-        require_same(numbers, old_numbers, "fit(): changes frame numbers")
+        require_same(_numbers_of(clip), _numbers_of(old_clip), "fit(): changes frame numbers")
         require_same(found, old, "fit(): changes labels")
 
 
@@ -295,9 +307,9 @@ def _require_own_effect(smoother: Smoother) -> None:
     """Require that in some clip another prediction for a frame inside it changes the result of this frame."""
     for seed, length in itertools.product(range(6), (_LENGTH, 3)):
         x, numbers = _clip(smoother, length, seed=seed)
-        before = smoother(x, numbers)
+        before = _result(smoother, x, numbers)
         for at in range(1, length - 1, 3):
-            if not is_close(smoother(_other_class(x, at), numbers)[at], before[at]):
+            if not is_close(_result(smoother, _other_class(x, at), numbers)[at], before[at]):
                 return
     require(
         condition=False,
@@ -317,7 +329,7 @@ def _require_centred_pulse(smoother: Smoother) -> None:
         inside = slice((length - width) // 2, (length + width) // 2)
         certain[inside, :2] = certain[inside, 1::-1]
         x = np.log(certain) if smoother.needs == "logits" else certain
-        found = smoother(x, _numbers(length))[:, 1]
+        found = _result(smoother, x, _numbers(length))[:, 1]
         response = np.abs(found - found[0])
         response[response < 1e-3 * response.max()] = 0
         if response.sum() < 0.05:
@@ -335,11 +347,11 @@ def _is_local(smoother: Smoother) -> bool:
     length, at = 300, 20
     for seed in range(4):
         x, numbers = _clip(smoother, length, seed=seed)
-        before = smoother(x, numbers)
+        before = _result(smoother, x, numbers)
         changed = x
         for row in range(at, at + 3):
             changed = _other_class(changed, row)
-        effect = np.abs(smoother(changed, numbers) - before).max(1)
+        effect = np.abs(_result(smoother, changed, numbers) - before).max(1)
         near = max(effect[at - 3 : at].max(), effect[at + 3 : at + 6].max())
         if near > 1e-6 and near > 2 * effect[200:].max():
             return True
@@ -379,10 +391,14 @@ def _causal(subject: Subject) -> Smoother:
 
 
 def _smoothed(smoother: Smoother) -> np.ndarray:
-    return smoother(*_clip(smoother, gaps=True))
+    return _result(smoother, *_clip(smoother, gaps=True))
 
 
-def _clip(smoother: Smoother, length: int = _LENGTH, *, seed: int = 0, gaps: bool = False) -> Clip:
+def _result(smoother: Smoother, x: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return smoother(x, Clip("clip", numbers, _RATE))
+
+
+def _clip(smoother: Smoother, length: int = _LENGTH, *, seed: int = 0, gaps: bool = False) -> Rows:
     return _values(smoother, length, seed), _numbers(length, gaps=gaps)
 
 
@@ -407,13 +423,24 @@ def _values(smoother: Smoother, length: int, seed: int = 0) -> np.ndarray:
     return probs
 
 
-def _training(smoother: Smoother) -> tuple[list[Clip], list[np.ndarray]]:
+def _training(smoother: Smoother) -> tuple[list[tuple[np.ndarray, Any]], list[np.ndarray]]:
     """Return clips of several lengths, one of them a single frame, and labels, some of them -1."""
     rng = np.random.default_rng(8)
-    clips = [_clip(smoother, length, seed=seed, gaps=seed % 2 == 1) for seed, length in enumerate((30, 1, 24, 40, 30))]
+    rows = [_clip(smoother, length, seed=seed, gaps=seed % 2 == 1) for seed, length in enumerate((30, 1, 24, 40, 30))]
+    clips = [(x, _argument(smoother, numbers)) for x, numbers in rows]
     labels = []
-    for x, _ in clips:
+    for x, _ in rows:
         found = x[:, :_CLASSES].argmax(1).astype(np.int64)
         found[rng.random(len(x)) < 0.1] = -1
         labels.append(found)
     return clips, labels
+
+
+def _argument(smoother: Smoother, numbers: np.ndarray) -> Clip | np.ndarray:
+    """Return what :meth:`Smoother.clip_argument` does, writable."""
+    argument = smoother.clip_argument(Clip("clip", numbers, _RATE))
+    return replace(argument, number=numbers) if isinstance(argument, Clip) else numbers
+
+
+def _numbers_of(argument: Clip | np.ndarray) -> np.ndarray:
+    return argument.number if isinstance(argument, Clip) else argument

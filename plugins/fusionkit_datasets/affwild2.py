@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable, Labels
+from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable, Labels, Positive
 from fusionkit.contracts.image_file import read_image
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.registry import did_you_mean
@@ -25,13 +25,14 @@ from fusionkit_datasets.affwild2_labels import (
     find_test_list,
     listed_test_clips,
     read_annotations,
+    read_rates,
     read_subjects,
 )
 from fusionkit_datasets.affwild2_writer import ROOTS, annotation_folder, release_list
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 
 _NO_CROPS = Crops("", "", np.empty(0, np.int64), {})
-_SUBJECTS = "subjects.csv"  # in a copy of the data
+_SUBJECTS, _RATES = "subjects.csv", "rates.csv"  # in a copy of the data
 _SHOWN = 3  # problems in the message of an error; `fusionkit data check` shows all
 
 
@@ -111,11 +112,14 @@ class AffWild2(FaceDataset):
             clips) of one person are then one unit. Default: unknown, since the data do not name persons.
         class_map: rename, merge or remove classes: ``{Anger:negative,Disgust:negative,Other:null}``. Default:
             unchanged.
+        rate: frames per second of all videos; or a csv file with the columns ``clip`` and ``rate``, a path, relative to
+            the root, such as the ``coverage.csv`` of ``fusionkit align``; an empty rate is unknown. Default: unknown,
+            since crops do not state it.
 
     Raises:
         ConfigError: if the class map is invalid, or a challenge unknown.
-        DataError: if folders are missing, or the file of subjects is wrong; when the table is made, if annotation
-            lines are invalid.
+        DataError: if folders are missing, or the file of subjects or rates is wrong; when the table is made, if
+            annotation lines are invalid.
 
     Reference:
         D. Kollias, S. Zafeiriou, Aff-Wild2: Extending the Aff-Wild Database for Affect Recognition, 2018,
@@ -136,6 +140,7 @@ class AffWild2(FaceDataset):
         subjects: str = "",
         class_map: ClassMapOption = None,
         challenges: str | Sequence[str] = EXPR.name,
+        rate: Positive | str | None = None,
     ) -> None:
         self._every = every
         self._map = ClassMap.of(CLASSES, class_map)
@@ -158,6 +163,9 @@ class AffWild2(FaceDataset):
         self._subjects = read_subjects(self._subject_file) if self._subject_file else {}
         if self._subject_file:
             self._check_subjects(self._subject_file)
+        self._rate_file = top / Path(rate).expanduser() if isinstance(rate, str) else None
+        self._rates = read_rates(self._rate_file) if self._rate_file else {}
+        self._rate = rate if isinstance(rate, int | float) else np.nan  # of all other clips
 
     def _all_clips(self, crops: dict[str, Crops], listed: dict[Challenge, list[str]] | None) -> list[_Clip]:
         """Return all clips by name; ``listed`` are those of test sets, None for all without annotation."""
@@ -223,6 +231,7 @@ class AffWild2(FaceDataset):
             subject=np.repeat([clip.subject(self._subjects) for clip in self._clips], lengths),
             split=np.repeat([clip.split for clip in self._clips], lengths),
             video=np.repeat([clip.video for clip in self._clips], lengths),
+            rate=np.repeat([self._rate_of(clip) for clip in self._clips], lengths),
         )
 
     def labels(self, task: str) -> Labels | None:
@@ -294,6 +303,9 @@ class AffWild2(FaceDataset):
         if self._subject_file:
             files[_SUBJECTS] = self._subject_file
             options["subjects"] = _SUBJECTS
+        if self._rate_file:
+            files[_RATES] = self._rate_file
+            options["rate"] = _RATES
         return Export(crops, annotated, files, options)
 
     def problems(self) -> Iterable[str]:
@@ -330,6 +342,9 @@ class AffWild2(FaceDataset):
             kept = np.flatnonzero(labelled)[:: self._every]
             return _Rows(number[kept], label[kept], has_crop[kept])
         return _Rows(number, label, has_crop)
+
+    def _rate_of(self, clip: _Clip) -> float:
+        return self._rates.get(clip.name, self._rates.get(clip.video, self._rate))
 
     def _clip_of(self, row: int) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -332,19 +333,47 @@ def read_subjects(path: Path) -> dict[str, str]:
     Raises:
         DataError: if it cannot be read, lacks a column, or has an empty field or two subjects for a video.
     """
-    file = AnnotationFile("affwild2", path)
-    rows = file.rows()
+    subjects: dict[str, str] = {}
+    for line, video, subject in _pairs(path, "video", "subject"):
+        if not video or not subject:
+            raise DataError(f"affwild2: {path}:{line}: expected a video and a subject, found {[video, subject]}")
+        if subjects.setdefault(video, subject) != subject:
+            both = f"{subjects[video]!r} and {subject!r}"
+            raise DataError(f"affwild2: {path}:{line}: video {video!r} has two subjects: {both}")
+    return subjects
+
+
+def read_rates(path: Path) -> dict[str, float]:
+    """Read a csv file with the columns ``clip`` and ``rate``: name of a clip to its frames per second, where known.
+
+    Raises:
+        DataError: if it cannot be read, lacks a column, or a rate is not a number above 0.
+    """
+    rates: dict[str, float] = {}
+    for line, clip, rate in _pairs(path, "clip", "rate"):
+        if clip and rate:
+            try:
+                rates[clip] = float(rate)
+            except ValueError:
+                rates[clip] = math.nan
+            if not 0 < rates[clip] < math.inf:
+                raise DataError(f"affwild2: {path}:{line}: rate {rate!r} must be a number above 0")
+    return rates
+
+
+def _pairs(path: Path, first: str, second: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line and fields of two columns of a csv file.
+
+    Raises:
+        DataError: if it cannot be read, lacks a column, or a line has another number of fields.
+    """
+    rows = AnnotationFile("affwild2", path).rows()
     line, header = next(rows, (1, []))
-    if absent := [name for name in ("video", "subject") if name not in header]:
+    if absent := [name for name in (first, second) if name not in header]:
         raise DataError(
             f"affwild2: {path}:{line}: no column {', '.join(absent)}; found: {', '.join(header) or 'nothing'}"
         )
-    video, subject = header.index("video"), header.index("subject")
-    subjects: dict[str, str] = {}
     for line, fields in rows:
-        if len(fields) != len(header) or not fields[video] or not fields[subject]:
-            raise DataError(f"affwild2: {path}:{line}: expected a video and a subject, found {fields}")
-        if subjects.setdefault(fields[video], fields[subject]) != fields[subject]:
-            both = f"{subjects[fields[video]]!r} and {fields[subject]!r}"
-            raise DataError(f"affwild2: {path}:{line}: video {fields[video]!r} has two subjects: {both}")
-    return subjects
+        if len(fields) != len(header):
+            raise DataError(f"affwild2: {path}:{line}: expected {len(header)} fields, found {fields}")
+        yield line, fields[header.index(first)], fields[header.index(second)]

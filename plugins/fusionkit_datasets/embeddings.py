@@ -20,7 +20,7 @@ from fusionkit.registry import did_you_mean
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.task_columns import TasksOption, task_columns
 
-_COLUMNS = ("label", "clip", "frame", "subject", "split", "video")
+_COLUMNS = ("label", "clip", "frame", "subject", "split", "video", "rate")
 _TEXTS = ("clip", *(_OPTIONAL := ("subject", "split", "video")))
 _IDS = "_ids"
 _MISSING = frozenset({"nan", "NaN", "<NA>", "NaT"})  # a missing value that NumPy or pandas turned into text
@@ -39,6 +39,7 @@ class Embeddings(FaceDataset):
     - ``frame``: frame number in the clip. Default: the position among the rows of the clip, from 1;
     - ``subject``, ``split`` (``train``, ``val``, ``test``), ``video``: as in any data set, empty if unknown, the same
       in all rows of a clip;
+    - ``rate``: frames per second, the same in all rows of a clip; NaN or a null is unknown;
     - ``<view>_ids``, ``label_ids``: an id per row of a view or of the labels; those that are given must be equal, so
       that arrays in different orders are found;
 
@@ -79,15 +80,16 @@ class Embeddings(FaceDataset):
         text = {
             name: _full_text(name, columns[name], path)
             for name in _COLUMNS
-            if name in columns and name not in ("label", "frame")
+            if name in columns and name not in ("label", "frame", "rate")
         }
         clip = text.get("clip", np.char.add("row", np.arange(len(label)).astype(np.str_)))
         number = _whole_numbers("frame", columns["frame"], path) if "frame" in columns else _positions(clip)
         self._order = np.lexsort((number, clip))
         optional = {name: text[name][self._order] for name in _OPTIONAL if name in text}
         _check_clips(clip[self._order], optional, path)
+        rate = _numbers("rate", columns["rate"], path)[self._order] if "rate" in columns else None
         self._frames = FrameTable.of(
-            clip[self._order], number[self._order], self._map.apply(label)[self._order], **optional
+            clip[self._order], number[self._order], self._map.apply(label)[self._order], **optional, rate=rate
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -194,9 +194,7 @@ class Swapped(FaceDataset):
                 "swapped: the source has stills of unknown persons and no official split",
                 hint="add folders train, val and test: groups of stills must not decide what is tested",
             )
-        return FrameTable.of(
-            table.clip, table.number, table.label, subject=subject, split=table.split, video=table.video
-        )
+        return replace(table, subject=subject)
 
     @cached_property
     def _swaps(self) -> Swaps:

@@ -92,10 +92,22 @@ def test_digests_keep_values_and_columns_separate(one: list[str], other: list[st
         (FrameTable.of(["a", "b", "a"], [0, 0, 1], [0, 0, 0]), "the frames of a clip must be contiguous"),
         (FrameTable.of(["a", "a"], [3, 2], [0, 0]), "clip 'a' frame 2: frame numbers must rise within a clip"),
         (FrameTable.of(["a", "b", "b"], [3, 2, 2], [0, 0, 0]), "clip 'b' frame 2: frame numbers must rise"),
+        (FrameTable.of(["a", "b"], [1, 1], [0, 0], rate=[25, 0]), "clip 'b' frame 1: rate 0 must be above 0, or NaN"),
+        (FrameTable.of(["a"], [1], [0], rate=np.inf), "clip 'a' frame 1: rate inf must be above 0, or NaN"),
+        (FrameTable.of(["a", "a"], [1, 2], [0, 0], rate=[25, 30]), "frame 2: the frames of a clip must have one rate"),
+        (FrameTable.of(["a", "a"], [1, 2], [0, 0], rate=[25, np.nan]), "the frames of a clip must have one rate"),
     ],
 )
 def test_an_invalid_table_is_refused_naming_the_row(table: FrameTable, message: str) -> None:
     assert message in refused(table)
+
+
+def test_rates_have_a_hash_of_their_own_and_change_no_identity_of_data() -> None:
+    known = replace(TABLE, rate=np.array([25, 25, np.nan, 30]))
+    assert np.isnan(TABLE.rate).all()
+    assert (TABLE.rates, known.digest()) == ("", TABLE.digest())
+    assert len({known.rates, replace(TABLE, rate=np.full(4, 25.0)).rates, ""}) == 3
+    np.testing.assert_array_equal(known.take(np.array([3, 0])).rate, [30, 25])
 
 
 def test_classes_of_one_name_are_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionkit.contracts import CausalSmoother, Smoother
+from fusionkit.contracts import CausalSmoother, Clip, Smoother
 from fusionkit.errors import DataError, PluginError
 
 X = np.random.default_rng(0).dirichlet(np.ones(4), size=6)
@@ -56,6 +56,25 @@ def test_weights_from_embeddings_may_have_another_width() -> None:
 def test_results_that_break_the_contract_are_refused(values: np.ndarray, message: str) -> None:
     with pytest.raises(PluginError, match=message):
         Given(values)(X, NUMBERS)
+
+
+class Rated(Smoother):
+    """Weighs by the rate."""
+
+    needs_rate = True
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        return x * np.arange(1, x.shape[1] + 1) ** (clip.rate or 0)
+
+
+def test_a_clip_of_unknown_rate_is_refused_by_name_unless_it_is_one_frame() -> None:
+    expected = X * np.arange(1, 5) ** 0.5
+    np.testing.assert_allclose(Rated()(X, Clip("a", NUMBERS, 0.5)), expected / expected.sum(1, keepdims=True))
+    with pytest.raises(DataError, match="smoother Rated needs the frames per second of clip 'a', which are unknown"):
+        Rated()(X, Clip("a", NUMBERS))
+    with pytest.raises(DataError, match="of the clip, which are unknown"):
+        Rated()(X, NUMBERS)
+    np.testing.assert_allclose(Rated()(X[:1], Clip("a", NUMBERS[:1])), X[:1])
 
 
 # -- frame by frame ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,21 +150,22 @@ class WithSound(Smoother):
         self.sound = sound
 
     def fit(self, clips: Any, labels: Any, seed: int) -> None:
-        self.fitted_on = [(clip.name, clip.number.tolist(), len(x)) for x, clip in clips]
+        self.fitted_on = [(clip.name, clip.number.tolist(), len(x), clip.rate) for x, clip in clips]
 
     def smooth(self, x: np.ndarray, clip: Clip, /) -> np.ndarray:
         assert not clip.number.flags.writeable
         return x + np.stack([self.sound[clip.name, number] for number in clip.number.tolist()])
 
 
-def test_a_smoother_that_asks_for_its_clip_gets_name_and_frame_numbers() -> None:
+def test_a_smoother_that_asks_for_its_clip_gets_name_numbers_and_rate() -> None:
     frames, x = table(3, 2, numbers=[4, 5, 9, 4, 7]), probs(5)
+    frames = replace(frames, rate=np.array([np.nan] * 3 + [30.0] * 2))
     seen = np.array([True, False, True, True, True])
     other = probs(5, seed=1)
     keys = list(zip(frames.clip.tolist(), frames.number.tolist(), strict=True))
     smoother = WithSound(dict(zip(keys, other, strict=True)))
     fit_smoother(smoother_of(smoother, 3), frames, seen, x, np.zeros(5, int), 0)
-    assert smoother.fitted_on == [("c0", [4, 9], 2), ("c1", [4, 7], 2)]
+    assert smoother.fitted_on == [("c0", [4, 9], 2, None), ("c1", [4, 7], 2, 30.0)]
     found = smooth(smoother_of(smoother, 3), frames, seen, x, PRIOR)
     np.testing.assert_allclose(found[seen], ((x + other) / 2)[seen], rtol=1e-12)
 

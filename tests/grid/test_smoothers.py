@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from toy_components import registered, toy_grid, toy_house  # noqa: F401
+from toy_components import Blobs, registered, toy_grid, toy_house  # noqa: F401
 
-from fusionkit.contracts import FrameTable, Smoother
+from fusionkit.contracts import Clip, FrameTable, Smoother
+from fusionkit.errors import ConfigError
 from fusionkit.grid.plan import Plan, make_plan
 from fusionkit.grid.smoothers import acting_smoothers, median_length, smoother_warnings
-from fusionkit.registry import SMOOTHERS
+from fusionkit.registry import DATASETS, SMOOTHERS
 from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -41,6 +43,48 @@ def test_stills_have_rows_of_none_each_once_and_a_line_says_so() -> None:
     assert [row.axes.smoother for row in found.rows] == ["none"]
     (line,) = words(found, "every clip has one prediction")
     assert "toy-plain, window, hmm would change nothing" in line
+
+
+class OfSeconds(Smoother):
+    """Needs the rate."""
+
+    needs_rate = True
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        return x
+
+
+def test_a_smoother_that_needs_the_rate_is_refused_where_a_clip_has_none() -> None:
+    with registered(SMOOTHERS, "toy-seconds", OfSeconds), pytest.raises(ConfigError) as caught:
+        plan(smoothers=["toy-plain", "toy-seconds"])
+    (problem,) = caught.value.problems
+    assert problem == (
+        "smoothers: toy-seconds needs frames per second, which data set toy-blobs does not state for 40 clip(s), "
+        "such as 'c000'"
+    )
+
+
+def test_rates_enter_the_identity_of_rows_whose_smoother_gets_the_clip_and_of_nothing_else() -> None:
+    class Rated(Blobs):
+        rate = 25.0
+
+        @property
+        def frames(self) -> FrameTable:
+            return replace(super().frames, rate=np.full(len(super().frames), self.rate))
+
+    with registered(SMOOTHERS, "toy-seconds", OfSeconds), registered(DATASETS, "toy-rated", Rated):
+        found = []
+        for rate in (25.0, 30.0, np.nan):
+            Rated.rate = rate
+            spec = ["toy-plain"] if np.isnan(rate) else ["toy-plain", "toy-seconds"]
+            found.append(plan(datasets=["toy-rated"], smoothers=spec))
+    plain, seconds = (
+        [[row.id for row in each.rows if row.axes.smoother == name] for each in found]
+        for name in ("toy-plain", "toy-seconds")
+    )
+    assert plain[0] == plain[1] == plain[2]
+    assert not set(seconds[0]) & set(seconds[1])
+    assert [*found[0].heads] == [*found[1].heads] == [*found[2].heads]
 
 
 def test_the_default_smoothers_are_left_out_of_stills_without_a_word() -> None:

@@ -79,6 +79,7 @@ def test_every_frame_of_a_video_is_counted(tmp_path: Path):
     assert {clip.clip: clip.frames for clip in result.clips} == {"story_left": 16, "story_right": 14}
     assert result.clips[0].runs == [[1, 8], [13, 20]]
     assert result.seconds == pytest.approx(25 / 25, abs=0.01)
+    assert result.rate == pytest.approx(25)
 
 
 def extracted(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from toy_videos import announce, trim, turn, write_sound, write_video
 
 from fusionkit.errors import DataError
 from fusionkit.media import video
-from fusionkit.media.video import FrameIndex, FrameReader, MediaFrame, Video, rotate
+from fusionkit.media.video import FrameIndex, FrameReader, MediaFrame, Video, rotate, steady_rate
 
 TIMES = [0, 0.04, 0.08, 0.5, 0.54, 1.2, 1.3, 1.4, 1.8, 2.0]
 
@@ -37,6 +37,25 @@ def test_frames_come_in_display_order(tmp_path: Path, name: str, codec: str):
     np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(12) / 25, atol=0.002)
     np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 * np.arange(12), atol=6)
     assert all(frame.image.shape == (48, 64, 3) and frame.image.dtype == np.uint8 for frame in frames)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])  # mkv rounds times to ms
+def test_the_rate_is_known_after_the_last_frame_where_it_is_steady(tmp_path: Path, name: str):
+    steady = Video(write_video(tmp_path / name, greys(12)))
+    assert steady.rate is None
+    list(steady.frames())
+    assert steady.rate == pytest.approx(25, rel=1e-3)
+    varying = Video(write_video(tmp_path / f"varying_{name}", greys(10), times=TIMES))
+    list(varying.frames())
+    assert varying.rate is None
+
+
+def test_a_rate_is_that_of_the_usual_step_whatever_frames_are_lost():
+    times = np.delete(np.arange(100) / 30, [40, 41, 60])
+    assert steady_rate(np.round(times, 3)) == pytest.approx(30, rel=1e-3)
+    assert steady_rate(np.full(50, np.nan)) is None
+    assert steady_rate(np.zeros(50)) is None
+    assert steady_rate(np.array([0.0, 0.04])) is None
 
 
 def test_lossless_pixels_are_rgb(tmp_path: Path):

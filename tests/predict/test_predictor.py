@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 from toy_components import Blobs, carry_out, registered, toy_house, toy_plan  # noqa: F401
+from toy_videos import write_video
 
 import fusionkit
-from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts import Clip, FaceDataset, FrameTable, Smoother
+from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.errors import ConfigError, DataError
+from fusionkit.grid.progress import Progress
+from fusionkit.media.inputs import MediaInput
 from fusionkit.predict.predictor import Predictor, frame_table
+from fusionkit.predict.video.run import VideoOptions, VideoRun
 from fusionkit.registry import DATASETS
 
 pytestmark = pytest.mark.usefixtures("toy_house")
@@ -141,3 +147,39 @@ def test_columns_that_do_not_match_raise() -> None:
     with pytest.raises(DataError, match="must be ascending within a clip"):
         frame_table(3, "a", [1, 1, 2])
     assert frame_table(3, ["a", "b", "b"], [5, 1, 2]).number.tolist() == [5, 1, 2]
+
+
+class OfSeconds(Smoother):
+    """Leaves the first class to a clip of 25 frames per second."""
+
+    needs_rate = True
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        return x + np.eye(x.shape[1])[0] if clip.rate == 25 else x
+
+
+def test_the_rate_of_frames_in_memory_reaches_the_smoother(predictor: Predictor) -> None:
+    smoother = TaskSmoother(predictor.task, [OfSeconds()])
+    rated = replace(predictor, heads=tuple(replace(head, smoother=smoother) for head in predictor.heads))
+    seen = np.delete(np.arange(16), 5)
+    raw = unsmoothed(predictor).mean(0)[seen]
+    np.testing.assert_allclose(rated.predict_proba(frames(), "x", rate=30)[seen], raw, rtol=1e-12)
+    np.testing.assert_allclose(rated.predict_proba(frames(), "x", rate=25)[seen], (raw + np.eye(3)[0]) / 2, rtol=1e-12)
+    with pytest.raises(DataError, match="needs the frames per second of clip 'x', which are unknown"):
+        rated.predict_proba(frames(), "x")
+
+
+def test_an_input_whose_rate_varies_fails_alone_if_the_smoother_needs_it(predictor: Predictor, tmp_path: Path) -> None:
+    smoother = TaskSmoother(predictor.task, [OfSeconds()])
+    rated = replace(predictor, heads=tuple(replace(head, smoother=smoother) for head in predictor.heads))
+    images = [np.full((12, 12, 3), 10 * number, np.uint8) for number in range(1, 11)]
+    steady = write_video(tmp_path / "steady.mp4", images)
+    varying = write_video(tmp_path / "varying.mp4", images, times=np.cumsum(np.arange(10) / 25).tolist())
+    run = VideoRun(rated, VideoOptions(draw=False), tmp_path / "out")
+    good, bad = run([MediaInput(path, path.name, path.stem, True) for path in (steady, varying)], Progress())
+    assert good.faults == []
+    (clip,) = good.clips
+    assert (clip.probs[:, 0] > 0.5).all()
+    assert bad.faults == [
+        f"{varying}: smoother OfSeconds needs the frames per second of clip 'varying', which are unknown"
+    ]

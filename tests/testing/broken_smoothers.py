@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from testing.good_plugins import GoodCausal, GoodLearned, GoodSmoother
 
-from fusionkit.contracts import Count
+from fusionkit.contracts import Clip, Count
 
 Clips = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -127,6 +127,11 @@ class NoLongGaps(GoodSmoother):
         return super().smooth(x, frame_numbers)
 
 
+class ReliesOnTheRate(GoodSmoother):
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        return super().smooth(x, clip.number) if clip.rate * 1 > 0 else x
+
+
 class EvenFramesOnly(GoodSmoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         return np.where((frame_numbers % 2 == 0)[:, None], super().smooth(x, frame_numbers), x)
@@ -208,6 +213,7 @@ BROKEN: dict[str, type] = {
     "spec_round_trip": TupleOrList,
     "auto_values_can_be_used": RefusesItsOwnValue,
     "gaps_in_frame_numbers": NoLongGaps,
+    "rate_may_be_unknown": ReliesOnTheRate,
     "shift_of_frame_numbers": EvenFramesOnly,
     "causal_uses_no_later_frame": CausalInNameOnly,
     "frame_by_frame_is_the_clip": StepsOtherwise,

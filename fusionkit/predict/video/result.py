@@ -88,6 +88,7 @@ class VideoResult:
         faults: what was wrong, one line each.
         clips: the predictions.
         elapsed: s that reading and predicting took.
+        rate: frames per second; None where times are unknown or the rate varies.
         frames: (n,) of ``number`` and ``seconds``, NaN where the time is unknown.
         faces: (m,) of ``frame``, ``track``, ``box`` and ``to_frame``, see :class:`FaceRow`, and ``boxes`` (R, 5) of the
             regions in the crop, NaN where not found.
@@ -101,6 +102,7 @@ class VideoResult:
     faults: list[str] = field(default_factory=list)
     clips: list[ClipPredictions] = field(default_factory=list)
     elapsed: float = 0.0
+    rate: float | None = None
     outputs: list[Column] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,7 +186,8 @@ def clip_predictions(
         if not seen.any():
             found.append(_without_probs(clip, frames, faces, classes))
             continue
-        table = FrameTable.of(np.full(len(frames), clip), numbers[frames], np.full(len(frames), UNLABELLED))
+        unlabelled = np.full(len(frames), UNLABELLED)
+        table = FrameTable.of(np.full(len(frames), clip), numbers[frames], unlabelled, rate=result.rate)
         found.append(ClipPredictions(clip, frames, faces, seen, smooth(table, by_frame)))
     rest = np.setdiff1d(np.arange(count), np.concatenate([[], *(clip.frames for clip in found)]).astype(int))
     if len(rest):

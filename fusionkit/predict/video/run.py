@@ -142,7 +142,7 @@ class VideoRun:
         except OSError as error:
             result.fail(f"{item.path} cannot be read: {error.strerror or error}")
         else:
-            result.faults = list(reader.faults)
+            result.faults, result.rate = list(reader.faults), reader.rate
             if doubts := tracker.doubts(item.clip_name):
                 result.faults.append(f"{item.path}: {doubts}")
         return result, tracker.clip_suffixes()
@@ -150,8 +150,12 @@ class VideoRun:
     def _make_clips(self, result: VideoResult, suffixes: Mapping[int, str]) -> None:
         if result.failed:
             return
-        result.clips = self._faces.clips(result, suffixes)
         path = result.source.path
+        try:
+            result.clips = self._faces.clips(result, suffixes)
+        except DataError as error:  # the smoother needs a rate that the input does not have
+            result.fail(f"{path}: {error}")
+            return
         for clip in result.clips:
             owner = self._clip_owners.setdefault(clip.clip, result.source)
             if owner is not result.source:

@@ -386,3 +386,36 @@ def test_a_bench_names_what_data_check_lists(tmp_path):
     assert problems[0].startswith(f"{tmp_path / 'cropped_aligned' / 'v0'}: found frame 0")
     assert "and 2 more" in line
     assert f"fusionkit data check affwild2:root={tmp_path}" in line
+
+
+def rates(data: AffWild2) -> dict[str, float]:
+    table = data.table()
+    return dict(zip(table.clip.tolist(), table.rate.tolist(), strict=True))
+
+
+def test_frames_per_second_are_a_number_or_those_of_a_file_by_clip_or_video(tmp_path):
+    root = with_people(tmp_path, "")
+    (root / "coverage.csv").write_text("input,clip,rate\na.mp4,1,25\na.mp4,1_left,\nb.mp4,2,29.97\nc.mp4,,9\n")
+    data = AffWild2(str(root), rate="coverage.csv")
+    assert rates(data) == pytest.approx({"1": 25, "1_left": 25, "2": 29.97, "3": np.nan}, nan_ok=True)
+    assert rates(AffWild2(str(root), rate=30)) == {"1": 30, "1_left": 30, "2": 30, "3": 30}
+    assert data.fingerprint() == AffWild2(str(root)).fingerprint()
+    exported = data.export(np.arange(len(data.table())))
+    assert exported.files[exported.options["rate"]] == root / "coverage.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip,fps\n1,25\n", "rates.csv:1: no column rate; found: clip, fps"),
+        ("clip,rate\n1,fast\n", "rates.csv:2: rate 'fast' must be a number above 0"),
+        ("clip,rate\n1,0\n", "rates.csv:2: rate '0' must be a number above 0"),
+        ("clip,rate\n1,inf\n", "rates.csv:2: rate 'inf' must be a number above 0"),
+        ("clip,rate\n1\n", "rates.csv:2: expected 2 fields"),
+    ],
+)
+def test_a_wrong_file_of_rates_is_refused(tmp_path, text, message):
+    root = with_people(tmp_path, "")
+    (root / "rates.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        AffWild2(str(root), rate="rates.csv")

@@ -316,3 +316,13 @@ def test_a_column_of_numbers_that_no_task_names_is_refused_with_the_option(tmp_p
     with pytest.raises(DataError, match="array 'AU1'") as caught:
         Embeddings(saved(tmp_path, "npz", with_tasks()), tasks={"valence-arousal": ["valence"]})
     assert "tasks={TASK:[COLUMN,...]}" in caught.value.hint
+
+
+def test_rates_are_those_of_the_clips_of_the_rows(tmp_path: Path) -> None:
+    given = arrays()
+    given["rate"] = np.where(given["clip"] == "a", 25.0, np.nan)
+    table = Embeddings(saved(tmp_path, "npz", given)).table()
+    np.testing.assert_array_equal(table.rate, np.where(table.clip == "a", 25.0, np.nan))
+    given["rate"][0] = 9
+    with pytest.raises(DataError, match="the frames of a clip must have one rate"):
+        Embeddings(saved(tmp_path, "npz", given)).table()

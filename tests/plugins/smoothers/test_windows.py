@@ -16,7 +16,9 @@ from scipy.signal import savgol_filter
 from scipy.signal.windows import hamming
 from toy_clips import Clip, probability_clips
 
+from fusionkit.contracts import Clip as Whole
 from fusionkit.contracts import Smoother
+from fusionkit.errors import ConfigError
 from fusionkit_emotic.window import Window
 from fusionkit_smoothers import time_grid
 from fusionkit_smoothers.gaussian import Gaussian
@@ -68,7 +70,7 @@ def test_gaussian_is_the_mean_weighted_by_distance(clip: Clip, sigma: float, tru
 def test_hamming_is_the_mean_weighted_by_a_raised_cosine(clip: Clip, width: int) -> None:
     half = width // 2
     expected = weighted(clip, half, lambda d: 0.54 + 0.46 * cos(pi * d / max(half, 1)))
-    np.testing.assert_allclose(Hamming(width).smooth(*clip), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Hamming(width)(*clip), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 3, 25])
@@ -81,7 +83,7 @@ def test_without_gaps_gaussian_is_scipys_away_from_the_ends(sigma: float) -> Non
 def test_without_gaps_hamming_weighs_by_scipys_window() -> None:
     weights = hamming(15)
     expected = np.stack([np.convolve(column, weights / weights.sum(), "valid") for column in FULL.T], axis=1)
-    np.testing.assert_allclose(Hamming(15).smooth(FULL, np.arange(3000))[7:-7], expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Hamming(15)(FULL, np.arange(3000))[7:-7], expected, rtol=0, atol=1e-12)
 
 
 def test_two_frames_are_weighted_by_their_distance() -> None:
@@ -89,9 +91,7 @@ def test_two_frames_are_weighted_by_their_distance() -> None:
     beside = exp(-9 / 8)
     expected = np.array([[1, beside], [beside, 1]]) / (1 + beside)
     np.testing.assert_allclose(Gaussian(2).smooth(x, np.array([4, 7])), expected, rtol=1e-15)
-    np.testing.assert_allclose(
-        Hamming(7).smooth(x, np.array([4, 7])), np.array([[1, 0.08], [0.08, 1]]) / 1.08, rtol=1e-12
-    )
+    np.testing.assert_allclose(Hamming(7)(x, np.array([4, 7])), np.array([[1, 0.08], [0.08, 1]]) / 1.08, rtol=1e-12)
 
 
 # -- median ------------------------------------------------------------------------------------------------------------
@@ -216,8 +216,8 @@ def test_negative_values_become_zero() -> None:
 )
 def test_every_third_frame_is_smoothed_as_a_video_at_a_third_of_the_rate(narrow: Smoother, wide: Smoother) -> None:
     x = FULL[:200]
-    expected = narrow.smooth(x, np.arange(200))
-    np.testing.assert_allclose(wide.smooth(x, 3 * np.arange(200)), expected, rtol=0, atol=1e-10)
+    expected = narrow(x, np.arange(200))
+    np.testing.assert_allclose(wide(x, 3 * np.arange(200)), expected, rtol=0, atol=1e-10)
 
 
 def test_pieces_cover_a_clip_once_and_far_frames_take_little_memory() -> None:
@@ -233,3 +233,15 @@ def test_pieces_cover_a_clip_once_and_far_frames_take_little_memory() -> None:
         apart, on_grid = np.abs(inside - inside[:, None]), np.abs(piece.positions - piece.positions[:, None])
         np.testing.assert_array_equal(apart[apart <= 50], on_grid[apart <= 50])
         assert (on_grid[apart > 50] > 50).all()
+
+
+@pytest.mark.parametrize(("rate", "width"), [(30.0, 15), (29.97, 15), (24.0, 13), (60.0, 31), (1.0, 1)])
+def test_a_window_in_seconds_is_the_nearest_odd_number_of_frames(rate: float, width: int) -> None:
+    smoother, x, numbers = Hamming(seconds=0.5), FULL[:200], LOST[:200]
+    np.testing.assert_array_equal(smoother(x, Whole("a", numbers, rate)), Hamming(width)(x, numbers))
+    assert (smoother.needs_rate, smoother.span, Hamming(5).needs_rate) == (True, None, False)
+
+
+def test_a_width_in_frames_and_in_seconds_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match=r"options width = 5 and seconds = 0\.5 exclude each other"):
+        Hamming(5, 0.5)
