@@ -64,7 +64,7 @@ def build(place: Path) -> None:
     _stills(place)
     write(place / "strongest.py", blocks("docs/tutorial.md", "python")[0])
     write(place / "lately.py", blocks("docs/tutorial.md", "python")[1])
-    write(place / "gated_sum.py", blocks("docs/plugins.md", "python")[0])
+    write(place / "gated_sum.py", blocks("README.md", "python")[0])
     write(place / "grid.py", f"_base_ = {str(ROOT / 'configs/bench/quickstart.py')!r}\n")
     for suffix, language in (("yaml", "yaml"), ("json", "json"), ("py", "python")):
         write(place / f"ablation.{suffix}", blocks("docs/configs.md", language)[0])

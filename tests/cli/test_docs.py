@@ -144,7 +144,7 @@ def test_the_first_block_of_the_readme_is_all_the_set_up() -> None:
 @pytest.mark.parametrize(
     ("page", "block", "name", "lines"),
     [
-        ("docs/plugins.md", 0, "gated-sum", 25),
+        ("README.md", 0, "gated-sum", 25),
         ("docs/tutorial.md", 0, "strongest", 25),
         ("docs/tutorial.md", 1, "lately", 40),
     ],
