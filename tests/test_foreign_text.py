@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
+from rich.text import Text
 from toy_tasks import expression
 
 from fusionkit.cli import console
@@ -20,6 +21,7 @@ from fusionkit.media.inputs import find_inputs
 from fusionkit.predict.video.table import PredictionTable
 from fusionkit.report.charts.drawing import draw_figures
 from fusionkit.report.charts.figure import Figure, Tile, heat_map
+from fusionkit.report.table import as_text, new_table
 from fusionkit.storage.artifact import csv_bytes
 
 NAMES = [b"a.jpg", b"IMG_\xd5\xc5.jpg", b"new\nline.jpg", b"esc\x1b[31m.jpg", b"w" * 240 + b".jpg", b"=x.jpg"]
@@ -104,6 +106,19 @@ def test_the_console_prints_no_control_character_of_a_name(capsys: pytest.Captur
     assert err.count(r"sa\x1b[31md") == 2
     assert not has_control(out.replace("\n", ""))
     assert not has_control(err.replace("\n", ""))
+
+
+def test_names_are_no_markup_and_no_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "labels.csv:100: csv:classes=[happy,sad]"
+    table = new_table(name, f"added to {name}")
+    table.add_column("")
+    table.add_row(Text(name))
+    console.print_table(table)
+    console.print_line(name)
+    console.print_labelled("problem", [name])
+    out, err = capsys.readouterr()
+    assert (out.count(name), err.count(name)) == (4, 1)
+    assert as_text([table], [name]).count(name) == 4
 
 
 def test_a_narrow_terminal_cuts_no_score(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def _console(*, stderr: bool) -> Console:
         width = None if _is_terminal(sys.stdout) else _PIPED_WIDTH
     elif width < _MIN_WIDTH:
         width = _DEFAULT_WIDTH
-    return _Console(stderr=stderr, width=width)
+    return _Console(stderr=stderr, width=width, emoji=False)  # `x.csv:100: ...` is no :100:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -201,21 +201,28 @@ def divide(
     return folds, _check_folds(spec, folds, labels, task) + [leak for fold in folds for leak in _leaks(table, fold)]
 
 
-def check_training_labels(fold: str, task: Task, values: np.ndarray) -> None:
+def check_training_labels(
+    fold: str, task: Task, values: np.ndarray, others: Mapping[str, np.ndarray] | None = None
+) -> None:
     """Check that every part of a task (such as a class) is in the training frames of a fold.
 
     Args:
         fold: its name.
         task: the task.
         values: (n, ...) labels of its labelled training frames.
+        others: labels of its other parts, dev and test, to say which of them have the absent ones. Default: unknown.
 
     Raises:
         DataError: with the absent parts.
     """
     if absent := task.absent(values):
-        drop = f"drop it with class_map={{{absent[0]}:null}}, merge it with another, " if task.exclusive else ""
-        hint = f"{drop}use fewer folds, or the stratified split holdout"
-        raise DataError(f"split {fold}: no training frame of {task.part} {_quoted(absent)}", hint=hint)
+        there = [part for part, found in (others or {}).items() if absent[0] not in task.absent(found)]
+        where = f": those of {absent[0]!r} are in {' and '.join(there)}" if there else ""
+        ways = [f"drop it with class_map={{{absent[0]}:null}}", "merge it with another"] if task.exclusive else []
+        ways += ["use fewer folds"] if fold.startswith("kfold") else []
+        ways += [] if fold.startswith("holdout") else ["use the stratified split holdout"]
+        problem = f"split {fold}: no training frame of {task.part} {_quoted(absent)}{where}"
+        raise DataError(problem, hint=", or ".join(ways))
 
 
 def _check_folds(spec: Spec, folds: Sequence[Fold], labels: Sequence[dict[str, np.ndarray]], task: Task) -> list[str]:
@@ -228,7 +235,7 @@ def _check_folds(spec: Spec, folds: Sequence[Fold], labels: Sequence[dict[str, n
     faults: list[DataError] = []
     for fold, label in zip(folds, labels, strict=True):
         try:
-            check_training_labels(fold.name, task, label["train"])
+            check_training_labels(fold.name, task, label["train"], {part: label[part] for part in ("dev", "test")})
         except DataError as error:
             faults.append(error)
         for part in ("test", "dev"):

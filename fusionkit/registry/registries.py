@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
-from fusionkit.registry.options import check_options, given_options
+from fusionkit.registry.options import check_options, given_options, options_of
 from fusionkit.registry.source import LONE_FILE, installed_entry_points, line_of, source_digest
-from fusionkit.registry.spec import Spec
+from fusionkit.registry.spec import Spec, parse_value
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -54,15 +54,21 @@ class ComponentRegistry:
         contract_names: classes of :mod:`fusionkit.contracts`; a component must implement one of them.
         path_options: component and option that take a path, by its suffix, of a folder "/": for the hint to those who
             give a path alone.
+        name_hint: hint for an unknown name, with ``{}`` for the name, if a component takes names as an option.
     """
 
     def __init__(
-        self, kind: str, *contract_names: str, path_options: Mapping[str, tuple[str, str]] | None = None
+        self,
+        kind: str,
+        *contract_names: str,
+        path_options: Mapping[str, tuple[str, str]] | None = None,
+        name_hint: str = "",
     ) -> None:
         self.kind = kind
         self.group = f"fusionkit.{kind}s"
         self._contract_names = contract_names
         self._path_options = path_options or {}
+        self._name_hint = name_hint
         self._registered: dict[str, Origin] = {}
 
     @cached_property
@@ -157,7 +163,8 @@ class ComponentRegistry:
             raise ConfigError(f"{self.kind} {name!r} is a dotted path", hint="register the class and use its name")
         origins = self.origins().get(name)
         if origins is None:
-            raise ConfigError(f"unknown {self.kind} {name!r}{_suggest(name, self.names())}")
+            hint = "" if did_you_mean(name, self.names()) else self._name_hint.format(name)
+            raise ConfigError(f"unknown {self.kind} {name!r}{_suggest(name, self.names())}", hint=hint)
         if len(origins) > 1:
             raise PluginError(
                 f"{self.kind} {name!r} is registered twice: {' and '.join(map(_describe, origins))}",
@@ -193,14 +200,25 @@ class ComponentRegistry:
         """Return the spec of a value, as :meth:`Spec.of`.
 
         Raises:
-            ConfigError: if it is none, with the right spec if it is the path of a folder or file.
+            ConfigError: if it is none, with the right spec if it is the path of a folder or file, or the value of an
+                option without its name.
         """
         suffix = _suffix(value) if isinstance(value, str) and value not in self.names() else ""
         if suffix in self._path_options:
             name, option = self._path_options[suffix]
             what = "folder" if suffix == _FOLDER else "file"
             raise ConfigError(f"{value!r} is a {what}, not a {self.kind}", hint=f"write {Spec(name, {option: value})}")
+        name, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if colon and rest and "=" not in rest and name in self.names():
+            self._refuse_lone_value(name, rest)
         return Spec.of(value)
+
+    def _refuse_lone_value(self, name: str, value: str) -> None:
+        """Raise ConfigError with the first required option of a component, else its first, as that of a value."""
+        options = sorted(options_of(self.get(name)).values(), key=lambda option: not option.required)
+        if options:
+            written = Spec(name, {options[0].name: parse_value(value)})
+            raise ConfigError(f"{value!r} in '{name}:{value}' has no name of an option", hint=f"such as {written}")
 
     def problems(self, spec: Spec) -> list[str]:
         """List everything that is wrong with a spec's name and options, including nested components."""
@@ -288,6 +306,7 @@ def _describe(origin: Origin) -> str:
 
 _DATA = {
     _FOLDER: ("folder", "root"),
+    ".csv": ("csv", "path"),
     ".npz": ("embeddings", "path"),
     ".parquet": ("hub", "path"),
     ".arrow": ("hub", "path"),
@@ -301,7 +320,9 @@ _WEIGHTS = {
 }
 DATASETS = ComponentRegistry("dataset", "FaceDataset", path_options=_DATA)
 EXTRACTORS = ComponentRegistry("extractor", "Extractor")
-BACKBONES = ComponentRegistry("backbone", "Backbone", path_options=_WEIGHTS)
+BACKBONES = ComponentRegistry(
+    "backbone", "Backbone", path_options=_WEIGHTS, name_hint="a model of timm is written timm:model={}"
+)
 FUSIONS = ComponentRegistry("fusion", "Fusion", "FittedFusion")
 SMOOTHERS = ComponentRegistry("smoother", "Smoother")
 TASKS = ComponentRegistry("task", "Task")

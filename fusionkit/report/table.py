@@ -66,7 +66,9 @@ def results_table(results: RunResults, most: int | None = None) -> Table:
 
 def new_table(title: str = "", caption: str = "") -> Table:
     """Return an empty table without borders; with a caption it is as wide as the terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, caption=caption, expand=bool(caption))
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=bool(caption))
+    # As Text, since a name such as csv:classes=[happy,sad] would be taken for markup.
+    table.title, table.caption = Text(title, "table.title"), Text(caption, "table.caption")
     table.title_justify = table.caption_justify = "left"
     return table
 
@@ -74,7 +76,9 @@ def new_table(title: str = "", caption: str = "") -> Table:
 def as_text(tables: Iterable[Table], lines: Iterable[str], warned: Iterable[str] = ()) -> str:
     """Return tables, lines and warnings as plain text, as wide as the terminal, or 140 columns if there is none."""
     width = max(shutil.get_terminal_size((_TEXT_WIDTH, 24)).columns, _LEAST_WIDTH)
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False)
+    console = Console(
+        file=io.StringIO(), width=width, color_system=None, force_terminal=False, force_jupyter=False, emoji=False
+    )
     with console.capture() as found:
         for table in tables:
             console.print(table)

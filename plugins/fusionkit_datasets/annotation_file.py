@@ -58,13 +58,16 @@ class AnnotationFile:
             elif words:
                 yield number, words
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield number and stripped comma-separated fields of each line that is not blank.
+    def rows(self, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+        """Yield number and stripped fields of each line that is not blank.
+
+        Args:
+            delimiter: one character between fields.
 
         Raises:
             DataError: as :meth:`lines`, or if a quote is not closed.
         """
-        reader = csv.reader(text for _, text in self.lines())
+        reader = csv.reader((text for _, text in self.lines()), delimiter=delimiter)
         try:
             for fields in reader:
                 stripped = [field.strip() for field in fields]

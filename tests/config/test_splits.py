@@ -253,6 +253,28 @@ def test_a_fold_without_a_rare_class_in_train_is_named_and_the_others_remain() -
             check_training_labels(fold.name, expression(CLASSES), label)
 
 
+def test_a_class_whose_only_unit_is_in_dev_is_refused_with_where_it_is() -> None:
+    label = np.array([2, *[0, 1] * 30])
+    split = ["train"] * 41 + ["val"] * 20
+    stills = FrameTable.of([f"i{index:02}" for index in range(61)], np.zeros(61, int), label, split=split)
+    with pytest.raises(DataError, match=r"no training frame of class 'sad': those of 'sad' are in dev \(drop"):
+        divided(Spec("official"), stills, CLASSES)
+
+
+def test_the_way_out_fits_the_split() -> None:
+    hints = {}
+    for name in ("official", "holdout", "kfold/1"):
+        with pytest.raises(DataError) as refused:
+            check_training_labels(name, expression(CLASSES), np.array([0, 1]))
+        hints[name] = refused.value.hint
+    drop = "drop it with class_map={sad:null}, or merge it with another"
+    assert hints == {
+        "official": f"{drop}, or use the stratified split holdout",
+        "holdout": drop,
+        "kfold/1": f"{drop}, or use fewer folds, or use the stratified split holdout",
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["holdout", "kfold"])
 def test_fifty_thousand_stills_are_divided_within_two_seconds(spec: str) -> None:

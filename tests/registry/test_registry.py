@@ -223,6 +223,30 @@ def test_did_you_mean_takes_any_key() -> None:
     assert SMOOTHERS.group == "fusionkit.smoothers"
 
 
+@pytest.mark.parametrize(
+    ("registry", "text", "spec"),
+    [
+        (BACKBONES, "timm:resnet18", "timm:model=resnet18"),
+        (DATASETS, "folder:My faces", 'folder:root="My faces"'),
+        (SMOOTHERS, "window:25", "window:width=25"),
+    ],
+)
+def test_a_value_without_the_name_of_its_option_is_answered_with_the_spec(
+    registry: ComponentRegistry, text: str, spec: str
+) -> None:
+    with pytest.raises(ConfigError, match="has no name of an option") as refused:
+        registry.spec(text)
+    assert refused.value.hint == f"such as {spec}"
+
+
+def test_the_name_of_a_model_is_answered_with_the_backbone_that_takes_it() -> None:
+    (problem,) = BACKBONES.problems(Spec("resnet18"))
+    assert problem.endswith("(a model of timm is written timm:model=resnet18)")
+    (problem,) = BACKBONES.problems(Spec("hogg"))
+    assert "did you mean 'hog'" in problem
+    assert "timm:model" not in problem
+
+
 @pytest.mark.parametrize("path", ["faces", "./faces", "faces/", "deep/er faces"])
 def test_a_folder_in_place_of_a_data_set_is_answered_with_its_spec(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +266,7 @@ def test_a_folder_in_place_of_a_data_set_is_answered_with_its_spec(
 @pytest.mark.parametrize(
     ("registry", "key", "path", "spec"),
     [
+        (DATASETS, "datasets", "labels.csv", "csv:path=labels.csv"),
         (DATASETS, "datasets", "arrays.npz", "embeddings:path=arrays.npz"),
         (DATASETS, "datasets", "./faces.parquet", "hub:path=./faces.parquet"),
         (BACKBONES, "backbones", "./enet_b0_8.onnx", "onnx:model=./enet_b0_8.onnx"),

@@ -193,6 +193,16 @@ def webdataset(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def csv(root: Path) -> dict[str, Any]:
+    rows = ["file,label,part"]
+    for split in ("train", "val", "test"):
+        for number in range(4):
+            picture(root / "images" / f"{split}{number}.png", 50 * number)
+            rows.append(f"{split}{number}.png,{('calm', 'glad')[number % 2]},{split}")
+    text(root / "labels.csv", "\n".join(rows))
+    return {"path": str(root / "labels.csv"), "root": str(root / "images"), "split": "part"}
+
+
 def hub(root: Path) -> dict[str, Any]:
     pytest.importorskip("datasets")
     return {"path": folder(root)["root"]}
@@ -201,7 +211,22 @@ def hub(root: Path) -> dict[str, Any]:
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     writer.__name__: writer
     for writer in (
-        *(affectnet, affwild2, ckplus, dfew, embeddings, expw, fer2013, ferplus, ferv39k, folder, hub, mafw, rafdb),
+        *(
+            affectnet,
+            affwild2,
+            ckplus,
+            csv,
+            dfew,
+            embeddings,
+            expw,
+            fer2013,
+            ferplus,
+            ferv39k,
+            folder,
+            hub,
+            mafw,
+            rafdb,
+        ),
         webdataset,
     )
 }
