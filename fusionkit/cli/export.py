@@ -20,8 +20,8 @@ def export(
     """Export a trained model as ONNX, with a manifest and a model card.
 
     The model takes the views of a frame and gives logits; backbones, fusion and heads are inside. The smoother is
-    stored beside it. The model is run, and its probabilities are compared with those of the row. fusionkit predict runs
-    the folder without torch.
+    stored beside it. Of a row of clips, one model embeds frames and another predicts clips. The models are run, and
+    their probabilities are compared with those of the row. fusionkit predict runs the folder without torch.
 
     Examples:
 
@@ -35,7 +35,7 @@ def export(
         for view, backbone in found.code.items():
             print_labelled("warning", [f"view {view}: {backbone} stays code; the model takes its embedding"])
         check = found.check
-        print_line(f"{found.name} to {found.folder}: model.onnx, {found.size / 2**20:.1f} MiB")
+        print_line(f"{found.name} to {found.folder}: {found.size / 2**20:.1f} MiB of ONNX")
         print_line(
             f"checked on {check['rows']:,} inputs: probabilities differ by at most "
             f"{check['probabilities_differ_by']:.1e}, {check['same_label']:,} of {check['rows']:,} labels are the same"

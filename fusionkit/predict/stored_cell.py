@@ -19,7 +19,7 @@ from fusionkit.grid.folder import RunFolder, StoredCell
 from fusionkit.grid.lookup import RowMatch, find_row
 from fusionkit.grid.status import cell_differences, component_differences, embedding_differences
 from fusionkit.predict.predictor import Predictor, ViewSource
-from fusionkit.predict.trained_head import ClipHead, FusionHead
+from fusionkit.predict.trained_head import FusionClipHead, FusionHead
 from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, SMOOTHERS, TASKS, ComponentRegistry, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.record import Record, component_record
@@ -95,7 +95,7 @@ def _head(item: _CellFiles, device: str) -> FusionHead:
     widths = {name: len(state[f"mean.{name}"]) for name in info["views"]}
     task: Task = TASKS.build(Spec.parse(info["task"]), names=info["class_names"])
     smoother = Spec.parse(item.cell.info["smoother"])
-    kind = ClipHead if info.get("labels") == "clip" else FusionHead
+    kind = FusionClipHead if info.get("labels") == "clip" else FusionHead
     return kind(
         seed=info["seed"],
         fold=item.cell.info["fold"],

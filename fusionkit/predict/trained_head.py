@@ -197,7 +197,7 @@ class FusionHead(TrainedHead):
 
 
 @dataclass(frozen=True, eq=False)
-class ClipHead(FusionHead):
+class ClipHead(TrainedHead):
     """A head that predicts a clip as a whole, from embeddings pooled over its frames. Every frame has its prediction.
 
     Scaling, fusion and smoother work on rows that are clips.
@@ -236,3 +236,8 @@ class ClipHead(FusionHead):
         widths = [len(self.scaling), *(len(item.mean) // 2 for item in self.scaling.values())]
         _, *values = np.split(outputs, np.cumsum(widths)[:-1], axis=1)
         return self.predict(EmbeddingsInMemory(dict(zip(self.scaling, values, strict=True))), table, impute)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class FusionClipHead(ClipHead, FusionHead):
+    """A head of clips in torch, from a run folder."""

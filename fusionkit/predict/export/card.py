@@ -8,7 +8,7 @@ from fusionkit.grid.axes import RANDOM_MARK
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.lookup import find_row
 from fusionkit.grid.results import Row, RunResults
-from fusionkit.predict.export.manifest import MODEL, PROGRAM, Manifest, without_folders
+from fusionkit.predict.export.manifest import FRAMES, FRAMES_PROGRAM, MODEL, PROGRAM, Manifest, without_folders
 from fusionkit.registry.spec import Spec
 from fusionkit.report.numbers import p_in_words, percent, share, share_with_interval, signed_with_interval
 
@@ -55,11 +55,12 @@ def _data(row: Row, grid: dict[str, object]) -> Iterator[str]:
     axes = row.axes
     yield f"- Data set: `{Spec.parse(axes.dataset).name}`; split: `{axes.split}`."
     if row.score is not None:
-        means = row.means
+        means, of_clips = row.means, axes.labels == "clip"
+        frames = "" if of_clips else f"{means['n_frames']:,.0f} labelled frames of "
         yield (
-            f"- Test set: {means['n_frames']:,.0f} labelled frames of {means['n_clips']:,.0f} clips and "
+            f"- Test set: {frames}{means['n_clips']:,.0f} {'labelled ' if of_clips else ''}clips and "
             f"{row.score.n_units:,} units (subjects where known, else videos); {percent(means['coverage'])} of the "
-            "frames have every view."
+            f"{'clips' if of_clips else 'frames'} have every view."
         )
     notes = grid.get("notes")
     for note in notes if isinstance(notes, list) else []:
@@ -102,13 +103,24 @@ def _scores(row: Row) -> Iterator[str]:
 
 def _exported(manifest: Manifest) -> Iterator[str]:
     check = manifest.check
-    yield f"- `{MODEL}` (ONNX) and `{PROGRAM}` (`torch.export`) take the views and give logits before smoothing."
-    yield "- `manifest.json` names inputs, sizes, normalisation, boxes, smoother and outputs."
-    causal = "is causal: frames can be predicted as they come" if manifest.smoother["causal"] else "uses later frames"
-    yield f"- The smoother is applied outside the model. It {causal}."
+    if manifest.whole_clips:
+        if FRAMES in manifest.files:
+            yield f"- `{FRAMES}` (ONNX) and `{FRAMES_PROGRAM}` (`torch.export`) embed the views of frames."
+        yield (
+            f"- `{MODEL}` and `{PROGRAM}` take mean and standard deviation of each view's embeddings over the frames "
+            "of a clip that have the view, and give logits of the clip."
+        )
+        yield "- `manifest.json` names inputs, sizes, normalisation, boxes and outputs."
+    else:
+        yield f"- `{MODEL}` (ONNX) and `{PROGRAM}` (`torch.export`) take the views and give logits before smoothing."
+        yield "- `manifest.json` names inputs, sizes, normalisation, boxes, smoother and outputs."
+        is_causal = manifest.smoother["causal"]
+        frames = "is causal: frames can be predicted as they come" if is_causal else "uses later frames"
+        yield f"- The smoother is applied outside the model. It {frames}."
+    inputs = "clips" if manifest.whole_clips else "inputs"
     yield (
-        f"- Checked on {check['rows']} inputs ({check['frames']}, also with each view missing): the largest difference "
-        f"in a probability to the trained cell in float32 is {check['probabilities_differ_by']:.1e}; "
+        f"- Checked on {check['rows']} {inputs} ({check['frames']}, also with each view missing): the largest "
+        f"difference in a probability to the trained cell in float32 is {check['probabilities_differ_by']:.1e}; "
         f"{check['same_label']} of {check['rows']} labels are the same."
     )
     if (machine := check.get("probabilities_differ_from_this_machine_by")) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -31,19 +31,20 @@ from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError, DataError, cause_of
 from fusionkit.grid.progress import Progress
-from fusionkit.predict.export.manifest import MODEL, Input, Manifest
+from fusionkit.predict.export.manifest import FRAMES, MODEL, Input, Manifest
 from fusionkit.predict.predictor import Predictor, ViewSource
-from fusionkit.predict.trained_head import TrainedHead
+from fusionkit.predict.trained_head import ClipHead, TrainedHead
 from fusionkit.registry import EXTRACTORS, TASKS, did_you_mean
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import SHARD
 
 _PIECE = 16  # frames that the model gets together: attention between channels takes D * D values for each
-LOGITS = "logits"  # the one "view" of an exported cell: (n, S, C), of which each head takes its own
+LOGITS = "logits"  # the one "view" of an exported cell of frames: (n, S, C), of which each head takes its own
+EMBEDDING = "embedding_"  # with the name of an input: its embedding, for a cell of clips
 
 
 class Model:
-    """``model.onnx`` in ONNX Runtime.
+    """An ONNX file in ONNX Runtime.
 
     Args:
         data: the file.
@@ -71,16 +72,27 @@ class Model:
         except Exception as error:  # the library raises classes of its own, without a common base
             raise DataError(f"{name} cannot be loaded by ONNX Runtime: {cause_of(error)}") from error
 
-    def __call__(self, feeds: Arrays) -> np.ndarray:
-        """Return the logits (B, S, C) float32 of inputs by name.
+    def __call__(self, feeds: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
+        """Return outputs of n frames or clips.
+
+        Args:
+            feeds: (n, ...) by name of the input.
+            shapes: of one row of each output that is wanted, by name.
 
         Raises:
-            DataError: if the inputs do not fit the model.
+            DataError: if the inputs do not fit the model, an output is of another shape, or logits are not finite.
         """
         try:
-            found: np.ndarray = self._session.run([LOGITS], feeds)[0]
+            found = dict(zip(shapes, self._session.run(list(shapes), feeds), strict=True))
         except Exception as error:
             raise DataError(f"ONNX Runtime cannot run the model: {cause_of(error)}") from error
+        for name, values in found.items():
+            if values.shape[1:] != shapes[name]:
+                raise DataError(
+                    f"the exported model gave {name} of shape {values.shape}; expected (n, *{shapes[name]})"
+                )
+        if not np.isfinite(found.get(LOGITS, 0)).all():
+            raise DataError("the exported model gave logits that are not finite")
         return found
 
 
@@ -96,22 +108,26 @@ def _providers(ort: Any, device: str) -> list[Any]:
 
 
 class ExportedEmbedder:
-    """Cut the views of frames, and compute their logits batch by batch, as a FrameEmbedder computes embeddings.
+    """Cut the views of frames, and run the model batch by batch, as a FrameEmbedder computes embeddings.
 
     Args:
         inputs: of the model.
         extractor: spec; None if no region is cut.
-        model: to run.
-        heads: S.
-        classes: C.
+        outputs: gives some outputs by key for the inputs of frames.
+        shapes: of one frame's outputs, by key.
         size: frames per batch.
     """
 
     def __init__(
-        self, inputs: Sequence[Input], extractor: Spec | None, model: Model, heads: int, classes: int, size: int
+        self,
+        inputs: Sequence[Input],
+        extractor: Spec | None,
+        outputs: Callable[[Arrays], Arrays],
+        shapes: dict[str, tuple[int, ...]],
+        size: int,
     ) -> None:
         self.size, self.embedding_seconds = size, 0.0
-        self._inputs, self._model, self._output = inputs, model, (heads, classes)
+        self._inputs, self._outputs, self._shapes = inputs, outputs, shapes
         self._views = [View.parse(item.cut) for item in inputs]
         cropped = any(view != FACE for view in self._views)
         self.extractor: Extractor | None = EXTRACTORS.build(extractor) if extractor and cropped else None
@@ -141,8 +157,8 @@ class ExportedEmbedder:
         return tuple(region for region in self.extractor.regions if region in needed) if self.extractor else ()
 
     def __call__(self, frames: Sequence[np.ndarray | None]) -> EmbeddedFrames:
-        """Return the logits (n, S, C) of frames under the key ``logits``; NaN for a frame without any view."""
-        logits = np.full((len(frames), *self._output), np.nan, np.float32)
+        """Return the outputs of frames by key; NaN for a frame without any view."""
+        values = {key: np.full((len(frames), *shape), np.nan, np.float32) for key, shape in self._shapes.items()}
         boxes: Boxes = [None] * len(frames)
         for start in range(0, len(frames), self.size):
             batch = locate(self.extractor, frames[start : start + self.size])
@@ -151,17 +167,14 @@ class ExportedEmbedder:
             if there.any():
                 called = perf_counter()
                 rows = np.flatnonzero(there)
-                pieces = [rows[first : first + _PIECE] for first in range(0, len(rows), _PIECE)]
-                found = np.concatenate(
-                    [self._model({name: value[piece] for name, value in feeds.items()}) for piece in pieces]
-                )
+                for piece in (rows[first : first + _PIECE] for first in range(0, len(rows), _PIECE)):
+                    found = self._outputs({name: value[piece] for name, value in feeds.items()})
+                    for key, value in values.items():
+                        value[start + np.array(batch.positions)[piece]] = found[key]
                 self.embedding_seconds += perf_counter() - called
-                if found.shape != (int(there.sum()), *self._output) or not np.isfinite(found).all():
-                    raise DataError(f"the exported model gave {found.shape} logits, or some that are not finite")
-                logits[start + np.array(batch.positions)[there]] = found
             for position, box in zip(batch.positions, batch.boxes, strict=True):
                 boxes[start + position] = box
-        return EmbeddedFrames({LOGITS: logits}, boxes)
+        return EmbeddedFrames(values, boxes)
 
     def feeds(self, batch: LocatedBatch) -> Arrays:
         """Return the inputs of the model for the frames of a batch that have an image."""
@@ -205,32 +218,87 @@ class ExportedHead(TrainedHead):
 
 
 @dataclass(frozen=True, eq=False)
+class ExportedClipHead(ClipHead):
+    """A head whose logits the exported model computes from pooled embeddings.
+
+    Attributes:
+        index: of the head in the logits.
+        inputs: of the model.
+        model: gives the logits (n, S, C) of clips.
+    """
+
+    index: int
+    inputs: tuple[Input, ...]
+    model: Callable[[Arrays], np.ndarray]
+
+    def _logits(self, features: FrameFeatures, timeline: Timeline) -> np.ndarray:
+        every = features.take(np.arange(len(features.seen)))
+        feeds = {item.name: every.views[item.view] for item in self.inputs}
+        feeds["present"] = np.stack([every.present[item.view] for item in self.inputs], 1)
+        found = self.model(feeds)[:, self.index].copy()
+        found[~features.seen] = np.nan
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class ExportedPredictor(Predictor):
     """An exported cell. Its results equal those of the cell to float32 rounding.
 
     Attributes:
         inputs: of the model.
-        model: in ONNX Runtime.
+        model: in ONNX Runtime: of frames the cell, of clips the backbones, or None where there is none.
     """
 
     inputs: tuple[Input, ...] = ()
     model: Model | None = None
 
+    def outputs(self, feeds: Arrays) -> Arrays:
+        """Return what heads need of n frames.
+
+        Args:
+            feeds: ``present`` (n, V) bool, and the inputs by name, (n, ...).
+
+        Returns:
+            The logits (n, S, C) under the key ``logits``; of a cell of clips the embeddings (n, D) by view, a row of
+            NaN for a missing view.
+
+        Raises:
+            DataError: if the model does not fit, or gives values that are not finite.
+        """
+        if not self.heads[0].whole_clips:
+            assert self.model is not None
+            return self.model(feeds, self._shapes)
+        pixels = [item for item in self.inputs if item.kind == "pixels"]
+        shapes = {EMBEDDING + item.name: self._shapes[item.view] for item in pixels}
+        embedded = self.model({item.name: feeds[item.name] for item in pixels}, shapes) if self.model else {}
+        found = {item.view: embedded.get(EMBEDDING + item.name, feeds[item.name]).copy() for item in self.inputs}
+        for item, there in zip(self.inputs, feeds["present"].T, strict=True):
+            if not np.isfinite(found[item.view][there]).all():
+                raise DataError(f"the exported model gave an embedding of view {item.view} that is not finite")
+            found[item.view][~there] = np.nan
+        return found
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one frame's :meth:`outputs`, by key."""
+        if self.heads[0].whole_clips:
+            return {item.view: (item.pooled // 2,) for item in self.inputs if item.pooled}
+        return {LOGITS: (len(self.heads), len(self.classes))}
+
     def embedder(self, size: int | None = None) -> ExportedEmbedder:  # type: ignore[override]
-        """Return what computes the logits of frames, ``size`` at a time."""
-        assert self.model is not None
+        """Return what computes :meth:`outputs` of frames, ``size`` at a time."""
         self.require_images()
         extractor = next((source.extractor for source in self.views.values() if source.extractor), None)
-        return ExportedEmbedder(self.inputs, extractor, self.model, len(self.heads), len(self.classes), size or BATCH)
+        return ExportedEmbedder(self.inputs, extractor, self.outputs, self._shapes, size or BATCH)
 
     def by_view(self, values: Arrays) -> Arrays:
-        """Return the logits unchanged: each head takes its own."""
+        """Return the values unchanged: they are by view, or logits, of which each head takes its own."""
         return values
 
     def embed_dataset(
         self, dataset: Source, rows: np.ndarray | None = None, progress: Progress | None = None
     ) -> EmbeddingsInMemory:
-        """Return the logits for rows of a data set. Nothing is cached.
+        """Return :meth:`outputs` for rows of a data set. Nothing is cached.
 
         Args:
             dataset: an open data set.
@@ -245,10 +313,11 @@ class ExportedPredictor(Predictor):
     def _embed_instance(self, dataset: Any, rows: np.ndarray, progress: Progress | None = None) -> EmbeddingsInMemory:
         embedder, parts = self.embedder(), []
         for start in range(0, len(rows), SHARD):
-            parts.append(embedder(dataset.images(rows[start : start + SHARD])).values[LOGITS])
+            own = rows[start : start + SHARD]
+            parts.append(embedder(dataset.images(own)).values)
             if progress:
-                progress.advance(len(parts[-1]))
-        return EmbeddingsInMemory({LOGITS: np.concatenate(parts)})
+                progress.advance(len(own))
+        return EmbeddingsInMemory({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
 
 
 def open_exported(folder: Path, device: str = "cpu", impute: str | None = None) -> ExportedPredictor:
@@ -269,7 +338,16 @@ def open_exported(folder: Path, device: str = "cpu", impute: str | None = None) 
         raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}{near}")
     manifest = Manifest.load(folder)
     extractor = _extractor(folder, manifest)
-    scaling = Scaling(np.zeros(len(manifest.classes), np.float32), np.ones(len(manifest.classes), np.float32), False)
+
+    def model(name: str) -> Model:
+        return Model(manifest.read(folder, name), str(folder / name), device)
+
+    whole = model(MODEL)
+    shapes = {LOGITS: (len(manifest.heads), len(manifest.classes))}
+
+    def logits_of_clips(feeds: Arrays) -> np.ndarray:
+        return whole(feeds, shapes)[LOGITS]
+
     return ExportedPredictor(
         name=manifest.name,
         dataset=Spec.parse(manifest.dataset),
@@ -280,22 +358,31 @@ def open_exported(folder: Path, device: str = "cpu", impute: str | None = None) 
             )
             for item in manifest.inputs
         },
-        heads=tuple(
-            ExportedHead(
-                seed=head.seed,
-                fold=head.fold,
-                scaling={LOGITS: scaling},
-                smoother=_smoother(folder, manifest, head.smoother, head.state),
-                prior=np.array(head.prior),
-                index=index,
-            )
-            for index, head in enumerate(manifest.heads)
-        ),
+        heads=tuple(_head(folder, manifest, index, logits_of_clips) for index in range(len(manifest.heads))),
         impute=impute or manifest.impute,
         device=device,
         inputs=manifest.inputs,
-        model=Model(manifest.read(folder, MODEL), str(folder / MODEL), device),
+        model=whole if not manifest.whole_clips else model(FRAMES) if FRAMES in manifest.files else None,
     )
+
+
+def _head(folder: Path, manifest: Manifest, index: int, model: Callable[[Arrays], np.ndarray]) -> TrainedHead:
+    info = manifest.heads[index]
+    common: dict[str, Any] = {
+        "seed": info.seed,
+        "fold": info.fold,
+        "smoother": _smoother(folder, manifest, info.smoother, info.state),
+        "prior": np.array(info.prior),
+        "index": index,
+    }
+    if not manifest.whole_clips:
+        return ExportedHead(scaling={LOGITS: _unscaled(len(manifest.classes))}, **common)
+    scaling = {item.view: _unscaled(item.pooled) for item in manifest.inputs if item.pooled}
+    return ExportedClipHead(scaling=scaling, inputs=manifest.inputs, model=model, **common)
+
+
+def _unscaled(width: int) -> Scaling:
+    return Scaling(np.zeros(width, np.float32), np.ones(width, np.float32), False)
 
 
 def _extractor(folder: Path, manifest: Manifest) -> Spec | None:

@@ -16,6 +16,7 @@ from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import json_text
 
 MANIFEST, MODEL, PROGRAM, CARD = "manifest.json", "model.onnx", "model.pt2", "model-card.md"
+FRAMES, FRAMES_PROGRAM = "frames.onnx", "frames.pt2"  # of a cell of clips: the backbones
 FORMAT = 1
 _MEANING = {
     "inputs": "present: (frames, views) bool, in the order of inputs; a missing view may hold anything, such as zeros. "
@@ -27,6 +28,13 @@ _MEANING = {
     "frames of one clip; then the mean over heads. Frames without any view are imputed from their clip",
     "boxes": "centre x, centre y, width, height and clockwise angle in degrees; pixels of an aligned face of 112 x 112,"
     " the origin at the top left corner of the first pixel. null: the extractor finds them in each frame",
+}
+_MEANING_OF_CLIPS = {
+    "inputs": _MEANING["inputs"] + ". frames.onnx takes pixels and gives an embedding of each frame and view, "
+    "embedding_NAME. model.onnx takes clips: of each view the mean, then the standard deviation (divided by n), of its "
+    "embeddings over the frames of the clip that have it, computed in float64; present: (clips, views)",
+    "outputs": _MEANING["outputs"].replace("frames", "clips"),
+    "smoothing": "none. A clip without any view has the mean prior of the heads",
 }
 
 
@@ -46,6 +54,7 @@ class Input:
         interpolation: of resizing; None for an embedding.
         mean: of each RGB channel, of values scaled to 0..1; None for an embedding.
         std: as ``mean``.
+        pooled: width 2 D of the view's features of a clip; None where frames are labelled.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Input:
     interpolation: Interpolation | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    pooled: int | None = None
 
     def __post_init__(self) -> None:
         View.parse(self.cut)
@@ -67,6 +77,8 @@ class Input:
             raise ValueError(f"input {self.name!r} has kind {self.kind!r} and shape {self.shape}")
         if self.kind == "pixels" and (self.interpolation not in get_args(Interpolation) or len(self.shape) != 3):
             raise ValueError(f"input {self.name!r} has interpolation {self.interpolation!r} and shape {self.shape}")
+        if self.pooled is not None and (type(self.pooled) is not int or self.pooled < 1):
+            raise ValueError(f"input {self.name!r} has pooled width {self.pooled!r}")
 
 
 @dataclass(frozen=True)
@@ -122,9 +134,15 @@ class Manifest:
     check: Mapping[str, Any]
     made_by: Mapping[str, str]
 
+    @property
+    def whole_clips(self) -> bool:
+        """Whether the model predicts clips, from pooled embeddings."""
+        return self.inputs[0].pooled is not None
+
     def dump(self) -> bytes:
         """Return the file."""
-        return (json_text({"fusionkit_export": FORMAT, **asdict(self), "meaning": _MEANING}, indent=1) + "\n").encode()
+        meaning = _MEANING | (_MEANING_OF_CLIPS if self.whole_clips else {})
+        return (json_text({"fusionkit_export": FORMAT, **asdict(self), "meaning": meaning}, indent=1) + "\n").encode()
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -156,7 +174,8 @@ class Manifest:
         classes = tuple(str(name) for name in values["classes"])
         inputs = tuple(Input(**{**item, "shape": tuple(item["shape"])}) for item in values["inputs"])
         heads = tuple(HeadInfo(**{**item, "prior": tuple(map(float, item["prior"]))}) for item in values["heads"])
-        if len(classes) < 2 or not inputs or not heads or any(len(head.prior) != len(classes) for head in heads):
+        kinds = {item.pooled is None for item in inputs}
+        if len(classes) < 2 or len(kinds) != 1 or not heads or any(len(head.prior) != len(classes) for head in heads):
             raise ValueError("classes, inputs and heads do not fit each other")
         for name in values["files"]:
             if Path(name).is_absolute() or ".." in Path(name).parts:

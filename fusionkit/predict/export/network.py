@@ -1,4 +1,4 @@
-"""A trained cell as one network: the views of a frame to the logits of each head."""
+"""A trained cell as a network: the views of a frame to the logits of each head, or, for clips, to embeddings."""
 
 from __future__ import annotations
 
@@ -15,23 +15,49 @@ from fusionkit.engine.features import Scaling
 _LEAST = 1e-12  # least probability of a fitted fusion, as where heads are evaluated
 
 
-class CellNetwork(nn.Module):
-    """Backbones, fusions and heads of a cell.
+class BackbonesNetwork(nn.Module):
+    """Backbones of some views.
 
     Args:
-        backbones: network of each view, main view first; None where the input is an embedding.
+        backbones: network of each view; None where the input is an embedding.
         tokens: number K of tokens of each view; 0 for one pooled embedding.
-        heads: the S heads.
     """
 
-    def __init__(
-        self, backbones: Mapping[str, nn.Module | None], tokens: Mapping[str, int], heads: Sequence[HeadNetwork]
-    ) -> None:
+    def __init__(self, backbones: Mapping[str, nn.Module | None], tokens: Mapping[str, int]) -> None:
         super().__init__()
         self.names = tuple(backbones)
         self.tokens = tuple(tokens[name] for name in self.names)
         self.backbones = nn.ModuleList([module or nn.Identity() for module in backbones.values()])
         self.embeds = tuple(module is not None for module in backbones.values())
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the embedding of each view, (B, D) or (B, K, D) float32, rounded as stored ones are.
+
+        Args:
+            inputs: of each view (B, H, W, 3) uint8 RGB, or its embedding.
+        """
+        found = []
+        for column, view in enumerate(inputs):
+            value = view
+            if self.embeds[column]:
+                value = self.backbones[column](view)
+                value = _pooled(value, self.tokens[column]) if self.tokens[column] else value
+                value = value.half().float()  # embeddings are stored as float16, and heads trained on them
+            found.append(value)
+        return tuple(found)
+
+
+class CellNetwork(nn.Module):
+    """Backbones, fusions and heads of a cell.
+
+    Args:
+        backbones: of its views, main view first.
+        heads: the S heads.
+    """
+
+    def __init__(self, backbones: BackbonesNetwork, heads: Sequence[HeadNetwork]) -> None:
+        super().__init__()
+        self.backbones = backbones
         self.heads = nn.ModuleList(heads)
 
     def forward(self, present: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,15 +70,9 @@ class CellNetwork(nn.Module):
         Returns:
             (B, S, C) logits of each head, and (B, C) probabilities, their mean over heads; both float32, not smoothed.
         """
-        values: Views = {}
-        for column, (name, view) in enumerate(zip(self.names, inputs, strict=True)):
-            value = view
-            if self.embeds[column]:
-                value = self.backbones[column](view)
-                value = _pooled(value, self.tokens[column]) if self.tokens[column] else value
-                value = value.half().float()  # embeddings are stored as float16, and heads trained on them
-            values[name] = value
-        there = {name: present[:, column] for column, name in enumerate(self.names)}
+        names = self.backbones.names
+        values: Views = dict(zip(names, self.backbones(*inputs), strict=True))
+        there = {name: present[:, column] for column, name in enumerate(names)}
         logits = torch.stack([head(values, there) for head in self.heads], 1)
         return logits, logits.softmax(2).mean(1)
 

@@ -24,14 +24,16 @@ from fusionkit.config.views import FACE, regions_of
 from fusionkit.contracts.extractor import SIDE
 from fusionkit.data.layouts import check_free, new_folder
 from fusionkit.engine.embed import locate, shared_backbone
-from fusionkit.engine.features import Arrays
+from fusionkit.engine.features import Arrays, clip_edges
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
 from fusionkit.grid.folder import RunFolder
 from fusionkit.predict.export.card import model_card
-from fusionkit.predict.export.exported import ExportedPredictor, open_exported
+from fusionkit.predict.export.exported import EMBEDDING, ExportedPredictor, open_exported
 from fusionkit.predict.export.manifest import (
     CARD,
+    FRAMES,
+    FRAMES_PROGRAM,
     MANIFEST,
     MODEL,
     PROGRAM,
@@ -40,7 +42,7 @@ from fusionkit.predict.export.manifest import (
     Manifest,
     without_folders,
 )
-from fusionkit.predict.predictor import Predictor, ViewSource, require_frames
+from fusionkit.predict.predictor import Predictor, ViewSource, frame_table
 from fusionkit.predict.stored_cell import open_cell
 from fusionkit.predict.trained_head import FusionHead
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS
@@ -55,6 +57,7 @@ TOLERANCE = 1e-3  # of probabilities: float32 in another order, then rounded to 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _EXAMPLE = 3  # frames with which a network is traced; 1 would count as a constant
 _FRAMES = 24  # by which the model is checked
+_LONGEST = 4  # of them in a clip
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class ExportedCell:
         check: differences between model and cell: see ``check`` in ``manifest.json``.
         code: views whose backbone is kept as code, with its spec.
         notes: what changed since the cell was trained, and limits of the exported model.
-        size: bytes of ``model.onnx``.
+        size: bytes of the ONNX files.
     """
 
     folder: Path
@@ -82,7 +85,8 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
     """Export a trained row or cell.
 
     The folder is written completely or not at all. It holds ``model.onnx``, ``model.pt2``, ``manifest.json``,
-    ``model-card.md``, the state of fitted smoothers and files of the extractor.
+    ``model-card.md``, the state of fitted smoothers and files of the extractor. Of a row of clips, ``frames.onnx`` and
+    ``frames.pt2`` hold the backbones, and the model takes pooled embeddings of clips.
 
     Args:
         run: the run folder.
@@ -101,9 +105,8 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
             f"export needs {', '.join(missing)}, not installed here", hint="pip install 'fusionkit[onnx]'"
         )
     predictor = open_cell(run, text, "cpu")
-    require_frames(predictor, "exported")
     if not predictor.task.exclusive:
-        raise ConfigError(f"{predictor.name} does not predict one class per frame: only such rows can be exported")
+        raise ConfigError(f"{predictor.name} does not predict one class: only such rows can be exported")
     smoother = predictor.heads[0].smoother.members[0]
     if smoother.needs == "embeddings":
         raise PluginError(
@@ -119,15 +122,16 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
     built = {key: _backbone_network(source) for key, source in unique.items()}
     networks = {name: built[source.backbone, source.tokens] for name, source in predictor.views.items()}
     inputs = _inputs(predictor, networks)
-    program = _traced(predictor, networks, inputs)
+    graphs = list(_graphs(predictor, networks, inputs))
     with new_folder(out) as folder:
-        files = {MODEL: _onnx_bytes(program, inputs, predictor), **_states(predictor)}
+        files = {**{graph.file: _onnx_bytes(graph, predictor) for graph in graphs}, **_states(predictor)}
         extractor, options, own = _packed_extractor(predictor)
         files |= own
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        (folder / PROGRAM).write_bytes(_program_bytes(program))
+        for graph in graphs:
+            (folder / graph.program_file).write_bytes(_program_bytes(graph.program))
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         manifest = Manifest(
             name=predictor.name,
@@ -151,7 +155,8 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
         (folder / MANIFEST).write_bytes(manifest.dump())
         (folder / CARD).write_text(model_card(run, text, manifest), encoding="utf-8")
     code = {item.view: item.backbone for item in inputs if item.kind == "embedding" and item.backbone}
-    return ExportedCell(out, predictor.name, check, code, (*predictor.notes, *_notes(predictor)), len(files[MODEL]))
+    size = sum(len(files[graph.file]) for graph in graphs)
+    return ExportedCell(out, predictor.name, check, code, (*predictor.notes, *_notes(predictor)), size)
 
 
 # -- the network -------------------------------------------------------------------------------------------------------
@@ -183,14 +188,16 @@ def _inputs(predictor: Predictor, networks: Mapping[str, nn.Module | None]) -> t
             tensor += "_2"
         used.add(tensor)
         spec = source.backbone
+        head = predictor.heads[0]
+        width = len(head.scaling[name].mean)
         backbone = shared_backbone(spec) if spec else None
         pixels = backbone is not None and networks[name] is not None
         if pixels:
             assert backbone is not None
             shape: tuple[int, ...] = (*backbone.input_size, 3)
         else:
-            width = len(predictor.heads[0].scaling[name].mean)
-            shape = (source.tokens, width) if source.tokens else (width,)
+            own = width // 2 if head.whole_clips else width
+            shape = (source.tokens, own) if source.tokens else (own,)
         found.append(
             Input(
                 name=tensor,
@@ -203,18 +210,37 @@ def _inputs(predictor: Predictor, networks: Mapping[str, nn.Module | None]) -> t
                 interpolation=backbone.interpolation if pixels and backbone else None,
                 mean=tuple(backbone.mean) if pixels and backbone else None,
                 std=tuple(backbone.std) if pixels and backbone else None,
+                pooled=width if head.whole_clips else None,
             )
         )
     return tuple(found)
 
 
-def _traced(
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """A network that was traced, with a free number of frames or clips.
+
+    Attributes:
+        file: name of its ONNX file.
+        program_file: name of its file as a ``torch.export`` program.
+        inputs: names.
+        outputs: names.
+    """
+
+    file: str
+    program_file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    program: torch.export.ExportedProgram
+
+
+def _graphs(
     predictor: Predictor, networks: Mapping[str, nn.Module | None], inputs: Sequence[Input]
-) -> torch.export.ExportedProgram:
-    """Return the whole cell as a ``torch.export`` program whose number of frames is free."""
+) -> Iterator[_Graph]:
+    """Yield the whole cell as one graph; or of a cell of clips its heads, and its backbones if it has any."""
     import torch
 
-    from fusionkit.predict.export.network import CellNetwork, HeadNetwork
+    from fusionkit.predict.export.network import BackbonesNetwork, CellNetwork, HeadNetwork
 
     heads, fusion = [], None
     for head in predictor.heads:
@@ -222,20 +248,42 @@ def _traced(
         fusion = head.fusion
         heads.append(HeadNetwork(head.model, head.scaling))
     tokens = {name: source.tokens for name, source in predictor.views.items()}
-    network = CellNetwork(networks, tokens, heads).eval()
-    given = [
-        torch.zeros(_EXAMPLE, *item.shape, dtype=torch.uint8 if item.kind == "pixels" else torch.float32)
+    given = {
+        item.name: torch.zeros(_EXAMPLE, *item.shape, dtype=torch.uint8 if item.kind == "pixels" else torch.float32)
         for item in inputs
-    ]
-    frames = torch.export.Dim("frames", min=1)
-    what = f"fusion {fusion}, or a backbone of {predictor.name},"
+    }
+    present = torch.ones(_EXAMPLE, len(inputs), dtype=torch.bool)
+    names, outputs = ("present", *given), ("logits", "probabilities")
+    if not predictor.heads[0].whole_clips:
+        network = CellNetwork(BackbonesNetwork(networks, tokens), heads)
+        what = f"fusion {fusion}, or a backbone of {predictor.name},"
+        program = _traced(network, (present,), list(given.values()), "frames", what)
+        yield _Graph(MODEL, PROGRAM, names, outputs, program)
+        return
+    network = CellNetwork(BackbonesNetwork(dict.fromkeys(networks), tokens), heads)
+    clips = [torch.zeros(_EXAMPLE, item.pooled) for item in inputs if item.pooled]
+    program = _traced(network, (present,), clips, "clips", f"fusion {fusion}")
+    yield _Graph(MODEL, PROGRAM, names, outputs, program)
+    pixels = {item.view: item.name for item in inputs if item.kind == "pixels"}
+    if pixels:
+        backbones = BackbonesNetwork({view: networks[view] for view in pixels}, tokens)
+        frames = [given[name] for name in pixels.values()]
+        program = _traced(backbones, (), frames, "frames", f"a backbone of {predictor.name}")
+        embeddings = tuple(EMBEDDING + name for name in pixels.values())
+        yield _Graph(FRAMES, FRAMES_PROGRAM, tuple(pixels.values()), embeddings, program)
+
+
+def _traced(
+    network: nn.Module, present: tuple[torch.Tensor, ...], inputs: Sequence[torch.Tensor], rows: str, what: str
+) -> torch.export.ExportedProgram:
+    """Return a network as a ``torch.export`` program whose number of rows, ``frames`` or ``clips``, is free."""
+    import torch
+
+    free = {0: torch.export.Dim(rows, min=1)}
+    shapes = (*(free for _ in present), tuple(free for _ in inputs))
     with _quiet(), torch.no_grad():
         try:
-            program = torch.export.export(
-                network,
-                (torch.ones(_EXAMPLE, len(inputs), dtype=torch.bool), *given),
-                dynamic_shapes=({0: frames}, tuple({0: frames} for _ in inputs)),
-            )
+            program = torch.export.export(network.eval(), (*present, *inputs), dynamic_shapes=shapes)
         except component_errors() as error:
             # The contract of fusions wraps what fails inside.
             cause = error.__cause__ if isinstance(error, FusionKitError) and error.__cause__ else error
@@ -248,16 +296,16 @@ def _traced(
     return program
 
 
-def _onnx_bytes(program: torch.export.ExportedProgram, inputs: Sequence[Input], predictor: Predictor) -> bytes:
+def _onnx_bytes(graph: _Graph, predictor: Predictor) -> bytes:
     import torch
 
     with _quiet():
         try:
             made = torch.onnx.export(
-                program,
+                graph.program,
                 dynamo=True,
-                input_names=["present", *(item.name for item in inputs)],
-                output_names=["logits", "probabilities"],
+                input_names=graph.inputs,
+                output_names=graph.outputs,
                 verbose=False,
             )
             assert made is not None
@@ -269,8 +317,8 @@ def _onnx_bytes(program: torch.export.ExportedProgram, inputs: Sequence[Input], 
             }.items():
                 entry = model.metadata_props.add()
                 entry.key, entry.value = name, value
-            for graph in (model.graph, *model.functions):
-                for node in graph.node:  # stack traces, with paths of this machine
+            for part in (model.graph, *model.functions):
+                for node in part.node:  # stack traces, with paths of this machine
                     del node.metadata_props[:]
                     node.ClearField("doc_string")
             data: bytes = model.SerializeToString()
@@ -418,10 +466,8 @@ def _check(predictor: Predictor, exported: ExportedPredictor) -> dict[str, Any]:
         PluginError: if a probability differs by more than the tolerance.
     """
     feeds, views, frames, as_run = _check_inputs(predictor, exported)
-    assert exported.model is not None
-    found = exported.model(feeds)
-    want = predictor.logits(views)
-    probs, expected = _probabilities(found.swapaxes(0, 1)), _probabilities(want)
+    found, want = _logits(exported, exported.outputs(feeds)), _logits(predictor, views)
+    probs, expected = _probabilities(found), _probabilities(want)
     worst = float(np.abs(probs - expected).max())
     if not worst <= TOLERANCE:
         fusion = getattr(predictor.heads[0], "fusion", "?")
@@ -432,18 +478,31 @@ def _check(predictor: Predictor, exported: ExportedPredictor) -> dict[str, Any]:
         )
     check: dict[str, Any] = {
         "frames": frames,
-        "rows": len(found),
+        "rows": found.shape[1],
         "tolerance": TOLERANCE,
         "probabilities_differ_by": worst,
-        "logits_differ_by": float(np.abs(found.swapaxes(0, 1) - want).max()),
+        "logits_differ_by": float(np.abs(found - want).max()),
         "same_label": int((probs.argmax(-1) == expected.argmax(-1)).all(0).sum()),
     }
-    if as_run is not None:  # the precision of this machine, such as bfloat16
-        there = feeds["present"].all(1)
+    there = feeds["present"].all(1)
+    if as_run is not None and there.any():  # the precision of this machine, such as bfloat16
         complete = np.all([~np.isnan(value).reshape(len(value), -1).any(1) for value in as_run.values()], axis=0)
-        own = _probabilities(predictor.logits({name: value[complete] for name, value in as_run.items()}))
-        check["probabilities_differ_from_this_machine_by"] = float(np.abs(probs[:, there] - own).max())
+        own = _logits(predictor, {name: value[complete] for name, value in as_run.items()})
+        probs = _probabilities(
+            _logits(exported, exported.outputs({name: value[there] for name, value in feeds.items()}))
+        )
+        check["probabilities_differ_from_this_machine_by"] = float(np.abs(probs - _probabilities(own)).max())
     return check
+
+
+def _logits(predictor: Predictor, views: Arrays) -> np.ndarray:
+    """Return the logits (S, n, C) of n frames; of a cell of clips, of their clips of 1 to 4 frames."""
+    if not predictor.heads[0].whole_clips:
+        return predictor.logits(views)
+    count = len(next(iter(views.values())))
+    clip = np.repeat(np.arange(count), np.arange(count) % _LONGEST + 1)[:count]
+    found = predictor.logits(views, frame_table(count, clip.astype(np.str_), None))
+    return found[:, clip_edges(clip)[:-1]]
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:
@@ -459,7 +518,8 @@ def _check_inputs(predictor: Predictor, exported: ExportedPredictor) -> tuple[Ar
         scaling = predictor.heads[0].scaling
         views = {
             item.view: (
-                scaling[item.view].mean + scaling[item.view].scale * random.standard_normal((_FRAMES, *item.shape))
+                scaling[item.view].mean[: item.shape[-1]]
+                + scaling[item.view].scale[: item.shape[-1]] * random.standard_normal((_FRAMES, *item.shape))
             )
             .astype(np.float16)
             .astype(np.float32)
@@ -518,7 +578,7 @@ def _check_frames(predictor: Predictor, random: np.random.Generator) -> tuple[li
     except FusionKitError:
         frames = []
     if frames:
-        return frames, f"{len(frames)} of the data set"
+        return frames, f"{len(frames)} frames of the data set"
     coarse = random.integers(0, 256, (_FRAMES, 12, 12, 3), dtype=np.uint8)
     smooth = [cv2.resize(face, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for face in coarse]
     return smooth, f"{_FRAMES} random images"

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from scipy.special import softmax
-from toy_components import Blobs, Sum, carry_out, registered, toy_house, toy_plan  # noqa: F401
+from toy_components import Blobs, Sum, carry_out, registered, toy_house, toy_plan, toy_table  # noqa: F401
 
 import fusionkit
 from fusionkit import api
 from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.predict.export import write
-from fusionkit.registry import FUSIONS
+from fusionkit.registry import DATASETS, FUSIONS
 
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -42,6 +43,16 @@ class ByValue(Sum):
 
     def combine(self, views: Any, present: Any) -> Any:
         return views.sum(1) * (2 if float(views[0].sum()) > 0 else 1)
+
+
+class BlobsOfClips(Blobs):
+    """Blobs of which all frames of a clip have one label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = toy_table(40, 8, 0)
+        self._truth = table.clip_index % 3
+        self._table = replace(table, label=self._truth)
 
 
 class FixedBatch(Sum):
@@ -106,6 +117,41 @@ def test_the_manifest_is_enough_to_predict_without_fusionkit(tmp_path: Path) -> 
     assert logits.shape == (1, 1, 3)
     np.testing.assert_allclose(probs, softmax(logits[:, 0], axis=1), atol=1e-6)
     np.testing.assert_allclose(probs, fusionkit.load(run, "mlp").predict_proba([frame]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("fusion", "backbone"), [("concat:width=16", "hog:size=16"), ("stacking", "toy-colours")])
+def test_a_cell_of_clips_is_exported_as_backbones_and_heads_of_pooled_embeddings(
+    tmp_path: Path, fusion: str, backbone: str
+) -> None:
+    name = fusion.partition(":")[0]
+    with registered(DATASETS, "toy-clips", BlobsOfClips):
+        chosen = {"datasets": ["toy-clips"], "labels": "clip", "smoothers": ["none"], "fusions": [fusion]}
+        run = benched(tmp_path / "run", **chosen, backbones=[backbone])
+        found = api.export(run, name, tmp_path / "out")
+    assert found.check["same_label"] == found.check["rows"]
+    pixels = backbone.startswith("hog")
+    assert (tmp_path / "out/frames.onnx").is_file() == (tmp_path / "out/frames.pt2").is_file() == pixels
+
+    cell, exported = fusionkit.load(run, name), fusionkit.load(tmp_path / "out")
+    frames = frames_of(40)  # every 11th without image, every 7th without its bottom
+    clips = np.repeat(["a", "b", "c", "d"], [1, 9, 12, 18])
+    expected = cell.predict_proba(frames, clips)
+    probs = exported.predict_proba(frames, clips)
+    np.testing.assert_allclose(probs, expected, atol=1e-4)
+    assert len(np.unique(probs, axis=0)) == 4
+    with pytest.raises(ConfigError, match="cannot be streamed: it was trained with labels = clip"):
+        exported.stream()
+
+    embedded = exported.embed(frames) if pixels else cell.embed(frames)
+    feeds = {"present": np.zeros((4, 2), bool)}
+    for column, (view, values) in enumerate(embedded.items()):
+        own = [values[clips == each] for each in "abcd"]
+        own = [each[~np.isnan(each[:, 0])].astype(float) for each in own]
+        feeds["present"][:, column] = [len(each) > 0 for each in own]
+        pooled = [np.r_[each.mean(0), each.std(0)] if len(each) else np.zeros(2 * values.shape[1]) for each in own]
+        feeds[view] = np.array(pooled, np.float32)
+    _, by_hand = ort.InferenceSession(tmp_path / "out/model.onnx").run(None, feeds)
+    np.testing.assert_allclose(probs[[0, 1, 10, 22]], by_hand, atol=1e-5)
 
 
 def test_the_torch_program_gives_the_same_logits_for_any_number_of_frames(tmp_path: Path) -> None:
