@@ -245,7 +245,8 @@ def bench(
     Args:
         config: config file, or name of a shipped config. Default: ``bench/quickstart``.
         datasets: one or several data sets, as :func:`from_arrays` returns one.
-        task: what is predicted: ``expression``, ``votes``, ``action-units`` or ``valence-arousal``.
+        task: what is predicted: ``expression``, ``votes``, ``action-units`` or ``valence-arousal``; tasks with a comma
+            are learned together, and a list compares them.
         labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
         split: ``official``, ``holdout:...``, ``kfold:...`` or ``cross:...``.
         extractor: one or several region extractors.

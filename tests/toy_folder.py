@@ -88,6 +88,7 @@ def _write_row(folder: RunFolder, toy: Toy) -> dict[str, object]:
                 "smoother": axes["smoother"],
                 "recipe": axes["recipe"],
                 "task": "expression",
+                "member": 0,
                 "scores": dict.fromkeys(classes, 0),
                 "measures": {"accuracy": 0.5, "uar": 0.5},
                 "diagnostics": diagnostics,

@@ -175,7 +175,8 @@ Task = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SPEC",
-        help=f"What is predicted: expression, votes, action-units or valence-arousal. {_CONFIG}",
+        help="What is predicted: expression, votes, action-units or valence-arousal. Tasks with a comma are learned "
+        f"together. Repeat to compare. {_CONFIG}",
         autocompletion=completion.components("tasks"),
         rich_help_panel=AXES,
     ),

@@ -88,7 +88,7 @@ def option_values(given: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: if an option that a grid has once was given several times.
     """
     found = {key: value for key, value in given.items() if value is not None}
-    for key in ("task", "split", "main", "reference"):
+    for key in ("split", "main", "reference"):
         if len(found.get(key, ())) > 1:
             raise ConfigError(f"--{key} is given {len(found[key])} times ({', '.join(found[key])}); a grid has one")
         if key in found:

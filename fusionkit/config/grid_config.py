@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,7 @@ from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.option_types import Count
 from fusionkit.errors import ConfigError
 from fusionkit.registry import BACKBONES, DATASETS, EXTRACTORS, FUSIONS, SMOOTHERS, TASKS
-from fusionkit.registry.spec import Spec
+from fusionkit.registry.spec import Spec, split_specs
 from fusionkit.registry.sweep import dev_candidates, variants
 from fusionkit.storage.identity import digest
 
@@ -24,6 +24,7 @@ EXPRESSION = Spec(DEFAULTS["bench"]["task"])  # the task that is meant without a
 Imputation = Literal["nearest", "linear", "prior"]
 IMPUTE: tuple[str, ...] = get_args(Imputation)  # how a frame without any view gets its prediction
 Labelled = Literal["frame", "clip"]
+TaskSet = tuple[Spec, ...]  # tasks that a head learns together
 LABELLED: tuple[str, ...] = get_args(Labelled)  # what has one label, one prediction and one score
 
 
@@ -71,6 +72,8 @@ class GridConfig:
         reference: baseline row of ``delta``: None, ``main`` (the main view alone with a linear head), or a region set
             with the first fusion.
         impute: how a frame without any view gets its prediction; one of :data:`IMPUTE`.
+        task_sets: what is predicted, as text of the config key ``task``: each is one task, or several that a head
+            learns together.
         labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
         plugins: Python files that register components; every process loads them.
         modules: importable modules that register components.
@@ -90,7 +93,7 @@ class GridConfig:
     reference: str | RegionSet | None
     limit: int | None
     impute: str = IMPUTE[0]
-    task: Spec = EXPRESSION
+    task_sets: tuple[TaskSet, ...] = ((EXPRESSION,),)
     labels: str = LABELLED[0]
     plugins: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
@@ -100,7 +103,7 @@ class GridConfig:
         reference = self.reference
         return {
             "datasets": [str(spec) for spec in self.datasets],
-            "task": str(self.task),
+            "task": [tasks_text(tasks) for tasks in self.task_sets],
             "split": str(self.split),
             "extractor": [str(spec) for spec in self.extractors],
             "backbones": [_backbone_value(choice) for choice in self.backbones],
@@ -119,6 +122,11 @@ class GridConfig:
     def digest(self) -> str:
         """Return the hash of the description (16 hex digits)."""
         return digest(self.describe())
+
+
+def tasks_text(tasks: Iterable[Spec]) -> str:
+    """Return tasks that are learned together as text: ``expression,action-units``."""
+    return ",".join(map(str, tasks))
 
 
 def region_text(views: RegionSet) -> str:
@@ -160,7 +168,7 @@ class _GridResolver(Resolver):
         grid = GridConfig(
             name=name,
             datasets=datasets,
-            task=self._task(),
+            task_sets=self._task_sets(),
             labels=self.option("labels", Labelled),
             split=self.split(),
             extractors=extractors,
@@ -182,12 +190,21 @@ class _GridResolver(Resolver):
         self.raise_problems()
         return grid
 
-    def _task(self) -> Spec:
-        spec = self.make("task", self.raw["task"], Spec.of)
-        if spec is None:
-            return EXPRESSION  # not used: the problem is raised
-        self.check_component("task", TASKS, spec)
-        return spec
+    def _task_sets(self) -> tuple[TaskSet, ...]:
+        given = listed(self.raw["task"])
+        if not given:
+            self.add("task", ["no task given"])
+        return self.make_each("task", given, self._task_set)
+
+    def _task_set(self, value: Any) -> TaskSet:
+        """Return the tasks that a head learns together; a text is a comma list."""
+        tasks = tuple(map(Spec.of, split_specs([value]) if isinstance(value, str) else [value]))
+        names = [spec.name for spec in tasks]
+        if problems := [problem for spec in tasks for problem in TASKS.problems(spec)]:
+            raise ConfigError(problems)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"{twice[0]} is given several times; tasks learned together differ in their names")
+        return tasks
 
     def _fusions(self) -> tuple[Spec, ...]:
         specs = self.components("fusions", FUSIONS)
@@ -288,6 +305,7 @@ class _GridResolver(Resolver):
             "region sets": grid.regions,
             "fusions": grid.fusions,
             "smoothers": grid.smoothers,
+            "task sets": grid.task_sets,
             "seeds": grid.seeds,
             **{name: value for name, value in grid.recipe if isinstance(value, tuple)},
         }

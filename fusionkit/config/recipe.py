@@ -45,13 +45,15 @@ class Recipe(Section):
         view_heads: weight of an auxiliary loss on one classifier per view; above 0, each view gets an adapter shared by
             its classifier and the fusion.
         gradient_modulation: alpha of OGM-GE, which slows down the adapters of the dominant view; needs ``view_heads``.
+        task_weighting: of the losses of tasks that are learned together: ``equal``; one weight a task, such as
+            ``1+0.5``; or ``uncertainty``, which learns the weights.
 
-    The last three apply to fusions that are trained by gradient steps, and not to fitted ones.
+    The last four apply to fusions that are trained by gradient steps, and not to fitted ones.
 
     Reference:
         Focal loss: Lin et al., ICCV 2017. Logit adjustment: Menon et al., ICLR 2021. Label smoothing: Szegedy et al.,
         CVPR 2016. Decoupled weight decay: Loshchilov and Hutter, ICLR 2019. View dropout: Neverova et al., TPAMI 2016.
-        Gradient modulation: Peng et al., CVPR 2022.
+        Gradient modulation: Peng et al., CVPR 2022. Uncertainty weighting: Kendall et al., CVPR 2018.
     """
 
     standardize: bool = True
@@ -69,6 +71,7 @@ class Recipe(Section):
     view_dropout: BelowOne = 0.0
     view_heads: NonNegative = 0.0
     gradient_modulation: NonNegative = 0.0
+    task_weighting: str = "equal"
 
     @classmethod
     def problems(cls, given: Any) -> list[str]:
@@ -109,6 +112,11 @@ class Recipe(Section):
             return self.batch_size
         return min(max(frames // STEPS_PER_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
 
+    @property
+    def task_weights(self) -> tuple[float, ...]:
+        """Fixed weights of the losses of several tasks; empty for another weighting."""
+        return fixed_weights(self.task_weighting)
+
     def clashes(self) -> list[str]:
         """List options that cannot be combined."""
         found = []
@@ -126,6 +134,11 @@ class Recipe(Section):
                 f"option gradient_modulation = {self.gradient_modulation!r} has no effect without view_heads "
                 "(write view_heads=1)"
             )
+        if self.task_weighting not in ("equal", "uncertainty") and not self.task_weights:
+            found.append(
+                f"option task_weighting = {self.task_weighting!r} must be equal, uncertainty, or a weight above 0 for "
+                "each task, such as 1+0.5"
+            )
         if self.logit_adjustment and self.class_weights == "balanced":
             found.append(
                 f"option logit_adjustment = {self.logit_adjustment!r} and class_weights = 'balanced' correct for the "
@@ -135,6 +148,15 @@ class Recipe(Section):
 
     def __str__(self) -> str:
         return sweep_text([self])
+
+
+def fixed_weights(weighting: str) -> tuple[float, ...]:
+    """Return the weights of ``1+0.5``; an empty tuple for anything else."""
+    try:
+        weights = tuple(map(float, weighting.split("+")))
+    except ValueError:
+        return ()
+    return weights if all(0 < weight < math.inf for weight in weights) else ()
 
 
 def sweep_text(points: Sequence[Recipe]) -> str:

@@ -39,6 +39,7 @@ from fusionkit.engine.features import (
     clip_edges,
     on_device,
 )
+from fusionkit.engine.joint_task import JointLoss
 from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
     PREDICTED,
@@ -232,11 +233,17 @@ class Training:
                     "lr": recipe.lr * group.lr,
                     "weight_decay": recipe.weight_decay if group.weight_decay is None else group.weight_decay,
                 }
-                for group in groups
+                for group in [*groups, *self._task_weights()]
             ],
             fused=True,
         )
         return found
+
+    def _task_weights(self) -> list[ParameterGroup]:
+        """Return the learned weights of the losses of several tasks, which are no part of the head."""
+        criterion = self.fusion.criterion
+        learned = criterion.log_variances if isinstance(criterion, JointLoss) else []
+        return [ParameterGroup(learned, weight_decay=0.0)] if learned else []
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()

@@ -3,44 +3,103 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fusionkit.config.grid_config import EXPRESSION, LABELLED
+from fusionkit.config.grid_config import EXPRESSION, LABELLED, tasks_text
 from fusionkit.config.splits import Fold, divide
 from fusionkit.contracts.dataset import UNLABELLED, FrameTable
 from fusionkit.contracts.task import Labels, Task
 from fusionkit.engine.features import FoldRows, clip_edges
+from fusionkit.engine.joint_task import JointTask, Member
 from fusionkit.engine.score import SealedLabels
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import DataError
 from fusionkit.registry import TASKS
-from fusionkit.registry.spec import Spec
+from fusionkit.registry.spec import Spec, split_specs
 
 _SHOWN = 2  # problems in a warning; each may be as long as two paths
 
 
 @dataclass(frozen=True, eq=False)
-class FoldData:
-    """One fold of one data set, for one task.
+class TaskLabels:
+    """One task, with its labels of the rows of a source.
 
     Attributes:
-        task: the prediction task.
-        values: (N, ...) labels of the task, of the rows of the source; where clips are labelled, that of its clip.
-        task_spec: name and options of the task.
+        spec: name and options of the task.
+        task: the task.
+        values: (N, ...) its labels; where clips are labelled, that of the clip.
+    """
+
+    spec: Spec
+    task: Task
+    values: np.ndarray
+
+    @property
+    def member(self) -> Member:
+        """The task as a head names it."""
+        return Member(self.spec, self.task.names, self.values.shape[1] if self.values.ndim > 1 else 0)
+
+
+def _together(tasks: Sequence[TaskLabels]) -> tuple[Task, np.ndarray]:
+    """Return one task for all, and its labels."""
+    if len(tasks) == 1:
+        return tasks[0].task, tasks[0].values
+    return JointTask([each.member for each in tasks]), JointTask.joined_values([each.values for each in tasks])
+
+
+@dataclass(frozen=True, eq=False)
+class FoldData:
+    """One fold of one data set, for one task or several that are learned together.
+
+    Attributes:
+        tasks: the tasks with their labels.
         labels: what has one label, one prediction and one score: ``frame`` or ``clip``.
     """
 
     source: Source
     fold: Fold
-    task: Task
-    values: np.ndarray
-    task_spec: Spec = EXPRESSION
+    tasks: tuple[TaskLabels, ...]
     labels: str = LABELLED[0]
+
+    @cached_property
+    def _narrowed(self) -> dict[tuple[Spec, ...], FoldData]:
+        return {}
+
+    def of(self, *specs: Spec) -> FoldData:
+        """Return the same fold for some of the tasks; the same object for the same tasks."""
+        if specs not in self._narrowed:
+            own = {each.spec: each for each in self.tasks}
+            self._narrowed[specs] = replace(self, tasks=tuple(own[spec] for spec in specs))
+        return self._narrowed[specs]
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The tasks as a head names them."""
+        return tuple(each.member for each in self.tasks)
+
+    @property
+    def task_text(self) -> str:
+        """Its tasks as in a config: ``expression,action-units``."""
+        return tasks_text(each.spec for each in self.tasks)
+
+    @cached_property
+    def _joint(self) -> tuple[Task, np.ndarray]:
+        return _together(self.tasks)
+
+    @property
+    def task(self) -> Task:
+        """The task, or all of several."""
+        return self._joint[0]
+
+    @property
+    def values(self) -> np.ndarray:
+        """(N, ...) labels of :attr:`task`, of the rows of the source."""
+        return self._joint[1]
 
     @cached_property
     def rows(self) -> FoldRows:
@@ -98,35 +157,32 @@ class FoldData:
 
 
 def open_folds(
-    dataset: Spec, split: Spec, limit: int | None, task: Spec = EXPRESSION, labels: str = LABELLED[0]
+    dataset: Spec, split: Spec, limit: int | None, tasks: Sequence[Spec] = (EXPRESSION,), labels: str = LABELLED[0]
 ) -> tuple[tuple[FoldData, ...], list[str]]:
-    """Open a data set, with the labels of a task, and divide it.
+    """Open a data set, with the labels of one task or several, and divide it.
 
     Returns:
-        Its folds, and warnings about its data and its split.
+        Its folds for all the tasks, and warnings about its data and its split.
 
     Raises:
         ConfigError: if the options of the data set are refused.
-        DataError: if data are missing, empty, have no labels of the task, or cannot be divided.
+        DataError: if data are missing, empty, have no labels of a task, or cannot be divided.
     """
     source = open_source(dataset, limit)
-    built, values = _open_task(source, task)
-    if labels == "clip":
-        values = _clip_values(source, built, values)
+    opened = tuple(_open_task(source, spec, labels) for spec in tasks)
     try:
-        folds, warnings = divide(split, source.table, built, values, source.composites())
+        folds, warnings = divide(split, source.table, *_together(opened), source.composites())
     except DataError as error:
         raise DataError(f"data set {dataset}: {error}") from error
     if labels == "clip":
         _check_whole_clips(source, folds)
-    opened = tuple(FoldData(source, fold, built, values, task, labels) for fold in folds)
-    return opened, [*_data_warnings(source), *warnings]
+    return tuple(FoldData(source, fold, opened, labels) for fold in folds), [*_data_warnings(source), *warnings]
 
 
-def described(description: Mapping[str, Any]) -> tuple[Spec, int | None, Spec, str]:
-    """Return split, limit, task and what is labelled of a grid, from its description in ``grid.json``."""
-    split, task = Spec.parse(description["split"]), Spec.parse(description["task"])
-    return split, description["limit"], task, description.get("labels", LABELLED[0])
+def described(description: Mapping[str, Any]) -> tuple[Spec, int | None, list[Spec], str]:
+    """Return split, limit, tasks and what is labelled of a grid, from its description in ``grid.json``."""
+    tasks = dict.fromkeys(map(Spec.parse, split_specs(description["task"])))
+    return Spec.parse(description["split"]), description["limit"], list(tasks), description.get("labels", LABELLED[0])
 
 
 def _clip_values(source: Source, task: Task, values: np.ndarray) -> np.ndarray:
@@ -166,12 +222,12 @@ def _check_whole_clips(source: Source, folds: list[Fold]) -> None:
             )
 
 
-def _open_task(source: Source, spec: Spec) -> tuple[Task, np.ndarray]:
-    """Return the task on the labels of a data set, and the labels of the rows that are used.
+def _open_task(source: Source, spec: Spec, labelled: str) -> TaskLabels:
+    """Return the task on the labels of a data set, with the labels of the rows that are used.
 
     Raises:
         ConfigError: if the options of the task are refused.
-        DataError: if the data set has no labels of the task, or the task refuses one.
+        DataError: if the data set has no labels of the task, the task refuses one, or frames of a clip differ.
     """
     cls: type[Task] = TASKS.get(spec.name)
     labels: Labels | None = source.dataset.task_labels(cls.labels or spec.name)
@@ -182,7 +238,8 @@ def _open_task(source: Source, spec: Spec) -> tuple[Task, np.ndarray]:
     task: Task = TASKS.build(spec, names=labels.names)
     if problem := task.problem(labels.values):
         raise DataError(f"data set {source.spec}: {problem}")
-    return task, labels.values[source.rows]
+    values = labels.values[source.rows]
+    return TaskLabels(spec, task, values if labelled == "frame" else _clip_values(source, task, values))
 
 
 def _data_warnings(source: Source) -> list[str]:

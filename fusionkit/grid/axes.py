@@ -15,7 +15,8 @@ REFERENCE_FUSION = Spec("linear")  # of the default reference row: the main view
 class Axes:
     """A row's value on each axis of the grid, as text: the leading columns of ``results.csv``.
 
-    Extractor and backbone are ``none`` where every view is a ready-made feature.
+    Extractor and backbone are ``none`` where every view is a ready-made feature. ``learned_with`` names the tasks that
+    the heads have learned together with the task of the row; it is ``none`` without others.
     """
 
     dataset: str
@@ -28,6 +29,7 @@ class Axes:
     recipe: str
     smoother: str
     task: str = DEFAULTS["bench"]["task"]
+    learned_with: str = "none"
     labels: str = DEFAULTS["bench"]["labels"]
 
     @property

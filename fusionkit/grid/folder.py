@@ -8,13 +8,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from fusionkit.engine.features import FoldRows
+from fusionkit.engine.joint_task import Member, columns_of
 from fusionkit.engine.score import Score
 from fusionkit.errors import IN_TRACEBACK, ConfigError, DataError
 from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
@@ -47,6 +48,11 @@ class StoredLogits:
     test: np.ndarray
     test_complete: np.ndarray
     info: dict[str, Any]
+
+    def of_task(self, member: int) -> StoredLogits:
+        """Return the logits of one of the tasks that the head has learned."""
+        columns = columns_of([Member.of(each) for each in self.info["tasks"]], member)
+        return replace(self, dev=self.dev[:, columns], test=self.test[:, columns])
 
 
 @dataclass(frozen=True, eq=False)

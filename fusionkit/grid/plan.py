@@ -8,8 +8,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.grid_config import IMPUTE, LABELLED, BackboneChoice, GridConfig
+from fusionkit.config.grid_config import IMPUTE, LABELLED, BackboneChoice, GridConfig, tasks_text
 from fusionkit.config.recipe import Recipe, sweep_text
+from fusionkit.config.resolver import unique
 from fusionkit.config.views import FACE, View, arrange
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import asks_for
@@ -54,11 +55,11 @@ class HeadWork:
 
     @property
     def uses(self) -> dict[str, Any]:
-        """Classes, extractor and backbones that the head needs on new frames; None for the backbone of a ready view."""
+        """Tasks, extractor and backbones that the head needs on new frames; None for the backbone of a ready view."""
         embeddings = self.embeddings.values()
         cut_out = (str(item.extractor) for item in embeddings if item.backbone and item.view != FACE)
         return {
-            "class_names": list(self.fold_data.task.names),
+            "tasks": [each.described() for each in self.fold_data.members],
             "extractor": next(cut_out, None),
             "backbones": {
                 name: str(item.backbone) if item.backbone else None for name, item in self.embeddings.items()
@@ -81,6 +82,7 @@ class RowPlan:
         reference: id of the reference row; None for a reference row itself, or without one.
         record: how cells are made of heads, stored with each cell.
         impute: prediction of frames without any view.
+        member: index of its task among those that its heads have learned together.
     """
 
     id: str
@@ -90,6 +92,11 @@ class RowPlan:
     reference: str | None
     record: Record = field(default_factory=dict)
     impute: str = IMPUTE[0]
+    member: int = 0
+
+    def fold_data(self, head: HeadWork) -> FoldData:
+        """Return the fold of a head for the task of the row."""
+        return head.fold_data.of(head.fold_data.tasks[self.member].spec)
 
     @property
     def random_backbones(self) -> list[str]:
@@ -115,7 +122,8 @@ class RowPlan:
         for fusion, each in self.fusions.items():
             found["fusions", fusion] = each.record["fusion"]
         found["smoothers", self.smoother] = self.record["smoother"]
-        found["tasks", head.fold_data.task_spec] = head.record["task"]
+        for task, record in zip(head.fold_data.tasks, head.record["tasks"], strict=True):
+            found["tasks", task.spec] = record
         return found
 
     def cell_id(self, head: HeadWork) -> str:
@@ -188,8 +196,9 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
     """
     datasets: list[tuple[FoldData, ...]] = []
     notes: list[str] = []
+    tasks = unique(task for task_set in grid.task_sets for task in task_set)
     for spec in grid.datasets:
-        folds, warnings = open_folds(spec, grid.split, grid.limit, grid.task, grid.labels)
+        folds, warnings = open_folds(spec, grid.split, grid.limit, tasks, grid.labels)
         _check_ready_views(grid, folds[0].source)
         datasets.append(folds)
         warnings = [*warnings, *smoother_warnings(grid.smoothers, _predicted(folds[0]))]
@@ -197,8 +206,9 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
         notes += [f"{spec}: {line}" for line in warnings] if len(grid.datasets) > 1 else warnings
     progress, record_of = progress or Progress(), cache(component_record)
     contexts = [
-        _Context(grid, folds, extractor, backbone, device, record_of)
+        _Context(grid, tuple(each.of(*task_set) for each in folds), extractor, backbone, device, record_of)
         for folds in datasets
+        for task_set in grid.task_sets
         for extractor in grid.extractors
         for backbone in grid.backbones
     ]
@@ -229,10 +239,12 @@ def _check_smoothers(grid: GridConfig, datasets: Iterable[tuple[FoldData, ...]])
     for folds in datasets:
         if problems := list(rate_problems(grid.smoothers, _predicted(folds[0]), folds[0].source.spec)):
             raise ConfigError([f"smoothers: {problem}" for problem in problems])
-    if all(folds[0].task.discrete for folds in datasets):
-        return
-    if names := [spec.name for spec in grid.smoothers if (cls := SMOOTHERS.get(spec.name)).fitted or cls.discrete]:
-        raise ConfigError([f"smoothers: {name} decides for classes; task {grid.task} has none" for name in names])
+    without = unique(each.spec for folds in datasets for each in folds[0].tasks if not each.task.discrete)
+    deciding = [spec.name for spec in grid.smoothers if (cls := SMOOTHERS.get(spec.name)).fitted or cls.discrete]
+    if without and deciding:
+        raise ConfigError(
+            [f"smoothers: {name} decides for classes; task {task} has none" for task in without for name in deciding]
+        )
 
 
 def _alignment_warnings(grid: GridConfig, source: Source) -> Iterator[str]:
@@ -299,11 +311,17 @@ class _Context:
     def size(self) -> int:
         """Number of rows that :meth:`rows` yields at most."""
         references = self.grid.reference is not None
-        return (len(self.grid.regions) * len(self.grid.fusions) + references) * len(self.smoothers)
+        rows = len(self.grid.regions) * len(self.grid.fusions) + references
+        return rows * len(self.smoothers) * len(self.tasks)
 
     @property
     def source(self) -> Source:
         return self.folds[0].source
+
+    @property
+    def tasks(self) -> tuple[Spec, ...]:
+        """Tasks that the heads learn together."""
+        return tuple(each.spec for each in self.folds[0].tasks)
 
     @cached_property
     def embeddings(self) -> dict[tuple[View, int], Embedding]:
@@ -315,20 +333,21 @@ class _Context:
         return acting_smoothers(self.grid.smoothers, _predicted(self.folds[0]))
 
     def rows(self) -> Iterator[RowPlan]:
-        """Reference rows, then all others; the smoother changes fastest."""
-        grid, references = self.grid, dict[Spec, RowPlan]()
+        """Reference rows, then all others; the smoother changes fastest, then the task."""
+        grid, references = self.grid, dict[tuple[int, Spec], RowPlan]()
+        read = [(member, smoother) for member in range(len(self.tasks)) for smoother in self.smoothers]
         if grid.reference is not None:
             region_set = grid.reference if isinstance(grid.reference, tuple) else None
             fusion = grid.fusions[0] if region_set else REFERENCE_FUSION
             heads = self._heads(arrange(grid.main, region_set or ()), fusion)
-            references = {smoother: self._row(fusion, heads, smoother, None) for smoother in self.smoothers}
+            references = {each: self._row(fusion, heads, *each, None) for each in read}
         yield from references.values()
         for regions in grid.regions:
             for fusion in grid.fusions:
                 heads = self._heads(arrange(grid.main, regions), fusion)
-                for smoother in self.smoothers:
-                    reference = references.get(smoother)
-                    row = self._row(fusion, heads, smoother, reference)
+                for each in read:
+                    reference = references.get(each)
+                    row = self._row(fusion, heads, *each, reference)
                     if reference is None or row.id != reference.id:
                         yield row
 
@@ -345,7 +364,7 @@ class _Context:
             "revision": fit.REVISION,
             "data": self.source.record,
             "views": {name: {**embedding.record, "data": None} for name, embedding in embeddings.items()},
-            "task": self.record_of(TASKS, self.grid.task),
+            "tasks": [self.record_of(TASKS, spec) for spec in self.tasks],
             "labels": self.folds[0].labels_digest,
             "fusion": self.record_of(FUSIONS, fusion),
             "device": self.device.partition(":")[0],
@@ -353,7 +372,7 @@ class _Context:
         identity = {
             "revision": fit.REVISION,
             "data": self.source.fingerprint,
-            "task": identity_of(record["task"]),
+            "tasks": [identity_of(each) for each in record["tasks"]],
             "labels": self.folds[0].labels_digest,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
             "fusion": identity_of(record["fusion"]),
@@ -388,7 +407,9 @@ class _Context:
             self.embeddings[view, tokens] = found
         return self.embeddings[view, tokens]
 
-    def _row(self, fusion: Spec, heads: tuple[HeadWork, ...], smoother: Spec, reference: RowPlan | None) -> RowPlan:
+    def _row(
+        self, fusion: Spec, heads: tuple[HeadWork, ...], member: int, smoother: Spec, reference: RowPlan | None
+    ) -> RowPlan:
         grid, embeddings = self.grid, heads[0].embeddings
         fusions = [identity_of(record) for record in {head.fusion: head.record["fusion"] for head in heads}.values()]
         recipes = list(dict.fromkeys(head.recipe for head in heads))
@@ -403,7 +424,8 @@ class _Context:
             fusion=str(fusion),
             recipe=sweep_text(recipes),
             smoother=str(smoother),
-            task=str(grid.task),
+            task=str(self.tasks[member]),
+            learned_with=tasks_text(self.tasks[:member] + self.tasks[member + 1 :]) or "none",
             labels=grid.labels,
         )
         smoother_record = self.record_of(SMOOTHERS, smoother)
@@ -414,7 +436,7 @@ class _Context:
             "main": axes.main,
             "embeddings": [[name, embedding.key] for name, embedding in embeddings.items()],
             "folds": [fold_data.fold.digest for fold_data in self.folds],
-            "task": [identity_of(heads[0].record["task"]), self.folds[0].labels_digest],
+            "tasks": [[identity_of(each) for each in heads[0].record["tasks"]], member, self.folds[0].labels_digest],
             "recipes": [recipe.describe() for recipe in recipes],
             "fusion": fusions if len(fusions) > 1 else fusions[0],
             "smoother": identity_of(smoother_record),
@@ -436,6 +458,7 @@ class _Context:
                 **known,
             },
             impute=grid.impute,
+            member=member,
         )
 
 
@@ -446,6 +469,8 @@ def _check_task(plan: Plan) -> None:
         ConfigError: with every problem.
     """
     recipe = dict(plan.grid.recipe)
+    if "task_weighting" in recipe and all(len(task_set) == 1 for task_set in plan.grid.task_sets):
+        raise ConfigError("recipe: option task_weighting needs tasks that are learned together (task=one,other)")
     heads = {(head.fusion, head.fold_data.task): head for row in plan.rows for head in row.fusions.values()}
     if problems := [problem for head in heads.values() if (problem := _without_classes(head, recipe))]:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -453,18 +478,29 @@ def _check_task(plan: Plan) -> None:
 
 def _without_classes(head: HeadWork, recipe: dict[str, Any]) -> str:
     """Return why a fusion or the recipe does not go with the task; an empty text if they do."""
-    task, spec = head.fold_data.task, head.fold_data.task_spec
+    task, spec = head.fold_data.task, head.fold_data.task_text
     needs = getattr(FUSIONS.get(head.fusion.name), "needs", "pooled")
     if head.fold_data.labels == "clip" and needs != "pooled":
         what = "neighbouring frames" if needs == "clip" else "tokens"
         return f"fusions: {head.fusion.name} works on {what}; labels = clip gives pooled embeddings of clips"
     if not task.exclusive and FUSIONS.get(head.fusion.name).exclusive:
         return f"fusions: {head.fusion.name} gives one distribution over classes; task {spec} has none"
+    if problem := _without_weights(head):
+        return problem
     if unused := task.unused(recipe):
         return f"recipe: option {', '.join(unused)} has no effect with task {spec}"
     if head.recipe.gradient_modulation and not task.exclusive:
         return f"recipe: option gradient_modulation needs one distribution over classes; task {spec} has none"
     return ""
+
+
+def _without_weights(head: HeadWork) -> str:
+    """Return why the weighting of tasks does not fit those that are learned together; an empty text if it does."""
+    weights, tasks = head.recipe.task_weights, head.fold_data.tasks
+    if len(weights) in (0, len(tasks)) or len(tasks) == 1:
+        return ""
+    given = f"option task_weighting = {head.recipe.task_weighting!r} has {len(weights)} weights"
+    return f"recipe: {given}; task {head.fold_data.task_text} has {len(tasks)} tasks"
 
 
 def _learned_elsewhere(plan: Plan) -> Iterator[str]:

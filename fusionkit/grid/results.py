@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,6 +124,18 @@ class RunResults:
         rows = [self._row(each, references) for each in self.stored.values()]
         corrected = holm(np.array([row["delta"].p if row["delta"] else float("nan") for row in rows]))
         return [Row(**row, p_holm=float(p)) for row, p in zip(rows, corrected, strict=True)]
+
+    def by_task(self) -> dict[str, RunResults]:
+        """Return the results of each task, whose rows can be compared; estimates are those over all rows."""
+        tasks = list(dict.fromkeys(row.axes.task for row in self.rows))
+        return {task: self if len(tasks) == 1 else self._of_task(task) for task in tasks}
+
+    def _of_task(self, task: str) -> RunResults:
+        found = copy(self)
+        found.stored = {key: row for key, row in self.stored.items() if row.axes.task == task}
+        found.rows = [row for row in self.rows if row.axes.task == task]
+        found.metric = found.rows[0].task.metric_name
+        return found
 
     def cells(self) -> list[dict[str, Any]]:
         """Return one dict per cell, in plan order: axes, seed, fold, state, scalars."""

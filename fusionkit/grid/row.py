@@ -93,7 +93,8 @@ class RowScorer:
                     self.heads[candidate][cell["id"]] = head
         trained = {cell for heads in self.heads.values() for cell in heads}
         self.trained = [cell for cell in entry["cells"] if cell["id"] in trained]
-        self.folds = {head.fold_data.fold.name: head.fold_data for head in row.heads}
+        self.folds = {head.fold_data.fold.name: row.fold_data(head) for head in row.heads}
+        self.trained_on = {head.fold_data.fold.name: head.fold_data.rows for head in row.heads}
         self.reused = 0
         self._features: dict[str, FoldFeatures] = {}
         self._dev_scores: dict[tuple[str, str], float] = {}
@@ -151,9 +152,13 @@ class RowScorer:
             if len(heads) == most
         }
 
+    def _logits(self, head: str) -> StoredLogits:
+        """Logits of the row's task."""
+        return self.stored.logits(head).of_task(self.row.member)
+
     def _unsmoothed_score(self, fold: str, head: str) -> float:
         fold_data = self.folds[fold]
-        logits = self.stored.logits(head).dev
+        logits = self._logits(head).dev
         seen = ~np.isnan(logits[:, 0])
         predictions = unsmoothed(fold_data.task, logits[seen])
         return fold_data.task.dev_metric(fold_data.scored.dev_label[seen], predictions)
@@ -176,7 +181,7 @@ class RowScorer:
         """Dev score of a cell, computed once: the chosen smoother is one of the candidates."""
         key = (cell["id"], str(spec))
         if key not in self._dev_scores:
-            fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
+            fold_data, logits = self.folds[cell["fold"]], self._logits(cell["head"])
             smoother = self._smoother(spec, cell, fold_data, logits)
             probs = self._smoothed(smoother, fold_data, fold_data.dev_table, logits.dev, "dev")
             self._dev_scores[key] = fold_data.task.dev_metric(fold_data.scored.dev_label, probs)
@@ -186,7 +191,7 @@ class RowScorer:
 
     def _score(self, cell: dict[str, Any]) -> None:
         """Smooth, score and store one cell."""
-        fold_data, logits = self.folds[cell["fold"]], self.stored.logits(cell["head"])
+        fold_data, logits = self.folds[cell["fold"]], self._logits(cell["head"])
         smoother = self._smoother(self.chosen, cell, fold_data, logits)
         probs = self._smoothed(smoother, fold_data, fold_data.test_table, logits.test, "test")
         state = smoother.state() if smoother.fitted else None
@@ -207,7 +212,8 @@ class RowScorer:
             "candidate_dev_scores": {name: _number(value) for name, value in self._candidate_scores.items()},
             "chosen_over": self._chosen_over,
             "dev_score": _number(self._dev_score(cell, self.chosen)),
-            "task": str(fold_data.task_spec),
+            "task": fold_data.task_text,
+            "member": self.row.member,
             "score": _number(task.metric(total)),
             "scores": dict(zip(task.names, map(_number, task.scores(total)), strict=True)),
             "measures": {name: _number(value) for name, value in task.measures(total).items()},
@@ -276,7 +282,7 @@ class RowScorer:
             standardize = chosen.recipe.standardize
             load = load_features if fold_data.labels == "frame" else load_clip_features
             self._features[name] = load(
-                self.store, keys, fold_data.rows, standardize=standardize, memory=self.memory // len(self.folds)
+                self.store, keys, self.trained_on[name], standardize=standardize, memory=self.memory // len(self.folds)
             )
         return self._features[name].dev if part == "dev" else self._features[name].test
 

@@ -313,8 +313,7 @@ class _Run:
             cache=self.store.root,
             keys=tuple((name, embedding.key) for name, embedding in head.embeddings.items()),
             fold=_fold_name(head),
-            task=head.fold_data.task_spec,
-            names=head.fold_data.task.names,
+            tasks=head.fold_data.members,
             fusion=head.fusion,
             recipe=head.recipe,
             seed=head.seed,
@@ -405,7 +404,8 @@ def _stop_if_interrupted() -> None:
 
 
 def _fold_name(head: HeadWork) -> str:
-    return f"{head.fold_data.source.fingerprint[:8]}-{head.fold_data.fold.digest[:8]}"
+    data = head.fold_data
+    return "-".join(each[:8] for each in (data.source.fingerprint, data.fold.digest, data.labels_digest))
 
 
 def _of_one_view(task: EmbedTask, embedding: Embedding) -> EmbedTask:

@@ -14,6 +14,7 @@ from fusionkit.config.splits import check_training_labels
 from fusionkit.contracts import task as prediction
 from fusionkit.engine.embed import Embedding, embed
 from fusionkit.engine.features import FoldFeatures, FoldRows, load_clip_features, load_features
+from fusionkit.engine.joint_task import Member, built
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import (
     DataError,
@@ -27,7 +28,7 @@ from fusionkit.errors import (
 from fusionkit.grid.folder import RunFolder
 from fusionkit.grid.memory import ceiling, ceiling_message, feature_limit, headroom, peak_memory
 from fusionkit.grid.output import bounded_output
-from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS, TASKS
+from fusionkit.registry import BACKBONES, EXTRACTORS, FUSIONS
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
@@ -162,8 +163,7 @@ class FitTask:
     Attributes:
         name: for messages.
         keys: embedding key by view name, main view first.
-        task: the prediction task.
-        names: its parts, such as classes.
+        tasks: the prediction tasks that it learns.
         fold: id of the fold's frames in the run folder.
         record: what the head's id depends on, stored with it.
         uses: what the head needs on new frames, stored with it.
@@ -178,8 +178,7 @@ class FitTask:
     cache: Path
     keys: tuple[tuple[str, str], ...]
     fold: str
-    task: Spec
-    names: tuple[str, ...]
+    tasks: tuple[Member, ...]
     fusion: Spec
     recipe: Recipe
     seed: int
@@ -222,9 +221,8 @@ class FitTask:
         return rows, features
 
     def built_task(self) -> prediction.Task:
-        """Return the prediction task."""
-        task: prediction.Task = TASKS.build(self.task, names=self.names)
-        return task
+        """Return the prediction task, or all of several."""
+        return built(self.tasks, self.recipe.task_weighting)
 
     def store(self, folder: RunFolder, head: Head, rows: FoldRows, features: FoldFeatures, seconds: float) -> None:
         """Check that a head can be restored, and write it.
@@ -244,7 +242,6 @@ class FitTask:
         )
         about = {
             "views": [name for name, _ in self.keys],
-            "task": str(self.task),
             "outputs": task.outputs,
             "fusion": str(self.fusion),
             "recipe": self.recipe.describe(),
@@ -342,8 +339,9 @@ class StackTask:
 def stacks(tasks: Sequence[FitTask]) -> list[FitTask | StackTask]:
     """Put heads that differ in their seed alone into one task, at the place of the first of them."""
     groups: dict[FitTask, list[FitTask]] = {}
-    for task in tasks:
-        groups.setdefault(replace(task, name="", head="", seed=0), []).append(task)
+    for task in tasks:  # a stack needs the same frames in each loss: several tasks label different ones in each batch
+        alike = task if len(task.tasks) > 1 else replace(task, name="", head="", seed=0)
+        groups.setdefault(alike, []).append(task)
     return [found[0] if len(found) == 1 else StackTask.of(found) for found in groups.values()]
 
 

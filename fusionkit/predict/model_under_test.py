@@ -243,12 +243,12 @@ def _folds(grid: dict[str, Any], match: RowMatch) -> dict[str, FoldData]:
     """Return the folds of a row by name; all grids of a folder split their data alike."""
     dataset = match.axes.dataset
     grids: Iterable[dict[str, Any]] = (item["description"] for item in grid["grids"])
-    task = match.axes.task
-    found = next((each for each in grids if dataset in each["datasets"] and each["task"] == task), None)
+    task = Spec.parse(match.axes.task)
+    found = next((each for each in grids if dataset in each["datasets"] and task in described(each)[2]), None)
     if found is None:
         raise DataError(f"the run folder has no description of the grid of {match.name}", hint="run its grid again")
     folds, _ = open_folds(Spec.parse(dataset), *described(found))
-    return {fold_data.fold.name: fold_data for fold_data in folds}
+    return {fold_data.fold.name: fold_data.of(task) for fold_data in folds}
 
 
 def _check_data(folder: RunFolder, stored: StoredRow, folds: dict[str, FoldData]) -> None:

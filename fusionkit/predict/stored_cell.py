@@ -13,6 +13,7 @@ from fusionkit.config.views import View
 from fusionkit.contracts.task import Task
 from fusionkit.engine import embed
 from fusionkit.engine.features import Scaling
+from fusionkit.engine.joint_task import Member, columns_of
 from fusionkit.engine.restore import restored_fusion, restored_smoother
 from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.grid.folder import RunFolder, StoredCell
@@ -33,6 +34,22 @@ class _CellFiles:
     cell: StoredCell
     state: dict[str, np.ndarray]
     head: dict[str, Any]
+
+    @property
+    def members(self) -> list[Member]:
+        """Tasks that the head has learned."""
+        return [Member.of(each) for each in self.head["tasks"]]
+
+    @property
+    def task(self) -> Task:
+        """The task of the cell."""
+        member: Member = self.members[self.cell.info["member"]]
+        return member.task
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the task in the outputs of the head."""
+        return columns_of(self.members, self.cell.info["member"])
 
 
 def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = None) -> Predictor:
@@ -63,7 +80,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     return Predictor(
         name=match.name,
         dataset=Spec.parse(match.axes.dataset),
-        task=TASKS.build(Spec.parse(first.head["task"]), names=first.head["class_names"]),
+        task=first.task,
         views=_views(first.head),
         heads=tuple(_head(item, device) for item in stored),
         impute=impute or first.cell.info["impute"],
@@ -93,7 +110,6 @@ def _head(item: _CellFiles, device: str) -> FusionHead:
     info, state = item.head, item.state
     fusion = Spec.parse(info["fusion"])
     widths = {name: len(state[f"mean.{name}"]) for name in info["views"]}
-    task: Task = TASKS.build(Spec.parse(info["task"]), names=info["class_names"])
     smoother = Spec.parse(item.cell.info["smoother"])
     kind = FusionClipHead if info.get("labels") == "clip" else FusionHead
     return kind(
@@ -106,9 +122,10 @@ def _head(item: _CellFiles, device: str) -> FusionHead:
             for name in info["views"]
         },
         smoother_spec=smoother,
-        smoother=restored_smoother(task, smoother, item.cell.smoother),
-        prior=np.array(info["prior"]),
+        smoother=restored_smoother(item.task, smoother, item.cell.smoother),
+        prior=np.array(info["prior"])[item.columns],
         device=device,
+        columns=item.columns,
     )
 
 
@@ -130,7 +147,8 @@ def _check_registered(item: _CellFiles) -> None:
             f"the row is a network trained as a whole by {MAKER}: it cannot be loaded as a cell",
             hint="bench its backbone, --backbone timm:checkpoint=.../best/backbone.safetensors, and load that row",
         )
-    used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"]), (TASKS, record["task"])]
+    used: list[tuple[ComponentRegistry, Record | None]] = [(FUSIONS, record["fusion"])]
+    used += [(TASKS, each) for each in record["tasks"]]
     for view in record["views"].values():
         used += [(EXTRACTORS, view["extractor"]), (BACKBONES, view["backbone"])]
     used.append((SMOOTHERS, item.cell.info["record"]["smoother"]))

@@ -149,12 +149,14 @@ class FusionHead(TrainedHead):
         model: the trained model.
         smoother_spec: spec of the smoother, with the options chosen on dev.
         device: torch device.
+        columns: of the task in the outputs of a model that has learned several.
     """
 
     fusion: Spec
     model: Fusion | FittedFusion
     smoother_spec: Spec
     device: str
+    columns: slice
 
     @property
     def later_frames(self) -> str:
@@ -193,7 +195,8 @@ class FusionHead(TrainedHead):
 
         if isinstance(self.model, FittedFusion):
             return evaluate_fitted(self.model, features, self.fusion)
-        return evaluate(self.model, batches_of(features, self.device), features, timeline, self.fusion)
+        found = evaluate(self.model, batches_of(features, self.device), features, timeline, self.fusion)
+        return found[:, self.columns]
 
 
 @dataclass(frozen=True, eq=False)

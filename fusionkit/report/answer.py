@@ -23,6 +23,7 @@ COMPARED = {
     "backbone": ("backbone", "backbones"),
     "extractor": ("extractor", "extractors"),
     "recipe": ("training recipe", "training recipes"),
+    "learned_with": ("further tasks", "choices of further tasks"),
 }
 _NAMED = 4
 

@@ -23,7 +23,8 @@ from fusionkit.stats.shapley import shapley_interactions, shapley_values
 
 CONSTANT = "a predictor that ignores its input"
 
-_CONTEXT = ("task", "dataset", "split", "extractor", "backbone", "main")
+_DATA = ("task", "learned_with", "dataset", "split", "extractor", "backbone")
+_CONTEXT = (*_DATA, "main")
 _ROW = ("fusion", "recipe", "smoother")
 _Group = dict[frozenset[str], StoredRow]  # rows equal in every setting but their views, by auxiliary views
 
@@ -85,8 +86,8 @@ def main_view_alone(axes: Axes, entries: Iterable[dict[str, Any]]) -> dict[str, 
     found: dict[tuple[str, bool], dict[str, Any]] = {}
     for entry in entries:
         own = Axes(**entry["axes"])
-        context = (own.task, own.dataset, own.split, own.extractor, own.backbone, own.smoother, own.views)
-        if context == (axes.task, axes.dataset, axes.split, axes.extractor, axes.backbone, axes.smoother, axes.main):
+        alike = all(getattr(own, name) == getattr(axes, name) for name in (*_DATA, "smoother"))
+        if alike and own.views == axes.main:
             found.setdefault((own.fusion, own.recipe == axes.recipe), entry)
     linear = str(REFERENCE_FUSION)
     preferred = [(axes.fusion, True), (linear, True), (linear, False)]

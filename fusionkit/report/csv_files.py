@@ -14,7 +14,7 @@ from fusionkit.storage.artifact import csv_bytes, write_file
 
 AXES = (
     *("dataset", "split", "extractor", "backbone", "main", "views", "fusion", "recipe", "smoother", "task"),
-    "labels",
+    *("learned_with", "labels"),
 )
 COST_COLUMNS = (
     *("cell", "head", "views", "fusion", "smoother", "seed", "fold", "embed_seconds", "fit_seconds", "peak_mib"),

@@ -11,7 +11,7 @@ from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import RANDOM_MARK, Axes
 from fusionkit.registry.spec import Spec
 
-_AXES = ("task", "dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
+_AXES = ("task", "learned_with", "dataset", "split", "extractor", "backbone", "recipe", "views", "fusion", "smoother")
 
 
 class _HasAxes(Protocol):
@@ -92,13 +92,16 @@ class RowNames:
         return (axes.backbone, axes.views) in self._random
 
     def data(self, axes: Axes) -> str:
-        """Return the data set of a row, with its split if several are in the folder."""
+        """Return the data set of a row, with its split and its task if several are in the folder."""
         split = f" {axes.split}" if "split" in self._varying else ""
-        return self.part(axes, "dataset") + split
+        task = f", task {axes.task}" if "task" in self._varying else ""
+        return self.part(axes, "dataset") + split + task
 
     def part(self, axes: Axes, name: str) -> str:
         """Return the setting of one axis of a row."""
         value: str = getattr(axes, name)
+        if name == "learned_with":
+            return "alone" if value == "none" else f"with {value}"
         return self._datasets.get(value, value) if name == "dataset" else value
 
 

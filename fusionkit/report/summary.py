@@ -43,7 +43,8 @@ def summarize(result: object) -> Summary:
 
 @summarize.register
 def _results(result: Results) -> Summary:
-    tables = [table.results_table(result), ranks_table(result), *attribution_tables(result)]
+    ranks = [ranks_table(part) for part in result.by_task().values()]
+    tables = [table.results_table(result), *ranks, *attribution_tables(result)]
     return Summary([each for each in tables if each], [], table.caption(result), table.warnings(result))
 
 

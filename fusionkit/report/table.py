@@ -26,7 +26,7 @@ from fusionkit.report.significance import few_seeds_warnings, few_units_warnings
 from fusionkit.report.versions import version_warnings
 
 # Axes that are a column only where they vary; otherwise they are in the caption.
-CONTEXT = ("task", "labels", "dataset", "split", "extractor", "backbone", "recipe")
+CONTEXT = ("task", "learned_with", "labels", "dataset", "split", "extractor", "backbone", "recipe")
 _TEXT_WIDTH, _LEAST_WIDTH = 140, 20  # columns
 _NAMED = 5  # rows in a warning
 _FEW_STEPS = 100  # gradient steps; at the default rate, weights hardly leave their start
@@ -95,7 +95,8 @@ def caption(results: RunResults) -> list[str]:
     varied = varying((row.axes for row in rows), CONTEXT)
     seeds = sorted({len(row.seeds) for row in rows})
     fixed = {name: getattr(rows[0].axes, name) for name in CONTEXT if name not in varied}
-    usual = {**{name: DEFAULTS["bench"][name] for name in ("task", "labels")}, "extractor": "none", "backbone": "none"}
+    usual = {name: DEFAULTS["bench"][name] for name in ("task", "labels")}
+    usual |= dict.fromkeys(("learned_with", "extractor", "backbone"), "none")
     lines = [" · ".join(f"{name} {value}" for name, value in fixed.items() if usual.get(name) != value)]
     lines.append(
         f"{_test_data(rows)}; {'-'.join(map(str, seeds))} seed(s); {method(results)}"

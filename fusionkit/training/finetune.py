@@ -112,13 +112,12 @@ def _store_head(config: FinetuneConfig, folder: RunFolder, work: FinetuneWork, t
     cropped = any(view != FACE for view in work.views.values())
     about = {
         "views": list(work.views),
-        "task": str(fold_data.task_spec),
         "outputs": fold_data.task.outputs,
         "fusion": str(work.shape.spec),
         "recipe": config.recipe.describe(),
         "seed": work.seed,
         "record": work.head.record,
-        "class_names": list(fold_data.task.names),
+        "tasks": [each.described() for each in fold_data.members],
         "extractor": str(config.extractor) if cropped else None,
         "backbones": dict.fromkeys(work.views, str(config.backbone)),
         "prior": fold_data.prior.tolist(),

@@ -59,7 +59,7 @@ def test_the_quickstart_is_what_the_readme_says() -> None:
     grid = resolve(read_config(find_config("bench/quickstart")), "quickstart")
     assert grid.describe() | {"smoothers": None} == {
         "datasets": ["synthetic"],
-        "task": "expression",
+        "task": ["expression"],
         "split": "auto",
         "extractor": ["template:layout=emotic"],
         "backbones": ["hog"],

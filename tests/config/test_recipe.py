@@ -26,6 +26,7 @@ def test_the_documented_defaults() -> None:
         "view_dropout": 0.0,
         "view_heads": 0.0,
         "gradient_modulation": 0.0,
+        "task_weighting": "equal",
     }
     assert str(Recipe()) == "default"
 

@@ -7,7 +7,7 @@ import pytest
 from toy_components import registered, toy_house  # noqa: F401
 from toy_tasks import divided, expression
 
-from fusionkit.engine.fold import FoldData, open_folds
+from fusionkit.engine.fold import FoldData, TaskLabels, open_folds
 from fusionkit.engine.source import open_source
 from fusionkit.errors import DataError
 from fusionkit.registry import TASKS
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("toy_house")
 def fold_data(toy_house: None) -> FoldData:  # noqa: F811
     source = open_source(Spec("toy-blobs"), None)
     folds, _ = divided(Spec("official"), source.table, source.classes)
-    return FoldData(source, folds[0], expression(source.classes), source.table.label)
+    task = TaskLabels(Spec("expression"), expression(source.classes), source.table.label)
+    return FoldData(source, folds[0], (task,))
 
 
 def test_training_rows_are_labelled_and_dev_and_test_rows_are_all_there(fold_data: FoldData) -> None:
@@ -66,9 +67,9 @@ def test_another_task_on_the_labels_of_one_that_data_sets_know() -> None:
             return (super().scores(counts) == 1).astype(float)
 
     with registered(TASKS, "toy-strict", Strict):
-        folds, _ = open_folds(Spec("toy-blobs"), Spec("official"), None, Spec("toy-strict"))
+        folds, _ = open_folds(Spec("toy-blobs"), Spec("official"), None, [Spec("toy-strict")])
     usual, _ = open_folds(Spec("toy-blobs"), Spec("official"), None)
     assert type(folds[0].task) is Strict
     np.testing.assert_array_equal(folds[0].values, usual[0].values)
     with pytest.raises(DataError, match=r"no labels of task votes \(it has those of expression"):
-        open_folds(Spec("toy-blobs"), Spec("official"), None, Spec("votes"))
+        open_folds(Spec("toy-blobs"), Spec("official"), None, [Spec("votes")])

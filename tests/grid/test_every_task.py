@@ -15,11 +15,15 @@ from toy_components import Blobs, carry_out, registered, toy_house, toy_plan  # 
 from fusionkit.contracts import Labels
 from fusionkit.engine.smooth import clips
 from fusionkit.errors import ConfigError
+from fusionkit.grid.progress import Progress
+from fusionkit.predict.model_under_test import ModelUnderTest
 from fusionkit.registry import DATASETS
+from fusionkit.report.charts.gallery import figures
 from fusionkit.report.run import Results
 from fusionkit_smoothers.kalman import Kalman
 
 pytestmark = pytest.mark.usefixtures("toy_house")
+BOTH = "expression,action-units"
 NAMES = {"action-units": ("AU1", "AU2", "AU4"), "valence-arousal": ("valence", "arousal")}
 
 
@@ -68,7 +72,7 @@ def of_test(plan: Any, results: Results, smoother: str) -> tuple[np.ndarray, lis
     """Truth, predictions of each seed and units of the annotated test frames of the row of all views."""
     row = next(row for row in plan.rows if row.axes.fusion == "toy-sum" and row.axes.smoother == smoother)
     (fold_data,) = {head.fold_data for head in row.heads}
-    task, table = str(fold_data.task_spec), fold_data.test_table
+    task, table = fold_data.task_text, fold_data.test_table
     truth = fold_data.values[fold_data.rows.test]
     found = []
     for head in sorted(row.heads, key=lambda head: head.seed):
@@ -128,3 +132,91 @@ def test_a_task_of_values_refuses_what_decides_for_classes(toy_house: None) -> N
         ]:
             with pytest.raises(ConfigError, match=message):
                 toy_plan(datasets=["toy-moods"], task="valence-arousal", **changes)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "1+0.5", "uncertainty"])
+def test_scores_are_those_of_each_task_from_its_own_outputs(tmp_path: Path, weighting: str) -> None:
+    with registered(DATASETS, "toy-moods", Moods):
+        plan = toy_plan(
+            datasets=["toy-moods:noise=110.0"],
+            task=["expression", BOTH],
+            fusions=["toy-sum"],
+            smoothers=["none"],
+            recipe={"task_weighting": weighting},
+            impute="prior",
+        )
+        _, results = carry_out(plan, tmp_path / "run")
+    rows = [row for row in plan.rows if row.axes.fusion == "toy-sum"]
+    settings = [("expression", "none"), ("expression", "action-units"), ("action-units", "expression")]
+    assert [(row.axes.task, row.axes.learned_with) for row in rows] == settings
+    assert rows[1].heads == rows[2].heads
+    for row in rows:
+        scores = []
+        for head in row.heads:
+            fold_data = row.fold_data(head)
+            logits = results.folder.read_logits(head.id).test
+            assert logits.shape[1] == 3 if row.axes.learned_with == "none" else 6
+            truth = fold_data.values[fold_data.rows.test]
+            kept = fold_data.task.labelled(truth)
+            scores.append(of_frames(row.axes.task, truth[kept], logits[kept], fold_data.prior))
+        stored = next(each for each in results.rows if each.id == row.id)
+        assert stored.score is not None
+        assert stored.score.value == pytest.approx(np.mean(scores))
+    alone, joint = (results.stored[row.id] for row in rows[:2])
+    difference = results.contrasts.difference([joint], [alone])
+    assert difference is not None
+    assert difference.value == pytest.approx(joint.score - alone.score)
+    with registered(DATASETS, "toy-moods", Moods):
+        for row in rows:
+            model = ModelUnderTest(results, row.id, "cpu", smoothed=True, predict_empty=False, progress=Progress())
+            assert model.task.names == model.predictor.classes
+            assert model.intact.full[0] > 0
+            assert not model.notes  # the stored scores are reproduced
+
+
+def of_frames(task: str, truth: np.ndarray, logits: np.ndarray, prior: np.ndarray) -> float:
+    """The metric from the first three outputs, or the last three; a frame without any view has the prior."""
+    seen = ~np.isnan(logits[:, :1])
+    if task == "expression":
+        return float(f1_score(truth, np.where(seen, logits[:, :3], prior).argmax(1), average="macro"))
+    own, scores = np.where(seen, expit(logits[:, -3:].astype(float)), prior) > 0.5, []
+    for unit in range(3):
+        known = ~np.isnan(truth[:, unit])
+        scores.append(f1_score(truth[known, unit], own[known, unit]))
+    return float(np.mean(scores))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "expression", "recipe": {"task_weighting": "uncertainty"}}, "needs tasks that are learned together"),
+        ({"task": BOTH, "recipe": {"task_weighting": "1+2+3"}}, "has 3 weights; task expression,action-units has 2"),
+        ({"task": BOTH, "recipe": {"task_weighting": "1+0"}}, "must be equal, uncertainty, or a weight above 0"),
+        ({"task": []}, "no task given"),
+        ({"task": BOTH, "fusions": ["stacking"]}, "stacking gives one distribution over classes"),
+        ({"task": "expression,valence-arousal", "smoothers": ["mode"]}, "task valence-arousal has none"),
+        ({"task": "valence-arousal,valence-arousal:loss=mse"}, "valence-arousal is given several times"),
+    ],
+)
+def test_what_does_not_go_with_several_tasks_is_refused(changes: dict[str, Any], message: str) -> None:
+    with registered(DATASETS, "toy-moods", Moods), pytest.raises(ConfigError, match=message):
+        toy_plan(datasets=["toy-moods"], **changes)
+
+
+def test_figures_and_ranks_compare_rows_of_one_task(tmp_path: Path) -> None:
+    with registered(DATASETS, "toy-moods", Moods):
+        settings = {"fusions": ["toy-sum", "mlp:hidden=4"], "smoothers": ["none"], "seeds": 1}
+        plan = toy_plan(datasets=["toy-moods:noise=110.0"], task=["expression", "valence-arousal"], **settings)
+        _, results = carry_out(plan, tmp_path / "run")
+    parts = results.by_task()
+    assert {task: part.metric for task, part in parts.items()} == {
+        "expression": "macro-F1",
+        "valence-arousal": "mean CCC",
+    }
+    assert [row.id for part in parts.values() for row in part.rows] == [row.id for row in results.rows]
+    drawn = [figure for title, section in figures(results) if title == "Scores" for figure in section]
+    titles = [figure.title for figure in drawn if "Rows by" in figure.title]
+    assert titles == ["Rows by macro-F1 (expression)", "Rows by mean CCC (valence-arousal)"]
+    assert len({figure.name for figure in drawn}) == len(drawn)
+    for figure, part in zip(drawn, parts.values(), strict=False):
+        assert len(figure.rows) == len(part.rows)

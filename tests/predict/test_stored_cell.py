@@ -298,7 +298,7 @@ def test_the_stored_description_of_a_head_is_reproducible(tmp_path: Path) -> Non
     files: Sequence[bytes] = [(tmp_path / run / "heads" / head / "head.json").read_bytes() for run in ("one", "two")]
     assert files[0] == files[1]
     info = json.loads(files[0])
-    assert info["class_names"] == ["calm", "glad", "sad"]
+    assert info["tasks"] == [["expression", ["calm", "glad", "sad"], 0]]
     assert info["extractor"] == "toy-halves"
     fold_data = plan.rows[0].heads[0].fold_data
     counts = np.bincount(fold_data.rows.train_label)

@@ -23,11 +23,11 @@ from fusionkit.storage.artifact import read_artifact, write_artifact
 pytestmark = pytest.mark.usefixtures("toy_house")
 
 RESULTS = (
-    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task,labels,id,n_seeds,seeds_left_out,n_units,n_clips,"
+    "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task,learned_with,labels,id,n_seeds,seeds_left_out,n_units,n_clips,"
     "n_frames,steps,macro_f1,macro_f1_lo,macro_f1_hi,macro_f1_sd,macro_f1_sd_moderated,delta,delta_lo,delta_hi,p,p_holm,"
     "significance,accuracy,uar,ece,coverage,params,gflops,weights"
 )
-AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task,labels"
+AXES = "dataset,split,extractor,backbone,main,views,fusion,recipe,smoother,task,learned_with,labels"
 
 AXES_OF_ALL = ["toy-blobs:noise=70.0", "official", "toy-halves", "toy-colours", "face"]
 
@@ -67,6 +67,7 @@ def test_axes_are_written_unchanged(run: Path) -> None:
             recipe,
             "toy-plain",
             "expression",
+            "none",
             "frame",
         ]
         for views, fusion, recipe in [

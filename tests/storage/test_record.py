@@ -68,7 +68,7 @@ def test_the_name_of_a_head_is_the_digest_of_what_its_record_holds() -> None:
         "fold": head.record["fold"]["digest"],
         "embeddings": [[name, embedding.key] for name, embedding in head.embeddings.items()],
         "fusion": fusion,
-        "task": identity_of(head.record["task"]),
+        "tasks": [identity_of(each) for each in head.record["tasks"]],
     }
     del parts["views"]
     assert digest(parts)[:12] == head.id

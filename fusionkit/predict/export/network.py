@@ -83,10 +83,12 @@ class HeadNetwork(nn.Module):
     Args:
         model: the trained fusion; of a fitted one the network.
         scaling: of the features, by view, main view first.
+        columns: of the task in the logits.
     """
 
-    def __init__(self, model: Fusion | FittedFusion, scaling: Mapping[str, Scaling]) -> None:
+    def __init__(self, model: Fusion | FittedFusion, scaling: Mapping[str, Scaling], columns: slice) -> None:
         super().__init__()
+        self.columns = columns
         self.is_fitted = isinstance(model, FittedFusion)
         self.model = model.as_network() if isinstance(model, FittedFusion) else model
         self.names = tuple(scaling)
@@ -108,7 +110,7 @@ class HeadNetwork(nn.Module):
             return probs.clamp(min=_LEAST).log().float()
         output: FusionOutput = self.model(scaled, {name: present[name] for name in self.names})
         assert output.logits is not None
-        return output.logits.float()
+        return output.logits[:, self.columns].float()
 
 
 def _pooled(tokens: Tensor, count: int) -> Tensor:

@@ -246,7 +246,7 @@ def _graphs(
     for head in predictor.heads:
         assert isinstance(head, FusionHead)
         fusion = head.fusion
-        heads.append(HeadNetwork(head.model, head.scaling))
+        heads.append(HeadNetwork(head.model, head.scaling, head.columns))
     tokens = {name: source.tokens for name, source in predictor.views.items()}
     given = {
         item.name: torch.zeros(_EXAMPLE, *item.shape, dtype=torch.uint8 if item.kind == "pixels" else torch.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fusionkit.errors import FusionKitError
@@ -26,14 +27,29 @@ def figures(results: RunResults) -> Iterator[tuple[str, list[Figure]]]:
         return
     folder = results.folder.path
     sections = {
-        "Scores": [*score_figure(results), *grid_maps(results)],
-        _parts_heading(results): list(class_figures(results)),
-        "Smoothing": list(smoothing_figures(results)),
-        "Contribution of each view": [*shapley_figures(results), *ablation_figures(folder, results.metric)],
+        "Scores": [*_of_tasks(score_figure, results), *_of_tasks(grid_maps, results)],
+        _parts_heading(results): _of_tasks(class_figures, results),
+        "Smoothing": _of_tasks(smoothing_figures, results),
+        "Contribution of each view": [
+            *_of_tasks(shapley_figures, results),
+            *ablation_figures(folder, results.metric),
+        ],
         "Missing views": list(robustness_figures(folder, results.metric)),
-        f"{capital(results.metric)} by cost": list(cost_figures(results)),
+        f"{capital(results.metric)} by cost": _of_tasks(cost_figures, results),
     }
     yield from ((title, found) for title, found in sections.items() if found)
+
+
+def _of_tasks(draw: Callable[[RunResults], Iterable[Figure]], results: RunResults) -> list[Figure]:
+    """Return the figures of each task, named by the task if there are several."""
+    parts = results.by_task()
+    if len(parts) == 1:
+        return list(draw(results))
+    return [
+        replace(figure, name=f"task-{number}-{figure.name}", title=f"{figure.title} ({task})")
+        for number, (task, part) in enumerate(parts.items(), 1)
+        for figure in draw(part)
+    ]
 
 
 def _parts_heading(results: RunResults) -> str:

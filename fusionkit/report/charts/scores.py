@@ -24,7 +24,7 @@ from fusionkit.report.numbers import capital, share, share_with_interval
 from fusionkit.report.row_names import RowNames, settings_in_common, varying
 
 _ROWS, _MAPS = 20, 4
-_CONTEXT = ("task", "dataset", "split", "extractor", "backbone")
+_CONTEXT = ("task", "learned_with", "dataset", "split", "extractor", "backbone")
 _BEST_ONLY = ("recipe", "smoother")
 _OptionKey = tuple[str, str]  # smoother with its other options, name of the varied option
 

@@ -71,8 +71,8 @@ def timeline_figures(results: RunResults, data: RunData) -> Iterator[Figure]:
     """
     scored = [row for row in results.rows if row.score]
     for number, (dataset, folds) in enumerate(data.folds.items(), 1):
-        shown = {str(each.task_spec) for each in folds.values() if each.task.exclusive}
-        rows = [row for row in scored if row.axes.dataset == dataset and row.axes.task in shown]
+        exclusive = {str(each.spec) for fold in folds.values() for each in fold.tasks if each.task.exclusive}
+        rows = [row for row in scored if row.axes.dataset == dataset and row.axes.task in exclusive]
         rows.sort(key=lambda row: (row.chosen != "none", row.score.value if row.score else 0.0), reverse=True)
         if rows:
             yield from _figures(f"timeline-{number}", results, rows[0], folds)
@@ -80,9 +80,9 @@ def timeline_figures(results: RunResults, data: RunData) -> Iterator[Figure]:
 
 def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldData]) -> Iterator[Figure]:
     (seed, fold), cell = next(iter(results.stored[row.id].cells.items()))
-    fold_data = folds.get(fold)
-    if fold_data is None:
+    if fold not in folds:
         return
+    fold_data = folds[fold].of(Spec.parse(row.axes.task))
     lines = list(_timelines(results, cell, fold_data))
     for index, choice in enumerate(chosen_clips(lines, smoothed=row.chosen != "none"), 1):
         raw, smoothed = choice.line.accuracy
@@ -99,7 +99,7 @@ def _figures(name: str, results: RunResults, row: Row, folds: Mapping[str, FoldD
 
 
 def _timelines(results: RunResults, cell: StoredCell, fold_data: FoldData) -> Iterator[Timeline]:
-    logits = results.folder.read_logits(cell.info["head"])
+    logits = results.folder.read_logits(cell.info["head"]).of_task(cell.info["member"])
     record = logits.info["record"]
     if (record["data"]["fingerprint"], record["fold"]["digest"]) != (
         fold_data.source.fingerprint,

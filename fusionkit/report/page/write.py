@@ -173,7 +173,7 @@ def _page(results: RunResults, data: RunData, content: str, *, with_pictures: bo
         "warnings": warnings(results),
         "sections": (sections := _sections(results, data, left_out)),
         "drawings": _drawings([figure for _, figures in sections for figure in figures], left_out),
-        "ranks": ranks(results),
+        "ranks": [(part.metric, found) for part in results.by_task().values() if (found := ranks(part))],
         "name_of": names,
         "pictures": _pictures(results, data, left_out) if with_pictures else [],
         "left_out": left_out + ([] if with_pictures else ["pictures of frames: switched off"]),

@@ -18,6 +18,7 @@ from toy_components import Blobs, Sum, carry_out, registered, toy_house, toy_pla
 
 import fusionkit
 from fusionkit import api
+from fusionkit.contracts import Labels
 from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.predict.export import write
 from fusionkit.registry import DATASETS, FUSIONS
@@ -253,3 +254,26 @@ def test_predict_runs_without_torch(tmp_path: Path) -> None:
     frame = cv2.imread(str(tmp_path / "faces/a.png"))[..., ::-1]
     expected = cell.predict_proba([frame])[0]
     np.testing.assert_allclose([float(value) for value in lines[1].split(",")[5:]], expected, atol=2e-4)
+
+
+class WithUnits(Blobs):
+    """Blobs with an action unit that is active in one class."""
+
+    def labels(self, task: str) -> Labels | None:
+        if task != "action-units":
+            return super().labels(task)
+        label = self._table.label
+        return Labels(("AU1",), np.where(label < 0, np.nan, label == 2)[:, None].astype(np.float32))
+
+
+def test_a_task_that_was_learned_with_others_is_exported_alone(tmp_path: Path) -> None:
+    with registered(DATASETS, "toy-units", WithUnits):
+        settings = {"datasets": ["toy-units"], "task": "action-units,expression", "fusions": ["toy-sum"]}
+        plan = toy_plan(reference="none", seeds=2, backbones=["hog:size=16"], extractor="toy-halves", **settings)
+        carry_out(plan, tmp_path / "run")
+        cell = next(row.id for row in plan.rows if row.axes.task == "expression")
+        api.export(tmp_path / "run", cell, tmp_path / "out")
+        own, exported = fusionkit.load(tmp_path / "run", cell, device="cpu"), fusionkit.load(tmp_path / "out")
+    assert own.classes == exported.classes == ("calm", "glad", "sad")
+    frames = frames_of(12)
+    np.testing.assert_allclose(exported.predict_proba(frames), own.predict_proba(frames), atol=1e-5)
