@@ -67,6 +67,18 @@ def _message(error: Any) -> str:
     option = getattr(error, "option_name", "")
     if option and hasattr(error, "possibilities"):
         near = difflib.get_close_matches(option, error.possibilities or (), n=1)
-        return f"no such option {option}" + "".join(f" (did you mean {name!r}?)" for name in near)
+        meant = f" (did you mean {near[0]!r}?)" if near else _of_the_recipe(option, getattr(error, "ctx", None))
+        return f"no such option {option}{meant}"
     text = " ".join(error.format_message().split()).removesuffix(".").replace("Value error, ", "")
     return text[:1].lower() + text[1:]
+
+
+def _of_the_recipe(option: str, context: Any) -> str:
+    """Return how an option of the training recipe is given, if the command has one and it is that."""
+    name = option.lstrip("-").replace("-", "_")
+    if not any("--recipe" in parameter.opts for parameter in (context.command.params if context else ())):
+        return ""
+    from fusionkit import api
+
+    known = [each.name for each in api.describe_sections()["recipe"].options]
+    return f" (write --recipe {name}=...)" if name in known else ""

@@ -15,7 +15,7 @@ from fusionkit.config.keys import DEFAULTS
 from fusionkit.config.plain_data import read_plain
 from fusionkit.contracts.regular_file import read_file, special_file
 from fusionkit.errors import ConfigError, cause_of, component_errors
-from fusionkit.registry import did_you_mean
+from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit.registry.spec import parse_value
 
 _DATA = (".yaml", ".yml", ".json")
@@ -45,6 +45,8 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if problem := special_file(path):
         raise ConfigError(f"config {name!r} cannot be read: {problem}")
+    if not path.is_file() and path.suffix and (near := did_you_mean_path(path)):
+        raise ConfigError(f"no config {name!r}{near}")
     return path if path.is_file() else _shipped(name, f"no config {name!r}")
 
 

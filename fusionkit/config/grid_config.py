@@ -261,6 +261,7 @@ class _GridResolver(Resolver):
 
     def _recipe(self) -> tuple[tuple[str, Any], ...]:
         given = self.raw["recipe"]
+        self.note_options("recipe", Recipe, "recipe: {{{}: ...}}")
         if isinstance(given, str):  # as --recipe has it
             given = self.make("recipe", f"recipe:{given}", lambda text: Spec.parse(text).options) or {}
         problems = Recipe.problems(given)

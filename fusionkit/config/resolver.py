@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fusionkit.config.keys import DEFAULTS
@@ -11,7 +12,7 @@ from fusionkit.config.splits import split_problems
 from fusionkit.contracts.option_types import Count, Natural
 from fusionkit.errors import ConfigError, FusionKitError
 from fusionkit.registry import EXTRACTORS, FUSIONS, SMOOTHERS, ComponentRegistry, did_you_mean
-from fusionkit.registry.options import requirement
+from fusionkit.registry.options import options_of, requirement
 from fusionkit.registry.plugin_file import load_module, load_plugin_file
 from fusionkit.registry.spec import Spec, split_specs
 from fusionkit.registry.sweep import is_selected, selection_problems, variants
@@ -40,7 +41,9 @@ class Resolver:
     def __init__(self, raw: Mapping[str, Any], command: str) -> None:
         self.defaults = DEFAULTS[command]
         self.raw = {**self.defaults, **{key: value for key, value in raw.items() if value is not None}}
-        self.problems = [_unknown(key, self.defaults) for key in raw if key not in self.defaults]
+        self.problems: list[str] = []
+        self._unknown = [key for key in raw if key not in self.defaults]
+        self._options: dict[object, str] = {}  # where an option belongs that is given as a key
         self.plugins = self._load(load_plugin_file, self.raw["plugins"])
         imports = self.raw["custom_imports"]
         if isinstance(imports, Mapping) and "imports" not in imports:
@@ -58,8 +61,21 @@ class Resolver:
 
     def raise_problems(self) -> None:
         """Raise ConfigError with every problem, each once, if there is one."""
-        if self.problems:
-            raise ConfigError(dict.fromkeys(self.problems))
+        unknown = [self._options.get(key) or _unknown(key, self.defaults) for key in self._unknown]
+        if problems := [*unknown, *self.problems]:
+            raise ConfigError(dict.fromkeys(problems))
+
+    def note_options(self, owner: str, cls: type[Any], written: str) -> None:
+        """Note where the options of a component or section belong, for those that are given as keys.
+
+        Args:
+            owner: component or section, for messages.
+            cls: its class.
+            written: how an option is written there, with ``{}`` for its name.
+        """
+        for name in set(self._unknown).intersection(options_of(cls)):
+            where = f"unknown key {name!r}: it is an option of {owner} (write {written.format(name)})"
+            self._options.setdefault(name, where)
 
     def add(self, key: str, problems: Iterable[str]) -> None:
         """Add the problems of a key."""
@@ -106,6 +122,7 @@ class Resolver:
     def section(self, key: str, cls: type[S]) -> S | None:
         """Return a section with its defaults filled in; None if it has problems."""
         value = self.raw[key]
+        self.note_options(key, cls, key + ": {{{}: ...}}")
         problems = cls.problems(value)
         self.add(key, problems)
         return None if problems else cls.of(value)
@@ -144,6 +161,8 @@ class Resolver:
         """Add the problems of a component; return whether there are none."""
         problems = registry.problems(spec)
         self.add(key, problems)
+        with suppress(FusionKitError):  # its class cannot be had, which is a problem already
+            self.note_options(f"{registry.kind} {spec.name}", registry.get(spec.name), f"{key}: {spec.name}:{{}}=...")
         return not problems
 
     def check_regions(self, key: str, extractor: Spec, needed: set[str]) -> None:

@@ -18,6 +18,7 @@ from fusionkit.engine.features import FoldRows
 from fusionkit.engine.joint_task import Member, columns_of
 from fusionkit.engine.score import Score
 from fusionkit.errors import IN_TRACEBACK, ConfigError, DataError
+from fusionkit.registry import did_you_mean_path
 from fusionkit.storage.artifact import SCHEMA, check_artifact, read_artifact, unwritable, write_artifact, write_file
 from fusionkit.storage.identity import digest, json_text
 from fusionkit.storage.lease import waiting_lease
@@ -99,6 +100,19 @@ class RunFolder:
             with suppress(_DamagedError):
                 return _sealed_grid(self.path / _COPY)
             raise
+
+    def grid(self) -> dict[str, Any]:
+        """Return :meth:`load_grid`.
+
+        Raises:
+            DataError: if the folder holds no grid, or as :meth:`load_grid`.
+        """
+        grid = self.load_grid()
+        if grid is None:
+            near = "" if self.path.exists() else did_you_mean_path(self.path)
+            hint = "" if near else "a folder that fusionkit bench has written to"
+            raise DataError(f"{self.path} holds no grid{near}", hint=hint)
+        return grid
 
     def check(self, plan: Plan) -> dict[str, Any] | None:
         """Return :meth:`load_grid`, after checking that it has the protocol of the plan.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError, first_of
+from fusionkit.errors import ConfigError, first_of
 from fusionkit.grid.axes import Axes
 from fusionkit.grid.folder import RunFolder, StoredCell, failed_cells, position_of
 from fusionkit.grid.row import StoredHeads
@@ -81,7 +81,7 @@ def merge_folders(folder: RunFolder, others: Sequence[RunFolder]) -> Merged:
 
 def _check_protocols(folder: RunFolder, others: Sequence[RunFolder]) -> None:
     own = folder.load_grid()
-    grids = [(each.path, _grid_in(each)) for each in (others if others and own is None else [folder, *others])]
+    grids = [(each.path, each.grid()) for each in (others if others and own is None else [folder, *others])]
     path, first = grids[0]
     for other, grid in grids:
         if grid["protocol"] != first["protocol"]:
@@ -90,13 +90,6 @@ def _check_protocols(folder: RunFolder, others: Sequence[RunFolder]) -> None:
                 f"not {'; '.join(first['data'])}",
                 hint="only runs on the same data and split can be merged",
             )
-
-
-def _grid_in(folder: RunFolder) -> _Entry:
-    grid = folder.load_grid()
-    if grid is None:
-        raise DataError(f"{folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
-    return grid
 
 
 class _Merger:
@@ -114,7 +107,7 @@ class _Merger:
         self.unlike: set[str] = set()  # heads in both folders with different logits: from another kind of machine
 
     def run(self) -> None:
-        theirs = _grid_in(self.other)
+        theirs = self.other.grid()
         own = self.folder.load_grid() or {**theirs, "grids": [], "rows": [], "notes": []}
         entries = self._admitted(own["rows"], theirs["rows"])
         for path in sorted((self.other.path / "folds").glob("[!.]*")):  # a leading dot: still being written
@@ -229,7 +222,7 @@ def _union(own: _Entry, theirs: _Entry, entries: list[_Entry]) -> _Entry:
 
 def _unscored(folder: RunFolder) -> Iterator[str]:
     """Names of the rows with a cell that has a trained head and is neither scored nor failed."""
-    for entry in _grid_in(folder)["rows"]:
+    for entry in folder.grid()["rows"]:
         failed = failed_cells(folder, entry["cells"])
         waiting = [cell for cell in entry["cells"] if cell["id"] not in failed and not folder.read_cell(cell["id"])]
         if any(folder.has_head(head) for cell in waiting for head in _heads_of(cell)):

@@ -90,10 +90,7 @@ class RunResults:
             raise ConfigError(f"test = {test!r} must be {required}")
         self.test = test
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
-        grid = self.folder.load_grid()
-        if grid is None:
-            raise DataError(f"{self.folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
-        self.grid: dict[str, Any] = grid
+        self.grid = self.folder.grid()
         self._cells: dict[str, StoredCell | None] = {}
 
     @cached_property

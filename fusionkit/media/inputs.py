@@ -18,6 +18,7 @@ from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, extra, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames, turned
+from fusionkit.registry import did_you_mean_path
 
 _DIGITS = 3  # at least, of a number that names a frame
 _PAIRS = 8  # of images that are compared
@@ -170,7 +171,7 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
         elif path.exists():
             found.append(MediaInput(path, path.name, "", _is_video(path)))
         else:
-            problems.append(f"{path} does not exist")
+            problems.append(f"{path} does not exist{did_you_mean_path(path)}")
     if problems:
         raise ConfigError(problems)
     distinct = {os.path.realpath(item.path): item for item in reversed(found)}

@@ -69,9 +69,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
     if impute not in (None, *IMPUTE):
         near = did_you_mean(impute, IMPUTE)
         raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}{near}")
-    grid = folder.load_grid()
-    if grid is None:
-        raise DataError(f"{folder.path} holds no grid", hint="a folder that fusionkit bench has written to")
+    grid = folder.grid()
     match = find_row(grid, text)
     stored, notes = _read(folder, match)
     first = stored[0]

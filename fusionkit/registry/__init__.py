@@ -11,6 +11,7 @@ from fusionkit.registry.registries import (
     ComponentRegistry,
     Origin,
     did_you_mean,
+    did_you_mean_path,
     find_components,
     kebab,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "ComponentRegistry",
     "Origin",
     "did_you_mean",
+    "did_you_mean_path",
     "find_components",
     "kebab",
 ]

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
-from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors
+from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors, printable
 from fusionkit.registry.options import check_options, given_options, options_of
 from fusionkit.registry.source import LONE_FILE, installed_entry_points, line_of, source_digest
 from fusionkit.registry.spec import Spec, parse_value
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=type)
 _FOLDER = "/"
+_MOST_BESIDE = 10_000  # names that are compared with a missing one
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,18 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return `` (did you mean 'concat'?)``, or an empty text if no known name is similar."""
     near = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.55)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def did_you_mean_path(path: str | Path) -> str:
+    """Return `` (did you mean 'faces'?)`` for a path that is missing; empty if nothing beside it has a similar name."""
+    missing = Path(path).expanduser()
+    try:
+        beside = [each.name for each in islice(missing.parent.iterdir(), _MOST_BESIDE) if each.name[:1] != "."]
+    except (OSError, ValueError):
+        return ""
+    spelled = {Path(name).stem.casefold(): name for name in beside}
+    near = difflib.get_close_matches(missing.stem.casefold(), spelled, n=1, cutoff=0.6)
+    return f" (did you mean {printable(str(Path(path).with_name(spelled[near[0]])))!r}?)" if near else ""
 
 
 def _suggest(name: str, known: list[str]) -> str:

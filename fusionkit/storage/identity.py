@@ -10,7 +10,7 @@ from typing import Any
 
 from fusionkit.contracts.file_hash import file_hash
 from fusionkit.errors import ConfigError
-from fusionkit.registry import REGISTRIES, ComponentRegistry
+from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean_path
 from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
@@ -95,4 +95,7 @@ def file_digest(path: str, what: str) -> str:
     try:
         return file_hash(Path(path).expanduser())
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{what} = {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(
+            f"{what} = {path!r} cannot be read: {getattr(error, 'strerror', None) or error}{near}"
+        ) from error

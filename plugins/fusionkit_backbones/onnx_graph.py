@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.errors import ConfigError, DataError, PluginError, cause_of, first_of
-from fusionkit.registry import did_you_mean
+from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_backbones.checkpoint import mistaken_file
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def read_graph(path: str, chosen_input: str | None, chosen_output: str | None) -
 def _found(path: str) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ConfigError(f"onnx: model {path} does not exist")
+        raise ConfigError(f"onnx: model {path} does not exist{did_you_mean_path(file)}")
     return file
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import DataError
+from fusionkit.registry import did_you_mean_path
 
 
 class AnnotationFile:
@@ -43,7 +44,8 @@ class AnnotationFile:
                     self._hash.update(raw)
                     yield number, self._decoded(number, raw).rstrip("\r\n")
         except OSError as error:
-            raise DataError(f"{self.dataset}: cannot read {self.path}: {error.strerror}") from error
+            near = "" if self.path.exists() else did_you_mean_path(self.path)
+            raise DataError(f"{self.dataset}: cannot read {self.path}: {error.strerror}{near}") from error
 
     def words(self, least: int = 1) -> Iterator[tuple[int, list[str]]]:
         """Yield number and words of each line that is not blank; fewer words than ``least`` are a fault.

@@ -16,7 +16,7 @@ import numpy as np
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, extra
-from fusionkit.registry import did_you_mean
+from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.task_columns import TasksOption, task_columns
 
@@ -141,7 +141,7 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
     """
     source = Path(path).expanduser()
     if not source.exists():
-        raise DataError(f"embeddings: {source} does not exist")
+        raise DataError(f"embeddings: {source} does not exist{did_you_mean_path(source)}")
     if source.is_dir():
         files = sorted(source.glob("*.npy"))
         if not files:

@@ -13,7 +13,7 @@ import numpy as np
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.image_file import decode_image, read_image
 from fusionkit.errors import ConfigError, DataError, cause_of, printable
-from fusionkit.registry import did_you_mean
+from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.columns import (
     SPLITS,
@@ -182,7 +182,10 @@ def _opened(path: str, config: str | None, revision: str | None, download: bool)
         raise ConfigError(f"hub: {path}: datasets is not installed", hint=hint) from error
     local = Path(path).expanduser()
     if not local.exists() and (local.suffix in _FILES or not _ID.fullmatch(path)):
-        raise DataError(f"hub: there is no file or folder {path}", hint="a local path, or owner/name on the hub")
+        raise DataError(
+            f"hub: there is no file or folder {path}{did_you_mean_path(path)}",
+            hint="a local path, or owner/name on the hub",
+        )
     if local.is_file() and local.suffix not in _FILES:
         raise DataError(f"hub: {path} is no {' or '.join(_FILES)} file")
     with _settings(datasets, download=download and not local.exists()):

@@ -15,6 +15,7 @@ import numpy as np
 from fusionkit.contracts import FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import ENDINGS, library_needed, read_image
 from fusionkit.errors import DataError, printable
+from fusionkit.registry import did_you_mean_path
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap
 
@@ -301,8 +302,9 @@ def root_folder(dataset: str, root: str, layout: str) -> Path:
     """
     top = Path(root).expanduser()
     if not top.is_dir():
-        problem = "is not a folder" if top.exists() else "does not exist"
-        raise DataError(f"{dataset}: root {root!r} {problem}", hint=layout)
+        near = "" if top.exists() else did_you_mean_path(top)
+        problem = "is not a folder" if top.exists() else f"does not exist{near}"
+        raise DataError(f"{dataset}: root {root!r} {problem}", hint="" if near else layout)
     return top
 
 

@@ -71,6 +71,11 @@ def test_paragraphs_of_help_flow_with_the_terminal_and_examples_stay_apart() -> 
             ["bench", "--dry-rnu"],
             "error: no such option --dry-rnu (did you mean '--dry-run'?) (fusionkit bench --help)",
         ),
+        (
+            ["bench", "--class-weights", "none"],
+            "error: no such option --class-weights (write --recipe class_weights=...) (fusionkit bench --help)",
+        ),
+        (["report", "--epochs", "5"], "error: no such option --epochs (fusionkit report --help)"),
         (["--hlep"], "error: no such option --hlep (did you mean '--help'?) (fusionkit --help)"),
         (["report"], "error: missing argument 'DIR' (fusionkit report --help)"),
         (["bench", "a", "b"], "error: got unexpected extra argument(s) (b) (fusionkit bench --help)"),

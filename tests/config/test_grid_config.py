@@ -61,6 +61,14 @@ def test_a_text_is_a_comma_list_as_on_the_command_line() -> None:
     ]
 
 
+def test_an_option_that_is_given_as_a_key_is_answered_with_where_it_belongs() -> None:
+    assert problems(epochs=3, hidden=8, subject="p", datasets="folder", fusions=["mlp", "gated"])[:3] == [
+        "unknown key 'epochs': it is an option of recipe (write recipe: {epochs: ...})",
+        "unknown key 'hidden': it is an option of fusion mlp (write fusions: mlp:hidden=...)",
+        "unknown key 'subject': it is an option of dataset folder (write datasets: folder:subject=...)",
+    ]
+
+
 def test_every_kind_of_mistake_is_reported_at_once_and_once() -> None:
     found = problems(
         seedz=3,

@@ -23,6 +23,7 @@ from fusionkit.registry import (
     SMOOTHERS,
     ComponentRegistry,
     did_you_mean,
+    did_you_mean_path,
     kebab,
 )
 from fusionkit.registry.spec import Spec
@@ -245,6 +246,29 @@ def test_the_name_of_a_model_is_answered_with_the_backbone_that_takes_it() -> No
     (problem,) = BACKBONES.problems(Spec("hogg"))
     assert "did you mean 'hog'" in problem
     assert "timm:model" not in problem
+
+
+@pytest.mark.parametrize(
+    ("missing", "near"),
+    [
+        ("my_faces", "My Faces 2026"),
+        ("sub/label.csv", "sub/labels.csv"),
+        ("grid.yml", "grid.yaml"),
+        ("nope.yaml", ""),  # suffixes alone are not similar
+        ("none/labels.csv", ""),
+        ("hidde", ""),
+        ("a\0b", ""),
+    ],
+)
+def test_a_missing_path_is_answered_with_the_nearest_beside_it(
+    missing: str, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("My Faces 2026", "sub"):
+        (tmp_path / folder).mkdir()
+    for file in ("sub/labels.csv", "grid.yaml", "e.yaml", ".hidden"):
+        (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    assert did_you_mean_path(missing) == (f" (did you mean {near!r}?)" if near else "")
 
 
 @pytest.mark.parametrize("path", ["faces", "./faces", "faces/", "deep/er faces"])
