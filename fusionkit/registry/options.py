@@ -248,7 +248,9 @@ def _takes_any(cls: type[Any]) -> bool:
 
 def _as_json(value: Any, annotation: Any) -> str:
     """Return `` (write true)`` for ``'True'``, `` (write [3])`` for ``3``: the first of its ways that fits."""
-    for other in _ways(value):
+    lengths = [len(get_args(kind)) for kind in map(_base, _choices(annotation)) if get_origin(kind) is tuple]
+    repeated = [[each] * length for each in _ways(value) for length in lengths]  # one mean for three channels
+    for other in (*_ways(value), *repeated):
         if (type(other), other) != (type(value), value) and _fits(other, annotation):
             return f" (write {json.dumps(other)})"
     return ""

@@ -21,6 +21,8 @@ Spread = tuple[Positive, Positive, Positive]
 _TYPES = {"FLOAT": np.float32, "FLOAT16": np.float16, "DOUBLE": np.float64, "UINT8": np.uint8}
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MOST_DIMS = 2**20
+_COLOURS = 3
+_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and OpenCV weigh them
 
 
 class OnnxModel(Backbone):
@@ -29,7 +31,8 @@ class OnnxModel(Backbone):
     The file does not say how images were prepared in training: ``size``, ``mean``, ``std``, ``scale`` and ``channels``
     must be those of its authors' code. The model gets ``(pixel / scale - mean) / std``. Models of ArcFace's geometry
     take aligned faces of 112 x 112 px, RGB, as ``(pixel - 127.5) / 127.5``: ``mean=[0.5,0.5,0.5],std=[0.5,0.5,0.5]``.
-    ``fusionkit align`` writes such faces, by the same five points.
+    ``fusionkit align`` writes such faces, by the same five points. A model of one channel, such as FER+ in the ONNX
+    model zoo (``scale=1``), gets grey images: .299 R + .587 G + .114 B, rounded.
 
     An output (B, D) is the embedding; (B, D, 1, 1) likewise. Tokens (B, K, D) and maps (B, D, h, w) are averaged. A
     classifier's output is its logits: the embedding before it is a tensor inside, which ``output`` can name.
@@ -38,10 +41,10 @@ class OnnxModel(Backbone):
         model: the file. Files of external weights must be in its folder.
         output: name of an output, or of any tensor inside. Not given: the only output.
         input: name of the input. Not given: the only one.
-        layout: order of the input's dimensions. Not given: by the dimension that is 3.
+        layout: order of the input's dimensions. Not given: by the dimension that is 3, else 1.
         size: height and width in px of the input, one number or both. Not given: those in the file.
         mean: mean of each channel, of pixels divided by ``scale``, in the model's order of channels.
-        std: standard deviation of each channel, likewise.
+        std: standard deviation of each channel, likewise. A model of one channel needs three equal numbers.
         scale: divisor of pixels before ``mean`` and ``std``: 255, or 1 for a model that takes 0..255.
         channels: order of the model's channels.
         interpolation: of resizing views to ``size``.
@@ -79,6 +82,9 @@ class OnnxModel(Backbone):
         graph = read_graph(model, input, output)
         self._check_rank(graph)
         self._is_nchw = _layout(graph, layout) == "NCHW"
+        self._channels = graph.shape[1 if self._is_nchw else 3] or _COLOURS
+        if self._channels == 1:
+            self._check_grey(mean, std)
         self._batch: Count | None = graph.shape[0]
         self._input_size = self._size(graph, size)
         self._type = self._input_type(graph, mean, std, scale)
@@ -151,8 +157,10 @@ class OnnxModel(Backbone):
     def _prepared(self, views: np.ndarray) -> np.ndarray:
         """Return the views as the model takes them."""
         pixels = views[..., ::-1] if self._order == "bgr" else views
+        if self._channels == 1:
+            pixels = np.rint(views @ _GREY)[..., None].astype(np.uint8)
         if self._type is not np.uint8:
-            pixels = (pixels.astype(np.float32) * self._gain + self._shift).astype(self._type)
+            pixels = (pixels.astype(np.float32) * self._gain + self._shift)[..., : self._channels].astype(self._type)
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if self._is_nchw else pixels)
 
     def _pooled(self, values: np.ndarray) -> np.ndarray:
@@ -199,7 +207,7 @@ class OnnxModel(Backbone):
         """Return the dimensions of an input of one view, or of the fixed batch, by index."""
         rows, columns = (2, 3) if self._is_nchw else (1, 2)
         channel = 1 if self._is_nchw else 3
-        return {0: self._batch or 1, channel: 3, rows: self._input_size[0], columns: self._input_size[1]}
+        return {0: self._batch or 1, channel: self._channels, rows: self._input_size[0], columns: self._input_size[1]}
 
     def _open(self, content: bytes, device: str) -> Any:
         """Return a session of one thread, so that results do not depend on the load of the machine."""
@@ -241,6 +249,17 @@ class OnnxModel(Backbone):
                 hint="images are (B, 3, H, W) or (B, H, W, 3)",
             )
 
+    def _check_grey(self, mean: Three, std: Spread) -> None:
+        if self._order != "rgb":
+            raise ConfigError(f"onnx: channels = {self._order!r} does not fit {self.model}, which takes grey images")
+        for name, values in (("mean", mean), ("std", std)):
+            if len(set(values)) > 1:
+                hint = f"for example {name}=[{values[0]:g},{values[0]:g},{values[0]:g}]"
+                raise ConfigError(
+                    f"onnx: {name} = {list(values)} must be three equal numbers: {self.model} takes grey images",
+                    hint=hint,
+                )
+
     def _size(self, graph: Graph, size: int | tuple[int, int] | None) -> tuple[int, int]:
         declared = graph.shape[2:] if self._is_nchw else graph.shape[1:3]
         given = (size, size) if isinstance(size, int) else tuple(size or declared)
@@ -266,17 +285,18 @@ class OnnxModel(Backbone):
 
 
 def _layout(graph: Graph, given: str | None) -> str:
-    """Return the layout: as given, else by the dimension of three channels."""
+    """Return the layout: as given, else by the dimension of three channels, else by that of one."""
     channels = {"NCHW": graph.shape[1], "NHWC": graph.shape[3]}
     if given is not None:
-        if channels[given] not in (3, None):
+        if channels[given] not in (_COLOURS, 1, None):
             raise ConfigError(f"onnx: layout = {given!r} does not fit {graph.file}, whose input is {graph.shape}")
         return given
-    fitting = [name for name, count in channels.items() if count == 3]
-    if len(fitting) == 1:
-        return fitting[0]
-    if not fitting and None not in channels.values():
-        raise DataError(f"{graph.file}: input {graph.input!r} has shape {graph.shape}, without three channels")
+    for channel_count in (_COLOURS, 1):
+        fitting = [name for name, count in channels.items() if count == channel_count]
+        if len(fitting) == 1:
+            return fitting[0]
+    if None not in channels.values() and not {_COLOURS, 1} & set(channels.values()):
+        raise DataError(f"{graph.file}: input {graph.input!r} has shape {graph.shape}, without three channels or one")
     raise ConfigError(
         f"onnx: input {graph.input!r} of {graph.file}, of shape {graph.shape}, has no clear layout",
         hint="give layout=NCHW",

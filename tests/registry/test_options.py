@@ -379,7 +379,7 @@ def test_options_arrive_as_their_annotation_says_and_are_plain_in_identities(tex
         ("flag=1", "must be bool (write true)"),
         ("number=None", "must be int | null (write null)"),
         ("number=none", "must be int | null (write null)"),
-        ("pair=3", "must be tuple[int, int]"),
+        ("pair=3", "must be tuple[int, int] (write [3, 3])"),
         ("number=[a,b]", "must be int | null"),
     ],
 )

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from fusionkit.errors import ConfigError, DataError, FusionKitError, PluginError
 from fusionkit.registry import BACKBONES
@@ -281,7 +282,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "weights huge": (huge_weights, "tensor 'weights' of shape (1000000000000, 2) is huge"),
     "tensor huge": (filled, "tensor 'filled' of shape (1, 1000000, 1000000) is huge"),
     "rank": (model_of(flat, shape=["n", 48]), "input 'image' has rank 2, not 4 (images are (B, 3, H, W)"),
-    "channels": (model_of(flat, shape=["n", 1, 4, 4]), "without three channels"),
+    "channels": (model_of(flat, shape=["n", 4, 4, 4]), "without three channels or one"),
     "type": (model_of(flat, kind=TensorProto.INT64), "input 'image' is INT64 (FLOAT, FLOAT16 or UINT8)"),
     "two inputs": (
         model_of(
@@ -409,3 +410,20 @@ def test_operations_are_counted_where_shapes_are_known_only_in_a_run(tmp_path: P
     parameters, gflop = OnnxModel(str(file)).cost()
     assert parameters == weights.size + divisors.size
     assert gflop == pytest.approx(2 * 5 * (8 + 6 - 2) * (6 + 4 - 2) * 27 / 1e9)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_model_of_one_channel_gets_grey_images_as_pillow_makes_them(layout: str, tmp_path: Path) -> None:
+    side, flat = (["n", 1, 6, 6], [0, 36]) if layout == "NCHW" else (["n", 6, 6, 1], [0, 36])
+    nodes = [helper.make_node("Reshape", ["image", "flat"], ["out"])]
+    file = save(tmp_path / "grey.onnx", nodes, side, {"flat": np.array(flat)})
+    pixels = views(4, 6, 6)
+    grey = np.stack([np.asarray(Image.fromarray(view).convert("L"), np.float32) for view in pixels]).reshape(4, 36)
+    found = OnnxModel(str(file), scale=1)(pixels)
+    assert np.abs(found - grey).max() <= 1  # Pillow rounds products of integers
+    scaled = OnnxModel(str(file), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))(pixels)
+    np.testing.assert_allclose(scaled, (found / 255 - 0.5) / 0.25, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"must be three equal numbers: .* takes grey images"):
+        OnnxModel(str(file), mean=(0.4, 0.5, 0.6))
+    with pytest.raises(ConfigError, match="channels = 'bgr' does not fit"):
+        OnnxModel(str(file), channels="bgr")
