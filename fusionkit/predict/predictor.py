@@ -201,7 +201,7 @@ class Predictor:
 
         Args:
             views: result of :meth:`embed` or :meth:`embed_dataset`.
-            table: (n,) the frames, for a fusion over time; None: each is a still image.
+            table: (n,) the frames, for a fusion over time or a cell of clips; None: each is a still image.
         """
         embeddings = EmbeddingsInMemory(views) if isinstance(views, dict) else views
         with one_thread():

@@ -515,16 +515,12 @@ def _check_inputs(predictor: Predictor, exported: ExportedPredictor) -> tuple[Ar
     """Return inputs of the model, their float32 embeddings by the cell, their origin, and embeddings as in the run."""
     random = np.random.default_rng(0)
     if any(source.backbone is None for source in predictor.views.values()):
-        scaling = predictor.heads[0].scaling
-        views = {
-            item.view: (
-                scaling[item.view].mean[: item.shape[-1]]
-                + scaling[item.view].scale[: item.shape[-1]] * random.standard_normal((_FRAMES, *item.shape))
-            )
-            .astype(np.float16)
-            .astype(np.float32)
-            for item in exported.inputs
-        }
+        views = {}
+        for item in exported.inputs:
+            scaling, width = predictor.heads[0].scaling[item.view], item.shape[-1]
+            deviation = scaling.mean[width:] if item.pooled else scaling.scale  # of a clip the mean of its deviations
+            drawn = scaling.mean[:width] + deviation * random.standard_normal((_FRAMES, *item.shape))
+            views[item.view] = drawn.astype(np.float16).astype(np.float32)
         feeds = {item.name: views[item.view].copy() for item in exported.inputs}
         return (
             *_with_gaps(exported.inputs, feeds, views, np.ones((_FRAMES, len(views)), bool)),
