@@ -89,7 +89,9 @@ def few_seeds_warnings(n_seeds: int, test: Test) -> list[str]:
     if n_seeds == 1:
         advice = f"run at least {FEW_SEEDS} seeds (--seeds {FEW_SEEDS}) to compare methods"
         return [f"one seed: intervals are of one trained model, and no difference is claimed; {advice}"]
-    return [f"{n_seeds} seeds: intervals are wide and rely on the other rows; {FEW_SEEDS} or more seeds narrow them"]
+    limit = "with hundreds of units they are too narrow, and up to twice as many differences are claimed as should be"
+    advice = f"run {FEW_SEEDS} or more seeds (--seeds {FEW_SEEDS})"
+    return [f"{n_seeds} seeds: intervals rely on the other rows; {limit}; {advice}"]
 
 
 def row_significance(results: RunResults) -> dict[str, Significance]:
