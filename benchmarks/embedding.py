@@ -117,7 +117,7 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG0
     import timm
     import torch
 
-    from fusionkit.engine.embed import tuned_malloc
+    from fusionkit.engine.malloc import tuned_malloc
 
     torch.set_num_threads(1)
     network = timm.create_model(model, num_classes=0).eval().to(precision(), memory_format=torch.channels_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -93,5 +94,6 @@ app.command("finetune", rich_help_panel=TRAIN)(finetune.finetune)
 def main() -> None:
     """Run the command line."""
     prepare_streams()
+    gc.set_threshold(10_000)  # by default a tenth of the time of a command with little to do are collections in imports
     with completion.whole_words_of_bash():
         app()

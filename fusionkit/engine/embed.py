@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from time import perf_counter
@@ -18,6 +17,7 @@ from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.contracts.inputs import errors_of
 from fusionkit.engine.features import Arrays
+from fusionkit.engine.malloc import tuned_malloc
 from fusionkit.engine.source import Source
 from fusionkit.errors import (
     CellError,
@@ -603,32 +603,3 @@ def ahead(items: Generator[T]) -> Generator[T]:
 def batch_size(device: str) -> int:
     """Return the number of frames that a backbone embeds together. On a GPU the rounding of values depends on it."""
     return GPU_BATCH if device.startswith("cuda") else BATCH
-
-
-# Options of <malloc.h> and their defaults.
-_TRIM_THRESHOLD, _TRIM_DEFAULT = -1, 128 * 1024
-_MMAP_MAX, _MMAP_DEFAULT = -4, 65536
-_NEVER = 2**31 - 1
-
-
-@contextmanager
-def tuned_malloc() -> Iterator[None]:
-    """Let glibc keep freed memory for reuse; at the end it is returned to the system. Other C libraries are unchanged.
-
-    Each layer of a network allocates and frees buffers of up to hundreds of MiB. By default glibc maps them each time
-    and the kernel clears them page by page, which is a fifth of the time of a convolutional network.
-    """
-    try:
-        libc = ctypes.CDLL(None)
-        mallopt, trim = libc.mallopt, libc.malloc_trim
-    except (OSError, TypeError, AttributeError):  # another C library, or another system
-        yield
-        return
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, _NEVER)
-    try:
-        yield
-    finally:
-        mallopt(_MMAP_MAX, _MMAP_DEFAULT)
-        mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
-        trim(0)

@@ -679,7 +679,7 @@ def _on(arrays: Arrays, device: str) -> Views:
 
 
 def _at(values: Views, rows: Tensor) -> Views:
-    return {name: value[rows] for name, value in values.items()}
+    return {name: value.index_select(0, rows) for name, value in values.items()}
 
 
 def _copied(values: Views, rows: slice) -> Views:

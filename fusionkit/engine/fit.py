@@ -37,9 +37,9 @@ from fusionkit.engine.features import (
     Timeline,
     batches_of,
     clip_edges,
-    on_device,
 )
 from fusionkit.engine.joint_task import JointLoss
+from fusionkit.engine.malloc import tuned_malloc
 from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
     PREDICTED,
@@ -119,7 +119,8 @@ def fit(
         if isinstance(built, FittedFusion):
             return _fit_at_once(built, features, rows, task, fusion, seed)
         model = with_head(built, recipe).to(device)
-        return Training(model, features, rows, task, fusion, recipe, seed, device).run()
+        with tuned_malloc():
+            return Training(model, features, rows, task, fusion, recipe, seed, device).run()
 
 
 def with_head(fusion: Fusion, recipe: Recipe) -> Fusion:
@@ -194,25 +195,26 @@ class Training:
         optimizer = self.optimizer(groups)
         last_change = max(epoch for group in groups for epoch in (group.first_epoch, (group.last_epoch or 0) + 1))
         history: list[float] = []
-        best, best_state = -math.inf, self._state()
+        best = -math.inf
         for epoch in range(1, self.recipe.epochs + 1):
             _freeze(groups, epoch)
             self._epoch(optimizer, epoch)
-            logits = evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
+            logits = self.dev_logits()
             history.append(self.dev_score(logits))
             if history[-1] > best or not self.recipe.patience:
-                best, best_epoch, best_state = history[-1], epoch, self._state()
+                best, best_epoch, best_state, best_logits = history[-1], epoch, self._state(), logits
             elif epoch - max(best_epoch, last_change) >= self.recipe.patience:
                 break
-        return self.head(best_state, history, best_epoch)
-
-    def head(self, best_state: dict[str, Tensor], history: list[float], best_epoch: int) -> Head:
-        """Return the head of the best epoch."""
         self.fusion.load_state_dict(best_state)
+        return self.head(best_logits, history, best_epoch)
+
+    def head(self, dev_logits: np.ndarray, history: list[float], best_epoch: int) -> Head:
+        """Return the head of the best epoch, whose parameters the fusion holds, with its logits of dev (m, C)."""
         test = self.features.test
+        state = {name: value.cpu().numpy() for name, value in self._state().items()}
         return Head(
-            state=_head_state({name: value.cpu().numpy() for name, value in best_state.items()}, self.features),
-            dev_logits=evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec),
+            state=_head_state(state, self.features),
+            dev_logits=dev_logits,
             test_logits=evaluate(self.fusion, batches_of(test, self.device), test, self.test_timeline, self.spec),
             test_complete=test.complete,
             params=sum(parameter.numel() for parameter in self.fusion.parameters()),
@@ -221,6 +223,10 @@ class Training:
             best_epoch=best_epoch,
             steps=self.steps,
         )
+
+    def dev_logits(self) -> np.ndarray:
+        """Return the logits of dev (m, C) with the parameters that the fusion holds."""
+        return evaluate(self.fusion, self.dev, self.features.dev, self.dev_timeline, self.spec)
 
     def optimizer(self, groups: list[ParameterGroup]) -> torch.optim.Optimizer:
         """Return the optimiser of the recipe."""
@@ -248,15 +254,15 @@ class Training:
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         self.fusion.train()
         rows, windows_of_batches = zip(*self.drawn(), strict=True)
-        batches = zip(on_device(rows, self.device), windows_of_batches, self._inputs(rows), strict=True)
+        batches = zip(self.about(rows), windows_of_batches, self._inputs(rows), strict=True)
         with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
-            for at, windows, (views, present) in batches:
-                about = self.target[at], self.clip[at], self.number[at], self.row[at]
+            for about, windows, (views, present) in batches:
                 self._step(optimizer, Batch(views, present, *about, epoch), windows)
-        self._require_finite(self.total, f"in epoch {epoch}")
+        self._require_finite(self.total, epoch)
 
-    def _require_finite(self, loss: Tensor, where: str) -> None:
+    def _require_finite(self, loss: Tensor, epoch: int, views: Views | None = None) -> None:
         if not math.isfinite(loss.item()):
+            where = f"in epoch {epoch}" + (f" on views {_batch_shapes(views)}" if views else "")
             raise CellError(f"fusion {self.spec}: the loss is {loss.item()} {where}")
 
     def drawn(self) -> list[tuple[Tensor, Windows | None]]:
@@ -265,6 +271,12 @@ class Training:
         if len(drawn) > 1 and len(drawn[-1][0]) == 1:
             drawn.pop()  # batch normalisation cannot learn from one row
         return drawn
+
+    def about(self, drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield labels, clips, frame numbers and rows of the frames of each batch, read for all batches together."""
+        frames, sizes = torch.cat(list(drawn)).to(self.device), [len(rows) for rows in drawn]
+        of_frames = (self.target, self.clip, self.number, self.row)
+        return zip(*(torch.split(value.index_select(0, frames), sizes) for value in of_frames), strict=True)
 
     def _drawn(self) -> list[tuple[Tensor, Windows | None]]:
         if self.fusion.needs != "clip":
@@ -282,9 +294,8 @@ class Training:
         self.steps += 1
         output = self.fusion(batch.views, batch.present, windows)
         loss = self.fusion.training_loss(output, batch)
-        shapes = _batch_shapes(batch.views)
         if self.device == "cpu":
-            self._require_finite(loss, f"in epoch {batch.epoch} on views {shapes}")
+            self._require_finite(loss, batch.epoch, batch.views)
         else:
             self.total += loss.detach()  # read once in an epoch: reading waits for the device
         optimizer.zero_grad(set_to_none=True)
@@ -292,7 +303,9 @@ class Training:
         self.fusion.after_backward()
         optimizer.step()
         if names := given.changed():
-            raise input_changed(f"fusion {self.spec} in training on views {shapes}", ", ".join(names))
+            raise input_changed(
+                f"fusion {self.spec} in training on views {_batch_shapes(batch.views)}", ", ".join(names)
+            )
 
     def _inputs(self, drawn: Sequence[Tensor]) -> Iterator[Tensors]:
         share = self.recipe.view_dropout

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, ParameterGroup, Views
 from fusionkit.contracts.task import Task
-from fusionkit.engine.features import FoldFeatures, FoldRows, on_device
+from fusionkit.engine.features import FoldFeatures, FoldRows
 from fusionkit.engine.fit import EVALUATED, Head, Training, checked, drop_views, with_head
 from fusionkit.errors import CellError, FusionKitError, cause_of, component_errors
 from fusionkit.registry import FUSIONS
@@ -106,7 +106,8 @@ class _Stack:
     def _head(self, index: int, kept: dict[str, Tensor], history: list[float], best_epoch: int) -> Head:
         training = self.trainings[index]
         training.steps = len(history) * self.steps
-        return training.head({name: value[index] for name, value in kept.items()}, history, best_epoch)
+        training.fusion.load_state_dict({name: value[index] for name, value in kept.items()})
+        return training.head(training.dev_logits(), history, best_epoch)
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:
         first, count = self.first, len(self.trainings)
@@ -114,11 +115,8 @@ class _Stack:
         orders = [[rows for rows, _ in training.drawn()] for training in self.trainings]
         drawn = [torch.cat(parts) for parts in zip(*orders, strict=True)]
         self.steps = len(drawn)
-        batches = zip(
-            on_device(drawn, first.device), first.train.drawn([first.kept[rows] for rows in drawn]), strict=True
-        )
-        for at, (views, present) in batches:
-            of_rows = (value[at] for value in (first.target, first.clip, first.number, first.row))
+        batches = zip(first.about(drawn), first.train.drawn([first.kept[rows] for rows in drawn]), strict=True)
+        for of_rows, (views, present) in batches:
             about = [_of_heads(value, count) for value in of_rows]
             kept = self._without_dropped(_stacked(views, count), _stacked(present, count))
             self._step(optimizer, *kept, about, epoch)

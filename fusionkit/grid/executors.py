@@ -5,6 +5,7 @@ Importing this module imports no torch: a spawned process imports it before it t
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -47,6 +48,7 @@ _CLAIM_TIMEOUT = 10.0  # s; a killed process takes a moment to end
 _TICK = 1.0  # s between checks for processes that have ended without an error
 _GRACE = 3.0  # s in which the pool reports a process that died with an error
 FORKS = sys.platform == "linux" and hasattr(os, "fork")  # elsewhere, forking is not safe once torch is loaded
+_PRELOADED = ["fusionkit.engine.fit", "fusionkit.engine.embed", "torch._dynamo"]  # the last one by torch's optimisers
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 Results = Iterator[tuple[Task, Failure | None]]
@@ -357,7 +359,7 @@ def _new_processes() -> Any:
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fusionkit.engine.fit", "fusionkit.engine.embed"])
+    context.set_forkserver_preload(_PRELOADED)
     try:
         with blocked_interrupts():
             forkserver.ensure_running()
@@ -434,6 +436,7 @@ def load_libraries(variables: Mapping[str, str] | None = None) -> None:
     with suppress(Exception):
         single_thread()
         import fusionkit.engine.fit  # noqa: F401
+    gc.freeze()  # no collection looks at what the libraries have made
 
 
 @watched_interrupts()

@@ -15,8 +15,9 @@ from fusionkit.config.views import View
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.contracts.task import Task
-from fusionkit.engine.embed import Embedding, FrameEmbedder, embed, embedding_of, tuned_malloc
+from fusionkit.engine.embed import Embedding, FrameEmbedder, embed, embedding_of
 from fusionkit.engine.features import Arrays, Embeddings, EmbeddingsInMemory, EmbeddingsInStore
+from fusionkit.engine.malloc import tuned_malloc
 from fusionkit.engine.smooth import clips, impute
 from fusionkit.engine.source import Source, open_source
 from fusionkit.errors import ConfigError, DataError, FusionKitError

@@ -157,12 +157,14 @@ class Placed:
         centre, half = (table.index_select(0, self.cell.view(-1)).view_as(x) for table in (cells.centre, cells.half))
         self.polynomials = _chebyshev((x - centre).div_(half), count)
 
-    def moments(self, columns: Sequence[Tensor]) -> Tensor:
-        """Sum columns (B, M), times each polynomial, over each cell: (B, len(columns), count, 2 G)."""
-        found = columns[0].new_zeros(len(self.cell), len(columns), len(self.polynomials), len(self.cells.centre))
-        for index, column in enumerate(columns):
-            for degree, polynomial in enumerate(self.polynomials):
-                found[:, index, degree].scatter_add_(1, self.cell, column * polynomial if degree else column)
+    def moments(self, columns: Sequence[Tensor | None]) -> Tensor:
+        """Sum columns (B, M), None for ones, times each polynomial, over each cell: (B, len(columns), count, 2 G)."""
+        count, rows, _ = self.polynomials.shape
+        found = self.polynomials.new_zeros(rows, len(columns), count, len(self.cells.centre))
+        cell = self.cell[:, None].expand(-1, count, -1)
+        for sums, column in zip(found.unbind(1), columns, strict=True):
+            terms = self.polynomials if column is None else self.polynomials * column
+            sums.scatter_add_(2, cell, terms.transpose(0, 1))
         return found
 
     def times_x(self, moments: Tensor) -> Tensor:
@@ -170,24 +172,24 @@ class Placed:
         below = torch.cat([moments[:, :, 1:2], moments[:, :, :-2]], 2)
         return self.cells.centre * moments[:, :, :-1] + self.cells.half / 2 * (moments[:, :, 1:] + below)
 
-    def series(self, coefficients: Tensor) -> list[Tensor]:
+    def series(self, coefficients: Tensor) -> Sequence[Tensor]:
         """Evaluate C series of P terms, (B, C, P, 2 G), each scalar that of its cell: C tensors (B, M)."""
-        found = []
-        for column in coefficients.unbind(1):
-            total = column[:, 0].gather(1, self.cell)
-            for degree in range(1, column.shape[1]):
-                total.addcmul_(column[:, degree].gather(1, self.cell), self.polynomials[degree])
-            found.append(total)
-        return found
+        cell = self.cell[:, None, None].expand(-1, *coefficients.shape[1:3], -1)
+        total, *others = coefficients.gather(3, cell).unbind(2)
+        for term, polynomial in zip(others, self.polynomials.unbind(0)[1:], strict=False):
+            total.addcmul_(term, polynomial[:, None])
+        return total.unbind(1)
 
 
 def _chebyshev(t: Tensor, count: int) -> Tensor:
     """Return the Chebyshev polynomials of degree 0 to count - 1 at t (B, M): (count, B, M)."""
     found = t.new_empty(count, *t.shape)
-    found[0], found[1] = 1.0, t
+    of_degree = found.unbind(0)
+    of_degree[0].fill_(1.0)
+    of_degree[1].copy_(t)
     doubled = 2 * t
-    for degree in range(2, count):
-        torch.mul(doubled, found[degree - 1], out=found[degree]).sub_(found[degree - 2])
+    for below, last, polynomial in zip(of_degree, of_degree[1:], of_degree[2:], strict=False):
+        torch.mul(doubled, last, out=polynomial).sub_(below)
     return found
 
 
@@ -233,7 +235,7 @@ class _Interpolated(torch.autograd.Function):
         value = value - value_middle
         keys = Placed((key - middle).div_(half), kernel.keys, terms + 1)
         queries = Placed(query * (half / scale), kernel.queries, terms)
-        moments = keys.moments([torch.ones_like(key), value])
+        moments = keys.moments([None, value])
         columns = [moments[:, :, :-1], *([keys.times_x(moments)] if learned else [])]
         sums = _product(torch.cat(columns, 1), kernel.matrix, *kernel.nodes.shape)
         inverse = 1 / sums[:, 0]  # a sum is at least 1, the largest term
@@ -241,9 +243,9 @@ class _Interpolated(torch.autograd.Function):
         functions = [at_nodes, *([by_key[1] - by_key[0] * at_nodes] if learned else [])]
         attended, *slope = queries.series(kernel.series @ torch.stack(functions, 1))
         if learned:
-            ctx.slope = slope[0].mul_(half)
+            ctx.slope = slope[0] * half
             ctx.parts = kernel, queries, keys, value, inverse, at_nodes, scale / half
-        return attended.add_(value_middle)
+        return attended + value_middle
 
     @staticmethod
     @once_differentiable
@@ -255,7 +257,7 @@ class _Interpolated(torch.autograd.Function):
         columns = torch.stack([of_sum, of_score, of_score * at_nodes], 1)
         sums = _product(columns, kernel.matrix.T, len(kernel.series), len(kernel.keys.centre))
         of_value, by_value, by_mean = keys.series(sums)
-        return gradient * ctx.slope, by_value.mul_(value).sub_(by_mean), of_value, None, None
+        return gradient * ctx.slope, by_value * value - by_mean, of_value, None, None
 
 
 def _product(columns: Tensor, matrix: Tensor, terms: int, cells: int) -> Tensor:

@@ -16,7 +16,7 @@ pytestmark = [
 # In a process of its own: what a heap has been through decides what it can do.
 LOOK = """
 import ctypes
-from fusionkit.engine.embed import tuned_malloc
+from fusionkit.engine.malloc import tuned_malloc
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

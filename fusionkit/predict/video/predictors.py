@@ -9,8 +9,9 @@ from time import perf_counter
 import numpy as np
 
 from fusionkit.contracts.dataset import FrameTable
-from fusionkit.engine.embed import Boxes, EmbeddedFrames, tuned_malloc
+from fusionkit.engine.embed import Boxes, EmbeddedFrames
 from fusionkit.engine.features import Arrays, EmbeddingsInMemory
+from fusionkit.engine.malloc import tuned_malloc
 from fusionkit.media.clock import Clock
 from fusionkit.media.face_tracking import TrackedFace
 from fusionkit.media.video import MediaFrame
