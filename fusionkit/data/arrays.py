@@ -77,6 +77,10 @@ def from_arrays(
     file = Path(path).expanduser()
     if file.suffix != ".npz":
         raise DataError(f"{file} must end in .npz")
+    if not isinstance(views, Mapping):
+        raise DataError(
+            f"from_arrays: views must be arrays by name, not {type(views).__name__}", hint="views={'face': array}"
+        )
     if isinstance(rate, int | float):
         rate = np.full(len(next(iter(views.values()), ())), float(rate))
     columns = {"classes": classes, "clip": clip, "frame": frame, "subject": subject, "split": split, "video": video}
@@ -123,6 +127,8 @@ def _write(file: Path, arrays: Mapping[str, np.ndarray], options: Mapping[str, A
 
 def _column(name: str, values: Column, missing: str = "nan") -> np.ndarray:
     """Return a column as integers, floats or texts: (N,). Missing values become NaN, or the text ``missing``."""
+    if (shape := getattr(values, "shape", ())) and len(shape) != 1:
+        raise DataError(f"from_arrays: {name} must be one value per row (N,), not {tuple(shape)}")
     items = _items(values)
     if any(isinstance(item, list | tuple | dict | np.ndarray) for item in items):
         raise DataError(f"from_arrays: {name} must be one value per row, not {type(items[0]).__name__}")
@@ -177,5 +183,6 @@ def _matrix(name: str, values: Any) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise DataError(f"from_arrays: view {name!r} is no array (N, D) of floats: {error}") from error
     if array.ndim != 2:
-        raise DataError(f"from_arrays: view {name!r} must be (N, D), not {array.shape}")
+        hint = "images are read from files: data sets folder, csv, hub" if array.ndim > 2 else ""
+        raise DataError(f"from_arrays: view {name!r} must be (N, D), not {array.shape}", hint=hint)
     return array

@@ -14,6 +14,7 @@ from fusionkit.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHOWN = 100  # characters of a wrong value in a message
 _OPENING, _CLOSING = "[{(", "]})"
 
 
@@ -80,9 +81,12 @@ class Spec:
             named = cls.parse(value["type"])
             given = {key: _plain(key, item, named.name) for key, item in value.items() if key != "type"}
             return cls(named.name, {**named.options, **given})
-        raise ConfigError(
-            f"{value!r} is not a component", hint="write 'name:option=value' or {type: name, option: value}"
-        )
+        text = repr(value)
+        shown = text if len(text) <= _SHOWN and text.isprintable() else f"a value of type {type(value).__name__}"
+        hint = "write 'name:option=value' or {type: name, option: value}"
+        if hasattr(value, "__array__"):
+            hint = "fusionkit.from_arrays writes a data set of arrays or columns of a frame"
+        raise ConfigError(f"{shown} is not a component", hint=hint)
 
 
 def _plain(key: object, value: object, name: str) -> Any:

@@ -18,6 +18,7 @@ from fusionkit.contracts.regular_file import open_file
 from fusionkit.errors import ConfigError, DataError, extra
 from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
+from fusionkit_datasets.columns import SPLITS
 from fusionkit_datasets.task_columns import TasksOption, task_columns
 
 _COLUMNS = ("label", "clip", "frame", "subject", "split", "video", "rate")
@@ -82,6 +83,8 @@ class Embeddings(FaceDataset):
             for name in _COLUMNS
             if name in columns and name not in ("label", "frame", "rate")
         }
+        if "split" in text:
+            text["split"] = np.array([SPLITS.get(name.lower(), name) for name in text["split"].tolist()])
         clip = text.get("clip", np.char.add("row", np.arange(len(label)).astype(np.str_)))
         number = _whole_numbers("frame", columns["frame"], path) if "frame" in columns else _positions(clip)
         self._order = np.lexsort((number, clip))
@@ -287,7 +290,10 @@ def _classes_and_labels(columns: Mapping[str, np.ndarray], path: str) -> tuple[t
         raise DataError(f"embeddings: {path}: class {repeated[0]!r} is in 'classes' twice")
     if label.dtype.kind in "iuf":
         if not named:
-            raise DataError(f"embeddings: {path}: labels are numbers, so an array 'classes' with the names is required")
+            raise DataError(
+                f"embeddings: {path}: labels are numbers, so an array 'classes' with the names is required",
+                hint="classes=[NAME_OF_0,NAME_OF_1,...]",
+            )
         known = ~np.isnan(label) if label.dtype.kind == "f" else np.ones(len(label), bool)
         numbers = np.full(len(label), UNLABELLED, dtype=np.int64)
         numbers[known] = _whole_numbers("label", np.where(known, label, UNLABELLED), path)[known]

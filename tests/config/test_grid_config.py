@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fusionkit.config.config_file import find_config, read_config
@@ -59,6 +60,12 @@ def test_a_text_is_a_comma_list_as_on_the_command_line() -> None:
         "fusions: 'hidden=3' starts with an option (start with a component: name:key=value)",
         "recipe: 'lr' in 'recipe:lr' is not an option (key=value)",
     ]
+
+
+def test_arrays_in_place_of_a_component_are_answered_in_one_line() -> None:
+    (problem,) = problems(datasets=[np.zeros((40, 30))])
+    hint = "fusionkit.from_arrays writes a data set of arrays or columns of a frame"
+    assert problem == f"datasets: a value of type ndarray is not a component ({hint})"
 
 
 def test_an_option_that_is_given_as_a_key_is_answered_with_where_it_belongs() -> None:

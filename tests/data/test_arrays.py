@@ -166,6 +166,11 @@ def test_views_of_every_library_are_taken(tmp_path: Path) -> None:
         ({"clip": ["c"] * 4, "split": ["train", "train", "test", "test"]}, "clip 'c' has several values of 'split'"),
         ({"label": ["happy", "sad", "HAPPY", "sad"]}, "'HAPPY' and 'happy'"),
         ({"label": [[1], [2], [3], [4]]}, "label must be one value per row"),
+        ({"label": np.eye(4)}, "label must be one value per row (N,), not (4, 4)"),
+        ({"label": [0, 1, 0, 1]}, "(classes=[NAME_OF_0,NAME_OF_1,...])"),
+        ({"views": [VIEW]}, "views must be arrays by name, not list (views={'face': array})"),
+        ({"views": VIEW}, "views must be arrays by name, not ndarray"),
+        ({"views": {"v": np.zeros((4, 8, 8, 3))}}, "not (4, 8, 8, 3) (images are read from files: data sets folder"),
         ({"ids": {"v": [1, 2, 3, 4], "label": [1, 3, 2, 4]}}, "v_ids is '2'"),
         ({"ids": {"w": [1, 2, 3, 4]}}, "ids of 'w', which is no view; views: v"),
     ],
@@ -181,6 +186,13 @@ def test_wrong_arrays_are_refused_in_one_line_and_the_file_stays(
     assert "\n" not in str(refused.value)
     assert labels_of(spec) == LABELS
     assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_usual_names_of_splits_are_read(tmp_path: Path) -> None:
+    split = ["Training", "train", "Validation", "TESTING"]
+    spec = fusionkit.from_arrays(tmp_path / "f.npz", {"v": VIEW}, LABELS, split=split)
+    data = DATASETS.build(Spec(spec["type"], {"path": spec["path"]}))
+    assert data.frames.split.tolist() == ["train", "train", "val", "test"]
 
 
 def test_equal_ids_are_accepted(tmp_path: Path) -> None:
