@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,6 +101,15 @@ class Blobs(FaceDataset):
         if self._missing and row % 7 == 3:
             image[0, 0] = 255
         return image
+
+
+class BlobsOfClips(Blobs):
+    """Blobs of which all frames of a clip have one label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._truth = self._table.clip_index % 3
+        self._table = replace(self._table, label=self._truth)
 
 
 class Halves(Extractor):
@@ -290,6 +300,7 @@ class Grumpy(Smoother):
 
 TOYS: tuple[tuple[ComponentRegistry, str, type], ...] = (
     (DATASETS, "toy-blobs", Blobs),
+    (DATASETS, "toy-clips", BlobsOfClips),
     (EXTRACTORS, "toy-halves", Halves),
     (BACKBONES, "toy-colours", Colours),
     (BACKBONES, "toy-nan-colours", NanColours),

@@ -13,10 +13,12 @@ from toy_videos import write_video
 
 import fusionkit
 from fusionkit.contracts import Clip, FaceDataset, FrameTable, Smoother
+from fusionkit.engine.features import EmbeddingsInMemory
 from fusionkit.engine.smooth import TaskSmoother
 from fusionkit.errors import ConfigError, DataError
 from fusionkit.grid.progress import Progress
-from fusionkit.media.inputs import MediaInput
+from fusionkit.media.inputs import ImageSequence, MediaInput
+from fusionkit.media.video import MediaFrame
 from fusionkit.predict.predictor import Predictor, frame_table
 from fusionkit.predict.video.run import VideoOptions, VideoRun
 from fusionkit.registry import DATASETS
@@ -183,3 +185,25 @@ def test_an_input_whose_rate_varies_fails_alone_if_the_smoother_needs_it(predict
     assert bad.faults == [
         f"{varying}: smoother OfSeconds needs the frames per second of clip 'varying', which are unknown"
     ]
+
+
+def test_the_frames_of_a_video_get_the_answer_of_its_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"datasets": ["toy-clips"], "labels": "clip", "smoothers": ["none"], "recipe": {"epochs": 4}}
+    carry_out(toy_plan(seeds=2, reference="none", **chosen), tmp_path / "run")
+    predictor = fusionkit.load(tmp_path / "run", "toy-sum")
+    images = [image for image in frames() if image is not None]
+    video = ImageSequence(Path("v.mp4"), [])
+    monkeypatch.setattr(MediaInput, "open", lambda _: video)
+    monkeypatch.setattr(video, "frames", lambda: (MediaFrame(n, n / 25, image) for n, image in enumerate(images, 1)))
+    (result,) = VideoRun(predictor, VideoOptions(draw=False), tmp_path / "out")(
+        [MediaInput(Path("v.mp4"), "v.mp4", "v", True)], Progress()
+    )
+    assert len(result.outputs) == 1  # for both heads
+    (clip,) = result.clips
+    np.testing.assert_allclose(clip.probs, predictor.predict_proba(images, "v"), rtol=1e-5)
+    own = [
+        softmax(head.logits(EmbeddingsInMemory(predictor.embed(images)), frame_table(15, "v", None)).astype(float), 1)
+        for head in predictor.heads
+    ]
+    assert not np.allclose(own[0], own[1])
+    np.testing.assert_allclose(clip.probs, np.mean(own, axis=0), rtol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from time import perf_counter
 
 import numpy as np
@@ -82,6 +83,8 @@ class BatchPredictor(FacePredictor):
 
     def __init__(self, predictor: Predictor, batch: int, clock: Clock) -> None:
         super().__init__(predictor, batch, clock)
+        # The outputs of heads of clips are the embeddings, equal for all heads: those of one are kept.
+        self._kept = predictor.heads[:1] if predictor.heads[0].whole_clips else predictor.heads
         self._faces: list[tuple[VideoResult, FaceRow, np.ndarray]] = []  # to be embedded
         self._bytes = 0
         self._rows: list[tuple[VideoResult, FaceRow]] = []  # embedded
@@ -112,10 +115,8 @@ class BatchPredictor(FacePredictor):
             return clip_predictions(result, suffixes, len(self._predictor.classes), self._smooth)
 
     def _smooth(self, table: FrameTable, outputs: list[np.ndarray]) -> np.ndarray:
-        heads = self._predictor.heads
-        each = [
-            head.smooth_outputs(rows, table, self._predictor.impute) for head, rows in zip(heads, outputs, strict=True)
-        ]
+        pairs = zip(self._predictor.heads, cycle(outputs), strict=False)
+        each = [head.smooth_outputs(rows, table, self._predictor.impute) for head, rows in pairs]
         total = np.zeros_like(each[0])
         for probs in each:
             total += probs
@@ -134,7 +135,7 @@ class BatchPredictor(FacePredictor):
     def _run_heads(self) -> None:
         views = {name: np.concatenate([part[name] for part in self._values]) for name in self._values[0]}
         with self._clock("heads"):
-            outputs = [head.outputs(EmbeddingsInMemory(views)) for head in self._predictor.heads]
+            outputs = [head.outputs(EmbeddingsInMemory(views)) for head in self._kept]
         for index, (result, face) in enumerate(self._rows):
             result.add_face(face, self._boxes[index] or {}, [output[index] for output in outputs])
         self._rows, self._boxes, self._values = [], [], []

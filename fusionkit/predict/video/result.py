@@ -79,7 +79,7 @@ class ClipPredictions:
 class VideoResult:
     """The result of one input; it takes some hundred bytes per face, whatever the size of the frames.
 
-    With a fusion over time, or a smoother of embeddings, it holds the features of each face, too.
+    With a fusion over time, a smoother of embeddings or a head of clips, it holds the features of each face, too.
 
     Attributes:
         source: the input.
@@ -92,7 +92,8 @@ class VideoResult:
         frames: (n,) of ``number`` and ``seconds``, NaN where the time is unknown.
         faces: (m,) of ``frame``, ``track``, ``box`` and ``to_frame``, see :class:`FaceRow`, and ``boxes`` (R, 5) of the
             regions in the crop, NaN where not found.
-        outputs: of each head, (m, C), (m, D) or (m, V + D); of a stream, one column of (m, C) probabilities.
+        outputs: of each head, (m, C), (m, D) or (m, V + D); of heads of clips one column, (m, V + D), for all; of a
+            stream one of (m, C) probabilities.
         latency: of a stream, (m,) s from the decoded frame to the prediction.
     """
 

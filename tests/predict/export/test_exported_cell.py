@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from scipy.special import softmax
-from toy_components import Blobs, Sum, carry_out, registered, toy_house, toy_plan, toy_table  # noqa: F401
+from toy_components import Blobs, Sum, carry_out, registered, toy_house, toy_plan  # noqa: F401
 
 import fusionkit
 from fusionkit import api
@@ -44,16 +43,6 @@ class ByValue(Sum):
 
     def combine(self, views: Any, present: Any) -> Any:
         return views.sum(1) * (2 if float(views[0].sum()) > 0 else 1)
-
-
-class BlobsOfClips(Blobs):
-    """Blobs of which all frames of a clip have one label."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        table = toy_table(40, 8, 0)
-        self._truth = table.clip_index % 3
-        self._table = replace(table, label=self._truth)
 
 
 class FixedBatch(Sum):
@@ -125,10 +114,9 @@ def test_a_cell_of_clips_is_exported_as_backbones_and_heads_of_pooled_embeddings
     tmp_path: Path, fusion: str, backbone: str
 ) -> None:
     name = fusion.partition(":")[0]
-    with registered(DATASETS, "toy-clips", BlobsOfClips):
-        chosen = {"datasets": ["toy-clips"], "labels": "clip", "smoothers": ["none"], "fusions": [fusion]}
-        run = benched(tmp_path / "run", **chosen, backbones=[backbone])
-        found = api.export(run, name, tmp_path / "out")
+    chosen = {"datasets": ["toy-clips"], "labels": "clip", "smoothers": ["none"], "fusions": [fusion]}
+    run = benched(tmp_path / "run", **chosen, backbones=[backbone])
+    found = api.export(run, name, tmp_path / "out")
     assert found.check["same_label"] == found.check["rows"]
     pixels = backbone.startswith("hog")
     assert (tmp_path / "out/frames.onnx").is_file() == (tmp_path / "out/frames.pt2").is_file() == pixels
