@@ -35,6 +35,8 @@ def has_native_bfloat16(device: str) -> bool:
 
 
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
+TokenCount = int | Literal["map"]
+"""What a fusion takes of a view: K pooled tokens, 0 for the embedding, or ``map`` for all tokens in their grid."""
 
 
 class Backbone(Component, ABC):
@@ -80,8 +82,21 @@ class Backbone(Component, ABC):
         """
 
     def tokens(self, views: np.ndarray) -> np.ndarray:
-        """Embed a batch as (B, K, D) float32 tokens, for fusions with ``needs = 'tokens'``. Optional."""
+        """Embed a batch as (B, K, token_dim) float32, for fusions with ``needs = 'tokens'`` or ``'map'``. Optional."""
         raise PluginError(f"backbone {type(self).__name__} gives no tokens", hint="choose a fusion of pooled views")
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the tokens. Default: D."""
+        return self.dim
+
+    @property
+    def token_grid(self) -> tuple[int, int] | None:
+        """(rows, columns) of the grid in the view that :meth:`tokens` fill, row by row, for fusions of maps.
+
+        Default: None, for tokens without a grid.
+        """
+        return None
 
     def launch(self, views: np.ndarray, *, tokens: bool) -> Callable[[], np.ndarray]:
         """Begin to embed a batch. Optional, for a device that computes by itself, such as a GPU.
@@ -103,6 +118,11 @@ class Backbone(Component, ABC):
     def gives_tokens(cls) -> bool:
         """Return whether :meth:`tokens` is implemented. A backbone may still have none for some of its options."""
         return cls.tokens is not Backbone.tokens
+
+    @classmethod
+    def gives_maps(cls) -> bool:
+        """Return whether :attr:`token_grid` is implemented. It may still be None for some options."""
+        return cls.token_grid is not Backbone.token_grid
 
     def prepare(self, device: str, precision: str) -> None:
         """Move to a device (``cpu``, ``cuda:0``) and a precision (``float32``, ``bfloat16``). Default: do nothing."""
@@ -187,11 +207,23 @@ class Backbone(Component, ABC):
 
     # -- what the kernel calls -------------------------------------------------------------------------------------
 
-    def __call__(self, views: np.ndarray, tokens: int = 0) -> np.ndarray:
+    def feature_shape(self, tokens: TokenCount) -> tuple[int, ...]:
+        """Return the shape of the features of one view: (D,), (K, D) of tokens, or (H, W, D) of a map.
+
+        Raises:
+            PluginError: if it gives no maps.
+        """
+        if tokens != "map":
+            return (tokens, self.token_dim) if tokens else (self.dim,)
+        if self.token_grid is None:
+            raise PluginError(f"backbone {type(self).__name__} gives no maps", hint="choose a fusion of pooled views")
+        return (*self.token_grid, self.token_dim)
+
+    def __call__(self, views: np.ndarray, tokens: TokenCount = 0) -> np.ndarray:
         """Call :meth:`embed`, or :meth:`tokens` pooled to ``tokens`` of them, and check input and output.
 
         Returns:
-            (B, D) float32, or (B, tokens, D) float32 if ``tokens`` > 0.
+            (B, D) float32; (B, K, D) of K tokens, or (B, H, W, D) of maps.
 
         Raises:
             PluginError: if a shape or type breaks the contract, or the views are changed.
@@ -200,7 +232,7 @@ class Backbone(Component, ABC):
         watched = WatchedFrames(views)  # not read-only: PyTorch would warn
         return self._checked(self.tokens(views) if tokens else self.embed(views), views, watched, tokens)
 
-    def launched(self, views: np.ndarray, tokens: int = 0) -> Callable[[], np.ndarray]:
+    def launched(self, views: np.ndarray, tokens: TokenCount = 0) -> Callable[[], np.ndarray]:
         """Call :meth:`launch`, and return a function that waits and returns what :meth:`__call__` would.
 
         Raises:
@@ -217,16 +249,23 @@ class Backbone(Component, ABC):
                 f"backbone {type(self).__name__} takes uint8 (B, {self.input_size}, 3), not {views.dtype} {views.shape}"
             )
 
-    def _checked(self, found: np.ndarray, views: np.ndarray, watched: WatchedFrames, tokens: int) -> np.ndarray:
+    def _checked(self, found: np.ndarray, views: np.ndarray, watched: WatchedFrames, tokens: TokenCount) -> np.ndarray:
         name = type(self).__name__
         values = np.asarray(found, dtype=np.float32)
         if watched.changed():
             raise input_changed(f"backbone {name}", "a view")
-        expected = "(B, K, D)" if tokens else "(B, D)"
-        if values.ndim != (3 if tokens else 2) or len(values) != len(views) or values.shape[-1] != self.dim:
+        expected, width = ("(B, K, D)", self.token_dim) if tokens else ("(B, D)", self.dim)
+        if values.ndim != (3 if tokens else 2) or len(values) != len(views) or values.shape[-1] != width:
             raise PluginError(
-                f"backbone {name} gave {values.shape}; expected {expected} with B={len(views)}, D={self.dim}"
+                f"backbone {name} gave {values.shape}; expected {expected} with B={len(views)}, D={width}"
             )
+        if tokens == "map":
+            rows, columns, _ = self.feature_shape(tokens)
+            if values.shape[1] != rows * columns:
+                raise PluginError(
+                    f"backbone {name} gave {values.shape[1]} tokens; expected those of its grid, {rows} x {columns}"
+                )
+            return values.reshape(len(views), rows, columns, width)
         return pool_tokens(values, tokens) if tokens else values
 
 

@@ -68,7 +68,7 @@ class Batch:
     """The training frames of one step, for a loss that uses more than their labels.
 
     Attributes:
-        views: (B, D_v) of each view, or (B, K, D_v) with ``needs = 'tokens'``, main view first.
+        views: of each view, as :meth:`Fusion.fuse` gets them, main view first.
         present: (B,) bool of each view.
         target: the labels, as the task has them: (B,) int64 in 0..C-1, or (B, K) float32 with NaN where there is none.
         clip: (B,) int64; equal for the frames of one clip.
@@ -154,8 +154,9 @@ class Fusion(Component, nn.Module):
     Attributes:
         min_views: least number of views that it takes; ``min_views = max_views = 2`` for a fusion of two views.
         max_views: largest number of views; None for any.
-        needs: ``pooled`` for views (B, D_v), ``tokens`` for views (B, K, D_v) with K in ``token_count``, ``clip`` for
-            views (B, T, D_v) of windows of T frames, see :class:`fusionkit.contracts.clip_fusion.ClipFusion`.
+        needs: ``pooled`` for views (B, D_v); ``tokens`` for views (B, K, D_v) with K in ``token_count``; ``map`` for
+            views (B, D_v, H, W), whose grid may differ from view to view; ``clip`` for views (B, T, D_v) of windows of
+            T frames, see :class:`fusionkit.contracts.clip_fusion.ClipFusion`.
         exclusive: whether it needs classes that exclude each other, because it combines their probabilities.
         missing: ``masked`` if :meth:`fuse` reads ``present``, so that the values of a missing auxiliary view have no
             effect; ``imputed`` if it relies on the training mean.
@@ -172,7 +173,7 @@ class Fusion(Component, nn.Module):
     provided: ClassVar[tuple[str, ...]] = ("in_dims", "num_classes")
     min_views: ClassVar[int] = 1
     max_views: ClassVar[int | None] = None
-    needs: ClassVar[Literal["pooled", "tokens", "clip"]] = "pooled"
+    needs: ClassVar[Literal["pooled", "tokens", "map", "clip"]] = "pooled"
     exclusive: ClassVar[bool] = False
     missing: ClassVar[Literal["masked", "imputed"]] = "imputed"
     symmetric: bool | None = None
@@ -203,8 +204,8 @@ class Fusion(Component, nn.Module):
         """Fuse a batch.
 
         Args:
-            views: (B, D_v) float of each view, or (B, K, D_v) with ``needs = 'tokens'``; in the order of ``in_dims``.
-                Do not write to them.
+            views: (B, D_v) float of each view, (B, K, D_v) with ``needs = 'tokens'``, or (B, D_v, H, W) with
+                ``needs = 'map'``; in the order of ``in_dims``. Do not write to them.
             present: (B,) bool of each view, in the same order. Do not write to them.
 
         Returns:
@@ -248,8 +249,7 @@ class Fusion(Component, nn.Module):
         training = self.training
         self.eval()
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            leading = (2, self.token_count) if self.needs == "tokens" else (2,)
-            views = {name: torch.randn(*leading, width) for name, width in self.in_dims.items()}
+            views = {name: torch.randn(2, *self.trial_shape(), width) for name, width in self.in_dims.items()}
             present = {name: torch.ones(2, dtype=torch.bool) for name in views}
             output = self._fused(views, present, content=True)
         if output.logits is None and output.embedding is not None:
@@ -260,7 +260,7 @@ class Fusion(Component, nn.Module):
         """Call :meth:`fuse`, check input and result, and apply the head, so that the output always has logits.
 
         Args:
-            views: as for :meth:`fuse`, one for each of ``in_dims``, in any order.
+            views: as for :meth:`fuse`, one for each of ``in_dims``, in any order; maps as (B, H, W, D_v).
             present: as for :meth:`fuse`; None: all views are present.
             windows: of the frames, for ``needs = 'clip'``; None: each frame alone.
 
@@ -283,7 +283,17 @@ class Fusion(Component, nn.Module):
 
     def training_loss(self, output: FusionOutput, batch: Batch) -> Tensor:
         """Call :meth:`loss` with the batch, or with its labels alone, as its signature asks."""
-        return self.loss(output, batch if asks_for(type(self).loss, "batch") else batch.target)
+        if not asks_for(type(self).loss, "batch"):
+            return self.loss(output, batch.target)
+        return self.loss(output, replace(batch, views=self.as_asked(batch.views)))
+
+    def as_asked(self, views: Views) -> Views:
+        """Return the views as :meth:`fuse` gets them: of maps (B, H, W, D_v), with the channels before the grid."""
+        return {name: value.movedim(-1, 1) for name, value in views.items()} if self.needs == "map" else views
+
+    def trial_shape(self) -> tuple[int, ...]:
+        """Return the shape of the tokens of a view on trial: (), (K,), or a small grid (H, W) of a map."""
+        return {"tokens": (self.token_count,), "map": (4, 3)}.get(self.needs, ())
 
     def all_parameter_groups(self) -> list[ParameterGroup]:
         """Return :meth:`parameter_groups`, and first, if there are any, a group of all other parameters.
@@ -316,7 +326,7 @@ class Fusion(Component, nn.Module):
 
     def fuse_rows(self, views: Views, present: Views, windows: Windows | None) -> Tensor | FusionOutput:
         """Call :meth:`fuse`; a fusion over time uses the windows of the frames, too."""
-        return self.fuse(views, present)
+        return self.fuse(self.as_asked(views), present)
 
     def _fused(
         self, views: Views, present: Views, windows: Windows | None = None, *, content: bool = False
@@ -349,7 +359,7 @@ class Fusion(Component, nn.Module):
             raise PluginError(f"{self._on(views)} gave {what} of shape {tuple(value.shape)}; expected {wanted}")
 
     def _on(self, views: Views) -> str:
-        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in views.items())
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.as_asked(views).items())
         return f"fusion {type(self).__name__} on views {shapes}"
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from fusionkit.config.views import FACE, View, cut, regions_of
-from fusionkit.contracts.backbone import Backbone, Interpolation
+from fusionkit.contracts.backbone import Backbone, Interpolation, TokenCount
 from fusionkit.contracts.extractor import Extractor
 from fusionkit.contracts.inputs import errors_of
 from fusionkit.engine.features import Arrays
@@ -50,8 +50,8 @@ class Embedding:
     Attributes:
         key: its identity; equal keys hold equal values.
         backbone: None if the data set has embeddings of this view.
-        tokens: K tokens per view; 0 for one pooled embedding.
-        width: D of the backbone; None if the data set has embeddings of this view.
+        tokens: K tokens per view; 0 for one pooled embedding; ``map`` for tokens in their grid.
+        width: D of the features; None if the data set has embeddings of this view.
         random_weights: whether the backbone has random weights.
         record: what the key depends on, stored with each shard.
     """
@@ -60,7 +60,7 @@ class Embedding:
     extractor: Spec
     view: View
     backbone: Spec | None
-    tokens: int = 0
+    tokens: TokenCount = 0
     width: int | None = None
     random_weights: bool = False
     record: Record = field(default_factory=dict, compare=False, repr=False)
@@ -69,13 +69,16 @@ class Embedding:
         return f"{self.view} by {self.backbone or 'the data set'}"
 
 
-def embedding_of(source: Source, extractor: Spec, view: View, backbone: Spec, tokens: int, device: str) -> Embedding:
+def embedding_of(
+    source: Source, extractor: Spec, view: View, backbone: Spec, tokens: TokenCount, device: str
+) -> Embedding:
     """Identify the embedding of a view by data, extractor, view, backbone, precision and kind of device."""
     if str(view) in source.dataset.views:
         ready = {"data": source.record, "view": str(view), "extractor": None, "backbone": None}
         return Embedding(digest(["ready", source.fingerprint, str(view)]), extractor, view, None, record=ready)
     precision, width, random_weights = backbone_fact(
-        backbone, lambda built: (built.precision(device), built.dim, built.random_weights)
+        backbone,
+        lambda built: (built.precision(device), built.token_dim if tokens else built.dim, built.random_weights),
     )
     record: Record = {
         "revision": REVISION,
@@ -241,7 +244,8 @@ class EmbeddedFrames:
     """Embeddings and region boxes of n frames.
 
     Attributes:
-        values: (n, D) or (n, K, D) float32 by key, rounded to float16; rows of NaN where a view is missing.
+        values: (n, D), (n, K, D) or (n, H, W, D) float32 by key, rounded to float16; rows of NaN where a view is
+            missing.
         boxes: one dict per frame: (5,) by region, as an extractor gives it. It is empty if no view is cut, None if
             there is no image.
     """
@@ -340,8 +344,7 @@ class ViewEmbedder:
 
     def reset(self, rows: int) -> None:
         """Discard all values and begin with other rows."""
-        tokens, dim = self.embedding.tokens, self.backbone.dim
-        self.values = np.full((rows, tokens, dim) if tokens else (rows, dim), np.nan, np.float32)
+        self.values = np.full((rows, *self.backbone.feature_shape(self.embedding.tokens)), np.nan, np.float32)
         self.present = np.zeros(rows, dtype=bool)
 
     def launch(self, start: int, batch: ViewBatch) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 """Features: stored embeddings, imputed and standardised as fitted on the training frames of one fold.
 
 Features are held in memory, or read from the store batch by batch where they exceed a memory limit. Both give the same
-bits.
+bits. K in a shape (n, K, D) stands for the tokens of a view, and for rows and columns (H, W) of a map.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 Read = Callable[[np.ndarray], np.ndarray]
 
 _ALIGNMENT = 64  # bytes
-_BLOCK = 2048  # rows per step when mean and scale are computed
+_BLOCK, _BLOCK_VALUES = 2048, 2**24  # rows and values per step when mean and scale are computed, at most
 WINDOW = 2**28  # bytes read together where features are streamed
 
 
@@ -358,7 +358,11 @@ def load_features(
 
         return _held(keys, parts, read, standardize, size, memory)
     scaling = {
-        name: _fitted(name, partial(_read_blocks, partial(store.read, key), rows.train), standardize=standardize)
+        name: _fitted(
+            name,
+            partial(_read_blocks, partial(store.read, key), rows.train, _block_size(formats[name][0])),
+            standardize=standardize,
+        )
         for name, key in keys.items()
     }
     window = min(memory, WINDOW)
@@ -413,7 +417,9 @@ def _held(
     for name in names:
         for features, own in zip(held, parts, strict=True):
             features.views[name] = read(name, own)
-        scaling[name] = _fitted(name, partial(_blocks, held[0].views[name]), standardize=standardize)
+        values = held[0].views[name]
+        blocks = partial(_blocks, values, _block_size(values.shape[1:]))
+        scaling[name] = _fitted(name, blocks, standardize=standardize)
         for features in held:
             features.present[name] = scaling[name].apply(features.views[name])
     return FoldFeatures.of(held, scaling, size, limit)
@@ -624,12 +630,17 @@ def _fitted(name: str, blocks: Blocks, *, standardize: bool) -> Scaling:
     return found
 
 
-def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK))
+def _blocks(values: np.ndarray, size: int = _BLOCK) -> Iterator[np.ndarray]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
-def _read_blocks(read: Read, rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (read(block) for block in _blocks(rows))
+def _read_blocks(read: Read, rows: np.ndarray, size: int = _BLOCK) -> Iterator[np.ndarray]:
+    return (read(block) for block in _blocks(rows, size))
+
+
+def _block_size(shape: tuple[int, ...]) -> int:
+    """Return the number of rows of a shape per step; it changes no bit."""
+    return max(1, min(_BLOCK, _BLOCK_VALUES // int(np.prod(shape))))
 
 
 def _blocks_by_clip(read: Read, rows: np.ndarray, edges: np.ndarray) -> Iterator[Blocks]:

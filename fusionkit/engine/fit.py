@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionkit.config.recipe import Recipe
+from fusionkit.contracts.backbone import TokenCount
 from fusionkit.contracts.flops import gflops
 from fusionkit.contracts.fusion import (
     Batch,
@@ -27,6 +28,7 @@ from fusionkit.contracts.fusion import (
 from fusionkit.contracts.inputs import WatchedTensors, errors_of, input_changed, read_only
 from fusionkit.contracts.task import LossOptions, Task
 from fusionkit.engine.features import (
+    WINDOW,
     Arrays,
     FeaturesInMemory,
     FoldFeatures,
@@ -132,10 +134,13 @@ def with_head(fusion: Fusion, recipe: Recipe) -> Fusion:
     return WithViewHeads(fusion, recipe.view_heads, recipe.gradient_modulation) if recipe.view_heads else fusion
 
 
-def tokens_needed(fusion: Spec) -> int:
-    """Return the number of tokens per view that a fusion takes; 0 if it takes pooled embeddings."""
+def tokens_needed(fusion: Spec) -> TokenCount:
+    """Return the number of tokens per view that a fusion takes; 0 if it takes pooled embeddings, or ``map``."""
     cls = FUSIONS.get(fusion.name)
-    if getattr(cls, "needs", "pooled") != "tokens":
+    needs = getattr(cls, "needs", "pooled")
+    if needs == "map":
+        return "map"
+    if needs != "tokens":
         return 0
     return int(fusion.options.get("token_count", cls.token_count))
 
@@ -375,6 +380,12 @@ def _head_state(fusion: dict[str, np.ndarray], features: FoldFeatures) -> dict[s
     }
 
 
+def rows_at_once(features: FrameFeatures) -> int:
+    """Return the number of frames per batch where nothing is trained: fewer of large maps, at least one."""
+    size = 4 * sum(math.prod(shape[1:]) for shape in features.shapes.values() if len(shape) > 3)
+    return max(1, min(EVALUATED, WINDOW // size)) if size else EVALUATED
+
+
 def evaluate(fusion: Fusion, batches: Batches, features: FrameFeatures, timeline: Timeline, spec: Spec) -> np.ndarray:
     """Compute the logits of a fusion that is trained by gradient steps.
 
@@ -400,7 +411,7 @@ def evaluate(fusion: Fusion, batches: Batches, features: FrameFeatures, timeline
             for rows, logits in _window_logits(fusion, batches, features, timeline):
                 found[rows] = logits
             return checked(found, features, spec)
-        for batch in batches.all(EVALUATED):
+        for batch in batches.all(rows_at_once(features)):
             logits = fusion(*batch).logits.float().cpu().numpy()
             found[start : start + len(logits)] = logits
             start += len(logits)
@@ -524,7 +535,7 @@ class WithViewHeads(Fusion):
         }
         self._adapted, self._inner_output = adapted, self.inner(adapted, present, windows)
         own = {
-            name: layer(value.mean(1) if value.ndim == 3 else value)
+            name: layer(value.flatten(1, -2).mean(1) if value.ndim > 2 else value)
             for (name, value), layer in zip(adapted.items(), self.classifiers, strict=True)
         }
         return FusionOutput(logits=self._inner_output.logits, view_logits=own)

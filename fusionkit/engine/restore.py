@@ -115,10 +115,10 @@ def check_restored_fusion(
     """
     import torch
 
-    from fusionkit.engine.fit import EVALUATED
+    from fusionkit.engine.fit import rows_at_once
 
     of_clips = getattr(FUSIONS.get(fusion.name), "needs", "pooled") == "clip"
-    batch = dev if of_clips else dev.take(np.arange(min(len(dev.seen), EVALUATED)))
+    batch = dev if of_clips else dev.take(np.arange(min(len(dev.seen), rows_at_once(dev))))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         model = restored_fusion(fusion, head.state, in_dims, head.dev_logits.shape[1], device)

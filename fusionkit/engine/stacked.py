@@ -13,7 +13,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, ParameterGroup, Views
 from fusionkit.contracts.task import Task
 from fusionkit.engine.features import FoldFeatures, FoldRows
-from fusionkit.engine.fit import EVALUATED, Head, Training, checked, drop_views, with_head
+from fusionkit.engine.fit import Head, Training, checked, drop_views, rows_at_once, with_head
 from fusionkit.errors import CellError, FusionKitError, cause_of, component_errors
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -149,7 +149,7 @@ class _Stack:
         first.fusion.eval()
         parts = []
         with torch.no_grad():
-            for views, present in first.dev.all(EVALUATED):
+            for views, present in first.dev.all(rows_at_once(first.features.dev)):
                 parts.append(self._of_each(self.step_of_one.logits, None)(self.parameters, views, present).float())
         found = torch.cat(parts, 1).cpu().numpy()
         return np.stack([checked(one, first.features.dev, first.spec) for one in found])

@@ -11,7 +11,7 @@ import psutil
 
 from fusionkit.contracts.fusion import view_problem
 from fusionkit.engine import fit
-from fusionkit.engine.embed import Embedding
+from fusionkit.engine.embed import Embedding, backbone_fact
 from fusionkit.errors import ConfigError, component_errors, out_of_memory
 from fusionkit.grid.memory import GIB, set_ceiling, share
 from fusionkit.registry import BACKBONES, FUSIONS
@@ -48,23 +48,33 @@ def fusion_problems(wanted: Iterable[tuple[Spec, dict[str, Embedding], int]]) ->
             if problem := view_problem(FUSIONS.get(fusion.name), widths):
                 problems.append(problem)
                 continue
-            problems += _without_tokens(fusion, embeddings)
+            problems += _without_places(fusion, embeddings)
             if None not in widths.values():
                 problems += _building_problems(fusion, widths, classes, ceiling)
     return list(dict.fromkeys(problems))
 
 
-def _without_tokens(fusion: Spec, embeddings: dict[str, Embedding]) -> list[str]:
-    """Problems of a fusion of tokens where a view has none."""
-    if not fit.tokens_needed(fusion):
+def _without_places(fusion: Spec, embeddings: dict[str, Embedding]) -> list[str]:
+    """Problems of a fusion of tokens or maps where a view has none."""
+    needed = fit.tokens_needed(fusion)
+    if not needed:
         return []
+    needs, gives = ("maps", _gives_maps) if needed == "map" else ("tokens", _gives_tokens)
     lacking = [
         f"backbone {item.backbone.name}" if item.backbone else f"the ready-made view {name}"
         for name, item in embeddings.items()
-        if not (item.backbone and BACKBONES.get(item.backbone.name).gives_tokens())
+        if not (item.backbone and gives(item.backbone))
     ]
-    known = "`fusionkit list backbones --long` shows which have tokens"
-    return [f"{fusion.name} needs tokens, and {what} has none ({known})" for what in lacking]
+    known = f"`fusionkit list backbones --long` shows which have {needs}"
+    return [f"{fusion.name} needs {needs}, and {what} has none ({known})" for what in lacking]
+
+
+def _gives_tokens(backbone: Spec) -> bool:
+    return bool(BACKBONES.get(backbone.name).gives_tokens())
+
+
+def _gives_maps(backbone: Spec) -> bool:
+    return backbone_fact(backbone, lambda built: built.token_grid is not None)
 
 
 def _building_problems(fusion: Spec, widths: dict[str, Any], classes: int, ceiling: float | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fusionkit.config.grid_config import IMPUTE, LABELLED, BackboneChoice, GridC
 from fusionkit.config.recipe import Recipe, sweep_text
 from fusionkit.config.resolver import unique
 from fusionkit.config.views import FACE, View, arrange
+from fusionkit.contracts.backbone import TokenCount
 from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import asks_for
 from fusionkit.engine import fit, score, smooth
@@ -22,6 +24,7 @@ from fusionkit.engine.source import Source
 from fusionkit.errors import ConfigError
 from fusionkit.grid.axes import REFERENCE_FUSION, Axes
 from fusionkit.grid.fusion_trial import fusion_problems
+from fusionkit.grid.memory import GIB
 from fusionkit.grid.progress import Progress
 from fusionkit.grid.smoothers import acting_smoothers, rate_problems, smoother_warnings
 from fusionkit.media.crops import CROPS
@@ -230,7 +233,7 @@ def make_plan(grid: GridConfig, device: str, progress: Progress | None = None) -
     _check_task(plan)
     if problems := fusion_problems((head.fusion, head.embeddings, head.fold_data.task.outputs) for head in used):
         raise ConfigError([f"fusions: {problem}" for problem in problems])
-    plan.notes.extend(dict.fromkeys(_learned_elsewhere(plan)))
+    plan.notes.extend(dict.fromkeys([*_learned_elsewhere(plan), *_map_sizes(plan)]))
     return plan
 
 
@@ -324,7 +327,7 @@ class _Context:
         return tuple(each.spec for each in self.folds[0].tasks)
 
     @cached_property
-    def embeddings(self) -> dict[tuple[View, int], Embedding]:
+    def embeddings(self) -> dict[tuple[View, TokenCount], Embedding]:
         """By view and tokens, those that were identified so far."""
         return {}
 
@@ -400,7 +403,7 @@ class _Context:
             for each in self.folds
         )
 
-    def _embedding(self, view: View, tokens: int) -> Embedding:
+    def _embedding(self, view: View, tokens: TokenCount) -> Embedding:
         if (view, tokens) not in self.embeddings:
             backbone = self.backbone.of(view)
             found = embedding_of(self.source, self.extractor, view, backbone, tokens, self.device)
@@ -481,7 +484,7 @@ def _without_classes(head: HeadWork, recipe: dict[str, Any]) -> str:
     task, spec = head.fold_data.task, head.fold_data.task_text
     needs = getattr(FUSIONS.get(head.fusion.name), "needs", "pooled")
     if head.fold_data.labels == "clip" and needs != "pooled":
-        what = "neighbouring frames" if needs == "clip" else "tokens"
+        what = {"clip": "neighbouring frames", "map": "maps"}.get(needs, "tokens")
         return f"fusions: {head.fusion.name} works on {what}; labels = clip gives pooled embeddings of clips"
     if not task.exclusive and FUSIONS.get(head.fusion.name).exclusive:
         return f"fusions: {head.fusion.name} gives one distribution over classes; task {spec} has none"
@@ -501,6 +504,29 @@ def _without_weights(head: HeadWork) -> str:
         return ""
     given = f"option task_weighting = {head.recipe.task_weighting!r} has {len(weights)} weights"
     return f"recipe: {given}; task {head.fold_data.task_text} has {len(tasks)} tasks"
+
+
+def _map_sizes(plan: Plan) -> Iterator[str]:
+    """Yield what the maps of views take: on disk all of them, in memory those of one head."""
+    sizes: dict[str, int] = {}  # values by key of the embedding
+    most = 0
+    for head in plan.heads.values():
+        own = 0
+        for item in head.embeddings.values():
+            if item.tokens == "map" and item.backbone:
+                shape = backbone_fact(item.backbone, lambda built: built.feature_shape("map"))
+                sizes[item.key] = len(head.fold_data.source.table) * prod(shape)
+                own += sizes[item.key]
+        most = max(most, own)
+    if sizes:
+        yield (
+            f"maps of {len(sizes)} view(s) take {_bytes(2 * sum(sizes.values()))} in the cache, and those of a head "
+            f"{_bytes(4 * most)} in memory, or are read from the cache in each epoch (--memory)"
+        )
+
+
+def _bytes(size: int) -> str:
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:.2g} MiB"
 
 
 def _learned_elsewhere(plan: Plan) -> Iterator[str]:

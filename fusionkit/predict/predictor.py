@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionkit.config.views import View
+from fusionkit.contracts.backbone import TokenCount
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.smoother import Smoother
 from fusionkit.contracts.task import Task
@@ -265,13 +266,13 @@ class ViewSource:
         view: the view.
         extractor: None where no region is cut.
         backbone: None where the data set provides the view ready-made.
-        tokens: K tokens per view; 0 for one pooled embedding.
+        tokens: K tokens per view; 0 for one pooled embedding; ``map`` for tokens in their grid.
     """
 
     view: View
     extractor: Spec | None
     backbone: Spec | None
-    tokens: int
+    tokens: TokenCount
 
     def embedding(self) -> Embedding:
         """Return the embedding of frames in memory; its key is valid in this process only."""

@@ -21,13 +21,13 @@ SHARD = 2048  # rows; a multiple of the embedding batch, so that batch boundarie
 _VALUES = "values.npy"
 
 FrameFormat = tuple[tuple[int, ...], np.dtype[Any]]
-"""Shape of one row, (D,) or (K, D), and the stored type."""
+"""Shape of one row, (D,), (K, D) or (H, W, D), and the stored type."""
 
 
 class EmbeddingStore:
     """Embeddings by key.
 
-    Each shard is a folder with ``values.npy``, (n, D) or (n, K, D); a row of NaN is a missing view.
+    Each shard is a folder with ``values.npy``, (n, D), (n, K, D) or (n, H, W, D); a row of NaN is a missing view.
 
     Args:
         root: the cache folder.
@@ -91,7 +91,7 @@ class EmbeddingStore:
         write_artifact(self._shard(key, index), {_VALUES: buffer.getvalue()}, meta)
 
     def read(self, key: str, rows: np.ndarray) -> np.ndarray:
-        """Return rows of an embedding in the given order: (n, D) or (n, K, D) float32.
+        """Return rows of an embedding in the given order: (n, ...) float32.
 
         Raises:
             DataError: if a shard is missing or damaged.

@@ -13,6 +13,7 @@ from fusionkit.contracts.backbone import Backbone, Interpolation
 from fusionkit.errors import PluginError
 from fusionkit.registry import BACKBONES
 from fusionkit.testing.case import (
+    CheckFailed,
     Skipped,
     Subject,
     Suite,
@@ -178,12 +179,43 @@ def tokens(subject: Subject) -> None:
         values = backbone.tokens(views)
     except PluginError as reason:
         raise Skipped(str(reason)) from reason
-    right = values.ndim == 3 and values.shape[0] == len(views) and values.shape[2] == backbone.dim
-    require(right, f"tokens(): expected shape ({len(views)}, K, {backbone.dim}), found {values.shape}")
+    right = values.ndim == 3 and values.shape[0] == len(views) and values.shape[2] == backbone.token_dim
+    require(right, f"tokens(): expected shape ({len(views)}, K, {backbone.token_dim}), found {values.shape}")
     require_finite(values, "tokens()")
     scale = float(np.abs(values).max())
     what = "tokens(): tokens of a view alone differ from those in a batch"
     require_close(backbone.tokens(views[:1]), values[:1], what, atol=1e-5 * scale)
+
+
+@CHECKS.check
+def token_grid(subject: Subject) -> None:
+    """The grid of tokens, if there is one, has as many places as there are tokens, row by row of the view.
+
+    A change of one quarter of a view has no effect in another quarter of the grid that is more than twice as large.
+    """
+    backbone = _ready(subject)
+    if backbone.token_grid is None:
+        raise Skipped("its tokens have no grid")
+    views = _views(backbone)[:1]
+    try:
+        before = backbone(views, "map")
+    except PluginError as error:
+        raise CheckFailed(str(error)) from error
+    rows, columns = before.shape[1] // 2, before.shape[2] // 2
+    if not (rows and columns):
+        raise Skipped(f"its grid is {before.shape[1]} x {before.shape[2]}")
+    height, width = (side // 2 for side in backbone.input_size)
+    ends = {"top": (slice(None, height), slice(None, rows)), "bottom": (slice(-height, None), slice(-rows, None))}
+    sides = {"left": (slice(None, width), slice(None, columns)), "right": (slice(-width, None), slice(-columns, None))}
+    quarters = {(end, side): (*ends[end], *sides[side]) for end in ends for side in sides}
+    for name, (high, _, wide, _) in quarters.items():
+        changed = views.copy()
+        changed[0, high, wide] = 255 - changed[0, high, wide]
+        effect = np.abs(backbone(changed, "map") - before)[0].sum(-1)
+        effects = {each: float(np.median(effect[up, along])) for each, (_, up, _, along) in quarters.items()}
+        found = max(quarters, key=effects.__getitem__)
+        message = f"expected the effect of the {' '.join(name)} of a view there, found it at the {' '.join(found)}"
+        require(effects[found] <= 2 * effects[name], f"token_grid: {message}")
 
 
 @CHECKS.check

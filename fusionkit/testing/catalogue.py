@@ -28,6 +28,7 @@ _SHAPES = {
     "smoother": "a clip's (T, C) and frame numbers (T,) to probabilities (T, C)",
 }
 _TOKENS = "tokens (B, K, D_v) per view to one embedding (B, out_dim) with a linear head, or to logits (B, C)"
+_MAP = "maps (B, D_v, H, W) per view to one embedding (B, out_dim) with a linear head, or to logits (B, C)"
 _CLIP = "windows of a clip (B, T, D_v) per view to one embedding per frame (B, T, out_dim) or logits (B, T, C)"
 _FITTED = "embeddings (N, D_v) per view to probabilities (N, C)"
 
@@ -146,7 +147,7 @@ def _shapes(kind: str, cls: type[Any]) -> str:
         return _SHAPES[kind]
     if is_fitted(cls):
         return _FITTED
-    return {"tokens": _TOKENS, "clip": _CLIP}.get(cls.needs, _SHAPES[kind])
+    return {"tokens": _TOKENS, "map": _MAP, "clip": _CLIP}.get(cls.needs, _SHAPES[kind])
 
 
 def _tags(cls: type[Any]) -> Iterator[str]:
@@ -154,10 +155,13 @@ def _tags(cls: type[Any]) -> Iterator[str]:
         yield "fitted"
     elif cls.kind == "fusion":
         yield cls.missing
-        yield from [{"tokens": "tokens", "clip": "over time"}[cls.needs]] if cls.needs != "pooled" else []
+        yield from (
+            [{"tokens": "tokens", "map": "maps", "clip": "over time"}[cls.needs]] if cls.needs != "pooled" else []
+        )
         yield from ["own recipe"] if cls.recipe else []
     elif cls.kind == "backbone":
         yield from ["tokens"] if cls.gives_tokens() else []
+        yield from ["maps"] if cls.gives_maps() else []
     elif cls.kind == "smoother":
         yield f"of {cls.needs}"
         yield from [word for word in ("causal", "fitted", "hard") if getattr(cls, word)]

@@ -230,7 +230,7 @@ def token_count(subject: Subject) -> None:
     """A fusion of tokens declares their number in ``token_count``, and uses each of them."""
     model = _build(subject)
     if model.needs != "tokens":
-        raise Skipped("it needs pooled views")
+        raise Skipped("it needs no tokens")
     require(model.token_count >= 1, f"token_count: expected at least 1, found {model.token_count}")
     views = {name: value.requires_grad_() for name, value in _batch(model).items()}
     _logits_in(_run(model, views)).square().sum().backward()  # type: ignore[no-untyped-call]
@@ -238,6 +238,30 @@ def token_count(subject: Subject) -> None:
         if value.grad is not None and value.grad.any():
             unused = [str(token) for token in range(model.token_count) if not value.grad[:, token].any()]
             require(not unused, f"fuse(): expected an effect of all tokens of view {name}, none of {', '.join(unused)}")
+
+
+@CHECKS.check
+def maps_of_any_grid(subject: Subject) -> None:
+    """A fusion of maps takes views of different grids, also of a single place, and uses each place."""
+    model = _build(subject)
+    if model.needs != "map":
+        raise Skipped("it needs no maps")
+    for number, name in enumerate(model.in_dims):
+        grids = {other: (2, 5) if other == name else (1 + number % 2, 1) for other in model.in_dims}
+        generator = torch.Generator().manual_seed(number)
+        views = {
+            other: torch.randn(_ROWS, *grids[other], width, generator=generator).requires_grad_()
+            for other, width in model.in_dims.items()
+        }
+        try:
+            output = _run(model, views)
+        except PluginError as error:
+            raise CheckFailed(f"fuse(): expected logits of maps of any grid; {error}") from error
+        _logits_in(output).square().sum().backward()  # type: ignore[no-untyped-call]
+        own = views[name].grad
+        if own is not None and own.any():
+            unused = int((~own.any(-1).any(0)).sum())
+            require(not unused, f"fuse(): expected an effect of all places of view {name}, none of {unused} of them")
 
 
 @CHECKS.check
@@ -527,10 +551,12 @@ def _skip_unless_over_time(model: Fusion) -> None:
 
 
 def _batch(model: Fusion, rows: int = _ROWS) -> Views:
-    """Return random embeddings, pooled or tokens as the fusion needs."""
+    """Return random embeddings, tokens or maps, as the fusion needs."""
     generator = torch.Generator().manual_seed(4)
-    lead = (rows, model.token_count) if model.needs == "tokens" else (rows,)
-    return {name: torch.randn(*lead, width, generator=generator) for name, width in model.in_dims.items()}
+    return {
+        name: torch.randn(rows, *model.trial_shape(), width, generator=generator)
+        for name, width in model.in_dims.items()
+    }
 
 
 def _presence(dims: Dims, rows: int = _ROWS) -> Views:

@@ -201,6 +201,16 @@ class TimmModel(Backbone):
         with torch.inference_mode():
             return self._read_tokens(self._model, self._normalised(self._on_device(views))).float().cpu().numpy()
 
+    @cached_property
+    def token_grid(self) -> tuple[int, int] | None:
+        """(rows, columns) of the tokens, from the features of a black view; None if they form no grid."""
+        import torch
+
+        view = np.zeros((1, *self._input_size, 3), np.uint8)
+        with torch.inference_mode():
+            features = self._model.forward_features(self._normalised(self._on_device(view)))
+        return _grid(features, self._model, self._dim) if isinstance(features, torch.Tensor) else None
+
     def launch(self, views: np.ndarray, *, tokens: bool) -> Callable[[], np.ndarray]:
         """Begin to embed a batch. On a GPU it is copied on a stream of its own, while the batch before is computed.
 
@@ -479,6 +489,19 @@ def _as_tokens(features: Tensor, model: nn.Module) -> Tensor:
         channels_last = getattr(model, "output_fmt", "NCHW") == "NHWC"
         return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
     return features
+
+
+def _grid(features: Tensor, model: nn.Module, width: int) -> tuple[int, int] | None:
+    """Return (rows, columns) of the tokens in features (B, K, D), or in a map; None where they form no grid."""
+    tokens = _as_tokens(features, model)
+    if tokens.ndim != 3 or tokens.shape[-1] != width:
+        return None
+    if features.ndim == 4:
+        grid = features.shape[1:3] if getattr(model, "output_fmt", "NCHW") == "NHWC" else features.shape[2:]
+    else:
+        grid = getattr(getattr(model, "patch_embed", None), "grid_size", None) or ()
+    rows, columns = map(int, grid) if len(grid) == 2 else (0, 0)
+    return (rows, columns) if rows * columns == tokens.shape[1] else None
 
 
 def _prefix_tokens(model: nn.Module) -> int:

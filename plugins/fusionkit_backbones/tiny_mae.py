@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from fusionkit.errors import PluginError
 from fusionkit_backbones.timm_model import Precision, TimmModel
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class TinyMae(TimmModel):
     embedding keeps positions.
 
     Args:
-        grid: fields along a side. Fusions of tokens need 1.
+        grid: fields along a side. Tokens and maps do not depend on it.
         weights: the file of the encoder.
 
     Reference: He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners" (https://arxiv.org/abs/2111.06377), at
@@ -49,7 +48,7 @@ class TinyMae(TimmModel):
 
     def embed(self, views: np.ndarray) -> np.ndarray:
         """Embed a batch: (B, 64, 64, 3) uint8 RGB to (B, D) float32, field rows, field columns, channels."""
-        pooled: np.ndarray = field_means(super().tokens(views), self.grid)
+        pooled: np.ndarray = field_means(self.tokens(views), self.grid)
         return pooled
 
     def as_network(self, *, tokens: bool) -> nn.Module:
@@ -65,15 +64,10 @@ class TinyMae(TimmModel):
             lambda model, pixels: cast("Tensor", field_means(self._read_tokens(model, pixels), self.grid)),
         )
 
-    def tokens(self, views: np.ndarray) -> np.ndarray:
-        """Return the patch tokens, (B, 64, 128) float32, row by row; only with ``grid=1`` is the embedding as wide.
-
-        Raises:
-            PluginError: with any other grid.
-        """
-        if self.grid > 1:
-            raise PluginError(f"tiny-mae:grid={self.grid} gives no tokens", hint="tiny-mae:grid=1 does")
-        return super().tokens(views)
+    @property
+    def token_dim(self) -> int:
+        """Width of a token."""
+        return self._dim
 
     def trainable(self, drop_path: float, seed: int) -> nn.Module:
         """Build the model again, to be trained, with fields instead of its own pooling and last norm."""

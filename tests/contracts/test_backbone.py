@@ -82,6 +82,37 @@ def test_tokens_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         Given(np.zeros(shape))(VIEWS, tokens=2)
 
 
+class Grid(Means):
+    """A token for each place of a grid of 2 x 3, two pixels apart: red and green."""
+
+    token_dim, token_grid = 2, (2, 3)
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return views[:, ::2, ::2, :2].reshape(len(views), 6, 2)
+
+
+def test_a_map_is_the_tokens_in_their_grid() -> None:
+    got = Grid()(VIEWS, "map")
+    assert (got.dtype, got.shape) == (np.float32, (3, 2, 3, 2))
+    for row, column in np.ndindex(2, 3):
+        np.testing.assert_array_equal(got[:, row, column], VIEWS[:, 2 * row, 2 * column, :2])
+    np.testing.assert_array_equal(Grid().launched(VIEWS, "map")(), got)
+    assert [Grid().feature_shape(tokens) for tokens in (0, 4, "map")] == [(3,), (4, 2), (2, 3, 2)]
+    assert (Grid.gives_maps(), Means.gives_maps()) == (True, False)
+
+
+def test_maps_where_there_are_none_or_of_another_grid_are_refused() -> None:
+    with pytest.raises(PluginError, match="backbone Means gives no maps"):
+        Means()(VIEWS, "map")
+    other = Grid()
+    other.token_grid = (3, 3)
+    with pytest.raises(PluginError, match="backbone Grid gave 6 tokens; expected those of its grid, 3 x 3"):
+        other(VIEWS, "map")
+    other.token_dim = 3
+    with pytest.raises(PluginError, match=r"gave \(3, 6, 2\); expected \(B, K, D\) with B=3, D=3"):
+        other(VIEWS, 2)
+
+
 def test_tokens_where_there_are_none_or_too_few_are_refused() -> None:
     with pytest.raises(PluginError, match="backbone Pooled gives no tokens"):
         Pooled()(VIEWS, tokens=1)

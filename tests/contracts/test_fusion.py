@@ -1,14 +1,14 @@
 """The fusion base class: heads, stacking, projections, and one wrapped error for any failure."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fusionkit.contracts import FusionOutput, StackedFusion
+from fusionkit.contracts import Batch, FusionOutput, StackedFusion
 from fusionkit.contracts.fusion import Fusion, Views
 from fusionkit.errors import ConfigError, PluginError
 from fusionkit.registry.options import check_options
@@ -230,3 +230,33 @@ def test_tokens_reach_a_fusion_that_needs_them() -> None:
     fusion.token_count = 7
     fusion.attach_head()
     assert fusion.head.in_features == 5  # type: ignore[union-attr]
+
+
+class Maps(Fusion):
+    """Needs maps; keeps what it gets."""
+
+    needs = "map"
+    given: ClassVar[list[Any]] = []
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        Maps.given.append(views)
+        return torch.cat([views[name].amax((2, 3)) for name in self.in_dims], 1)
+
+    def loss(self, output: FusionOutput, batch: Batch, /) -> Tensor:
+        Maps.given.append(batch.views)
+        return output.logits.sum()  # type: ignore[union-attr]
+
+
+def test_maps_reach_fusion_and_loss_with_channels_before_their_grid() -> None:
+    fusion = Maps({"face": 5, "eye": 2}, 3)
+    fusion.attach_head()
+    views = {"face": torch.randn(4, 7, 6, 5), "eye": torch.randn(4, 1, 2, 2)}
+    present, row = dict.fromkeys(views, torch.ones(4, dtype=torch.bool)), torch.arange(4)
+    Maps.given.clear()
+    output = fusion(views, present)
+    fusion.training_loss(output, Batch(views, present, row, row, row, row, 1))
+    for given in Maps.given:
+        assert [tuple(value.shape) for value in given.values()] == [(4, 5, 7, 6), (4, 2, 1, 2)]
+        assert torch.equal(given["face"][1, 3, 4, 2], views["face"][1, 4, 2, 3])
+    torch.testing.assert_close(output.embedding[:, :5], views["face"].amax((1, 2)), rtol=0, atol=0)
+    assert "face (4, 5, 7, 6)" in fusion._on(views)

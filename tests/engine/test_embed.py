@@ -16,6 +16,7 @@ from toy_components import Blobs, Colours, Halves, registered, toy_house  # noqa
 
 from fusionkit.config.views import View
 from fusionkit.contracts import FaceDataset, FrameTable
+from fusionkit.contracts.backbone import TokenCount
 from fusionkit.engine import embed as embed_module
 from fusionkit.engine.embed import Embedding, ahead, embed, embedding_of, shared_backbone
 from fusionkit.engine.source import Source, open_source
@@ -44,7 +45,7 @@ def store(tmp_path: Path) -> EmbeddingStore:
     return EmbeddingStore(tmp_path / "cache")
 
 
-def wanted(source: Source, *views: str, backbone: str = "toy-colours", tokens: int = 0) -> list[Embedding]:
+def wanted(source: Source, *views: str, backbone: str = "toy-colours", tokens: TokenCount = 0) -> list[Embedding]:
     extractor, spec = Spec("toy-halves"), Spec.parse(backbone)
     return [embedding_of(source, extractor, View.parse(view), spec, tokens, "cpu") for view in views]
 
@@ -260,6 +261,22 @@ def test_tokens_are_stored_pooled_and_by_their_own_key(source: Source, store: Em
         reference = by_hand(source, "face").reshape(320, 2, 2, 3).mean(2)
         np.testing.assert_allclose(found, reference, atol=1e-3)
         assert items[0].key != wanted(source, "face", backbone="toy-patches", tokens=4)[0].key
+
+
+class Quarters(Patches):
+    """Quarters in a grid."""
+
+    token_grid = (2, 2)
+
+
+def test_maps_are_stored_with_their_grid_and_by_their_own_key(source: Source, store: EmbeddingStore) -> None:
+    with registered(BACKBONES, "toy-quarters", Quarters):
+        items = wanted(source, "face", backbone="toy-quarters", tokens="map")
+        make(source, items, store)
+        found = store.read(items[0].key, np.arange(320))
+        np.testing.assert_allclose(found, by_hand(source, "face").reshape(320, 2, 2, 3), atol=1e-3)
+        assert items[0].width == 3
+        assert items[0].key not in {wanted(source, "face", backbone="toy-quarters", tokens=k)[0].key for k in (0, 4)}
 
 
 class Ready(FaceDataset):

@@ -215,3 +215,17 @@ def test_seen_means_any_view_and_complete_means_all(flags: list[tuple[bool, bool
     kept = part.take(np.flatnonzero(part.seen))
     assert kept.seen.all()
     assert kept.views["b"].tolist() == [i for i, (x, y) in enumerate(flags) if x or y]
+
+
+@either
+def test_a_map_is_scaled_like_tokens_in_blocks_of_any_size(
+    tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = sample(2, 3)
+    store = stored(tmp_path, tokens=values, map=values.reshape(len(values), 2, 1, -1))
+    expected = loaded(store, {"face": "tokens"}, memory=memory)
+    monkeypatch.setattr("fusionkit.engine.features._BLOCK_VALUES", 7)
+    found = loaded(store, {"face": "map"}, memory=memory)
+    np.testing.assert_array_equal(found.mean["face"], expected.mean["face"])
+    flat = whole(found.dev).views["face"].reshape(len(FOLD.dev), 2, -1)
+    np.testing.assert_array_equal(flat, whole(expected.dev).views["face"])

@@ -21,7 +21,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, ParameterGroup
 from fusionkit.engine import features as features_module
 from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
-from fusionkit.engine.fit import Head, fit, tokens_needed
+from fusionkit.engine.fit import Head, fit, rows_at_once, tokens_needed
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -388,7 +388,7 @@ def test_a_fitted_fusion_that_raises_is_named_with_its_views_and_shapes() -> Non
         trained("toy-shut", missing=0.0)
 
 
-def on_disk(folder: Path, tokens: int = 0) -> tuple[EmbeddingStore, dict[str, str], FoldRows]:
+def on_disk(folder: Path, lead: tuple[int, ...] = ()) -> tuple[EmbeddingStore, dict[str, str], FoldRows]:
     """Three clouds as stored embeddings of two views; some are missing, some frames have none."""
     rng = np.random.default_rng(5)
     size = 700
@@ -396,7 +396,6 @@ def on_disk(folder: Path, tokens: int = 0) -> tuple[EmbeddingStore, dict[str, st
     gone = rng.random((size, 2)) < 0.1
     gone[::50] = True
     store = EmbeddingStore(folder)
-    lead = (tokens,) if tokens else ()
     for column, (key, width) in enumerate((("a", 12), ("b", 7))):
         values = rng.normal(4, 2, (size, *lead, width)) + rng.normal(size=(3, *lead, width))[label]
         values[gone[:, column]] = np.nan
@@ -421,21 +420,35 @@ class Pooled(Fusion):
         return torch.nn.functional.dropout(torch.cat(means, 1), 0.2, self.training)
 
 
+class Corners(Pooled):
+    """The first place of maps, and their mean; drops some of what it sees."""
+
+    needs = "map"
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        maps = [views[name] * present[name][:, None, None, None] for name in self.in_dims]
+        seen = torch.cat([torch.cat([each[:, :, 0, 0], each.mean((2, 3))], 1) for each in maps], 1)
+        return torch.nn.functional.dropout(seen, 0.2, self.training)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fusion", "tokens"),
-    [("plain-concat", 0), ("mlp:hidden=16,dropout=0.3", 0), ("gated-gru:width=8,window=4", 0), ("toy-pooled", 4)],
+    ("fusion", "lead"),
+    [
+        *(("plain-concat", ()), ("mlp:hidden=16,dropout=0.3", ()), ("gated-gru:width=8,window=4", ())),
+        *(("toy-pooled", (4,)), ("toy-corners", (2, 3))),
+    ],
 )
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("batch", [64, 69])
 def test_a_streamed_fit_gives_the_bits_of_one_in_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fusion: str, tokens: int, standardize: bool, batch: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fusion: str, lead: tuple[int, ...], standardize: bool, batch: int
 ) -> None:
     monkeypatch.setattr(features_module, "WINDOW", 9000)
-    store, keys, rows = on_disk(tmp_path, tokens)
+    store, keys, rows = on_disk(tmp_path, lead)
     recipe = Recipe(epochs=4, lr=0.02, batch_size=batch, standardize=standardize)
     heads = []
-    with registered(FUSIONS, "toy-pooled", Pooled):
+    with registered(FUSIONS, "toy-pooled", Pooled), registered(FUSIONS, "toy-corners", Corners):
         for memory in (10**9, 10_000):
             features = load_features(store, keys, rows, standardize=standardize, memory=memory)
             assert isinstance(features.train, FeaturesInMemory) == (memory == 10**9)
@@ -502,5 +515,16 @@ def test_the_number_of_tokens_is_that_of_the_fusion_or_its_option() -> None:
     with registered(FUSIONS, "toy-tokens", Tokens):
         assert tokens_needed(Spec("toy-tokens")) == 4
         assert tokens_needed(Spec("toy-tokens", {"token_count": 9})) == 9
+    with registered(FUSIONS, "toy-corners", Corners):
+        assert tokens_needed(Spec("toy-corners")) == "map"
     assert tokens_needed(Spec("toy-sum")) == 0
     assert tokens_needed(Spec("toy-forest")) == 0
+
+
+def test_large_maps_are_evaluated_in_smaller_batches_and_others_as_before() -> None:
+    def features(*shape: int) -> FeaturesInMemory:
+        return FeaturesInMemory({"face": np.empty((3, *shape), np.float32)}, {})
+
+    assert rows_at_once(features(2**16)) == rows_at_once(features(64, 2**10)) == rows_at_once(features(2, 2, 8)) == 4096
+    assert rows_at_once(features(14, 14, 768)) == 2**28 // (4 * 14 * 14 * 768)
+    assert rows_at_once(features(2**10, 2**10, 768)) == 1

@@ -152,3 +152,26 @@ def test_views_are_dropped_as_often_as_asked() -> None:
     assert left.sum(1).min() == 1
     untouched, all_there = drop_views(views, present, 0.0, {name: torch.ones(1) for name in "abc"}, generator)
     assert all(torch.equal(untouched[name], views[name]) and bool(all_there[name].all()) for name in "abc")
+
+
+class Maps(Fusion):
+    """The means of maps."""
+
+    needs = "map"
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        return torch.cat([views[name].mean((2, 3)) for name in self.in_dims], 1)
+
+
+def test_views_of_maps_have_an_adapter_and_a_classifier_of_their_mean() -> None:
+    inner = Maps(DIMS, CLASSES)
+    inner.attach_head()
+    model = WithViewHeads(inner, 0.5, 0.0)
+    views = {name: torch.randn(ROWS, 2, 4, dim) for name, dim in DIMS.items()}
+    target = torch.arange(ROWS) % CLASSES
+    means = {name: value.mean((1, 2)) for name, value in views.items()}
+    joint = inner.head(torch.cat(list(means.values()), 1))
+    own = [layer(means[name]) for name, layer in zip(DIMS, model.classifiers, strict=True)]
+    expected = functional.cross_entropy(joint, target)
+    expected = expected + 0.5 * torch.stack([functional.cross_entropy(each, target) for each in own]).mean()
+    torch.testing.assert_close(loss(model, views, target), expected)

@@ -229,7 +229,10 @@ def test_a_clip_needs_one_label_and_one_part(tmp_path: Path) -> None:
     assert split[0] == "train"
 
 
-@pytest.mark.parametrize(("fusion", "reason"), [("gated-gru", "neighbouring frames"), ("self-attention", "tokens")])
+@pytest.mark.parametrize(
+    ("fusion", "reason"),
+    [("gated-gru", "neighbouring frames"), ("self-attention", "tokens"), ("attention-pool", "maps")],
+)
 def test_fusions_of_frames_or_tokens_are_refused(tmp_path: Path, fusion: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=f"works on {reason}; labels = clip"):
         make_plan(resolve(keys(arrays(tmp_path), fusions=fusion), "clips"), "cpu")

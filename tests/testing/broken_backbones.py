@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from testing.good_plugins import FromBytes, GoodBackbone, GoodNetwork
+from testing.good_plugins import FromBytes, GoodBackbone, GoodMaps, GoodNetwork
 from torch import Tensor, nn
 
 
@@ -72,6 +72,15 @@ class BlanksAPixel(GoodBackbone):
 class WideTokens(GoodBackbone):
     def tokens(self, views: np.ndarray) -> np.ndarray:
         return np.zeros((len(views), 3, 13), np.float32)
+
+
+class ColumnByColumn(GoodMaps):
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return super().tokens(views)[:, [0, 2, 1, 3]]
+
+
+class OneTokenTooMany(GoodMaps):
+    token_grid = (2, 3)
 
 
 class HalfAParameter(GoodBackbone):
@@ -165,6 +174,7 @@ BROKEN: dict[str, type] = {
     "same_input_same_output": TiresAfterTwoBatches,
     "input_is_not_changed": BlanksAPixel,
     "tokens": WideTokens,
+    "token_grid": ColumnByColumn,
     "cost_is_known": HalfAParameter,
     "spec_round_trip": TupleOrList,
     "global_seed_is_not_set": SeedsTorch,
@@ -178,4 +188,5 @@ MORE: list[tuple[str, type]] = [
     ("network_gets_what_is_declared", DividesTwice),
     ("network_gets_what_is_declared", ForgetsMeanAndStd),
     ("embeddings_fit_float16", FarFromZero),
+    ("token_grid", OneTokenTooMany),
 ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from testing.good_plugins import GoodClipFusion, GoodFusion, GoodLogits, GoodTokenFusion
+from testing.good_plugins import GoodClipFusion, GoodFusion, GoodLogits, GoodMapFusion, GoodTokenFusion
 from torch import Tensor, nn
 
 from fusionkit.contracts import FusionOutput, ParameterGroup
@@ -45,6 +45,16 @@ class WideViewLogits(GoodFusion):
 class FirstTokenOnly(GoodTokenFusion):
     def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
         return torch.cat([views[name][:, 0] for name in self.in_dims], 1)
+
+
+class FirstRowOnly(GoodMapFusion):
+    def pooled(self, value: Tensor) -> Tensor:
+        return value[:, :, 0].mean(2)
+
+
+class GridOfTwelve(GoodMapFusion):
+    def pooled(self, value: Tensor) -> Tensor:
+        return value.reshape(len(value), 4, 12).mean(2)
 
 
 class SinglePrecision(GoodFusion):
@@ -218,6 +228,7 @@ BROKEN: dict[str, type] = {
     "twelve_views": AtMostEight,
     "output_shapes": WideViewLogits,
     "token_count": FirstTokenOnly,
+    "maps_of_any_grid": GridOfTwelve,
     "dtype_is_kept": SinglePrecision,
     "device_is_kept": OnTheProcessor,
     "input_is_not_changed": WritesToPresence,
@@ -239,4 +250,7 @@ BROKEN: dict[str, type] = {
     "recipe_can_be_used": MisspeltRecipe,
 }
 
-MORE: list[tuple[str, type]] = [("row_alone_is_row_in_batch", LessTheMeanOfAllWindows)]
+MORE: list[tuple[str, type]] = [
+    ("row_alone_is_row_in_batch", LessTheMeanOfAllWindows),
+    ("maps_of_any_grid", FirstRowOnly),
+]

@@ -93,6 +93,29 @@ class GoodTokenFusion(Fusion):
         return torch.cat([views[name].flatten(1) for name in self.in_dims], 1)
 
 
+class GoodMapFusion(Fusion):
+    """The mean of a 1 x 1 convolution over the maps of the present views.
+
+    Reference: a toy.
+    """
+
+    needs: ClassVar[str] = "map"
+    missing: ClassVar[str] = "masked"
+    symmetric = False
+
+    def __init__(self, in_dims: dict[str, int], num_classes: int) -> None:
+        super().__init__(in_dims, num_classes)
+        self.layers = nn.ModuleList([nn.Conv2d(dim, 4, 1) for dim in in_dims.values()])
+
+    def fuse(self, views: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+        each = [layer(views[name]).square() for name, layer in zip(self.in_dims, self.layers, strict=True)]
+        there = [present[name] | (name == self.main) for name in self.in_dims]
+        return torch.stack([self.pooled(a) * b[:, None] for a, b in zip(each, there, strict=True)]).sum(0)
+
+    def pooled(self, value: Tensor) -> Tensor:
+        return value.mean((2, 3))
+
+
 class GoodClipFusion(ClipFusion):
     """Mean of the present views of all frames so far, each weighted by how near it is in time.
 
@@ -309,6 +332,18 @@ class GoodBackbone(Backbone):
         return np.repeat(self.embed(views)[:, None], 3, axis=1)
 
 
+class GoodMaps(GoodBackbone):
+    """Mean colour of each quarter, also as a map.
+
+    Reference: a toy.
+    """
+
+    token_dim, token_grid = 3, (2, 2)
+
+    def tokens(self, views: np.ndarray) -> np.ndarray:
+        return self.quarters(views)
+
+
 class GoodNetwork(Backbone):
     """A convolution with fixed weights, or those of a file.
 
@@ -504,10 +539,10 @@ class GoodValues(ValenceArousal):
 
 
 GOOD = {
-    "fusion": (GoodFusion, GoodTokenFusion, GoodLogits, GoodClipFusion, GoodFitted),
+    "fusion": (GoodFusion, GoodTokenFusion, GoodMapFusion, GoodLogits, GoodClipFusion, GoodFitted),
     "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
     "extractor": (GoodExtractor, GoodDetector),
-    "backbone": (GoodBackbone, GoodNetwork, GoodExport),
+    "backbone": (GoodBackbone, GoodMaps, GoodNetwork, GoodExport),
     "dataset": (GoodDataset, GoodEmbeddings),
     "task": (GoodTask, GoodClasses, GoodValues),
 }

@@ -145,7 +145,7 @@ def test_an_option_is_explained_by_the_nearest_class_that_explains_it() -> None:
 
 
 def test_a_backbone_with_tokens_has_a_tag() -> None:
-    assert entry(BACKBONES, "tiny-mae").tags == ("tokens",)
+    assert entry(BACKBONES, "tiny-mae").tags == ("tokens", "maps")
     assert entry(BACKBONES, "hog").tags == ()
 
 

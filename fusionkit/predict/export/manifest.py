@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from fusionkit.config.views import View
-from fusionkit.contracts.backbone import Interpolation
+from fusionkit.contracts.backbone import Interpolation, TokenCount
 from fusionkit.errors import ConfigError, DataError, cause_of
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.identity import json_text
@@ -48,9 +48,9 @@ class Input:
         cut: the view as text.
         kind: ``pixels``, or ``embedding``: then a backbone that could not be written as a network, or the data set,
             provides it.
-        shape: of one frame: (H, W, 3), (D,) or (K, D).
+        shape: of one frame: (H, W, 3), (D,), (K, D) or (H, W, D).
         backbone: spec; None where the data set provides the view.
-        tokens: K; 0 for one pooled embedding.
+        tokens: K; 0 for one pooled embedding; ``map`` for tokens in their grid.
         interpolation: of resizing; None for an embedding.
         mean: of each RGB channel, of values scaled to 0..1; None for an embedding.
         std: as ``mean``.
@@ -63,7 +63,7 @@ class Input:
     kind: Literal["pixels", "embedding"]
     shape: tuple[int, ...]
     backbone: str | None
-    tokens: int
+    tokens: TokenCount
     interpolation: Interpolation | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None

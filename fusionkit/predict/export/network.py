@@ -20,10 +20,10 @@ class BackbonesNetwork(nn.Module):
 
     Args:
         backbones: network of each view; None where the input is an embedding.
-        tokens: number K of tokens of each view; 0 for one pooled embedding.
+        tokens: of each view (K,) tokens, the grid (H, W) of a map, or () for one pooled embedding.
     """
 
-    def __init__(self, backbones: Mapping[str, nn.Module | None], tokens: Mapping[str, int]) -> None:
+    def __init__(self, backbones: Mapping[str, nn.Module | None], tokens: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         self.names = tuple(backbones)
         self.tokens = tuple(tokens[name] for name in self.names)
@@ -40,8 +40,7 @@ class BackbonesNetwork(nn.Module):
         for column, view in enumerate(inputs):
             value = view
             if self.embeds[column]:
-                value = self.backbones[column](view)
-                value = _pooled(value, self.tokens[column]) if self.tokens[column] else value
+                value = _placed(self.backbones[column](view), self.tokens[column])
                 value = value.half().float()  # embeddings are stored as float16, and heads trained on them
             found.append(value)
         return tuple(found)
@@ -65,7 +64,8 @@ class CellNetwork(nn.Module):
 
         Args:
             present: (B, V) bool: whether a frame has a view, in the order of ``inputs``.
-            inputs: of each view (B, H, W, 3) uint8 RGB, or its embedding (B, D) or (B, K, D) float32.
+            inputs: of each view (B, H, W, 3) uint8 RGB, or its embedding (B, D), (B, K, D) or (B, H, W, D)
+                float32.
 
         Returns:
             (B, S, C) logits of each head, and (B, C) probabilities, their mean over heads; both float32, not smoothed.
@@ -113,7 +113,9 @@ class HeadNetwork(nn.Module):
         return output.logits[:, self.columns].float()
 
 
-def _pooled(tokens: Tensor, count: int) -> Tensor:
-    """Average runs of neighbouring tokens, as :func:`fusionkit.contracts.backbone.pool_tokens` does."""
-    edges = np.linspace(0, tokens.shape[1], count + 1).round().astype(int).tolist()
+def _placed(tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Average runs of neighbouring tokens, as :func:`fusionkit.contracts.backbone.pool_tokens`, or lay out a grid."""
+    if len(shape) != 1:
+        return tokens.reshape(-1, *shape, tokens.shape[-1]) if shape else tokens
+    edges = np.linspace(0, tokens.shape[1], shape[0] + 1).round().astype(int).tolist()
     return torch.stack([tokens[:, start:stop].mean(1) for start, stop in pairwise(edges)], 1)

@@ -197,7 +197,7 @@ def _inputs(predictor: Predictor, networks: Mapping[str, nn.Module | None]) -> t
             shape: tuple[int, ...] = (*backbone.input_size, 3)
         else:
             own = width // 2 if head.whole_clips else width
-            shape = (source.tokens, own) if source.tokens else (own,)
+            shape = backbone.feature_shape(source.tokens) if backbone else (own,)
         found.append(
             Input(
                 name=tensor,
@@ -247,7 +247,10 @@ def _graphs(
         assert isinstance(head, FusionHead)
         fusion = head.fusion
         heads.append(HeadNetwork(head.model, head.scaling, head.columns))
-    tokens = {name: source.tokens for name, source in predictor.views.items()}
+    tokens = {
+        name: shared_backbone(source.backbone).feature_shape(source.tokens)[:-1] if source.backbone else ()
+        for name, source in predictor.views.items()
+    }
     given = {
         item.name: torch.zeros(_EXAMPLE, *item.shape, dtype=torch.uint8 if item.kind == "pixels" else torch.float32)
         for item in inputs

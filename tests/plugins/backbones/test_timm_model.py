@@ -17,7 +17,7 @@ from fusionkit.registry import BACKBONES
 from fusionkit.registry.spec import Spec
 from fusionkit_backbones.hog import Hog
 from fusionkit_backbones.random_features import RandomFeatures
-from fusionkit_backbones.timm_model import TimmModel, _as_tokens
+from fusionkit_backbones.timm_model import TimmModel, _as_tokens, _grid
 from fusionkit_backbones.tiny_mae import TinyMae
 
 TINY = "test_vit"
@@ -197,6 +197,28 @@ def test_tokens_of_a_conv_net_run_along_the_rows_of_its_map():
     for row in range(3):
         for column in range(3):
             np.testing.assert_allclose(tokens[:, 3 * row + column], maps[:, :, row, column], rtol=1e-4, atol=1e-4)
+
+
+def test_the_grid_of_tokens_is_that_of_patches_or_of_the_last_map():
+    transformer, net = TimmModel(model=TINY), TimmModel(model="test_resnet", size=96)
+    side = transformer.input_size[0] // 16
+    assert transformer.token_grid == (side, side)
+    assert net.token_grid == (3, 3)
+    views = views_of(net, 2)
+    np.testing.assert_array_equal(net(views, "map"), net.tokens(views).reshape(2, 3, 3, -1))
+    assert TimmModel(model="mobilenetv3_small_050", size=64).token_grid is None
+
+
+def test_maps_with_channels_last_have_their_own_grid():
+    model = torch.nn.Module()
+    assert _grid(torch.zeros(1, 12, 8), model, 8) is None
+    assert _grid(torch.zeros(1, 3, 8, 8), model, 8) is None
+    model.output_fmt = "NHWC"
+    assert _grid(torch.zeros(1, 3, 4, 8), model, 8) == (3, 4)
+    model.patch_embed = torch.nn.Module()
+    model.patch_embed.grid_size = (3, 4)
+    assert _grid(torch.zeros(1, 12, 8), model, 8) == (3, 4)
+    assert _grid(torch.zeros(1, 13, 8), model, 8) is None
 
 
 def test_model_whose_features_are_no_tokens_says_so():

@@ -9,7 +9,6 @@ import pytest
 from safetensors import safe_open
 
 from fusionkit.config.config_file import find_config, read_config
-from fusionkit.errors import PluginError
 from fusionkit.registry import BACKBONES
 from fusionkit.registry.spec import Spec
 from fusionkit.training.pretrain_config import resolve_pretrain
@@ -50,11 +49,16 @@ def test_it_comes_from_the_config_that_is_shipped() -> None:
     assert about["config"] == resolve_pretrain(read_config(find_config("pretrain/embedded")), "embedded").digest()
 
 
-def test_wrong_grids_and_tokens_of_a_coarse_grid_are_refused() -> None:
+def test_wrong_grids_are_refused() -> None:
     (problem,) = BACKBONES.problems(Spec("tiny-mae", {"grid": 3}))
     assert "grid = 3" in problem
     assert "1, 2, 4, 8" in problem
-    with pytest.raises(PluginError, match="tiny-mae:grid=4 gives no tokens"):
-        TinyMae().tokens(VIEWS)
+
+
+@pytest.mark.parametrize("grid", [1, 4])
+def test_tokens_and_maps_do_not_depend_on_the_fields(grid: int) -> None:
     whole = TimmModel(checkpoint=str(WEIGHTS), pool="avg", precision="float32").tokens(VIEWS)
-    np.testing.assert_array_equal(TinyMae(grid=1, precision="float32").tokens(VIEWS), whole)
+    backbone = TinyMae(grid=grid, precision="float32")
+    assert (backbone.token_dim, backbone.token_grid) == (128, (8, 8))
+    np.testing.assert_array_equal(backbone(VIEWS, 64), whole)
+    np.testing.assert_array_equal(backbone(VIEWS, "map"), whole.reshape(3, 8, 8, 128))

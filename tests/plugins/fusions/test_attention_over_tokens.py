@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fusionkit.contracts import Fusion
+from fusionkit.errors import ConfigError
+from fusionkit_fusions.attention_pool import AttentionPool
 from fusionkit_fusions.bottleneck import Bottleneck
 from fusionkit_fusions.cross_attention import CrossAttention
 from fusionkit_fusions.mixture_of_experts import MixtureOfExperts
@@ -178,3 +180,41 @@ def test_the_region_biased_loss_grows_while_no_region_outweighs_the_face() -> No
     lacking = [max(0.0, 0.3 - (max(e, m) - f)) for f, e, m in zip(*alone.values(), strict=True)]
     plain = torch.nn.functional.cross_entropy(output.logits, target)
     torch.testing.assert_close(model.loss(output, target), plain + 2.0 * float(np.mean(lacking)))
+
+
+def test_attention_pool_reads_all_places_of_the_present_views_by_their_mean() -> None:
+    torch.manual_seed(0)
+    model = AttentionPool(DIMS, CLASSES, width=8, heads=2)
+    model.attach_head()
+    model.double().eval()
+    generator = torch.Generator().manual_seed(1)
+    grids = {"face": (3, 2), "eye": (1, 4), "mouth": (1, 1)}
+    views = {
+        name: torch.randn(ROWS, *grids[name], dim, generator=generator, dtype=torch.float64)
+        for name, dim in DIMS.items()
+    }
+    present = {name: torch.arange(ROWS) % (2 + index) != 1 for index, name in enumerate(DIMS)}
+    present["face"][4] = present["eye"][4] = present["mouth"][4] = False  # the main view stands in
+    with torch.no_grad():
+        found = model(views, present).embedding.numpy()
+    written = Written({name: value.numpy() for name, value in model.state_dict().items()})
+    waves = [math.pi, math.pi * 2**4]
+    for row in range(ROWS):
+        there = [name for name in DIMS if present[name][row]] or ["face"]
+        tokens = []
+        for name in there:
+            index = list(DIMS).index(name)
+            rows, columns = grids[name]
+            for y, x in np.ndindex(rows, columns):
+                at = [(place + 0.5) / count for place, count in ((y, rows), (x, columns))]
+                mark = [turn(wave * where) for where in at for turn in (math.sin, math.cos) for wave in waves]
+                place = written.affine(f"project.{index}", views[name][row, y, x].numpy())
+                tokens.append(written.norm("norm", place + written.w["marks"][index] + np.array(mark)))
+        own = np.stack(tokens)
+        np.testing.assert_allclose(found[row], written.attend("attention", own.mean(0)[None], own)[0], atol=1e-10)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(6, 2), (8, 3)])
+def test_attention_pool_refuses_a_width_that_its_parts_do_not_divide(width: int, heads: int) -> None:
+    with pytest.raises(ConfigError, match=f"width = {width} must be a multiple of 4 and heads = {heads}"):
+        AttentionPool(DIMS, CLASSES, width, heads)
