@@ -142,7 +142,8 @@ class Task(Component, ABC):
             options: of the recipe.
 
         Returns:
-            (outputs (B, O), target (B, ...)) to a scalar, the mean over the labels of a batch.
+            (outputs (B, O), target (B, ...)) to a scalar, the mean over the labels of a batch. The parameters of an
+            ``nn.Module`` are trained with the head, without weight decay, and not stored.
         """
 
     def hard_labels(self, values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -40,7 +41,6 @@ from fusionkit.engine.features import (
     batches_of,
     clip_edges,
 )
-from fusionkit.engine.joint_task import JointLoss
 from fusionkit.engine.malloc import tuned_malloc
 from fusionkit.engine.smooth import unsmoothed
 from fusionkit.engine.windows import (
@@ -189,7 +189,8 @@ class Training:
         self.filling = {  # a missing view holds its training mean, which standardising brings to zero
             name: torch.from_numpy(mean * (not recipe.standardize)).to(device) for name, mean in features.mean.items()
         }
-        fusion.criterion = task.criterion(self.target, loss_options(recipe))
+        self.criterion = task.criterion(self.target, loss_options(recipe))
+        fusion.criterion = partial(self.criterion)  # a module itself would become a part of the fusion, and be stored
         self.steps = 0
         self.total = torch.zeros((), device=device)  # of all losses, on a GPU
 
@@ -244,16 +245,15 @@ class Training:
                     "lr": recipe.lr * group.lr,
                     "weight_decay": recipe.weight_decay if group.weight_decay is None else group.weight_decay,
                 }
-                for group in [*groups, *self._task_weights()]
+                for group in [*groups, *self.criterion_groups()]
             ],
             fused=True,
         )
         return found
 
-    def _task_weights(self) -> list[ParameterGroup]:
-        """Return the learned weights of the losses of several tasks, which are no part of the head."""
-        criterion = self.fusion.criterion
-        learned = criterion.log_variances if isinstance(criterion, JointLoss) else []
+    def criterion_groups(self) -> list[ParameterGroup]:
+        """Return the parameters of the loss, which are no part of the head."""
+        learned = list(self.criterion.parameters()) if isinstance(self.criterion, nn.Module) else []
         return [ParameterGroup(learned, weight_decay=0.0)] if learned else []
 
     def _epoch(self, optimizer: torch.optim.Optimizer, epoch: int) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusionkit.config.recipe import fixed_weights
 from fusionkit.contracts.task import LossOptions, Task
 from fusionkit.registry import TASKS
 from fusionkit.registry.spec import Spec
@@ -128,27 +127,27 @@ class JointTask(Task):
             start += int(own.max(initial=-1)) + 1
         return found
 
-    def criterion(self, target: Tensor, options: LossOptions) -> JointLoss:
+    def criterion(self, target: Tensor, options: LossOptions) -> Criterion:
         """Return the weighted sum of the members' losses, each over the frames of a batch that it labels."""
-        own = []
-        for index, task in enumerate(self.members):
-            rows, values = self._labelled(target, index)
-            own.append(task.criterion(values[rows], options))
-        return JointLoss(self, own, target)
+        from fusionkit.engine.joint_loss import JointLoss  # imports torch
 
-    def member_losses(self, losses: Sequence[Criterion], outputs: Tensor, target: Tensor) -> list[Tensor | None]:
-        """Return the loss of each member; None for one without a label in the batch."""
-        found: list[Tensor | None] = []
-        for index, loss in enumerate(losses):
-            rows, values = self._labelled(target, index)
-            own = outputs[:, self._outputs[index]]
-            found.append(loss(own[rows], values[rows]) if bool(rows.any()) else None)
+        own = zip(self.members, self._labelled(target), strict=True)
+        losses = [task.criterion(values[rows], options) for task, (rows, values) in own]
+        return JointLoss(losses, self.weighting, self._divided).to(target.device)
+
+    def _divided(self, outputs: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return outputs and labels of each member, of the frames that it labels."""
+        own = zip(self._outputs, self._labelled(target), strict=True)
+        return [(outputs[rows][:, columns], values[rows]) for columns, (rows, values) in own]
+
+    def _labelled(self, target: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return for each member the rows that it labels, (B,) bool, and its labels of all."""
+        found = []
+        for each, columns in zip(self.described, self._columns, strict=True):
+            values = target[:, columns]
+            rows = ~values.isnan().all(1)
+            found.append((rows, values if each.columns else values[:, 0].nan_to_num(nan=-1).long()))
         return found
-
-    def _labelled(self, target: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        values = target[:, self._columns[index]]
-        rows = ~values.isnan().all(1)
-        return rows, values if self.described[index].columns else values[:, 0].nan_to_num(nan=-1).long()
 
     def distributions(self, outputs: np.ndarray) -> list[np.ndarray]:
         """Return those of all members."""
@@ -228,47 +227,6 @@ class JointTask(Task):
     def _of_counts(self, function: Callable[[Task, np.ndarray], np.ndarray], counts: np.ndarray) -> np.ndarray:
         found = [function(task, self.member_counts(counts, index)) for index, task in enumerate(self.members)]
         return np.concatenate(found, axis=-1)
-
-
-class JointLoss:
-    """The weighted sum of the losses of several tasks.
-
-    The sum of w_i L_i, with fixed weights w_i. With ``uncertainty``, the sum of ``exp(-s_i) L_i + s_i / 2``, where
-    ``s_i = log sigma_i^2`` are learned and start at 0. A task without a label in a batch adds nothing.
-
-    Args:
-        task: of the members, with their weighting.
-        losses: one per member.
-        like: tensor on the device of the s_i.
-
-    Attributes:
-        log_variances: the s_i (T,), if they are learned. They are no part of the head.
-
-    Reference: Kendall et al. 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses", equation 10
-    (https://arxiv.org/abs/1705.07115). It is the form for classification; we use it for all tasks.
-    """
-
-    def __init__(self, task: JointTask, losses: Sequence[Criterion], like: Tensor) -> None:
-        import torch
-
-        self.task, self.losses = task, tuple(losses)
-        self.weights = fixed_weights(task.weighting) or (1.0,) * len(losses)
-        self.log_variances: list[torch.nn.Parameter] = []
-        if task.weighting == "uncertainty":
-            self.log_variances = [torch.nn.Parameter(torch.zeros(len(losses), device=like.device))]
-
-    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of a batch, from outputs (B, O) and labels (B, sum of columns)."""
-        total = outputs.sum() * 0
-        for index, loss in enumerate(self.task.member_losses(self.losses, outputs, target)):
-            if loss is None:
-                continue
-            if self.log_variances:
-                s = self.log_variances[0][index]
-                total = total + (-s).exp() * loss + s / 2
-            else:
-                total = total + self.weights[index] * loss
-        return total
 
 
 def _slices(widths: Iterable[int]) -> list[slice]:

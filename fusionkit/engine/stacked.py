@@ -72,7 +72,7 @@ class _Stack:
         self.first = trainings[0]
         self.recipe = self.first.recipe
         fusion = self.first.fusion
-        if problem := _problem(fusion):
+        if problem := _problem(fusion) or ("its loss has parameters" if self.first.criterion_groups() else ""):
             raise StackError(problem)
         found, _ = torch.func.stack_module_state([training.fusion for training in trainings])
         self.parameters: dict[str, Tensor] = found

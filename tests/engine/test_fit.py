@@ -13,19 +13,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
+from torch.nn import functional
 from toy_components import Forest, Recorder, registered, toy_house  # noqa: F401
 from toy_features import made
 from toy_tasks import criterion, expression
 
 from fusionkit.config.recipe import Recipe
+from fusionkit.contracts import LossOptions
 from fusionkit.contracts.fusion import Batch, Fusion, FusionOutput, ParameterGroup
 from fusionkit.engine import features as features_module
 from fusionkit.engine.features import FeaturesInMemory, FoldFeatures, FoldRows, load_features
 from fusionkit.engine.fit import Head, fit, rows_at_once, tokens_needed
+from fusionkit.engine.stacked import StackError, fit_stacked
 from fusionkit.errors import CellError, PluginError
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
+from fusionkit_tasks.expression import Expression
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 
@@ -266,6 +270,35 @@ def test_wrong_parameter_groups_are_refused(groups: Any, message: str) -> None:
 
     with registered(FUSIONS, "toy-grouped", Grouped), pytest.raises(PluginError, match=message):
         trained("toy-grouped")
+
+
+def test_parameters_of_a_loss_are_trained_and_are_no_part_of_the_head() -> None:
+    class Tempered(torch.nn.Module):
+        """Cross-entropy with class weights, which are a buffer, and a learned temperature."""
+
+        def __init__(self, weight: Tensor) -> None:
+            super().__init__()
+            self.register_buffer("weight", weight)
+            self.log_scale = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+            loss: Tensor = functional.cross_entropy(logits * self.log_scale.exp(), target, self.get_buffer("weight"))
+            return loss
+
+    class WithModule(Expression):
+        """Its loss is a module."""
+
+        def criterion(self, target: Tensor, options: LossOptions) -> Tempered:
+            self.loss = Tempered(torch.tensor([1.0, 2.0, 1.0]))
+            return self.loss
+
+    features, rows = made(missing=0.0)
+    task = WithModule(["a", "b", "c"])
+    head = fit(features, rows, task, Spec("toy-recorder"), Recipe(epochs=3), 0, "cpu")
+    assert head.state.keys() == trained(missing=0.0, recipe=Recipe(epochs=3)).state.keys()
+    assert task.loss.log_scale.item() != 0
+    with pytest.raises(StackError, match="its loss has parameters"):
+        fit_stacked(features, rows, task, Spec("toy-recorder"), Recipe(epochs=1), [0, 1], "cpu")
 
 
 def test_parameters_and_flops_are_counted() -> None:

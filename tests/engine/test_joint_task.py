@@ -70,7 +70,7 @@ def test_uncertainty_weights_each_loss_by_what_is_learned() -> None:
     outputs = torch.randn(5, 5, generator=torch.Generator().manual_seed(1))
     target = torch.from_numpy(VALUES)
     loss = joint_of("uncertainty").criterion(target, LossOptions())
-    (s,) = loss.log_variances
+    s = loss.log_variances
     with torch.no_grad():
         s.copy_(torch.tensor([0.5, -1.0]))
     first, second = by_hand(outputs)
