@@ -36,3 +36,8 @@ class Axes:
     def name(self) -> str:
         """``views/fusion/smoother``."""
         return f"{self.views}/{self.fusion}/{self.smoother}"
+
+    @property
+    def scored(self) -> str:
+        """What counts once in a score: ``frames`` or ``clips``."""
+        return f"{self.labels}s"

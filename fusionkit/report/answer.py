@@ -26,6 +26,7 @@ COMPARED = {
     "learned_with": ("further tasks", "choices of further tasks"),
 }
 _NAMED = 4
+_FEW = 3  # values that are named in the question
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +155,17 @@ def _question(results: RunResults) -> str:
     counts = {axis: len({getattr(each, axis) for each in axes}) for axis in COMPARED}
     choices = [f"{count} {COMPARED[axis][1]}" for axis, count in counts.items() if count > 1]
     datasets = _joined(list(dataset_names(each.dataset for each in axes).values()))
-    what = _joined([name.replace("-", " ") for name in dict.fromkeys(each.task for each in axes)])
+    what = _joined(list(dict.fromkeys(map(_recognised, results.rows))))
     if not choices:
         return f"How well does {results.rows[0].name} recognise {what} on {datasets}?"
     return f"Which of {_joined(choices)} recognises {what} best on {datasets}, and is the difference significant?"
+
+
+def _recognised(row: Row) -> str:
+    """Return what a row predicts: a few values by their names, else the name of the task."""
+    names = list(row.task.names)  # none without a finished cell
+    is_named = not row.task.exclusive and 0 < len(names) <= _FEW
+    return _joined(names) if is_named else row.axes.task.replace("-", " ")
 
 
 def _headline(results: RunResults) -> str:

@@ -74,7 +74,8 @@ class Comparison:
         classes: score of each part of the task.
         seeds: paired seeds of both rows.
         left_out: seeds that only one row has finished.
-        n_frames: number of annotated frames.
+        n_frames: number of annotated frames, or of clips if they are what is scored.
+        scored: what is scored, ``frames`` or ``clips``.
         method: of intervals and p, in words.
         limits: of the numbers by the number of seeds, one line each.
     """
@@ -87,6 +88,7 @@ class Comparison:
     seeds: tuple[list[int], list[int]]
     left_out: list[int]
     n_frames: int
+    scored: str
     method: str
     limits: list[str]
 
@@ -158,6 +160,7 @@ def compare(results: RunResults, a: str, b: str) -> Comparison:
         seeds=seeds,
         left_out=left_out,
         n_frames=_frames(stored[0]),
+        scored=stored[0].axes.scored,
         method=ONE_SEED if one_seed else METHODS[results.test],
         limits=few_seeds_warnings(len(seeds[0]), results.test),
     )
@@ -182,7 +185,7 @@ def class_table(comparison: Comparison) -> Table:
     table = new_table()
     score = comparison.task.score
     table.add_column(comparison.task.part, overflow="fold")
-    for column in ("units", "frames", f"{score} A", f"{score} B", "A - B [95 %]", "p Holm"):
+    for column in ("units", comparison.scored, f"{score} A", f"{score} B", "A - B [95 %]", "p Holm"):
         table.add_column(column, justify="right", no_wrap=True)
     for each in comparison.classes:
         numbers = (share(each.a.value), share(each.b.value), signed_with_interval(each.difference), p_value(each.p))
@@ -196,10 +199,9 @@ def caption(comparison: Comparison) -> str:
     a, b = (", ".join(map(str, seeds)) for seeds in comparison.seeds)
     noun = "seed" if len(comparison.seeds[0]) == 1 else "seeds"
     seeds = f"{noun} {a} of both" if a == b else f"{noun} {a} of A and {b} of B"
-    return (
-        f"test: {comparison.overall.a.n_units:,} units (subjects or videos), {comparison.n_frames:,} frames; {seeds}; "
-        f"{comparison.method}; p: not corrected; p Holm: Holm-corrected over the {comparison.task.parts}"
-    )
+    counts = f"{comparison.overall.a.n_units:,} units (subjects or videos), {comparison.n_frames:,} {comparison.scored}"
+    holm = f"p: not corrected; p Holm: Holm-corrected over the {comparison.task.parts}"
+    return f"test: {counts}; {seeds}; {comparison.method}; {holm}"
 
 
 def warnings(comparison: Comparison) -> list[str]:

@@ -89,7 +89,7 @@ def _disagreement(found: Ranks, results: RunResults) -> str:
     highest = max((row for row in results.rows if row.score), key=lambda row: row.score.value if row.score else 0.0)
     if first == replace(highest.axes, dataset="", split=""):
         return ""
-    pooled = "of one data set" if found.over == "data sets" else "of all frames together"
+    pooled = "of one data set" if found.over == "data sets" else f"of all {first.scored} together"
     leader = f"{highest.axes.name} has the highest {results.metric} {pooled}"
     return f"; {leader}: ranks count all {found.over} alike, at any margin"
 

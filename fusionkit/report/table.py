@@ -106,7 +106,7 @@ def caption(results: RunResults) -> list[str]:
     imputed = sorted({round(row.means["imputed"]) for row in rows})
     if imputed[-1]:
         counts = "-".join(f"{count:,}" for count in dict.fromkeys((imputed[0], imputed[-1])))
-        lines.append(f"frames without any view: {counts}, imputed: {results.grid['impute']}")
+        lines.append(f"{rows[0].axes.scored} without any view: {counts}, imputed: {results.grid['impute']}")
     return lines
 
 

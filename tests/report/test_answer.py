@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from moderated import contrast, difference_estimate
 from toy_folder import Toy, write_folder
 from toy_tasks import macro_f1
 
-from fusionkit.report.answer import Answer, answer
+from fusionkit.registry import TASKS
+from fusionkit.report.answer import Answer, _recognised, answer
 from fusionkit.report.numbers import share_with_interval, signed_with_interval
 
 
@@ -178,3 +180,17 @@ def test_a_difference_that_only_the_correction_takes_away_is_said_so(tmp_path: P
     best = max((row for row in results.rows if row.delta), key=lambda row: row.score.value)
     assert best.delta.p < 0.05 < best.p_holm
     assert "but not after correction" in answer(results).headline
+
+
+@pytest.mark.parametrize(
+    ("task", "names", "text"),
+    [
+        ("valence-arousal", ("valence", "arousal"), "valence and arousal"),
+        ("valence-arousal", (), "valence arousal"),
+        ("action-units", ("AU1", "AU2", "AU4", "AU6"), "action units"),
+        ("expression", ("calm", "glad"), "expression"),
+    ],
+)
+def test_a_few_values_are_named_in_the_question(task: str, names: tuple[str, ...], text: str) -> None:
+    row = SimpleNamespace(task=TASKS.build(task, names=names), axes=SimpleNamespace(task=task))
+    assert _recognised(row) == text

@@ -56,7 +56,8 @@ def _scores(name: str, suffix: str, shown: list[RowCounts], common: str) -> Figu
     return Figure(
         name,
         f"{task.score} by {task.part}{suffix}",
-        f"Mean over seeds; rows by falling {task.metric_name}. Empty: {task.part} not in the test frames.{common}",
+        f"Mean over seeds; rows by falling {task.metric_name}. Empty: {task.part} not in the test "
+        f"{shown[0].axes.scored}.{common}",
         f"Best row: highest {task.score} for {parts[best]} ({share(top[best])}), lowest for {parts[worst]} "
         f"({share(top[worst])}).",
         heat_map(tiles, "", task.part, (task.least, 1.0)),
@@ -79,7 +80,7 @@ def _confusion(name: str, suffix: str, each: RowCounts, total: np.ndarray, share
             true,
             predicted,
             float(shares[i, j]),
-            f"{true} predicted as {predicted}: {share(shares[i, j])}\n{total[i, j]:,.0f} frames",
+            f"{true} predicted as {predicted}: {share(shares[i, j])}\n{total[i, j]:,.0f} {each.axes.scored}",
         )
         for i, true in enumerate(classes)
         for j, predicted in enumerate(classes)
@@ -90,11 +91,11 @@ def _confusion(name: str, suffix: str, each: RowCounts, total: np.ndarray, share
     return Figure(
         name,
         f"Confusion of {each.row.name}{suffix}",
-        "Share of the frames of each class, mean over seeds: truth in rows, prediction in columns.",
+        f"Share of the {each.axes.scored} of each class, mean over seeds: truth in rows, prediction in columns.",
         f"Mean recall: {share(recall)}; most frequent confusion: {share(float(errors[i, j]))} of {classes[i]} "
         f"predicted as {classes[j]}.",
         heat_map(tiles, "truth", "prediction", (0.0, 1.0)),
-        ("truth", *(f"predicted {class_name}" for class_name in classes), "frames"),
+        ("truth", *(f"predicted {class_name}" for class_name in classes), each.axes.scored),
         [
             (class_name, *map(share, values.tolist()), f"{frames:,.0f}")
             for class_name, values, frames in zip(classes, shares, total.sum(-1), strict=True)

@@ -78,6 +78,13 @@ def _fit_seconds(results: RunResults) -> dict[str, float]:
     return found
 
 
+def _front_in_words(rows: Sequence[RowCost], front: Sequence[RowCost]) -> str:
+    first, last = (f"{row.name} ({share(row.score)})" for row in (front[0], front[-1]))
+    if len(front) == 1:
+        return f"1 of {len(rows)} rows is on the front: {first}."
+    return f"{len(front)} of {len(rows)} rows are on the front, from {first} to {last}."
+
+
 def _figure(name: str, switch: str, title: str, metric: str, rows: list[RowCost]) -> Figure:
     front = pareto(rows)
     return Figure(
@@ -85,8 +92,7 @@ def _figure(name: str, switch: str, title: str, metric: str, rows: list[RowCost]
         f"{capital(metric)} by {title.partition(',')[0]}",
         "Squares on the line: Pareto front; no row has a score as high at a lower cost. The front does not consider "
         "significance; whether two rows differ significantly is decided by the paired tests.",
-        f"{len(front)} of {len(rows)} rows are on the front, from {front[0].name} ({share(front[0].score)}) to "
-        f"{front[-1].name} ({share(front[-1].score)}).",
+        _front_in_words(rows, front),
         _chart(title, metric, rows, front),
         ("on the front", metric, title),
         [(row.name, share(row.score), amount(row.cost)) for row in front],

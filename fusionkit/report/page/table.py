@@ -133,7 +133,7 @@ def _mean_columns(rows: list[Row]) -> Iterator[_ColumnOfRows]:
         (Column(name), mean(name.lower())) for name in ("accuracy", "UAR", "ECE", "precision", "recall", "PCC", "RMSE")
     )
     if has_incomplete_coverage(rows):
-        yield Column("coverage", note="share of test frames with every view"), mean("coverage", percent)
+        yield Column("coverage", note=f"share of test {rows[0].axes.scored} with every view"), mean("coverage", percent)
     if len({len(row.seeds) for row in rows}) > 1:
         yield Column("seeds"), lambda row: _number(str(len(row.seeds)), len(row.seeds)) if row.score else Entry("")
     note = "random: the weights of a backbone are not trained"

@@ -145,11 +145,11 @@ def _content_of(page: Path) -> str:
 
 def _metrics(results: RunResults) -> list[str]:
     """Return what the metric of each task is, a sentence each."""
-    tasks = {row.task.metric_name: row.task for row in results.rows}.values()
+    tasks = {row.task.metric_name: (row.task, row.axes.scored) for row in results.rows}.values()
     return [
-        f"{capital(task.metric_name)}: mean over {task.parts} of the {task.score} of all test frames, "
+        f"{capital(task.metric_name)}: mean over {task.parts} of the {task.score} of all test {scored}, "
         f"from {task.least:g} to 1."
-        for task in tasks
+        for task, scored in tasks
     ]
 
 
@@ -178,6 +178,7 @@ def _page(results: RunResults, data: RunData, content: str, *, with_pictures: bo
         "pictures": _pictures(results, data, left_out) if with_pictures else [],
         "left_out": left_out + ([] if with_pictures else ["pictures of frames: switched off"]),
         "coverage": _coverage(results, names),
+        "scored": next((row.axes.scored for row in results.rows), ""),
         "failures": _failures(cells)[:_SHOWN_FAILURES],
         "states": {state: n for state in ("done", "failed", "planned") if (n := _count(cells, state))},
         "origins": origins(results.grid),
@@ -238,7 +239,7 @@ def _failures(cells: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 
 def _coverage(results: RunResults, names: RowNames) -> list[tuple[str, str, str, str]]:
-    """Return by set of views: its name, frames, frames with every view, imputed frames without any view."""
+    """Return by set of views: its name, what is scored, how many have every view, how many without any are imputed."""
     found: dict[tuple[str, ...], tuple[str, str, str, str]] = {}
     shown = [*varying((row.axes for row in results.rows), ("dataset", "extractor")), "views"]
     for row in results.rows:

@@ -249,3 +249,14 @@ def test_a_page_without_charts_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert "<svg" not in text
     assert "<figcaption>" in text
     assert line.removeprefix("not on the page: ") in text
+
+
+def test_of_clips_the_page_and_a_comparison_speak_of_clips(tmp_path: Path) -> None:
+    rows = [Toy({"fusion": name, "labels": "clip"}, drawn(skill, seeds=2)) for name, skill in (("a", 0.6), ("b", 0.5))]
+    results = write_folder(tmp_path, rows)
+    text, _ = page_of(results)
+    assert "of all test clips, from 0 to 1." in text
+    assert "Annotated test clips." in text
+    assert "Share of the clips of each class" in text
+    assert "test frames" not in text
+    assert " clips; seeds" in repr(results.compare("a", "b"))
