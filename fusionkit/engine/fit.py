@@ -261,8 +261,8 @@ class Training:
         rows, windows_of_batches = zip(*self.drawn(), strict=True)
         batches = zip(self.about(rows), windows_of_batches, self._inputs(rows), strict=True)
         with errors_of(f"fusion {self.spec}: training in epoch {epoch}"):
-            for about, windows, (views, present) in batches:
-                self._step(optimizer, Batch(views, present, *about, epoch), windows)
+            for (target, clip, number, row), windows, (views, present) in batches:
+                self._step(optimizer, Batch(views, present, target, clip, number, row, epoch), windows)
         self._require_finite(self.total, epoch)
 
     def _require_finite(self, loss: Tensor, epoch: int, views: Views | None = None) -> None:
