@@ -195,3 +195,12 @@ def test_fusionkit_has_what_the_reference_lists() -> None:
     assert len(own) > 30
     for name in [*fusionkit.__all__, *own]:
         assert name.startswith("_") or name in page, name
+
+
+def test_the_readme_counts_the_components() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\nIncluded: ")[2].partition("`fusionkit")[0]
+    stated = re.findall(r"(\d+)\s+(fusions|smoothers|data sets|backbones|region extractors|tasks)", text)
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    named = {kind: "fusionkit." + kind.replace("data sets", "datasets").split()[-1] for _, kind in stated}
+    assert len(named) == 6
+    assert {kind: int(count) for count, kind in stated} == {kind: len(groups[group]) for kind, group in named.items()}
