@@ -21,7 +21,7 @@ from fusionkit.registry.spec import Spec
 from fusionkit.report.csv_files import weights_text
 from fusionkit.report.failed_checks import failed_check_warnings
 from fusionkit.report.numbers import p_value, percent, share, share_with_interval, signed_with_interval
-from fusionkit.report.row_names import varying
+from fusionkit.report.row_names import RowNames, varying
 from fusionkit.report.significance import few_seeds_warnings, few_units_warnings, has_claims, method
 from fusionkit.report.versions import version_warnings
 
@@ -194,18 +194,19 @@ def _options(recipe: str) -> dict[str, Any]:
 
 
 def _test_data(rows: list[Row]) -> str:
-    """Return the size of the test data, of each data set if they differ."""
+    """Return the size of the test data, of each data set and task if they differ."""
     datasets: dict[str, dict[str, None]] = {}
+    names = RowNames(rows)
     for row in rows:
         assert row.score is not None
         units = f"{row.score.n_units:,} units (subjects or videos)"
         counts = f"{units}, {row.means['n_clips']:,.0f} clips"
         if row.axes.labels == "frame":
             counts += f", {row.means['n_frames']:,.0f} frames"
-        datasets.setdefault(counts, {}).setdefault(row.axes.dataset)
+        datasets.setdefault(counts, {}).setdefault(names.data(row.axes))
     if len(datasets) == 1:
         return f"test: {next(iter(datasets))}"
-    return "test: " + "; ".join(f"{', '.join(names)}: {counts}" for counts, names in datasets.items())
+    return "test: " + "; ".join(f"{' and '.join(found)}: {counts}" for counts, found in datasets.items())
 
 
 def _few_steps_warnings(rows: Iterable[Row]) -> list[str]:
