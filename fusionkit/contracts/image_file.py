@@ -37,10 +37,10 @@ _NOTES = frozenset(  # endings of files that lie beside images and are none
 )
 _HEIF_HINT = "pip install 'fusionkit[heif]'"
 
-_JPEG_END = b"\xff\xd9"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I"}
-_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")  # read by OpenCV
+_STARTS = (_JPEG_START, b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*")  # read by OpenCV
 _PILLOW_STARTS = (b"GIF87a", b"GIF89a", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _PILLOW_FORMATS = ("GIF", "AVIF", "JPEG2000", "PPM")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
@@ -102,8 +102,11 @@ def decoded(data: bytes, where: str) -> np.ndarray:
     if _needs_pillow(data):
         return _read_by_pillow(data, where)
     # IMREAD_UNCHANGED would ignore the orientation; without ANYDEPTH, 16 bits are truncated or rounded, by format.
+    # Only JPEG is decoded to RGB: OpenCV leaves TIFF of 16 bits as BGR.
+    jpeg = data.startswith(_JPEG_START)
+    channels = cv2.IMREAD_COLOR_RGB if jpeg else cv2.IMREAD_COLOR
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), channels | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         image = None
     if image is None:
@@ -112,7 +115,7 @@ def decoded(data: bytes, where: str) -> np.ndarray:
         raise DataError(f"{where} holds {image.dtype} pixels; a frame has 8 or 16 bits without a sign")
     if image.dtype == np.uint16:
         image = cv2.convertScaleAbs(image, alpha=255 / 65535)
-    rgb: np.ndarray = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    rgb: np.ndarray = image if jpeg else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return rgb
 
 
@@ -220,7 +223,7 @@ def claimed_pixels(data: bytes) -> int | None:
     structure of Windows (BMP).
     """
     try:
-        if data.startswith(b"\xff\xd8"):
+        if data.startswith(_JPEG_START):
             return _jpeg(data)
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(data)
@@ -276,7 +279,7 @@ def _jpeg(data: bytes) -> int | None:
     while (at := data.find(b"\xff", at)) >= 0:
         marker = data[at + 1]
         if marker == 0xDA:  # the scan. It never contains an end marker; a thumbnail before it does
-            return pixels if data.find(_JPEG_END, at) >= 0 else None
+            return pixels if data.rfind(_JPEG_END, at) >= 0 else None
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # markers without a length
             at += 1 if marker == 0xFF else 2
             continue
