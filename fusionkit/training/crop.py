@@ -87,7 +87,7 @@ def resize(image: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.n
 
     top, left, height, width = box
     # With a batch of one and the channels last, torch neither unpacks the pixels nor packs them again.
-    part = np.require(image[None, top : top + height, left : left + width], requirements=["C", "W"])
+    part = image[None, top : top + height, left : left + width].copy()
     pixels = torch.from_numpy(part).permute(0, 3, 1, 2)
     resized = interpolate(pixels, (size, size), mode="bicubic", antialias=True)
     found: np.ndarray = resized[0].permute(1, 2, 0).numpy()
