@@ -277,11 +277,14 @@ class Training:
             drawn.pop()  # batch normalisation cannot learn from one row
         return drawn
 
-    def about(self, drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    def about(self, drawn: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield labels, clips, frame numbers and rows of the frames of each batch, read for all batches together."""
         frames, sizes = torch.cat(list(drawn)).to(self.device), [len(rows) for rows in drawn]
-        of_frames = (self.target, self.clip, self.number, self.row)
-        return zip(*(torch.split(value.index_select(0, frames), sizes) for value in of_frames), strict=True)
+
+        def of_batches(value: Tensor) -> Sequence[Tensor]:
+            return torch.split(value.index_select(0, frames), sizes)
+
+        return zip(*map(of_batches, (self.target, self.clip, self.number, self.row)), strict=True)
 
     def _drawn(self) -> list[tuple[Tensor, Windows | None]]:
         if self.fusion.needs != "clip":

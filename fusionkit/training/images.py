@@ -276,7 +276,7 @@ class ImageFiles(Images):
 
     def read(self, index: int) -> np.ndarray | None:
         """Read a file like every data set: :func:`fusionkit.contracts.image_file.load_image`."""
-        return read_image(self.root / self.names[index])
+        return read_image(os.path.join(self.root, self.names[index]))  # noqa: PTH118  (five times faster than Path)
 
     def where(self, index: int) -> str:
         """Return the path."""
