@@ -295,10 +295,10 @@ def test_files_of_another_version_raise_one_line(tmp_path: Path, monkeypatch: py
     benched(tmp_path / "run", seeds=1)
     read = RunFolder.read_head
 
-    def of_an_earlier_version(folder: RunFolder, head: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        info, state = read(folder, head)
+    def of_an_earlier_version(folder: RunFolder, head: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        state, info = read(folder, head)
         del info["record"]["tasks"]
-        return info, state
+        return state, info
 
     monkeypatch.setattr(RunFolder, "read_head", of_an_earlier_version)
     with pytest.raises(
