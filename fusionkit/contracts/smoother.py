@@ -24,11 +24,15 @@ class Clip:
             may be empty. Another stream of the clip can be found by it in a file.
         number: (T,) int64, ascending; gaps are gaps in time.
         rate: frames per second, above 0; None if unknown, as for images in folders.
+        embeddings: (T, D) float64, the scaled embeddings of all views side by side, main view first, for a smoother
+            with ``needs_embeddings``; else None. Tokens and maps are averaged over their places, and a missing view
+            holds its training mean.
     """
 
     name: str
     number: np.ndarray
     rate: float | None = None
+    embeddings: np.ndarray | None = None
 
 
 class Stream:
@@ -82,6 +86,8 @@ class Smoother(Component, ABC):
     Attributes:
         causal: whether the result at a frame uses no later frame.
         needs: input of :meth:`smooth`: class probabilities, logits or embeddings.
+        needs_embeddings: whether its clip has embeddings, beside the predictions that it smooths. Such a smoother
+            cannot smooth frame by frame.
         hard: whether the result is one-hot: a decision, not a probability. An option may set it for an instance.
         discrete: whether it decides for classes; not for tasks of values.
         needs_rate: whether it cannot smooth a clip of unknown rate, unless it is one frame. An option may set it for an
@@ -95,6 +101,7 @@ class Smoother(Component, ABC):
     kind: ClassVar[str] = "smoother"
     causal: ClassVar[bool] = False
     needs: ClassVar[Literal["probs", "logits", "embeddings"]] = "probs"
+    needs_embeddings: ClassVar[bool] = False
     hard: bool = False
     discrete: ClassVar[bool] = False
     needs_rate: bool = False
@@ -109,6 +116,11 @@ class Smoother(Component, ABC):
         clip or learns, or whose number is unknown.
         """
         return None
+
+    @classmethod
+    def reads_embeddings(cls) -> bool:
+        """Return whether it needs embeddings, as its input or beside it."""
+        return cls.needs == "embeddings" or cls.needs_embeddings
 
     def fit(self, clips: Sequence[tuple[np.ndarray, Any]], labels: Sequence[np.ndarray], seed: int) -> None:
         """Learn from dev clips (training logits are overfitted). All arrays are read-only. Default: do nothing.
@@ -180,7 +192,8 @@ class Smoother(Component, ABC):
 
     def clip_argument(self, clip: Clip) -> Clip | np.ndarray:
         """Return the second argument of :meth:`smooth`, read-only: the clip or its frame numbers, as it asks."""
-        clip = replace(clip, number=read_only(clip.number))
+        embeddings = None if clip.embeddings is None else read_only(clip.embeddings)
+        clip = replace(clip, number=read_only(clip.number), embeddings=embeddings)
         return clip if asks_for(type(self).smooth, "clip") else clip.number
 
     def __call__(self, x: np.ndarray, clip: Clip | np.ndarray) -> np.ndarray:
@@ -194,14 +207,16 @@ class Smoother(Component, ABC):
             (T, C) float64; rows are probabilities.
 
         Raises:
-            DataError: if it needs the rate of the clip, which is unknown.
+            DataError: if it needs the rate or the embeddings of the clip, which are unknown.
             PluginError: if the smoother fails, or its result has another shape, is not finite, is negative, or has a
                 row that sums to zero.
         """
         clip = clip if isinstance(clip, Clip) else Clip("", clip)
+        of = f"of clip {clip.name!r}" if clip.name else "of the clip"
         if self.needs_rate and clip.rate is None and len(x) > 1:
-            of = f"clip {clip.name!r}" if clip.name else "the clip"
-            raise DataError(f"smoother {type(self).__name__} needs the frames per second of {of}, which are unknown")
+            raise DataError(f"smoother {type(self).__name__} needs the frames per second {of}, which are unknown")
+        if self.needs_embeddings and clip.embeddings is None:
+            raise DataError(f"smoother {type(self).__name__} needs the embeddings {of}, which are unknown")
         with errors_of(f"smoother {type(self).__name__}"):
             weights = self.smooth(read_only(x), self.clip_argument(clip))
         return self.rows_to_one(weights, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from fusionkit.contracts.dataset import FrameTable
 from fusionkit.contracts.inputs import errors_of, read_only
 from fusionkit.contracts.smoother import Clip, Smoother, Stream
 from fusionkit.contracts.task import Task
-from fusionkit.engine.features import FrameFeatures, clip_edges
+from fusionkit.engine.features import FeaturesInMemory, FrameFeatures, clip_edges
 from fusionkit.errors import PluginError
 from fusionkit.registry import SMOOTHERS
 from fusionkit.registry.spec import Spec
@@ -36,7 +37,28 @@ class ConcatenatedViews:
         return sum(math.prod(shape[1:]) for shape in self.features.shapes.values())
 
 
-Input = np.ndarray | ConcatenatedViews
+class PredictionsAndEmbeddings:
+    """Predictions of n frames with their embeddings, (n, sum of C_k and D_v) float64; read as they are indexed."""
+
+    def __init__(self, predictions: np.ndarray, features: FrameFeatures) -> None:
+        self.predictions, self.features = predictions, features
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.hstack([self.predictions[rows], mean_places(self.features.take(rows))])
+
+    @property
+    def width(self) -> int:
+        """Sum of C_k and D_v."""
+        return sum(shape[-1] for shape in (self.predictions.shape, *self.features.shapes.values()))
+
+
+def mean_places(features: FeaturesInMemory) -> np.ndarray:
+    """Return the views of n frames side by side, (n, sum of D_v) float64; tokens and maps are averaged over places."""
+    views = features.views.values()
+    return np.hstack([view.reshape(len(view), -1, view.shape[-1]).mean(1) for view in views], dtype=np.float64)
+
+
+Input = np.ndarray | ConcatenatedViews | PredictionsAndEmbeddings
 
 
 class TaskSmoother:
@@ -71,14 +93,32 @@ class TaskSmoother:
         """Whether the smoother learns."""
         return self.members[0].fitted
 
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether its input has embeddings after the predictions."""
+        return self.members[0].needs_embeddings
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether it needs embeddings."""
+        return self.members[0].reads_embeddings()
+
     def input(self, outputs: np.ndarray) -> np.ndarray:
         """Return the logits or probabilities (n, sum of C_k) float64 of all distributions, from outputs (n, O)."""
         found = self.task.distributions(outputs)
         return np.concatenate([softmax(each) if self.needs == "probs" else each for each in found], 1, dtype=np.float64)
 
     def __call__(self, x: np.ndarray, clip: Clip | np.ndarray) -> np.ndarray:
-        """Smooth one clip: input (T, sum of C_k) or embeddings (T, D) to predictions (T, O)."""
+        """Smooth one clip: input (T, sum of C_k) or embeddings (T, D), or both, to predictions (T, O)."""
+        x, clip = self._divided(x, clip if isinstance(clip, Clip) else Clip("", clip))
         return self.joined([member(own, clip) for member, own in self.each(x)])
+
+    def _divided(self, x: np.ndarray, clip: Clip) -> tuple[np.ndarray, Clip]:
+        """Return the input without embeddings beside the predictions, and the clip with them."""
+        if not self.needs_embeddings:
+            return x, clip
+        end = self._edges[-1]
+        return np.ascontiguousarray(x[:, :end]), replace(clip, embeddings=np.ascontiguousarray(x[:, end:]))
 
     def each(self, x: np.ndarray) -> Iterator[tuple[Smoother, np.ndarray]]:
         """Yield each smoother with its part of an input (..., sum of C_k), or with the embeddings (..., D)."""
@@ -102,6 +142,7 @@ class TaskSmoother:
     def fit(self, clips: Sequence[tuple[np.ndarray, Clip]], values: Sequence[np.ndarray], seed: int) -> None:
         """Fit each smoother; arguments as of :meth:`Smoother.fit`, with labels (T, ...) of the task."""
         labels = [self.task.class_labels(each) for each in values]
+        clips = [self._divided(x, clip) for x, clip in clips]
         parts = [[own for _, own in self.each(x)] for x, _ in clips]
         for index, member in enumerate(self.members):
             own = [
@@ -229,10 +270,13 @@ def _clip(table: FrameTable, rows: np.ndarray) -> Clip:
 
 
 def smoother_input(smoother: TaskSmoother, outputs: np.ndarray, embeddings: FrameFeatures | None) -> Input:
-    """Return the input that the smoother needs, float64: (n, sum of C_k) of outputs (n, O), or (n, D) embeddings."""
+    """Return the input that the smoother needs, float64: (n, sum of C_k) of outputs (n, O), (n, D) embeddings, both."""
     if smoother.needs == "embeddings":
         assert embeddings is not None
         return ConcatenatedViews(embeddings)
+    if smoother.needs_embeddings:
+        assert embeddings is not None
+        return PredictionsAndEmbeddings(smoother.input(outputs), embeddings)
     return smoother.input(outputs)
 
 

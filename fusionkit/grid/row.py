@@ -13,7 +13,7 @@ from fusionkit.engine.features import FoldFeatures, FrameFeatures, load_clip_fea
 from fusionkit.engine.fold import FoldData
 from fusionkit.engine.restore import check_restored_smoother, leading_frames, restored_smoother
 from fusionkit.engine.score import score, truth_of
-from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, fit_smoother, smooth, smoother_input, unsmoothed
+from fusionkit.engine.smooth import TaskSmoother, fit_smoother, smooth, smoother_input, unsmoothed
 from fusionkit.errors import CellError
 from fusionkit.grid.folder import RunFolder, StoredLogits
 from fusionkit.grid.memory import GIB
@@ -255,7 +255,7 @@ class RowScorer:
             return smoother
         seen = ~np.isnan(logits.dev[:, 0])
         x = smoother_input(smoother, logits.dev, self._embeddings(smoother, fold_data, "dev"))
-        if isinstance(x, ConcatenatedViews) and (size := int(seen.sum()) * x.width * 8) > self.memory:
+        if not isinstance(x, np.ndarray) and (size := int(seen.sum()) * x.width * 8) > self.memory:
             raise CellError(
                 f"smoother {self.row.smoother} is fitted on all dev clips at once: their embeddings need "
                 f"{size / GIB:.1f} GiB, above the limit of {self.memory / GIB:.1f} GiB",
@@ -273,7 +273,7 @@ class RowScorer:
 
     def _embeddings(self, smoother: TaskSmoother, fold_data: FoldData, part: str) -> FrameFeatures | None:
         """Features of dev or test, if the smoother needs embeddings."""
-        if smoother.needs != "embeddings":
+        if not smoother.reads_embeddings:
             return None
         name = fold_data.fold.name
         if name not in self._features:

@@ -203,7 +203,7 @@ class _Run:
         return [
             row.heads[0]
             for row in self.plan.rows
-            if SMOOTHERS.get(row.smoother.name).needs == "embeddings"
+            if SMOOTHERS.get(row.smoother.name).reads_embeddings()
             and any(self.folder.read_cell(row.cell_id(head)) is None for head in row.heads)
         ]
 

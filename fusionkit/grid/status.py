@@ -186,7 +186,7 @@ class _Inspection:
         smoothed = {
             embedding.key
             for cell in cells
-            if cell.status.runs and SMOOTHERS.get(cell.row.smoother.name).needs == "embeddings"
+            if cell.status.runs and SMOOTHERS.get(cell.row.smoother.name).reads_embeddings()
             for embedding in cell.head.embeddings.values()
         }
         for key, (embedding, source) in found.items():

@@ -435,6 +435,11 @@ def require_frames(predictor: Predictor, what: str) -> None:
 def require_causal(predictor: Predictor) -> None:
     """Raise :class:`ConfigError`, with what to choose instead, if fusion or smoother of a cell uses later frames."""
     require_frames(predictor, "streamed")
+    if predictor.heads[0].smoother.needs_embeddings:
+        raise ConfigError(
+            f"{predictor.name} cannot be streamed: its smoother needs embeddings beside predictions",
+            hint=f"choose a row with a causal smoother: {', '.join(causal_smoothers())}",
+        )
     if part := predictor.heads[0].later_frames:
         choice = "fusion" if part == "fusion" else f"smoother: {', '.join(causal_smoothers())}"
         raise ConfigError(

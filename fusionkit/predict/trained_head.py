@@ -20,7 +20,7 @@ from fusionkit.engine.features import (
     Timeline,
     clip_edges,
 )
-from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, smooth, smoother_input
+from fusionkit.engine.smooth import ConcatenatedViews, TaskSmoother, mean_places, smooth, smoother_input
 from fusionkit.engine.windows import streamed_start
 from fusionkit.registry.spec import Spec
 
@@ -81,14 +81,19 @@ class TrainedHead(ABC):
 
         Returns:
             (n, C) float32 logits; or, for a smoother of embeddings, (n, D) float32 features, and for a fusion over time
-            (n, V + D), presence before features. Rows of NaN for frames without any view.
+            (n, V + D), presence before features. For a smoother of predictions and embeddings, (n, D) features follow.
+            Rows of NaN for frames without any view.
         """
         features = views.features(self.scaling)
         if self.smoother.needs == "embeddings":
             found = ConcatenatedViews(features)[np.arange(len(features.seen))].astype(np.float32)
             found[~features.seen] = np.nan
             return found
-        return self._outputs(features)
+        outputs = self._outputs(features)
+        if self.smoother.needs_embeddings:
+            every = features.take(np.arange(len(features.seen)))
+            outputs = np.hstack([outputs, mean_places(every)]).astype(np.float32)
+        return outputs
 
     def smooth_outputs(self, outputs: np.ndarray, table: FrameTable, impute: str) -> np.ndarray:
         """Return the probabilities of :meth:`predict_proba` from the result of :meth:`outputs`."""
@@ -120,7 +125,11 @@ class TrainedHead(ABC):
         """Return the input of the smoother, (n, sum of C_k) or (n, D) float64, from the result of :meth:`outputs`."""
         if self.smoother.needs == "embeddings":
             return outputs.astype(np.float64)
-        return self.smoother.input(self._logits_of_outputs(outputs, timeline))
+        if not self.smoother.needs_embeddings:
+            return self.smoother.input(self._logits_of_outputs(outputs, timeline))
+        width = sum(len(item.mean) for item in self.scaling.values())
+        own, embeddings = np.split(outputs, [-width], axis=1)
+        return np.hstack([self.smoother.input(self._logits_of_outputs(own, timeline)), embeddings])
 
     # -- of which one with a fusion over time differs --------------------------------------------------------------
 

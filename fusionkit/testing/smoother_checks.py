@@ -162,7 +162,19 @@ def rate_may_be_unknown(subject: Subject) -> None:
     if smoother.needs_rate:
         raise Skipped("it needs the rate")
     x, numbers = _clip(smoother)
-    smoother(x, Clip("clip", numbers))
+    smoother(x, Clip("clip", numbers, embeddings=_embeddings(len(x))))
+
+
+@CHECKS.check
+def embeddings_have_an_effect(subject: Subject) -> None:
+    """If ``needs_embeddings`` is True, other embeddings of the clip change the result; ``smooth`` gets the clip."""
+    smoother = _ready(subject)
+    if not smoother.needs_embeddings:
+        raise Skipped("it needs none")
+    x, numbers = _clip(smoother)
+    results = [_result(smoother, x, numbers, _embeddings(len(x), seed)) for seed in range(4)]
+    different = not all(is_close(each, results[0]) for each in results)
+    require(different, "smooth(): needs_embeddings = True, but the embeddings of the clip have no effect")
 
 
 @CHECKS.check
@@ -329,7 +341,7 @@ def _require_centred_pulse(smoother: Smoother) -> None:
         inside = slice((length - width) // 2, (length + width) // 2)
         certain[inside, :2] = certain[inside, 1::-1]
         x = np.log(certain) if smoother.needs == "logits" else certain
-        found = _result(smoother, x, _numbers(length))[:, 1]
+        found = _result(smoother, x, _numbers(length), np.zeros((length, 3)))[:, 1]
         response = np.abs(found - found[0])
         response[response < 1e-3 * response.max()] = 0
         if response.sum() < 0.05:
@@ -385,6 +397,8 @@ def _learner(subject: Subject) -> Smoother:
 
 def _causal(subject: Subject) -> Smoother:
     smoother = _ready(subject)
+    if smoother.needs_embeddings:
+        raise Skipped("it needs the embeddings of the clip")
     if not smoother.causal:
         raise Skipped("it uses later frames")
     return smoother
@@ -394,8 +408,15 @@ def _smoothed(smoother: Smoother) -> np.ndarray:
     return _result(smoother, *_clip(smoother, gaps=True))
 
 
-def _result(smoother: Smoother, x: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    return smoother(x, Clip("clip", numbers, _RATE))
+def _result(smoother: Smoother, x: np.ndarray, numbers: np.ndarray, embeddings: np.ndarray | None = None) -> np.ndarray:
+    return smoother(x, Clip("clip", numbers, _RATE, _embeddings(len(x)) if embeddings is None else embeddings))
+
+
+def _embeddings(length: int, seed: int = 6) -> np.ndarray:
+    """Return (T, D) embeddings that change from frame to frame, and now and then at once."""
+    steps = np.random.default_rng(seed).normal(size=(length, 3))
+    steps[1::3] *= 0.2
+    return np.cumsum(steps, axis=0)
 
 
 def _clip(smoother: Smoother, length: int = _LENGTH, *, seed: int = 0, gaps: bool = False) -> Rows:
@@ -438,7 +459,7 @@ def _training(smoother: Smoother) -> tuple[list[tuple[np.ndarray, Any]], list[np
 
 def _argument(smoother: Smoother, numbers: np.ndarray) -> Clip | np.ndarray:
     """Return what :meth:`Smoother.clip_argument` does, writable."""
-    argument = smoother.clip_argument(Clip("clip", numbers, _RATE))
+    argument = smoother.clip_argument(Clip("clip", numbers, _RATE, _embeddings(len(numbers))))
     return replace(argument, number=numbers) if isinstance(argument, Clip) else numbers
 
 

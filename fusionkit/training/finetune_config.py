@@ -315,7 +315,7 @@ class _FinetuneResolver(Resolver):
             (
                 f"{spec} needs stored embeddings, which fine-tuning does not store"
                 for spec in found
-                if SMOOTHERS.get(spec.name).needs == "embeddings"
+                if SMOOTHERS.get(spec.name).reads_embeddings()
             ),
         )
         return found

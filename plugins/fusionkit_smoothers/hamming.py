@@ -33,8 +33,6 @@ class Hamming(WindowSmoother):
 
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (1, 5, 15, 25, 51, 101, 201)}
 
-    examples = ({"width": 5}, {"width": 15}, {"seconds": 0.5})
-
     def __init__(self, width: Count | Literal["clip", "auto"] = "clip", seconds: Positive | None = None) -> None:
         super().__init__(width)
         if seconds is not None and width != "clip":

@@ -77,6 +77,26 @@ def test_a_clip_of_unknown_rate_is_refused_by_name_unless_it_is_one_frame() -> N
     np.testing.assert_allclose(Rated()(X[:1], Clip("a", NUMBERS[:1])), X[:1])
 
 
+class Beside(Smoother):
+    """Adds embeddings."""
+
+    needs_embeddings = True
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        assert clip.embeddings is not None
+        assert not clip.embeddings.flags.writeable
+        return x + clip.embeddings
+
+
+def test_embeddings_beside_the_predictions_are_those_of_the_clip_and_required() -> None:
+    expected = X + X[::-1]
+    found = Beside()(X, Clip("a", NUMBERS, embeddings=X[::-1].copy()))
+    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True))
+    with pytest.raises(DataError, match="smoother Beside needs the embeddings of clip 'a', which are unknown"):
+        Beside()(X, Clip("a", NUMBERS))
+    assert [cls.reads_embeddings() for cls in (Beside, OnEmbeddings, Given)] == [True, True, False]
+
+
 # -- frame by frame ----------------------------------------------------------------------------------------------------
 
 

@@ -220,3 +220,38 @@ def test_frames_that_have_a_result_keep_its_bits() -> None:
 
 def test_a_config_offers_every_method() -> None:
     assert {*_BETWEEN, "prior"} == set(IMPUTE)
+
+
+class Beside(Smoother):
+    """Keeps what it gets."""
+
+    needs_embeddings = True
+    fitted = True
+
+    def fit(self, clips: Any, labels: Any, seed: int) -> None:
+        self.fitted_on = [(x, clip.embeddings) for x, clip in clips]
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        self.smoothed = [*getattr(self, "smoothed", []), (x, clip.embeddings)]
+        return x
+
+
+def test_embeddings_beside_predictions_are_of_the_same_frames_with_views_side_by_side() -> None:
+    frames, outputs = table(3, 2), np.random.default_rng(3).normal(size=(5, 3))
+    views = {
+        "face": np.random.default_rng(4).normal(size=(5, 4)),
+        "eye": np.random.default_rng(5).normal(size=(5, 2, 3, 2)),
+    }
+    features = FeaturesInMemory({name: value.astype(np.float32) for name, value in views.items()}, {})
+    seen = np.array([True, False, True, True, True])
+    smoother = Beside()
+    task_smoother = smoother_of(smoother, 3)
+    x = smoother_input(task_smoother, outputs, features)
+    fit_smoother(task_smoother, frames, seen, x, np.zeros(5, int), 0)
+    found = smooth(task_smoother, frames, seen, x, PRIOR)
+    np.testing.assert_allclose(found[seen], scipy_softmax(outputs, axis=1)[seen], rtol=1e-12)
+    expected = np.hstack([views["face"], views["eye"].mean((1, 2))])
+    for clips_given in (smoother.fitted_on, smoother.smoothed):
+        for (probs, embeddings), rows in zip(clips_given, ([0, 2], [3, 4]), strict=True):
+            np.testing.assert_allclose(probs, scipy_softmax(outputs, axis=1)[rows], rtol=1e-12)
+            np.testing.assert_allclose(embeddings, expected[rows], rtol=1e-5, atol=1e-6)

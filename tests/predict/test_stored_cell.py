@@ -25,6 +25,7 @@ from toy_components import (  # noqa: F401
 
 import fusionkit
 from fusionkit.api import open_predictor
+from fusionkit.engine.features import EmbeddingsInMemory
 from fusionkit.engine.source import open_source
 from fusionkit.errors import ConfigError, DataError, PluginError
 from fusionkit.grid.folder import RunFolder
@@ -319,3 +320,25 @@ def test_the_stored_description_of_a_head_is_reproducible(tmp_path: Path) -> Non
     fold_data = plan.rows[0].heads[0].fold_data
     counts = np.bincount(fold_data.rows.train_label)
     assert info["prior"] == (counts / counts.sum()).tolist()
+
+
+@pytest.mark.parametrize("fusion", ["toy-sum", "gated-gru:width=8,window=4"])
+def test_a_smoother_of_predictions_and_embeddings_predicts_as_in_its_run(tmp_path: Path, fusion: str) -> None:
+    plan = benched(tmp_path / "run", fusions=[fusion], smoothers=["none", "bilateral:sigma=2"], seeds=1)
+    folder = RunFolder(tmp_path / "run")
+    predictor, plain = (fusionkit.load(folder.path, name) for name in ("bilateral", "none"))
+    row = next(row for row in plan.rows if row.smoother.name == "bilateral")
+    data = row.heads[0].fold_data
+    rows = data.rows.test
+    table = data.source.table.take(rows)
+    found = predictor.predict_dataset("toy-blobs", rows)
+    cell = folder.read_cell(row.cell_id(row.heads[0]))
+    assert cell is not None
+    accuracy = (found.probs.argmax(1) == table.label)[table.label >= 0].mean()
+    assert cell.info["measures"]["accuracy"] == pytest.approx(accuracy)
+    assert np.abs(found.probs - plain.predict_dataset("toy-blobs", rows).probs).max() > 1e-3
+    (head,) = predictor.heads
+    outputs = head.outputs(EmbeddingsInMemory(predictor.embed(Blobs().images(rows))))
+    np.testing.assert_allclose(head.smooth_outputs(outputs, table, "nearest"), found.probs, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"cannot be streamed: its smoother needs embeddings beside predictions"):
+        predictor.stream()

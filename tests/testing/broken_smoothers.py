@@ -132,6 +132,10 @@ class ReliesOnTheRate(GoodSmoother):
         return super().smooth(x, clip.number) if clip.rate * 1 > 0 else x
 
 
+class IgnoresEmbeddings(GoodSmoother):
+    needs_embeddings = True
+
+
 class EvenFramesOnly(GoodSmoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         return np.where((frame_numbers % 2 == 0)[:, None], super().smooth(x, frame_numbers), x)
@@ -214,6 +218,7 @@ BROKEN: dict[str, type] = {
     "auto_values_can_be_used": RefusesItsOwnValue,
     "gaps_in_frame_numbers": NoLongGaps,
     "rate_may_be_unknown": ReliesOnTheRate,
+    "embeddings_have_an_effect": IgnoresEmbeddings,
     "shift_of_frame_numbers": EvenFramesOnly,
     "causal_uses_no_later_frame": CausalInNameOnly,
     "frame_by_frame_is_the_clip": StepsOtherwise,

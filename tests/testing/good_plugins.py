@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fusionkit.contracts import (
     Backbone,
     CausalSmoother,
+    Clip,
     ClipFusion,
     Count,
     Extractor,
@@ -195,6 +196,25 @@ class GoodSmoother(Smoother):
     def smooth(self, x: np.ndarray, frame_numbers: np.ndarray) -> np.ndarray:
         half = self.width // 2
         return np.stack([x[np.abs(frame_numbers - number) <= half].mean(0) for number in frame_numbers])
+
+
+class GoodBeside(GoodSmoother):
+    """Mean over neighbouring frames, weighted by how near their embeddings are.
+
+    Args:
+        width: width of the window in frames.
+
+    Reference: a toy.
+    """
+
+    needs_embeddings = True
+
+    def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
+        assert clip.embeddings is not None
+        near = np.abs(clip.number[:, None] - clip.number) <= self.width // 2
+        apart = np.square(clip.embeddings[:, None] - clip.embeddings).sum(2)
+        weights = near * np.exp(-apart)
+        return weights @ x / weights.sum(1, keepdims=True)
 
 
 class GoodHard(Smoother):
@@ -540,7 +560,7 @@ class GoodValues(ValenceArousal):
 
 GOOD = {
     "fusion": (GoodFusion, GoodTokenFusion, GoodMapFusion, GoodLogits, GoodClipFusion, GoodFitted),
-    "smoother": (GoodSmoother, GoodHard, GoodCausal, GoodLearned),
+    "smoother": (GoodSmoother, GoodBeside, GoodHard, GoodCausal, GoodLearned),
     "extractor": (GoodExtractor, GoodDetector),
     "backbone": (GoodBackbone, GoodMaps, GoodNetwork, GoodExport),
     "dataset": (GoodDataset, GoodEmbeddings),

@@ -108,7 +108,7 @@ def export_cell(run: RunFolder, text: str, out: Path) -> ExportedCell:
     if not predictor.task.exclusive:
         raise ConfigError(f"{predictor.name} does not predict one class: only such rows can be exported")
     smoother = predictor.heads[0].smoother.members[0]
-    if smoother.needs == "embeddings":
+    if smoother.reads_embeddings():
         raise PluginError(
             f"{predictor.name} cannot be exported: its smoother needs embeddings, which the model does not give",
             hint="choose a row with another smoother",

@@ -122,7 +122,7 @@ def _timelines(results: RunResults, cell: StoredCell, fold_data: FoldData) -> It
 
 def _smoother(task: Task, cell: StoredCell) -> TaskSmoother:
     smoother = TaskSmoother.of(task, Spec.parse(cell.info["smoother"]))
-    if smoother.needs == "embeddings":
+    if smoother.reads_embeddings:
         raise FusionKitError("the smoother needs embeddings, which are not in the run folder")
     if smoother.fitted:
         if cell.smoother is None:

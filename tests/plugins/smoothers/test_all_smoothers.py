@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from toy_clips import Clip, logit_clips, probability_clips, sticky_clips
 
+from fusionkit.contracts import Clip as Whole
 from fusionkit.contracts import Smoother
 from fusionkit.errors import ConfigError, FusionKitError, PluginError
 from fusionkit.registry import SMOOTHERS
@@ -49,7 +50,7 @@ CASES = [
     pytest.param(name, options, id=f"{name}-{number}")
     for name in NAMES
     for number, options in enumerate(component(name).examples)
-    if not component(name)(**options).needs_rate  # seconds are compared with frames in test_windows
+    if not component(name).needs_embeddings  # compared in test_windows
 ]
 CAUSAL_CASES = [case for case in CASES if case.values[0] in CAUSAL]
 FITTED_CASES = [case for case in CASES if case.values[0] in FITTED]
@@ -294,14 +295,15 @@ def test_candidates_for_auto_rise_from_one_that_changes_nothing(name: str) -> No
     cls = component(name)
     x = np.random.default_rng(0).dirichlet(np.ones(3), size=30)
     x = np.log(x) if cls.needs == "logits" else x
+    clip = Whole("a", np.arange(30), embeddings=np.zeros((30, 1)))
     for option, candidates in cls.auto.items():
         assert list(candidates) == sorted(set(candidates))
         assert [getattr(cls(**{option: value}), option) for value in candidates] == list(candidates)
-        mildest = cls(**{option: candidates[0]})(x, np.arange(30))
+        mildest = cls(**{option: candidates[0]})(x, clip)
         expected = np.eye(3)[x.argmax(1)] if cls.hard else plain(name, x)
         np.testing.assert_allclose(mildest, expected, rtol=1e-15)
         with pytest.raises(PluginError, match=f"{option} = 'auto' has not been chosen"):
-            cls(**{option: "auto"})(x, np.arange(30))
+            cls(**{option: "auto"})(x, clip)
 
 
 @pytest.mark.parametrize(

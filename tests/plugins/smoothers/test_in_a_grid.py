@@ -14,7 +14,14 @@ from fusionkit.registry.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("toy_house")
 SPECS = [
-    *("median:width=auto", "gaussian:sigma=auto", "hamming:width=5", "savitzky-golay:width=7", "mode:width=5"),
+    *(
+        "median:width=auto",
+        "bilateral:sigma=auto",
+        "gaussian:sigma=auto",
+        "hamming:width=5",
+        "savitzky-golay:width=7",
+        "mode:width=5",
+    ),
     *("exponential:half_life=auto", "kalman:noise=auto", "kalman-filter:noise=auto"),
     *("hmm", "hmm:decode=viterbi", "hmm-filter", "tcn:channels=4,layers=2,epochs=2"),
 ]

@@ -21,6 +21,7 @@ from fusionkit.contracts import Smoother
 from fusionkit.errors import ConfigError
 from fusionkit_emotic.window import Window
 from fusionkit_smoothers import time_grid
+from fusionkit_smoothers.bilateral import Bilateral
 from fusionkit_smoothers.gaussian import Gaussian
 from fusionkit_smoothers.hamming import Hamming
 from fusionkit_smoothers.median import Median
@@ -245,3 +246,34 @@ def test_a_window_in_seconds_is_the_nearest_odd_number_of_frames(rate: float, wi
 def test_a_width_in_frames_and_in_seconds_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match=r"options width = 5 and seconds = 0\.5 exclude each other"):
         Hamming(5, 0.5)
+
+
+@pytest.mark.parametrize(("sigma", "contrast"), [(1.0, 0.5), (3.0, 0.2), (100.0, 2.0)])
+def test_bilateral_weighs_by_time_and_by_embeddings(sigma: float, contrast: float) -> None:
+    x, numbers = FULL[:300], LOST[:300]
+    embeddings = np.cumsum(np.random.default_rng(2).normal(size=(300, 5)), axis=0)
+    apart = np.array([[sum((one - other) ** 2) for other in embeddings] for one in embeddings])
+    expected = np.empty_like(x)
+    for row, number in enumerate(numbers.tolist()):
+        weights = np.zeros(300)
+        for other in near(numbers, number, int(4 * sigma + 0.5)):
+            time = exp(-((numbers[other] - number) ** 2) / (2 * sigma**2))
+            weights[other] = time * exp(-apart[row, other] / (2 * contrast**2 * apart.mean()))
+        expected[row] = weights @ x / weights.sum()
+    found = Bilateral(sigma, contrast)(x, Whole("a", numbers, embeddings=embeddings))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def test_bilateral_is_the_gaussian_where_all_frames_look_alike() -> None:
+    x, numbers = FULL[:300], LOST[:300]
+    clip = Whole("a", numbers, embeddings=np.ones((300, 4)))
+    np.testing.assert_allclose(Bilateral(3)(x, clip), Gaussian(3)(x, numbers), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Bilateral()(x, clip), Gaussian()(x, numbers), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(Bilateral(0)(x, clip), Gaussian(0)(x, numbers))
+
+
+def test_bilateral_keeps_the_edge_at_a_change_of_the_views() -> None:
+    x = np.repeat([[0.9, 0.1], [0.1, 0.9]], 20, axis=0)
+    clip = Whole("a", np.arange(40), embeddings=np.repeat([[0.0], [1.0]], 20, axis=0))
+    assert Bilateral(6, 0.2)(x, clip)[19, 0] > 0.89
+    assert Gaussian(6)(x, clip.number)[19, 0] < 0.6
