@@ -63,7 +63,7 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
 
     Raises:
         ConfigError: if the text matches no row or several, or a weights file is missing.
-        DataError: if no cell of the row is finished, a weights file has changed, or an earlier version wrote the files.
+        DataError: if no cell of the row is finished, or a weights file has changed.
         PluginError: if a component is not registered, or does not accept its stored state.
     """
     if impute not in (None, *IMPUTE):
@@ -71,16 +71,6 @@ def open_cell(folder: RunFolder, text: str, device: str, impute: str | None = No
         raise ConfigError(f"option impute = {impute!r} must be one of: {', '.join(IMPUTE)}{near}")
     grid = folder.grid()
     match = find_row(grid, text)
-    try:
-        return _predictor(folder, match, device, impute)
-    except KeyError as error:
-        problem = (
-            f"{match.name} in {folder.path} was trained by another version of fusionkit: its files name no {error}"
-        )
-        raise DataError(problem, hint="run its grid again in another folder") from error
-
-
-def _predictor(folder: RunFolder, match: RowMatch, device: str, impute: str | None) -> Predictor:
     stored, notes = _read(folder, match)
     first = stored[0]
     _check_registered(first)

@@ -292,22 +292,6 @@ def test_a_folder_or_cell_that_cannot_be_used_raises_one_line(tmp_path: Path) ->
         fusionkit.load(tmp_path / "run", "toy-sum")
 
 
-def test_files_of_another_version_raise_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    benched(tmp_path / "run", seeds=1)
-    read = RunFolder.read_head
-
-    def of_an_earlier_version(folder: RunFolder, head: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        state, info = read(folder, head)
-        del info["record"]["tasks"]
-        return state, info
-
-    monkeypatch.setattr(RunFolder, "read_head", of_an_earlier_version)
-    with pytest.raises(
-        DataError, match=r"was trained by another version of fusionkit: its files name no 'tasks' \(run"
-    ):
-        fusionkit.load(tmp_path / "run", "toy-sum")
-
-
 def test_the_stored_description_of_a_head_is_reproducible(tmp_path: Path) -> None:
     plan = benched(tmp_path / "one", seeds=1)
     benched(tmp_path / "two", seeds=1)
