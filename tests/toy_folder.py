@@ -11,9 +11,9 @@ from unittest import mock
 import numpy as np
 
 from fusionkit.engine.score import Score
-from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.folder import GRID_SCHEMA, RunFolder
 from fusionkit.report.run import Results
-from fusionkit.storage.artifact import SCHEMA, write_file
+from fusionkit.storage.artifact import write_file
 from fusionkit.storage.identity import digest
 
 AXES = {
@@ -52,7 +52,7 @@ def write_folder(path: Path, rows: Sequence[Toy]) -> Results:
     with mock.patch("os.fsync"):  # nothing here must outlast a power cut
         records = [_write_row(folder, toy) for toy in rows]
     grid = {
-        "schema": SCHEMA,
+        "schema": GRID_SCHEMA,
         "protocol": "toy",
         "data": [],
         "grids": [],

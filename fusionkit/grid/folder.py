@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fusionkit.engine.fit import Head
     from fusionkit.grid.plan import HeadWork, Plan, RowPlan
 
+GRID_SCHEMA = 2  # of grid.json with heads and cells; raised when a version cannot read what another has written
 _LOGITS = ("dev_logits.npy", "test_logits.npy", "test_complete.npy", "head.json")
 _COPY = "grid.copy.json"
 _SMOOTHER = "smoother.safetensors"
@@ -157,7 +158,7 @@ class RunFolder:
         self, plan: Plan, provenance: dict[str, Any], failed_checks: Mapping[str, list[dict[str, Any]]]
     ) -> None:
         grid = self.check(plan) or {
-            "schema": SCHEMA,
+            "schema": GRID_SCHEMA,
             "protocol": plan.protocol,
             "data": plan.data,
             "impute": plan.grid.impute,
@@ -366,8 +367,12 @@ def _sealed_grid(file: Path) -> dict[str, Any]:
         schema, seal = grid["schema"], grid.pop("seal", "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _DamagedError(f"{file} is not a grid of fusionkit, or is damaged", hint=_RECOVERY) from error
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise DataError(f"{file} was written by a later fusionkit (schema {schema}; this one reads {SCHEMA})")
+    if isinstance(schema, int) and schema != GRID_SCHEMA:
+        other = "a later" if schema > GRID_SCHEMA else "an earlier"
+        raise DataError(
+            f"{file} was written by {other} fusionkit (schema {schema}; this one reads {GRID_SCHEMA})",
+            hint="run its grids into another folder",
+        )
     if seal != digest(grid):
         raise _DamagedError(f"{file} is damaged: its checksum differs", hint=_RECOVERY)
     return grid

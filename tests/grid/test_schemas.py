@@ -1,4 +1,4 @@
-"""What a later version of fusionkit has stored is refused in one line; what an earlier one stored is read."""
+"""What a later version of fusionkit has stored is refused in one line, and so is a grid of an earlier one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fusionkit.cli import app
 from fusionkit.errors import DataError
-from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.folder import GRID_SCHEMA, RunFolder
 from fusionkit.storage import artifact
 from fusionkit.storage.artifact import MARKER, SCHEMA, read_artifact, read_meta, write_artifact
 from fusionkit.storage.cache_folder import cache_folder
@@ -65,7 +65,7 @@ def shard(path: Path) -> Path:
 def test_every_stored_file_says_its_schema(path: Path) -> None:
     for stored in (head(path), cell(path), rows(path), shard(path)):
         assert json.loads((stored / MARKER).read_text(encoding="utf-8"))["schema"] == SCHEMA
-    assert grid_of(path)["schema"] == SCHEMA
+    assert grid_of(path)["schema"] == GRID_SCHEMA
     folder = RunFolder(path)
     folder.write_failure("x", "it broke", "")
     assert json.loads((path / "failures" / "x.json").read_text(encoding="utf-8"))["schema"] == SCHEMA
@@ -94,12 +94,16 @@ def test_a_later_artefact_is_refused_in_one_line(
     assert "Traceback" not in result.output
 
 
-def test_a_later_grid_is_refused_in_one_line(path: Path) -> None:
-    sealed(path, SCHEMA + 1)
-    for words in (["bench", *WORDS, "--seeds", "1"], ["bench", *WORDS, "--seeds", "1", "--dry-run"]):
+@pytest.mark.parametrize(("schema", "other"), [(GRID_SCHEMA + 1, "a later"), (GRID_SCHEMA - 1, "an earlier")])
+def test_a_grid_of_another_schema_is_refused_in_one_line(path: Path, schema: int, other: str) -> None:
+    sealed(path, schema)
+    bench = ["bench", *WORDS, "--seeds", "1"]
+    for words in (bench, [*bench, "--dry-run"], ["report", "run"], ["ablate", "run"]):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 2, result.output
-        assert "grid.json was written by a later fusionkit (schema 2; this one reads 1)" in result.output
+        assert f"grid.json was written by {other} fusionkit (schema {schema}; this one reads {GRID_SCHEMA})" in (
+            " ".join(result.output.split())
+        )
         assert "Traceback" not in result.output
 
 
@@ -114,17 +118,13 @@ def test_later_notes_tell_nothing_and_harm_nothing(path: Path, monkeypatch: pyte
         EmbeddingStore(path.parent / "cache").has("0" * 16, 0, verify=False)
 
 
-def test_an_earlier_schema_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artefact_of_an_earlier_schema_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact, "SCHEMA", SCHEMA - 1)
     files, meta = read_artifact_now(head(path))
     write_artifact(head(path), files, meta)
     monkeypatch.undo()
     assert json.loads((head(path) / MARKER).read_text(encoding="utf-8"))["schema"] == SCHEMA - 1
     assert read_artifact(head(path)) == files
-    sealed(path, SCHEMA - 1)
-    grid = RunFolder(path).load_grid()
-    assert grid is not None
-    assert grid["schema"] == SCHEMA - 1
 
 
 def read_artifact_now(folder: Path) -> tuple[dict[str, bytes], dict[str, object]]:
