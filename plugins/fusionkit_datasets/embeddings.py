@@ -19,7 +19,7 @@ from fusionkit.errors import ConfigError, DataError, extra
 from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.columns import SPLITS
-from fusionkit_datasets.task_columns import TasksOption, task_columns
+from fusionkit_datasets.task_columns import TasksOption, columns_hint, task_columns
 
 _COLUMNS = ("label", "clip", "frame", "subject", "split", "video", "rate")
 _TEXTS = ("clip", *(_OPTIONAL := ("subject", "split", "video")))
@@ -111,6 +111,10 @@ class Embeddings(FaceDataset):
             return super().labels(task) if self.classes else None
         names = self._tasks[task]
         return Labels(names, np.stack([self._numbers[name] for name in names], 1)[self._order])
+
+    def labels_hint(self, task: str) -> str:
+        """Return the option that names columns."""
+        return columns_hint(task)
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from fusionkit.errors import ConfigError, DataError, printable
 from fusionkit_datasets.class_folders import ImageFile, find_images
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.label_table import read_label_table
-from fusionkit_datasets.task_columns import HINT, TasksOption, task_columns
+from fusionkit_datasets.task_columns import HINT, TasksOption, columns_hint, task_columns
 
 _TABLE = "labels.csv"  # in a copy of the data
 
@@ -108,6 +108,10 @@ class Folder(FaceDataset):
     def labels(self, task: str) -> Labels | None:
         """Return the classes, or the columns of the table that ``tasks`` names."""
         return Labels(self._columns[task], self._labels[task]) if task in self._labels else super().labels(task)
+
+    def labels_hint(self, task: str) -> str:
+        """Return the options that name columns."""
+        return f"table=FILE.csv,{columns_hint(task)}"
 
     def read(self, rows: np.ndarray) -> list[np.ndarray | None]:
         """Return images, RGB uint8 (H, W, 3); None for a file that cannot be decoded."""

@@ -27,7 +27,7 @@ from fusionkit_datasets.columns import (
     read_texts,
 )
 from fusionkit_datasets.stills import FileImages, Listing, Still, Stills, TaskLabels, root_folder
-from fusionkit_datasets.task_columns import TasksOption, task_columns
+from fusionkit_datasets.task_columns import TasksOption, columns_hint, task_columns
 
 T = TypeVar("T")
 
@@ -114,6 +114,10 @@ class Csv(Stills):
     def labels(self, task: str) -> Labels | None:
         """Return the classes, or the columns that ``tasks`` names."""
         return super().labels(task) if self.classes or task != "expression" else None
+
+    def labels_hint(self, task: str) -> str:
+        """Return the option that names columns."""
+        return columns_hint(task)
 
 
 class _Table:

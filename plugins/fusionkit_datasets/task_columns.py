@@ -38,6 +38,11 @@ def task_columns(dataset: str, option: Mapping[str, list[str]] | str | None) -> 
     return found
 
 
+def columns_hint(task: str) -> str:
+    """Return how the labels of a task are named, for a data set without them."""
+    return f"tasks={{{task}:[COLUMN,...]}} names columns with them"
+
+
 def _items(dataset: str, option: Mapping[str, Any] | str | None) -> list[tuple[str, Any]]:
     if not isinstance(option, str):
         return list((option or {}).items())

@@ -76,6 +76,7 @@ def test_other_columns_are_labels_of_other_tasks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.values, [[0, 1], [1, np.nan], [np.nan, 0]])
     assert data.labels("expression") is None
     assert data.labels("votes") is None
+    assert data.labels_hint("votes") == "tasks={votes:[COLUMN,...]} names columns with them"
     bad = Csv(written(tmp_path, "file,label,AU1\na b.png,sad,yes\nd.png,glad,1\n"), tasks={"action-units": ["AU1"]})
     assert bad.labels("expression") is not None
     with pytest.raises(DataError, match=r"^csv: .*labels.csv:2: AU1 = 'yes' must be a number$"):
