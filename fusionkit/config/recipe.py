@@ -35,7 +35,7 @@ class Recipe(Section):
         batch_size: frames per step. ``auto`` is a 20th of the training frames, at least 8 and at most 256: an epoch has
             at least 20 steps from 160 frames on, and a batch has 256 frames from 5,120 on.
         epochs: maximum number of passes over the training frames.
-        patience: stop after this many epochs without a better dev macro-F1; 0 trains all epochs and keeps the last.
+        patience: stop after this many epochs without a better metric on dev; 0 trains all epochs and keeps the last.
         class_weights: ``balanced`` weights classes by inverse frequency (mean weight 1 over frames), ``none`` equally.
         loss: ``cross-entropy``, or ``focal``, which down-weights well-classified frames.
         focal_gamma: exponent of the focal loss; 0 is the cross-entropy.

@@ -80,9 +80,9 @@ class Dfew(_LabelledClips):
     """DFEW: clips of films with seven expressions; five folds with train and test.
 
     ``EmoLabel_DataSplit/{train,test}(single-labeled)/set_<fold>.csv`` has clip and number, 1 to 7; the images of a clip
-    are ``Clip/clip_224x224/00001/*.jpg`` (or ``Clip/jpg_256``). Every frame has the label of its clip, so that scores
-    are those of frames; published ones are those of clips. Clips without images are left out, and are problems of
-    ``fusionkit data check``.
+    are ``Clip/clip_224x224/00001/*.jpg`` (or ``Clip/jpg_256``). Every frame has the label of its clip; ``labels =
+    clip`` scores clips, as publications do. Clips without images are left out, and are problems of ``fusionkit data
+    check``.
 
     Args:
         root: the folder; ``~`` is the home folder.
@@ -109,9 +109,8 @@ class Ferv39k(_LabelledClips):
     """FERV39k: clips of 22 scenes with seven expressions; train and test.
 
     ``4_setups/All_scenes/{train,test}_All.csv`` has lines such as ``Action/Happy/0015 Happy``; the images of a clip are
-    in ``2_ClipsforFaceCrop/Action/Happy/0015``. Every frame has the label of its clip, so that scores are those of
-    frames; published ones are those of clips. Clips without images are left out, and are problems of ``fusionkit data
-    check``.
+    in ``2_ClipsforFaceCrop/Action/Happy/0015``. Every frame has the label of its clip; ``labels = clip`` scores clips,
+    as publications do. Clips without images are left out, and are problems of ``fusionkit data check``.
 
     Args:
         root: the folder; ``~`` is the home folder.
@@ -136,9 +135,8 @@ class Mafw(_LabelledClips):
     """MAFW: clips with one of eleven expressions; five folds with train and test.
 
     ``split/single/no_caption/set_<fold>/{train,test}.txt`` has lines such as ``00025.mp4 anger``; the images of a clip
-    are in ``data/faces/00025`` (or ``data/frames``). Every frame has the label of its clip, so that scores are those of
-    frames; published ones are those of clips. Clips without images are left out, and are problems of ``fusionkit data
-    check``.
+    are in ``data/faces/00025`` (or ``data/frames``). Every frame has the label of its clip; ``labels = clip`` scores
+    clips, as publications do. Clips without images are left out, and are problems of ``fusionkit data check``.
 
     Args:
         root: the folder; ``~`` is the home folder.
