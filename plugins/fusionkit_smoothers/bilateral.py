@@ -25,7 +25,7 @@ class Bilateral(Smoother):
     Args:
         sigma: in frames. ``0`` changes nothing; ``'clip'`` is a twelfth of each clip's length, at most 25; ``'auto'``
             is chosen on dev.
-        contrast: scale of the difference of embeddings; the larger, the more the result is that of ``gaussian``.
+        contrast: scale of the difference of embeddings, in m; the larger, the nearer the result is to ``gaussian``.
 
     Reference: Petschnigg et al. 2004, "Digital Photography with Flash and No-Flash Image Pairs", section 4.1
     (https://doi.org/10.1145/1015706.1015777): the bilateral filter whose range weights are of another signal. Time in
@@ -36,7 +36,7 @@ class Bilateral(Smoother):
     auto: ClassVar[dict[str, tuple[Any, ...]]] = {"sigma": (0, 1, 3, 6, 12, 25, 50)}
     examples = ({"sigma": 2}, {"sigma": 3.5, "contrast": 0.5})
 
-    def __init__(self, sigma: NonNegative | Literal["clip", "auto"] = "clip", contrast: Positive = 0.5) -> None:
+    def __init__(self, sigma: NonNegative | Literal["clip", "auto"] = "clip", contrast: Positive = 1.0) -> None:
         self.sigma, self.contrast = sigma, contrast
 
     def smooth(self, x: np.ndarray, clip: Clip) -> np.ndarray:
