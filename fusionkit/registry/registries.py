@@ -286,10 +286,10 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 def did_you_mean_path(path: str | Path) -> str:
     """Return `` (did you mean 'faces'?)`` for a path that is missing; empty if nothing beside it has a similar name."""
-    missing = Path(path).expanduser()
     try:
+        missing = Path(path).expanduser()
         beside = [each.name for each in islice(missing.parent.iterdir(), _MOST_BESIDE) if each.name[:1] != "."]
-    except (OSError, ValueError):
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: the home folder of an unknown user
         return ""
     spelled = {Path(name).stem.casefold(): name for name in beside}
     near = difflib.get_close_matches(missing.stem.casefold(), spelled, n=1, cutoff=0.6)

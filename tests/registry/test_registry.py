@@ -258,6 +258,10 @@ def test_the_name_of_a_model_is_answered_with_the_backbone_that_takes_it() -> No
         ("none/labels.csv", ""),
         ("hidde", ""),
         ("a\0b", ""),
+        ("~nobody-of-this-name/grid.yaml", ""),
+        ("~nobody-of-this-name", ""),
+        ("", ""),
+        ("..", ""),
     ],
 )
 def test_a_missing_path_is_answered_with_the_nearest_beside_it(
