@@ -1,16 +1,19 @@
 """Errors raised on purpose: a message with what was wrong and where, and a hint with what would be right.
 
-Text of others in messages, tables and file names, such as the names of files and classes, is made printable here.
+Text of others in messages, tables and file names, such as the names of files and classes, is made printable here, and
+a given path is expanded.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 
@@ -109,6 +112,13 @@ def file_name(text: str) -> str:
 _MESSAGE = 2_000  # characters of a message
 _CAUSE = 1_000  # characters of an error of other code within a message
 IN_TRACEBACK = "more characters in the traceback"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` as the home folder; as it is for ``~name`` without such a user."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def shortened(text: str, shown: int = _MESSAGE) -> str:

@@ -129,6 +129,11 @@ def test_plugins_use_public_names_only() -> None:
     assert private == []
 
 
+def test_paths_are_expanded_by_one_function() -> None:
+    others = [path for path in (*KERNEL, *PLUGINS) if path.name != "errors.py" and b"expanduser" in path.read_bytes()]
+    assert others == [], "use fusionkit.errors.expanded, which raises nothing for ~nobody"
+
+
 def test_light_imports_load_nothing_heavy() -> None:
     light = ["fusionkit", "fusionkit.api", "fusionkit.registry", "fusionkit.errors"]
     light += [name for name in sorted(NAMES) if name.startswith("fusionkit.cli")]

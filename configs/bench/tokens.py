@@ -1,4 +1,4 @@
-"""Every fusion of tokens, beside three of pooled views, on a backbone that gives tokens."""
+"""Every fusion of tokens and of maps, beside three of pooled views, on a backbone that gives all three."""
 
 datasets = ["synthetic"]
 backbones = ["tiny-mae:grid=1"]
@@ -8,6 +8,8 @@ fusions = [
     "plain-concat", "mlp", "scaled-attention",
     # on tokens
     "cross-attention", "self-attention", "bottleneck", "perceiver",
+    # on maps
+    "attention-pool",
 ]  # fmt: skip
 smoothers = ["none"]
 seeds = 3

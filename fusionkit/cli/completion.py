@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 from fusionkit import api
+from fusionkit.errors import expanded
 
 REGIONS = ("brow", "eye", "mouth", "nose")  # of the default extractor
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
@@ -70,8 +71,8 @@ def _paths(incomplete: str) -> list[str]:
     """Complete a path: folders end in a slash."""
     folder, slash, name = incomplete.rpartition("/")
     try:
-        entries = sorted(Path(f"{folder}{slash}" or ".").expanduser().iterdir())
-    except (OSError, RuntimeError, ValueError):
+        entries = sorted(expanded(f"{folder}{slash}" or ".").iterdir())
+    except (OSError, ValueError):
         return []
     return [
         f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"

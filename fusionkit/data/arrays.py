@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, expanded
 from fusionkit.registry import DATASETS
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.artifact import write_file
@@ -74,7 +74,7 @@ def from_arrays(
         >>> data["type"]
         'embeddings'
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if file.suffix != ".npz":
         raise DataError(f"{file} must end in .npz")
     if not isinstance(views, Mapping):

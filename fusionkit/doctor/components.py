@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.doctor.environment import Finding, shortened
-from fusionkit.errors import FusionKitError
+from fusionkit.errors import FusionKitError, expanded
 from fusionkit.registry import REGISTRIES, ComponentRegistry, Origin
 from fusionkit.registry.options import options_of
 
@@ -86,12 +86,12 @@ class _WeightCache:
 
 
 def _weight_caches() -> Iterator[_WeightCache]:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    cache = expanded(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
-    packs = Path("~/.insightface/models").expanduser()
+    packs = expanded("~/.insightface/models")
     yield _WeightCache(
         "Hugging Face hub",
-        hub.expanduser(),
+        expanded(hub),
         "models--*",
         lambda path: path.name.removeprefix("models--").replace("--", "/"),
         "--backbone timm:model=NAME,pretrained=true",
@@ -99,7 +99,7 @@ def _weight_caches() -> Iterator[_WeightCache]:
     )
     yield _WeightCache(
         "torch hub",
-        Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser() / "hub" / "checkpoints",
+        expanded(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints",
         "*.pth",
         lambda path: path.stem,
         "--backbone timm:model=NAME,pretrained=true",

@@ -13,7 +13,7 @@ import numpy as np
 from fusionkit.config.splits import Composites
 from fusionkit.contracts.dataset import UNLABELLED, FaceDataset, FrameTable
 from fusionkit.contracts.inputs import errors_of
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, expanded
 from fusionkit.registry import DATASETS
 from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
@@ -167,7 +167,7 @@ def _places(spec: Spec) -> dict[str, str]:
 
 
 def _absolute(place: Any) -> str:
-    return str(Path(place).expanduser().absolute()) if isinstance(place, (str, Path)) else str(place)
+    return str(expanded(place).absolute()) if isinstance(place, (str, Path)) else str(place)
 
 
 def _plain(value: Any) -> Any:

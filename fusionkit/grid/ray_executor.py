@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from fusionkit.errors import ConfigError, DataError, cause_of, component_errors, extra, watched_interrupts
+from fusionkit.errors import ConfigError, DataError, cause_of, component_errors, expanded, extra, watched_interrupts
 from fusionkit.grid.executors import ONE_THREAD, OUT_OF_MEMORY, environment, load_libraries
 from fusionkit.grid.memory import memory_exhausted, set_ceiling, share
 from fusionkit.grid.tasks import Code, Failure, Task, attempt, one_line, single_thread
@@ -58,7 +58,7 @@ class RayExecutor:
         self.address = address
         self.workers = workers
         self.timeout = timeout
-        self.code = Code(tuple(str(Path(path).expanduser().resolve()) for path in code.plugins), code.modules)
+        self.code = Code(tuple(str(expanded(path).resolve()) for path in code.plugins), code.modules)
         self.memory = memory
         self._undo: list[Callable[[], object]] = []
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError
+from fusionkit.errors import DataError, FusionKitError, PluginError, StorageError, expanded
 from fusionkit.media.crops import CHART, CROPS, REPORTS, CropFolder
 from fusionkit.media.face_tracking import NO_FACE_HINT, BoxTracker, DetectionOptions, Track, clip_suffixes
 from fusionkit.media.inputs import MediaInput
@@ -168,7 +168,7 @@ def output_paths(out: Path) -> list[Path]:
 
 def written_below(inputs: Iterable[str | Path], written: Iterable[Path]) -> list[Path]:
     """Return those of some paths that exist in a folder of the inputs, or below one."""
-    folders = [Path(item).expanduser().resolve() for item in inputs]
+    folders = [expanded(item).resolve() for item in inputs]
     return [path for path in written if path.exists() and any(path.resolve().is_relative_to(top) for top in folders)]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from fusionkit.contracts import image_file
 from fusionkit.contracts.image_file import is_animated, is_image, load_image, unread_files
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import ConfigError, DataError, extra, file_name
+from fusionkit.errors import ConfigError, DataError, expanded, extra, file_name
 from fusionkit.media import video
 from fusionkit.media.video import MediaFrame, Video, expected_frames, turned
 from fusionkit.registry import did_you_mean_path
@@ -158,7 +158,7 @@ def find_inputs(paths: Sequence[str | Path], exclude: Sequence[Path] = ()) -> tu
     problems: list[str] = []
     unlisted: list[str] = []
     for text in paths:
-        path = Path(text).expanduser()
+        path = expanded(text)
         if path.is_dir():
             others: list[str] = []
             inside = _search(path, unlisted, others, {os.path.realpath(folder) for folder in exclude})

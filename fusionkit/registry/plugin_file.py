@@ -15,7 +15,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from fusionkit.contracts.regular_file import read_file
-from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors
+from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors, expanded
 from fusionkit.registry.registries import did_you_mean_path
 from fusionkit.registry.source import LONE_FILE, forget_folders, line_of, resolved, source_files
 
@@ -34,7 +34,7 @@ def load_plugin_file(path: str) -> None:
         PluginError: if its import fails.
     """
     try:
-        file = Path(path).expanduser().resolve(strict=True)
+        file = expanded(path).resolve(strict=True)
         read_file(file, _SIZE)
     except (OSError, RuntimeError, ValueError) as error:
         near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""

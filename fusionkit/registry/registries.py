@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionkit import contracts
-from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors, printable
+from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors, expanded, printable
 from fusionkit.registry.options import check_options, given_options, options_of
 from fusionkit.registry.source import LONE_FILE, installed_entry_points, line_of, source_digest
 from fusionkit.registry.spec import Spec, parse_value
@@ -266,10 +266,10 @@ def _nested_problems(kind: str, value: Any) -> list[str]:
 
 def _suffix(path: str) -> str:
     """Return the suffix of a file's path, and "/" for a folder; empty if there is neither."""
+    place = expanded(path)
     try:
-        place = Path(path).expanduser()
         return _FOLDER if place.is_dir() else place.suffix if place.is_file() else ""
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, ValueError):
         return ""
 
 
@@ -286,10 +286,10 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 def did_you_mean_path(path: str | Path) -> str:
     """Return `` (did you mean 'faces'?)`` for a path that is missing; empty if nothing beside it has a similar name."""
+    missing = expanded(path)
     try:
-        missing = Path(path).expanduser()
         beside = [each.name for each in islice(missing.parent.iterdir(), _MOST_BESIDE) if each.name[:1] != "."]
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: the home folder of an unknown user
+    except (OSError, ValueError):
         return ""
     spelled = {Path(name).stem.casefold(): name for name in beside}
     near = difflib.get_close_matches(missing.stem.casefold(), spelled, n=1, cutoff=0.6)

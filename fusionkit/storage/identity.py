@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.contracts.file_hash import file_hash
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, expanded
 from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean_path
 from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
@@ -93,8 +93,8 @@ def file_digest(path: str, what: str) -> str:
         ConfigError: if it cannot be read.
     """
     try:
-        return file_hash(Path(path).expanduser())
-    except (OSError, RuntimeError, ValueError) as error:
+        return file_hash(expanded(path))
+    except (OSError, ValueError) as error:
         near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(
             f"{what} = {path!r} cannot be read: {getattr(error, 'strerror', None) or error}{near}"

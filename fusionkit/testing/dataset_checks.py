@@ -15,7 +15,7 @@ import numpy as np
 
 from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS
-from fusionkit.errors import component_errors
+from fusionkit.errors import component_errors, expanded
 from fusionkit.registry import TASKS
 from fusionkit.testing.case import Skipped, Subject, Suite, described, require, require_same
 from fusionkit.testing.random_state import require_no_global_seed
@@ -361,7 +361,7 @@ def _copy_of_the_data(subject: Subject) -> Iterator[dict[str, str]]:
         Skipped: if there is nothing to copy, or too much, or the fingerprint is not stable.
     """
     given = subject.given()
-    paths = {name: Path(given[name]).expanduser() for name in subject.cls.places if given.get(name)}
+    paths = {name: expanded(given[name]) for name in subject.cls.places if given.get(name)}
     if not paths:
         raise Skipped("no option gives the path of data")
     size = sum(file.stat().st_size for path in paths.values() for file in (path, *path.rglob("*")) if file.is_file())

@@ -12,7 +12,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from string import Template
 
-from fusionkit.errors import ConfigError, StorageError
+from fusionkit.errors import ConfigError, StorageError, expanded
 from fusionkit.registry import REGISTRIES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,7 +44,7 @@ def write_package(kind: str, name: str, folder: Path) -> Path:
     problems = [*_kind_problems(kind), *_name_problems(kind, name)]
     if problems:
         raise ConfigError(problems)
-    target = folder.expanduser() / name
+    target = expanded(folder) / name
     if target.exists():
         raise ConfigError(f"{target} already exists", hint="choose another name, or another folder with --out")
     package = name.replace("-", "_")

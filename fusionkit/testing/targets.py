@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, expanded
 from fusionkit.registry import REGISTRIES, Origin, did_you_mean, find_components
 from fusionkit.registry.plugin_file import load_plugin_file
 from fusionkit.registry.spec import Spec
@@ -41,7 +40,7 @@ def components_of(text: str) -> list[Named]:
 
 def _of_file(text: str) -> list[Named]:
     load_plugin_file(text)
-    file = f"file {Path(text).expanduser().resolve()}"
+    file = f"file {expanded(text).resolve()}"
     found = [(kind, name) for kind, name, origin in _origins() if origin.provider == file]
     if not found:
         raise ConfigError(f"{text!r} registers no component", hint="decorate a class with @FUSIONS.register_module()")

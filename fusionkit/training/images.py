@@ -20,7 +20,7 @@ from fusionkit.contracts.dataset import FaceDataset
 from fusionkit.contracts.image_file import ENDINGS, read_image
 from fusionkit.contracts.regular_file import read_file
 from fusionkit.engine.source import Source, open_source
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, expanded
 from fusionkit.media import video
 from fusionkit.media.video import FrameIndex, FrameReader
 from fusionkit.registry import DATASETS, did_you_mean
@@ -78,7 +78,7 @@ def data_problems(text: str) -> list[str]:
             return DATASETS.problems(Spec.parse(text))
         except ConfigError as error:
             return error.problems
-    if Path(text).expanduser().exists():
+    if expanded(text).exists():
         return []
     near = did_you_mean(text.partition(":")[0], DATASETS.names())
     return [f"{text!r} is neither a data set{near} nor an existing path; expected {_KINDS}"]
@@ -95,7 +95,7 @@ def _open(text: str, every_split: bool, stride: int, limit: int | None) -> list[
         source = open_source(Spec.parse(text), limit)
         rows = np.arange(len(source.table)) if every_split else training_rows(source)
         return [DatasetImages(source, rows)]
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         return _open_folder(path, stride)
     ending = path.suffix.lower()

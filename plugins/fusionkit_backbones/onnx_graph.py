@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.errors import ConfigError, DataError, PluginError, cause_of, first_of
+from fusionkit.errors import ConfigError, DataError, PluginError, cause_of, expanded, first_of
 from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_backbones.checkpoint import mistaken_file
 
@@ -172,7 +172,7 @@ def read_graph(path: str, chosen_input: str | None, chosen_output: str | None) -
 
 
 def _found(path: str) -> Path:
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise ConfigError(f"onnx: model {path} does not exist{did_you_mean_path(file)}")
     return file

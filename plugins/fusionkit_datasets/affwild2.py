@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Count, Export, FaceDataset, FrameTable, Labels, Positive
 from fusionkit.contracts.image_file import read_image
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, expanded
 from fusionkit.registry import did_you_mean
 from fusionkit_datasets.affwild2_crops import Crops, index_crops
 from fusionkit_datasets.affwild2_labels import (
@@ -145,7 +145,7 @@ class AffWild2(FaceDataset):
         self._every = every
         self._map = ClassMap.of(CLASSES, class_map)
         self._challenges = _named(challenges)
-        top = Path(root).expanduser()
+        top = expanded(root)
         alone = len(self._challenges) == 1
         folders = {each: find_annotations(top, annotations, each, alone=alone) for each in self._challenges}
         self._annotations = {each: read_annotations(folder, each) for each, folder in folders.items()}
@@ -159,11 +159,11 @@ class AffWild2(FaceDataset):
             self._test_lists = {each: path for each, path in found.items() if path}
             listed = {each: listed_test_clips(path) for each, path in self._test_lists.items()} or None
         self._clips = self._all_clips(index.clips, listed)
-        self._subject_file = top / Path(subjects).expanduser() if subjects else None
+        self._subject_file = top / expanded(subjects) if subjects else None
         self._subjects = read_subjects(self._subject_file) if self._subject_file else {}
         if self._subject_file:
             self._check_subjects(self._subject_file)
-        self._rate_file = top / Path(rate).expanduser() if isinstance(rate, str) else None
+        self._rate_file = top / expanded(rate) if isinstance(rate, str) else None
         self._rates = read_rates(self._rate_file) if self._rate_file else {}
         self._rate = rate if isinstance(rate, int | float) else np.nan  # of all other clips
 

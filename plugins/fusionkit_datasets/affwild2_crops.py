@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionkit.contracts.image_file import ENDINGS
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, expanded
 from fusionkit_datasets.affwild2_labels import EXPR
 
 _USUAL = re.compile(r"[0-9]{5}\.jpg|[1-9][0-9]{5,17}\.jpg").fullmatch
@@ -82,13 +82,13 @@ def index_crops(root: Path, folders: Sequence[str], *, all_needed: bool) -> Crop
     Raises:
         DataError: if a required folder is missing or cannot be listed.
     """
-    there = [folder for folder in folders if (root / Path(folder).expanduser()).is_dir()]
+    there = [folder for folder in folders if (root / expanded(folder)).is_dir()]
     missing = [folder for folder in folders if folder not in there]
     if not there or (all_needed and missing):
         raise DataError(f"affwild2: no folder {' or '.join(missing)} in {root}", hint=EXPR.layout)
     index = CropIndex()
     for folder in there:
-        path = root / Path(folder).expanduser()
+        path = root / expanded(folder)
         try:
             _list(str(path), path.name, "", index, _DEPTH)
         except OSError as error:

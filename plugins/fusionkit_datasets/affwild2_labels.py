@@ -14,7 +14,7 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED
 from fusionkit.contracts.regular_file import read_file
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, expanded
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.stills import content_of, folders_in
@@ -117,7 +117,7 @@ def find_annotations(root: Path, chosen: str, challenge: Challenge = EXPR, *, al
     Raises:
         DataError: if there is no such folder, or more than one.
     """
-    top = Path(chosen).expanduser() if chosen else root
+    top = expanded(chosen) if chosen else root
     if not top.is_dir():
         raise DataError(f"affwild2: {top} is not a folder", hint=challenge.layout)
     if any(folder.name.lower() in _SPLITS for folder in top.iterdir()):

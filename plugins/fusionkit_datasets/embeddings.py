@@ -15,7 +15,7 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import ConfigError, DataError, extra
+from fusionkit.errors import ConfigError, DataError, expanded, extra
 from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.columns import SPLITS
@@ -146,7 +146,7 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
         ConfigError: if the path is of another kind, or a parquet file needs pyarrow, which is not installed.
         DataError: if it is missing or damaged.
     """
-    source = Path(path).expanduser()
+    source = expanded(path)
     if not source.exists():
         raise DataError(f"embeddings: {source} does not exist{did_you_mean_path(source)}")
     if source.is_dir():
@@ -162,7 +162,7 @@ def read_arrays(path: str) -> dict[str, np.ndarray]:
 
 def bytes_digest(path: str) -> str:
     """Return the hash of a file, or of the names and contents of every .npy file of a folder (16 hex digits)."""
-    source = Path(path).expanduser()
+    source = expanded(path)
     state = hashlib.sha256()
     for file in sorted(source.glob("*.npy")) if source.is_dir() else [source]:
         state.update(file.name.encode() if source.is_dir() else b"")

@@ -8,6 +8,7 @@ import numpy as np
 
 from fusionkit.contracts import UNLABELLED, Export
 from fusionkit.contracts.regular_file import open_file
+from fusionkit.errors import expanded
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_folders import class_folders
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
@@ -43,7 +44,7 @@ class Fer2013(Stills):
     def __init__(self, root: str, class_map: ClassMapOption = None) -> None:
         mapped = ClassMap.of(CLASSES, class_map)
         path = csv_file("fer2013", root)
-        listing = _from_csv(path) if path else _from_folders(Path(root).expanduser())
+        listing = _from_csv(path) if path else _from_folders(expanded(root))
         super().__init__(listing, mapped)
 
     def export(self, rows: np.ndarray) -> Export:
@@ -63,8 +64,8 @@ def csv_file(dataset: str, root: str) -> Path | None:
     Raises:
         DataError: if the root is neither a file nor a folder.
     """
-    if Path(root).expanduser().is_file():
-        return Path(root).expanduser()
+    if expanded(root).is_file():
+        return expanded(root)
     top = root_folder(dataset, root, LAYOUT)
     return next((top / name for name in CSV_FILES if (top / name).is_file()), None)
 

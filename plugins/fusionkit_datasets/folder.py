@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fusionkit.contracts import Export, FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import library_needed, read_image
-from fusionkit.errors import ConfigError, DataError, printable
+from fusionkit.errors import ConfigError, DataError, expanded, printable
 from fusionkit_datasets.class_folders import ImageFile, find_images
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.label_table import read_label_table
@@ -88,7 +87,7 @@ class Folder(FaceDataset):
         self._codes = {label: code for code, label in enumerate(own)}
         self._files: list[ImageFile] = []
         self._frames = self._table(files)
-        self._label_file = Path(root).expanduser() / Path(table).expanduser() if table else None
+        self._label_file = expanded(root) / expanded(table) if table else None
         self._labels: dict[str, np.ndarray] = {}
         if self._label_file:
             # With `label` there are no class folders.

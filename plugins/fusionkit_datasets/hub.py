@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.image_file import decode_image, read_image
-from fusionkit.errors import ConfigError, DataError, cause_of, printable
+from fusionkit.errors import ConfigError, DataError, cause_of, expanded, printable
 from fusionkit.registry import did_you_mean, did_you_mean_path
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.columns import (
@@ -180,7 +180,7 @@ def _opened(path: str, config: str | None, revision: str | None, download: bool)
     except ImportError as error:
         hint = "pip install 'fusionkit[hub]'"
         raise ConfigError(f"hub: {path}: datasets is not installed", hint=hint) from error
-    local = Path(path).expanduser()
+    local = expanded(path)
     if not local.exists() and (local.suffix in _FILES or not _ID.fullmatch(path)):
         raise DataError(
             f"hub: there is no file or folder {path}{did_you_mean_path(path)}",

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 
 from fusionkit.contracts import Labels
-from fusionkit.errors import ConfigError, DataError
+from fusionkit.errors import ConfigError, DataError, expanded
 from fusionkit.registry import did_you_mean
 from fusionkit_datasets.annotation_file import AnnotationFile
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
@@ -130,7 +130,7 @@ class _Table:
     """
 
     def __init__(self, path: str) -> None:
-        self.file = AnnotationFile("csv", Path(path).expanduser())
+        self.file = AnnotationFile("csv", expanded(path))
         first = next((text for _, text in self.file.lines()), "")
         rows = self.file.rows(max(_DELIMITERS, key=first.count))
         _, self.header = next(rows, (1, []))

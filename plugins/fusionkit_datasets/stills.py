@@ -14,7 +14,7 @@ import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable, Labels
 from fusionkit.contracts.image_file import ENDINGS, library_needed, read_image
-from fusionkit.errors import DataError, printable
+from fusionkit.errors import DataError, expanded, printable
 from fusionkit.registry import did_you_mean_path
 from fusionkit.registry.spec import Spec
 from fusionkit_datasets.class_map import ClassMap
@@ -300,7 +300,7 @@ def root_folder(dataset: str, root: str, layout: str) -> Path:
     Raises:
         DataError: if it is not a folder.
     """
-    top = Path(root).expanduser()
+    top = expanded(root)
     if not top.is_dir():
         near = "" if top.exists() else did_you_mean_path(top)
         problem = "is not a folder" if top.exists() else f"does not exist{near}"

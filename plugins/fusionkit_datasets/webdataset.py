@@ -15,7 +15,7 @@ import numpy as np
 from fusionkit.contracts import FaceDataset, FrameTable
 from fusionkit.contracts.image_file import ENDINGS, decode_image
 from fusionkit.contracts.regular_file import open_file
-from fusionkit.errors import DataError, cause_of, printable
+from fusionkit.errors import DataError, cause_of, expanded, printable
 from fusionkit_datasets.class_map import ClassMap, ClassMapOption
 from fusionkit_datasets.columns import (
     SPLITS,
@@ -90,7 +90,7 @@ class WebDataset(FaceDataset):
         class_map: ClassMapOption = None,
     ) -> None:
         self._shards = _shards(root)
-        shard_splits = [""] * len(self._shards) if split else _splits_of(Path(root).expanduser(), self._shards)
+        shard_splits = [""] * len(self._shards) if split else _splits_of(expanded(root), self._shards)
         self._samples = [sample for index, shard in enumerate(self._shards) for sample in _samples(index, shard)]
         if not self._samples:
             raise DataError(f"webdataset: no sample in {len(self._shards)} tar file(s) below {root}")
@@ -192,7 +192,7 @@ class WebDataset(FaceDataset):
 
 def _shards(root: str) -> list[Path]:
     """Return the tar files, in order of their names."""
-    top = Path(root).expanduser()
+    top = expanded(root)
     if top.is_file():
         return [top]
     if not top.is_dir():

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionkit.contracts import Face, Natural, Range
 from fusionkit.contracts.extractor import Choice
-from fusionkit.errors import ConfigError, DataError, PluginError, cause_of
+from fusionkit.errors import ConfigError, DataError, PluginError, cause_of, expanded
 from fusionkit_faces.detector import Detector
 from fusionkit_faces.template import Layout
 
@@ -116,13 +116,13 @@ def _five(dense: np.ndarray) -> np.ndarray:
 
 def _folder(pack: str, root: str, allow_download: bool) -> Path:
     """Return the folder with the ONNX files of a pack; it is searched here, since insightface would download it."""
-    named = Path(root).expanduser() / "models" / pack
-    if Path(pack).expanduser().is_file():
+    named = expanded(root) / "models" / pack
+    if expanded(pack).is_file():
         raise ConfigError(f"insightface: pack={pack!r} is a file", hint=f"give its folder: pack={Path(pack).parent}")
-    for folder in (Path(pack).expanduser(), named):
+    for folder in (expanded(pack), named):
         if found := _with_models(folder):
             return found
-    if Path(pack).expanduser().is_dir():
+    if expanded(pack).is_dir():
         raise ConfigError(f"insightface: pack={pack!r} has no .onnx files", hint=f"packs: {PACKS}")
     if not allow_download or "/" in pack:
         raise ConfigError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionkit.contracts import Face, Natural, Range
 from fusionkit.contracts.extractor import Choice, choose
-from fusionkit.errors import ConfigError
+from fusionkit.errors import ConfigError, expanded
 from fusionkit_faces.detector import Detector
 from fusionkit_faces.template import Layout
 
@@ -56,7 +56,7 @@ class YuNet(Detector):
     ) -> None:
         super().__init__(face, layout, boxes)
         self._side, self._looks = side, looks
-        self._net = _opened(Path(model).expanduser(), score)
+        self._net = _opened(expanded(model), score)
 
     def faces(self, frame: np.ndarray) -> list[Face]:
         """Return every face of one frame, highest score first."""

@@ -62,16 +62,17 @@ def test_every_grid_resolves_and_is_described_as_it_is_read(name: str) -> None:
 
 
 def test_the_two_sweeps_hold_every_fusion() -> None:
-    """Those of pooled views in one, those of tokens in the other; ``linear`` is the reference of both.
+    """Those of pooled views in one, those of tokens and maps in the other; ``linear`` is the reference of both.
 
     Fusions of neighbouring frames are in neither: they need clips.
     """
     brought = [each for each in entries("fusions", distribution="fusionkit") if each.name != "linear"]
-    tokens = {each.name for each in brought if "tokens" in each.tags}
-    of_clips = {each.name for each in brought if getattr(FUSIONS.get(each.name), "needs", "") == "clip"}
-    assert of_clips
-    assert set(RAW["bench/fusions"]["fusions"]) == {each.name for each in brought} - tokens - of_clips
-    assert {name for name in RAW["bench/tokens"]["fusions"] if FUSIONS.get(name).needs == "tokens"} == tokens
+    names = {each.name for each in brought}
+    needs = {name: getattr(FUSIONS.get(name), "needs", "pooled") for name in names}
+    assert set(needs.values()) == {"pooled", "tokens", "map", "clip"}
+    assert set(RAW["bench/fusions"]["fusions"]) == {name for name in names if needs[name] == "pooled"}
+    tokens = {name for name in names if needs[name] in ("tokens", "map")}
+    assert {name for name in RAW["bench/tokens"]["fusions"] if needs[name] != "pooled"} == tokens
 
 
 @pytest.mark.parametrize("name", sorted(set(RAW) - set(GRIDS)))

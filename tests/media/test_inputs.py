@@ -113,10 +113,11 @@ def test_a_folder_that_cannot_be_listed_is_reported_and_skipped(tmp_path: Path, 
 def test_all_paths_without_inputs_are_reported_at_once(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError) as raised:
-        find_inputs([tmp_path / "empty", tmp_path / "gone.mp4"])
+        find_inputs([tmp_path / "empty", tmp_path / "gone.mp4", "~nobody-of-this-name/x.jpg"])
     assert raised.value.problems == [
         f"{tmp_path}/empty contains no photo or video",
         f"{tmp_path}/gone.mp4 does not exist",
+        "~nobody-of-this-name/x.jpg does not exist",
     ]
 
 

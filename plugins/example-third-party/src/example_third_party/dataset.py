@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fusionkit.contracts import FaceDataset, FrameTable
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, expanded
 
 
 class ExampleFolder(FaceDataset):
@@ -27,7 +27,7 @@ class ExampleFolder(FaceDataset):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         files = self.root.glob("*/*/*_*.png")
         self._files = sorted(files, key=lambda file: (self._clip(file), _frame_number(file)))
         if not self._files:
