@@ -526,7 +526,7 @@ def _map_sizes(plan: Plan) -> Iterator[str]:
 
 
 def _bytes(size: int) -> str:
-    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:,.1f} MiB"
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / 2**20:.4g} MiB"
 
 
 def _learned_elsewhere(plan: Plan) -> Iterator[str]:

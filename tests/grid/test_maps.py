@@ -46,7 +46,7 @@ def components(toy_house: None) -> object:  # noqa: F811
 def test_a_head_on_maps_is_trained_and_predicts_frames_as_in_its_run(tmp_path: Path) -> None:
     plan = toy_plan(backbones=["toy-quarters"], fusions=["toy-halves"], seeds=1, reference="none")
     # 320 frames, two views of 2 x 2 x 3 values, of two bytes and of four
-    assert "maps of 2 view(s) take 0.015 MiB in the cache, and those of a head 0.029 MiB in memory" in plan.notes[-1]
+    assert "maps of 2 view(s) take 0.01465 MiB in the cache, and those of a head 0.0293 MiB in memory" in plan.notes[-1]
     outcome, results = carry_out(plan, tmp_path / "run")
     assert outcome.failed == {}
     (row,) = plan.rows
