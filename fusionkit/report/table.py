@@ -211,12 +211,14 @@ def _test_data(rows: list[Row]) -> str:
 
 def _few_steps_warnings(rows: Iterable[Row]) -> list[str]:
     """Return a warning of rows whose heads took few gradient steps. Fitted fusions take none."""
-    steps = {row.name: row.means["steps"] for row in rows if 0 < row.means.get("steps", 0) < _FEW_STEPS}
+    few = [row for row in rows if 0 < row.means.get("steps", 0) < _FEW_STEPS]
+    steps = {row.name: row.means["steps"] for row in few}
     if not steps:
         return []
     least, most = min(steps.values()), max(steps.values())
     text = f"{len(steps)} row(s) had few gradient steps ({least:,.0f} to {most:,.0f}) and may be undertrained"
-    return [f"{text}; recipe batch_size=auto or more epochs give more: {_listed(list(steps))}"]
+    batches = "batch_size=auto or " if any("batch_size" in row.axes.recipe for row in few) else ""
+    return [f"{text}; {batches}more epochs in the recipe give more: {_listed(list(steps))}"]
 
 
 def _single_class_warnings(results: RunResults) -> list[str]:

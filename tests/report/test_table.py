@@ -118,9 +118,15 @@ def test_rows_of_few_gradient_steps_are_warned_of(tmp_path: Path) -> None:
     assert found["face,bottom/toy-forest/toy-plain"] == 0  # it is fitted at once
     assert found["face/linear/toy-plain"] == pytest.approx(steps, abs=2)
     assert "2 row(s) had few gradient steps" in line
-    assert line.endswith(": face/linear/toy-plain, face,bottom/toy-sum/toy-plain")
+    assert "; more epochs in the recipe give more: face/linear/toy-plain, face,bottom/toy-sum/toy-plain" in line
     results.rows[0].means["steps"] = results.rows[1].means["steps"] = 100.0
     assert not [line for line in warnings(results) if "gradient steps" in line]
+
+
+def test_large_batches_are_named_where_rows_have_few_steps(tmp_path: Path) -> None:
+    plan = toy_plan(fusions=["toy-sum"], recipe={"epochs": 2, "patience": 0, "batch_size": 64}, seeds=1)
+    _, results = carry_out(plan, tmp_path / "run")
+    assert any("; batch_size=auto or more epochs in the recipe give more:" in line for line in warnings(results))
 
 
 def test_notes_about_the_split_are_passed_on(tmp_path: Path) -> None:
