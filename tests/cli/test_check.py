@@ -63,11 +63,11 @@ def test_a_good_plugin_passes_and_skipped_checks_are_listed(tmp_path: Path) -> N
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 0
     row = next(line.split() for line in text.splitlines() if line.startswith("smoother"))
-    assert row[:5] == ["smoother", "stay-as-you-are", "21", "0", "0"]
-    assert int(row[5]) == 10
+    assert row[:5] == ["smoother", "stay-as-you-are", "22", "0", "0"]
+    assert int(row[5]) == 11
     ahead = "causal_uses_no_later_frame, frame_by_frame_is_the_clip, streams_are_independent"
     assert f"  {ahead}: it uses later frames (stay-as-you-are)\n" in text
-    assert "31 checks: 21 passed, 0 failed, 0 expected failure, 10 skipped" in text
+    assert "33 checks: 22 passed, 0 failed, 0 expected failure, 11 skipped" in text
 
 
 def test_a_broken_plugin_fails_with_the_reason(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_expected_failure_that_does_not_fail_is_one(tmp_path: Path) -> None:
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "constant_clip_stays: expected_failures: expected this check to fail; it passes" in text
-    assert "20 passed, 1 failed, 0 expected failure" in text
+    assert "21 passed, 1 failed, 0 expected failure" in text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
@@ -123,7 +123,7 @@ def test_a_fusion_too_large_for_twelve_views_fails_one_check(tmp_path: Path) -> 
     code, text = check(str(tmp_path / "mine.py"))
     assert code == 1
     assert "twelve_views: ran out of memory: RuntimeError" in text
-    assert "37 checks: 30 passed, 1 failed" in text
+    assert "38 checks: 30 passed, 1 failed" in text
 
 
 def test_a_check_that_hangs_or_ends_its_process_fails_and_the_next_component_is_checked(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_caption_gives_n_of_each_data_set(tmp_path: Path) -> None:
     few, many, again = counted
     assert counted[few] == counted[again] != counted[many]
     line = next(line for line in caption(results) if line.startswith("test: "))
-    assert f"test: {few}, {again}: {counted[few][0]} units" in line
+    assert f"test: {few} and {again}: {counted[few][0]} units" in line
     assert f"; {many}: {counted[many][0]} units" in line
     assert f" {counted[many][1]:.0f} frames; 1 seed(s); " in line
 

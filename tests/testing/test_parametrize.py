@@ -50,8 +50,8 @@ def test_each_check_is_a_test_with_a_readable_id_and_its_reason(tmp_path: Path) 
     assert "it uses later frames" in output
     total = len(list(checks_of("smoother")))
     assert (
-        f"2 failed, {total - 13} passed, 10 skipped, 1 xpassed" in output
-    )  # it is neither causal, fitted, hard nor auto, and has no neighbours
+        f"2 failed, {total - 14} passed, 11 skipped, 1 xpassed" in output
+    )  # it is neither causal, fitted, hard nor auto, needs no embeddings, and has no neighbours
 
 
 def test_an_expected_failure_has_its_reason() -> None:
@@ -109,7 +109,7 @@ def test_a_case_raises_the_failure() -> None:
     found = {case.check.name: case for case in cases("fusion", FactorInAList)}
     with pytest.raises(AssertionError, match=r"parameters or buffers .* self.factors\[0\]"):
         found["every_tensor_is_registered"]()
-    with pytest.raises(Skipped, match="needs pooled views"):
+    with pytest.raises(Skipped, match="it needs no tokens"):
         found["token_count"]()
     found["one_view"]()
 

@@ -37,6 +37,9 @@ def test_a_view_is_what_the_embed_stage_gives_its_backbone(view: str, monkeypatc
         def precision(self, device: str) -> str:
             return "float32"
 
+        def feature_shape(self, tokens: int) -> tuple[int, ...]:
+            return (1,)
+
         def prepare(self, device: str, precision: str) -> None:
             pass
 
