@@ -22,7 +22,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,16 +172,7 @@ def compare(prepared: Prepared, rounds: int, most: float) -> bool:
         keys = {name: embedding.key for name, embedding in head.embeddings.items()}
         frames = len(rows.train) + len(rows.dev) + len(rows.test)
         share = min(0.9 * most * GIB / (frames * len(keys) * WIDTH * 4), 1)
-        train, dev, test = (slice(int(share * len(part))) for part in (rows.train, rows.dev, rows.test))
-        rows = replace(
-            rows,
-            train=rows.train[train],
-            train_label=rows.train_label[train],
-            train_unit=rows.train_unit[train],
-            dev=rows.dev[dev],
-            dev_label=rows.dev_label[dev],
-            test=rows.test[test],
-        )
+        rows = rows.take(*(slice(int(share * len(part))) for part in (rows.train, rows.dev, rows.test)))
         seconds: dict[bool, list[float]] = {True: [], False: []}
         logits = []
         for turn in range(rounds + 1):  # the first turn checks the shards and is not counted

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 Blocks = Callable[[], Iterator[np.ndarray]]
 Read = Callable[[np.ndarray], np.ndarray]
+Index = np.ndarray | slice
 
 _ALIGNMENT = 64  # bytes
 _BLOCK, _BLOCK_VALUES = 2048, 2**24  # rows and values per step when mean and scale are computed, at most
@@ -87,7 +88,10 @@ class FoldRows:
 
     def of_clips(self) -> FoldRows:
         """Return the first row of each clip in each part, with its label and unit."""
-        train, dev, test = (clip_edges(self.clip[rows])[:-1] for rows in (self.train, self.dev, self.test))
+        return self.take(*(clip_edges(self.clip[rows])[:-1] for rows in (self.train, self.dev, self.test)))
+
+    def take(self, train: Index, dev: Index, test: Index) -> FoldRows:
+        """Return some of the rows of each part, with their labels and units."""
         return replace(
             self,
             train=self.train[train],

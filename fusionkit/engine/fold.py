@@ -68,10 +68,10 @@ class FoldData:
 
     @cached_property
     def _narrowed(self) -> dict[tuple[Spec, ...], FoldData]:
-        return {}
+        return {tuple(each.spec for each in self.tasks): self}
 
     def of(self, *specs: Spec) -> FoldData:
-        """Return the same fold for some of the tasks; the same object for the same tasks."""
+        """Return the same fold for some of the tasks; the same object for the same tasks, this one for all of them."""
         if specs not in self._narrowed:
             own = {each.spec: each for each in self.tasks}
             self._narrowed[specs] = replace(self, tasks=tuple(own[spec] for spec in specs))
