@@ -14,6 +14,7 @@ from fusionkit.registry.registries import (
     did_you_mean_path,
     find_components,
     kebab,
+    why_unread,
 )
 from fusionkit.registry.source import LONE_FILE
 
@@ -32,4 +33,5 @@ __all__ = [
     "did_you_mean_path",
     "find_components",
     "kebab",
+    "why_unread",
 ]

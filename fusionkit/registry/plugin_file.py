@@ -16,7 +16,7 @@ from typing import Any
 
 from fusionkit.contracts.regular_file import read_file
 from fusionkit.errors import ConfigError, PluginError, cause_of, component_errors, expanded
-from fusionkit.registry.registries import did_you_mean_path
+from fusionkit.registry.registries import why_unread
 from fusionkit.registry.source import LONE_FILE, forget_folders, line_of, resolved, source_files
 
 _SIZE = 1 << 24  # bytes; largest plugin file
@@ -37,10 +37,7 @@ def load_plugin_file(path: str) -> None:
         file = expanded(path).resolve(strict=True)
         read_file(file, _SIZE)
     except (OSError, RuntimeError, ValueError) as error:
-        near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(
-            f"plugin {path!r} cannot be read: {getattr(error, 'strerror', None) or error}{near}"
-        ) from error
+        raise ConfigError(f"plugin {path!r} cannot be read: {why_unread(path, error)}") from error
     if file.suffix != ".py":
         raise ConfigError(f"plugin {path!r} is not a Python file", hint="its name must end in .py")
     package = _package(file.parent)

@@ -284,6 +284,12 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
 
 
+def why_unread(path: str | Path, error: Exception) -> str:
+    """Return why a given path cannot be read, with the nearest name beside it if it is missing."""
+    near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""
+    return f"{getattr(error, 'strerror', None) or error}{near}"
+
+
 def did_you_mean_path(path: str | Path) -> str:
     """Return `` (did you mean 'faces'?)`` for a path that is missing; empty if nothing beside it has a similar name."""
     missing = expanded(path)

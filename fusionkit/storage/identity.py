@@ -10,7 +10,7 @@ from typing import Any
 
 from fusionkit.contracts.file_hash import file_hash
 from fusionkit.errors import ConfigError, expanded
-from fusionkit.registry import REGISTRIES, ComponentRegistry, did_you_mean_path
+from fusionkit.registry import REGISTRIES, ComponentRegistry, why_unread
 from fusionkit.registry.options import defaults_filled
 from fusionkit.registry.source import source_digest
 from fusionkit.registry.spec import Spec
@@ -95,7 +95,4 @@ def file_digest(path: str, what: str) -> str:
     try:
         return file_hash(expanded(path))
     except (OSError, ValueError) as error:
-        near = did_you_mean_path(path) if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(
-            f"{what} = {path!r} cannot be read: {getattr(error, 'strerror', None) or error}{near}"
-        ) from error
+        raise ConfigError(f"{what} = {path!r} cannot be read: {why_unread(path, error)}") from error
