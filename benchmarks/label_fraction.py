@@ -172,16 +172,19 @@ class Request:
         return self.folder / "pretrained/encoder.safetensors"
 
     def random(self, seed: int) -> Path:
-        """The same encoder as it is before pre-training."""
+        """The same encoder as pre-training starts from: random weights that are drawn like MAE's."""
         import torch
 
         from fusionkit.training.encoder import EncoderOptions, build_encoder, write_encoder
+        from fusionkit.training.mae import initialize
 
         named = read_config(find_config("pretrain/tiny"))["encoder"]
         options = EncoderOptions(**{**named, "size": self.size})
         torch.manual_seed(seed)
         file = self.folder / f"random-{seed}.safetensors"
-        write_encoder(file, build_encoder(options), options, {})
+        encoder = build_encoder(options)
+        initialize(encoder)
+        write_encoder(file, encoder, options, {})
         return file
 
     def counts_of(self, key: Key, seed: int, init: Path) -> np.ndarray:

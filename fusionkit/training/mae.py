@@ -171,18 +171,24 @@ def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
     return torch.cat([torch.zeros(1, width), patches])[None]
 
 
-def initialize(model: MaskedAutoencoder) -> None:
-    """Draw the weights like MAE: Xavier-uniform linear layers and patch embedding, and small normal tokens."""
+def initialize(model: nn.Module) -> None:
+    """Draw the weights of an encoder, or of a whole autoencoder, like MAE.
+
+    Linear layers and patch embedding are Xavier-uniform, the class token and the mask token small and normal.
+    """
+    from timm.layers import PatchEmbed  # type: ignore[attr-defined]
+
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    kernel = model.encoder.patch_embed.proj.weight
-    nn.init.xavier_uniform_(kernel.data.view(len(kernel), -1))
-    for token in (model.encoder.cls_token, model.decoder.mask_token):
-        assert token is not None
-        nn.init.normal_(token, std=0.02)
+    for module in model.modules():
+        if isinstance(module, PatchEmbed):
+            nn.init.xavier_uniform_(module.proj.weight.data.flatten(1))
+    for name, token in model.named_parameters():
+        if name.endswith(("cls_token", "mask_token")):
+            nn.init.normal_(token, std=0.02)
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:

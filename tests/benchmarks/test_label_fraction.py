@@ -11,8 +11,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from safetensors.torch import load_file
 
 import fusionkit
 from fusionkit.api import Results
@@ -87,6 +89,20 @@ def test_pretraining_reads_every_source_and_later_options_win(
     assert [value for name, value in pairs if name == "--data"] == ["faces", "more"]
     sets = [value for name, value in pairs if name == "--set"]
     assert sets == ["encoder.size=48", "recipe.epochs=20", "recipe.epochs=2"]
+
+
+def test_the_random_network_has_the_spread_of_one_that_pretraining_starts_from(
+    curve: ModuleType, tmp_path: Path
+) -> None:
+    """Timm's own start is narrower in small networks, and learns later: the comparison would favour pre-training."""
+    request = curve.Request(SMALL, [SMALL], 16, tmp_path)
+    weights = load_file(request.random(0))
+    layers = {name: value.flatten(1) for name, value in weights.items() if name.endswith("weight") and value.dim() > 1}
+    assert len(layers) == 17  # of four blocks, and the patch embedding
+    for name, value in layers.items():
+        rows, columns = value.shape
+        assert 0.98 < value.abs().max() / (6 / (rows + columns)) ** 0.5 <= 1, name
+    assert not torch.equal(weights["cls_token"], load_file(request.random(1))["cls_token"])
 
 
 @pytest.mark.slow
