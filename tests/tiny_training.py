@@ -78,7 +78,7 @@ def tiny_encoder(folder: Path, depth: int = 2, size: int = 16, seed: int = 0) ->
     from fusionkit.training.encoder import EncoderOptions, build_encoder, write_encoder
 
     options = EncoderOptions(model="vit_tiny_patch16_224", size=size, patch=4, width=16, depth=depth, heads=2)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         path = folder / f"encoder-{depth}-{seed}.safetensors"
         write_encoder(path, build_encoder(options), options, {})

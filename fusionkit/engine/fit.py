@@ -529,7 +529,7 @@ class WithViewHeads(Fusion):
         self.classifiers = nn.ModuleList([nn.Linear(dim, self.num_classes) for dim in self.in_dims.values()])
         self._adapted: Views = {}
         self._inner_output: FusionOutput | None = None
-        self._ratios: list[float] = []
+        self._ratios: Sequence[Tensor] = ()
 
     def fuse_rows(self, views: Views, present: Views, windows: Windows | None) -> FusionOutput:
         """Fuse the adapted views, and compute each view's own logits."""
@@ -550,7 +550,7 @@ class WithViewHeads(Fusion):
         self.inner.criterion = self.criterion
         own = [self.criterion(logits, batch.target) for logits in output.view_logits.values()]
         if self.modulation:
-            self._ratios = dominance([logits.detach() for logits in output.view_logits.values()], batch.target)
+            self._ratios = dominance([one.detach() for one in output.view_logits.values()], batch.target).unbind()
         inner = self.inner.training_loss(self._inner_output, replace(batch, views=self._adapted))
         return inner + self.weight * torch.stack(own).mean()
 
@@ -564,20 +564,27 @@ class WithViewHeads(Fusion):
         if not self.modulation:
             return
         for ratio, layer in zip(self._ratios, self.adapters, strict=True):
-            kept = 1 - torch.tanh(torch.tensor(self.modulation * ratio)).item() if ratio > 1 else 1.0
+            kept = torch.where(ratio > 1, 1 - torch.tanh((self.modulation * ratio).float()).double(), 1.0)
             for parameter in layer.parameters():
                 if parameter.grad is not None:
-                    spread = parameter.grad.std(correction=0).item()
-                    parameter.grad.mul_(kept).add_(torch.randn_like(parameter.grad), alpha=spread)
+                    spread = parameter.grad.std(correction=0)
+                    parameter.grad.mul_(kept).addcmul_(torch.randn_like(parameter.grad), spread)
 
 
-def dominance(logits: list[Tensor], target: Tensor) -> list[float]:
-    """Return for each view its summed probability of the true class over the mean sum of the other views."""
-    sums = [one.softmax(1).gather(1, target[:, None]).sum().item() for one in logits]
+def dominance(logits: Sequence[Tensor], target: Tensor) -> Tensor:
+    """Return for each view its summed probability of the true class over the mean sum of the other views.
+
+    Args:
+        logits: (B, C) by view.
+        target: (B,) int64.
+
+    Returns:
+        (V,) float64, on the device of the logits: reading it would wait for a GPU in every step.
+    """
+    sums = torch.stack([one.softmax(1).gather(1, target[:, None]).sum() for one in logits]).double()
     if len(sums) == 1:
-        return [1.0]
-    others = [(sum(sums) - own) / (len(sums) - 1) for own in sums]
-    return [own / max(other, 1e-12) for own, other in zip(sums, others, strict=True)]
+        return torch.ones_like(sums)
+    return sums / ((sums.sum() - sums) / (len(sums) - 1)).clamp(min=1e-12)
 
 
 def _zero_linear(dim: int) -> nn.Linear:

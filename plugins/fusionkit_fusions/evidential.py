@@ -54,7 +54,7 @@ class Evidential(LateFusion):
         assert output.view_logits is not None
         if self.training:
             self.steps += 1
-        weight = min(1.0, float(self.steps) / self.annealing)
+        weight = (self.steps / self.annealing).clamp(max=1.0)  # a tensor: reading it would wait for a GPU
         target = target if target.ndim == 1 else target.argmax(1)  # of votes, their majority
         alphas = [functional.softplus(logits) + 1 for logits in output.view_logits.values()]
         return torch.stack([evidential_loss(alpha, target, weight) for alpha in [*alphas, combined(alphas)]]).sum()
@@ -80,7 +80,7 @@ def _pair(one: Tensor, other: Tensor) -> Tensor:
     return belief * classes / uncertainty + 1
 
 
-def evidential_loss(alpha: Tensor, target: Tensor, weight: float) -> Tensor:
+def evidential_loss(alpha: Tensor, target: Tensor, weight: Tensor | float) -> Tensor:
     """Return the expected cross-entropy under the Dirichlet plus ``weight`` times the divergence of wrong evidence."""
     strength = alpha.sum(1)
     right = alpha.gather(1, target[:, None]).squeeze(1)
