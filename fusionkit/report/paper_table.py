@@ -70,10 +70,10 @@ def _latex_classes(results: RunResults, significance: dict[str, Significance]) -
         if significance.get(row.id) == "best":
             numbers[-1] = rf"\textbf{{{numbers[-1]}}}"
         lines.append([*settings, *numbers])
-    task, metric = results.rows[0].task, results.metric
-    marks = f"{task.score} of each {task.part} over pooled frames, mean over seeds; bold: the highest {metric}, "
-    marks += "picked from these rows."
-    return _booktabs(results, (*axes, *classes, metric), len(axes), lines, marks)
+    metric = results.metric
+    parts = " and ".join(dict.fromkeys(f"{row.task.score} of each {row.task.part}" for row in results.rows))
+    marks = f"{parts} over pooled frames, mean over seeds; bold: the highest {metric}, picked from these rows."
+    return _booktabs(results, (*axes, *classes, metric), len(axes), lines, _escaped(marks, _LATEX))
 
 
 def _booktabs(results: RunResults, heads: Sequence[str], n_axes: int, lines: list[list[str]], marks: str) -> str:

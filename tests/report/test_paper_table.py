@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fusionkit.report.numbers import share_with_interval, signed_with_interval
 from fusionkit.report.paper_table import paper_table
 from fusionkit.report.run import Results
 from fusionkit.report.significance import row_significance
+from fusionkit_tasks.valence_arousal import ValenceArousal
 
 
 @pytest.fixture
@@ -79,6 +81,12 @@ def test_latex_of_classes_has_the_f1_of_each(results: Results) -> None:
             assert f"{row.score.value:.3f}".removeprefix("0") in line[-1]
         else:
             assert line[-4:] == ["-", "-", "-", "failed"]
+
+
+def test_the_caption_of_classes_names_the_parts_of_every_task(results: Results) -> None:
+    assert "F1 of each class over pooled frames" in paper_table(results, "latex-classes")
+    results.rows[1] = replace(results.rows[1], task=ValenceArousal(["valence", "arousal"]))
+    assert "F1 of each class and CCC of each dimension over pooled frames" in paper_table(results, "latex-classes")
 
 
 def test_markdown_has_as_many_cells_in_every_line(results: Results) -> None:
