@@ -21,22 +21,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 GPU = torch.device("cuda:0")
 _COPIES = ("_to_copy", "copy_")
-_MIXED = (  # take indices or lengths of the processor
-    "index",
-    "index_put",
-    "index_put_",
-    "_index_put_impl_",
-    "_unsafe_index",
-    "_pack_padded_sequence",
-)
-_READ = (
-    "_local_scalar_dense",
-    "nonzero",
-    "masked_select",
-    "_unique2",
-    "unique_dim",
-    "bincount",
-)  # need values for shapes
+# Operations that take indices or lengths of the processor, and operations whose result is known to the processor.
+_MIXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_pack_padded_sequence")
+_READ = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "bincount")
 
 
 class _OnGpu(Tensor):
@@ -181,6 +168,7 @@ def stand_in_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInGpu]:
         "get_device_capability": lambda *_: (8, 0),
         "get_device_name": lambda *_: "stand-in",
         "mem_get_info": lambda *_: (2**33, 2**33),
+        "is_current_stream_capturing": lambda: False,
         "empty_cache": lambda: None,
         "manual_seed_all": lambda _: None,
         "current_stream": lambda *_: stream,
