@@ -132,10 +132,12 @@ class _WithIndex(TorchFunctionMode):
     """Reads ``cuda`` as ``cuda:0``, for which torch would ask the driver."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = tree_map(
-            lambda x: GPU if isinstance(x, torch.device) and x.type == "cuda" else x, (args, kwargs)
-        )
-        return func(*args, **(kwargs or {}))
+        args, kwargs = tree_map(_with_index, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def _with_index(x: Any) -> Any:
+    return GPU if (isinstance(x, str) and x == "cuda") or (isinstance(x, torch.device) and x.type == "cuda") else x
 
 
 def _by_mask(name: str, args: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,17 @@ import torch
 from safetensors.torch import load_file
 from stand_in_gpu import StandInGpu, stand_in_gpu
 from tiny_training import tiny_encoder, tiny_run, tiny_tuning, write_pictures
-from toy_components import Blobs, carry_out, registered, toy_house, toy_plan  # noqa: F401
+from toy_components import Blobs, registered, toy_house  # noqa: F401
 from toy_features import made
 from toy_tasks import expression
 
+import fusionkit
 from fusionkit.config.recipe import Recipe
 from fusionkit.config.views import View
 from fusionkit.engine.embed import embed, embedding_of
 from fusionkit.engine.fit import Head, fit
 from fusionkit.engine.source import open_source
 from fusionkit.engine.stacked import fit_stacked
-from fusionkit.grid.folder import RunFolder
-from fusionkit.predict.stored_cell import open_cell
 from fusionkit.registry.spec import Spec
 from fusionkit.storage.embeddings import EmbeddingStore
 from fusionkit.training.finetune import finetune
@@ -151,10 +151,25 @@ def test_fine_tuning_predicts_what_it_does_on_the_processor(tmp_path: Path, gpu:
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::fusionkit.errors.FusionKitWarning")
 @pytest.mark.usefixtures("toy_house")
-def test_a_stored_head_predicts_what_it_does_on_the_processor(tmp_path: Path, gpu: StandInGpu) -> None:
-    carry_out(toy_plan(seeds=2, reference="none", fusions=["concat:width=8"]), tmp_path / "run")
-    folder, frames = RunFolder(tmp_path / "run"), Blobs().images(np.arange(16))
-    one, other = (open_cell(folder, "concat", device).predict_proba(frames) for device in ("cpu", GPU))
-    assert gpu.waits > 0
-    np.testing.assert_allclose(one, other, atol=1e-6)
+def test_a_grid_scores_and_predicts_what_it_does_on_the_processor(tmp_path: Path, gpu: StandInGpu) -> None:
+    grid: dict[str, Any] = {
+        "datasets": "toy-blobs",
+        "extractor": "toy-halves",
+        "backbones": {"type": "timm", "checkpoint": str(tiny_encoder(tmp_path)), "precision": "float32"},
+        "regions": "top,bottom",
+        "fusions": ["concat:width=8", "evidential"],  # one is stacked over seeds, the other is not
+        "smoothers": "none",
+        "recipe": {"epochs": 2},
+        "seeds": 2,
+    }
+    runs = [fusionkit.bench(**grid, device=device, out=tmp_path / device) for device in ("cpu", "cuda")]
+    one, other = ([row.score.value for row in run.rows if row.score] for run in runs)
+    assert len(one) == 3
+    assert one == pytest.approx(other, abs=1e-9)
+    frames = Blobs().images(np.arange(16))
+    given = [
+        fusionkit.load(tmp_path / "cuda", "concat", device=device).predict_proba(frames) for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(*given, atol=1e-5)
