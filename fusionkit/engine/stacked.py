@@ -13,7 +13,7 @@ from fusionkit.config.recipe import Recipe
 from fusionkit.contracts.fusion import Batch, FittedFusion, Fusion, ParameterGroup, Views
 from fusionkit.contracts.task import Task
 from fusionkit.engine.features import FoldFeatures, FoldRows
-from fusionkit.engine.fit import Head, Training, checked, drop_views, rows_at_once, with_head
+from fusionkit.engine.fit import Head, Training, WithViewHeads, checked, drop_views, rows_at_once, with_head
 from fusionkit.errors import CellError, FusionKitError, cause_of, component_errors
 from fusionkit.registry import FUSIONS
 from fusionkit.registry.spec import Spec
@@ -199,6 +199,8 @@ class _Step(nn.Module):
 
 def _problem(fusion: Fusion) -> str:
     """Return why heads of a fusion cannot be trained together, or an empty text."""
+    if isinstance(fusion, WithViewHeads):
+        return "its gradients are modulated" if fusion.modulation else _problem(fusion.inner)
     if fusion.needs == "clip":
         return "it fuses over time"
     if type(fusion).after_backward is not Fusion.after_backward:

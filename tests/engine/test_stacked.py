@@ -49,6 +49,7 @@ def check(one: Head, other: Head, atol: float = 2e-4) -> None:
         ("gated:width=8", Recipe(epochs=2, lr=0.01, optimizer="adam", weight_decay=0.01)),
         ("plain-concat", Recipe(epochs=3, lr=0.02, loss="focal", view_dropout=0.4, batch_size=7)),
         ("linear", Recipe(epochs=3, lr=0.02, batch_size=7)),
+        ("mlp:hidden=8", Recipe(epochs=3, lr=0.01, view_heads=0.5)),
         ("mlp:hidden=8", Recipe(epochs=3, lr=0.01, view_dropout=0.3, logit_adjustment=1.0, class_weights="none")),
     ],
 )
@@ -102,16 +103,24 @@ def test_a_loss_that_is_not_finite_is_left_to_the_training_of_one_head(monkeypat
         fit_stacked(features, rows, expression(3), Spec("toy-of-batch"), Recipe(epochs=2), SEEDS, "cpu")
 
 
+class Clipped(OfBatch):
+    """It changes its gradients."""
+
+    def after_backward(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+
+
 @pytest.mark.parametrize(
     ("fusion", "recipe", "reason"),
     [
         ("mlp:dropout=0.5,hidden=8", Recipe(epochs=1), "random"),
-        ("mlp:hidden=8", Recipe(epochs=1, view_heads=0.5), "after_backward"),
+        ("mlp:hidden=8", Recipe(epochs=1, view_heads=0.5, gradient_modulation=0.3), "modulated"),
+        ("toy-clipped", Recipe(epochs=1, view_heads=0.5), "after_backward"),
         ("linear", Recipe(epochs=1, label_smoothing=0.1), "vmap"),  # torch selects by values in it
         ("toy-forest", Recipe(epochs=1), "at once"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused_with_the_reason(fusion: str, recipe: Recipe, reason: str) -> None:
     features, rows = made()
-    with pytest.raises(StackError, match=reason):
+    with registered(FUSIONS, "toy-clipped", Clipped), pytest.raises(StackError, match=reason):
         fit_stacked(features, rows, expression(3), Spec.parse(fusion), recipe, SEEDS, "cpu")
