@@ -9,7 +9,7 @@ allows, so that few labels do not mean few steps. Where dev is carved out of tra
 
 With ``--fusions``, the networks of the first seed with the largest share then become backbones, one for each view.
 ``fusionkit bench`` trains heads on them with the same labels: on each view alone, and on the first beside each of the
-others.
+others and beside itself, which tells what the fusion adds without another view.
 
 Scores are of the test split. Intervals and p are over units and seeds, p is Holm-corrected over a table. One
 pre-training stands behind all seeds. The same command again goes on, and more seeds add to what is there. ``curve.png``
@@ -219,7 +219,7 @@ class Request:
                 smoothers="none",
                 seeds=self.head_seeds,
                 out=self.folder / f"heads-{arm}-{share:g}",
-                regions=others,
+                regions=[*others, main] if grid is beside else others,
                 **grid,
             )
         return results
