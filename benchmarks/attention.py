@@ -56,7 +56,7 @@ def head(way: str, fusion: str, seed: int, out: str) -> Work:
 
     single_thread()
     if way == "torch":
-        token_attention.scalar_attention = scalar_attention.plain_attention  # type: ignore[attr-defined]
+        token_attention.scalar_attention = scalar_attention.plain_attention
     rows, features, work = _main_command(fusion)
 
     def train() -> None:
@@ -101,13 +101,12 @@ def of_steps(_: argparse.Namespace) -> None:
 
 def of_heads(options: argparse.Namespace) -> None:
     import fusionkit
-    from fusionkit.grid.run import RunOptions
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FUSIONKIT_CACHE"] = f"{folder}/cache"
         fusionkit.bench(
             out=f"{folder}/run",
-            options=RunOptions(executor="serial"),
+            executor="serial",
             regions=["eye,mouth"],
             fusions=["linear"],
             smoothers=["none"],

@@ -69,7 +69,7 @@ def plain(faces: str, model: str, views: int, frames: int) -> Work:
     import timm
     import torch
     from PIL import Image
-    from timm.data import resolve_model_data_config
+    from timm.data import resolve_model_data_config  # type: ignore[attr-defined]
     from torch.utils.data import DataLoader, Dataset
     from torchvision import transforms
 
@@ -120,7 +120,7 @@ def bare(faces: str, model: str, views: int, frames: int) -> Work:  # noqa: ARG0
     from fusionkit.engine.malloc import tuned_malloc
 
     torch.set_num_threads(1)
-    network = timm.create_model(model, num_classes=0).eval().to(precision(), memory_format=torch.channels_last)
+    network: Any = timm.create_model(model, num_classes=0).eval().to(precision()).to(memory_format=torch.channels_last)
     size = network.pretrained_cfg["input_size"]
     batch = torch.randn(64, *size).to(precision(), memory_format=torch.channels_last)
 

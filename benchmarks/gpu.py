@@ -16,7 +16,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -74,10 +74,10 @@ def embedding(
     source = open_source(Spec.parse(f"folder:root={faces}"), None)
     source = source.take(np.arange(min(images, len(source.table))))
     wanted = [embedding_of(source, EXTRACTOR, FACE, Spec.parse(f"timm:model={model}"), 0, device)]
-    check_launch(shared_backbone(wanted[0].backbone), device)
+    check_launch(shared_backbone(Spec.parse(f"timm:model={model}")), device)
     precision = torch.bfloat16 if has_native_bfloat16(device) else torch.float32
-    network = timm.create_model(model, num_classes=0).eval()
-    network = network.to(device, precision, memory_format=torch.channels_last)
+    network: Any = timm.create_model(model, num_classes=0).eval()
+    network = network.to(device, precision).to(memory_format=torch.channels_last)
     pixels = torch.randn(batch, *network.pretrained_cfg["input_size"], device=device, dtype=precision)
     pixels = pixels.to(memory_format=torch.channels_last)
     batches = -(-len(source.table) // batch)
@@ -206,7 +206,7 @@ def pretraining(
     raw["recipe"] |= {"batch_size": batch, "epochs": 10_000}
     wanted = resolve_pretrain({**raw, "data": [str(faces)], "run": {"cache_mb": 0}}, config)
     run = _PretrainRun(wanted, folder, device)
-    made: Generator[Any] = run.batches.steps(0, 10_000)
+    made: Any = run.batches.steps(0, 10_000)  # a generator
     numbers = count()
     (one,) = next(run.batches.steps(0, 1))
     ready = [replace(one, tensors=tuple(tensor.to(run.accelerator.device, copy=True) for tensor in one.tensors))]

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,9 +150,10 @@ def embeddings_alone(plan: Plan, store: EmbeddingStore) -> Cost:
 @contextmanager
 def engine_calls() -> Iterator[Cost]:
     """What the engine's embed() and fit() cost inside a run of one process: parts and whole of the same moments."""
+    from fusionkit.engine import fit as fitting
     from fusionkit.grid import tasks
 
-    total, before = Cost(), {name: getattr(tasks, name) for name in ("embed", "fit")}
+    total, before = Cost(), [(tasks, "embed", tasks.embed), (fitting, "fit", fitting.fit)]
 
     def measured(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
@@ -161,13 +163,13 @@ def engine_calls() -> Iterator[Cost]:
 
         return wrapper
 
-    for name, call in before.items():
-        setattr(tasks, name, measured(call))
+    for module, name, call in before:
+        setattr(module, name, measured(call))
     try:
         yield total
     finally:
-        for name, call in before.items():
-            setattr(tasks, name, call)
+        for module, name, call in before:
+            setattr(module, name, call)
 
 
 def heads_alone(plan: Plan, store: EmbeddingStore) -> Cost:
@@ -185,7 +187,7 @@ def heads_alone(plan: Plan, store: EmbeddingStore) -> Cost:
         features = load_features(store, keys, fold_data.rows, standardize=True, memory=2**31)
         for head in heads:
             call = (features, fold_data.rows, fold_data.task, head.fusion, head.recipe, head.seed, "cpu")
-            total += timed(lambda call=call: fit(*call))[0]
+            total += timed(partial(fit, *call))[0]
     return total
 
 
@@ -236,7 +238,8 @@ def script_cell(pixels: Pixels, backbone: Any, regions: str, fusion: str, smooth
         for start in range(0, len(which), 64):
             chunk = which[start : start + 64].tolist()
             views = [cut(pixels.images[row], pixels.boxes[row], view) for row in chunk]
-            parts.append(backbone(np.stack([cv2.resize(each, (224, 224), interpolation=2) for each in views]), 0))
+            cuts = [cv2.resize(each, (224, 224), interpolation=2) for each in views if each is not None]
+            parts.append(backbone(np.stack(cuts), 0))
         return torch.from_numpy(np.concatenate(parts))
 
     torch.manual_seed(0)
@@ -279,7 +282,7 @@ def script(plan: Plan, backbone: str, epochs: int, cells: list[tuple[str, str, s
     model.prepare("cpu", model.precision("cpu"))
     total = Cost()
     for cell in cells:
-        total += timed(lambda cell=cell: script_cell(pixels, model, *cell, epochs))[0]
+        total += timed(partial(script_cell, pixels, model, *cell, epochs))[0]
     return total * (CELLS / len(cells))
 
 

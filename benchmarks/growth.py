@@ -49,11 +49,10 @@ def run(sizes: dict[str, Any]) -> dict[str, float]:
     from grid_cost import Stages, timed
 
     from fusionkit.api import execute, prepare
-    from fusionkit.grid.run import RunOptions
 
     def grid(folder: str, **sizes: Any) -> Stages:
         stages = Stages()
-        prepared = prepare(overrides=request(**sizes), out=folder, device="cpu", options=RunOptions(executor="serial"))
+        prepared = prepare(overrides=request(**sizes), out=folder, device="cpu", executor="serial")
         outcome, _ = execute(prepared, stages)
         assert not outcome.failed, outcome.failed
         return stages

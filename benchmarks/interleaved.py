@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ def _cpu() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def in_turn(works: dict[str, Callable[[], Cost]], rounds: int, seconds: float = float("inf")) -> dict[str, Cost]:
+def in_turn(works: Mapping[str, Callable[[], Cost]], rounds: int, seconds: float = float("inf")) -> dict[str, Cost]:
     """Medians over rounds, in each of which everything is done once and somebody else begins.
 
     Args:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -57,7 +58,7 @@ def main() -> None:
         for ratio in RATIOS:
             model.kept = round(count * (1 - ratio))
             for name, step in (("encoder", encoder_step), ("both", whole_step)):
-                took = seconds(lambda step=step: step(model, images, order))
+                took = seconds(partial(step, model, images, order))
                 least[name, ratio] = min(took, least.get((name, ratio), took))
     print("| masked | patches seen | encoder | of `none` | encoder and decoder | of `none` |")
     print("|---|---|---|---|---|---|")

@@ -31,7 +31,6 @@ from fusionkit.api import Prepared, execute, prepare
 from fusionkit.engine.features import load_features
 from fusionkit.engine.fit import fit
 from fusionkit.grid.progress import Progress
-from fusionkit.grid.run import RunOptions
 from fusionkit.grid.tasks import single_thread
 
 PLUGIN = Path(__file__).with_name("scale_components.py")
@@ -110,7 +109,6 @@ class Watched(Progress):
 
 
 def planned(options: argparse.Namespace, out: Path, **changes: object) -> Prepared:
-    how = RunOptions(executor=options.executor, workers=options.workers, memory=options.memory)
     grid = {
         **GRID,
         "datasets": [f"like-affwild2:scale={options.scale}"],
@@ -118,7 +116,14 @@ def planned(options: argparse.Namespace, out: Path, **changes: object) -> Prepar
         "recipe": {"epochs": options.epochs, "patience": 0},
         **changes,
     }
-    return prepare(overrides=grid, out=out, device="cpu", options=how)
+    return prepare(
+        overrides=grid,
+        out=out,
+        device="cpu",
+        executor=options.executor,
+        workers=options.workers,
+        memory=options.memory,
+    )
 
 
 def run(options: argparse.Namespace, work: Path, watch: Watch) -> Prepared:

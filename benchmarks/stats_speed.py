@@ -10,6 +10,7 @@ table needs; then the table is made from the stored cells of a run folder, as ``
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -23,10 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fusionkit.engine.score import Score
-from fusionkit.grid.folder import RunFolder
+from fusionkit.grid.folder import GRID_SCHEMA, RunFolder
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.run import Results
-from fusionkit.storage.artifact import SCHEMA
+from fusionkit.storage.artifact import write_file
+from fusionkit.storage.identity import digest
 
 SEEDS = 5
 CLASSES = 8
@@ -85,13 +87,21 @@ def loop_p(a: np.ndarray, b: np.ndarray, permutations: int) -> float:
 def write_folder(path: Path, rows: list[np.ndarray]) -> None:
     folder, entries = RunFolder(path), []
     for row, counts in enumerate(rows):
-        cells = [{"id": f"{row}-{seed}", "heads": {}, "seed": seed, "fold": "official"} for seed in range(SEEDS)]
+        cells = [
+            {"id": f"{row}-{seed}", "heads": {"made": f"{row}-{seed}"}, "seed": seed, "fold": "official"}
+            for seed in range(SEEDS)
+        ]
         for cell, each in zip(cells, counts, strict=True):
             units = np.array([f"clip{unit:04d}" for unit in range(len(each))])
-            info: dict[str, Any] = dict.fromkeys(("params", "gflops", "ece", "n_complete", "imputed"), 1.0)
-            info |= {"seed": cell["seed"], "n_frames": int(each.sum()), "n_clips": len(units), "smoother": "none"}
-            folder.write_cell(str(cell["id"]), Score(units, each, 0.1, CLASSES), info)
+            diagnostics = {"ece": 0.1, "predicted_classes": float(CLASSES)}
+            info: dict[str, Any] = dict.fromkeys(("params", "gflops", "n_complete", "imputed", "steps"), 1.0)
+            info |= {"head": cell["id"], "seed": cell["seed"], "fold": "official", "recipe": "made", "smoother": "none"}
+            info |= {"n_frames": int(each.sum()), "n_clips": len(units), "task": "expression", "member": 0}
+            info |= {"scores": dict.fromkeys(map(str, range(CLASSES)), 0), "measures": {}, "ceiling": None}
+            info |= {"diagnostics": diagnostics}
+            folder.write_cell(str(cell["id"]), Score(units, each, diagnostics), info)
         axes = {**dict.fromkeys(AXES, "made"), "fusion": f"fusion{row}"}
+        axes |= {"task": "expression", "learned_with": "none", "labels": "frame"}
         entries.append(
             {
                 "id": f"row{row}",
@@ -101,8 +111,9 @@ def write_folder(path: Path, rows: list[np.ndarray]) -> None:
                 "cells": cells,
             }
         )
-    grid = {"schema": SCHEMA, "protocol": "made", "data": [], "grids": [], "rows": entries, "notes": []}
-    folder.write_grid(grid)
+    grid = {"schema": GRID_SCHEMA, "protocol": "made", "data": [], "grids": [], "rows": entries, "notes": []}
+    grid["impute"] = "nearest"
+    write_file(path / "grid.json", json.dumps({**grid, "seal": digest(grid)}).encode())
 
 
 # -- the claims --------------------------------------------------------------------------------------------------------
@@ -136,7 +147,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), rows)
-        report = timed(lambda: Results(Path(folder)).rows)
+        report = timed(lambda: Results(RunFolder(Path(folder))).rows)
 
     title = f"{len(cells)} cells, {options.units} units, {options.permutations:,} permutations"
     table = Table("", "s", "CPU s", "plain loops, CPU s", "ratio", title=title)

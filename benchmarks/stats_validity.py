@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from expression import interval, macro_f1, paired_difference, permutation_p
+from expression import expression, interval, macro_f1, paired_difference, permutation_p
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -117,7 +117,7 @@ def one_data_set(
     changes = rng.normal(0, SEED, (3, CLASSES, CLASSES))
     seeds = np.concatenate([count(runs, predict(rng, runs, behaviour(BASE + c + ease_a))) for c in changes])
     score, over_seeds, difference = interval(a), interval(seeds), paired_difference(a, other)
-    percentile = bootstrap_estimate([(1.0, a)], resamples=1000, seed=int(rng.integers(2**32)))
+    percentile = bootstrap_estimate(expression(CLASSES), [(1.0, a)], resamples=1000, seed=int(rng.integers(2**32)))
     return {
         "jackknife-t": score.low <= truth <= score.high,
         "percentile bootstrap": percentile.low <= truth <= percentile.high,

@@ -42,6 +42,7 @@ def floor(paths: list[str], boxes: list[tuple[int, int, int, int]]) -> None:
     """What OpenCV alone needs."""
     for path, (top, left, height, width) in zip(paths, boxes, strict=True):
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
         cv2.resize(image[top : top + height, left : left + width], (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
@@ -69,7 +70,7 @@ def main() -> None:
         cached = CachedImages(files, given.images * SIDE * SIDE * 3)
         batch, again = (Batches(images, sample, given.images, seed=0) for images in (files, cached))
         slots = [np.empty((given.images, SIZE, SIZE, 3), np.uint8), np.empty((given.images, PATCHES), np.int64)]
-        pictures = [cached.read(index) for index in range(given.images)]
+        pictures = [image for image in map(cached.read, range(given.images)) if image is not None]
         boxes = [crop.box(SIDE, SIDE, np.random.default_rng(index)) for index in range(given.images)]
         contestants: dict[str, Callable[[], object]] = {
             "read and decode": lambda: [read_image(Path(path)) for path in paths],

@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from fusionkit import contracts
 from fusionkit.errors import ConfigError, FusionKitError, PluginError, cause_of, component_errors, expanded, printable
@@ -113,6 +113,12 @@ class ComponentRegistry:
         """Return every name, sorted."""
         return list(self.origins())
 
+    @overload
+    def register_module(
+        self, name: str | None = None, *, force: bool = False, module: None = None
+    ) -> Callable[[T], T]: ...
+    @overload
+    def register_module(self, name: str | None = None, *, force: bool = False, module: T) -> T: ...
     def register_module(
         self, name: str | None = None, *, force: bool = False, module: T | None = None
     ) -> Callable[[T], T] | T:
