@@ -153,7 +153,8 @@ def engine_calls() -> Iterator[Cost]:
     from fusionkit.engine import fit as fitting
     from fusionkit.grid import tasks
 
-    total, before = Cost(), [(tasks, "embed", tasks.embed), (fitting, "fit", fitting.fit)]
+    modules: dict[str, Any] = {"embed": tasks, "fit": fitting}
+    total, before = Cost(), [(module, name, getattr(module, name)) for name, module in modules.items()]
 
     def measured(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
