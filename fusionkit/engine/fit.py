@@ -564,7 +564,7 @@ class WithViewHeads(Fusion):
         if not self.modulation:
             return
         for ratio, layer in zip(self._ratios, self.adapters, strict=True):
-            kept = torch.where(ratio > 1, 1 - torch.tanh((self.modulation * ratio).float()).double(), 1.0)
+            kept = torch.where(ratio > 1, 1 - torch.tanh((self.modulation * ratio).float()).to(ratio.dtype), 1.0)
             for parameter in layer.parameters():
                 if parameter.grad is not None:
                     spread = parameter.grad.std(correction=0)
@@ -579,9 +579,10 @@ def dominance(logits: Sequence[Tensor], target: Tensor) -> Tensor:
         target: (B,) int64.
 
     Returns:
-        (V,) float64, on the device of the logits: reading it would wait for a GPU in every step.
+        (V,) float64, on ``mps`` float32. It is on the device of the logits: reading it would wait in every step.
     """
-    sums = torch.stack([one.softmax(1).gather(1, target[:, None]).sum() for one in logits]).double()
+    sums = torch.stack([one.softmax(1).gather(1, target[:, None]).sum() for one in logits])
+    sums = sums if sums.device.type == "mps" else sums.double()  # which it does not have
     if len(sums) == 1:
         return torch.ones_like(sums)
     return sums / ((sums.sum() - sums) / (len(sums) - 1)).clamp(min=1e-12)
