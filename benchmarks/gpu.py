@@ -73,8 +73,9 @@ def embedding(
 
     source = open_source(Spec.parse(f"folder:root={faces}"), None)
     source = source.take(np.arange(min(images, len(source.table))))
-    wanted = [embedding_of(source, EXTRACTOR, FACE, Spec.parse(f"timm:model={model}"), 0, device)]
-    check_launch(shared_backbone(Spec.parse(f"timm:model={model}")), device)
+    backbone = Spec.parse(f"timm:model={model}")
+    wanted = [embedding_of(source, EXTRACTOR, FACE, backbone, 0, device)]
+    check_launch(shared_backbone(backbone), device)
     precision = torch.bfloat16 if has_native_bfloat16(device) else torch.float32
     network: Any = timm.create_model(model, num_classes=0).eval()
     network = network.to(device, precision).to(memory_format=torch.channels_last)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import numpy as np
 
@@ -150,11 +151,10 @@ def embeddings_alone(plan: Plan, store: EmbeddingStore) -> Cost:
 @contextmanager
 def engine_calls() -> Iterator[Cost]:
     """What the engine's embed() and fit() cost inside a run of one process: parts and whole of the same moments."""
-    from fusionkit.engine import fit as fitting
-    from fusionkit.grid import tasks
+    from fusionkit.engine.embed import embed
+    from fusionkit.engine.fit import fit
 
-    modules: dict[str, Any] = {"embed": tasks, "fit": fitting}
-    total, before = Cost(), [(module, name, getattr(module, name)) for name, module in modules.items()]
+    total = Cost()
 
     def measured(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*given: Any) -> Any:
@@ -164,13 +164,11 @@ def engine_calls() -> Iterator[Cost]:
 
         return wrapper
 
-    for module, name, call in before:
-        setattr(module, name, measured(call))
-    try:
+    with (
+        mock.patch("fusionkit.grid.tasks.embed", measured(embed)),
+        mock.patch("fusionkit.engine.fit.fit", measured(fit)),
+    ):
         yield total
-    finally:
-        for module, name, call in before:
-            setattr(module, name, call)
 
 
 def heads_alone(plan: Plan, store: EmbeddingStore) -> Cost:

@@ -210,8 +210,8 @@ class Request:
         share = max(self.shares)
         files = {view: self.network(view, arm, share, 0) / "best/backbone.safetensors" for view in self.views}
         main, *others = self.views
-        beside: dict[str, Any] = {"main": main, "fusions": self.fusions}
-        alone: dict[str, Any] = {"main": "none", "fusions": "linear"}
+        beside: dict[str, Any] = {"main": main, "regions": [*others, main], "fusions": self.fusions}
+        alone: dict[str, Any] = {"main": "none", "regions": others, "fusions": "linear"}
         for grid in (beside, alone):  # the second adds its rows to the folder of the first
             results = bench(
                 datasets=self.labels[share].dataset,
@@ -219,7 +219,6 @@ class Request:
                 smoothers="none",
                 seeds=self.head_seeds,
                 out=self.folder / f"heads-{arm}-{share:g}",
-                regions=[*others, main] if grid is beside else others,
                 **grid,
             )
         return results

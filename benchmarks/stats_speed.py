@@ -10,7 +10,6 @@ table needs; then the table is made from the stored cells of a run folder, as ``
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -27,8 +26,6 @@ from fusionkit.engine.score import Score
 from fusionkit.grid.folder import GRID_SCHEMA, RunFolder
 from fusionkit.report.csv_files import AXES
 from fusionkit.report.run import Results
-from fusionkit.storage.artifact import write_file
-from fusionkit.storage.identity import digest
 
 SEEDS = 5
 CLASSES = 8
@@ -113,7 +110,7 @@ def write_folder(path: Path, rows: list[np.ndarray]) -> None:
         )
     grid = {"schema": GRID_SCHEMA, "protocol": "made", "data": [], "grids": [], "rows": entries, "notes": []}
     grid["impute"] = "nearest"
-    write_file(path / "grid.json", json.dumps({**grid, "seal": digest(grid)}).encode())
+    folder.write_grid(grid)
 
 
 # -- the claims --------------------------------------------------------------------------------------------------------
